@@ -1,0 +1,1 @@
+"""The model store: bytes by sha256, and the links that lead to them."""

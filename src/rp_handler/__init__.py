@@ -1,0 +1,1 @@
+"""The run side: supervises ComfyUI, runs workflows, delivers what they made."""

@@ -1,0 +1,1 @@
+"""The build side: from a version spec to a lock, a plan, a realized home or an image."""

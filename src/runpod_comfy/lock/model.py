@@ -1,0 +1,128 @@
+"""The models of a lock file and its one way to bytes.
+
+A lock holds no time, no path of a machine and no index that the spec does not name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from runpod_comfy.spec.model import Tree
+
+LOCK_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Submodule(_Strict):
+    """A git submodule of a tree: where it lies in it, and its commit."""
+
+    path: str
+    repo: str
+    commit: str
+
+
+class LockedTree(Tree):
+    """A pinned tree. `tree_hash` is `tree:…` of the files as they will lie on disk."""
+
+    commit: str
+    tree_hash: str
+    submodules: list[Submodule] = []
+
+
+class LockedNode(LockedTree):
+    """A pinned custom node."""
+
+    name: str
+
+
+class DistributionFile(_Strict):
+    """One wheel or sdist that may be installed. `sha256` is 64 hex digits, `size` bytes."""
+
+    name: str
+    sha256: str
+    size: int | None = None
+
+
+class Distribution(_Strict):
+    """A Python distribution at one version.
+
+    `marker` is a PEP 508 marker, or None for every platform.
+    `requested_by` names the trees (`core`, `node:<name>`) that ask for it in their requirements;
+    `required_by` names the distributions that need it.
+    """
+
+    name: str
+    version: str
+    marker: str | None = None
+    files: list[DistributionFile]
+    requested_by: list[str] = []
+    required_by: list[str] = []
+
+
+class PythonLock(_Strict):
+    """The Python side: a minor version, and two groups that are installed one after the other."""
+
+    version: str
+    platforms: list[str]
+    torch_index: str | None = None
+    constraints: list[str] = []
+    overrides: list[str] = []
+    torch: list[Distribution]
+    wheels: list[Distribution]
+
+
+class LockedModel(_Strict):
+    """A pinned model file. `sha256` is 64 hex digits, `size` bytes, `target_path` below the models folder."""
+
+    name: str
+    source: str
+    sha256: str
+    size: int
+    target_path: str
+    format: str
+    revision: str | None = None
+    mirrors: list[str] = []
+
+
+class Base(_Strict):
+    """What an image of this version stands on."""
+
+    image: str | None = None
+    digest: str | None = None
+    system_packages: list[str] = []
+
+
+class Lock(_Strict):
+    """A whole lock. `epoch` is in seconds since 1970, used as SOURCE_DATE_EPOCH."""
+
+    lock_version: Literal[1]
+    version_id: str
+    spec_digest: str
+    comfy: LockedTree
+    custom_nodes: list[LockedNode]
+    python: PythonLock
+    models: list[LockedModel]
+    base: Base
+    env: dict[str, str]
+    comfy_args: list[str]
+    run_install_scripts: list[str]
+    allow_pickle: list[str]
+    user: str | None = None
+    epoch: int
+
+    def to_bytes(self) -> bytes:
+        """The lock's only serialisation: sorted keys, two spaces, defaults left out, a newline."""
+        document = self.model_dump(mode="json", exclude_defaults=True)
+        return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the lock's bytes: its identity."""
+        return "sha256:" + hashlib.sha256(self.to_bytes()).hexdigest()

@@ -1,0 +1,56 @@
+"""Where the shared caches lie. Everything under a final name in them is whole and immutable."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """The folders below `$COMFY_CACHE_ROOT` (default `~/.cache/runpod-comfy`)."""
+
+    root: Path
+    models_root: Path | None = None
+
+    @classmethod
+    def from_environment(cls) -> Cache:
+        root = os.environ.get("COMFY_CACHE_ROOT")
+        models = os.environ.get("COMFY_CACHE_MODELS")
+        return cls(
+            root=Path(root).expanduser().absolute() if root else Path.home() / ".cache/runpod-comfy",
+            models_root=Path(models).expanduser().absolute() if models else None,
+        )
+
+    @property
+    def git(self) -> Path:
+        return self.root / "git"
+
+    @property
+    def trees(self) -> Path:
+        return self.root / "trees"
+
+    @property
+    def archives(self) -> Path:
+        return self.root / "archives" / "sha256"
+
+    @property
+    def uv(self) -> Path:
+        return self.root / "uv"
+
+    @property
+    def models(self) -> Path:
+        return self.models_root or self.root / "models"
+
+    @property
+    def resolved(self) -> Path:
+        return self.root / "resolved"
+
+    @property
+    def checks(self) -> Path:
+        return self.root / "checks"
+
+    @property
+    def tmp(self) -> Path:
+        return self.root / "tmp"

@@ -1,0 +1,71 @@
+"""The nouns of this package: a tree asked for, a tree fetched, and what every kind can do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runpod_comfy.sources.cache import Cache
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeRequest:
+    """A tree as a spec or a lock names it; `commit` is its pin, once known."""
+
+    repo: str
+    ref: str | None = None
+    commit: str | None = None
+    subdir: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedSubmodule:
+    """A git submodule inside a fetched tree; `path` is relative to the tree."""
+
+    path: str
+    repo: str
+    commit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedTree:
+    """A tree in the cache. `path` must not be written to.
+
+    `tree_hash` is `tree:…`, `epoch` the newest commit or archive-member time in seconds since 1970.
+    """
+
+    path: Path
+    tree_hash: str
+    epoch: int
+    submodules: tuple[FetchedSubmodule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What every source works with: the cache, the folder that relative paths are from,
+    whether the network may be asked, and where to tell of progress."""
+
+    cache: Cache
+    base_dir: Path
+    offline: bool = False
+    say: Say = lambda _message: None
+
+
+class TreeSource(Protocol):
+    """One kind of tree."""
+
+    def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
+        """The commit that `request` means now.
+
+        Raises InvalidInputError if the request is malformed, UnavailableError if it names
+        something that is not there or cannot be reached.
+        """
+        ...
+
+    def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
+        """The files of a pinned request, from the cache or brought into it, checked."""
+        ...
