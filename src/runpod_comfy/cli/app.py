@@ -1,0 +1,83 @@
+"""The program `runpod-comfy`: its commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from comfy_errors import ComfyError
+from runpod_comfy.cli import create, init, realize, remove, resolve, run, test
+from runpod_comfy.cli.console import print_error
+
+INTERRUPTED = 130
+
+_EXIT_CODES = """exit codes:
+  0 done   1 the operation failed   2 usage or invalid input
+  3 something needed could not be reached or found
+  4 a verification or comparison did not hold   130 interrupted
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command with its options, without importing what the commands need to work."""
+    parser = argparse.ArgumentParser(
+        prog="runpod-comfy",
+        description="Pinned ComfyUI, the same on a laptop, in a container and on RunPod.",
+        epilog=_EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (create, resolve, realize, run, test, remove, init):
+        module.add_parser(commands)
+    return parser
+
+
+def run_command_line(arguments: Sequence[str]) -> int:
+    """Runs one command and returns its exit code; an error is printed as one sentence."""
+    try:
+        parsed = build_parser().parse_args(arguments)
+        code: int = parsed.run(parsed)
+    except ComfyError as error:
+        print_error(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return code
+
+
+def main() -> NoReturn:
+    """The console entry. A reader that goes away (`| head`) ends us quietly."""
+    _unwind_on_signals()
+    try:
+        code = run_command_line(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _unwind_on_signals() -> None:
+    """SIGTERM and SIGHUP unwind like Ctrl-C, so that children and half-written files go away."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), interrupt)
+
+
+if __name__ == "__main__":
+    main()

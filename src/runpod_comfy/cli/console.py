@@ -1,0 +1,55 @@
+"""What the command line says and where: people on standard error, results on standard output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_errors import ComfyError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Console:
+    """`as_json` keeps standard output to one JSON document; `verbose` explains each step."""
+
+    as_json: bool = False
+    verbose: bool = False
+
+    @property
+    def on_a_terminal(self) -> bool:
+        return sys.stderr.isatty()
+
+    def say(self, message: str) -> None:
+        """A step, or something that a person should know."""
+        print(message, file=sys.stderr, flush=True)
+
+    def explain(self, message: str) -> None:
+        """A detail for --verbose."""
+        if self.verbose:
+            self.say(message)
+
+    def result(self, text: str, document: dict[str, Any]) -> None:
+        """The command's result: `text` for people, `document` for --json."""
+        if self.as_json:
+            print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+        elif text:
+            print(text)
+
+
+def print_error(error: ComfyError) -> None:
+    """One sentence, and the next step on a line of its own."""
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(f"  → {error.remedy}", file=sys.stderr)
+
+
+def readable_size(size_bytes: int) -> str:
+    """`1.5 GB`, in powers of 1000 as disks and networks are sold."""
+    size, unit = float(size_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"

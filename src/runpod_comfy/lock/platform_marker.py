@@ -1,0 +1,93 @@
+"""Markers and wheels seen from the platforms of a spec: what applies there, said briefly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from packaging.markers import Marker
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from runpod_comfy.lock.uv_compile import PLATFORM_MARKERS
+
+_ENVIRONMENTS = {
+    "linux-x86_64": {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": "x86_64",
+    },
+    "linux-aarch64": {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "platform_machine": "aarch64",
+    },
+    "macos-arm64": {
+        "sys_platform": "darwin",
+        "platform_system": "Darwin",
+        "platform_machine": "arm64",
+    },
+}
+
+
+def brief_marker(marker: str | None, *, python: str, platforms: Sequence[str]) -> str | None:
+    """The marker in the fewest words that mean the same on `platforms` under Python `python`.
+
+    None where it holds on all of them. A marker that depends on Python's patch release
+    is returned as it is.
+    """
+    if marker is None:
+        return None
+    parsed = Marker(marker)
+    first, last = (
+        [platform for platform in platforms if _holds(parsed, platform, python, patch)]
+        for patch in (0, 99)
+    )
+    if first != last:
+        return marker
+    if first == list(platforms):
+        return None
+    return " or ".join(PLATFORM_MARKERS[platform] for platform in first)
+
+
+def _holds(marker: Marker, platform: str, python: str, patch: int) -> bool:
+    full_version = f"{python}.{patch}"
+    return marker.evaluate(
+        {
+            **_ENVIRONMENTS[platform],
+            "os_name": "posix",
+            "implementation_name": "cpython",
+            "implementation_version": full_version,
+            "platform_python_implementation": "CPython",
+            "platform_release": "",
+            "platform_version": "",
+            "python_version": python,
+            "python_full_version": full_version,
+            "extra": "",
+        }
+    )
+
+
+def fits_python(file_name: str, python: str) -> bool:
+    """Whether CPython `python` (say `3.11`) may install this wheel; an sdist always fits."""
+    if not file_name.endswith(".whl"):
+        return True
+    try:
+        tags = parse_wheel_filename(file_name)[3]
+    except InvalidWheelFilename:
+        return False
+    minor = int(python.split(".")[1])
+    return any(
+        _fits_tag(tag.interpreter, tag.abi, minor)
+        for tag in tags
+        if not tag.platform.startswith(("ios", "android", "win"))
+    )
+
+
+def _fits_tag(interpreter: str, abi: str, minor: int) -> bool:
+    if interpreter == f"cp3{minor}":
+        return abi in (f"cp3{minor}", "abi3", "none")
+    lower_bound = interpreter[3:]
+    if interpreter.startswith("py3"):
+        return abi == "none" and (not lower_bound or int(lower_bound) <= minor)
+    if interpreter.startswith("cp3") and abi in ("abi3", "none"):
+        return lower_bound.isdecimal() and int(lower_bound) <= minor
+    return False

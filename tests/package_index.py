@@ -1,0 +1,72 @@
+"""A real package index on loopback, serving tiny wheels that a test makes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+
+def make_wheel(
+    folder: Path,
+    name: str,
+    version: str,
+    *,
+    requires: Sequence[str] = (),
+    tag: str = "py3-none-any",
+    source: str = "",
+) -> Path:
+    """Writes a wheel with one module of that name; the same arguments give the same bytes."""
+    module = name.replace("-", "_")
+    info = f"{module}-{version}.dist-info"
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
+    files = {
+        f"{module}.py": f"__version__ = {version!r}\n{source}",
+        f"{info}/METADATA": metadata,
+        f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
+    }
+    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
+    files[f"{info}/RECORD"] = record
+    path = folder / f"{module}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, text in files.items():
+            archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
+    return path
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+
+def write_index(root: Path) -> None:
+    """Makes `root/simple/` (PEP 503) for the wheels that lie in `root/files/`."""
+    pages: dict[str, list[str]] = {}
+    for wheel in sorted((root / "files").glob("*.whl")):
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        link = f'<a href="../../files/{wheel.name}#sha256={digest}">{wheel.name}</a><br>'
+        pages.setdefault(wheel.name.split("-")[0].replace("_", "-").lower(), []).append(link)
+    for name, links in pages.items():
+        page = root / "simple" / name / "index.html"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("<!DOCTYPE html><html><body>" + "\n".join(links) + "</body></html>")
+
+
+@contextmanager
+def serve(root: Path) -> Iterator[str]:
+    """Serves `root` on a free loopback port and gives its URL."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

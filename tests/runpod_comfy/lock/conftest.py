@@ -1,0 +1,71 @@
+"""A version whose core and node are folders, and the index that their requirements come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.tree import Surroundings
+from tests.package_index import make_wheel, serve, write_index
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of an index that pip is configured to use; put wheels in `files/`."""
+    root = tmp_path / "index"
+    (root / "files").mkdir(parents=True)
+    make_wheel(root / "files", "alpha", "1.0", requires=["gamma"])
+    make_wheel(root / "files", "alpha", "2.0", requires=["gamma"])
+    make_wheel(root / "files", "gamma", "1.0")
+    make_wheel(root / "files", "linux-only", "1.0")
+    write_index(root)
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with serve(root) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        yield root
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path) -> Surroundings:
+    return Surroundings(cache=Cache(root=tmp_path / "cache"), base_dir=tmp_path / "versions")
+
+
+class Workspace:
+    """A `versions/` folder with one spec that a test may change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec_path = folder / "small.json"
+        self.document = {
+            "schema_version": 2,
+            "version_id": "small",
+            "comfy": {"repo": "core"},
+            "custom_nodes": [{"name": "painter", "repo": "painter"}],
+            "models": [],
+            "env": {},
+            "options": {},
+        }
+        self.write("core/main.py", "print('core')\n")
+        self.write("core/requirements.txt", "alpha\n")
+        self.write("painter/__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
+
+    def write(self, path: str, text: str) -> Path:
+        file = self.folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        return file
+
+    def save(self) -> Path:
+        self.spec_path.write_text(json.dumps(self.document))
+        return self.spec_path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "versions")
