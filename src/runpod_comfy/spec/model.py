@@ -5,95 +5,59 @@ They check shape and safety of each value; `load` turns their complaints into se
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from runpod_comfy.spec.text import (
+    TreeKind,
+    check_env_name,
+    check_file_path,
+    check_id,
+    check_inner_path,
+    check_model_source,
+    check_node_name,
+    check_ref,
+    check_repo,
+    matching,
+    tree_kind,
+)
 
 SCHEMA_VERSION = 2
 
-TreeKind = Literal["git", "archive", "pypi", "registry", "folder"]
-
-_GIT_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
-_ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".whl")
-_SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
-
-
-def _check_id(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-        raise ValueError(
-            "must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
-            "(at most 64)"
+VersionId = Annotated[str, AfterValidator(check_id)]
+NodeName = Annotated[str, AfterValidator(check_node_name)]
+InnerPath = Annotated[str, AfterValidator(check_inner_path)]
+FilePath = Annotated[str, AfterValidator(check_file_path)]
+Repo = Annotated[str, AfterValidator(check_repo)]
+Ref = Annotated[str, AfterValidator(check_ref)]
+ModelSource = Annotated[str, AfterValidator(check_model_source)]
+EnvName = Annotated[str, AfterValidator(check_env_name)]
+Checksum = Annotated[
+    str,
+    AfterValidator(
+        matching(r"sha256:[0-9a-f]{64}", "must be 'sha256:' and 64 lower-case hex digits")
+    ),
+]
+Commit = Annotated[
+    str,
+    AfterValidator(
+        matching(
+            r"[0-9a-f]{40}|sha256:[0-9a-f]{64}|tree:[0-9a-f]{40}",
+            "must be a whole git commit (40 lower-case hex digits), "
+            "'sha256:' and 64 of them, or 'tree:' and 40",
         )
-    return value
+    ),
+]
 
-
-def _check_inner_path(value: str) -> str:
-    """A relative POSIX path that stays inside the folder it is joined to."""
-    path = PurePosixPath(value)
-    if not value or "\\" in value or "\0" in value:
-        raise ValueError("must be a relative path with forward slashes")
-    if path.is_absolute() or re.match(r"^[A-Za-z]:", value):
-        raise ValueError("must be relative, not absolute")
-    if ".." in path.parts or not path.parts:
-        raise ValueError("must not contain '..' or be empty")
-    return path.as_posix()
-
-
-def _check_checksum(value: str) -> str:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
-        raise ValueError("must be 'sha256:' and 64 lower-case hex digits")
-    return value
-
-
-def _check_repo(value: str) -> str:
-    if not value.strip() or value != value.strip():
-        raise ValueError("must not be empty or start or end with a space")
-    if value.startswith("-"):
-        raise ValueError("must not start with '-'")
-    if any(ord(character) < 32 for character in value):
-        raise ValueError("must not contain control characters")
-    if "::" in value.split("/", 1)[0]:
-        raise ValueError("git's remote helpers ('ext::' and the like) are not allowed")
-    tree_kind(value)
-    return value
-
-
-def _check_ref(value: str) -> str:
-    if value.startswith("-") or any(ord(c) < 33 or c in "~^:?*[\\" for c in value):
-        raise ValueError("is not a valid git ref or version")
-    if not value or ".." in value:
-        raise ValueError("is not a valid git ref or version")
-    return value
-
-
-def tree_kind(repo: str) -> TreeKind:
-    """Which kind of tree `repo` names; see "Spec" in docs/contracts.
-
-    Raises ValueError for a scheme that no kind uses.
-    """
-    if repo.startswith("pypi://"):
-        return "pypi"
-    if repo.startswith("comfy://"):
-        return "registry"
-    if repo.startswith(("https://", "http://")) and repo.endswith(_ARCHIVE_SUFFIXES):
-        return "archive"
-    if repo.startswith(_GIT_SCHEMES) or _SCP_LIKE.match(repo):
-        return "git"
-    if "://" in repo:
-        raise ValueError(
-            f"has the unknown scheme '{repo.split('://')[0]}://'; known are https, ssh, file, "
-            "pypi, comfy, and plain paths"
-        )
-    return "folder"
-
-
-VersionId = Annotated[str, AfterValidator(_check_id)]
-InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
-Checksum = Annotated[str, AfterValidator(_check_checksum)]
-Repo = Annotated[str, AfterValidator(_check_repo)]
-Ref = Annotated[str, AfterValidator(_check_ref)]
+_PINS: dict[TreeKind, tuple[int, str, str]] = {
+    "git": (40, "", "a git commit of 40 hex digits"),
+    "archive": (71, "sha256:", "the 'sha256:…' of the archive"),
+    "pypi": (71, "sha256:", "the 'sha256:…' of the wheel or sdist"),
+    "registry": (71, "sha256:", "the 'sha256:…' of the archive"),
+    "folder": (45, "tree:", "the 'tree:…' hash of its content"),
+}
 
 
 class _Strict(BaseModel):
@@ -109,50 +73,110 @@ class Tree(_Strict):
 
     repo: Repo
     ref: Ref | None = None
-    commit: str | None = Field(
-        default=None, pattern=r"^([0-9a-f]{40}|sha256:[0-9a-f]{64}|tree:[0-9a-f]{40})$"
-    )
+    commit: Commit | None = None
     subdir: InnerPath | None = None
 
     @property
     def kind(self) -> TreeKind:
         return tree_kind(self.repo)
 
+    @model_validator(mode="after")
+    def _pin_suits_kind(self) -> Self:
+        length, prefix, words = _PINS[self.kind]
+        if self.commit and (len(self.commit) != length or not self.commit.startswith(prefix)):
+            raise ValueError(f"has a 'commit' of another kind than its 'repo', which needs {words}")
+        if self.ref and self.kind in ("folder", "archive"):
+            raise ValueError(
+                "has a 'ref', which only a git repository, 'pypi://' and 'comfy://' have"
+            )
+        return self
+
 
 class CustomNode(Tree):
     """A custom node: a tree that becomes `custom_nodes/<name>`."""
 
-    name: VersionId
+    name: NodeName
 
 
 class Model(_Strict):
-    """A model file. `target_path` is below the models folder; `size` is in bytes."""
+    """A model file. `size` is in bytes."""
 
-    name: str = Field(min_length=1)
-    source: str = Field(min_length=1)
+    name: Annotated[
+        str, AfterValidator(matching(r"[^/\\\x00-\x1f\x7f]+", "must be a name without slashes"))
+    ]
+    source: ModelSource
     target_subdir: InnerPath | None = None
-    target_path: InnerPath | None = None
+    target_path: FilePath | None = None
     checksum: Checksum | None = None
-    mirrors: list[str] = []
+    mirrors: list[ModelSource] = []
     size: int | None = Field(default=None, ge=0)
+
+    @property
+    def place(self) -> str:
+        """Where the file goes, as a POSIX path below the models folder."""
+        if self.target_path is not None:
+            return self.target_path
+        return str(PurePosixPath(self.target_subdir or "") / self.name)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.target_path is None and self.target_subdir is None:
+            raise ValueError("needs a 'target_path' or a 'target_subdir'")
+        if self.target_path is None and self.name in (".", ".."):
+            raise ValueError("needs a 'name' that a file can have, or a 'target_path'")
+        if self.target_path and self.target_subdir:
+            folder = PurePosixPath(self.target_subdir)
+            if folder not in PurePosixPath(self.target_path).parents:
+                raise ValueError(
+                    f"has a 'target_path' ({self.target_path}) that is not below its "
+                    f"'target_subdir' ({self.target_subdir})"
+                )
+        return self
 
 
 class TorchOptions(_Strict):
     """`version` pins torch, and with it its family; `index` is where the family comes from."""
 
-    version: str | None = Field(default=None, pattern=r"^\d+\.\d+(\.\d+)?$")
-    index: str | None = Field(default=None, pattern=r"^(https?|file)://")
+    version: (
+        Annotated[
+            str,
+            AfterValidator(matching(r"\d+\.\d+(\.\d+)?", "must be a version such as '2.11.0'")),
+        ]
+        | None
+    ) = None
+    index: (
+        Annotated[
+            str,
+            AfterValidator(
+                matching(r"(https?|file)://[^@\s]+", "must be an index URL without a password")
+            ),
+        ]
+        | None
+    ) = None
 
 
 class Options(_Strict):
     """What a person may set; every field is optional."""
 
-    python: str | None = Field(default=None, pattern=r"^3\.\d{1,2}$")
+    python: (
+        Annotated[
+            str,
+            AfterValidator(matching(r"3\.\d{1,2}", "must be a minor version such as '3.11'")),
+        ]
+        | None
+    ) = None
     base: str | None = None
     torch: TorchOptions = TorchOptions()
     constraints: list[str] = []
     overrides: list[str] = []
-    system_packages: list[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9+.-]*$")]] = []
+    system_packages: list[
+        Annotated[
+            str,
+            AfterValidator(
+                matching(r"[a-z0-9][a-z0-9+.-]*", "must be the name of a Debian package")
+            ),
+        ]
+    ] = []
     comfy_args: list[str] = []
     run_install_scripts: list[str] = []
     allow_pickle: list[str] = []
@@ -168,5 +192,5 @@ class Spec(_Strict):
     comfy: Tree
     custom_nodes: list[CustomNode] = []
     models: list[Model] = []
-    env: dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str] = {}
+    env: dict[EnvName, str] = {}
     options: Options = Options()

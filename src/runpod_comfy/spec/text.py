@@ -1,0 +1,197 @@
+"""What a single value of a spec may be: each check returns the value or says why not.
+
+The complaints are half sentences that follow the name of the key: "must not contain '..'".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+TreeKind = Literal["git", "archive", "pypi", "registry", "folder"]
+
+MODEL_SCHEMES = ("http", "https", "file", "gs", "hf", "huggingface", "civitai")
+
+_GIT_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
+_ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".whl")
+_SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
+_DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+# The longest name that the file systems of Linux and macOS hold, in bytes.
+_LONGEST_NAME = 255
+
+
+def tree_kind(repo: str) -> TreeKind:
+    """Which kind of tree `repo` names; see "Spec" in docs/contracts.
+
+    Raises ValueError for a scheme that no kind uses.
+    """
+    if repo.startswith("pypi://"):
+        return "pypi"
+    if repo.startswith("comfy://"):
+        return "registry"
+    if repo.startswith(("https://", "http://")) and repo.endswith(_ARCHIVE_SUFFIXES):
+        return "archive"
+    if repo.startswith(_GIT_SCHEMES) or _SCP_LIKE.match(repo):
+        return "git"
+    if "://" in repo:
+        raise ValueError(
+            f"has the unknown scheme '{repo.split('://')[0]}://'; known are https, ssh, file, "
+            "pypi, comfy, and plain paths"
+        )
+    return "folder"
+
+
+def matching(pattern: str, complaint: str) -> Callable[[str], str]:
+    """A check that the whole value matches `pattern`."""
+    compiled = re.compile(pattern)
+
+    def check(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise ValueError(complaint)
+        return value
+
+    return check
+
+
+check_id = matching(
+    r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+    "must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
+    "(at most 64)",
+)
+
+
+def check_node_name(value: str) -> str:
+    """A name of a folder below `custom_nodes`, as the core will import it."""
+    if value == "__pycache__" or value.endswith(".disabled"):
+        raise ValueError(f"must not be '{value}': ComfyUI passes over folders of that name")
+    matching(
+        r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}",
+        "must start with a letter, digit or '_' and hold only letters, digits, '.', '_' and '-' "
+        "(at most 100)",
+    )(value)
+    return value
+
+
+def check_inner_path(value: str) -> str:
+    """A relative POSIX path that stays inside the folder it is joined to."""
+    path = PurePosixPath(value)
+    if not value or "\\" in value or _has_control_characters(value):
+        raise ValueError("must be a relative path with forward slashes")
+    if path.is_absolute() or re.match(r"^[A-Za-z]:", value):
+        raise ValueError("must be a relative path, not an absolute one")
+    if ".." in path.parts or not path.parts:
+        raise ValueError("must be a path without '..'")
+    if any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
+        raise ValueError(f"must not have a part longer than {_LONGEST_NAME} bytes")
+    return path.as_posix()
+
+
+def check_file_path(value: str) -> str:
+    """An inner path that names a file."""
+    if value.endswith("/"):
+        raise ValueError("must name a file, not a folder")
+    return check_inner_path(value)
+
+
+def check_repo(value: str) -> str:
+    """Where a tree comes from, safe to hand to git or to an index."""
+    _check_plain(value)
+    if "::" in value.split("/", 1)[0]:
+        raise ValueError("must not use git's remote helpers ('ext::' and the like)")
+    kind = tree_kind(value)
+    if kind == "folder":
+        _check_local_path(value)
+        return value
+    if "#" in value:
+        raise ValueError("must not have a '#' part; a folder inside it is named by 'subdir'")
+    if kind == "pypi" and not _DISTRIBUTION.fullmatch(value.removeprefix("pypi://")):
+        raise ValueError("must be 'pypi://' and the name alone; the version stands in 'ref'")
+    if kind == "git" and not _SCP_LIKE.match(value) and urlsplit(value).netloc.startswith("-"):
+        raise ValueError("must not name a host that starts with '-'")
+    return value
+
+
+def check_ref(value: str) -> str:
+    """A git ref (rules of git-check-ref-format) or a version."""
+    if (
+        not value
+        or value.startswith("-")
+        or any(ord(character) < 33 or character in "~^:?*[\\\x7f" for character in value)
+        or any(part in value for part in ("..", "@{", "//"))
+        or value.endswith(("/", "."))
+    ):
+        raise ValueError("is not a valid git ref or version")
+    return value
+
+
+def check_model_source(value: str) -> str:
+    """Where a model file comes from: a URL of a known scheme, or a path from the spec's folder."""
+    _check_plain(value)
+    scheme = source_scheme(value)
+    if scheme == "":
+        _check_local_path(value)
+    elif scheme not in MODEL_SCHEMES:
+        raise ValueError(
+            f"has the unknown scheme '{scheme}:'; known are {', '.join(MODEL_SCHEMES)}, "
+            "and plain paths"
+        )
+    elif scheme == "file" and urlsplit(value).netloc not in ("", "localhost"):
+        raise ValueError("must name a file of this machine: 'file:///' and its path")
+    return value
+
+
+def source_scheme(source: str) -> str:
+    """The scheme of a model's source in lower case, or '' for a plain path."""
+    match = _SCHEME.match(source)
+    return match[1].lower() if match else ""
+
+
+def source_file_name(source: str) -> str:
+    """The last part of a source's path, unquoted; '' where it has none."""
+    path = source if source_scheme(source) == "" else unquote(urlsplit(source).path)
+    return PurePosixPath(path).name
+
+
+def check_env_name(value: str) -> str:
+    matching(r"[A-Za-z_][A-Za-z0-9_]*", "is not a valid name of an environment variable")(value)
+    if value in ("HF_TOKEN", "CIVITAI_TOKEN"):
+        raise ValueError("is a secret and must be set in the environment, not in a spec")
+    return value
+
+
+def _check_plain(value: str) -> None:
+    if not value.strip() or value != value.strip():
+        raise ValueError("must not be empty or start or end with a space")
+    if value.startswith("-"):
+        raise ValueError("must not start with '-'")
+    if _has_control_characters(value):
+        raise ValueError("must not contain control characters")
+    if _holds_secret(value):
+        raise ValueError(
+            "must not hold a user name or password; git's credential helper, ~/.netrc and the "
+            "token variables keep them"
+        )
+
+
+def _holds_secret(value: str) -> bool:
+    """User names are part of an ssh address, and a token in an http one."""
+    if "://" not in value:
+        return False
+    scheme, rest = value.split("://", 1)
+    user, at, _ = rest.split("/", 1)[0].rpartition("@")
+    return bool(at) and (scheme.lower() in ("http", "https") or ":" in user)
+
+
+def _check_local_path(value: str) -> None:
+    if value.startswith("~"):
+        raise ValueError("must be a path without '~'; write the whole path")
+    if "\\" in value:
+        raise ValueError("must be a path with forward slashes")
+
+
+def _has_control_characters(value: str) -> bool:
+    return any(ord(character) < 32 or ord(character) == 127 for character in value)
