@@ -1,1 +1,1 @@
-"""Workflow graphs: reading them, checking them before a run, hashing what they gave."""
+"""Graphs on both sides: what a workflow file says, whether a version can run it, what came out."""

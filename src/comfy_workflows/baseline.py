@@ -1,0 +1,151 @@
+"""A workflow's baseline: the hashes of what it made once, to compare with what it makes now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comfy_errors import InvalidInputError, UnavailableError
+
+BASELINE_SCHEMA: Final = "runpod-comfy/baseline/1"
+
+OutputKind = Literal["image", "file", "text"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class OutputHash(_Strict):
+    """One output: the node that made it, what it is, and the sha256 (64 hex digits) of its bytes.
+
+    `name` is `subfolder/filename`, and empty for a text, whose hash is of its UTF-8 bytes.
+    """
+
+    node: str
+    kind: OutputKind
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Baseline(_Strict):
+    """A baseline file. `lock` is the digest of the lock with which it was recorded."""
+
+    schema_tag: Literal["runpod-comfy/baseline/1"] = Field(alias="schema")
+    lock: str | None
+    outputs: list[OutputHash]
+
+
+def output_hashes(result: Mapping[str, Any]) -> list[OutputHash]:
+    """The hashes of a job's output document (`images`, `files`, `text`), in a stable order."""
+    kinds: list[tuple[str, OutputKind]] = [("images", "image"), ("files", "file")]
+    hashes = [
+        OutputHash(
+            node=output["node"],
+            kind=kind,
+            name="/".join(part for part in (output["subfolder"], output["filename"]) if part),
+            sha256=output["sha256"],
+        )
+        for key, kind in kinds
+        for output in result[key]
+    ]
+    hashes += [
+        OutputHash(
+            node=text["node"],
+            kind="text",
+            name="",
+            sha256=hashlib.sha256(text["text"].encode()).hexdigest(),
+        )
+        for text in result["text"]
+    ]
+    return sorted(hashes, key=lambda one: (one.node, one.kind, one.name, one.sha256))
+
+
+def record(result: Mapping[str, Any], *, lock_digest: str | None) -> Baseline:
+    """The baseline that says: with this lock, the workflow makes what `result` holds."""
+    return Baseline(schema=BASELINE_SCHEMA, lock=lock_digest, outputs=output_hashes(result))
+
+
+def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str | None) -> list[str]:
+    """How `result` differs from `baseline`, a sentence for each difference; empty if it does not.
+
+    A different lock with the same outputs is no difference; with other outputs it is told first.
+    """
+    now = _by_place(output_hashes(result))
+    then = _by_place(baseline.outputs)
+    differences = []
+    for place in sorted(then.keys() | now.keys()):
+        before, after = then.get(place), now.get(place)
+        if before is None:
+            differences.append(f"{_words(place)} is new.")
+        elif after is None:
+            differences.append(f"{_words(place)} is gone.")
+        elif before != after:
+            differences.append(f"{_words(place)} was sha256 {before} and is now {after}.")
+    if differences and baseline.lock != lock_digest:
+        differences.insert(
+            0, f"The baseline was recorded with the lock {baseline.lock}, this is {lock_digest}."
+        )
+    return differences
+
+
+def load_baseline(path: Path) -> Baseline:
+    """The baseline at `path`. Raises UnavailableError or InvalidInputError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            f"There is no baseline at {path}.", remedy="Record one first (--mode record)."
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"The baseline {path} cannot be read: {error}.", remedy="Record it again."
+        ) from error
+    try:
+        return Baseline.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidInputError(
+            f"{path} is not a baseline that this program can read: "
+            f"{where + ': ' if where else ''}{first['msg']}.",
+            remedy="Record it again (--mode record).",
+        ) from error
+
+
+def save_baseline(path: Path, baseline: Baseline) -> None:
+    """Writes `baseline` to `path` at one stroke, with sorted keys and a final newline."""
+    document = baseline.model_dump(mode="json", by_alias=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+Place = tuple[str, OutputKind, str, int]
+
+
+def _by_place(hashes: Sequence[OutputHash]) -> dict[Place, str]:
+    """Hashes by node, kind, name and, where those are equal, by their number."""
+    places: dict[Place, str] = {}
+    for one in hashes:
+        number = 0
+        while (one.node, one.kind, one.name, number) in places:
+            number += 1
+        places[one.node, one.kind, one.name, number] = one.sha256
+    return places
+
+
+def _words(place: Place) -> str:
+    node, kind, name, _ = place
+    named = f" {name}" if name else ""
+    return f"The {kind}{named} of node {node}"

@@ -1,0 +1,74 @@
+"""Model files as the engine will find them: folders, their directories, what lies there now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MODEL_SUFFIXES = frozenset(
+    {
+        ".bin",
+        ".ckpt",
+        ".gguf",
+        ".onnx",
+        ".pkl",
+        ".pt",
+        ".pt2",
+        ".pth",
+        ".safetensors",
+        ".sft",
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolders:
+    """Where the engine looks for models.
+
+    `roots` are the models folders, the preferred one first. `folders` maps a folder name
+    (`checkpoints`) to directories relative to each root. `inputs` maps a node class and one of
+    its inputs to the folder names whose files that input offers.
+    """
+
+    roots: Sequence[Path]
+    folders: Mapping[str, Sequence[str]]
+    inputs: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def of_input(self, class_type: str, input_name: str) -> Sequence[str]:
+        """The folder names that an input chooses from; empty where that is not known."""
+        return self.inputs.get(class_type, {}).get(input_name, ())
+
+    def directories(self, folder_names: Sequence[str]) -> list[Path]:
+        """Every directory, existing or not, that the engine searches for `folder_names`."""
+        return [
+            root / directory
+            for name in folder_names
+            for root in self.roots
+            for directory in self.folders.get(name, (name,))
+        ]
+
+    def holds(self, folder_names: Sequence[str], file_name: str) -> bool:
+        """True if `file_name` (it may have subfolders) lies in one of `folder_names`."""
+        # The same normalisation as the core's folder_paths.get_full_path.
+        inside = os.path.relpath(os.path.join("/", file_name.replace("\\", "/")), "/")  # noqa: PTH118
+        return any((directory / inside).is_file() for directory in self.directories(folder_names))
+
+    def listing(self, folder_names: Sequence[str]) -> list[str]:
+        """The files in `folder_names`, as the engine would offer them, sorted."""
+        found: set[str] = set()
+        for directory in self.directories(folder_names):
+            for parent, _, file_names in os.walk(directory, followlinks=True):
+                below = PurePosixPath(Path(parent).relative_to(directory).as_posix())
+                found.update(
+                    str(below / name)
+                    for name in file_names
+                    if Path(name).suffix.lower() in MODEL_SUFFIXES
+                )
+        return sorted(found)
+
+
+def looks_like_a_model(value: str) -> bool:
+    """True for a text that names a model file by its suffix."""
+    return PurePosixPath(value).suffix.lower() in MODEL_SUFFIXES
