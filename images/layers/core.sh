@@ -1,0 +1,35 @@
+#!/bin/sh
+# ComfyUI itself: replaces the files of an earlier core, leaves everything else in its folder alone.
+#
+# INPUTS             tree/: the core's files
+# COMFY_HOME         gets ComfyUI/, and .comfy_core_files, the list of what is the core's there
+# VENV               the environment whose interpreter compiles
+# SOURCE_DATE_EPOCH  the time that every file gets
+#
+# Network: none.
+set -eu
+# shellcheck source=images/layers/steps.sh
+. "$(dirname "$0")/steps.sh"
+
+core=$COMFY_HOME/ComfyUI
+list=$COMFY_HOME/.comfy_core_files
+staging=$COMFY_HOME/.comfy_core_staging
+
+rm -rf "$staging"
+copy_tree "$INPUTS/tree" "$staging"
+compile_bytecode "$staging"
+settle "$staging"
+
+mkdir -p "$core"
+cd "$core"
+if [ -f "$list" ]; then
+    xargs -0 rm -f -- <"$list"
+    find . -depth -type d ! -path . ! -path './custom_nodes/*' -exec rmdir {} + 2>/dev/null || :
+fi
+# The list comes before the files: a copy that was cut short is undone by the next run.
+(cd "$staging" && find . ! -type d -print0 | LC_ALL=C sort -z) >"$list.partial"
+mv -f "$list.partial" "$list"
+cp -RPp "$staging/." "$core"
+rm -rf "$staging"
+
+settle "$core" "$core/custom_nodes" "$list" "$COMFY_HOME" -prune

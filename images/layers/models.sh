@@ -1,0 +1,20 @@
+#!/bin/sh
+# Where models, inputs and outputs go: mount points, and extra_model_paths.yaml beside the core's main.py.
+# The models themselves are linked later, on this machine or when a container starts.
+#
+# INPUTS             folders.txt: folders that the version's models use, one a line
+# COMFY_HOME         gets models/<folder>/, input/, output/, user/ and ComfyUI/extra_model_paths.yaml
+# VENV               the environment whose interpreter asks the core for its folders
+# SOURCE_DATE_EPOCH  the time that every file and folder gets
+#
+# Network: none.
+set -eu
+# shellcheck source=images/layers/steps.sh
+. "$(dirname "$0")/steps.sh"
+
+mkdir -p "$COMFY_HOME/models" "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user"
+"$VENV/bin/python" -B -I "$layers/model_folders.py" "$COMFY_HOME" "$INPUTS/folders.txt"
+
+settle "$COMFY_HOME/ComfyUI/extra_model_paths.yaml" "$COMFY_HOME/ComfyUI" \
+    "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user" "$COMFY_HOME" -prune
+settle "$COMFY_HOME/models" -type d

@@ -1,0 +1,26 @@
+#!/bin/sh
+# One custom node: its own copy, because nodes write beside themselves. An earlier copy is replaced whole.
+#
+# INPUTS             tree/: the node's files
+# NODE_NAME          its folder in custom_nodes/
+# COMFY_HOME         gets ComfyUI/custom_nodes/$NODE_NAME/
+# VENV               the environment whose interpreter compiles
+# SOURCE_DATE_EPOCH  the time that every file gets
+#
+# Network: none.
+set -eu
+# shellcheck source=images/layers/steps.sh
+. "$(dirname "$0")/steps.sh"
+
+nodes=$COMFY_HOME/ComfyUI/custom_nodes
+staging=$COMFY_HOME/.comfy_node_staging
+
+rm -rf "$staging"
+copy_tree "$INPUTS/tree" "$staging"
+compile_bytecode "$staging"
+settle "$staging"
+
+mkdir -p "$nodes"
+rm -rf "${nodes:?}/$NODE_NAME"
+mv "$staging" "$nodes/$NODE_NAME"
+settle "$nodes" "$COMFY_HOME" -prune

@@ -1,0 +1,43 @@
+# Steps that several layers share; read by them with `.`, never run.
+# Beside it lies compile_bytecode.py. Reads: UV, VENV, OFFLINE, SOURCE_DATE_EPOCH.
+# shellcheck shell=sh
+
+# The same modes whoever runs this.
+umask 022
+
+layers=$(cd "$(dirname "$0")" && pwd)
+
+# install_requirements FILE: what FILE pins by hash, nothing else, into the environment $VENV.
+# Indexes, certificates and the cache reach uv through its own variables, so that no secret is ever an argument.
+install_requirements() {
+    if [ "${OFFLINE:-0}" = 1 ]; then
+        UV_OFFLINE=1
+        export UV_OFFLINE
+    fi
+    "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes \
+        --no-compile-bytecode --requirements "$1"
+}
+
+# compile_bytecode FOLDER: every source in it that has no bytecode yet.
+compile_bytecode() {
+    "$VENV/bin/python" -I "$layers/compile_bytecode.py" "$1"
+}
+
+# copy_tree FROM TO: files, modes and links, as one's own.
+copy_tree() {
+    mkdir -p "$2"
+    cp -RP "$1/." "$2"
+    chmod -R u+w "$2"
+}
+
+# settle PATH… [find's tests]: gives what is newer than 1980 the layer's own time.
+# The times of all layers lie in 1980, so what an earlier layer settled is not touched again:
+# in an image a touch would copy the file into this layer.
+settle() {
+    settle_to=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M.%S 2>/dev/null ||
+        date -u -r "$SOURCE_DATE_EPOCH" +%Y%m%d%H%M.%S)
+    settle_mark=$(mktemp)
+    TZ=UTC0 touch -t 198101010000 "$settle_mark"
+    TZ=UTC0 find "$@" -newer "$settle_mark" -exec touch -h -t "$settle_to" {} +
+    rm -f "$settle_mark"
+}

@@ -1,0 +1,18 @@
+#!/bin/sh
+# The lock's group `wheels`, into the environment that the layer `torch` made.
+#
+# INPUTS             requirements.txt: lines `name==version --hash=…`
+# VENV               the environment
+# UV                 the installer
+# UV_…               uv's own settings: cache, indexes, certificate
+# OFFLINE            1: nothing is asked of the network
+# SOURCE_DATE_EPOCH  the time that every new file gets
+#
+# Network: the Python package indexes.
+set -eu
+# shellcheck source=images/layers/steps.sh
+. "$(dirname "$0")/steps.sh"
+
+install_requirements "$INPUTS/requirements.txt"
+compile_bytecode "$VENV/lib"
+settle "$VENV"

@@ -1,0 +1,99 @@
+"""Model files by content: `<root>/sha256/ab/abcd…`. What lies there is whole and never changes."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from comfy_errors import MismatchError
+
+_CHUNK_BYTES = 1 << 20
+
+
+class ModelStore:
+    """A folder of model files named by their sha256. Several processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path_of(self, sha256: str) -> Path:
+        """Where the file with this sha256 (64 hex digits) lies, or would lie."""
+        return self.root / "sha256" / sha256[:2] / sha256
+
+    def holds(self, sha256: str) -> bool:
+        return self.path_of(sha256).is_file()
+
+    def add_file(self, path: Path, *, expected_sha256: str | None = None) -> tuple[str, int]:
+        """Copies `path` into the store, hashing on the way: its sha256 and its size in bytes.
+
+        Raises MismatchError, and stores nothing, if the sha256 is not the expected one.
+        """
+        with self._partial(expected_sha256 or f"{os.getpid()}-{path.name}") as partial:
+            if expected_sha256 and self.holds(expected_sha256):
+                # Another process brought it while this one waited for the partial file.
+                return expected_sha256, self.path_of(expected_sha256).stat().st_size
+            with path.open("rb") as source:
+                sha256, size_bytes = _copy(source, partial)
+            if expected_sha256 not in (None, sha256):
+                raise MismatchError(
+                    f"{path} has sha256 {sha256}, but {expected_sha256} was expected",
+                    remedy="Put the right file there, or resolve the version again.",
+                )
+            place = self.path_of(sha256)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.fsync(partial.fileno())
+            Path(partial.name).replace(place)
+        return sha256, size_bytes
+
+    @contextmanager
+    def _partial(self, name: str) -> Iterator[BinaryIO]:
+        """An empty file that this process alone writes, removed if it still lies there at the end.
+
+        Its name is the same each time, so that a killed transfer leaves one file behind, not many.
+        """
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.partial"
+        while True:
+            stream = path.open("ab")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            if _is_still(path, stream):
+                break
+            stream.close()
+        with stream:
+            try:
+                stream.truncate(0)
+                yield stream
+            finally:
+                if _is_still(path, stream):
+                    path.unlink()
+
+
+def _is_still(path: Path, stream: BinaryIO) -> bool:
+    """Whether `path` names the open file: whoever held the lock before may have moved it away."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+    digest = hashlib.sha256()
+    size_bytes = 0
+    while chunk := source.read(_CHUNK_BYTES):
+        digest.update(chunk)
+        target.write(chunk)
+        size_bytes += len(chunk)
+    target.flush()
+    return digest.hexdigest(), size_bytes

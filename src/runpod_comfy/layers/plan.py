@@ -1,0 +1,108 @@
+"""Lock → plan. Pure: it reads the layer scripts and nothing else, and starts nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from runpod_comfy.layers.layer import Layer, LayerKind, TextInput, TreeInput, layer_key
+from runpod_comfy.layers.requirements import requirements_text
+from runpod_comfy.lock.model import Lock
+
+SCRIPTS = Path(__file__).parents[3] / "images" / "layers"
+"""The layer scripts of this checkout."""
+
+_SHARED = "steps.sh"
+_COMPILER = "compile_bytecode.py"
+_USES: dict[LayerKind, tuple[str, ...]] = {
+    "torch": (_SHARED, _COMPILER),
+    "wheels": (_SHARED, _COMPILER),
+    "handler": (_SHARED,),
+    "core": (_SHARED, _COMPILER),
+    "models": (_SHARED, "model_folders.py"),
+    "node": (_SHARED, _COMPILER),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The layers of a lock, in the order in which they are made: heavy and stable ones first."""
+
+    platform: str
+    layers: tuple[Layer, ...]
+
+    def layer(self, name: str) -> Layer:
+        return next(layer for layer in self.layers if layer.name == name)
+
+
+def make_plan(lock: Lock, *, platform: str, scripts: Path = SCRIPTS) -> Plan:
+    """The plan of a lock for a platform such as `linux-x86_64`; `scripts` is `images/layers`."""
+    interpreter = {"PYTHON_VERSION": lock.python.version}
+    machine = {**interpreter, "PLATFORM": platform}
+
+    def layer(
+        kind: LayerKind,
+        *inputs: TreeInput | TextInput,
+        environment: Mapping[str, str] | None = None,
+        after: Sequence[Layer] = (),
+        name: str | None = None,
+    ) -> Layer:
+        files = tuple(scripts / file for file in (f"{kind}.sh", *_USES.get(kind, ())))
+        key = layer_key(
+            kind,
+            scripts=files,
+            inputs=inputs,
+            environment=environment or {},
+            after=[earlier.key for earlier in after],
+        )
+        return Layer(
+            name=name or kind,
+            kind=kind,
+            scripts=files,
+            key=key,
+            inputs=inputs,
+            environment=environment or {},
+        )
+
+    system = layer("system", environment={"SYSTEM_PACKAGES": " ".join(lock.base.system_packages)})
+    torch = layer(
+        "torch",
+        TextInput(name="requirements.txt", text=requirements_text(lock.python.torch)),
+        environment=machine,
+    )
+    wheels = layer(
+        "wheels",
+        TextInput(name="requirements.txt", text=requirements_text(lock.python.wheels)),
+        environment=machine,
+    )
+    handler = layer("handler")
+    core = layer("core", TreeInput(name="tree", tree=lock.comfy), environment=interpreter)
+    # The core is asked for its folders, and a new core takes the old answer away with it.
+    models = layer("models", TextInput(name="folders.txt", text=_model_folders(lock)), after=[core])
+    nodes = [
+        layer(
+            "node",
+            TreeInput(name="tree", tree=node),
+            environment={**interpreter, "NODE_NAME": node.name},
+            name=f"node:{node.name}",
+        )
+        for node in sorted(lock.custom_nodes, key=lambda node: node.name)
+    ]
+    before = [system, torch, wheels, handler, core, models, *nodes]
+    # These settings reach the engine through the manifest; here they only decide the key.
+    engine = {"env": lock.env, "comfy_args": lock.comfy_args}
+    check = layer(
+        "check",
+        TextInput(name="engine.json", text=json.dumps(engine, sort_keys=True)),
+        after=before,
+    )
+    return Plan(platform=platform, layers=(*before, check))
+
+
+def _model_folders(lock: Lock) -> str:
+    """The top folders that the version's models lie in, one a line."""
+    folders = {PurePosixPath(model.target_path).parts[0] for model in lock.models}
+    files = {model.target_path for model in lock.models}
+    return "".join(f"{folder}\n" for folder in sorted(folders - files))
