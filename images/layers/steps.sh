@@ -1,5 +1,5 @@
 # Steps that several layers share; read by them with `.`, never run.
-# Beside it lies compile_bytecode.py. Reads: UV, VENV, OFFLINE, SOURCE_DATE_EPOCH.
+# Beside it lies compile_bytecode.py. Reads: UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
 # shellcheck shell=sh
 
 # The same modes whoever runs this.
@@ -14,8 +14,13 @@ install_requirements() {
         UV_OFFLINE=1
         export UV_OFFLINE
     fi
+    install_from=$1
+    set --
+    if [ "${NO_INDEX:-0}" = 1 ]; then
+        set -- --no-index
+    fi
     "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes \
-        --no-compile-bytecode --requirements "$1"
+        --no-compile-bytecode --requirements "$install_from" "$@"
 }
 
 # compile_bytecode FOLDER: every source in it that has no bytecode yet.

@@ -5,7 +5,8 @@
 # VENV               where the environment is made; whatever lies there is replaced,
 #                    so the layer `wheels` has to follow
 # UV, PYTHON         the installer; the interpreter that the environment is made for
-# UV_…               uv's own settings: cache, indexes, certificate
+# UV_…               uv's own settings: cache, indexes, find-links, certificate
+# NO_INDEX           1: packages come from UV_FIND_LINKS alone
 # OFFLINE            1: nothing is asked of the network
 # SOURCE_DATE_EPOCH  the time that every file gets
 #

@@ -4,7 +4,8 @@
 # INPUTS             requirements.txt: lines `name==version --hash=…`
 # VENV               the environment
 # UV                 the installer
-# UV_…               uv's own settings: cache, indexes, certificate
+# UV_…               uv's own settings: cache, indexes, find-links, certificate
+# NO_INDEX           1: packages come from UV_FIND_LINKS alone
 # OFFLINE            1: nothing is asked of the network
 # SOURCE_DATE_EPOCH  the time that every new file gets
 #

@@ -1,0 +1,116 @@
+"""A home on this machine: what lies where in it, who may work on it, and whose it is."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from comfy_manifest.model import MARKER_NAME, OBJECT_INFO_NAME, Manifest, load_manifest
+from runpod_comfy.sources.tree import Say
+
+DATA_FOLDERS = ("input", "output", "user")
+"""What people put in and get out; never removed with a version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """The folder of one realized version, `$COMFY_HOME`."""
+
+    root: Path
+
+    @property
+    def comfyui(self) -> Path:
+        return self.root / "ComfyUI"
+
+    @property
+    def custom_nodes(self) -> Path:
+        return self.comfyui / "custom_nodes"
+
+    @property
+    def venv(self) -> Path:
+        return self.root / ".venv"
+
+    @property
+    def python(self) -> Path:
+        return self.venv / "bin" / "python"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def marker(self) -> Path:
+        return self.root / MARKER_NAME
+
+    @property
+    def object_info(self) -> Path:
+        return self.root / OBJECT_INFO_NAME
+
+    @property
+    def logs(self) -> Path:
+        return self.root / ".comfy_logs"
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """What `realize` keeps in a home for itself, the marker excepted."""
+        return (
+            self.object_info,
+            self.logs,
+            self.root / f"{MARKER_NAME}.partial",
+            self.root / ".comfy_core_files",
+            self.root / ".comfy_core_files.partial",
+            self.root / ".comfy_core_staging",
+            self.root / ".comfy_node_staging",
+            self.root / ".comfy_lock",
+        )
+
+
+def manifest_for(home: Home, version_id: str) -> Manifest | None:
+    """The manifest of `home` if it is this version's, None if nothing was made there yet.
+
+    Raises InvalidInputError if the folder is someone else's: it is to be left alone.
+    """
+    manifest = load_manifest(home.root)
+    elsewhere = "Choose another folder with --target, or remove this one first."
+    if manifest is None:
+        if home.root.exists() and not home.root.is_dir():
+            raise InvalidInputError(f"{home.root} is not a folder", remedy=elsewhere)
+        for found in (home.comfyui, home.venv):
+            if os.path.lexists(found):
+                raise InvalidInputError(
+                    f"{found} is there already, and no {MARKER_NAME} beside it says that it was "
+                    "made for a version; it was left alone",
+                    remedy=elsewhere,
+                )
+        return None
+    if manifest.kind == "init":
+        raise InvalidInputError(f"{home.root} was made by init", remedy=elsewhere)
+    if manifest.version_id != version_id:
+        raise InvalidInputError(
+            f"{home.root} holds the version {manifest.version_id}, not {version_id}",
+            remedy=elsewhere,
+        )
+    return manifest
+
+
+@contextmanager
+def held(home: Home, say: Say) -> Iterator[int]:
+    """Makes the home's folder and keeps other commands from working on it.
+
+    Gives the file descriptor of the lock: a script that inherits it keeps the lock for as long as
+    it runs, also when this process is killed, so that nobody starts on a home that is still
+    being written to.
+    """
+    home.root.mkdir(parents=True, exist_ok=True)
+    with (home.root / ".comfy_lock").open("ab") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"Waiting for another command that works on {home.root}")
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield stream.fileno()

@@ -1,0 +1,52 @@
+"""What a home still lacks of a plan. Reads the home, starts and writes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_manifest.model import Manifest
+from runpod_comfy.layers.layer import Layer
+from runpod_comfy.layers.plan import Plan
+from runpod_comfy.realize.home import Home
+
+NODE_PREFIX = "node:"
+_ENVIRONMENT = ("torch", "wheels")
+
+
+def pending_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[Layer]:
+    """The layers to make, in order: those without their key in the manifest, or whose folder is
+    gone. The two that share the Python environment are made together, from nothing, because a
+    package that was half replaced cannot be told from a whole one."""
+    done = manifest.layers if manifest else {}
+    pending = {
+        layer.name
+        for layer in plan.layers
+        if done.get(layer.name) != layer.key or not _is_there(layer, manifest, home)
+    }
+    if not pending.isdisjoint(_ENVIRONMENT):
+        pending.update(_ENVIRONMENT)
+    return [layer for layer in plan.layers if layer.name in pending]
+
+
+def gone_nodes(plan: Plan, manifest: Manifest | None) -> list[str]:
+    """Names of the nodes that were placed in the home and are no longer in the plan."""
+    planned = {layer.name for layer in plan.layers}
+    return [
+        name.removeprefix(NODE_PREFIX)
+        for name in (manifest.layers if manifest else {})
+        if name.startswith(NODE_PREFIX) and name not in planned
+    ]
+
+
+def _is_there(layer: Layer, manifest: Manifest | None, home: Home) -> bool:
+    if layer.kind == "check":
+        return manifest is not None and manifest.check is not None and home.object_info.is_file()
+    leaves = {
+        "torch": home.python,
+        "wheels": home.python,
+        "core": home.comfyui / "main.py",
+        "models": home.comfyui / "extra_model_paths.yaml",
+        "node": home.custom_nodes / layer.name.removeprefix(NODE_PREFIX),
+    }
+    left: Path | None = leaves.get(layer.kind)
+    return left is None or left.exists()

@@ -1,0 +1,81 @@
+"""The marker while a home changes: at each moment it tells no more than what is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from comfy_manifest.model import CheckReport, Manifest, ManifestModel, save_manifest
+from runpod_comfy.layers.layer import Layer
+from runpod_comfy.layers.plan import Plan
+from runpod_comfy.lock.model import Lock
+from runpod_comfy.realize.home import Home
+
+BEGUN = ""
+"""In place of a key: the home may hold a part of this layer."""
+
+
+class Record:
+    """The manifest of one home, written after each step."""
+
+    def __init__(self, home: Home, manifest: Manifest) -> None:
+        self._home = home
+        self._manifest = manifest
+
+    @classmethod
+    def open(
+        cls, home: Home, earlier: Manifest | None, lock: Lock, pending: Sequence[Layer]
+    ) -> Record:
+        """Notes which version the home is becoming, and that `pending` is not to be relied on."""
+        layers = dict(earlier.layers) if earlier else {}
+        for layer in pending:
+            if layer.name in layers:
+                layers[layer.name] = BEGUN
+        unfinished = Manifest(
+            version_id=lock.version_id,
+            lock_digest=lock.digest,
+            layers=layers,
+            env=lock.env,
+            comfy_args=lock.comfy_args,
+            check=earlier.check if earlier else None,
+        )
+        record = cls(home, unfinished)
+        record._save()
+        return record
+
+    def begin(self, layer: Layer) -> None:
+        self._set_layers({**self._manifest.layers, layer.name: BEGUN})
+
+    def finish(self, layer: Layer) -> None:
+        self._set_layers({**self._manifest.layers, layer.name: layer.key})
+
+    def forget(self, layer_name: str) -> None:
+        kept = {name: key for name, key in self._manifest.layers.items() if name != layer_name}
+        self._set_layers(kept)
+
+    def set_check(self, report: CheckReport) -> None:
+        self._manifest = self._manifest.model_copy(update={"check": report})
+
+    def complete(self, lock: Lock, plan: Plan, models_dir: str) -> None:
+        """Notes that the home is whole."""
+        planned = {layer.name for layer in plan.layers}
+        models = [
+            ManifestModel(target_path=model.target_path, sha256=model.sha256, size=model.size)
+            for model in lock.models
+        ]
+        layers = {name: key for name, key in self._manifest.layers.items() if name in planned}
+        self._manifest = self._manifest.model_copy(
+            update={
+                "complete": True,
+                "models_dir": models_dir,
+                "models": models,
+                "layers": layers,
+            }
+        )
+        self._save()
+
+    def _set_layers(self, layers: dict[str, str]) -> None:
+        self._manifest = self._manifest.model_copy(update={"layers": layers})
+        self._save()
+
+    def _save(self) -> None:
+        save_manifest(self._home.root, self._manifest)

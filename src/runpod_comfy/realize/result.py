@@ -1,0 +1,46 @@
+"""What a realization did, for people and for `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """`kept` was there already, `built` was made now, `recalled` was known from an earlier run."""
+
+    name: str
+    outcome: Literal["kept", "built", "recalled"]
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealizeResult:
+    """A whole version at `target`. `linked` names models that were linked, `removed_nodes` nodes
+    that were taken out; `changed` is false if everything was there already."""
+
+    version_id: str
+    lock_digest: str
+    target: Path
+    models_dir: Path
+    layers: tuple[LayerResult, ...]
+    linked: tuple[str, ...]
+    removed_nodes: tuple[str, ...]
+    changed: bool
+    seconds: float
+
+    def document(self) -> dict[str, object]:
+        """The same, as JSON takes it."""
+        return {
+            "version_id": self.version_id,
+            "lock_digest": self.lock_digest,
+            "target": str(self.target),
+            "models_dir": str(self.models_dir),
+            "layers": [vars(layer) for layer in self.layers],
+            "linked": list(self.linked),
+            "removed_nodes": list(self.removed_nodes),
+            "changed": self.changed,
+            "seconds": round(self.seconds, 3),
+        }

@@ -1,0 +1,258 @@
+"""Lock → home: runs the plan of a lock on this machine, whole, resumable, once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_manifest.model import Manifest
+from comfy_models.store import ModelStore
+from runpod_comfy.layers.layer import Layer
+from runpod_comfy.layers.plan import Plan, make_plan
+from runpod_comfy.lock.model import Lock
+from runpod_comfy.realize.build import Workshop, build_layer
+from runpod_comfy.realize.check_cache import recall_check, remember_check
+from runpod_comfy.realize.forecast import Forecast, forecast, require_room
+from runpod_comfy.realize.home import Home, held, manifest_for
+from runpod_comfy.realize.models import ModelPlaces, are_linked, bring_models, link_models
+from runpod_comfy.realize.pending import NODE_PREFIX, gone_nodes, pending_layers
+from runpod_comfy.realize.record import Record
+from runpod_comfy.realize.result import LayerResult, RealizeResult
+from runpod_comfy.realize.trees import fetch_trees
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.tree import Say, Surroundings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realization:
+    """A lock, where it goes, and from what.
+
+    `base_dir` is the folder of the spec, which relative sources are from. `models_dir` is the
+    shared models folder, None for the home's own. `wheels_dir` is the only place that packages
+    come from, if given. Scripts' output goes to `show` as it comes, besides to their logs.
+    """
+
+    lock: Lock
+    target: Path
+    base_dir: Path
+    cache: Cache
+    models_dir: Path | None = None
+    wheels_dir: Path | None = None
+    offline: bool = False
+    say: Say = lambda _message: None
+    show: BinaryIO | None = None
+
+    @property
+    def home(self) -> Home:
+        return Home(root=self.target.absolute())
+
+    @property
+    def places(self) -> ModelPlaces:
+        return ModelPlaces(
+            store=ModelStore(self.cache.models),
+            models_dir=(self.models_dir or self.home.models).absolute(),
+            home=self.home,
+        )
+
+    @property
+    def surroundings(self) -> Surroundings:
+        return Surroundings(
+            cache=self.cache, base_dir=self.base_dir, offline=self.offline, say=self.say
+        )
+
+
+def realize(job: Realization) -> RealizeResult:
+    """Makes the home hold the lock's version; does nothing if it does already.
+
+    Can be killed at any moment and run again, and waits for another one on the same home.
+    Raises a ComfyError: InvalidInputError for a home that is someone else's (left untouched),
+    UnavailableError for what is out of reach, MismatchError for bytes that are not the locked
+    ones, OperationFailedError for a script that failed or a disk that is full.
+    """
+    started = time.monotonic()
+    plan = plan_here(job.lock)
+    manifest = manifest_for(job.home, job.lock.version_id)
+    if _is_whole(job, plan, manifest):
+        return _result(job, plan, seconds=time.monotonic() - started)
+    with _disk_errors_in_words():
+        pending = pending_layers(plan, manifest, job.home)
+        _refuse_strangers(pending, manifest, job.home)
+        require_room(_forecast(job, plan, manifest), job.home, job.places, job.cache)
+        trees = fetch_trees(pending, job.surroundings)
+        bring_models(job.lock.models, job.places, base_dir=job.base_dir, say=job.say)
+        with held(job.home, job.say) as lock_fd:
+            if manifest_for(job.home, job.lock.version_id) == manifest:
+                record = Record.open(job.home, manifest, job.lock, pending)
+                linked = link_models(job.lock.models, job.places)
+                workshop = _workshop(job, trees, lock_fd)
+                done = [_make(layer, workshop, record) for layer in pending if not _checks(layer)]
+                removed = _remove_nodes(gone_nodes(plan, manifest), record, job.home)
+                done += [_check(layer, workshop, record) for layer in pending if _checks(layer)]
+                record.complete(job.lock, plan, str(job.places.models_dir))
+                shutil.rmtree(job.home.logs, ignore_errors=True)
+                seconds = time.monotonic() - started
+                return _result(
+                    job, plan, done=done, linked=linked, removed=removed, seconds=seconds
+                )
+    # Another command has changed the home meanwhile.
+    return realize(job)
+
+
+def forecast_realize(job: Realization) -> Forecast:
+    """What `realize` would do, without touching anything. Raises what can be told beforehand."""
+    plan = plan_here(job.lock)
+    manifest = manifest_for(job.home, job.lock.version_id)
+    return _forecast(job, plan, manifest)
+
+
+def plan_here(lock: Lock) -> Plan:
+    """The plan of a lock for this machine.
+
+    Raises InvalidInputError if the lock is not made for it, or asks for what is not done yet.
+    """
+    if lock.run_install_scripts:
+        raise InvalidInputError(
+            f"the version {lock.version_id} lets install scripts run "
+            f"({', '.join(lock.run_install_scripts)}), which is not supported yet",
+            remedy="Take them out of 'options.run_install_scripts' and resolve again.",
+        )
+    platform = this_platform()
+    if platform not in lock.python.platforms:
+        raise InvalidInputError(
+            f"the version {lock.version_id} is locked for {', '.join(lock.python.platforms)}, "
+            f"and this machine is {platform}",
+            remedy="Add it to 'options.platforms' in the spec and resolve again.",
+        )
+    return make_plan(lock, platform=platform)
+
+
+def this_platform() -> str:
+    """This machine as locks name it, say `linux-x86_64` or `macos-arm64`."""
+    system = {"darwin": "macos"}.get(sys.platform, sys.platform)
+    return f"{system}-{os.uname().machine}"
+
+
+def _forecast(job: Realization, plan: Plan, manifest: Manifest | None) -> Forecast:
+    return forecast(job.lock, plan, manifest, job.places, job.cache)
+
+
+def _is_whole(job: Realization, plan: Plan, manifest: Manifest | None) -> bool:
+    return (
+        manifest is not None
+        and manifest.complete
+        and manifest.lock_digest == job.lock.digest
+        and manifest.models_dir == str(job.places.models_dir)
+        and not pending_layers(plan, manifest, job.home)
+        and are_linked(job.lock.models, job.home)
+    )
+
+
+def _refuse_strangers(pending: Sequence[Layer], manifest: Manifest | None, home: Home) -> None:
+    """Raises InvalidInputError if a node's folder is taken by something not made by us."""
+    known = manifest.layers if manifest else {}
+    for layer in pending:
+        folder = home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
+        if layer.kind == "node" and layer.name not in known and os.path.lexists(folder):
+            raise InvalidInputError(
+                f"{folder} is there already and was not made for this version; it was left alone",
+                remedy="Move it away, or give the node another name in the spec.",
+            )
+
+
+def _workshop(job: Realization, trees: Mapping[str, Path], lock_fd: int) -> Workshop:
+    return Workshop(
+        home=job.home,
+        cache=job.cache,
+        python_version=job.lock.python.version,
+        torch_index=job.lock.python.torch_index,
+        trees=trees,
+        wheels_dir=job.wheels_dir,
+        offline=job.offline,
+        say=job.say,
+        show=job.show,
+        lock_fd=lock_fd,
+    )
+
+
+def _make(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
+    started = time.monotonic()
+    workshop.say(f"Layer {layer.name}")
+    record.begin(layer)
+    build_layer(layer, workshop)
+    record.finish(layer)
+    return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
+
+
+def _checks(layer: Layer) -> bool:
+    return layer.kind == "check"
+
+
+def _check(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
+    started = time.monotonic()
+    report = recall_check(layer.key, workshop.home, workshop.cache)
+    outcome: Literal["built", "recalled"] = "recalled"
+    if report is None:
+        workshop.say("Layer check: starting the engine once")
+        build_layer(layer, workshop)
+        report = remember_check(layer.key, workshop.check_report, workshop.home, workshop.cache)
+        outcome = "built"
+    record.set_check(report)
+    record.finish(layer)
+    return LayerResult(name=layer.name, outcome=outcome, seconds=time.monotonic() - started)
+
+
+def _remove_nodes(nodes: Sequence[str], record: Record, home: Home) -> list[str]:
+    for node in nodes:
+        folder = home.custom_nodes / node
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+        record.forget(NODE_PREFIX + node)
+    return list(nodes)
+
+
+def _result(
+    job: Realization,
+    plan: Plan,
+    *,
+    seconds: float,
+    done: Sequence[LayerResult] = (),
+    linked: Sequence[str] = (),
+    removed: Sequence[str] = (),
+) -> RealizeResult:
+    made = {layer.name: layer for layer in done}
+    layers = [
+        made.get(layer.name) or LayerResult(name=layer.name, outcome="kept", seconds=0.0)
+        for layer in plan.layers
+    ]
+    return RealizeResult(
+        version_id=job.lock.version_id,
+        lock_digest=job.lock.digest,
+        target=job.home.root,
+        models_dir=job.places.models_dir,
+        layers=tuple(layers),
+        linked=tuple(linked),
+        removed_nodes=tuple(removed),
+        changed=bool(done or linked or removed),
+        seconds=seconds,
+    )
+
+
+@contextmanager
+def _disk_errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OperationFailedError(
+            f"the disk refused: {error}",
+            remedy="Check the room and the permissions there, then run the command again.",
+        ) from error

@@ -1,0 +1,130 @@
+"""Runs one layer's script, and says in words what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import termios
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
+
+_TAIL_LINES = 12
+_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_WRONG_BYTES = "Hash mismatch for"
+_OUT_OF_REACH = (
+    "Failed to fetch",
+    "error sending request",
+    "network connectivity is disabled",
+    "was disabled",
+    "was not found in the",
+    "there is no version of",
+)
+"""What uv 0.8 and later say when an index or a file could not be had."""
+
+
+def run_script(
+    command: Sequence[str],
+    *,
+    title: str,
+    environment: Mapping[str, str],
+    log: Path,
+    show: BinaryIO | None = None,
+    keep_open: int | None = None,
+) -> None:
+    """Runs `command` to its end; its output goes to the file `log`, and to `show` as it comes.
+
+    `title` names the step in an error. `keep_open` is a file descriptor that the command inherits.
+    An interrupt ends the command and everything that it started.
+    Raises a ComfyError that tells the end of the output: MismatchError if a download had other
+    bytes than were pinned, UnavailableError if something could not be had, else
+    OperationFailedError.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    reader, writer = _output_ends(show)
+    with os.fdopen(reader, "rb", buffering=0) as output, log.open("wb") as stream:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            env=dict(environment),
+            cwd=log.parent,
+            start_new_session=True,
+            pass_fds=() if keep_open is None else (keep_open,),
+        )
+        os.close(writer)
+        try:
+            for chunk in _chunks(output.fileno()):
+                stream.write(chunk)
+                if show is not None:
+                    show.write(chunk)
+                    show.flush()
+            exit_code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+    if exit_code != 0:
+        raise _failure(title, exit_code, log)
+
+
+def _output_ends(show: BinaryIO | None) -> tuple[int, int]:
+    """Where to read the command's output, and where the command writes it.
+
+    The command gets a terminal where its output is shown on one: only then does uv draw progress.
+    """
+    if show is None or not show.isatty():
+        return os.pipe()
+    reader, writer = os.openpty()
+    columns, rows = os.get_terminal_size(show.fileno())
+    termios.tcsetwinsize(writer, (rows, columns))
+    return reader, writer
+
+
+def _chunks(reader: int) -> Iterator[bytes]:
+    while True:
+        try:
+            chunk = os.read(reader, 1 << 16)
+        except OSError:
+            # The way in which a terminal of Linux says that nobody writes to it any more.
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, end)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=10)
+            return
+
+
+def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
+    lines = _readable_lines(log)
+    text = "\n".join(lines)
+    end = "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])
+    message = f"{title} failed with exit code {exit_code}{':' if end else ''}{end}"
+    remedy = f"The whole output is in {log}. Run the command again: it goes on from this step."
+    if _WRONG_BYTES in text or exit_code == MismatchError.exit_code:
+        return MismatchError(message, remedy=remedy)
+    lower = text.lower()
+    if exit_code == UnavailableError.exit_code or any(
+        sign.lower() in lower for sign in _OUT_OF_REACH
+    ):
+        return UnavailableError(message, remedy=remedy)
+    return OperationFailedError(message, remedy=remedy)
+
+
+def _readable_lines(log: Path) -> list[str]:
+    """The lines of a log as a terminal shows them in the end: no colours, nothing overwritten."""
+    text = _CONTROL_SEQUENCE.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
+    return [line for line in lines if line.strip()]
