@@ -37,12 +37,15 @@ class CheckReport(_Strict):
     `folder_names` maps a model folder's name to directories, relative to the core's `models`
     folder where they lie below it.
     `flags` are the options that this core's `main.py --help` lists, with their dashes.
+    `model_inputs` maps a node class and one of its inputs to the folder names whose files that
+    input offers, as far as the core's own folders go.
     """
 
     comfyui_version: str
     node_classes: dict[str, list[str]]
     folder_names: dict[str, list[str]]
     flags: list[str]
+    model_inputs: dict[str, dict[str, list[str]]] = {}
 
 
 class Manifest(_Strict):

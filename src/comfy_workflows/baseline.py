@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,14 +24,15 @@ class _Strict(BaseModel):
 
 
 class OutputHash(_Strict):
-    """One output: the node that made it, what it is, and the sha256 (64 hex digits) of its bytes.
+    """One output: the sha256 (64 hex digits) of its bytes, for a text of its UTF-8 bytes.
 
-    `name` is `subfolder/filename`, and empty for a text, whose hash is of its UTF-8 bytes.
+    It is number `number`, from 0, of the outputs of its kind that the node `node` made. File
+    names are not part of it: ComfyUI draws those of previews at random.
     """
 
     node: str
     kind: OutputKind
-    name: str
+    number: int
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
@@ -44,27 +46,19 @@ class Baseline(_Strict):
 
 def output_hashes(result: Mapping[str, Any]) -> list[OutputHash]:
     """The hashes of a job's output document (`images`, `files`, `text`), in a stable order."""
-    kinds: list[tuple[str, OutputKind]] = [("images", "image"), ("files", "file")]
-    hashes = [
-        OutputHash(
-            node=output["node"],
-            kind=kind,
-            name="/".join(part for part in (output["subfolder"], output["filename"]) if part),
-            sha256=output["sha256"],
-        )
-        for key, kind in kinds
-        for output in result[key]
+    found: list[tuple[str, OutputKind, str]] = []
+    found += [(one["node"], "image", one["sha256"]) for one in result["images"]]
+    found += [(one["node"], "file", one["sha256"]) for one in result["files"]]
+    found += [
+        (one["node"], "text", hashlib.sha256(one["text"].encode()).hexdigest())
+        for one in result["text"]
     ]
-    hashes += [
-        OutputHash(
-            node=text["node"],
-            kind="text",
-            name="",
-            sha256=hashlib.sha256(text["text"].encode()).hexdigest(),
-        )
-        for text in result["text"]
-    ]
-    return sorted(hashes, key=lambda one: (one.node, one.kind, one.name, one.sha256))
+    counted: Counter[tuple[str, OutputKind]] = Counter()
+    hashes = []
+    for node, kind, sha256 in found:
+        hashes.append(OutputHash(node=node, kind=kind, number=counted[node, kind], sha256=sha256))
+        counted[node, kind] += 1
+    return sorted(hashes, key=_place)
 
 
 def record(result: Mapping[str, Any], *, lock_digest: str | None) -> Baseline:
@@ -77,8 +71,8 @@ def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str |
 
     A different lock with the same outputs is no difference; with other outputs it is told first.
     """
-    now = _by_place(output_hashes(result))
-    then = _by_place(baseline.outputs)
+    now = {_place(one): one.sha256 for one in output_hashes(result)}
+    then = {_place(one): one.sha256 for one in baseline.outputs}
     differences = []
     for place in sorted(then.keys() | now.keys()):
         before, after = then.get(place), now.get(place)
@@ -131,21 +125,13 @@ def save_baseline(path: Path, baseline: Baseline) -> None:
         partial.unlink(missing_ok=True)
 
 
-Place = tuple[str, OutputKind, str, int]
+Place = tuple[str, OutputKind, int]
 
 
-def _by_place(hashes: Sequence[OutputHash]) -> dict[Place, str]:
-    """Hashes by node, kind, name and, where those are equal, by their number."""
-    places: dict[Place, str] = {}
-    for one in hashes:
-        number = 0
-        while (one.node, one.kind, one.name, number) in places:
-            number += 1
-        places[one.node, one.kind, one.name, number] = one.sha256
-    return places
+def _place(one: OutputHash) -> Place:
+    return one.node, one.kind, one.number
 
 
 def _words(place: Place) -> str:
-    node, kind, name, _ = place
-    named = f" {name}" if name else ""
-    return f"The {kind}{named} of node {node}"
+    node, kind, number = place
+    return f"The {kind} {number + 1} of node {node}"

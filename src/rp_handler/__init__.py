@@ -1,1 +1,1 @@
-"""The run side: supervises ComfyUI, runs workflows, delivers what they made."""
+"""The run side: supervises ComfyUI, turns a workflow into a result, delivers what it made."""

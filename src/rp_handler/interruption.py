@@ -1,0 +1,47 @@
+"""Signals as cancellation, so that everything that was started is ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:
+    """Runs `main` to its end. SIGINT, SIGTERM and SIGHUP cancel it.
+
+    Raises KeyboardInterrupt after a cancelled `main` has cleaned up behind itself.
+    """
+    return asyncio.run(_listening(main))
+
+
+async def _listening(main: Coroutine[Any, Any, Result]) -> Result:
+    if threading.current_thread() is not threading.main_thread():
+        return await main
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(main)
+    received: list[int] = []
+
+    def interrupt(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    # A signal that is ignored, as under nohup, stays ignored.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    for number in heard:
+        loop.add_signal_handler(number, interrupt, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if received:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number in heard:
+            loop.remove_signal_handler(number)

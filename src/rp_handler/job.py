@@ -1,0 +1,151 @@
+"""A job, from a workflow file to a delivered result."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comfy_workflows.graph import Graph
+from comfy_workflows.load import load_workflow
+from comfy_workflows.preflight import preflight
+from rp_handler.client import EngineClient
+from rp_handler.engine import Engine
+from rp_handler.engine_command import EngineSetup
+from rp_handler.home import Home
+from rp_handler.model_paths import write_model_paths
+from rp_handler.outputs import collect_outputs
+from rp_handler.prompt_events import ProgressSay
+from rp_handler.result import result_document, version_document
+from rp_handler.sinks import OutputSink
+from rp_handler.smoke import smoke_report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """Who hears about a run: sentences, progress of nodes, and the engine's log (None: nobody)."""
+
+    say: Callable[[str], None]
+    progress: ProgressSay
+    log: Callable[[str], None] | None = None
+
+
+async def run_workflow(
+    home: Home,
+    workflow: Path,
+    sink: OutputSink,
+    listener: Listener,
+    *,
+    port: int | None = None,
+    timeout_s: float | None = None,
+    strict: bool = False,
+) -> dict[str, Any]:
+    """Runs the graph in the file `workflow` on an engine of its own; gives the result document.
+
+    `timeout_s` limits the run itself, not the engine's start. Raises ComfyError's children.
+    """
+    graph = load_workflow(workflow)
+    check_graph(home, graph, place=str(workflow), listener=listener)
+    try:
+        with one_run_setup(home) as setup:
+            listener.say(f"Starting ComfyUI of {home.path}.")
+            async with Engine(setup, port=port, log_say=listener.log) as engine:
+                listener.say(f"ComfyUI was ready after {engine.start_ms / 1000:.1f} s.")
+                if graph.is_empty:
+                    result = await smoke_report(home, engine, sink)
+                else:
+                    result = await run_graph(
+                        home, engine, graph, sink, listener, timeout_s=timeout_s, strict=strict
+                    )
+                sink.finish(result)
+        return result
+    finally:
+        sink.abandon()
+
+
+async def run_graph(
+    home: Home,
+    engine: Engine,
+    graph: Graph,
+    sink: OutputSink,
+    listener: Listener,
+    *,
+    timeout_s: float | None,
+    strict: bool,
+) -> dict[str, Any]:
+    """Runs `graph` on a running engine, gives its files to `sink`; the result document."""
+    async with EngineClient(engine) as client:
+        execution = await client.run(
+            graph, say=listener.progress, timeout_s=timeout_s, strict=strict
+        )
+    outputs = collect_outputs(execution.outputs, graph, engine.folders)
+    return result_document(
+        outputs,
+        sink,
+        timings=execution.timings,
+        version=version_document(home, engine.stats),
+        warnings=execution.warnings,
+    )
+
+
+def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:
+    """Raises if the version at `home` cannot run `graph`, as far as that is known beforehand."""
+    object_info = home.object_info()
+    if object_info is None:
+        listener.say("This home was never checked: only ComfyUI itself will check the workflow.")
+    elif not graph.is_empty:
+        preflight(
+            graph,
+            object_info=object_info,
+            models=home.model_folders(),
+            input_folder=home.input_folder,
+            place=place,
+        )
+
+
+@contextlib.contextmanager
+def one_run_setup(home: Home) -> Iterator[EngineSetup]:
+    """How the engine of `home` is started for one run: its inputs, but fresh outputs.
+
+    Fresh ones, because ComfyUI numbers its files after those that are there already.
+    """
+    with extra_models_of(home) as extra_model_paths:
+        yield engine_setup(home, output_folder=None, extra_model_paths=extra_model_paths)
+
+
+@contextlib.contextmanager
+def extra_models_of(home: Home) -> Iterator[Path | None]:
+    """A file that names the models folder of `home` if it is another than its own, or None."""
+    if home.other_models is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="comfy-models-") as folder:
+        path = Path(folder) / "extra_model_paths.yaml"
+        write_model_paths(path, home.other_models, home.model_folders())
+        yield path
+
+
+def engine_setup(
+    home: Home,
+    *,
+    output_folder: Path | None,
+    extra_model_paths: Path | None,
+    database: Path | None = None,
+) -> EngineSetup:
+    """The engine of `home` with what its manifest says about it."""
+    check = home.manifest.check
+    return EngineSetup(
+        core=home.core,
+        python=home.python,
+        arguments=home.manifest.comfy_args,
+        variables=home.manifest.env,
+        flags=frozenset(check.flags if check else ()),
+        input_folder=home.input_folder,
+        output_folder=output_folder,
+        user_folder=home.user_folder,
+        database=database,
+        extra_model_paths=extra_model_paths,
+    )

@@ -1,0 +1,159 @@
+"""The command line of the run side: `python -m rp_handler.main`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from comfy_errors import ComfyError
+from rp_handler.request import RunRequest, make_request
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads `arguments` (those of the process by default), runs; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        request = make_request(
+            os.environ,
+            version_id=options.version_id,
+            workflow=options.workflow,
+            home=options.home,
+            models_dir=options.models_dir,
+            output=options.output,
+            output_dir=options.output_dir,
+            ui=options.ui,
+            port=options.port,
+            timeout_s=options.timeout,
+            as_json=options.json,
+            verbose=options.verbose,
+        )
+    except ComfyError as error:
+        return _fail(error, machine=options.json)
+    return execute(request)
+
+
+def execute(request: RunRequest) -> int:
+    """Does what `request` asks, in a realized home; gives the exit code.
+
+    Results go to standard output, everything else to standard error. Never raises ComfyError.
+    """
+    # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
+    from rp_handler.home import find_home, open_home
+    from rp_handler.interruption import run_interruptibly
+    from rp_handler.job import Listener, run_workflow
+    from rp_handler.progress_line import ProgressLine
+    from rp_handler.sinks import sink_for
+    from rp_handler.ui import serve_ui
+
+    machine = request.as_json or request.output == "base64"
+    line = ProgressLine(sys.stderr)
+    listener = Listener(
+        say=line.say,
+        progress=line.show,
+        log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
+    )
+    try:
+        home = open_home(
+            find_home(request.version_id, request.home, os.environ),
+            version_id=request.version_id,
+            id_was_asked=request.id_was_asked,
+            models_dir=request.models_dir,
+        )
+        if request.ui:
+            return _serve(run_interruptibly, serve_ui(home, listener, port=request.port), line)
+        assert request.workflow is not None
+        sink = sink_for(
+            request.output,
+            output_dir=request.output_dir,
+            workflow_name=request.workflow.stem,
+        )
+        result = run_interruptibly(
+            run_workflow(
+                home,
+                request.workflow,
+                sink,
+                listener,
+                port=request.port,
+                timeout_s=request.timeout_s,
+            )
+        )
+    except ComfyError as error:
+        line.clear()
+        return _fail(error, machine=machine and not request.ui)
+    except KeyboardInterrupt:
+        line.say("Interrupted; ComfyUI is ended.")
+        return INTERRUPTED
+    line.clear()
+    for warning in result["warnings"]:
+        line.say(f"warning: {warning}")
+    _print_result(result, machine=machine)
+    return 0
+
+
+def _serve(run_interruptibly: Any, serving: Any, line: Any) -> int:
+    try:
+        run_interruptibly(serving)
+    except KeyboardInterrupt:
+        line.say("ComfyUI is ended.")
+    return 0
+
+
+def _print_result(result: dict[str, Any], *, machine: bool) -> None:
+    from rp_handler.report import result_lines
+
+    if machine:
+        _write_out([json.dumps(result, ensure_ascii=False)])
+    else:
+        _write_out(result_lines(result))
+
+
+def _fail(error: ComfyError, *, machine: bool) -> int:
+    from rp_handler.errors import failure_document
+
+    if machine:
+        _write_out([json.dumps(failure_document(error), ensure_ascii=False)])
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.remedy:
+        print(error.remedy, file=sys.stderr)
+    return error.exit_code
+
+
+def _write_out(lines: list[str]) -> None:
+    try:
+        for line in lines:
+            print(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Somebody like `head` has read enough. The interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rp_handler.main",
+        description="Run a workflow on the ComfyUI of a realized version.",
+    )
+    add = parser.add_argument
+    add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
+    add("--workflow", type=Path, metavar="FILE", help="a graph in the API format; {} is a test")
+    add("--home", type=Path, help="where it is realized (COMFY_HOME, then ~/comfy-ID)")
+    add("--models-dir", type=Path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)")
+    add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
+    add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
+    add("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")
+    add("--port", type=int, help="the loopback port of ComfyUI (a free one)")
+    add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run")
+    add("--json", action="store_true", help="print the result as one JSON document")
+    add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
