@@ -19,7 +19,9 @@ class Cache:
         root = os.environ.get("COMFY_CACHE_ROOT")
         models = os.environ.get("COMFY_CACHE_MODELS")
         return cls(
-            root=Path(root).expanduser().absolute() if root else Path.home() / ".cache/runpod-comfy",
+            root=Path(root).expanduser().absolute()
+            if root
+            else Path.home() / ".cache/runpod-comfy",
             models_root=Path(models).expanduser().absolute() if models else None,
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,11 @@ class TreeRequest:
     ref: str | None = None
     commit: str | None = None
     subdir: str | None = None
+
+
+def pinned(request: TreeRequest, commit: str) -> TreeRequest:
+    """The same request with its pin."""
+    return replace(request, commit=commit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +64,11 @@ class TreeSource(Protocol):
     """One kind of tree."""
 
     def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
-        """The commit that `request` means now.
+        """The commit that `request` means now. One that it has already is confirmed.
 
         Raises InvalidInputError if the request is malformed, UnavailableError if it names
-        something that is not there or cannot be reached.
+        something that is not there or cannot be reached, MismatchError if its commit is not one
+        that its ref (or its folder) has.
         """
         ...
 

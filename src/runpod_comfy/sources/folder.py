@@ -1,0 +1,106 @@
+"""A local folder as a tree: its pin is the git tree hash of its content."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+
+from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
+from runpod_comfy.sources.tree_hash import is_left_out, tree_hash
+from runpod_comfy.sources.tree_store import Filling, TreeStore
+
+# 1 January 1980, the first time that a zip file can hold: what a folder counts as in a lock.
+FOLDER_EPOCH = 315532800
+
+
+class FolderSource:
+    """The TreeSource of plain paths; a relative one is from the folder of the spec."""
+
+    def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
+        folder = _folder(request, surroundings)
+        found = _hash(folder)
+        if request.commit not in (None, found):
+            raise MismatchError(
+                f"the folder {folder} has the content {found}, not {request.commit}",
+                remedy="Leave 'commit' of this folder out of the spec, or restore the folder.",
+            )
+        return found
+
+    def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
+        if request.commit is None:
+            request = pinned(request, self.pin(request, surroundings))
+        store = TreeStore(cache=surroundings.cache)
+        entry = store.find(request)
+        if entry is not None:
+            _tell_of_changes(request, surroundings)
+            return entry
+        folder = _folder(request, surroundings)
+        found = _hash(folder)
+        if found != request.commit:
+            raise MismatchError(
+                f"the folder {folder} has changed: its content is {found}, "
+                f"the lock asks for {request.commit}, which the cache does not hold",
+                remedy="Take the change in with: runpod-comfy resolve <id>",
+            )
+        return store.enter(
+            request,
+            lambda target: _copy_folder(folder, target),
+            expected_tree_hash=request.commit,
+        )
+
+
+def _folder(request: TreeRequest, surroundings: Surroundings) -> Path:
+    folder = surroundings.base_dir / request.repo
+    if request.subdir:
+        folder /= request.subdir
+    if not folder.exists():
+        raise UnavailableError(
+            f"the folder {request.repo} is not there (looked for {folder})",
+            remedy="Relative paths are from the folder of the spec; correct 'repo'.",
+        )
+    if not folder.is_dir():
+        raise InvalidInputError(
+            f"{folder} is a file, not a folder",
+            remedy="Name a folder, a git repository, or 'pypi://' and a distribution.",
+        )
+    return folder
+
+
+def _hash(folder: Path) -> str:
+    try:
+        return tree_hash(folder)
+    except OSError as error:
+        raise OperationFailedError(
+            f"the folder {folder} cannot be read: {error}", remedy="Check its permissions."
+        ) from error
+
+
+def _tell_of_changes(request: TreeRequest, surroundings: Surroundings) -> None:
+    folder = surroundings.base_dir / request.repo / (request.subdir or "")
+    if not folder.is_dir():
+        surroundings.say(f"Warning: the folder {folder} is gone; using its pinned copy")
+    elif _hash(folder) != request.commit:
+        surroundings.say(
+            f"Warning: the folder {folder} has changed since it was pinned; using the pinned copy. "
+            "Take the change in with: runpod-comfy resolve <id>"
+        )
+
+
+def _copy_folder(source: Path, target: Path) -> Filling:
+    for item in sorted(os.scandir(source), key=lambda entry: entry.name):
+        if is_left_out(item.name):
+            continue
+        place = target / item.name
+        if item.is_symlink():
+            place.symlink_to(os.readlink(item.path))  # noqa: PTH115
+        elif item.is_dir():
+            place.mkdir(mode=0o755)
+            _copy_folder(Path(item.path), place)
+        else:
+            executable = item.stat().st_mode & stat.S_IXUSR
+            shutil.copyfile(item.path, place)
+            place.chmod(0o755 if executable else 0o644)
+    return Filling(epoch=FOLDER_EPOCH)

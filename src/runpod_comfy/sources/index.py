@@ -1,0 +1,238 @@
+"""The files of a Python distribution, on every index and in every folder that pip would look at."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.sources.pip_settings import PipSettings, local_path_of
+from runpod_comfy.sources.redaction import without_secrets
+
+if TYPE_CHECKING:
+    import requests
+    from pypi_simple import DistributionPackage, ProjectPage
+
+_TIMEOUT_S = 60.0
+_CHUNK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexFile:
+    """One wheel or sdist. `place` is a URL or a local path; `sha256` is None if not announced."""
+
+    name: str
+    version: str
+    is_wheel: bool
+    place: str = field(repr=False)
+    sha256: str | None = None
+    yanked: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index:
+    """Everything that `settings` lets this machine see, asked in their order."""
+
+    settings: PipSettings
+
+    def files_of(self, distribution: str) -> list[IndexFile]:
+        """All wheels and sdists of a distribution, those of more important indexes first.
+
+        Raises UnavailableError if no index knows it, or if one cannot be asked.
+        """
+        from packaging.utils import canonicalize_name
+
+        name = canonicalize_name(distribution)
+        found: list[IndexFile] = []
+        with self._session() as session:
+            for url in self.settings.index_urls:
+                found += self._read_index(session, url, name)
+            for place in self.settings.find_links:
+                found += self._read_links(session, place, name)
+        if not found:
+            looked = [*self.settings.index_urls, *self.settings.find_links]
+            raise UnavailableError(
+                f"no index has a distribution '{name}' "
+                f"(asked: {', '.join(map(without_secrets, looked)) or 'none'})",
+                remedy="Check the name, and the indexes that pip is configured to use: "
+                "pip config list",
+            )
+        return found
+
+    @contextlib.contextmanager
+    def open(self, file: IndexFile) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file as they arrive. Raises UnavailableError when they do not."""
+        path = local_path_of(file.place)
+        if path is not None:
+            try:
+                with path.open("rb") as stream:
+                    yield iter(lambda: stream.read(_CHUNK_BYTES), b"")
+            except FileNotFoundError as error:
+                raise UnavailableError(f"{path} is not there, though an index names it") from error
+            return
+        import requests
+
+        try:
+            with (
+                self._session() as session,
+                self._get(session, file.place, stream=True) as response,
+            ):
+                response.raise_for_status()
+                yield response.iter_content(_CHUNK_BYTES)
+        except requests.RequestException as error:
+            raise _unreachable(file.place, error) from error
+
+    @contextlib.contextmanager
+    def _session(self) -> Iterator[requests.Session]:
+        import requests
+
+        with requests.Session() as session:
+            if self.settings.proxy:
+                session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
+            session.cert = self.settings.client_cert
+            yield session
+
+    def _get(
+        self,
+        session: requests.Session,
+        url: str,
+        *,
+        stream: bool = False,
+        headers: dict[str, str] | None = None,
+    ) -> requests.Response:
+        hosts = {urlsplit(url).hostname, urlsplit(url).netloc.rpartition("@")[2]}
+        trusted = bool(hosts & set(self.settings.trusted_hosts))
+        with warnings.catch_warnings():
+            if trusted:
+                # pip does not warn for a host that its owner calls trusted.
+                warnings.simplefilter("ignore")
+            return session.get(
+                url,
+                stream=stream,
+                headers=headers,
+                timeout=self.settings.timeout_s or _TIMEOUT_S,
+                # None leaves it to REQUESTS_CA_BUNDLE and certifi; said here because those
+                # would win over a session's own setting.
+                verify=False if trusted else self.settings.cert,
+            )
+
+    def _read_index(self, session: requests.Session, url: str, name: str) -> list[IndexFile]:
+        page_url = f"{url.rstrip('/')}/{name}/"
+        path = local_path_of(page_url)
+        if path is not None:
+            return self._read_local(path, name)
+        return self._read_remote(session, page_url, name)
+
+    def _read_links(self, session: requests.Session, place: str, name: str) -> list[IndexFile]:
+        path = local_path_of(place)
+        if path is not None:
+            return self._read_local(path, name)
+        return self._read_remote(session, place, name)
+
+    def _read_local(self, path: Path, name: str) -> list[IndexFile]:
+        from pypi_simple import ProjectPage
+
+        page = path / "index.html" if path.is_dir() else path
+        if page.is_file():
+            base = page.absolute().as_uri()
+            return _usable(ProjectPage.from_html(name, page.read_bytes(), base), name)
+        if not path.is_dir():
+            return []
+        return [
+            file
+            for item in sorted(path.iterdir())
+            if (file := _from_name(item.name, str(item.absolute()), name)) is not None
+        ]
+
+    def _read_remote(self, session: requests.Session, url: str, name: str) -> list[IndexFile]:
+        import requests
+        from pypi_simple import ACCEPT_ANY, ProjectPage, UnsupportedContentTypeError
+
+        try:
+            response = self._get(session, url, headers={"Accept": ACCEPT_ANY})
+            if response.status_code in (404, 410):
+                return []
+            response.raise_for_status()
+            page = ProjectPage.from_response(response, name)
+        except requests.RequestException as error:
+            raise _unreachable(url, error) from error
+        except (UnsupportedContentTypeError, ValueError) as error:
+            raise UnavailableError(
+                f"{without_secrets(url)} is not the page of a package index",
+                remedy="Check the index that pip is configured to use: pip config list",
+            ) from error
+        return [_with_login(file, url) for file in _usable(page, name)]
+
+
+def _usable(page: ProjectPage, name: str) -> list[IndexFile]:
+    files = (_from_package(package, name) for package in page.packages)
+    return [file for file in files if file is not None]
+
+
+def _from_package(package: DistributionPackage, name: str) -> IndexFile | None:
+    file = _from_name(package.filename, package.url, name)
+    if file is None:
+        return None
+    yanked = (package.yanked_reason or "no reason given") if package.is_yanked else None
+    return replace(file, sha256=package.digests.get("sha256"), yanked=yanked)
+
+
+def _from_name(file_name: str, place: str, name: str) -> IndexFile | None:
+    from packaging.utils import (
+        InvalidSdistFilename,
+        InvalidWheelFilename,
+        canonicalize_name,
+        parse_sdist_filename,
+        parse_wheel_filename,
+    )
+    from packaging.version import InvalidVersion
+
+    try:
+        if file_name.endswith(".whl"):
+            found, version, _, _ = parse_wheel_filename(file_name)
+        else:
+            found, version = parse_sdist_filename(file_name)
+    except (InvalidSdistFilename, InvalidWheelFilename, InvalidVersion):
+        return None
+    if canonicalize_name(found) != name:
+        return None
+    return IndexFile(
+        name=file_name, version=str(version), is_wheel=file_name.endswith(".whl"), place=place
+    )
+
+
+def _with_login(file: IndexFile, page_url: str) -> IndexFile:
+    """pip uses the credentials of an index for the files on the same host."""
+    page, place = urlsplit(page_url), urlsplit(file.place)
+    login, at, host = page.netloc.rpartition("@")
+    if not at or place.netloc != host or place.scheme != page.scheme:
+        return file
+    return replace(file, place=place._replace(netloc=f"{login}@{host}").geturl())
+
+
+def _unreachable(url: str, error: Exception) -> UnavailableError:
+    response = getattr(error, "response", None)
+    if response is not None:
+        reason = f"it answered {response.status_code} {response.reason}"
+    else:
+        reason = str(error).split(" (Caused by ")[-1].rstrip(")")
+    return UnavailableError(
+        f"{without_secrets(url)} could not be read: {without_secrets(reason)}",
+        remedy="Check the network, the proxy and the index that pip is configured to use: "
+        "pip config list",
+    )
+
+
+def check_distribution(repo: str) -> str:
+    """The distribution that `pypi://name` names."""
+    name = repo.removeprefix("pypi://")
+    if not repo.startswith("pypi://") or not name or "/" in name:
+        raise InvalidInputError(
+            f"{repo} does not name a distribution", remedy="Write 'pypi://' and its name."
+        )
+    return name

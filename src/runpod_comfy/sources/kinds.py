@@ -1,0 +1,60 @@
+"""Which source handles which kind of tree, and the pin of a tree whose ref was left open."""
+
+from __future__ import annotations
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.sources.tree import Surroundings, TreeRequest, TreeSource
+from runpod_comfy.spec.model import Tree
+from runpod_comfy.spec.text import TreeKind
+
+
+def source_of(kind: TreeKind) -> TreeSource:
+    """The source of a kind. Raises InvalidInputError for a kind that has none yet."""
+    # Each is imported when it is met: a version from git alone needs no index client.
+    if kind == "git":
+        from runpod_comfy.sources.git import GitSource
+
+        return GitSource()
+    if kind == "pypi":
+        from runpod_comfy.sources.pypi import PypiSource
+
+        return PypiSource()
+    if kind == "folder":
+        from runpod_comfy.sources.folder import FolderSource
+
+        return FolderSource()
+    names = {"archive": "an archive (https://….zip)", "registry": "the Comfy Registry (comfy://)"}
+    raise InvalidInputError(
+        f"a tree from {names[kind]} is not supported yet",
+        remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
+    )
+
+
+def settle(tree: Tree, surroundings: Surroundings) -> Tree:
+    """The tree with `ref` and `commit` filled in, as `create` writes them.
+
+    A git repository without a ref is taken at its default branch, a distribution without a
+    version at its newest stable one. A commit that is there already is confirmed. A folder stays
+    without a commit: it is pinned by the lock, so that working on it changes no spec.
+    """
+    source = source_of(tree.kind)
+    ref = tree.ref
+    if ref is None and tree.commit is None:
+        ref = _open_ref(tree, surroundings)
+    request = TreeRequest(repo=tree.repo, ref=ref, commit=tree.commit, subdir=tree.subdir)
+    commit = source.pin(request, surroundings)
+    if tree.kind == "folder":
+        return tree
+    return tree.model_copy(update={"ref": ref, "commit": commit})
+
+
+def _open_ref(tree: Tree, surroundings: Surroundings) -> str | None:
+    if tree.kind == "git":
+        from runpod_comfy.sources.git_refs import default_branch
+
+        return default_branch(tree.repo, surroundings)
+    if tree.kind == "pypi":
+        from runpod_comfy.sources.pypi import newest_version
+
+        return newest_version(tree.repo, surroundings)
+    return None

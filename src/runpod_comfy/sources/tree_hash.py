@@ -1,0 +1,77 @@
+"""The git tree hash of a folder: what `git write-tree` would give for exactly these files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+from comfy_errors import InvalidInputError, OperationFailedError
+
+_LEFT_OUT = frozenset({".git", "__pycache__", ".DS_Store"})
+_CHUNK_BYTES = 1024 * 1024
+
+
+def is_left_out(name: str) -> bool:
+    """Whether a file or folder of this name is no part of a tree's content."""
+    return name in _LEFT_OUT or name.endswith(".pyc")
+
+
+def tree_hash(folder: Path) -> str:
+    """`tree:` and 40 hex digits over the files, symbolic links and executable bits of `folder`.
+
+    Leaves out what `is_left_out` names, and empty folders, which git does not know.
+    Raises InvalidInputError for a device, socket or pipe in it.
+    """
+    return "tree:" + (_hash_folder(os.fsencode(folder)) or _hash_object(b"tree", b"")).hex()
+
+
+def _hash_folder(folder: bytes) -> bytes | None:
+    entries: list[tuple[bytes, bytes]] = []
+    with os.scandir(folder) as found:
+        for item in found:
+            if is_left_out(os.fsdecode(item.name)):
+                continue
+            mode, digest = _hash_entry(item)
+            if digest is not None:
+                # Git sorts a folder as if its name ended with a slash.
+                order = item.name + b"/" if mode == b"40000" else item.name
+                entries.append((order, mode + b" " + item.name + b"\0" + digest))
+    if not entries:
+        return None
+    return _hash_object(b"tree", b"".join(line for _, line in sorted(entries)))
+
+
+def _hash_entry(item: os.DirEntry[bytes]) -> tuple[bytes, bytes | None]:
+    if item.is_symlink():
+        return b"120000", _hash_object(b"blob", os.readlink(item.path))  # noqa: PTH115
+    if item.is_dir():
+        return b"40000", _hash_folder(item.path)
+    if not item.is_file():
+        raise InvalidInputError(
+            f"{os.fsdecode(item.path)} is neither a file, a folder nor a link",
+            remedy="Remove it: a tree holds nothing else.",
+        )
+    return _hash_file(item.path)
+
+
+def _hash_file(path: bytes) -> tuple[bytes, bytes]:
+    with Path(os.fsdecode(path)).open("rb", buffering=0) as stream:
+        status = os.fstat(stream.fileno())
+        digest = hashlib.sha1(b"blob %d\0" % status.st_size, usedforsecurity=False)
+        length = 0
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            length += len(chunk)
+    if length != status.st_size:
+        raise OperationFailedError(
+            f"{os.fsdecode(path)} changed while it was read", remedy="Try again."
+        )
+    executable = status.st_mode & stat.S_IXUSR
+    return b"100755" if executable else b"100644", digest.digest()
+
+
+def _hash_object(kind: bytes, content: bytes) -> bytes:
+    header = kind + b" %d\0" % len(content)
+    return hashlib.sha1(header + content, usedforsecurity=False).digest()
