@@ -133,13 +133,11 @@ def steps_to(down: int, right: int) -> list[tuple[int, int, str, int]]:
 def make() -> bytes:
     """The whole .safetensors file."""
     tensors = {}
-    for layer, (weight, bias) in zip(
-        ("body.0", "body.2", "body.4"), (picture_and_one(), differences(), new_pixels()), strict=True
-    ):
-        tensors[f"{layer}.weight"], tensors[f"{layer}.bias"] = weight, bias
+    for place, layer in enumerate((picture_and_one, differences, new_pixels)):
+        tensors[f"body.{2 * place}.weight"], tensors[f"body.{2 * place}.bias"] = layer()
     # The picture is never negative, so that the first slope does not matter.
-    for layer in ("body.1", "body.3"):
-        tensors[f"{layer}.weight"] = np.zeros(FEATURES, np.float32)
+    for slopes in ("body.1.weight", "body.3.weight"):
+        tensors[slopes] = np.zeros(FEATURES, np.float32)
     return save(tensors)
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .marble import Marble, paint
 from .palettes import PALETTES
-
-if TYPE_CHECKING:
-    import torch
 
 
 class MarbledPaper:
@@ -75,10 +72,10 @@ class MarbledPaper:
         bands: float,
         gold: float,
         relief: float,
-    ) -> tuple[torch.Tensor]:
-        """One IMAGE: float32 [1, height, width, 3], 0 to 1."""
+    ) -> tuple[Any]:
+        """One IMAGE, a tensor: float32 [1, height, width, 3], 0 to 1."""
         # ComfyUI brings torch; without it the drawing can still be imported and tested.
-        import torch
+        import torch  # type: ignore[import-not-found]
 
         picture = paint(
             Marble(

@@ -3,6 +3,7 @@
 Only `+ - * / sqrt floor` on float32 and integer arithmetic are used, here and in the modules
 beside it. IEEE 754 defines their results to the last bit, so every machine draws the same
 picture; sines and powers come from the platform's mathematics library and would differ.
+A Python number takes the type of the array that it meets, so everything stays float32.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
-"""Values on a grid of points."""
+Field = NDArray[np.floating]
+"""Values on a grid of points, always float32."""
 
 _CELLS = 256
 _LARGEST = _CELLS - 1
@@ -39,7 +40,8 @@ class Noise:
 
     def __init__(self, seed: int) -> None:
         order = list(range(_CELLS))
-        for last, number in zip(range(_LARGEST, 0, -1), random_integers(seed, _LARGEST)):
+        for step, number in enumerate(random_integers(seed, _LARGEST)):
+            last = _LARGEST - step
             other = number % (last + 1)
             order[last], order[other] = order[other], order[last]
         self._order = np.array(order + order, dtype=np.int32)
@@ -64,22 +66,24 @@ class Noise:
         across, down = _ease(dx), _ease(dy)
         upper = _blend(corner(0, 0), corner(1, 0), across)
         lower = _blend(corner(0, 1), corner(1, 1), across)
-        return np.float32(1.5) * _blend(upper, lower, down)
+        height: Field = 1.5 * _blend(upper, lower, down)
+        return height
 
     def fractal(self, x: Field, y: Field, octaves: int) -> Field:
         """The sum of `octaves` noises, each twice as fine and half as strong as the one before."""
         total = np.zeros_like(x)
         for octave in range(octaves):
             # Another part of the plane for each, or all of them would be zero at the same corners.
-            shift = np.float32(19.25 * octave)
-            total += np.float32(0.5 ** (octave + 1)) * self.at(x + shift, y + shift)
+            shift = 19.25 * octave
+            total += 0.5 ** (octave + 1) * self.at(x + shift, y + shift)
             x, y = x + x, y + y
         return total
 
 
 def _ease(t: Field) -> Field:
     """Perlin's quintic: 0 to 1 with no slope and no bend at either end."""
-    return t * t * t * (t * (t * np.float32(6) - np.float32(15)) + np.float32(10))
+    bend: Field = t * (t * 6 - 15) + 10
+    return t * t * t * bend
 
 
 def _blend(first: Field, second: Field, share: Field) -> Field:

@@ -23,11 +23,11 @@ def ramp(palette: str, steps: int) -> NDArray[np.float32]:
     stops = np.array(
         [list(bytes.fromhex(colour)) for colour in PALETTES[palette].split()], dtype=np.float32
     )
-    stops /= np.float32(255)
+    stops /= 255
     stops *= stops
-    place = np.arange(steps, dtype=np.float32) * np.float32((len(stops) - 1) / (steps - 1))
+    place = np.linspace(0, len(stops) - 1, steps, dtype=np.float32)
     before = np.minimum(place.astype(np.int32), len(stops) - 2)
     t = (place - before.astype(np.float32))[:, None]
-    share = t * t * (np.float32(3) - np.float32(2) * t)
+    share = t * t * (3 - 2 * t)
     colours: NDArray[np.float32] = stops[before] + share * (stops[before + 1] - stops[before])
     return colours
