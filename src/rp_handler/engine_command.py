@@ -86,16 +86,21 @@ def engine_command(
     return command
 
 
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what belongs to our own interpreter."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in _OURS and not name.startswith("PEX")
+    }
+
+
 def engine_environment(setup: EngineSetup, environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` without what is ours, above the version's own variables.
 
     Variables of the surroundings win over those of the version's spec.
     """
-    kept = {
-        name: value
-        for name, value in environment.items()
-        if name not in _OURS and not name.startswith("PEX")
-    }
+    kept = clean_environment(environment)
     virtual_environment = setup.python.parent.parent
     path = [str(setup.python.parent), *filter(None, [kept.get("PATH", os.defpath)])]
     return {

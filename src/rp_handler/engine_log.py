@@ -25,6 +25,12 @@ def last_lines(path: Path, count: int = 15) -> list[str]:
     return [line for line in lines if line][-count:]
 
 
+def read_lines(path: Path) -> list[str]:
+    """Every line of the log, without colours and progress bars' past."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [_plain(line) for line in text.split("\n")]
+
+
 async def follow(path: Path, say: Callable[[str], None]) -> None:
     """Says each line of the log as it is written, until cancelled; then what is left."""
     with path.open("rb") as stream:

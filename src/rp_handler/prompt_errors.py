@@ -23,9 +23,9 @@ def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:
     error = answer.get("error")
     if not sentences:
         sentences = [_error_sentence(error)]
-    faults = sentences[0] if len(sentences) == 1 else "".join(f"\n  {one}" for one in sentences)
+    faults = f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)
     return RefusedPromptError(
-        f"ComfyUI refused the workflow: {faults}",
+        f"ComfyUI refused the workflow:{faults}",
         remedy="Mend the workflow.",
         details={"error": error, "node_errors": node_errors},
     )

@@ -1,0 +1,143 @@
+"""The check of a version: one normal start of its engine on loopback, and what it taught.
+
+`python -m rp_handler.check --home HOME --python PYTHON --report FILE` writes the report and, into
+the home, the engine's `/object_info`. It fails if a package of nodes did not import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from comfy_errors import ComfyError, OperationFailedError
+from comfy_manifest.model import OBJECT_INFO_NAME, CheckReport, load_manifest
+from rp_handler.client import EngineClient
+from rp_handler.core_facts import known_flags, known_folders, relative_folders
+from rp_handler.engine import Engine
+from rp_handler.engine_command import EngineSetup
+from rp_handler.engine_log import read_lines
+from rp_handler.import_failures import ImportFailure, import_failures
+from rp_handler.interruption import run_interruptibly
+from rp_handler.model_probe import ModelProbe, leave_out_model_files
+
+_CUSTOM_NODES = "custom_nodes."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reads `arguments`, checks, writes; gives the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rp_handler.check",
+        description="Start the engine of a home once and record what it says about itself.",
+    )
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--python", type=Path, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    try:
+        run_interruptibly(
+            check(options.home.absolute(), options.python.absolute(), options.report.absolute())
+        )
+    except ComfyError as error:
+        _tell(f"error: {error.message}")
+        if error.remedy:
+            _tell(error.remedy)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+async def check(home: Path, python: Path, report: Path) -> CheckReport:
+    """Boots the engine of `home` with `python`; writes `report` and the home's object_info.
+
+    Raises OperationFailedError that names each package which failed to import and why, and
+    EngineCrashedError if the engine does not start.
+    """
+    core = home / "ComfyUI"
+    manifest = load_manifest(home)
+    flags = known_flags(core, python)
+    with tempfile.TemporaryDirectory(prefix="comfy-check-") as folder:
+        probe = ModelProbe(Path(folder), known_folders(core, python))
+        setup = EngineSetup(
+            core=core,
+            python=python,
+            arguments=manifest.comfy_args if manifest else (),
+            variables=manifest.env if manifest else {},
+            flags=frozenset(flags),
+            input_folder=None,
+            output_folder=None,
+            user_folder=None,
+            extra_model_paths=probe.paths_file,
+        )
+        async with Engine(setup) as engine, EngineClient(engine) as client:
+            _judge(import_failures(read_lines(engine.log)))
+            object_info = await client.get("/object_info") or {}
+            folders = await client.get("/internal/folder_paths") or {}
+            probe.put()
+            probed_info = await client.get("/object_info") or {}
+            ours = [Path(folder), engine.folders.output, engine.folders.temp]
+        answer = CheckReport(
+            comfyui_version=str(engine.stats["system"]["comfyui_version"]),
+            node_classes=node_classes(object_info),
+            folder_names=relative_folders(
+                folders, models=[core / "models", home / "models"], leave_out=ours
+            ),
+            flags=flags,
+            model_inputs=probe.found_in(probed_info),
+        )
+        leave_out_model_files(object_info, answer.model_inputs, folders)
+    _write(home / OBJECT_INFO_NAME, json.dumps(object_info, sort_keys=True))
+    _write(report, json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True))
+    return answer
+
+
+def node_classes(object_info: dict[str, Any]) -> dict[str, list[str]]:
+    """Custom node package → its node classes, both sorted."""
+    classes: dict[str, list[str]] = {}
+    for name, info in sorted(object_info.items()):
+        module = str(info.get("python_module", ""))
+        if module.startswith(_CUSTOM_NODES):
+            classes.setdefault(module.removeprefix(_CUSTOM_NODES), []).append(name)
+    return dict(sorted(classes.items()))
+
+
+def _judge(failures: list[ImportFailure]) -> None:
+    """Raises for what the version cannot do without; warns of the rest."""
+    fatal = [failure for failure in failures if failure.group != "comfy_api_nodes"]
+    for failure in failures:
+        # These call paid services over the network; a workflow seldom needs them.
+        if failure.group == "comfy_api_nodes":
+            _tell(f"warning: {failure.sentence}")
+    if not fatal:
+        return
+    sentences = sorted(failure.sentence for failure in fatal)
+    faults = f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)
+    raise OperationFailedError(
+        f"ComfyUI starts, but not with all of its nodes:{faults}",
+        remedy="Mend the node's requirements, add the missing package with the spec's "
+        "options.constraints or options.overrides, or leave the node out; then resolve again.",
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _tell(sentence: str) -> None:
+    sys.stderr.write(sentence + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
