@@ -1,0 +1,88 @@
+"""A spec to its file: the guide's layout, written at one stroke, never over a different one."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from runpod_comfy.spec.model import Spec
+
+_TREE_KEYS = ("repo", "ref", "commit", "subdir")
+_MODEL_KEYS = (
+    "name",
+    "source",
+    "target_subdir",
+    "target_path",
+    "checksum",
+    "mirrors",
+    "size",
+)
+
+
+def spec_text(spec: Spec) -> str:
+    """The spec as JSON, in the order of the user's guide; what is not set is left out."""
+    document = {
+        "schema_version": spec.schema_version,
+        "version_id": spec.version_id,
+        "comfy": _set_fields(spec.comfy, *_TREE_KEYS),
+        "custom_nodes": [_set_fields(node, "name", *_TREE_KEYS) for node in spec.custom_nodes],
+        "models": [_set_fields(model, *_MODEL_KEYS) for model in spec.models],
+        "env": spec.env,
+        "options": spec.options.model_dump(mode="json", exclude_defaults=True),
+    }
+    return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+
+
+def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
+    """Writes a spec. False if the file says the same already.
+
+    Raises InvalidInputError if something different is there and `force` is not given,
+    OperationFailedError if the file cannot be written.
+    """
+    content = spec_text(spec).encode()
+    # A link is written through, so that it stays one.
+    path = path.resolve()
+    try:
+        if path.is_dir():
+            raise InvalidInputError(f"{path} is a folder", remedy="Name a file in --output.")
+        if path.exists():
+            if path.read_bytes() == content:
+                return False
+            if not force:
+                raise InvalidInputError(
+                    f"{path} is there already and differs from what was asked for",
+                    remedy="Replace it with --force, or name another file in --output.",
+                )
+        _replace(path, content)
+    except OSError as error:
+        raise OperationFailedError(
+            f"{path} could not be written: {error.strerror or error}",
+            remedy="Check the folder and its permissions, or name another file in --output.",
+        ) from error
+    return True
+
+
+def _set_fields(model: BaseModel, *names: str) -> dict[str, Any]:
+    fields = {name: getattr(model, name) for name in names}
+    return {name: value for name, value in fields.items() if value not in (None, [])}
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(partial).chmod(0o644)
+        Path(partial).replace(path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
