@@ -23,9 +23,10 @@ install_requirements() {
         --no-compile-bytecode --requirements "$install_from" "$@"
 }
 
-# compile_bytecode FOLDER: every source in it that has no bytecode yet.
+# compile_bytecode FOLDER: every source in it that has no bytecode yet. -B: what the interpreter imports
+# for itself (a .pth file may ask it to) would be written in another mode.
 compile_bytecode() {
-    "$VENV/bin/python" -I "$layers/compile_bytecode.py" "$1"
+    "$VENV/bin/python" -B -I "$layers/compile_bytecode.py" "$1"
 }
 
 # copy_tree FROM TO: files, modes and links, as one's own.

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.interpreter import find_interpreter, uv_program
+from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
+from runpod_comfy.realize.interpreter import find_interpreter
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say
 
-_UV_ONLY = ("torch", "wheels")
-_OURS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "UV_COMPILE_BYTECODE", "__PYVENV_LAUNCHER__")
+_INSTALLS = ("torch", "wheels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,9 @@ def build_layer(layer: Layer, workshop: Workshop) -> None:
             ["/bin/sh", str(layer.script)],
             title=f"the layer {layer.name}",
             environment={
-                **_surroundings(),
+                **outside_variables(),
                 **_places(workshop, inputs),
-                **(_package_settings(layer, workshop) if layer.kind in _UV_ONLY else {}),
+                **(_installer(layer, workshop) if layer.kind in _INSTALLS else {}),
                 "SOURCE_DATE_EPOCH": str(layer.epoch),
                 **layer.environment,
             },
@@ -70,15 +70,6 @@ def build_layer(layer: Layer, workshop: Workshop) -> None:
             show=workshop.show,
             keep_open=workshop.lock_fd,
         )
-
-
-def _surroundings() -> dict[str, str]:
-    """This process's variables, without those that would turn another Python or uv astray."""
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "PEX")) and name not in _OURS
-    }
 
 
 def _places(workshop: Workshop, inputs: Path) -> dict[str, str]:
@@ -94,48 +85,15 @@ def _places(workshop: Workshop, inputs: Path) -> dict[str, str]:
     }
 
 
-def _package_settings(layer: Layer, workshop: Workshop) -> dict[str, str]:
-    """What uv is told, all of it in variables: an index's address may hold a password."""
-    from runpod_comfy.sources.pip_settings import read_pip_settings, uv_arguments, uv_environment
-
-    pip = read_pip_settings()
-    settings = {
+def _installer(layer: Layer, workshop: Workshop) -> dict[str, str]:
+    return {
         "UV": str(uv_program()),
-        "UV_CACHE_DIR": str(workshop.cache.uv),
         "PYTHON": str(find_interpreter(workshop.python_version)),
-        "UV_LINK_MODE": _link_mode(workshop),
-        **uv_environment(pip),
+        **installer_variables(
+            cache=workshop.cache,
+            home=workshop.home,
+            wheels_dir=workshop.wheels_dir,
+            first_index=workshop.torch_index if layer.kind == "torch" else None,
+            say=workshop.say,
+        ),
     }
-    if workshop.wheels_dir is not None:
-        # As a URL: in this list a comma separates.
-        wheels = workshop.wheels_dir.absolute().as_uri()
-        return {**settings, "UV_FIND_LINKS": wheels, "NO_INDEX": "1"}
-    arguments = uv_arguments(pip)
-    if "--no-index" in arguments:
-        settings["NO_INDEX"] = "1"
-    if layer.kind == "torch" and workshop.torch_index:
-        indexes = [workshop.torch_index, *settings.get("UV_INDEX", "").split()]
-        settings["UV_INDEX"] = " ".join(indexes)
-    if "--index-strategy" in arguments or "UV_INDEX" in settings:
-        # Hashes decide what is installed: any index that has the file will do.
-        settings["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return settings
-
-
-def _link_mode(workshop: Workshop) -> str:
-    """`hardlink` where the home and uv's cache share a filesystem, else `copy`, said aloud."""
-    workshop.cache.uv.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.NamedTemporaryFile(dir=workshop.cache.uv, prefix=".link-") as probe,
-        tempfile.TemporaryDirectory(dir=workshop.home.root, prefix=".link-") as folder,
-    ):
-        try:
-            os.link(probe.name, Path(folder) / "link")
-        except OSError:
-            workshop.say(
-                f"{workshop.home.root} and the cache {workshop.cache.uv} cannot share files: "
-                "packages are copied. Put COMFY_CACHE_ROOT on the same volume to save room."
-            )
-            return "copy"
-    workshop.say("Packages are hard-linked from the cache")
-    return "hardlink"

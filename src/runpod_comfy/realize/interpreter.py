@@ -8,13 +8,7 @@ import sys
 from pathlib import Path
 
 from comfy_errors import UnavailableError
-
-
-def uv_program() -> Path:
-    """The uv that is installed with this program."""
-    from uv import find_uv_bin
-
-    return Path(find_uv_bin())
+from runpod_comfy.realize.installer import uv_program
 
 
 def find_interpreter(version: str) -> Path:

@@ -20,6 +20,10 @@ class NeededFile:
     cached: bool
 
     @property
+    def name(self) -> str:
+        return self.file.name
+
+    @property
     def size_bytes(self) -> int | None:
         return self.file.size
 

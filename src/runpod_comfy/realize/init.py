@@ -1,0 +1,264 @@
+"""`init`: ComfyUI for developing in it, not pinned: a clone, an environment, its requirements."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+from urllib.parse import urlsplit
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_manifest.model import MARKER_NAME, Manifest, load_manifest, save_manifest
+from runpod_comfy.layers.plan import SCRIPTS
+from runpod_comfy.lock.requirements import CORE, read_requirements
+from runpod_comfy.realize.clone import clone_core
+from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
+from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
+from runpod_comfy.realize.script import run_script
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.tree import Say, Surroundings
+
+DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
+TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+TORCH_CPU_INDEX_VARIABLE = "TORCH_CPU_INDEX_URL"
+
+InstallTorch = Literal["auto", "cpu", "skip"]
+
+_FAMILY = ("torch", "torchvision", "torchaudio")
+_PROBE_TIMEOUT_S = 30
+_EPOCH = "315532800"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Initialization:
+    """What `init` is asked for. `venv` None means `.venv` in the home; `ref` None means the
+    default branch; a relative `repo` is from `base_dir`. Output of uv goes to `show` as it comes.
+    """
+
+    path: Path
+    repo: str = DEFAULT_REPO
+    ref: str | None = None
+    venv: Path | None = None
+    install_torch: InstallTorch = "skip"
+    python: str = "python3"
+    cache: Cache
+    base_dir: Path
+    say: Say = lambda _message: None
+    show: BinaryIO | None = None
+
+    @property
+    def home(self) -> Home:
+        return Home(root=self.path.absolute())
+
+    @property
+    def environment(self) -> Path:
+        return (self.venv or self.home.venv).absolute()
+
+    @property
+    def torch_index(self) -> str | None:
+        """The index for the torch family alone; None where the usual builds are right."""
+        if self.install_torch == "skip" or sys.platform != "linux":
+            return None
+        return os.environ.get(TORCH_CPU_INDEX_VARIABLE) or TORCH_CPU_INDEX
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitResult:
+    """`changed` is false if all was there already."""
+
+    target: Path
+    venv: Path
+    changed: bool
+
+
+def initialize(job: Initialization) -> InitResult:
+    """Clones the core, makes its environment and installs its requirements, with the marker.
+
+    Does nothing where that is done already, and goes on where it was cut short.
+    Raises InvalidInputError for a folder that is someone else's, UnavailableError for a
+    repository, an interpreter or an index that cannot be had, OperationFailedError else.
+    """
+    home = job.home
+    manifest = _own_manifest(home)
+    if manifest is not None and manifest.complete and home.comfyui.is_dir():
+        return InitResult(target=home.root, venv=job.environment, changed=False)
+    interpreter = _interpreter(job.python)
+    _refuse_foreign_environment(job)
+    if job.torch_index:
+        _require_index(job.torch_index)
+    with held(home, job.say) as lock_fd:
+        save_manifest(home.root, Manifest(kind="init", complete=False))
+        if not home.comfyui.exists():
+            job.say(f"Cloning {job.repo}")
+            surroundings = Surroundings(cache=job.cache, base_dir=job.base_dir, say=job.say)
+            staging = home.root / ".comfy_core_staging"
+            clone_core(job.repo, job.ref, home.comfyui, staging, surroundings)
+        job.say("Installing the core's requirements")
+        _install(job, interpreter, lock_fd)
+        job.say("Making the folders")
+        _make_folders(job, lock_fd)
+        models_dir = str(home.models)
+        save_manifest(home.root, Manifest(kind="init", complete=True, models_dir=models_dir))
+        shutil.rmtree(home.logs, ignore_errors=True)
+    return InitResult(target=home.root, venv=job.environment, changed=True)
+
+
+def _own_manifest(home: Home) -> Manifest | None:
+    """The marker of an earlier `init`; None for a folder that is free."""
+    manifest = load_manifest(home.root)
+    elsewhere = "Choose another folder with --path, or remove this one first."
+    if manifest is not None and manifest.kind != "init":
+        raise InvalidInputError(
+            f"{home.root} holds the version {manifest.version_id}", remedy=elsewhere
+        )
+    if manifest is None and os.path.lexists(home.comfyui):
+        raise InvalidInputError(
+            f"{home.comfyui} is there already, and no {MARKER_NAME} beside it says that init "
+            "made it; it was left alone",
+            remedy=elsewhere,
+        )
+    return manifest
+
+
+def _interpreter(python: str) -> Path:
+    found = shutil.which(python)
+    if found is None:
+        raise UnavailableError(
+            f"there is no Python interpreter {python}",
+            remedy="Install it, or name another one with --python.",
+        )
+    question = "import sys; print(sys.version_info >= (3, 9))"
+    answer = subprocess.run([found, "-I", "-c", question], capture_output=True, check=False)
+    if answer.stdout.strip() != b"True":
+        raise UnavailableError(
+            f"{found} is not a working Python 3.9 or newer, which ComfyUI needs",
+            remedy="Name another one with --python.",
+        )
+    return Path(found)
+
+
+def _refuse_foreign_environment(job: Initialization) -> None:
+    """An environment that is there already is used; any other folder is left alone."""
+    venv = job.environment
+    if venv.exists() and any(venv.iterdir()) and not (venv / "pyvenv.cfg").is_file():
+        raise InvalidInputError(
+            f"{venv} is there already and is not a virtual environment",
+            remedy="Name another folder with --venv.",
+        )
+
+
+def _require_index(index: str) -> None:
+    """Raises UnavailableError unless the index answers for torch: before anything is made."""
+    import requests
+
+    from runpod_comfy.sources.pip_settings import read_pip_settings
+
+    url = f"{index.rstrip('/')}/torch/"
+    if urlsplit(url).scheme not in ("http", "https"):
+        return
+    settings = read_pip_settings()
+    try:
+        answer = requests.get(url, timeout=_PROBE_TIMEOUT_S, verify=settings.cert or True)
+        answer.raise_for_status()
+    except (requests.RequestException, OSError) as error:
+        raise UnavailableError(
+            f"PyTorch's index for CPU builds, {index}, cannot be reached ({_brief(error)})",
+            remedy="Use --install-torch skip and install torch yourself, or name a mirror in "
+            f"{TORCH_CPU_INDEX_VARIABLE}.",
+        ) from error
+
+
+def _brief(error: Exception) -> str:
+    response = getattr(error, "response", None)
+    return f"HTTP {response.status_code}" if response is not None else type(error).__name__
+
+
+def _install(job: Initialization, interpreter: Path, lock_fd: int) -> None:
+    variables = {
+        **outside_variables(),
+        **installer_variables(cache=job.cache, home=job.home, say=job.say),
+    }
+    # What tells uv to forget a package's own index would send torch to the usual one.
+    variables.pop("UV_NO_SOURCES", None)
+    no_index = ["--no-index"] if variables.get("NO_INDEX") == "1" else []
+    uv = str(uv_program())
+
+    def run(title: str, command: Sequence[str]) -> None:
+        run_script(
+            command,
+            title=title,
+            environment=variables,
+            log=job.home.logs / f"{title.split()[1]}.log",
+            show=job.show,
+            keep_open=lock_fd,
+        )
+
+    if job.venv is None or not (job.environment / "pyvenv.cfg").is_file():
+        # The home's own is made anew: one that was cut short may hold half a package.
+        make = [uv, "venv", "--quiet", "--no-project", "--clear", "--python", str(interpreter)]
+        run("making environment", [*make, str(job.environment)])
+    with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
+        python = str(job.environment / "bin" / "python")
+        asked = _requirement_files(job, Path(folder))
+        run(
+            "installing requirements",
+            [uv, "pip", "install", "--python", python, *no_index, *asked],
+        )
+
+
+def _requirement_files(job: Initialization, folder: Path) -> list[str]:
+    """uv's options for what the core requires; its torch family as `--install-torch` says."""
+    requirements = [each.text for each in read_requirements(CORE, job.home.comfyui)]
+    files = ["--requirements", _write(folder / "requirements.txt", requirements)]
+    if job.install_torch == "skip":
+        # Left out also where another package, such as torchsde, requires it.
+        never = [f"{name} ; sys_platform == 'never'" for name in _FAMILY]
+        return [*files, "--overrides", _write(folder / "overrides.txt", never)]
+    if job.torch_index:
+        project = [
+            "[project]",
+            "name = 'torch-family'",
+            "version = '0'",
+            f"dependencies = {list(_FAMILY)}",
+            "[[tool.uv.index]]",
+            "name = 'torch-cpu'",
+            f"url = '{job.torch_index}'",
+            "explicit = true",
+            "[tool.uv.sources]",
+            *(f"{name} = {{ index = 'torch-cpu' }}" for name in _FAMILY),
+        ]
+        return [*files, "--requirements", _write(folder / "pyproject.toml", project)]
+    return files
+
+
+def _write(path: Path, lines: Sequence[str]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
+
+
+def _make_folders(job: Initialization, lock_fd: int) -> None:
+    """The models layer alone: mount points and extra_model_paths.yaml, as a version has them."""
+    for name in DATA_FOLDERS:
+        (job.home.root / name).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
+        _write(Path(folder) / "folders.txt", [])
+        run_script(
+            ["/bin/sh", str(SCRIPTS / "models.sh")],
+            title="making folders",
+            environment={
+                **outside_variables(),
+                "INPUTS": folder,
+                "COMFY_HOME": str(job.home.root),
+                "VENV": str(job.environment),
+                "SOURCE_DATE_EPOCH": _EPOCH,
+            },
+            log=job.home.logs / "folders.log",
+            show=job.show,
+            keep_open=lock_fd,
+        )

@@ -1,0 +1,85 @@
+"""uv: where it is, and what it is told. All of it in variables, since an index's address may hold
+a password, and an argument can be read by everyone on the machine."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from runpod_comfy.realize.home import Home
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.tree import Say
+
+_ANOTHERS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "UV_COMPILE_BYTECODE", "__PYVENV_LAUNCHER__")
+
+
+def uv_program() -> Path:
+    """The uv that is installed with this program."""
+    from uv import find_uv_bin
+
+    return Path(find_uv_bin())
+
+
+def outside_variables() -> dict[str, str]:
+    """This process's variables, without those that would lead another Python or uv astray."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "PEX")) and name not in _ANOTHERS
+    }
+
+
+def installer_variables(
+    *,
+    cache: Cache,
+    home: Home,
+    wheels_dir: Path | None = None,
+    first_index: str | None = None,
+    say: Say,
+) -> dict[str, str]:
+    """The cache, how files get from there into `home`, and what this machine's pip is told.
+
+    `wheels_dir` replaces all indexes; `first_index` comes before them. `NO_INDEX` is `1` where
+    the layer scripts are to give uv `--no-index`, for which it knows no variable.
+    """
+    # pip's configuration is read when something is installed, and only then.
+    from runpod_comfy.sources.pip_settings import read_pip_settings, uv_arguments, uv_environment
+
+    pip = read_pip_settings()
+    variables = {
+        "UV_CACHE_DIR": str(cache.uv),
+        "UV_LINK_MODE": _link_mode(cache, home, say),
+        **uv_environment(pip),
+    }
+    if wheels_dir is not None:
+        # As a URL: in this list a comma separates.
+        return {**variables, "UV_FIND_LINKS": wheels_dir.absolute().as_uri(), "NO_INDEX": "1"}
+    arguments = uv_arguments(pip)
+    if "--no-index" in arguments:
+        variables["NO_INDEX"] = "1"
+    if first_index:
+        variables["UV_INDEX"] = f"{first_index} {variables.get('UV_INDEX', '')}".strip()
+    if "--index-strategy" in arguments or first_index:
+        # Hashes decide what is installed: any index that has the file will do.
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return variables
+
+
+def _link_mode(cache: Cache, home: Home, say: Say) -> str:
+    """`hardlink` where the home and uv's cache can share files, else `copy`, said aloud."""
+    cache.uv.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.NamedTemporaryFile(dir=cache.uv, prefix=".link-") as probe,
+        tempfile.TemporaryDirectory(dir=home.root, prefix=".link-") as folder,
+    ):
+        try:
+            os.link(probe.name, Path(folder) / "link")
+        except OSError:
+            say(
+                f"{home.root} and the cache {cache.uv} cannot share files: packages are copied. "
+                "Put COMFY_CACHE_ROOT on the same volume to save room."
+            )
+            return "copy"
+    say("Packages are hard-linked from the cache")
+    return "hardlink"

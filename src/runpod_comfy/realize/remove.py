@@ -1,0 +1,157 @@
+"""Takes a version off this machine, and nothing else: what people put in or got out stays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_manifest.model import MARKER_NAME
+from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
+
+_PROJECT = Path(__file__).resolve().parents[3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedEntry:
+    """A path to delete. `size_bytes` counts its files, `freed_bytes` those that no cache shares
+    by a hard link; links count nothing and are not followed."""
+
+    path: Path
+    size_bytes: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What `remove` would delete from `target`, in order, the marker last."""
+
+    target: Path
+    entries: tuple[RemovedEntry, ...]
+    removes_root: bool
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(entry.freed_bytes for entry in self.entries)
+
+
+def plan_removal(
+    target: Path, *, remove_models: bool = False, remove_root: bool = False
+) -> Removal:
+    """Looks at `target` and deletes nothing.
+
+    With `remove_root` the folder itself goes too, if nothing of people's is left in it.
+    Raises InvalidInputError if nothing tells that `target` was made by this program, or if it is
+    a link or a folder that must never be removed.
+    """
+    home = Home(root=target.absolute())
+    _refuse_dangerous(home.root)
+    if not _is_ours(home):
+        raise InvalidInputError(
+            f"{home.root} holds neither a {MARKER_NAME} file nor a ComfyUI folder; "
+            "nothing was removed",
+            remedy="Name the folder of a version with --target.",
+        )
+    paths = [home.comfyui, home.venv, *home.own_files]
+    if remove_models:
+        paths.append(home.models)
+    paths.append(home.marker)
+    return Removal(
+        target=home.root,
+        entries=tuple(_measure(path) for path in paths if os.path.lexists(path)),
+        removes_root=remove_root,
+    )
+
+
+def remove(removal: Removal) -> tuple[Path, ...]:
+    """Deletes what was planned; gives what is left in the target, nothing if the target is gone.
+
+    Killed in the middle, it can be run again: the marker goes last.
+    """
+    home = Home(root=removal.target)
+    with _disk_errors_in_words(), held(home, lambda _message: None):
+        for entry in removal.entries:
+            _delete(entry.path)
+        # The lock's file came with taking the lock.
+        (home.root / ".comfy_lock").unlink(missing_ok=True)
+        if removal.removes_root:
+            _remove_if_empty(home)
+    return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
+
+
+def _is_ours(home: Home) -> bool:
+    marked = home.marker.is_file() and not home.marker.is_symlink()
+    return marked or (home.comfyui.is_dir() and not home.comfyui.is_symlink())
+
+
+def _refuse_dangerous(root: Path) -> None:
+    if root.is_symlink():
+        raise InvalidInputError(
+            f"{root} is a link to {root.resolve()}; nothing was removed",
+            remedy=f"If that is what you mean: --target {root.resolve()}",
+        )
+    real = root.resolve()
+    for kept, name in ((Path.home(), "your home folder"), (_PROJECT, "this project")):
+        if kept.resolve().is_relative_to(real):
+            raise InvalidInputError(
+                f"{root} is or contains {name}; nothing was removed",
+                remedy="Name the folder of a version with --target.",
+            )
+
+
+def _measure(path: Path) -> RemovedEntry:
+    sizes = [(status.st_size, status.st_nlink) for status in _files(path)]
+    return RemovedEntry(
+        path=path,
+        size_bytes=sum(size for size, _ in sizes),
+        freed_bytes=sum(size for size, links in sizes if links == 1),
+    )
+
+
+def _files(path: Path) -> Iterator[os.stat_result]:
+    if path.is_symlink():
+        return
+    if not path.is_dir():
+        yield path.lstat()
+        return
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif not entry.is_symlink():
+                yield entry.stat(follow_symlinks=False)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(home: Home) -> None:
+    """The target, if all that is left in it are folders that `realize` made and nobody filled."""
+    folders: Sequence[Path] = [home.models, *(home.root / name for name in DATA_FOLDERS)]
+    for folder in folders:
+        if folder.is_symlink():
+            continue
+        for parent, _folders, _files_there in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(parent).rmdir()
+    with contextlib.suppress(OSError):
+        home.root.rmdir()
+
+
+@contextlib.contextmanager
+def _disk_errors_in_words() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OperationFailedError(
+            f"not everything could be removed: {error}",
+            remedy="Check the permissions there, then run the command again: it goes on.",
+        ) from error
