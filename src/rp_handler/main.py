@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError
+from rp_handler.options import add_run_options
 from rp_handler.request import RunRequest, make_request
 
 INTERRUPTED = 130
@@ -39,10 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return execute(request)
 
 
-def execute(request: RunRequest) -> int:
+def execute(
+    request: RunRequest, judge: Callable[[Mapping[str, Any]], None] = lambda _result: None
+) -> int:
     """Does what `request` asks, in a realized home; gives the exit code.
 
     Results go to standard output, everything else to standard error. Never raises ComfyError.
+    `judge` sees the result document after it was printed, and raises a ComfyError to fail the run.
     """
     # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
     from rp_handler.home import find_home, open_home
@@ -94,6 +98,10 @@ def execute(request: RunRequest) -> int:
     for warning in result["warnings"]:
         line.say(f"warning: {warning}")
     _print_result(result, machine=machine)
+    try:
+        judge(result)
+    except ComfyError as error:
+        return _fail(error, machine=False)
     return 0
 
 
@@ -142,14 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
-    add("--workflow", type=Path, metavar="FILE", help="a graph in the API format; {} is a test")
     add("--home", type=Path, help="where it is realized (COMFY_HOME, then ~/comfy-ID)")
     add("--models-dir", type=Path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)")
-    add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
-    add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
-    add("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")
-    add("--port", type=int, help="the loopback port of ComfyUI (a free one)")
-    add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run")
+    add_run_options(parser)
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
     return parser

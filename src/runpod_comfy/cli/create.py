@@ -50,9 +50,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--auto-checksum", action="store_true", help="compute sha256 of model files found locally"
     )
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="default: versions/<id>.json"
-    )
+    parser.add_argument("--output", metavar="FILE", type=Path, help="default: versions/<id>.json")
     parser.add_argument(
         "--force", action="store_true", help="replace a different spec that is there"
     )
@@ -61,11 +59,14 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from runpod_comfy.cli.version import surroundings_for, workspace
-    from runpod_comfy.spec.create import create_spec, write_spec
+    from runpod_comfy.sources.kinds import settle
+    from runpod_comfy.spec.create import create_spec
+    from runpod_comfy.spec.write import write_spec
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     version_id: str = arguments.version_id
     path = (arguments.output or workspace() / "versions" / f"{version_id}.json").absolute()
+    surroundings = surroundings_for(path.parent, console, offline=False)
     spec = create_spec(
         version_id,
         repo=arguments.repo,
@@ -75,7 +76,8 @@ def _run(arguments: argparse.Namespace) -> int:
         auto_checksum=arguments.auto_checksum,
         output=path,
         working_dir=Path.cwd(),
-        surroundings=surroundings_for(Path.cwd(), console, offline=False),
+        settle=lambda tree: settle(tree, surroundings),
+        say=console.say,
     )
     written = write_spec(spec, path, force=arguments.force)
     console.say(f"Wrote {path}" if written else f"{path} says this already")

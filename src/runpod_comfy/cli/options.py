@@ -45,7 +45,10 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_version(parser: argparse.ArgumentParser) -> None:
     """The version, as an argument or an option, or by its spec file."""
     parser.add_argument(
-        "version", metavar="ID", nargs="?", help="version id; default $COMFY_VERSION_NAME, then demo"
+        "version",
+        metavar="ID",
+        nargs="?",
+        help="version id; default $COMFY_VERSION_NAME, then demo",
     )
     parser.add_argument("--version-id", metavar="ID", help="the same, as an option")
     parser.add_argument(

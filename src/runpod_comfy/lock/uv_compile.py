@@ -29,8 +29,7 @@ PLATFORM_MARKERS = {
     "macos-arm64": "sys_platform == 'darwin' and platform_machine == 'arm64'",
 }
 
-_PINNED_LINE = re.compile(r"^(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)")
-_VIA_LINE = re.compile(r"^\s*# via (?P<who>.*)$")
+_SOLVED_LINE = re.compile(r"^(?P<pin>(?P<name>[a-z0-9][a-z0-9._-]*)==.*?)(\s+# via (?P<who>.*))?$")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
 
 
@@ -79,12 +78,6 @@ def compile_distributions(request: CompileRequest) -> list[Compiled]:
     )
 
 
-def pins_of(requirements_text: str) -> list[str]:
-    """The `name==version ; marker` lines of a compiled requirements file."""
-    lines = (line.rstrip("\\ \n") for line in requirements_text.splitlines())
-    return [line for line in lines if _PINNED_LINE.match(line)]
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Project:
     """The throw-away folder in which uv solves, one requirements file per tree."""
@@ -100,11 +93,11 @@ class _Project:
             lines = (item.text for item in self.request.requirements if item.tree == tree)
             self._write(file_name, "\n".join(lines))
 
-    def solve(self) -> tuple[list[str], dict[str, list[str]]]:
+    def solve(self) -> tuple[list[str], dict[str, set[str]]]:
         self._write("solved.txt", "\n".join(self.request.preferences))
         self._uv("--output-file", "solved.txt", "--annotation-style", "line")
         text = (self.folder / "solved.txt").read_text(encoding="utf-8")
-        return pins_of(text), _askers(text)
+        return _pins_and_askers(text)
 
     def files_of(self, pins: list[str]) -> list[dict[str, Any]]:
         self._write("pins.txt", "\n".join(pins))
@@ -161,24 +154,24 @@ class _Project:
             raise _explain(done.stderr, self.request.requirements)
 
 
-def _askers(requirements_text: str) -> dict[str, list[str]]:
-    """Who wants each distribution: `-r <file>` entries and names of other distributions."""
-    askers: dict[str, list[str]] = {}
-    name = ""
-    for line in requirements_text.splitlines():
-        if pinned := _PINNED_LINE.match(line):
-            name = pinned["name"]
-        elif via := _VIA_LINE.match(line):
-            askers.setdefault(name, []).extend(part.strip() for part in via["who"].split(","))
-    return askers
+def _pins_and_askers(solved: str) -> tuple[list[str], dict[str, set[str]]]:
+    """The `name==version ; marker` pins, and who wants each distribution: `-r <file>` entries and
+    names of other distributions. A distribution may stand there twice, with other markers."""
+    pins: list[str] = []
+    askers: dict[str, set[str]] = {}
+    for found in filter(None, map(_SOLVED_LINE.match, solved.splitlines())):
+        pins.append(found["pin"])
+        who = (found["who"] or "").split(",")
+        askers.setdefault(found["name"], set()).update(part.strip() for part in who)
+    return pins, askers
 
 
-def _compiled(document: dict[str, Any], askers: dict[str, list[str]]) -> Compiled:
+def _compiled(document: dict[str, Any], askers: dict[str, set[str]]) -> Compiled:
     name, version = document["name"], document.get("version")
     entries = [*document.get("wheels", []), *([document["sdist"]] if "sdist" in document else [])]
     if version is None or not entries:
         raise OperationFailedError(f"{name} has no released files to pin")
-    who = set(askers.get(name, []))
+    who = askers.get(name, set())
     trees = {_tree_of(entry) for entry in who if entry.startswith("-r ")}
     files = {item.sha256: item for item in map(_file, entries)}
     return Compiled(

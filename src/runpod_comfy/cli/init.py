@@ -1,0 +1,80 @@
+"""`init`: a ComfyUI to develop in, not pinned."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.options import add_command, add_json
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+
+_EXAMPLES = """\
+  runpod-comfy init --install-torch auto
+  runpod-comfy init --path /runpod-volume/comfy --ref v0.3.75 --install-torch skip
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "init",
+        run=_run,
+        summary="Clone ComfyUI, make its environment, install its requirements.",
+        details="For working on ComfyUI itself. A pinned version is made by 'realize'.",
+        examples=_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--path", metavar="PATH", type=Path, help="default: $COMFY_HOME, else ./comfy")
+    add("--repo", metavar="URL", help="default: ComfyUI on GitHub")
+    add("--ref", metavar="REF", help="branch, tag or commit; default: the repository's own")
+    add("--venv", metavar="PATH", type=Path, help="default: .venv in the installation")
+    add(
+        "--install-torch",
+        choices=("auto", "cpu", "skip"),
+        default="skip",
+        help="skip (the default) leaves torch out; auto and cpu take CPU wheels on Linux "
+        "and the usual build on macOS",
+    )
+    add("--python", metavar="PYTHON", default="python3", help="the interpreter; default python3")
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.realize.init import DEFAULT_REPO, Initialization, initialize
+    from runpod_comfy.sources.cache import Cache
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    watched = console.on_a_terminal or console.verbose
+    path = arguments.path or Path(os.environ.get("COMFY_HOME") or "comfy")
+    result = initialize(
+        Initialization(
+            path=path.expanduser().absolute(),
+            repo=arguments.repo or DEFAULT_REPO,
+            ref=arguments.ref,
+            venv=arguments.venv.expanduser().absolute() if arguments.venv else None,
+            install_torch=arguments.install_torch,
+            python=arguments.python,
+            cache=Cache.from_environment(),
+            base_dir=Path.cwd(),
+            say=console.say,
+            show=sys.stderr.buffer if watched else None,
+        )
+    )
+    console.say(
+        f"Start it with: {result.venv}/bin/python {result.target}/ComfyUI/main.py"
+        if result.changed
+        else f"Nothing to do: {result.target} is initialized"
+    )
+    document = {
+        "target": str(result.target),
+        "venv": str(result.venv),
+        "changed": result.changed,
+    }
+    console.result(str(result.target), document)
+    return 0

@@ -1,0 +1,103 @@
+"""`realize`: makes a version on this machine, or shows what that would take."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli.console import Console, readable_size
+from runpod_comfy.cli.options import (
+    add_command,
+    add_json,
+    add_models_dir,
+    add_realize_options,
+    add_version,
+)
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.realize.forecast import Forecast
+    from runpod_comfy.realize.run import Realization
+
+_EXAMPLES = """\
+  runpod-comfy realize demo
+  runpod-comfy realize --version-id demo --dry-run
+  runpod-comfy realize --version-id demo --target /runpod-volume/comfy-demo \\
+    --models-dir /workspace/models --wheels-dir /workspace/wheels
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "realize",
+        run=_run,
+        summary="Install a version here: ComfyUI, its nodes, its packages, its models.",
+        details="Does nothing when all is there. Killed in the middle, it goes on from there.",
+        examples=_EXAMPLES,
+    )
+    add_version(parser)
+    add_realize_options(parser)
+    add_models_dir(parser)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be done, and touch nothing"
+    )
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.cli.realization import realization_of
+    from runpod_comfy.realize.run import forecast_realize, realize
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    realization = realization_of(arguments, console)
+    if arguments.dry_run:
+        forecast = forecast_realize(realization)
+        console.result(_plan_text(realization, forecast), _plan_document(realization, forecast))
+        return 0
+    result = realize(realization)
+    done = "realized" if result.changed else "nothing to do: it is realized"
+    console.say(f"{result.version_id}: {done} in {result.seconds:.1f} s")
+    console.result(str(result.target), result.document())
+    return 0
+
+
+def _plan_text(realization: Realization, forecast: Forecast) -> str:
+    lines = [f"{realization.lock.version_id} → {realization.target}"]
+    if forecast.is_nothing:
+        return "\n".join([*lines, "nothing to do"])
+    lines += [f"keep   layer {name}" for name in forecast.kept_layers]
+    lines += [f"fetch  {name}: {repo} at {commit}" for name, repo, commit in forecast.trees]
+    missing = [file for file in forecast.packages if not file.cached]
+    lines.append(
+        f"fetch  {len(missing)} of {len(forecast.packages)} Python packages, "
+        f"{readable_size(forecast.download_bytes)}"
+    )
+    lines += [
+        f"fetch  model {model.name}: {model.source}, {readable_size(model.size)}"
+        for model in forecast.models
+    ]
+    lines += [f"build  layer {name}" for name in forecast.layers]
+    lines += [f"link   model {name}" for name in forecast.links]
+    lines += [f"remove custom node {name}" for name in forecast.removed_nodes]
+    total = forecast.download_bytes + forecast.model_bytes
+    return "\n".join([*lines, f"{readable_size(total)} to fetch in all; nothing was touched"])
+
+
+def _plan_document(realization: Realization, forecast: Forecast) -> dict[str, object]:
+    return {
+        "version_id": realization.lock.version_id,
+        "lock_digest": realization.lock.digest,
+        "target": str(realization.target),
+        "layers": list(forecast.layers),
+        "kept_layers": list(forecast.kept_layers),
+        "trees": [
+            {"layer": name, "repo": repo, "commit": commit} for name, repo, commit in forecast.trees
+        ],
+        "packages": [file.name for file in forecast.packages if not file.cached],
+        "package_bytes": forecast.download_bytes,
+        "models": [model.name for model in forecast.models],
+        "model_bytes": forecast.model_bytes,
+        "links": list(forecast.links),
+        "removed_nodes": list(forecast.removed_nodes),
+    }

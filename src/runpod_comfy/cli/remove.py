@@ -1,0 +1,103 @@
+"""`remove`: takes a version off this machine, after showing what that means."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.cli.console import Console, readable_size
+from runpod_comfy.cli.options import add_command, add_json
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.realize.remove import Removal
+
+_EXAMPLES = """\
+  runpod-comfy remove --target ~/comfy-demo --dry-run
+  runpod-comfy remove --target ~/comfy-demo --yes --remove-models --remove-root
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "remove",
+        run=_run,
+        summary="Remove a realized version; input, output, user and models stay.",
+        details="Only a folder with the marker .comfy_env or a ComfyUI folder is touched.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument(
+        "--target", metavar="DIR", type=Path, help="the version's folder; default $COMFY_HOME"
+    )
+    parser.add_argument("--yes", action="store_true", help="ask nothing")
+    parser.add_argument(
+        "--remove-models", action="store_true", help="remove the models folder in it as well"
+    )
+    parser.add_argument(
+        "--remove-root", action="store_true", help="remove the folder itself if nothing is left"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be removed, and touch nothing"
+    )
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.realize.remove import plan_removal, remove
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    target = arguments.target or os.environ.get("COMFY_HOME")
+    if not target:
+        raise InvalidInputError(
+            "no folder was named", remedy="Name the version's folder with --target or COMFY_HOME."
+        )
+    removal = plan_removal(
+        Path(target).expanduser(),
+        remove_models=arguments.remove_models,
+        remove_root=arguments.remove_root,
+    )
+    if arguments.dry_run:
+        console.result(_plan_text(removal), _document(removal, removed=False))
+        return 0
+    if not arguments.yes:
+        _confirm(removal)
+    left = remove(removal)
+    document = _document(removal, removed=True) | {"left": [str(path) for path in left]}
+    text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
+    kept = f"; kept: {', '.join(path.name for path in left)}" if left else ""
+    console.result(text + kept, document)
+    return 0
+
+
+def _confirm(removal: Removal) -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInputError(
+            "nobody can be asked for a confirmation here", remedy="Say --yes to remove it."
+        )
+    print(_plan_text(removal), file=sys.stderr)
+    print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise KeyboardInterrupt
+
+
+def _plan_text(removal: Removal) -> str:
+    lines = [f"remove {entry.path}  {readable_size(entry.size_bytes)}" for entry in removal.entries]
+    if removal.removes_root:
+        lines.append(f"remove {removal.target} if nothing is left in it")
+    return "\n".join([*lines, f"{readable_size(removal.freed_bytes)} would be freed"])
+
+
+def _document(removal: Removal, *, removed: bool) -> dict[str, object]:
+    return {
+        "target": str(removal.target),
+        "removed": removed,
+        "freed_bytes": removal.freed_bytes,
+        "entries": [
+            {"path": str(entry.path), "size_bytes": entry.size_bytes} for entry in removal.entries
+        ],
+    }

@@ -1,0 +1,74 @@
+"""`test`: realizes a version, runs a workflow, compares with the workflow's baseline."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_errors import MismatchError
+from rp_handler.options import add_run_options
+from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.options import (
+    add_command,
+    add_json,
+    add_models_dir,
+    add_realize_options,
+    add_version,
+)
+from runpod_comfy.cli.run import run_version
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+
+_EXAMPLES = """\
+  runpod-comfy test demo --workflow workflows/example.json --output base64
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "test",
+        run=_run,
+        summary="Run a workflow on a version and compare what it made with its baseline.",
+        details="The baseline of w.json is w.baseline.json beside it. Exit 4 if they differ.",
+        examples=_EXAMPLES,
+    )
+    add_version(parser)
+    add_realize_options(parser)
+    add_models_dir(parser)
+    add_run_options(parser)
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    baseline = _baseline_path(arguments.workflow)
+
+    def judge(result: Mapping[str, Any]) -> None:
+        if baseline is None or not baseline.is_file():
+            console.say("It ran; it has no baseline to be compared with")
+            return
+        _compare(baseline, result)
+        console.say(f"Same as {baseline}")
+
+    return run_version(arguments, console, judge)
+
+
+def _baseline_path(workflow: Path | None) -> Path | None:
+    return workflow.with_name(f"{workflow.stem}.baseline.json") if workflow else None
+
+
+def _compare(baseline: Path, result: Mapping[str, Any]) -> None:
+    from comfy_workflows.baseline import compare, load_baseline
+
+    differences = compare(
+        load_baseline(baseline), result, lock_digest=result["version"].get("lock")
+    )
+    if differences:
+        raise MismatchError(
+            f"the outputs are not those of {baseline}: " + " ".join(differences),
+            remedy="Find out what changed: the workflow, the lock, the device or the driver.",
+        )
