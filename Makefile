@@ -1,0 +1,45 @@
+# One line per target; the work is done by the programs that they name.
+
+VERSION ?= $(or $(COMFY_VERSION_NAME),demo)
+WORKFLOW ?= workflows/example.json
+OUTPUT ?= files
+
+WITH = sh scripts/with_environment.sh
+COMFY = $(WITH) runpod-comfy
+CODE = src tests scripts images versions
+SHELL_SCRIPTS = pants .ci/run scripts/*.sh images/layers/*.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run ui lock realize test test-all lint fmt clean
+
+help: ## Print the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+
+venv: ## Make the project's environment at .venv
+	@$(WITH)
+
+run: ## Run WORKFLOW on VERSION and write its pictures below outputs/
+	@$(COMFY) run --version-id $(VERSION) --workflow $(WORKFLOW) --output $(OUTPUT)
+
+ui: ## Open the web page of VERSION's own ComfyUI on this machine
+	@$(COMFY) run --version-id $(VERSION) --ui
+
+lock: ## Resolve VERSION: pin everything it needs in lockfiles/
+	@$(COMFY) resolve $(VERSION)
+
+realize: ## Make VERSION ready to run in a folder on this machine
+	@$(COMFY) realize --version-id $(VERSION)
+
+test: ## Run every test
+	@sh scripts/run_tests.sh ::
+
+test-all: test ## The same today; slower tests come here
+
+lint: ## Check style, types, shell scripts and the arrows between packages
+	@sh scripts/lint.sh
+
+fmt: ## Put the code into the project's style
+	@$(WITH) ruff check --fix-only --quiet $(CODE) && $(WITH) ruff format $(CODE)
+
+clean: ## Remove what was made here, except caches and realized versions
+	@rm -rf .venv .venv.lock .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,27 @@
+"""Reads the lock that Pants writes (Pex's JSON below a header of `//` lines) for pip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def pip_requirements(lock: Path) -> list[str]:
+    """One line per locked distribution, `name==version --hash=…`, for `pip --require-hashes`.
+
+    Raises ValueError when the file is not such a lock, or locks more than one environment.
+    """
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    document = json.loads("\n".join(line for line in lines if not line.startswith("//")))
+    try:
+        (resolve,) = document["locked_resolves"]
+        return [_requirement(distribution) for distribution in resolve["locked_requirements"]]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{lock} is not a lock that Pants wrote") from error
+
+
+def _requirement(distribution: dict[str, object]) -> str:
+    artifacts = distribution["artifacts"]
+    assert isinstance(artifacts, list)
+    hashes = sorted({f"--hash={one['algorithm']}:{one['hash']}" for one in artifacts})
+    return " ".join((f"{distribution['project_name']}=={distribution['version']}", *hashes))

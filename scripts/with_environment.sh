@@ -1,0 +1,37 @@
+#!/bin/sh
+# Runs a program of the project's environment (.venv), making the environment first where it is
+# missing or older than the lock. Without arguments it only makes it.
+#
+#   scripts/with_environment.sh [PROGRAM [ARGUMENT…]]
+#
+# Reads: PYTHON, the Python to make the environment with (3.11 or newer).
+# Exit codes: the program's own; 3 when the environment could not be made.
+set -eu
+
+root=$(cd -- "$(dirname -- "$0")/.." && pwd)
+environment=$root/.venv
+lock=$root/lockfiles/default.lock
+
+new_enough() {
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+find_python() {
+  for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python3.12 python3.13 python3.14; do
+    if new_enough "$candidate"; then echo "$candidate"; return; fi
+  done
+  return 1
+}
+
+if [ ! -x "$environment/bin/python" ] || ! cmp -s -- "$lock" "$environment/made-from.lock"; then
+  if ! python=$(find_python); then
+    echo "No Python 3.11 or newer was found on the PATH: install one, or name it in PYTHON." >&2
+    exit 3
+  fi
+  "$python" "$root/scripts/make_environment.py" || exit $?
+fi
+unset PYTHON
+[ $# -gt 0 ] || exit 0
+program=$environment/bin/$1
+shift
+exec "$program" "$@"
