@@ -29,6 +29,7 @@ fi
 # The list comes before the files: a copy that was cut short is undone by the next run.
 (cd "$staging" && find . ! -type d -print0 | LC_ALL=C sort -z) >"$list.partial"
 mv -f "$list.partial" "$list"
+mkdir -p "$core/custom_nodes"
 cp -RPp "$staging/." "$core"
 rm -rf "$staging"
 

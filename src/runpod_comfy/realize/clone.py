@@ -11,7 +11,7 @@ from runpod_comfy.sources.git_refs import default_branch, is_commit, list_refs
 from runpod_comfy.sources.git_repository import GitRepository
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.tree import Surroundings, TreeRequest
-from runpod_comfy.spec.model import tree_kind
+from runpod_comfy.spec.text import tree_kind
 
 
 def clone_core(

@@ -18,7 +18,7 @@ from comfy_manifest.model import MARKER_NAME, Manifest, load_manifest, save_mani
 from runpod_comfy.layers.plan import SCRIPTS
 from runpod_comfy.lock.requirements import CORE, read_requirements
 from runpod_comfy.realize.clone import clone_core
-from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
+from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
@@ -244,8 +244,6 @@ def _write(path: Path, lines: Sequence[str]) -> str:
 
 def _make_folders(job: Initialization, lock_fd: int) -> None:
     """The models layer alone: mount points and extra_model_paths.yaml, as a version has them."""
-    for name in DATA_FOLDERS:
-        (job.home.root / name).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
         _write(Path(folder) / "folders.txt", [])
         run_script(

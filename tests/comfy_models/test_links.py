@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError, MismatchError
+from comfy_models.links import holds_model, link_model, make_link
+from comfy_models.store import ModelStore
+
+CONTENT = b"weights"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+Link = Callable[..., bool]
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    source = tmp_path / "source.bin"
+    source.write_bytes(CONTENT)
+    store = ModelStore(tmp_path / "store")
+    store.add_file(source)
+    return store.path_of(SHA256)
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def link(stored: Path, models: Path) -> Link:
+    def make(target_path: str = "checkpoints/a.bin", *, replace_links: bool = False) -> bool:
+        return link_model(
+            stored,
+            models,
+            target_path,
+            sha256=SHA256,
+            size_bytes=len(CONTENT),
+            replace_links=replace_links,
+        )
+
+    return make
+
+
+def test_a_link_within_one_mount_is_relative_so_that_the_volume_may_be_mounted_elsewhere(
+    link: Link, stored: Path, models: Path, tmp_path: Path
+) -> None:
+    assert link()
+    place = models / "checkpoints" / "a.bin"
+    assert place.is_symlink()
+    assert not place.readlink().is_absolute()
+    moved = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    tmp_path.rename(moved)
+    assert (moved / "models/checkpoints/a.bin").read_bytes() == CONTENT
+    moved.rename(tmp_path)
+
+
+def test_linking_twice_does_nothing_the_second_time(link: Link) -> None:
+    assert link()
+    assert not link()
+
+
+def test_a_link_leads_to_a_link_not_past_it(stored: Path, models: Path, tmp_path: Path) -> None:
+    make = {"sha256": SHA256, "size_bytes": len(CONTENT)}
+    link_model(stored, models, "a.bin", **make)  # type: ignore[arg-type]
+    link_model(models / "a.bin", tmp_path / "home", "a.bin", **make)  # type: ignore[arg-type]
+    assert (tmp_path / "home" / "a.bin").readlink() == Path("../models/a.bin")
+
+
+def test_a_file_that_is_there_with_the_right_bytes_is_used_as_it_is(
+    link: Link, models: Path
+) -> None:
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT)
+    assert not link()
+    assert not place.is_symlink()
+
+
+@pytest.mark.parametrize("content", [b"WEIGHTS", b"other size"])
+def test_a_file_with_other_bytes_is_left_alone_and_named(
+    link: Link, models: Path, content: bytes
+) -> None:
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(content)
+    with pytest.raises(MismatchError, match=r"checkpoints/a\.bin is not the file"):
+        link(replace_links=True)
+    assert place.read_bytes() == content
+
+
+def test_a_link_that_another_version_may_need_is_left_alone_unless_it_is_ours(
+    link: Link, models: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.bin"
+    other.write_bytes(b"another model")
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(other)
+    with pytest.raises(MismatchError):
+        link()
+    assert place.resolve() == other
+    assert link(replace_links=True)
+    assert place.read_bytes() == CONTENT
+    assert other.read_bytes() == b"another model"
+
+
+def test_a_link_into_a_store_that_was_moved_is_mended(link: Link, models: Path) -> None:
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(f"/lost/store/sha256/{SHA256[:2]}/{SHA256}")
+    assert link()
+    assert place.read_bytes() == CONTENT
+
+
+def test_somebodys_link_that_leads_nowhere_now_is_left_alone(link: Link, models: Path) -> None:
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.symlink_to("/media/unplugged/a.bin")
+    with pytest.raises(MismatchError):
+        link()
+    assert place.is_symlink()
+
+
+def test_nothing_is_written_through_a_folder_link_that_leads_out(
+    link: Link, models: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    models.mkdir()
+    (models / "checkpoints").symlink_to(outside)
+    with pytest.raises(InvalidInputError, match="leads out"):
+        link()
+    assert not list(outside.iterdir())
+
+
+def test_where_symlinks_are_impossible_a_hard_link_is_made(
+    link: Link, stored: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forbid(monkeypatch, "symlink_to", errno.EPERM)
+    assert link()
+    assert (models / "checkpoints/a.bin").samefile(stored)
+    assert not (models / "checkpoints/a.bin").is_symlink()
+
+
+def test_where_no_links_are_possible_a_copy_is_made(
+    link: Link, stored: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forbid(monkeypatch, "symlink_to", errno.ENOTSUP)
+    _forbid(monkeypatch, "hardlink_to", errno.EXDEV)
+    assert link()
+    assert (models / "checkpoints/a.bin").read_bytes() == CONTENT
+    assert not (models / "checkpoints/a.bin").samefile(stored)
+
+
+def test_a_full_disk_is_not_taken_for_a_disk_without_links(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forbid(monkeypatch, "symlink_to", errno.ENOSPC)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        make_link(stored, tmp_path / "a.bin")
+    assert not (tmp_path / "a.bin").exists()
+
+
+def test_a_store_vouches_for_its_bytes_by_name(stored: Path) -> None:
+    assert holds_model(stored, sha256=SHA256, size_bytes=len(CONTENT))
+    assert not holds_model(stored, sha256="0" * 64, size_bytes=len(CONTENT))
+    assert not holds_model(stored, sha256=SHA256, size_bytes=1)
+
+
+def _forbid(monkeypatch: pytest.MonkeyPatch, method: str, number: int) -> None:
+    def refuse(_path: Path, _target: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, method, refuse)

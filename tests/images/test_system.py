@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from tests.images.conftest import Bench
+
+
+def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
+    programs = bench.folder / "bin"
+    programs.mkdir()
+    (programs / "apt-get").write_text('#!/bin/sh\necho "$@" >>"$CALLS"\n')
+    (programs / "rm").write_text('#!/bin/sh\necho rm "$@" >>"$CALLS"\n')
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    calls = bench.folder / "calls"
+    variables = {
+        "TARGET": "image",
+        "SYSTEM_PACKAGES": "ffmpeg libgl1",
+        "CALLS": str(calls),
+        "PATH": f"{programs}:{bench.path}",
+    }
+    bench.run("system", variables)
+    update, install, clean = calls.read_text().splitlines()
+    assert update == "update"
+    assert install == "install --yes --no-install-recommends -- ffmpeg libgl1"
+    assert clean.startswith("rm -rf /var/lib/apt/lists")
+
+
+def test_packages_that_cannot_be_had_offline_are_named(bench: Bench) -> None:
+    variables = {"TARGET": "image", "SYSTEM_PACKAGES": "ffmpeg", "OFFLINE": "1"}
+    outcome = bench.attempt("system", variables)
+    assert outcome.returncode == 3
+    assert "ffmpeg" in outcome.stderr
