@@ -7,31 +7,30 @@ OUTPUT ?= files
 WITH = sh scripts/with_environment.sh
 COMFY = $(WITH) runpod-comfy
 CODE = src tests scripts images versions
-SHELL_SCRIPTS = pants .ci/run scripts/*.sh images/layers/*.sh
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run ui lock realize test test-all lint fmt clean
 
 help: ## Print the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile | awk -F': ' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 
 venv: ## Make the project's environment at .venv
 	@$(WITH)
 
 run: ## Run WORKFLOW on VERSION and write its pictures below outputs/
-	@$(COMFY) run --version-id $(VERSION) --workflow $(WORKFLOW) --output $(OUTPUT)
+	@$(COMFY) run --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)"
 
 ui: ## Open the web page of VERSION's own ComfyUI on this machine
-	@$(COMFY) run --version-id $(VERSION) --ui
+	@$(COMFY) run --version-id "$(VERSION)" --ui
 
 lock: ## Resolve VERSION: pin everything it needs in lockfiles/
-	@$(COMFY) resolve $(VERSION)
+	@$(COMFY) resolve "$(VERSION)"
 
 realize: ## Make VERSION ready to run in a folder on this machine
-	@$(COMFY) realize --version-id $(VERSION)
+	@$(COMFY) realize --version-id "$(VERSION)"
 
 test: ## Run every test
-	@sh scripts/run_tests.sh ::
+	@$(WITH) python scripts/run_tests.py ::
 
 test-all: test ## The same today; slower tests come here
 

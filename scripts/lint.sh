@@ -1,0 +1,28 @@
+#!/bin/sh
+# `make lint`: every check runs, so that one call shows everything there is to mend.
+# Exit codes: 0 all is well, 1 something is not, 3 the environment could not be made.
+set -eu
+
+cd -- "$(dirname -- "$0")/.."
+sh scripts/with_environment.sh
+status=0
+
+check() {
+  echo "lint: $1" >&2
+  shift
+  "$@" || status=1
+}
+
+# Pants computes every dependency, which is when it refuses an import against the arrows of src/BUILD;
+# before that it names files that no BUILD file owns, such as a test that would never run.
+# shellcheck disable=SC2329
+arrows() { ./pants tailor --check dependencies :: >/dev/null; }
+
+check "ruff" .venv/bin/ruff check --quiet src tests scripts images versions
+check "format" .venv/bin/ruff format --quiet --check src tests scripts images versions
+check "types" .venv/bin/mypy src scripts tests
+check "shell" .venv/bin/shellcheck -x -P images/layers pants .ci/run scripts/*.sh images/layers/*.sh
+check "arrows" arrows
+
+if [ "$status" -ne 0 ]; then echo "lint: something is to be mended, see above" >&2; fi
+exit "$status"
