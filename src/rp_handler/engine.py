@@ -37,11 +37,19 @@ _TRIES = 3
 
 # The engine leads a process group of its own. Beside it, in the same group, a shell waits for the
 # end of our pipe, which comes when we stop the engine and also when we are killed outright; then
-# it kills the whole group, whatever the custom nodes have started. `$$` is the engine's id,
-# because `exec` keeps it.
+# it kills the engine, removes its temporary folders and kills the whole group, whatever the custom
+# nodes have started. `$$` is the engine's id, because `exec` keeps it.
 _GUARDED_START = """
+scratch=$1
+shift
 exec 3<&0 </dev/null
-( trap '' HUP INT TERM; cat <&3; kill -KILL -- "-$$" ) >/dev/null 2>&1 &
+(
+    trap '' HUP INT TERM
+    cat <&3
+    kill -KILL "$$"
+    rm -rf -- "$scratch"
+    kill -KILL "-$$"
+) >/dev/null 2>&1 &
 exec 3<&-
 exec "$@"
 """
@@ -96,11 +104,9 @@ class Engine:
         return self._ended
 
     async def __aenter__(self) -> Engine:
-        self._scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
         handle, log = tempfile.mkstemp(prefix="comfy-engine-", suffix=".log")
         os.close(handle)
         self.log = Path(log)
-        self.folders = self._make_folders(self._scratch)
         try:
             await self._start()
         except BaseException as error:
@@ -145,6 +151,8 @@ class Engine:
         began = time.monotonic()
         for attempt in range(_TRIES):
             self.port = free_port() if self._asked_port is None else claim_port(self._asked_port)
+            self._scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
+            self.folders = self._make_folders(self._scratch)
             await self._spawn()
             try:
                 await self._wait_until_ready(began)
@@ -173,6 +181,7 @@ class Engine:
                     "-c",
                     _GUARDED_START,
                     "comfy-engine",
+                    str(self._scratch),
                     *command,
                     cwd=self._setup.core,
                     env=engine_environment(self._setup, os.environ),
@@ -222,8 +231,6 @@ class Engine:
         try:
             await self._stop_process()
         finally:
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
             if not keep_log:
                 self.log.unlink(missing_ok=True)
 
@@ -239,6 +246,8 @@ class Engine:
                 self._lifeline = None
             if self._follower is not None:
                 self._follower.cancel()
+            if self._scratch is not None:
+                shutil.rmtree(self._scratch, ignore_errors=True)
         if self._ended is not None:
             await self._ended
 

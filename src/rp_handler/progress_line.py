@@ -22,10 +22,9 @@ class ProgressLine:
         """Replaces the line by where the run is now."""
         if not self._is_terminal:
             return
-        steps = f"  step {progress.step}/{progress.steps}" if progress.steps else ""
         text = (
             f"[{progress.done + 1}/{max(progress.total, progress.done + 1)}] "
-            f"node {progress.node} {progress.class_type}{steps}"
+            f"node {progress.node} {progress.class_type}{_steps(progress)}"
         )
         width = shutil.get_terminal_size().columns
         self._stream.write(_ERASE + text[: width - 1])
@@ -44,3 +43,11 @@ class ProgressLine:
             self._stream.write(_ERASE)
             self._stream.flush()
             self._shown = False
+
+
+def _steps(progress: Progress) -> str:
+    if progress.step is None or not progress.steps:
+        return ""
+    if progress.steps <= 1:
+        return f"  {progress.step / progress.steps:.0%}"
+    return f"  step {progress.step:g}/{progress.steps:g}"

@@ -61,7 +61,8 @@ def _execution_error(data: Mapping[str, Any]) -> ExecutionError:
     node, class_type = data.get("node_id"), data.get("node_type")
     exception = str(data.get("exception_type") or "an exception")
     text = str(data.get("exception_message") or "").strip()
-    lines = "".join(data.get("traceback") or ()).rstrip().splitlines()[-_TRACEBACK_LINES:]
+    traceback = "".join(data.get("traceback") or ()).splitlines()
+    lines = [line for line in traceback if line.strip(" ^~")][-_TRACEBACK_LINES:]
     out_of_memory = "OutOfMemory" in exception or exception.endswith("MemoryError")
     quoted = "".join(f"\n  {line}" for line in lines)
     kind = OutOfMemoryError if out_of_memory else ExecutionError

@@ -14,7 +14,8 @@ from comfy_workflows.graph import Graph
 class Progress:
     """Where a running graph is.
 
-    `node` runs now and is a `class_type`; it is at `step` of `steps` if it counts them.
+    `node` runs now and is a `class_type`; it is at `step` of `steps` if it says so, where nodes
+    that tell fractions have 1.0 for `steps`.
     `done` of the graph's `total` nodes are finished.
     """
 
@@ -22,8 +23,8 @@ class Progress:
     class_type: str
     done: int
     total: int
-    step: int | None = None
-    steps: int | None = None
+    step: float | None = None
+    steps: float | None = None
 
 
 ProgressSay = Callable[[Progress], None]
@@ -65,6 +66,8 @@ class PromptEvents:
             return self._executing(data)
         elif event == "progress":
             self._progress(data)
+        elif event == "progress_state":
+            self._progress_state(data)
         elif event in ("execution_success", "execution_error", "execution_interrupted"):
             self._leave_node()
         return False
@@ -87,7 +90,7 @@ class PromptEvents:
         # Nodes that a node put into the graph while it ran are shown as that node.
         self.running = str(data.get("display_node") or data["node"])
         self._node_began = time.monotonic()
-        self._tell()
+        self._tell(self.running)
         return False
 
     def _leave_node(self) -> None:
@@ -100,22 +103,29 @@ class PromptEvents:
 
     def _progress(self, data: Mapping[str, Any]) -> None:
         if self.running is not None:
-            self._tell(step=_whole(data.get("value")), steps=_whole(data.get("max")))
+            self._tell(self.running, step=data.get("value"), steps=data.get("max"))
 
-    def _tell(self, *, step: int | None = None, steps: int | None = None) -> None:
-        assert self.running is not None
-        node = self.graph.nodes.get(self.running)
+    def _progress_state(self, data: Mapping[str, Any]) -> None:
+        """Nodes of the newer interface say how far they are in this way only."""
+        for node_id, state in (data.get("nodes") or {}).items():
+            # Every node is at 0 of 1 when it begins.
+            if state.get("state") == "running" and state.get("value"):
+                node = str(state.get("display_node_id") or node_id)
+                self._tell(node, step=state.get("value"), steps=state.get("max"))
+
+    def _tell(self, node_id: str, *, step: object = None, steps: object = None) -> None:
+        node = self.graph.nodes.get(node_id)
         self.say(
             Progress(
-                node=self.running,
+                node=node_id,
                 class_type=node.class_type if node else "",
                 done=len(self._done & self.graph.nodes.keys()),
                 total=len(self.graph.nodes),
-                step=step,
-                steps=steps,
+                step=_number(step),
+                steps=_number(steps),
             )
         )
 
 
-def _whole(value: object) -> int | None:
-    return round(value) if isinstance(value, int | float) else None
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None

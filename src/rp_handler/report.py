@@ -8,13 +8,18 @@ from typing import Any
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """A line for each output: path, size, sha256; or the smoke report."""
+    """A line for each output: path, size, sha256, or a text's first line; or the smoke report."""
     if "counts" in result:
         return _smoke_lines(result)
     lines = [_file_line(image, _pixels(Path(image["path"]))) for image in result["images"]]
     lines += [_file_line(file, f"{file['bytes']} bytes") for file in result["files"]]
-    lines += [f"text of node {text['node']}: {text['text']}" for text in result["text"]]
+    lines += [_text_line(text) for text in result["text"]]
     return lines
+
+
+def _text_line(text: Mapping[str, Any]) -> str:
+    first, *rest = text["text"].splitlines() or [""]
+    return f"text of node {text['node']}: {first}{' …' if rest else ''}"
 
 
 def _file_line(output: Mapping[str, Any], size: str) -> str:
