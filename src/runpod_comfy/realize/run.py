@@ -31,6 +31,10 @@ from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say, Surroundings
 
 
+def say_nothing(_message: str) -> None:
+    """Where nobody wants to hear of progress."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Realization:
     """A lock, where it goes, and from what.
@@ -47,7 +51,7 @@ class Realization:
     models_dir: Path | None = None
     wheels_dir: Path | None = None
     offline: bool = False
-    say: Say = lambda _message: None
+    say: Say = say_nothing
     show: BinaryIO | None = None
 
     @property
