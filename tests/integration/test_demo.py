@@ -1,0 +1,175 @@
+"""The demo version on real ComfyUI: what a person sees who has just cloned the repository."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.integration.program import ROOT, Program
+
+WORKFLOWS = ROOT / "workflows"
+RUN = "rp_handler.main"
+
+
+@pytest.fixture(scope="module")
+def demo(program: Program, place: Path) -> Program:
+    """The program beside a realized demo, which COMFY_HOME names."""
+    realized = Program(folder=place, variables={"COMFY_HOME": str(place / "home")})
+    done = realized("realize", "--spec", ROOT / "versions" / "demo.json", "--json")
+    assert done.document()["changed"]
+    return realized
+
+
+def _example(place: Path, name: str, **changes: Any) -> Path:
+    graph = json.loads((WORKFLOWS / "example.json").read_text())
+    graph["1"]["inputs"] |= {"width": 64, "height": 64, **changes}
+    path = place / f"{name}.json"
+    path.write_text(json.dumps(graph))
+    return path
+
+
+def _run(demo: Program, workflow: Path, *options: str) -> dict[str, Any]:
+    return demo("--workflow", workflow, "--json", *options, module=RUN).document()
+
+
+def _engines_of(home: Path) -> list[str]:
+    """The lines of `ps` for the processes that run this home's core."""
+    listed = subprocess.run(
+        ["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True
+    )
+    core = str(home / "ComfyUI" / "main.py")
+    return [line for line in listed.stdout.splitlines() if core in line]
+
+
+def test_run_makes_a_picture_with_real_content(demo: Program, place: Path) -> None:
+    spec = ROOT / "versions" / "demo.json"
+    done = demo("run", "--spec", spec, "--workflow", WORKFLOWS / "example.json", "--json")
+    result = done.document()
+    (image,) = result["images"]
+    path = place / image["path"]
+    picture = Image.open(path)
+    assert picture.format == "PNG"
+    assert min(picture.size) >= 256
+    assert len(picture.convert("RGB").getcolors(2**24) or []) > 1000
+    assert image["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert json.loads((path.parent / "result.json").read_text()) == result
+    assert result["version"]["comfyui"] == "0.3.75"
+
+
+def test_the_same_workflow_gives_the_same_bytes_and_another_seed_or_palette_does_not(
+    demo: Program, place: Path
+) -> None:
+    def sha256(name: str, **changes: Any) -> str:
+        (image,) = _run(demo, _example(place, name, **changes))["images"]
+        return str(image["sha256"])
+
+    first = sha256("first")
+    assert sha256("first") == first
+    assert sha256("first", seed=23) != first
+    assert sha256("first", palette="ember") != first
+
+
+def test_base64_prints_one_document_with_the_bytes(demo: Program, place: Path) -> None:
+    done = demo("--workflow", _example(place, "coded"), "--output", "base64", module=RUN)
+    (image,) = done.document()["images"]
+    content = base64.b64decode(image["data"])
+    assert image["sha256"] == hashlib.sha256(content).hexdigest()
+    assert Image.open(io.BytesIO(content)).size == (256, 128)
+
+
+def test_the_empty_workflow_is_a_smoke_test(demo: Program) -> None:
+    done = demo("--workflow", WORKFLOWS / "minimal.json", module=RUN)
+    assert done.code == 0, done.err
+    assert "ComfyUI 0.3.75 (demo)" in done.out
+    assert "torch 2.11.0" in done.out
+
+
+def test_the_check_recorded_every_node(demo: Program) -> None:
+    manifest = json.loads((Path(demo.variables["COMFY_HOME"]) / ".comfy_env").read_text())
+    assert manifest["check"]["node_classes"]["marbled_paper"] == ["MarbledPaper"]
+    assert "upscale_models" in manifest["check"]["folder_names"]
+    assert "--disable-auto-launch" in manifest["check"]["flags"]
+
+
+def test_an_unknown_node_class_is_named_with_the_nearest(demo: Program, place: Path) -> None:
+    graph = json.loads((WORKFLOWS / "example.json").read_text())
+    graph["1"]["class_type"] = "MarbeldPaper"
+    (place / "typo.json").write_text(json.dumps(graph))
+    told = demo("--workflow", place / "typo.json", module=RUN).failed_with(2)
+    assert "MarbeldPaper" in told
+    assert "MarbledPaper" in told
+
+
+def test_a_missing_model_is_named(demo: Program, place: Path) -> None:
+    graph = json.loads((WORKFLOWS / "example.json").read_text())
+    graph["2"]["inputs"]["model_name"] = "4x-nowhere.pth"
+    (place / "nowhere.json").write_text(json.dumps(graph))
+    told = demo("--workflow", place / "nowhere.json", module=RUN).failed_with(3)
+    assert "4x-nowhere.pth" in told
+
+
+def test_a_node_that_raises_fails_the_run_in_words(demo: Program, place: Path) -> None:
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "broken.png"}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+    }
+    (Path(demo.variables["COMFY_HOME"]) / "input" / "broken.png").write_bytes(b"no picture")
+    (place / "raises.json").write_text(json.dumps(graph))
+    told = demo("--workflow", place / "raises.json", module=RUN).failed_with(1)
+    assert "LoadImage" in told
+
+
+def test_a_taken_port_is_named(demo: Program, place: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = demo("--workflow", _example(place, "port"), "--port", port, module=RUN)
+    assert done.code in (2, 3)
+    assert port in done.failed_with(done.code)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_engine_outlives_the_program(demo: Program, place: Path, number: signal.Signals) -> None:
+    home = Path(demo.variables["COMFY_HOME"])
+    with demo.start("--workflow", _example(place, "cut"), module=RUN) as process:
+        while not _engines_of(home):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.kill(process.pid, number)
+        process.communicate()
+    assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
+    deadline = time.monotonic() + 30
+    while _engines_of(home) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _engines_of(home) == []
+
+
+def test_a_second_realize_does_nothing(demo: Program) -> None:
+    done = demo("realize", "--spec", ROOT / "versions" / "demo.json", "--json")
+    assert not done.document()["changed"]
+
+
+def test_an_engine_that_dies_at_start_shows_its_last_lines(demo: Program, place: Path) -> None:
+    home = Path(demo.variables["COMFY_HOME"])
+    marker = home / ".comfy_env"
+    manifest = json.loads(marker.read_text())
+    before = marker.read_bytes()
+    marker.write_text(json.dumps(manifest | {"comfy_args": ["--no-such-flag"]}))
+    try:
+        told = demo("--workflow", _example(place, "dies"), module=RUN).failed_with(1)
+    finally:
+        marker.write_bytes(before)
+    assert "unrecognized arguments: --no-such-flag" in told
