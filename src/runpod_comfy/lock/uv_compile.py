@@ -144,7 +144,11 @@ class _Project:
         command += ["--python-version", self.request.python, "--cache-dir"]
         command += [str(self.request.cache_dir), *uv_arguments(settings)]
         command += ["--constraints", "constraints.txt", "--overrides", "overrides.txt"]
-        command += ["--offline"] if self.request.offline else []
+        if self.request.offline:
+            command += ["--offline"]
+        elif not self.request.preferences:
+            # Nothing is to be kept, so what uv remembers of the index must not hide what is new.
+            command += ["--refresh"]
         command += [*arguments, "pyproject.toml", *self._tree_files().values()]
         environment = {**os.environ, **uv_environment(settings), "NO_COLOR": "1"}
         done = subprocess.run(

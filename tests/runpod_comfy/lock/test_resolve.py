@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from comfy_errors import (
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.resolve import resolve
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock
+from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Surroundings
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import load_spec
@@ -30,6 +32,12 @@ def _resolve(workspace: Any, surroundings: Surroundings, previous: Lock | None =
 
 def _versions(lock: Lock) -> dict[str, str]:
     return {item.name: item.version for item in (*lock.python.torch, *lock.python.wheels)}
+
+
+def _on_another_machine(surroundings: Surroundings) -> Surroundings:
+    """The same with empty caches, so that no remembered answer can stand in for a kept pin."""
+    root = surroundings.cache.root.with_name("another-cache")
+    return replace(surroundings, cache=Cache(root=root))
 
 
 def test_twice_gives_identical_bytes(
@@ -55,9 +63,7 @@ def test_every_distribution_has_its_hash_and_who_asked_for_it(
     lock = _resolve(workspace, surroundings)
     alpha, gamma = lock.python.wheels
     wheel = index / "files" / "alpha-2.0-py3-none-any.whl"
-    assert [file.sha256 for file in alpha.files] == [
-        hashlib.sha256(wheel.read_bytes()).hexdigest()
-    ]
+    assert [file.sha256 for file in alpha.files] == [hashlib.sha256(wheel.read_bytes()).hexdigest()]
     assert alpha.requested_by == ["core", "node:painter"]
     assert gamma.requested_by == []
     assert gamma.required_by == ["alpha"]
@@ -99,7 +105,9 @@ def test_a_pin_is_kept_when_a_newer_release_appears(
     first = _resolve(workspace, surroundings)
     make_wheel(index / "files", "alpha", "3.0", requires=["gamma"])
     write_index(index)
-    assert _resolve(workspace, surroundings, previous=first).to_bytes() == first.to_bytes()
+    again = _resolve(workspace, _on_another_machine(surroundings), previous=first)
+    assert again.to_bytes() == first.to_bytes()
+    assert _versions(_resolve(workspace, surroundings))["alpha"] == "3.0"
 
 
 def test_a_wheel_uploaded_later_for_an_old_release_changes_nothing(
@@ -108,14 +116,17 @@ def test_a_wheel_uploaded_later_for_an_old_release_changes_nothing(
     first = _resolve(workspace, surroundings)
     make_wheel(index / "files", "gamma", "1.0", tag="cp311-abi3-manylinux_2_17_x86_64")
     write_index(index)
-    assert _resolve(workspace, surroundings, previous=first).to_bytes() == first.to_bytes()
+    again = _resolve(workspace, _on_another_machine(surroundings), previous=first)
+    assert again.to_bytes() == first.to_bytes()
+    assert _resolve(workspace, surroundings).to_bytes() != first.to_bytes()
 
 
 def test_a_distribution_for_one_platform_keeps_a_brief_marker(
     workspace: Any, surroundings: Surroundings, index: Path
 ) -> None:
     workspace.write(
-        "core/requirements.txt", "alpha\nlinux-only; platform_system == 'Linux'\nnever; os_name=='nt'\n"
+        "core/requirements.txt",
+        "alpha\nlinux-only; platform_system == 'Linux'\nnever; os_name=='nt'\n",
     )
     lock = _resolve(workspace, surroundings)
     markers = {item.name: item.marker for item in lock.python.wheels}
