@@ -79,7 +79,10 @@ class PythonLock(_Strict):
 
 
 class LockedModel(_Strict):
-    """A pinned model file. `sha256` is 64 hex digits, `size` bytes, `target_path` below the models folder."""
+    """A pinned model file. `sha256` is 64 hex digits, `size` is in bytes.
+
+    `target_path` is below the models folder.
+    """
 
     name: str
     source: str

@@ -52,7 +52,7 @@ def lock_python(
         cache_dir=surroundings.cache.uv,
         offline=surroundings.offline,
     )
-    surroundings.say(f"Resolving the requirements of {len({r.tree for r in requirements})} trees")
+    surroundings.say(f"Resolving {len(requirements)} Python requirements together")
     compiled = _with_a_whole_torch_family(request, surroundings)
     locked = [_distribution(item, python, platforms, previous) for item in compiled]
     return PythonLock(

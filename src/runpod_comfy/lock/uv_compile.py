@@ -30,6 +30,8 @@ PLATFORM_MARKERS = {
 }
 
 _SOLVED_LINE = re.compile(r"^(?P<pin>(?P<name>[a-z0-9][a-z0-9._-]*)==.*?)(\s+# via (?P<who>.*))?$")
+# uv draws its explanation with box characters and a multiplication sign.
+_DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
 
 
@@ -201,7 +203,7 @@ def _file(entry: dict[str, Any]) -> DistributionFile:
 
 
 def _explain(stderr: str, requirements: Iterable[Requirement]) -> Exception:
-    reason = " ".join(re.sub(r"[×╰─▶│├]", " ", stderr).split())
+    reason = " ".join(_DRAWING.sub(" ", stderr).split())
     if "No solution found" not in reason:
         if any(sign in reason for sign in _NETWORK_TROUBLE):
             return UnavailableError(
