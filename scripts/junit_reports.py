@@ -9,14 +9,17 @@ from xml.etree import ElementTree
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """How many tests passed and failed; a broken fixture counts as failed, a skipped test as neither."""
+    """How many tests passed and failed.
+
+    A broken fixture counts as failed, a skipped test as neither.
+    """
 
     passed: int
     failed: int
 
 
 def count_reports(folder: Path) -> Count:
-    """Count the test cases of all `*.xml` below the folder. A report that is no XML is one failure."""
+    """Count the cases of all `*.xml` below the folder; a file that is no XML is one failure."""
     passed = failed = 0
     for report in sorted(folder.rglob("*.xml")):
         try:

@@ -22,7 +22,8 @@ LOCK = ROOT / "lockfiles" / "default.lock"
 ENVIRONMENT = ROOT / ".venv"
 PROGRAMS = {"runpod-comfy": "runpod_comfy.cli.app"}
 
-# The first two lines are shell and, to Python, a string: a `#!` line can be too long, or hold a space.
+# The first two lines are shell and, to Python, a string: a path may be too long for a `#!` line, or
+# hold a space.
 PROGRAM = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
@@ -35,13 +36,14 @@ if __name__ == "__main__":
 """
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """Something that only the person at the keyboard can provide."""
 
 
 def main() -> int:
     """Make the environment unless it is there already; say what happens on standard error."""
-    # The lock is held by the open file, so that a killed run leaves nothing to clean up.
+    # The lock is held by the open file, so that a killed run leaves nothing to clean up. Programs
+    # started here hold it too: they may outlive this one, and then the next run waits for them.
     with (ROOT / ".venv.lock").open("w") as turn:
         try:
             fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,8 +53,8 @@ def main() -> int:
         if is_made(ENVIRONMENT, LOCK):
             return 0
         try:
-            make(ENVIRONMENT, LOCK)
-        except Missing as problem:
+            make(ENVIRONMENT, LOCK, turn.fileno())
+        except MissingError as problem:
             _say(str(problem))
             return 3
     return 0
@@ -65,8 +67,11 @@ def is_made(environment: Path, lock: Path) -> bool:
     return python.exists() and stamp.is_file() and stamp.read_bytes() == lock.read_bytes()
 
 
-def make(environment: Path, lock: Path) -> None:
-    """Make the environment from nothing. Raises Missing in one sentence with the way out."""
+def make(environment: Path, lock: Path, turn: int) -> None:
+    """Make the environment from nothing, while the descriptor `turn` holds our turn.
+
+    Raises MissingError, one sentence with the way out.
+    """
     stamp = lock.read_bytes()
     requirements = pip_requirements(lock)
     version = ".".join(map(str, sys.version_info[:2]))
@@ -74,7 +79,7 @@ def make(environment: Path, lock: Path) -> None:
     if environment.is_symlink():
         environment.unlink()
     shutil.rmtree(environment, ignore_errors=True)
-    pip = _bare_environment(environment)
+    pip = _bare_environment(environment, turn)
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
         listed.write("\n".join(requirements) + "\n")
         listed.flush()
@@ -83,9 +88,10 @@ def make(environment: Path, lock: Path) -> None:
             check=False,
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr,
+            pass_fds=(turn,),
         )
     if done.returncode:
-        raise Missing(
+        raise MissingError(
             "the packages could not be installed, as pip says above; "
             "check the network and pip's configuration (`pip config list`), then run this again"
         )
@@ -96,32 +102,35 @@ def make(environment: Path, lock: Path) -> None:
     _say(f"made {environment}")
 
 
-def _bare_environment(environment: Path) -> list[str]:
+def _bare_environment(environment: Path, turn: int) -> list[str]:
     """An environment without packages; returns the pip command that installs into it."""
     python = str(environment / "bin" / "python")
     create = [sys.executable, "-m", "venv"]
-    if _succeeds([sys.executable, "-c", "import ensurepip"]):
-        if _succeeds([*create, str(environment)]):
+    if _succeeds([sys.executable, "-c", "import ensurepip"], turn):
+        if _succeeds([*create, str(environment)], turn):
             return [python, "-m", "pip"]
-        raise Missing(f"`{' '.join(create)}` failed; run it by hand in another folder to see why")
-    # Debian keeps ensurepip in a package of its own, but its pip can install into other environments.
-    if _succeeds([sys.executable, "-m", "pip", "--python", sys.executable, "--version"]):
-        if _succeeds([*create, "--without-pip", str(environment)]):
-            return [sys.executable, "-m", "pip", "--python", python]
+        raise MissingError(f"`{' '.join(create)} FOLDER` failed; run it by hand to see why")
+    # Debian keeps ensurepip in a package of its own; its pip can install into other environments.
+    pip = [sys.executable, "-m", "pip", "--python"]
+    if _succeeds([*pip, sys.executable, "--version"], turn) and _succeeds(
+        [*create, "--without-pip", str(environment)], turn
+    ):
+        return [*pip, python]
     version = ".".join(map(str, sys.version_info[:2]))
-    raise Missing(
+    raise MissingError(
         f"{sys.executable} has neither `ensurepip` nor pip: install its venv package "
         f"(on Debian and Ubuntu `apt install python{version}-venv`), then run this again"
     )
 
 
-def _succeeds(command: list[str]) -> bool:
+def _succeeds(command: list[str], turn: int) -> bool:
     done = subprocess.run(
         command,
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        pass_fds=(turn,),
     )
     return done.returncode == 0
 

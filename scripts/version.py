@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The guide's name for `runpod-comfy`: version.py create|resolve|realize|test|… with the same flags."""
+"""The guide's name for `runpod-comfy`: the same commands with the same flags."""
 
 import door
 

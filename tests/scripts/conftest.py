@@ -1,0 +1,110 @@
+"""A project small enough to make its environment in seconds, from one wheel of our own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.package_index import make_wheel
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+_PROGRAM = '''"""The program of the small project."""
+from alpha import __version__
+
+
+def main():
+    print(__version__)
+'''
+
+# Shows what a door hands on: each argument on a line of its own, and an exit code of its own.
+_PROGRAM_OF_A_DOOR = """#!/bin/sh
+printf '%s\\n' "$@"
+exit 7
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The small project and the folder of wheels that stands in for the package index."""
+
+    root: Path
+    wheels: Path
+
+    def lock(self, version: str) -> None:
+        """Lock the wheel `alpha` in this version."""
+        wheel = make_wheel(self.wheels, "alpha", version)
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        locked = {
+            "project_name": "alpha",
+            "version": version,
+            "artifacts": [{"algorithm": "sha256", "hash": digest}],
+        }
+        document = {"locked_resolves": [{"locked_requirements": [locked]}]}
+        lock = self.root / "lockfiles" / "default.lock"
+        lock.write_text("// by Pants\n" + json.dumps(document))
+
+    def start(self, *command: str | Path, **environment: str) -> subprocess.Popen[str]:
+        """Start a command, from another folder, with pip seeing nothing but the wheels."""
+        return subprocess.Popen(
+            [str(part) for part in command],
+            cwd=self.wheels,
+            env={
+                **os.environ,
+                "PYTHON": sys.executable,
+                "PIP_CONFIG_FILE": os.devnull,
+                "PIP_NO_INDEX": "1",
+                "PIP_FIND_LINKS": str(self.wheels),
+                **environment,
+            },
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def run(self, *command: str | Path, **environment: str) -> tuple[int, str, str]:
+        """Run a command to its end: exit code, standard output, standard error."""
+        process = self.start(*command, **environment)
+        out, err = process.communicate()
+        return process.returncode, out, err
+
+    def pretend_made(self, *, from_lock: str) -> None:
+        """An environment made from a lock of this text, whose program tells what it is handed."""
+        programs = self.root / ".venv" / "bin"
+        programs.mkdir(parents=True)
+        (programs / "python").symlink_to(sys.executable)
+        (programs / "runpod-comfy").write_text(_PROGRAM_OF_A_DOOR)
+        (programs / "runpod-comfy").chmod(0o755)
+        (self.root / ".venv" / "made-from.lock").write_text(from_lock)
+
+    def locked(self) -> str:
+        """The text of the lock."""
+        return (self.root / "lockfiles" / "default.lock").read_text()
+
+    def script(self, name: str) -> Path:
+        """One of the project's scripts."""
+        return self.root / "scripts" / name
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """The small project, with a space in its path, and no environment yet."""
+    root = tmp_path / "small project"
+    shutil.copytree(SCRIPTS, root / "scripts")
+    (root / "lockfiles").mkdir()
+    program = root / "src" / "runpod_comfy" / "cli" / "app.py"
+    program.parent.mkdir(parents=True)
+    program.write_text(_PROGRAM)
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    project = Project(root=root, wheels=wheels)
+    project.lock("1.0")
+    return project

@@ -1,0 +1,78 @@
+"""The project's environment: made once, made again when the lock changes, never half."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.scripts.conftest import Project
+
+
+def _make(project: Project) -> tuple[int, str]:
+    code, out, err = project.run("sh", project.script("with_environment.sh"))
+    assert out == ""
+    return code, err
+
+
+def _version(project: Project) -> str:
+    return project.run(project.root / ".venv" / "bin" / "runpod-comfy")[1].strip()
+
+
+def test_the_program_runs_on_the_locked_packages_and_our_sources(project: Project) -> None:
+    code, err = _make(project)
+    assert code == 0
+    assert "making .venv" in err
+    assert _version(project) == "1.0"
+    assert _make(project) == (0, "")
+
+
+def test_an_environment_of_another_lock_is_made_again(project: Project) -> None:
+    project.pretend_made(from_lock=project.locked())
+    project.lock("2.0")
+    assert _make(project)[0] == 0
+    assert _version(project) == "2.0"
+
+
+def test_a_killed_run_is_taken_up_by_the_next_one(project: Project) -> None:
+    killed = project.start(sys.executable, project.script("make_environment.py"))
+    assert killed.stderr is not None
+    assert "making .venv" in killed.stderr.readline()
+    killed.kill()
+    killed.communicate()
+    assert _make(project)[0] == 0
+    assert _version(project) == "1.0"
+
+
+def test_two_at_once_make_it_once(project: Project) -> None:
+    command = ("sh", project.script("with_environment.sh"))
+    both = [project.start(*command), project.start(*command)]
+    spoken = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("making .venv with" in text for text in spoken) == 1
+    assert _version(project) == "1.0"
+
+
+def test_a_wheel_with_another_hash_is_refused_in_words(project: Project) -> None:
+    (wheel,) = project.wheels.glob("*.whl")
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    code, err = _make(project)
+    assert code == 3
+    assert "could not be installed" in err
+    assert "Traceback" not in err
+    assert not (project.root / ".venv" / "made-from.lock").exists()
+
+
+def test_without_a_new_enough_python_one_sentence_says_so(project: Project, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
+        (old / name).write_text("#!/bin/sh\nexit 1\n")
+        (old / name).chmod(0o755)
+    for name in ("dirname", "cmp"):
+        (old / name).symlink_to(Path("/usr/bin") / name)
+    code, out, err = project.run(
+        "/bin/sh", project.script("with_environment.sh"), "x", PATH=str(old), PYTHON=""
+    )
+    assert (code, out) == (3, "")
+    assert len(err.splitlines()) == 1
+    assert "3.11" in err
