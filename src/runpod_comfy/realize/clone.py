@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import OperationFailedError
@@ -14,30 +15,51 @@ from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from runpod_comfy.spec.text import tree_kind
 
 
-def clone_core(
-    repo: str, ref: str | None, folder: Path, staging: Path, surroundings: Surroundings
-) -> str:
-    """Puts `repo` at `ref` (its default branch if None) into `folder`; gives the commit.
+@dataclass(frozen=True, kw_only=True)
+class GitCore:
+    """A commit that is in the cache; `branch` is what it was asked for by, None for a tag."""
 
-    The commit alone is fetched, through the cache. A branch is checked out as one that follows
-    the remote one. A tree that is not from git is copied.
-    `staging` is a scratch folder on the same volume. Raises what the sources raise.
+    repository: GitRepository
+    commit: str
+    branch: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainCore:
+    """A tree in the cache that is not from git."""
+
+    folder: Path
+
+
+def bring_core(repo: str, ref: str | None, surroundings: Surroundings) -> GitCore | PlainCore:
+    """Brings `repo` at `ref` (its default branch if None) into the cache, that commit alone.
+
+    Raises what the sources raise.
     """
-    source = source_of(tree_kind(repo))
-    shutil.rmtree(staging, ignore_errors=True)
-    if tree_kind(repo) != "git":
-        request = TreeRequest(repo=repo, ref=ref)
-        commit = source.pin(request, surroundings)
-        fetched = source.fetch(TreeRequest(repo=repo, ref=ref, commit=commit), surroundings)
-        shutil.copytree(fetched.path, staging, symlinks=True)
-    else:
-        ref = ref or default_branch(repo, surroundings)
+    kind = tree_kind(repo)
+    source = source_of(kind)
+    if kind != "git":
         commit = source.pin(TreeRequest(repo=repo, ref=ref), surroundings)
-        repository = GitRepository.of(repo, surroundings.cache)
-        repository.ensure(commit, surroundings)
-        _check_out(repository, commit, _branch(repo, ref, surroundings), staging)
+        request = TreeRequest(repo=repo, ref=ref, commit=commit)
+        return PlainCore(folder=source.fetch(request, surroundings).path)
+    ref = ref or default_branch(repo, surroundings)
+    commit = source.pin(TreeRequest(repo=repo, ref=ref), surroundings)
+    repository = GitRepository.of(repo, surroundings.cache)
+    repository.ensure(commit, surroundings)
+    return GitCore(repository=repository, commit=commit, branch=_branch(repo, ref, surroundings))
+
+
+def put_core(core: GitCore | PlainCore, folder: Path, staging: Path) -> None:
+    """Makes the working copy at `folder`; a branch is checked out as one that follows the remote.
+
+    `staging` is a scratch folder on the same volume.
+    """
+    shutil.rmtree(staging, ignore_errors=True)
+    if isinstance(core, PlainCore):
+        shutil.copytree(core.folder, staging, symlinks=True)
+    else:
+        _check_out(core, staging)
     staging.replace(folder)
-    return commit
 
 
 def _branch(repo: str, ref: str | None, surroundings: Surroundings) -> str | None:
@@ -49,22 +71,20 @@ def _branch(repo: str, ref: str | None, surroundings: Surroundings) -> str | Non
     return full_name.removeprefix(heads) if full_name.startswith(heads) else None
 
 
-def _check_out(repository: GitRepository, commit: str, branch: str | None, folder: Path) -> None:
-    git_folder = folder / ".git"
-
+def _check_out(core: GitCore, folder: Path) -> None:
     def git(*arguments: str) -> None:
-        run_git(["--work-tree", str(folder), *arguments], repository=git_folder)
+        run_git(["--work-tree", str(folder), *arguments], repository=folder / ".git")
 
     try:
         folder.mkdir(parents=True)
         run_git(["init", "--quiet", "--", str(folder)])
-        kept = f"refs/kept/{commit}"
-        git("fetch", "--quiet", "--depth=1", "--", repository.path.as_uri(), kept)
-        git("remote", "add", "--", "origin", repository.repo)
-        if branch is None:
-            git("checkout", "--quiet", "--detach", commit)
+        kept = f"refs/kept/{core.commit}"
+        git("fetch", "--quiet", "--depth=1", "--", core.repository.path.as_uri(), kept)
+        git("remote", "add", "--", "origin", core.repository.repo)
+        if core.branch is None:
+            git("checkout", "--quiet", "--detach", core.commit)
         else:
-            git("update-ref", f"refs/remotes/origin/{branch}", commit)
-            git("checkout", "--quiet", "-B", branch, "--track", f"origin/{branch}")
+            git("update-ref", f"refs/remotes/origin/{core.branch}", core.commit)
+            git("checkout", "--quiet", "-B", core.branch, "--track", f"origin/{core.branch}")
     except GitFailedError as error:
         raise OperationFailedError(f"{folder} could not be checked out: {error.reason}") from error

@@ -17,12 +17,13 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_manifest.model import MARKER_NAME, Manifest, load_manifest, save_manifest
 from runpod_comfy.layers.plan import SCRIPTS
 from runpod_comfy.lock.requirements import CORE, read_requirements
-from runpod_comfy.realize.clone import clone_core
+from runpod_comfy.realize.clone import GitCore, PlainCore, bring_core, put_core
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Say, Surroundings
+from runpod_comfy.sources.redaction import without_secrets
+from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
 DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -49,7 +50,7 @@ class Initialization:
     python: str = "python3"
     cache: Cache
     base_dir: Path
-    say: Say = lambda _message: None
+    say: Say = say_nothing
     show: BinaryIO | None = None
 
     @property
@@ -92,13 +93,11 @@ def initialize(job: Initialization) -> InitResult:
     _refuse_foreign_environment(job)
     if job.torch_index:
         _require_index(job.torch_index)
+    core = None if home.comfyui.exists() else _bring_core(job)
     with held(home, job.say) as lock_fd:
         save_manifest(home.root, Manifest(kind="init", complete=False))
-        if not home.comfyui.exists():
-            job.say(f"Cloning {job.repo}")
-            surroundings = Surroundings(cache=job.cache, base_dir=job.base_dir, say=job.say)
-            staging = home.root / ".comfy_core_staging"
-            clone_core(job.repo, job.ref, home.comfyui, staging, surroundings)
+        if core is not None and not home.comfyui.exists():
+            put_core(core, home.comfyui, home.root / ".comfy_core_staging")
         job.say("Installing the core's requirements")
         _install(job, interpreter, lock_fd)
         job.say("Making the folders")
@@ -107,6 +106,12 @@ def initialize(job: Initialization) -> InitResult:
         save_manifest(home.root, Manifest(kind="init", complete=True, models_dir=models_dir))
         shutil.rmtree(home.logs, ignore_errors=True)
     return InitResult(target=home.root, venv=job.environment, changed=True)
+
+
+def _bring_core(job: Initialization) -> GitCore | PlainCore:
+    job.say(f"Cloning {without_secrets(job.repo)}")
+    surroundings = Surroundings(cache=job.cache, base_dir=job.base_dir, say=job.say)
+    return bring_core(job.repo, job.ref, surroundings)
 
 
 def _own_manifest(home: Home) -> Manifest | None:

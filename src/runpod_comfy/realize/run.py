@@ -28,11 +28,7 @@ from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult, RealizeResult
 from runpod_comfy.realize.trees import fetch_trees
 from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Say, Surroundings
-
-
-def say_nothing(_message: str) -> None:
-    """Where nobody wants to hear of progress."""
+from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
 
 @dataclass(frozen=True, kw_only=True)

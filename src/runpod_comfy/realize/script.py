@@ -125,6 +125,6 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
 
 def _readable_lines(log: Path) -> list[str]:
     """The lines of a log as a terminal shows them in the end: no colours, nothing overwritten."""
-    text = _CONTROL_SEQUENCE.sub("", log.read_text(encoding="utf-8", errors="replace"))
+    text = _CONTROL_SEQUENCE.sub("", log.read_bytes().decode("utf-8", "replace"))
     lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
     return [line for line in lines if line.strip()]

@@ -10,6 +10,7 @@ from comfy_errors import MismatchError
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import Surroundings, TreeRequest
 
 _FETCHES_AT_ONCE = 8
@@ -37,12 +38,12 @@ def fetch_trees(layers: Sequence[Layer], surroundings: Surroundings) -> dict[str
 
 
 def _fetch(layer_name: str, tree: LockedTree, surroundings: Surroundings) -> Path:
-    surroundings.say(f"Fetching {layer_name}: {tree.repo}")
+    surroundings.say(f"Fetching {layer_name}: {without_secrets(tree.repo)}")
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     fetched = source_of(tree.kind).fetch(request, surroundings)
     if fetched.tree_hash != tree.tree_hash:
         raise MismatchError(
-            f"{tree.repo} at {tree.commit} has the files {fetched.tree_hash}, "
+            f"{without_secrets(tree.repo)} at {tree.commit} has the files {fetched.tree_hash}, "
             f"but the lock asks for {tree.tree_hash}",
             remedy="Find out why the source changed, or resolve the version again.",
         )

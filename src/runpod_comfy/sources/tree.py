@@ -12,6 +12,10 @@ from runpod_comfy.sources.cache import Cache
 Say = Callable[[str], None]
 
 
+def say_nothing(_message: str) -> None:
+    """Where nobody wants to hear of progress."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TreeRequest:
     """A tree as a spec or a lock names it; `commit` is its pin, once known."""

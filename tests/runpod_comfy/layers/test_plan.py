@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runpod_comfy.layers.layer import TextInput
+from runpod_comfy.layers.plan import SCRIPTS, Plan, make_plan
+from runpod_comfy.lock.model import (
+    Base,
+    Distribution,
+    DistributionFile,
+    Lock,
+    LockedModel,
+    LockedNode,
+    LockedTree,
+    PythonLock,
+)
+
+
+def _tree(digit: str) -> dict[str, str]:
+    return {
+        "repo": f"folder{digit}",
+        "commit": f"tree:{digit * 40}",
+        "tree_hash": f"tree:{digit * 40}",
+    }
+
+
+def _distribution(name: str, version: str, **more: Any) -> Distribution:
+    file = DistributionFile(name=f"{name}-{version}-py3-none-any.whl", sha256="a" * 64)
+    return Distribution(name=name, version=version, files=[file], **more)
+
+
+def _python(**changes: Any) -> PythonLock:
+    fields: dict[str, Any] = {
+        "version": "3.11",
+        "platforms": ["linux-x86_64"],
+        "torch": [_distribution("torch", "2.11.0")],
+        "wheels": [_distribution("numpy", "2.0")],
+    }
+    return PythonLock(**(fields | changes))
+
+
+def _lock(**changes: Any) -> Lock:
+    fields: dict[str, Any] = {
+        "lock_version": 1,
+        "version_id": "demo",
+        "spec_digest": "sha256:" + "0" * 64,
+        "comfy": LockedTree(**_tree("1")),
+        "custom_nodes": [
+            LockedNode(name="b", **_tree("2")),
+            LockedNode(name="a", **_tree("3")),
+        ],
+        "python": _python(),
+        "models": [_model("loras/x.bin")],
+        "base": Base(),
+        "env": {},
+        "comfy_args": [],
+        "run_install_scripts": [],
+        "allow_pickle": [],
+        "epoch": 1_700_000_000,
+    }
+    return Lock(**(fields | changes))
+
+
+def _model(target_path: str) -> LockedModel:
+    return LockedModel(
+        name="x", source="x", sha256="b" * 64, size=1, target_path=target_path, format="other"
+    )
+
+
+def _plan(lock: Lock, platform: str = "linux-x86_64", scripts: Path = SCRIPTS) -> Plan:
+    return make_plan(lock, platform=platform, scripts=scripts)
+
+
+def _changed(before: Plan, after: Plan) -> set[str]:
+    keys = {layer.name: layer.key for layer in before.layers}
+    return {layer.name for layer in after.layers if keys.get(layer.name) != layer.key}
+
+
+def test_heavy_and_stable_layers_come_first_and_the_check_last() -> None:
+    names = [layer.name for layer in _plan(_lock()).layers]
+    assert names == [
+        *("system", "torch", "wheels", "handler", "core", "models", "node:a", "node:b", "check"),
+    ]
+
+
+def test_a_plan_is_the_same_twice() -> None:
+    assert _plan(_lock()) == _plan(_lock())
+
+
+@pytest.mark.parametrize(
+    ("change", "layers"),
+    [
+        ({"custom_nodes": [LockedNode(name="a", **_tree("4"))]}, {"node:a", "check"}),
+        ({"comfy": LockedTree(**_tree("5"))}, {"core", "models", "check"}),
+        ({"python": _python(torch=[])}, {"torch", "check"}),
+        ({"python": _python(wheels=[_distribution("numpy", "2.1")])}, {"wheels", "check"}),
+        (
+            {"python": _python(version="3.12")},
+            {"torch", "wheels", "core", "models", "node:a", "node:b", "check"},
+        ),
+        ({"models": [_model("face/x.bin")]}, {"models", "check"}),
+        ({"models": [_model("loras/y.bin")]}, set()),
+        ({"env": {"A": "b"}}, {"check"}),
+        ({"comfy_args": ["--cpu"]}, {"check"}),
+        ({"base": Base(system_packages=["ffmpeg"])}, {"system", "check"}),
+        ({"epoch": 1_800_000_000, "version_id": "other"}, set()),
+    ],
+)
+def test_a_key_changes_with_what_its_layer_is_made_of_and_with_nothing_else(
+    change: dict[str, Any], layers: set[str]
+) -> None:
+    assert _changed(_plan(_lock()), _plan(_lock(**change))) == layers
+
+
+def test_the_environment_belongs_to_a_platform() -> None:
+    assert _changed(_plan(_lock()), _plan(_lock(), "macos-arm64")) == {"torch", "wheels", "check"}
+
+
+@pytest.mark.parametrize(
+    ("script", "layers"),
+    [
+        ("wheels.sh", {"wheels", "check"}),
+        ("model_folders.py", {"models", "check"}),
+        ("check.sh", {"check"}),
+    ],
+)
+def test_a_changed_script_changes_the_layers_that_use_it(
+    tmp_path: Path, script: str, layers: set[str]
+) -> None:
+    scripts = tmp_path / "layers"
+    shutil.copytree(SCRIPTS, scripts)
+    with (scripts / script).open("a") as stream:
+        stream.write("# changed\n")
+    assert _changed(_plan(_lock()), _plan(_lock(), scripts=scripts)) == layers
+
+
+def test_every_script_that_a_layer_names_is_there() -> None:
+    for layer in _plan(_lock()).layers:
+        assert all(script.is_file() for script in layer.scripts)
+
+
+def test_times_follow_from_the_key_and_stay_in_1980() -> None:
+    layers = _plan(_lock()).layers
+    first_of_1980, first_of_1981 = 315_532_800, 347_155_200
+    assert all(first_of_1980 <= layer.epoch < first_of_1981 for layer in layers)
+    assert len({layer.epoch for layer in layers}) == len(layers)
+
+
+def test_a_key_of_today_is_a_key_of_tomorrow(tmp_path: Path) -> None:
+    """What is cached under keys is lost when this changes: then raise the schema tag."""
+    for script in SCRIPTS.iterdir():
+        (tmp_path / script.name).write_text("fixed")
+    keys = {layer.name: layer.key for layer in _plan(_lock(), scripts=tmp_path).layers}
+    expected = "56f487e9b47d7e57a1bd9be08a5a8f50facc9f54c00e1084ea9636e021f19314"
+    assert keys["torch"] == f"sha256:{expected}"
+
+
+def test_models_name_the_folders_that_they_lie_in() -> None:
+    lock = _lock(models=[_model("loras/a/x.bin"), _model("face/x.bin"), _model("top.bin")])
+    (folders,) = _plan(lock).layer("models").inputs
+    assert folders == TextInput(name="folders.txt", text="face\nloras\n")

@@ -1,0 +1,260 @@
+"""`init` with a real git repository, real wheels and a double of PyTorch's index."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_manifest.model import Manifest, load_manifest, save_manifest
+from runpod_comfy.realize import init as module
+from runpod_comfy.realize.init import Initialization, initialize
+from runpod_comfy.realize.remove import plan_removal, remove
+from runpod_comfy.sources.cache import Cache
+from tests.package_index import make_wheel, serve, write_index
+from tests.runpod_comfy.realize.conftest import imports, snapshot, times
+
+_FOLDER_PATHS = """
+models_dir = "/core/models"
+folder_names_and_paths = {"loras": (["/core/models/loras"], {".safetensors"})}
+"""
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    return subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """A repository with a tag `v1` and a newer branch `main`, and where `init` puts its things."""
+
+    repository: Path
+    folder: Path
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "comfy"
+
+    def job(self, **changes: Any) -> Initialization:
+        job = Initialization(
+            path=self.home,
+            repo=self.repository.as_uri(),
+            python=sys.executable,
+            cache=Cache(root=self.folder / "cache"),
+            base_dir=self.folder,
+        )
+        return replace(job, **changes)
+
+
+@pytest.fixture
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Surroundings]:
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    _git(repository, "init", "--quiet", "--initial-branch=main")
+    (repository / "folder_paths.py").write_text(_FOLDER_PATHS)
+    (repository / "requirements.txt").write_text("torch\ntorchsde\nalpha\n")
+    (repository / ".gitignore").write_text("__pycache__/\n/extra_model_paths.yaml\n")
+    for text, tag in (("one", "v1"), ("two", None)):
+        (repository / "main.py").write_text(f"print('{text}')\n")
+        _git(repository, "add", ".")
+        _git(repository, "commit", "--quiet", "-m", text)
+        if tag:
+            _git(repository, "tag", tag)
+    usual = tmp_path / "usual"
+    (usual / "files").mkdir(parents=True)
+    make_wheel(usual / "files", "torch", "9.0", requires=["nvidia-driver-stuff"])
+    make_wheel(usual / "files", "torchvision", "9.0")
+    make_wheel(usual / "files", "torchaudio", "9.0")
+    make_wheel(usual / "files", "nvidia-driver-stuff", "1.0")
+    make_wheel(usual / "files", "torchsde", "1.0", requires=["torch"])
+    make_wheel(usual / "files", "alpha", "1.0")
+    write_index(usual)
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", module.TORCH_CPU_INDEX_VARIABLE):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    with serve(usual) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        yield Surroundings(repository=repository, folder=tmp_path)
+
+
+@pytest.fixture
+def cpu_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The double of PyTorch's index: its torch family, and another alpha that nobody asked for."""
+    root = tmp_path / "pytorch"
+    (root / "files").mkdir(parents=True)
+    for name in ("torch", "torchvision", "torchaudio"):
+        make_wheel(root / "files", name, "8.0+cpu")
+    make_wheel(root / "files", "alpha", "99.0")
+    write_index(root)
+    monkeypatch.setattr(sys, "platform", "linux")
+    with serve(root) as url:
+        monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, f"{url}/simple")
+        yield root
+
+
+def _versions(venv: Path) -> dict[str, str]:
+    infos = venv.glob("lib/python*/site-packages/*.dist-info")
+    return dict(tuple(path.name.removesuffix(".dist-info").split("-", 1)) for path in infos)  # type: ignore[misc]
+
+
+def test_a_home_to_develop_in_has_core_environment_folders_and_marker(
+    surroundings: Surroundings,
+) -> None:
+    result = initialize(surroundings.job())
+    home = surroundings.home
+    assert result.changed
+    assert (home / "ComfyUI/main.py").read_text() == "print('two')\n"
+    assert imports(home, "alpha")
+    assert all((home / name).is_dir() for name in ("models/loras", "input", "output", "user"))
+    assert "../models" in (home / "ComfyUI/extra_model_paths.yaml").read_text()
+    manifest = load_manifest(home)
+    assert manifest is not None
+    assert manifest.kind == "init"
+    assert manifest.complete
+
+
+def test_the_clone_follows_its_branch_so_that_people_can_pull(surroundings: Surroundings) -> None:
+    initialize(surroundings.job())
+    clone = surroundings.home / "ComfyUI"
+    assert _git(clone, "status", "--porcelain") == ""
+    (surroundings.repository / "main.py").write_text("print('three')\n")
+    _git(surroundings.repository, "commit", "--quiet", "-am", "three")
+    _git(clone, "pull", "--quiet")
+    assert (clone / "main.py").read_text() == "print('three')\n"
+    assert _git(clone, "remote", "get-url", "origin") == surroundings.repository.as_uri()
+
+
+def test_a_pulled_core_is_not_hidden_by_old_bytecode(surroundings: Surroundings) -> None:
+    initialize(surroundings.job())
+    assert not list((surroundings.home / "ComfyUI").rglob("*.pyc"))
+
+
+@pytest.mark.parametrize("by_commit", [False, True])
+def test_a_tag_or_a_commit_can_be_asked_for(surroundings: Surroundings, by_commit: bool) -> None:
+    commit = _git(surroundings.repository, "rev-parse", "v1")
+    initialize(surroundings.job(ref=commit if by_commit else "v1"))
+    clone = surroundings.home / "ComfyUI"
+    assert (clone / "main.py").read_text() == "print('one')\n"
+    assert _git(clone, "rev-parse", "HEAD") == commit
+
+
+def test_skip_leaves_torch_out_although_another_package_requires_it(
+    surroundings: Surroundings,
+) -> None:
+    initialize(surroundings.job(install_torch="skip"))
+    assert set(_versions(surroundings.home / ".venv")) == {"torchsde", "alpha"}
+
+
+@pytest.mark.parametrize("choice", ["auto", "cpu"])
+def test_on_linux_the_torch_family_alone_comes_from_the_cpu_index(
+    surroundings: Surroundings, cpu_index: Path, choice: Any
+) -> None:
+    initialize(surroundings.job(install_torch=choice))
+    versions = _versions(surroundings.home / ".venv")
+    family = ("torch", "torchvision", "torchaudio")
+    assert {versions[name] for name in family} == {"8.0+cpu"}
+    assert versions["alpha"] == "1.0"
+    assert "nvidia_driver_stuff" not in versions
+
+
+def test_elsewhere_the_usual_build_is_taken(
+    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    initialize(surroundings.job(install_torch="auto"))
+    assert _versions(surroundings.home / ".venv")["torch"] == "9.0"
+
+
+def test_a_cpu_index_that_cannot_be_reached_is_told_before_anything_is_made(
+    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://127.0.0.1:1/cpu")
+    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/cpu, cannot be reached") as caught:
+        initialize(surroundings.job(install_torch="cpu"))
+    assert module.TORCH_CPU_INDEX_VARIABLE in caught.value.remedy
+    assert not surroundings.home.exists()
+
+
+def test_a_second_time_nothing_is_done(surroundings: Surroundings) -> None:
+    initialize(surroundings.job())
+    before = times(surroundings.home)
+    assert not initialize(surroundings.job()).changed
+    assert times(surroundings.home) == before
+
+
+def test_cut_short_it_is_finished_by_the_next_run(surroundings: Surroundings) -> None:
+    with pytest.raises(UnavailableError, match="no-such-package"):
+        initialize(_broken(surroundings))
+    manifest = load_manifest(surroundings.home)
+    assert manifest is not None
+    assert not manifest.complete
+    requirements = surroundings.home / "ComfyUI/requirements.txt"
+    requirements.write_text("alpha\n")
+    assert initialize(surroundings.job()).changed
+    assert imports(surroundings.home, "alpha")
+
+
+def _broken(surroundings: Surroundings) -> Initialization:
+    (surroundings.repository / "requirements.txt").write_text("no-such-package\n")
+    _git(surroundings.repository, "commit", "--quiet", "-am", "broken")
+    return surroundings.job()
+
+
+def test_an_environment_elsewhere_is_made_there_and_an_existing_one_is_used(
+    surroundings: Surroundings,
+) -> None:
+    venv = surroundings.folder / "my environment"
+    initialize(surroundings.job(venv=venv))
+    assert not (surroundings.home / ".venv").exists()
+    (venv / "mine.txt").write_text("mine")
+    remove(plan_removal(surroundings.home, remove_models=True, remove_root=True))
+    assert initialize(surroundings.job(venv=venv)).changed
+    assert (venv / "mine.txt").read_text() == "mine"
+    assert "alpha" in _versions(venv)
+
+
+def test_a_folder_that_is_no_environment_is_left_alone(surroundings: Surroundings) -> None:
+    venv = surroundings.folder / "pictures"
+    venv.mkdir()
+    (venv / "a.png").write_text("a")
+    with pytest.raises(InvalidInputError, match="is not a virtual environment"):
+        initialize(surroundings.job(venv=venv))
+    assert not surroundings.home.exists()
+    assert (venv / "a.png").is_file()
+
+
+@pytest.mark.parametrize("occupant", ["version", "core"])
+def test_a_folder_that_is_someone_elses_is_left_untouched(
+    surroundings: Surroundings, occupant: str
+) -> None:
+    surroundings.home.mkdir()
+    if occupant == "version":
+        save_manifest(surroundings.home, Manifest(version_id="demo"))
+    else:
+        (surroundings.home / "ComfyUI").mkdir()
+    before = snapshot(surroundings.home)
+    with pytest.raises(InvalidInputError, match=str(surroundings.home)):
+        initialize(surroundings.job())
+    assert snapshot(surroundings.home) == before
+
+
+def test_a_ref_that_is_not_there_leaves_no_core(surroundings: Surroundings) -> None:
+    with pytest.raises(UnavailableError, match="no-such-branch"):
+        initialize(surroundings.job(ref="no-such-branch"))
+    assert not surroundings.home.exists()
+
+
+def test_an_interpreter_that_is_not_there_is_named(surroundings: Surroundings) -> None:
+    with pytest.raises(UnavailableError, match="python-of-tomorrow"):
+        initialize(surroundings.job(python="python-of-tomorrow"))
+    assert not surroundings.home.exists()
