@@ -32,11 +32,19 @@ def holds_model(path: Path, *, sha256: str, size_bytes: int) -> bool:
     return stored.group(2) == sha256 if stored else sha256_of(path) == sha256
 
 
-def link_model(source: Path, root: Path, target_path: str, *, sha256: str, size_bytes: int) -> bool:
+def link_model(
+    source: Path,
+    root: Path,
+    target_path: str,
+    *,
+    sha256: str,
+    size_bytes: int,
+    replace_links: bool = False,
+) -> bool:
     """Makes `root/target_path` lead to `source`; says whether anything had to be done.
 
-    A file that is already there with the right bytes is used as it is. A symlink that leads
-    nowhere, or to the same path in another store, is replaced.
+    A file that is already there with the right bytes is used as it is. A link into a store that
+    is no longer there is replaced, and with `replace_links` every symlink.
     Raises MismatchError, changing nothing, if something else is there, and InvalidInputError if
     a link among the folders of `target_path` leads out of `root`.
     """
@@ -44,7 +52,8 @@ def link_model(source: Path, root: Path, target_path: str, *, sha256: str, size_
     if holds_model(place, sha256=sha256, size_bytes=size_bytes):
         return False
     _refuse_way_out(root, place)
-    if os.path.lexists(place) and not _is_replaceable(place):
+    replaceable = place.is_symlink() and (replace_links or _leads_to_lost_store(place))
+    if os.path.lexists(place) and not replaceable:
         raise MismatchError(
             f"{place} is not the file that the version needs (sha256 {sha256}, "
             f"{size_bytes} bytes); it was left alone",
@@ -101,6 +110,5 @@ def _refuse_way_out(root: Path, place: Path) -> None:
         )
 
 
-def _is_replaceable(place: Path) -> bool:
-    """A symlink that leads nowhere although it was made for a store: the store was moved."""
-    return place.is_symlink() and not place.exists() and bool(_STORED.search(str(place.readlink())))
+def _leads_to_lost_store(link: Path) -> bool:
+    return not link.exists() and bool(_STORED.search(str(link.readlink())))
