@@ -134,4 +134,4 @@ def _place(one: OutputHash) -> Place:
 
 def _words(place: Place) -> str:
     node, kind, number = place
-    return f"The {kind} {number + 1} of node {node}"
+    return f"{kind.capitalize()} {number + 1} of node {node}"

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_workflows.baseline import compare, load_baseline, record, save_baseline
+
+LOCK = "sha256:" + "a" * 64
+
+
+def result(*images: tuple[str, str], text: str = "hello") -> dict[str, Any]:
+    return {
+        "images": [
+            {"node": node, "filename": f"{number}.png", "sha256": digit * 64}
+            for number, (node, digit) in enumerate(images)
+        ],
+        "files": [],
+        "text": [{"node": "9", "text": text}],
+    }
+
+
+def test_a_result_equals_the_baseline_recorded_from_it(tmp_path: Path) -> None:
+    path = tmp_path / "w.baseline.json"
+    save_baseline(path, record(result(("1", "a"), ("1", "b")), lock_digest=LOCK))
+    assert compare(load_baseline(path), result(("1", "a"), ("1", "b")), lock_digest=LOCK) == []
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_result_gives_the_same_bytes_whatever_order_nodes_finish_in(
+    tmp_path: Path,
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    save_baseline(one, record(result(("1", "a"), ("2", "b")), lock_digest=LOCK))
+    save_baseline(other, record(result(("2", "b"), ("1", "a")), lock_digest=LOCK))
+    assert one.read_bytes() == other.read_bytes()
+    assert one.read_bytes().endswith(b"}\n")
+
+
+def test_each_difference_is_told_with_its_node() -> None:
+    baseline = record(result(("1", "a"), ("2", "b")), lock_digest=LOCK)
+    differences = compare(baseline, result(("1", "c"), ("3", "b")), lock_digest=LOCK)
+    assert differences == [
+        f"Image 1 of node 1 was sha256 {'a' * 64} and is now {'c' * 64}.",
+        "Image 1 of node 2 is gone.",
+        "Image 1 of node 3 is new.",
+    ]
+
+
+def test_a_changed_text_is_a_difference() -> None:
+    baseline = record(result(text="hello"), lock_digest=LOCK)
+    (difference,) = compare(baseline, result(text="bye"), lock_digest=LOCK)
+    assert hashlib.sha256(b"bye").hexdigest() in difference
+
+
+def test_the_names_of_files_do_not_matter() -> None:
+    before, after = result(("1", "a")), result(("1", "a"))
+    after["images"][0]["filename"] = "ComfyUI_temp_qwert_00001_.png"
+    assert compare(record(before, lock_digest=LOCK), after, lock_digest=LOCK) == []
+
+
+def test_another_lock_is_told_only_when_something_differs() -> None:
+    baseline = record(result(("1", "a")), lock_digest=LOCK)
+    assert compare(baseline, result(("1", "a")), lock_digest="sha256:other") == []
+    differences = compare(baseline, result(("1", "b")), lock_digest="sha256:other")
+    assert LOCK in differences[0]
+    assert "sha256:other" in differences[0]
+
+
+def test_a_missing_baseline_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no baseline at"):
+        load_baseline(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"schema": "runpod-comfy/baseline/2", "lock": null, "outputs": []}',
+        '{"schema": "runpod-comfy/baseline/1", "lock": null, "outputs": [], "more": 1}',
+        '{"schema": "runpod-comfy/baseline/1", "lock": null, '
+        '"outputs": [{"node": "1", "kind": "image", "number": 0, "sha256": "short"}]}',
+    ],
+)
+def test_a_baseline_is_read_strictly(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "b.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"b\.json is not a baseline"):
+        load_baseline(path)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import UnavailableError
+from comfy_workflows.errors import InvalidWorkflowError
+from comfy_workflows.load import load_workflow
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "graph.json"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_graph_is_loaded_with_its_nodes_and_links(tmp_path: Path) -> None:
+    document = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}, "_meta": {"title": "x"}},
+    }
+    graph = load_workflow(write(tmp_path, json.dumps(document)))
+    assert graph.document == document
+    assert graph.nodes["1"].class_type == "EmptyImage"
+    assert [(link.input_name, link.source, link.slot) for link in graph.nodes["2"].links()] == [
+        ("images", "1", 0)
+    ]
+
+
+def test_an_empty_object_is_the_smoke_test(tmp_path: Path) -> None:
+    assert load_workflow(write(tmp_path, "{}\n")).is_empty
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    assert load_workflow(write(tmp_path, "\ufeff{}")).is_empty
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"no workflow at .*nope\.json"):
+        load_workflow(tmp_path / "nope.json")
+
+
+def test_broken_json_is_told_with_line_and_column(tmp_path: Path) -> None:
+    with pytest.raises(InvalidWorkflowError, match="line 2, column 3"):
+        load_workflow(write(tmp_path, '{"1":\n  nope}'))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[]", "it holds a list"),
+        ("null", "it holds null"),
+        ('"x"', "it holds a text"),
+        ('{"1": 5}', '"1" is the value 5, not a node'),
+        ('{"1": {"inputs": {}}}', '"1" has no "class_type"'),
+        ('{"1": {"class_type": "A"}}', r'node 1 \(A\) has no "inputs"'),
+        ('{"prompt": {"1": {"class_type": "A", "inputs": {}}}}', '"prompt" has no "class_type"'),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_is_no_graph_is_told_in_words(tmp_path: Path, text: str, fault: str) -> None:
+    with pytest.raises(InvalidWorkflowError, match=fault) as caught:
+        load_workflow(write(tmp_path, text))
+    assert caught.value.exit_code == 2
+    assert caught.value.remedy
+
+
+def test_the_ui_format_is_recognised_and_the_way_out_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"nodes": [], "links": [], "version": 0.4}')
+    with pytest.raises(InvalidWorkflowError, match="UI format") as caught:
+        load_workflow(path)
+    assert "Export (API)" in caught.value.remedy
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "graph.json"
+    path.write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(InvalidWorkflowError, match="cannot be read"):
+        load_workflow(path)

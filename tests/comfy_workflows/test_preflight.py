@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_workflows.errors import InvalidWorkflowError, MissingModelsError, MissingNodesError
+from comfy_workflows.load import parse_workflow
+from comfy_workflows.model_files import ModelFolders
+from comfy_workflows.preflight import preflight
+
+OBJECT_INFO: dict[str, Any] = {
+    "EmptyImage": {"input": {"required": {"width": ["INT", {}]}}, "python_module": "nodes"},
+    "ImageScale": {
+        "input": {
+            "required": {"image": ["IMAGE"], "method": [["nearest", "lanczos"], {}]},
+            "optional": {"crop": ["COMBO", {"options": ["disabled", "center"]}]},
+        },
+        "python_module": "nodes",
+    },
+    "UpscaleModelLoader": {
+        "input": {"required": {"model_name": ["COMBO", {"options": []}]}},
+        "python_module": "comfy_extras.nodes_upscale_model",
+    },
+    "LoadImage": {
+        "input": {"required": {"image": [[], {"image_upload": True}]}},
+        "python_module": "nodes",
+    },
+    "CustomPick": {
+        "input": {"required": {"style": [["a", "b"], {}], "model": [["static.pth"], {}]}},
+        "python_module": "custom_nodes.pick",
+    },
+    "Shifting": {
+        "input": {"required": {"images": ["COMFY_AUTOGROW_V3", {}]}},
+        "python_module": "nodes",
+    },
+    "SaveImage": {
+        "input": {"required": {"images": ["*"]}, "optional": {}},
+        "output_node": True,
+        "python_module": "nodes",
+    },
+}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> ModelFolders:
+    (tmp_path / "models/upscale_models/sub").mkdir(parents=True)
+    (tmp_path / "models/upscale_models/x2.pth").touch()
+    (tmp_path / "models/upscale_models/sub/x4.safetensors").touch()
+    (tmp_path / "input").mkdir()
+    return ModelFolders(
+        roots=[tmp_path / "models"],
+        folders={"upscale_models": ["upscale_models"], "loras": ["loras"]},
+        inputs={"UpscaleModelLoader": {"model_name": ["upscale_models"]}},
+    )
+
+
+def check(models: ModelFolders, **nodes: tuple[str, dict[str, Any]]) -> None:
+    document = {
+        name.removeprefix("n"): {"class_type": class_type, "inputs": inputs}
+        for name, (class_type, inputs) in nodes.items()
+    }
+    preflight(
+        parse_workflow(document, place="g.json"),
+        object_info=OBJECT_INFO,
+        models=models,
+        input_folder=models.roots[0].parent / "input",
+        place="g.json",
+    )
+
+
+def save(source: str) -> tuple[str, dict[str, Any]]:
+    return "SaveImage", {"images": [source, 0]}
+
+
+def test_a_graph_that_can_run_passes(models: ModelFolders) -> None:
+    check(
+        models,
+        n1=("EmptyImage", {"width": 64}),
+        n2=("ImageScale", {"image": ["1", 0], "method": "lanczos", "crop": "center"}),
+        n3=save("2"),
+    )
+
+
+def test_an_unknown_node_class_is_named_with_the_nearest_known(models: ModelFolders) -> None:
+    with pytest.raises(MissingNodesError) as caught:
+        check(models, n7=("SaveImag", {"images": ["1", 0]}))
+    assert 'node 7: this version has no node class "SaveImag"' in caught.value.message
+    assert 'the nearest is "SaveImage"' in caught.value.message
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_model_is_named_with_its_folder_and_what_is_there(models: ModelFolders) -> None:
+    with pytest.raises(MissingModelsError) as caught:
+        check(models, n1=("UpscaleModelLoader", {"model_name": "x8.pth"}), n2=save("1"))
+    assert '"x8.pth" is not in the model folder upscale_models' in caught.value.message
+    assert "sub/x4.safetensors, x2.pth" in caught.value.message
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("name", ["x2.pth", "sub/x4.safetensors", "sub\\x4.safetensors"])
+def test_a_model_that_lies_there_now_passes(models: ModelFolders, name: str) -> None:
+    check(models, n1=("UpscaleModelLoader", {"model_name": name}), n2=save("1"))
+
+
+def test_a_model_name_cannot_lead_out_of_its_folder(models: ModelFolders) -> None:
+    (models.roots[0] / "outside.pth").touch()
+    with pytest.raises(MissingModelsError):
+        check(models, n1=("UpscaleModelLoader", {"model_name": "../outside.pth"}), n2=save("1"))
+
+
+def test_a_link_to_a_model_that_is_gone_is_a_missing_model(models: ModelFolders) -> None:
+    (models.roots[0] / "upscale_models/gone.pth").symlink_to("/nonexistent/gone.pth")
+    with pytest.raises(MissingModelsError):
+        check(models, n1=("UpscaleModelLoader", {"model_name": "gone.pth"}), n2=save("1"))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fault"),
+    [
+        ({"method": "nearest"}, "image: is required but missing"),
+        ({"image": ["9", 0], "method": "nearest"}, "comes from node 9, which does not exist"),
+        ({"image": ["1", 0], "method": "lanczo"}, '"lanczo" is not offered; the nearest is "lan'),
+        ({"image": [1, 0], "method": "nearest"}, r'is \[1, 0\]; a link looks like \["4", 0\]'),
+        ({"image": ["1", 0], "method": "nearest", "crop": "up"}, '"up" is not offered; known are'),
+    ],
+)
+def test_a_bad_input_is_told_with_its_node(
+    models: ModelFolders, inputs: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(InvalidWorkflowError, match=r"node 2 \(ImageScale\).*" + fault):
+        check(models, n1=("EmptyImage", {"width": 1}), n2=("ImageScale", inputs), n3=save("2"))
+
+
+def test_all_problems_are_told_at_once(models: ModelFolders) -> None:
+    with pytest.raises(MissingNodesError) as caught:
+        check(
+            models,
+            n1=("UpscaleModelLoader", {"model_name": "x8.pth"}),
+            n2=("ImageScale", {"image": ["1", 0], "method": "no"}),
+            n3=save("2"),
+            n4=("Nothing", {}),
+        )
+    assert [problem.kind for problem in caught.value.problems] == [
+        "missing_node",
+        "missing_model",
+        "invalid_input",
+    ]
+
+
+def test_what_no_output_needs_may_be_wrong_as_in_the_engine(models: ModelFolders) -> None:
+    check(models, n1=("EmptyImage", {"width": 1}), n2=save("1"), n3=("ImageScale", {}))
+
+
+def test_a_graph_without_output_is_refused(models: ModelFolders) -> None:
+    with pytest.raises(InvalidWorkflowError, match="no node of the graph is an output"):
+        check(models, n1=("EmptyImage", {"width": 1}))
+
+
+def test_an_input_file_is_looked_for_in_the_input_folder(models: ModelFolders) -> None:
+    (models.roots[0].parent / "input/a.png").touch()
+    check(models, n1=("LoadImage", {"image": "a.png"}), n2=save("1"))
+    check(models, n1=("LoadImage", {"image": "later.png [output]"}), n2=save("1"))
+    with pytest.raises(InvalidWorkflowError, match=r'"b\.png" is not in .*input'):
+        check(models, n1=("LoadImage", {"image": "b.png"}), n2=save("1"))
+
+
+def test_choices_of_custom_nodes_are_left_to_the_engine(models: ModelFolders) -> None:
+    check(models, n1=("CustomPick", {"style": "made up", "model": "static.pth"}), n2=save("1"))
+
+
+def test_a_model_of_a_custom_node_is_looked_for_in_every_folder(models: ModelFolders) -> None:
+    check(models, n1=("CustomPick", {"style": "a", "model": "x2.pth"}), n2=save("1"))
+    with pytest.raises(MissingModelsError, match=r'"x9\.pth" is not in any model folder'):
+        check(models, n1=("CustomPick", {"style": "a", "model": "x9.pth"}), n2=save("1"))
+
+
+def test_inputs_that_take_other_names_in_a_graph_are_not_called_missing(
+    models: ModelFolders,
+) -> None:
+    check(
+        models,
+        n1=("Shifting", {"images.image0": ["2", 0]}),
+        n2=("EmptyImage", {"width": 1}),
+        n3=save("1"),
+    )

@@ -1,0 +1,202 @@
+"""The node classes of the fixture core: each makes one thing happen that a client must bear."""
+
+# Every node is run with the same three arguments, whichever of them it needs.
+# ruff: noqa: ARG002
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from typing import Any
+
+import folder_paths
+
+STRING: list[Any] = ["STRING", {}]
+
+
+class InterruptedRunError(Exception):
+    """Somebody interrupted the run."""
+
+
+class Node:
+    """A node class. `run` gets the server as `core`, the node's id, its inputs with links
+    resolved; it gives `(ui outputs, value)`."""
+
+    required: dict[str, Any] = {}
+    output_node = True
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+
+class FixtureSave(Node):
+    """Writes `content` to a numbered file and shows it under `key`, as SaveImage does."""
+
+    required = {"content": STRING, "prefix": STRING, "suffix": STRING, "key": STRING}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        kind = inputs.get("type", "output")
+        folder = {"output": core.output, "temp": core.temp, "input": core.input}[kind]
+        subfolder, _, prefix = inputs["prefix"].rpartition("/")
+        (folder / subfolder).mkdir(parents=True, exist_ok=True)
+        number = 1
+        while (folder / subfolder / f"{prefix}_{number:05}{inputs['suffix']}").exists():
+            number += 1
+        name = f"{prefix}_{number:05}{inputs['suffix']}"
+        (folder / subfolder / name).write_text(inputs["content"])
+        entry = {"filename": name, "subfolder": subfolder, "type": kind}
+        return {inputs["key"]: [entry], "animated": [False]}, None
+
+
+class FixtureShow(Node):
+    """Shows what `ui` holds, whatever that is."""
+
+    required = {"ui": STRING}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        return inputs["ui"], None
+
+
+class FixtureText(Node):
+    """Gives `text` to the nodes that link to it. Not an output."""
+
+    required = {"text": STRING}
+    output_node = False
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        return None, inputs["text"]
+
+
+class FixtureMode(FixtureText):
+    """Has a combo with fixed choices."""
+
+    required = {"text": [["plain", "fancy"], {}]}
+
+
+class FixtureLoader(Node):
+    """Chooses among model files."""
+
+    output_node = False
+
+    def __init__(self) -> None:
+        files = folder_paths.filename_list("upscale_models")
+        self.required = {"model_name": [[*files, "built in"], {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        return None, inputs["model_name"]
+
+
+class FixtureRaise(Node):
+    """Raises the builtin exception named `kind`."""
+
+    required = {"kind": STRING, "message": STRING}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        import builtins
+
+        raise getattr(builtins, inputs["kind"])(inputs["message"])
+
+
+class FixtureSleep(Node):
+    """Sleeps until it is interrupted."""
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        while not core.interrupted:
+            await asyncio.sleep(0.01)
+        raise InterruptedRunError
+
+
+class FixtureInterruptItself(FixtureSleep):
+    """As if somebody pressed the button in the page."""
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        raise InterruptedRunError
+
+
+class FixtureProgress(Node):
+    """Counts to `steps`, in the way of `style`: progress or progress_state."""
+
+    required = {"steps": ["INT", {}], "style": STRING}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        for step in range(1, inputs["steps"] + 1):
+            if inputs["style"] == "progress":
+                told = {"value": step, "max": inputs["steps"], "node": node_id}
+            else:
+                state = {"value": step, "max": inputs["steps"], "state": "running"}
+                told = {"nodes": {node_id: state}}
+            await core.tell(inputs["style"], told)
+        return {"text": ["counted"]}, None
+
+
+class FixtureExit(Node):
+    """Ends the whole engine on the spot."""
+
+    required = {"status": ["INT", {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        sys.stdout.write("about to fall over\n")
+        sys.stdout.flush()
+        os._exit(inputs["status"])
+
+
+class FixtureDropSocket(Node):
+    """Breaks every WebSocket. With `deaf`, nothing is told to anybody from then on."""
+
+    required = {"deaf": ["BOOLEAN", {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        core.deaf = inputs["deaf"]
+        await core.drop_sockets()
+        return {"text": ["still here"]}, None
+
+
+class FixtureBigPreview(Node):
+    """Sends `size_bytes` of binary preview to everybody."""
+
+    required = {"size_bytes": ["INT", {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        for socket in core.sockets.values():
+            await socket.send_bytes(bytes(inputs["size_bytes"]))
+        return {"text": ["sent"]}, None
+
+
+class FixtureSpawn(Node):
+    """Starts a process that nobody waits for and shows its id."""
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        child = subprocess.Popen(["sleep", "600"])
+        return {"text": [str(child.pid)]}, None
+
+
+class FixtureEnvironment(Node):
+    """Shows the environment variable `name`."""
+
+    required = {"name": STRING}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        return {"text": [os.environ.get(inputs["name"], "(not set)")]}, None
+
+
+NODE_CLASSES: dict[str, type[Node]] = {
+    one.__name__: one
+    for one in (
+        FixtureBigPreview,
+        FixtureDropSocket,
+        FixtureEnvironment,
+        FixtureExit,
+        FixtureInterruptItself,
+        FixtureLoader,
+        FixtureMode,
+        FixtureProgress,
+        FixtureRaise,
+        FixtureSave,
+        FixtureShow,
+        FixtureSleep,
+        FixtureSpawn,
+        FixtureText,
+    )
+}

@@ -1,0 +1,31 @@
+"""The model folders of the fixture core, in the shape of ComfyUI's own module of this name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+BASE = Path(__file__).resolve().parent
+MODEL_SUFFIXES = {".safetensors", ".pth"}
+
+folder_names_and_paths: dict[str, tuple[list[str], set[str]]] = {
+    "checkpoints": ([str(BASE / "models/checkpoints")], MODEL_SUFFIXES),
+    "text_encoders": (
+        [str(BASE / "models/text_encoders"), str(BASE / "models/clip")],
+        MODEL_SUFFIXES,
+    ),
+    "upscale_models": ([str(BASE / "models/upscale_models")], MODEL_SUFFIXES),
+    "custom_nodes": ([str(BASE / "custom_nodes")], set()),
+}
+
+
+def filename_list(folder_name: str) -> list[str]:
+    """The model files in a folder, sorted, as combos offer them."""
+    directories, suffixes = folder_names_and_paths[folder_name]
+    return sorted(
+        {
+            path.relative_to(directory).as_posix()
+            for directory in map(Path, directories)
+            for path in directory.rglob("*")
+            if path.suffix in suffixes
+        }
+    )

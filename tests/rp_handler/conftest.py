@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfy_manifest.model import Manifest, save_manifest
+from rp_handler.engine_command import EngineSetup
+
+FIXTURE_CORE = Path(__file__).parents[1] / "fixture_core"
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("COMFY_HOME", "MODELS_DIR", "COMFY_VERSION_NAME", "OUTPUT_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A realized version `demo` whose core is the fixture core."""
+    home = tmp_path / "home"
+    core = home / "ComfyUI"
+    core.mkdir(parents=True)
+    for source in FIXTURE_CORE.glob("*.py"):
+        shutil.copy(source, core)
+    for folder in ("custom_nodes", "models"):
+        (core / folder).mkdir()
+    for folder in ("models/upscale_models", "input", "output", "user", ".venv/bin"):
+        (home / folder).mkdir(parents=True)
+    python = home / ".venv" / "bin" / "python"
+    # Our own interpreter and packages, which the fixture core runs with.
+    packages = os.pathsep.join(entry for entry in sys.path if entry)
+    python.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n', encoding="utf-8"
+    )
+    python.chmod(0o755)
+    (core / "extra_model_paths.yaml").write_text(
+        f"models:\n  base_path: {home}/models\n  upscale_models: upscale_models\n",
+        encoding="utf-8",
+    )
+    save_manifest(
+        home,
+        Manifest(version_id="demo", lock_digest="sha256:" + "0" * 64, complete=True),
+    )
+    return home
+
+
+@pytest.fixture
+def setup_of(home: Path) -> EngineSetup:
+    """How the engine of `home` is started for one run."""
+    return EngineSetup(
+        core=home / "ComfyUI",
+        python=home / ".venv/bin/python",
+        variables={},
+        flags=frozenset(),
+        input_folder=home / "input",
+        output_folder=None,
+        user_folder=home / "user",
+    )
