@@ -1,7 +1,7 @@
 """An import against the arrows of docs/architecture.md fails the build.
 
-Each test gives a copy of the project's BUILD files one empty module per package, and some that import
-what they must not, and asks Pants for the dependencies.
+Each test gives a copy of the project's BUILD files one empty module per package, and some that
+import what they must not, and asks Pants for the dependencies.
 """
 
 from __future__ import annotations
