@@ -16,7 +16,9 @@ check() {
 # Pants computes every dependency, which is when it refuses an import against the arrows of src/BUILD;
 # before that it names files that no BUILD file owns, such as a test that would never run.
 # shellcheck disable=SC2329
-arrows() { ./pants tailor --check dependencies :: >/dev/null; }
+arrows() {
+  said=$(./pants tailor --check dependencies ::) || { echo "$said" >&2; return 1; }
+}
 
 check "ruff" .venv/bin/ruff check --quiet src tests scripts images versions
 check "format" .venv/bin/ruff format --quiet --check src tests scripts images versions
