@@ -8,11 +8,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from comfy_errors import ComfyError
+from comfy_errors import ComfyError, OperationFailedError
 from rp_handler.options import add_run_options
 from rp_handler.request import RunRequest, make_request
+
+if TYPE_CHECKING:
+    from rp_handler.progress_line import ProgressLine
 
 INTERRUPTED = 130
 
@@ -48,52 +51,22 @@ def execute(
     Results go to standard output, everything else to standard error. Never raises ComfyError.
     `judge` sees the result document after it was printed, and raises a ComfyError to fail the run.
     """
-    # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
-    from rp_handler.home import find_home, open_home
-    from rp_handler.interruption import run_interruptibly
-    from rp_handler.job import Listener, run_workflow
     from rp_handler.progress_line import ProgressLine
-    from rp_handler.sinks import sink_for
-    from rp_handler.ui import serve_ui
 
-    machine = request.as_json or request.output == "base64"
     line = ProgressLine(sys.stderr)
-    listener = Listener(
-        say=line.say,
-        progress=line.show,
-        log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
-    )
+    machine = not request.ui and (request.as_json or request.output == "base64")
     try:
-        home = open_home(
-            find_home(request.version_id, request.home, os.environ),
-            version_id=request.version_id,
-            id_was_asked=request.id_was_asked,
-            models_dir=request.models_dir,
-        )
-        if request.ui:
-            return _serve(run_interruptibly, serve_ui(home, listener, port=request.port), line)
-        assert request.workflow is not None
-        sink = sink_for(
-            request.output,
-            output_dir=request.output_dir,
-            workflow_name=request.workflow.stem,
-        )
-        result = run_interruptibly(
-            run_workflow(
-                home,
-                request.workflow,
-                sink,
-                listener,
-                port=request.port,
-                timeout_s=request.timeout_s,
-            )
-        )
+        result = _do(request, line)
     except ComfyError as error:
         line.clear()
-        return _fail(error, machine=machine and not request.ui)
+        return _fail(error, machine=machine)
+    except OSError as error:
+        line.clear()
+        return _fail(OperationFailedError(f"The system refused: {error}."), machine=machine)
     except KeyboardInterrupt:
         line.say("Interrupted; ComfyUI is ended.")
-        return INTERRUPTED
+        # For the page this is the usual way to end.
+        return 0 if request.ui else INTERRUPTED
     line.clear()
     for warning in result["warnings"]:
         line.say(f"warning: {warning}")
@@ -105,12 +78,40 @@ def execute(
     return 0
 
 
-def _serve(run_interruptibly: Any, serving: Any, line: Any) -> int:
-    try:
-        run_interruptibly(serving)
-    except KeyboardInterrupt:
-        line.say("ComfyUI is ended.")
-    return 0
+def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any]:
+    # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
+    from rp_handler.home import find_home, open_home
+    from rp_handler.interruption import run_interruptibly
+    from rp_handler.job import Listener, run_workflow
+    from rp_handler.sinks import sink_for
+    from rp_handler.ui import serve_ui
+
+    listener = Listener(
+        say=line.say,
+        progress=line.show,
+        log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
+    )
+    home = open_home(
+        find_home(request.version_id, request.home, os.environ),
+        version_id=request.version_id,
+        id_was_asked=request.id_was_asked,
+        models_dir=request.models_dir,
+    )
+    if request.workflow is None:
+        return run_interruptibly(serve_ui(home, listener, port=request.port))
+    sink = sink_for(
+        request.output, output_dir=request.output_dir, workflow_name=request.workflow.stem
+    )
+    return run_interruptibly(
+        run_workflow(
+            home,
+            request.workflow,
+            sink,
+            listener,
+            port=request.port,
+            timeout_s=request.timeout_s,
+        )
+    )
 
 
 def _print_result(result: dict[str, Any], *, machine: bool) -> None:

@@ -76,7 +76,7 @@ def make_request(
     return RunRequest(
         version_id=asked_id or DEFAULT_VERSION_ID,
         id_was_asked=bool(asked_id),
-        workflow=workflow,
+        workflow=None if ui else workflow,
         home=home,
         models_dir=models_dir,
         output=mode if ui else check_output_mode(mode),

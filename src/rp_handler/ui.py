@@ -6,6 +6,7 @@ import os
 import sys
 import webbrowser
 from collections.abc import Mapping
+from typing import NoReturn
 
 from rp_handler.engine import Engine, is_taken
 from rp_handler.home import Home
@@ -15,7 +16,7 @@ from rp_handler.job import Listener, engine_setup, extra_models_of
 _USUAL_PORT = 8188
 
 
-async def serve_ui(home: Home, listener: Listener, *, port: int | None) -> None:
+async def serve_ui(home: Home, listener: Listener, *, port: int | None) -> NoReturn:
     """Serves until cancelled. `port` None is the usual one, or a free one if that is taken.
 
     Raises EngineCrashedError when ComfyUI ends by itself, UnavailableError for a taken port.

@@ -230,6 +230,13 @@ def test_a_failed_run_leaves_no_outputs_behind() -> None:
     assert not Path("outputs").exists()
 
 
+def test_outputs_that_cannot_be_written_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("occupied").touch()
+    assert main(["--workflow", workflow(SAVE), "--output-dir", "occupied"]) == 1
+    assert "occupied" in capsys.readouterr().err
+    assert engines() == []
+
+
 def test_a_run_that_takes_too_long_is_ended(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--workflow", workflow(SLEEP), "--timeout", "0.2"]) == 1
     assert "not finished after 0.2 seconds" in capsys.readouterr().err
