@@ -60,8 +60,11 @@ def main() -> NoReturn:
     """The console entry. A reader that goes away (`| head`) ends us quietly."""
     _unwind_on_signals()
     try:
-        code = run_command_line(sys.argv[1:])
-        sys.stdout.flush()
+        try:
+            code = run_command_line(sys.argv[1:])
+        finally:
+            # Also after `--help`, which leaves by an exception.
+            sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
