@@ -40,6 +40,10 @@ class Home:
         return self.venv / "bin" / "python"
 
     @property
+    def venv_staging(self) -> Path:
+        return self.root / ".comfy_venv_staging"
+
+    @property
     def models(self) -> Path:
         return self.root / "models"
 
@@ -66,6 +70,7 @@ class Home:
             self.root / ".comfy_core_files.partial",
             self.root / ".comfy_core_staging",
             self.root / ".comfy_node_staging",
+            self.venv_staging,
             self.root / ".comfy_lock",
         )
 

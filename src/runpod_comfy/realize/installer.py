@@ -69,9 +69,11 @@ def installer_variables(
 def _link_mode(cache: Cache, home: Home, say: Say) -> str:
     """`hardlink` where the home and uv's cache can share files, else `copy`, said aloud."""
     cache.uv.mkdir(parents=True, exist_ok=True)
+    home.logs.mkdir(exist_ok=True)
     with (
         tempfile.NamedTemporaryFile(dir=cache.uv, prefix=".link-") as probe,
-        tempfile.TemporaryDirectory(dir=home.root, prefix=".link-") as folder,
+        # Among the logs, which go in the end: a kill would leave this one behind.
+        tempfile.TemporaryDirectory(dir=home.logs, prefix="link-") as folder,
     ):
         try:
             os.link(probe.name, Path(folder) / "link")

@@ -10,7 +10,7 @@ from runpod_comfy.layers.plan import Plan
 from runpod_comfy.realize.home import Home
 
 NODE_PREFIX = "node:"
-_ENVIRONMENT = ("torch", "wheels")
+ENVIRONMENT = ("torch", "wheels")
 
 
 def pending_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[Layer]:
@@ -23,8 +23,8 @@ def pending_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[La
         for layer in plan.layers
         if done.get(layer.name) != layer.key or not _is_there(layer, manifest, home)
     }
-    if not pending.isdisjoint(_ENVIRONMENT):
-        pending.update(_ENVIRONMENT)
+    if not pending.isdisjoint(ENVIRONMENT):
+        pending.update(ENVIRONMENT)
     return [layer for layer in plan.layers if layer.name in pending]
 
 

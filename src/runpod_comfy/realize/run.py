@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_manifest.model import Manifest
@@ -18,14 +18,14 @@ from comfy_models.store import ModelStore
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.layers.plan import Plan, make_plan
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.realize.build import Workshop, build_layer
-from runpod_comfy.realize.check_cache import recall_check, remember_check
+from runpod_comfy.realize.build import Workshop
 from runpod_comfy.realize.forecast import Forecast, forecast, require_room
 from runpod_comfy.realize.home import Home, held, manifest_for
 from runpod_comfy.realize.models import ModelPlaces, are_linked, bring_models, link_models
 from runpod_comfy.realize.pending import NODE_PREFIX, gone_nodes, pending_layers
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult, RealizeResult
+from runpod_comfy.realize.steps import make_checks, make_layers, remove_nodes
 from runpod_comfy.realize.trees import fetch_trees
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
@@ -93,9 +93,9 @@ def realize(job: Realization) -> RealizeResult:
                 record = Record.open(job.home, manifest, job.lock, pending)
                 linked = link_models(job.lock.models, job.places)
                 workshop = _workshop(job, trees, lock_fd)
-                done = [_make(layer, workshop, record) for layer in pending if not _checks(layer)]
-                removed = _remove_nodes(gone_nodes(plan, manifest), record, job.home)
-                done += [_check(layer, workshop, record) for layer in pending if _checks(layer)]
+                done = make_layers(pending, workshop, record)
+                removed = remove_nodes(gone_nodes(plan, manifest), record, job.home)
+                done += make_checks(pending, workshop, record)
                 record.complete(job.lock, plan, str(job.places.models_dir))
                 shutil.rmtree(job.home.logs, ignore_errors=True)
                 seconds = time.monotonic() - started
@@ -180,44 +180,6 @@ def _workshop(job: Realization, trees: Mapping[str, Path], lock_fd: int) -> Work
         show=job.show,
         lock_fd=lock_fd,
     )
-
-
-def _make(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
-    started = time.monotonic()
-    workshop.say(f"Layer {layer.name}")
-    record.begin(layer)
-    build_layer(layer, workshop)
-    record.finish(layer)
-    return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
-
-
-def _checks(layer: Layer) -> bool:
-    return layer.kind == "check"
-
-
-def _check(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
-    started = time.monotonic()
-    report = recall_check(layer.key, workshop.home, workshop.cache)
-    outcome: Literal["built", "recalled"] = "recalled"
-    if report is None:
-        workshop.say("Layer check: starting the engine once")
-        build_layer(layer, workshop)
-        report = remember_check(layer.key, workshop.check_report, workshop.home, workshop.cache)
-        outcome = "built"
-    record.set_check(report)
-    record.finish(layer)
-    return LayerResult(name=layer.name, outcome=outcome, seconds=time.monotonic() - started)
-
-
-def _remove_nodes(nodes: Sequence[str], record: Record, home: Home) -> list[str]:
-    for node in nodes:
-        folder = home.custom_nodes / node
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.exists():
-            shutil.rmtree(folder)
-        record.forget(NODE_PREFIX + node)
-    return list(nodes)
 
 
 def _result(

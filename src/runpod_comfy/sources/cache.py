@@ -54,5 +54,9 @@ class Cache:
         return self.root / "checks"
 
     @property
+    def environments(self) -> Path:
+        return self.root / "environments"
+
+    @property
     def tmp(self) -> Path:
         return self.root / "tmp"

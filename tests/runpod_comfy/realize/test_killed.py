@@ -26,13 +26,13 @@ _DEADLINE_S = 120
 # there by itself, after the script and before the marker knows.
 _PROGRAM = """
 import os, pickle, signal, sys
-import runpod_comfy.realize.run as run
-build = run.build_layer
+from runpod_comfy.realize import run, steps
+build = steps.build_layer
 def build_and_die(layer, workshop):
     build(layer, workshop)
     if layer.name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-run.build_layer = build_and_die
+steps.build_layer = build_and_die
 with open(sys.argv[1], "rb") as stream:
     job = pickle.load(stream)
 print(run.realize(job).changed)
@@ -65,8 +65,9 @@ class Runner:
 def undisturbed(version: Version) -> dict[str, tuple[int, str, bytes]]:
     version.models = [version.model("a.bin", "weights")]
     realize(version.job(version.folder / "undisturbed"))
-    # A check whose result is known would not be made again.
-    version.cache.checks.rename(version.folder / "forgotten")
+    # What is known would not be made again.
+    version.cache.checks.rename(version.folder / "forgotten checks")
+    version.cache.environments.rename(version.folder / "forgotten environments")
     return snapshot(version.folder / "undisturbed", leave_out=LEFT_OUT)
 
 

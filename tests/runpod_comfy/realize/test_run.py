@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 from typing import Any, NoReturn
@@ -142,6 +144,45 @@ def test_a_home_is_the_same_wherever_it_lies(version: Version) -> None:
     left_out = [".comfy_env", ".comfy_lock"]
     one = snapshot(version.folder / "one", leave_out=left_out)
     assert one == snapshot(version.folder / "deeper/two", leave_out=left_out)
+
+
+def test_an_environment_of_the_same_packages_is_made_once(version: Version) -> None:
+    one, two = version.folder / "one", version.folder / "two"
+    realize(version.job(one))
+    outcomes = {layer.name: layer.outcome for layer in realize(version.job(two)).layers}
+    assert (outcomes["torch"], outcomes["wheels"]) == ("recalled", "recalled")
+    assert imports(two, "alpha, torchlike")
+    bytecode = [next((home / ".venv").rglob("alpha.*.pyc")) for home in (one, two)]
+    assert bytecode[0].samefile(bytecode[1])
+    assert [path.stat().st_mtime for path in (one / ".venv").rglob("*.dist-info")] == [
+        path.stat().st_mtime for path in (two / ".venv").rglob("*.dist-info")
+    ]
+
+
+def test_a_kept_environment_whose_interpreter_is_gone_is_made_anew(version: Version) -> None:
+    realize(version.job(version.folder / "one"))
+    (entry,) = version.cache.environments.iterdir()
+    (entry / "bin/python").unlink()
+    (entry / "bin/python").symlink_to("/no/longer/there/python")
+    outcomes = {layer.name: layer.outcome for layer in realize(version.job()).layers}
+    assert (outcomes["torch"], outcomes["wheels"]) == ("built", "built")
+    assert (entry / "bin/python").exists()
+
+
+def test_an_environment_that_cannot_be_shared_is_made_in_each_home(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> NoReturn:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    said: list[str] = []
+    for name in ("one", "two"):
+        realize(version.job(version.folder / name, say=said.append))
+        assert imports(version.folder / name, "alpha")
+    assert any("packages are copied" in message for message in said)
+    source = [next((version.folder / name).rglob("alpha.py")) for name in ("one", "two")]
+    assert not source[0].samefile(source[1])
 
 
 def test_two_versions_side_by_side_share_caches_and_nothing_else(version: Version) -> None:

@@ -1,0 +1,88 @@
+"""The steps that change a home, each noted in its marker when it is whole."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+
+from runpod_comfy.layers.layer import Layer
+from runpod_comfy.realize.build import Workshop, build_layer
+from runpod_comfy.realize.check_cache import recall_check, remember_check
+from runpod_comfy.realize.environment_cache import recall_environment, remember_environment
+from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.pending import ENVIRONMENT, NODE_PREFIX
+from runpod_comfy.realize.record import Record
+from runpod_comfy.realize.result import LayerResult
+
+
+def make_layers(pending: Sequence[Layer], workshop: Workshop, record: Record) -> list[LayerResult]:
+    """Makes every pending layer but the check, in order."""
+    done: list[LayerResult] = []
+    environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
+    for layer in pending:
+        if layer.kind == "check" or layer.name in {result.name for result in done}:
+            continue
+        if layer.kind in ENVIRONMENT:
+            done += _make_environment(environment, workshop, record)
+        else:
+            done.append(_make(layer, workshop, record))
+    return done
+
+
+def make_checks(pending: Sequence[Layer], workshop: Workshop, record: Record) -> list[LayerResult]:
+    """Makes the check, if it is pending: after everything that it looks at."""
+    return [_check(layer, workshop, record) for layer in pending if layer.kind == "check"]
+
+
+def remove_nodes(nodes: Sequence[str], record: Record, home: Home) -> list[str]:
+    """Takes nodes out that this program had placed; gives their names."""
+    for node in nodes:
+        folder = home.custom_nodes / node
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+        record.forget(NODE_PREFIX + node)
+    return list(nodes)
+
+
+def _make(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
+    started = time.monotonic()
+    workshop.say(f"Layer {layer.name}")
+    record.begin(layer)
+    build_layer(layer, workshop)
+    record.finish(layer)
+    return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
+
+
+def _make_environment(
+    layers: Sequence[Layer], workshop: Workshop, record: Record
+) -> list[LayerResult]:
+    """The layers that share the Python environment: together from the cache, else one by one."""
+    started = time.monotonic()
+    if not recall_environment(layers, workshop.home, workshop.cache):
+        done = [_make(layer, workshop, record) for layer in layers]
+        remember_environment(layers, workshop.home, workshop.cache)
+        return done
+    for layer in layers:
+        record.finish(layer)
+    seconds = (time.monotonic() - started) / len(layers)
+    return [LayerResult(name=layer.name, outcome="recalled", seconds=seconds) for layer in layers]
+
+
+def _check(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
+    started = time.monotonic()
+    report = recall_check(layer.key, workshop.home, workshop.cache)
+    recalled = report is not None
+    if report is None:
+        workshop.say("Layer check: starting the engine once")
+        build_layer(layer, workshop)
+        report = remember_check(layer.key, workshop.check_report, workshop.home, workshop.cache)
+    record.set_check(report)
+    record.finish(layer)
+    return LayerResult(
+        name=layer.name,
+        outcome="recalled" if recalled else "built",
+        seconds=time.monotonic() - started,
+    )
