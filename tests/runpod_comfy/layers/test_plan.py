@@ -20,7 +20,7 @@ from runpod_comfy.lock.model import (
 )
 
 
-def _tree(digit: str) -> dict[str, str]:
+def _tree(digit: str) -> dict[str, Any]:
     return {
         "repo": f"folder{digit}",
         "commit": f"tree:{digit * 40}",
