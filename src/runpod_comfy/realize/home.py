@@ -60,13 +60,18 @@ class Home:
         return self.root / ".comfy_logs"
 
     @property
+    def core_files(self) -> Path:
+        """The list that the layer `core` leaves of its files, each ended by a zero byte."""
+        return self.root / ".comfy_core_files"
+
+    @property
     def own_files(self) -> tuple[Path, ...]:
         """What `realize` keeps in a home for itself, the marker excepted."""
         return (
             self.object_info,
             self.logs,
             self.root / f"{MARKER_NAME}.partial",
-            self.root / ".comfy_core_files",
+            self.core_files,
             self.root / ".comfy_core_files.partial",
             self.root / ".comfy_core_staging",
             self.root / ".comfy_node_staging",
@@ -86,7 +91,7 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
         if home.root.exists() and not home.root.is_dir():
             raise InvalidInputError(f"{home.root} is not a folder", remedy=elsewhere)
         for found in (home.comfyui, home.venv):
-            if os.path.lexists(found):
+            if os.path.lexists(found) and not _was_left_by_remove(found):
                 raise InvalidInputError(
                     f"{found} is there already, and no {MARKER_NAME} beside it says that it was "
                     "made for a version; it was left alone",
@@ -101,6 +106,14 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
             remedy=elsewhere,
         )
     return manifest
+
+
+def _was_left_by_remove(folder: Path) -> bool:
+    """Whether this is what stays of a core: folders with people's own files and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return bool(names) and names <= {*DATA_FOLDERS, "models"}
 
 
 @contextmanager

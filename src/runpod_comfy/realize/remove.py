@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,7 @@ def plan_removal(
             "nothing was removed",
             remedy="Name the folder of a version with --target.",
         )
-    paths = [home.comfyui, home.venv, *home.own_files]
+    paths = [*_core_paths(home, remove_models=remove_models), home.venv, *home.own_files]
     if remove_models:
         paths.append(home.models)
     paths.append(home.marker)
@@ -86,6 +87,41 @@ def remove(removal: Removal) -> tuple[Path, ...]:
 def _is_ours(home: Home) -> bool:
     marked = home.marker.is_file() and not home.marker.is_symlink()
     return marked or (home.comfyui.is_dir() and not home.comfyui.is_symlink())
+
+
+def _core_paths(home: Home, *, remove_models: bool) -> list[Path]:
+    """`ComfyUI/`, or all that is in it but the folders with people's files: ComfyUI started by
+    hand, and not by this program, keeps pictures, settings and models in there."""
+    names = DATA_FOLDERS if remove_models else (*DATA_FOLDERS, "models")
+    kept = {home.comfyui / name for name in names if _holds_peoples_files(home, name)}
+    return sorted(set(home.comfyui.iterdir()) - kept) if kept else [home.comfyui]
+
+
+def _holds_peoples_files(home: Home, name: str) -> bool:
+    folder = home.comfyui / name
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    brought = _brought_by_the_core(home)
+    # What the core keeps its empty folders with is empty itself.
+    return any(
+        path.relative_to(home.comfyui).as_posix() not in brought
+        for path in folder.rglob("*")
+        if path.is_symlink() or (path.is_file() and path.stat().st_size > 0)
+    )
+
+
+def _brought_by_the_core(home: Home) -> set[str]:
+    """The files that came with the core, relative to it, as far as `realize` or git knows them."""
+    if home.core_files.is_file():
+        names = home.core_files.read_bytes().split(b"\0")
+    elif (home.comfyui / ".git").is_dir():
+        listed = subprocess.run(
+            ["git", "-C", str(home.comfyui), "ls-files", "-z"], capture_output=True, check=False
+        )
+        names = listed.stdout.split(b"\0")
+    else:
+        names = []
+    return {os.fsdecode(name).removeprefix("./") for name in names}
 
 
 def _refuse_dangerous(root: Path) -> None:

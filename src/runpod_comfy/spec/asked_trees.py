@@ -97,7 +97,7 @@ def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) ->
     It is a repository when it is asked for a ref or commit, or has no files but git's own.
     """
     repo = fields["repo"]
-    if not repo or repo.startswith("-") or _kind(repo) != "folder":
+    if not repo or repo.startswith("-") or "::" in repo or _kind(repo) != "folder":
         return dict(fields)
     path = folders.working / repo
     if not path.exists():

@@ -46,7 +46,7 @@ def key_path(location: typing.Sequence[str | int]) -> str:
             text += f"[{part}]"
         else:
             # A key may hold anything; what a terminal would obey is shown in escapes.
-            text += f".{part}" if part.isprintable() else f".{ascii(part)}"
+            text += f".{part}" if part.isprintable() else f".{part!a}"
     return text.removeprefix(".")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,36 @@ def test_a_realized_version_leaves_no_file_behind(version: Version) -> None:
     realize(version.job())
     remove(plan_removal(home, remove_models=True, remove_root=True))
     assert not home.exists()
+
+
+def test_what_an_engine_started_by_hand_keeps_inside_the_core_stays(
+    version: Version,
+) -> None:
+    home = version.folder / "home"
+    realize(version.job())
+    picture = home / "ComfyUI/output/picture.png"
+    model = home / "ComfyUI/models/loras/own.bin"
+    for path in (picture, model):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    left = remove(plan_removal(home))
+    assert home / "ComfyUI" in left
+    assert {path for path in (home / "ComfyUI").rglob("*") if path.is_file()} == {picture, model}
+    realize(version.job())
+    assert picture.read_text() == "mine"
+    remove(plan_removal(home, remove_models=True))
+    assert {path for path in (home / "ComfyUI").rglob("*") if path.is_file()} == {picture}
+
+
+def test_what_git_does_not_know_in_an_installation_by_hand_stays(tmp_path: Path) -> None:
+    core = tmp_path / "home" / "ComfyUI"
+    for path in ("main.py", "input/example.png", "output/picture.png"):
+        (core / path).parent.mkdir(parents=True, exist_ok=True)
+        (core / path).write_text(path)
+    for command in (["init", "--quiet"], ["add", "main.py", "input"]):
+        subprocess.run(["git", "-C", str(core), *command], check=True)
+    remove(plan_removal(tmp_path / "home"))
+    assert [path for path in core.rglob("*") if path.is_file()] == [core / "output/picture.png"]
 
 
 def test_looking_changes_nothing_and_tells_sizes(home: Path, tmp_path: Path) -> None:
