@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,16 +103,23 @@ def _check_schema_version(found: Any, where: str) -> None:
 
 
 def _no_spec(path: Path) -> UnavailableError:
-    # Suffix .json in any other folder may be anything, so only the names are looked at.
+    if path.parent.name == "versions":
+        hint = _specs_beside(path)
+        create = f"runpod-comfy create {path.stem} --repo URL@REF"
+    else:
+        # The JSON files of any other folder may be anything, so none of them is named.
+        hint = "Check the path."
+        create = f"runpod-comfy create ID --repo URL@REF --output {shlex.quote(str(path))}"
+    return UnavailableError(
+        f"there is no version spec at {path}", remedy=f"{hint} A new one is written by: {create}"
+    )
+
+
+def _specs_beside(path: Path) -> str:
     known = sorted(item.stem for item in path.parent.glob("*.json"))
     meant = nearest(path.stem, known)
     if meant:
-        hint = f"Did you mean '{meant}'?"
-    elif known:
-        hint = f"There are: {', '.join(known[:10])}."
-    else:
-        hint = "There is no spec in that folder yet."
-    return UnavailableError(
-        f"there is no version spec at {path}",
-        remedy=f"{hint} A new one is written by: runpod-comfy create {path.stem} --repo URL@REF",
-    )
+        return f"Did you mean '{meant}'?"
+    if known:
+        return f"There are: {', '.join(known[:10])}."
+    return "There is no spec in that folder yet."
