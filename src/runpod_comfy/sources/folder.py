@@ -53,9 +53,7 @@ class FolderSource:
 
 
 def _folder(request: TreeRequest, surroundings: Surroundings) -> Path:
-    folder = surroundings.base_dir / request.repo
-    if request.subdir:
-        folder /= request.subdir
+    folder = _path(request, surroundings)
     if not folder.exists():
         raise UnavailableError(
             f"the folder {request.repo} is not there (looked for {folder})",
@@ -69,6 +67,11 @@ def _folder(request: TreeRequest, surroundings: Surroundings) -> Path:
     return folder
 
 
+def _path(request: TreeRequest, surroundings: Surroundings) -> Path:
+    # The folder of a spec that is yet to be written may not be there: `new/../core` is.
+    return Path(os.path.realpath(surroundings.base_dir / request.repo / (request.subdir or "")))
+
+
 def _hash(folder: Path) -> str:
     try:
         return tree_hash(folder)
@@ -79,7 +82,7 @@ def _hash(folder: Path) -> str:
 
 
 def _tell_of_changes(request: TreeRequest, surroundings: Surroundings) -> None:
-    folder = surroundings.base_dir / request.repo / (request.subdir or "")
+    folder = _path(request, surroundings)
     if not folder.is_dir():
         surroundings.say(f"Warning: the folder {folder} is gone; using its pinned copy")
     elif _hash(folder) != request.commit:

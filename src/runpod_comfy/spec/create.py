@@ -43,7 +43,8 @@ def create_spec(
     not hold.
     """
     check_version_id(version_id)
-    folders = Folders(working=working_dir.absolute(), spec=output.absolute().parent)
+    # Without links, so that `..` in a rewritten path leads where it seems to.
+    folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
     local = LocalModels(
         root=_existing(models_root, working_dir), auto_checksum=auto_checksum, say=say
     )

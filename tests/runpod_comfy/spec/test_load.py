@@ -1,0 +1,344 @@
+"""A spec from its file: what is read, and the one sentence for everything that is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.spec.load import find_spec, load_spec
+
+Change = Callable[[dict[str, Any]], object]
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def document() -> dict[str, Any]:
+    """A spec with one of everything."""
+    return {
+        "schema_version": 2,
+        "version_id": "x",
+        "comfy": {"repo": "https://github.com/a/core", "ref": "main", "commit": COMMIT},
+        "custom_nodes": [
+            {"name": "First", "repo": "https://github.com/a/first", "ref": "main"},
+            {"name": "second", "repo": "./nodes/second"},
+        ],
+        "models": [
+            {
+                "name": "m.safetensors",
+                "source": "https://example.com/m.safetensors",
+                "target_subdir": "checkpoints",
+                "target_path": "checkpoints/m.safetensors",
+                "checksum": "sha256:" + "0" * 64,
+            }
+        ],
+        "env": {"A": "1"},
+        "options": {"torch": {"version": "2.11.0"}},
+    }
+
+
+def save(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "versions" / "x.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def complaint_of(tmp_path: Path, content: bytes) -> InvalidInputError:
+    path = save(tmp_path, content)
+    with pytest.raises(InvalidInputError) as caught:
+        load_spec(path)
+    assert str(path) in caught.value.message
+    assert "\n" not in caught.value.message
+    return caught.value
+
+
+def changed(change: Change) -> bytes:
+    spec = document()
+    change(spec)
+    return json.dumps(spec).encode()
+
+
+def test_a_spec_is_read_with_its_path(tmp_path: Path) -> None:
+    path = save(tmp_path, json.dumps(document()).encode())
+    loaded = load_spec(path)
+    assert loaded.path == path
+    assert loaded.spec.comfy.commit == COMMIT
+    assert [node.kind for node in loaded.spec.custom_nodes] == ["git", "folder"]
+    assert loaded.spec.options.torch.version == "2.11.0"
+
+
+def test_a_byte_order_mark_of_an_editor_does_no_harm(tmp_path: Path) -> None:
+    path = save(tmp_path, b"\xef\xbb\xbf" + json.dumps(document()).encode())
+    assert load_spec(path).spec.version_id == "x"
+
+
+def test_what_may_be_left_out_may_be_left_out(tmp_path: Path) -> None:
+    spec = {"schema_version": 2, "version_id": "x", "comfy": {"repo": "core"}}
+    loaded = load_spec(save(tmp_path, json.dumps(spec).encode()))
+    assert loaded.spec.models == []
+    assert loaded.spec.env == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "it is empty at line 1, column 1"),
+        (b'{\n  "a": 1,\n}', "at line 3, column 1"),
+        (b"{'a': 1}", "at line 1, column 2"),
+        (b"[1]", "must be a JSON object"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a": "\xff"}', "not a text file in UTF-8 (byte 7)"),
+        (b"\xff\xfe{\x00", "written in UTF-16"),
+        (b'{"schema_version": 2, "comfy": {"repo": "a", "repo": "b"}}', "'comfy.repo' twice"),
+        (b'{"models": [{}, {"a": 1, "a": 1}]}', "'models[1].a' twice"),
+        (b" " * 5_000_000, "too large for a spec"),
+    ],
+)
+def test_what_is_not_json_is_refused_with_its_place(
+    tmp_path: Path, content: bytes, sentence: str
+) -> None:
+    assert sentence in complaint_of(tmp_path, content).message
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "remedy"),
+    [
+        (lambda s: s["custom_nodes"][1].update(reff="x"), "'custom_nodes[1].reff'", "'ref'"),
+        (lambda s: s["options"].update(pyton="3.11"), "'options.pyton'", "'python'"),
+        (
+            lambda s: s["options"]["torch"].update(verzion="2"),
+            "'options.torch.verzion'",
+            "'version'",
+        ),
+        (lambda s: s["models"][0].update(check="x"), "'models[0].check'", "'checksum'"),
+        (lambda s: s.update(node=[]), "'node'", "'models'"),
+    ],
+)
+def test_an_unknown_key_names_its_path_and_the_nearest_valid_name(
+    tmp_path: Path, change: Change, sentence: str, remedy: str
+) -> None:
+    error = complaint_of(tmp_path, changed(change))
+    assert f"unknown key {sentence}" in error.message
+    assert "Known here: " in error.remedy
+    if sentence != "'node'":
+        assert f"Did you mean {remedy}?" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("version", "sentence"),
+    [
+        (1, "is 1, which is no longer used"),
+        (3, "is 3, which is not known"),
+        ("2", "is '2', which is not known"),
+        (None, "'schema_version' is missing"),
+    ],
+)
+def test_another_schema_version_is_named_with_the_one_that_is_read(
+    tmp_path: Path, version: object, sentence: str
+) -> None:
+    error = complaint_of(tmp_path, changed(lambda s: s.update(schema_version=version)))
+    assert sentence in error.message
+    assert "2" in error.message + error.remedy
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda s: s["comfy"].pop("repo"), "'comfy.repo' is missing"),
+        (lambda s: s.update(models=3), "'models' must be a list"),
+        (lambda s: s["env"].update(A=1), "'env.A' must be text in double quotes, not a number"),
+        (lambda s: s["env"].update({"A-B": ""}), "'env.A-B' is not a valid name"),
+        (lambda s: s["env"].update({"A\x1b[31m": ""}), "'env.'A\\x1b[31m''"),
+        (lambda s: s["env"].update(HF_TOKEN="x"), "'env.HF_TOKEN' is a secret"),
+        (lambda s: s.update(version_id="a b"), "'version_id' must start with a letter"),
+        (lambda s: s.update(version_id="y"), "'version_id' is 'y', but the file is named 'x.json'"),
+        (lambda s: s["options"].update(platforms=["plan9"]), "'options.platforms[0]' must be"),
+        (lambda s: s["options"].update(python="3"), "must be a minor version such as '3.11'"),
+        (
+            lambda s: s["options"].update(run_install_scripts=["Frist"]),
+            "'options.run_install_scripts[0]' names 'Frist', but the spec has no custom node",
+        ),
+        (
+            lambda s: s["options"].update(allow_pickle=["no"]),
+            "'options.allow_pickle[0]' names 'no', but the spec has no model",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, change: Change, sentence: str) -> None:
+    assert sentence in complaint_of(tmp_path, changed(change)).message
+
+
+@pytest.mark.parametrize(
+    ("repo", "sentence"),
+    [
+        ("--upload-pack=touch x", "must not start with '-'"),
+        ("ext::sh -c 'touch x'", "remote helpers"),
+        ("https://someone:secret@github.com/a/b", "must not hold a user name or password"),
+        ("https://token@github.com/a/b", "must not hold a user name or password"),
+        ("ssh://git:secret@github.com/a/b", "must not hold a user name or password"),
+        ("ftp://example.com/x", "unknown scheme 'ftp://'"),
+        ("pypi://some-name@1.0", "the version stands in 'ref'"),
+        ("https://github.com/a/b#subdir=c", "named by 'subdir'"),
+        ("ssh://-oProxyCommand=x/y", "a host that starts with '-'"),
+        ("a\nb", "control characters"),
+        ("", "must not be empty"),
+        ("~/core", "without '~'"),
+    ],
+)
+def test_an_unsafe_or_unknown_repo_is_refused(tmp_path: Path, repo: str, sentence: str) -> None:
+    error = complaint_of(tmp_path, changed(lambda s: s["comfy"].update(repo=repo, commit=None)))
+    assert f"'comfy.repo' {sentence}" in error.message or sentence in error.message
+    assert "secret" not in error.message
+    assert "token@" not in error.message
+
+
+@pytest.mark.parametrize(
+    "repo",
+    [
+        "https://github.com/a/b",
+        "ssh://git@github.com/a/b.git",
+        "git@github.com:a/b",
+        "file:///srv/core",
+        "../core",
+        "/srv/core",
+    ],
+)
+def test_every_kind_of_tree_without_a_version_is_accepted(tmp_path: Path, repo: str) -> None:
+    spec = document()
+    spec["comfy"] = {"repo": repo}
+    load_spec(save(tmp_path, json.dumps(spec).encode()))
+
+
+@pytest.mark.parametrize(
+    ("tree", "sentence"),
+    [
+        ({"repo": "https://h/a", "commit": "abc"}, "'comfy.commit' must be a whole git commit"),
+        ({"repo": "https://h/a", "commit": "tree:" + COMMIT}, "needs a git commit of 40 hex"),
+        ({"repo": "./core", "commit": COMMIT}, "needs the 'tree:…' hash"),
+        ({"repo": "pypi://a", "ref": "1", "commit": COMMIT}, "needs the 'sha256:…'"),
+        ({"repo": "pypi://a"}, "'comfy.ref' is missing: pypi://a needs a version"),
+        ({"repo": "comfy://a"}, "'comfy.ref' is missing: comfy://a needs a version"),
+        ({"repo": "./core", "ref": "main"}, "'comfy' has a 'ref'"),
+        ({"repo": "https://h/a", "ref": "--upload-pack=x"}, "'comfy.ref' is not a valid git ref"),
+        ({"repo": "https://h/a", "ref": "a..b"}, "'comfy.ref' is not a valid git ref"),
+        ({"repo": "https://h/a", "subdir": "../x"}, "'comfy.subdir' must be a path without '..'"),
+    ],
+)
+def test_a_tree_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, tree: dict[str, str], sentence: str
+) -> None:
+    assert sentence in complaint_of(tmp_path, changed(lambda s: s.update(comfy=tree))).message
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        {"repo": "pypi://a", "ref": "1.0", "commit": "sha256:" + "0" * 64},
+        {"repo": "comfy://a", "ref": "1.0"},
+        {"repo": "https://example.com/a.zip", "commit": "sha256:" + "0" * 64},
+    ],
+)
+def test_trees_from_archives_and_indexes_are_valid_in_a_spec(
+    tmp_path: Path, tree: dict[str, str]
+) -> None:
+    load_spec(save(tmp_path, changed(lambda s: s.update(comfy=tree))))
+
+
+@pytest.mark.parametrize("name", ["__pycache__", "..", "a/b", "x.disabled", "-x", ""])
+def test_a_node_name_that_the_core_would_not_import_is_refused(tmp_path: Path, name: str) -> None:
+    error = complaint_of(tmp_path, changed(lambda s: s["custom_nodes"][0].update(name=name)))
+    assert "'custom_nodes[0].name' must" in error.message
+
+
+def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> None:
+    error = complaint_of(tmp_path, changed(lambda s: s["custom_nodes"][1].update(name="FIRST")))
+    assert "'custom_nodes[1].name' is 'FIRST', which custom_nodes[0] already has" in error.message
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"target_path": "../x"}, "'models[0].target_path' must be a path without '..'"),
+        ({"target_path": "a/../../x"}, "'models[0].target_path' must be a path without '..'"),
+        ({"target_path": "/x"}, "must be a relative path, not an absolute one"),
+        ({"target_path": "C:/x"}, "must be a relative path, not an absolute one"),
+        ({"target_path": "a\\b"}, "with forward slashes"),
+        ({"target_path": "vae/"}, "must name a file, not a folder"),
+        ({"target_path": "vae/" + "x" * 256}, "longer than 255 bytes"),
+        ({"target_path": "vae/m"}, "that is not below its 'target_subdir' (checkpoints)"),
+        ({"target_path": "checkpoints"}, "that is not below its 'target_subdir'"),
+        ({"target_path": None, "target_subdir": None}, "needs a 'target_path' or a"),
+        ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
+        ({"source": "https://token@example.com/m"}, "must not hold a user name or password"),
+        ({"source": "file://server/m"}, "must name a file of this machine"),
+        ({"mirrors": ["gopher:x"]}, "'models[0].mirrors[0]' has the unknown scheme"),
+        ({"checksum": "sha256:" + "A" * 64}, "64 lower-case hex digits"),
+        ({"size": -1}, "'models[0].size' must be at least 0"),
+        ({"name": "a/b"}, "'models[0].name' must be a name without slashes"),
+    ],
+)
+def test_a_model_that_cannot_be_placed_or_had_is_refused(
+    tmp_path: Path, fields: dict[str, object], sentence: str
+) -> None:
+    error = complaint_of(tmp_path, changed(lambda s: s["models"][0].update(fields)))
+    assert sentence in error.message
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "http://example.com/m.bin",
+        "file:///models/m.bin",
+        "../models/m.bin",
+        "gs://bucket/m.bin",
+        "hf://owner/name/m.bin",
+        "huggingface://owner/name/m.bin",
+        "civitai://12345",
+    ],
+)
+def test_every_source_of_the_guide_is_accepted(tmp_path: Path, source: str) -> None:
+    loaded = load_spec(save(tmp_path, changed(lambda s: s["models"][0].update(source=source))))
+    assert loaded.spec.models[0].source == source
+
+
+def test_two_models_may_not_have_one_place(tmp_path: Path) -> None:
+    other = {"name": "o", "source": "o", "target_path": "Checkpoints/M.safetensors"}
+    error = complaint_of(tmp_path, changed(lambda s: s["models"].append(other)))
+    assert "models[0] and models[1] both go to" in error.message
+
+
+def test_no_model_may_lie_below_another(tmp_path: Path) -> None:
+    other = {"name": "o", "source": "o", "target_path": "checkpoints/m.safetensors/o"}
+    error = complaint_of(tmp_path, changed(lambda s: s["models"].append(other)))
+    assert "below models[0]" in error.message
+
+
+def test_several_complaints_are_counted(tmp_path: Path) -> None:
+    error = complaint_of(tmp_path, changed(lambda s: s.update(models=1, env=1, custom_nodes=1)))
+    assert error.message.endswith("(2 more complaints)")
+
+
+def test_a_missing_spec_is_unavailable_and_names_the_nearest(tmp_path: Path) -> None:
+    save(tmp_path, json.dumps(document()).encode()).rename(tmp_path / "versions" / "portrait.json")
+    with pytest.raises(UnavailableError) as caught:
+        find_spec("portrat", tmp_path)
+    assert str(tmp_path / "versions" / "portrat.json") in caught.value.message
+    assert "Did you mean 'portrait'?" in caught.value.remedy
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize("version_id", ["../x", "", "a/b", "-x", "x" * 65])
+def test_an_id_that_no_version_can_have_is_invalid(tmp_path: Path, version_id: str) -> None:
+    with pytest.raises(InvalidInputError, match="the version id"):
+        find_spec(version_id, tmp_path)
+
+
+def test_a_folder_in_place_of_a_spec_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="is a folder"):
+        load_spec(tmp_path)
