@@ -1,0 +1,58 @@
+"""A spec that is not there: what is said of its neighbours."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import UnavailableError
+from runpod_comfy.spec.load import find_spec, load_spec
+
+
+def remedy_for(path: Path) -> str:
+    with pytest.raises(UnavailableError) as caught:
+        load_spec(path)
+    assert caught.value.exit_code == 3
+    assert str(path) in caught.value.message
+    return caught.value.remedy
+
+
+@pytest.fixture
+def versions(tmp_path: Path) -> Path:
+    """A folder of two versions, and of something that is none."""
+    folder = tmp_path / "versions"
+    folder.mkdir()
+    for name in ("landscape.json", "portrait.json", "notes.txt"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_a_spec_is_found_by_its_id(versions: Path, tmp_path: Path) -> None:
+    assert find_spec("portrait", tmp_path) == versions / "portrait.json"
+
+
+def test_the_nearest_version_is_proposed(versions: Path) -> None:
+    assert remedy_for(versions / "Portrat.json").startswith("Did you mean 'portrait'?")
+
+
+def test_without_a_near_one_the_versions_are_listed(versions: Path) -> None:
+    remedy = remedy_for(versions / "zzz.json")
+    assert remedy.startswith("There are: landscape, portrait.")
+    assert "runpod-comfy create zzz --repo" in remedy
+
+
+def test_a_folder_without_versions_is_called_empty(tmp_path: Path) -> None:
+    assert remedy_for(tmp_path / "versions" / "x.json").startswith(
+        "There is no spec in that folder"
+    )
+
+
+def test_json_files_of_another_folder_are_not_taken_for_specs(versions: Path) -> None:
+    elsewhere = versions.rename(versions.with_name("my files"))
+    for name in ("zzz.json", "portrat.json"):
+        remedy = remedy_for(elsewhere / name)
+        assert "portrait" not in remedy
+        assert remedy.startswith("Check the path.")
+        assert f"--output {shlex.quote(str(elsewhere / name))}" in remedy
