@@ -19,7 +19,7 @@ OBJECT_INFO_NAME = ".comfy_object_info.json"
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class ManifestModel(_Strict):

@@ -61,7 +61,7 @@ _PINS: dict[TreeKind, tuple[int, str, str]] = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Tree(_Strict):
