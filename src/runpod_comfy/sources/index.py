@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _TIMEOUT_S = 60.0
 _CHUNK_BYTES = 1024 * 1024
+_RETRIES = 3
+# What a proxy answers while the server behind it is away.
+_PASSING = (502, 503, 504)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,25 +76,38 @@ class Index:
                 with path.open("rb") as stream:
                     yield iter(lambda: stream.read(_CHUNK_BYTES), b"")
             except FileNotFoundError as error:
-                raise UnavailableError(f"{path} is not there, though an index names it") from error
+                raise UnavailableError(
+                    f"{path} is not there, though an index names it",
+                    remedy="Mend the index that pip is configured to use: pip config list",
+                ) from error
             return
         import requests
 
         try:
             with (
                 self._session() as session,
-                self._get(session, file.place, stream=True) as response,
+                # Encoded for the way, an archive would arrive with other bytes than it has.
+                self._get(
+                    session, file.place, stream=True, headers={"Accept-Encoding": "identity"}
+                ) as response,
             ):
                 response.raise_for_status()
-                yield response.iter_content(_CHUNK_BYTES)
+                yield _arriving(response, file.place)
         except requests.RequestException as error:
             raise _unreachable(file.place, error) from error
 
     @contextlib.contextmanager
     def _session(self) -> Iterator[requests.Session]:
         import requests
+        from requests.adapters import HTTPAdapter
+        from urllib3 import Retry
 
+        retry = Retry(
+            total=_RETRIES, backoff_factor=0.3, status_forcelist=_PASSING, raise_on_status=False
+        )
         with requests.Session() as session:
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retry))
             if self.settings.proxy:
                 session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
             session.cert = self.settings.client_cert
@@ -213,6 +229,15 @@ def _with_login(file: IndexFile, page_url: str) -> IndexFile:
     if not at or place.netloc != host or place.scheme != page.scheme:
         return file
     return replace(file, place=place._replace(netloc=f"{login}@{host}").geturl())
+
+
+def _arriving(response: requests.Response, url: str) -> Iterator[bytes]:
+    import requests
+
+    try:
+        yield from response.iter_content(_CHUNK_BYTES)
+    except requests.RequestException as error:
+        raise _unreachable(url, error) from error
 
 
 def _unreachable(url: str, error: Exception) -> UnavailableError:

@@ -1,0 +1,369 @@
+"""Distributions as trees, from a real index on loopback that a test may spoil."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import tarfile
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from runpod_comfy.sources.kinds import settle
+from runpod_comfy.sources.pypi import PypiSource
+from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
+from runpod_comfy.spec.model import Tree
+from tests.package_index import make_wheel
+
+REQUEST = TreeRequest(repo="pypi://Thing", ref="1.0")
+
+
+class Index:
+    """A package index (PEP 503 and 691) whose answers a test may change.
+
+    `files` maps a file name to its bytes, `yanked` one to a reason. `answers` maps a path to a
+    status that it is answered with instead, `cut` holds files that end in the middle.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.yanked: dict[str, str] = {}
+        self.announced: dict[str, str | None] = {}
+        self.answers: dict[str, int] = {}
+        self.cut: set[str] = set()
+        self.as_json = False
+        self.login: str | None = None
+        self.asked: list[str] = []
+        self.url = ""
+
+    def add(self, path: Path) -> str:
+        self.files[path.name] = path.read_bytes()
+        return "sha256:" + hashlib.sha256(self.files[path.name]).hexdigest()
+
+    def _sha256(self, name: str) -> str | None:
+        real = hashlib.sha256(self.files[name]).hexdigest()
+        return self.announced.get(name, real)
+
+    def page(self) -> tuple[str, bytes]:
+        if self.as_json:
+            files = [
+                {
+                    "filename": name,
+                    "url": f"../../files/{name}",
+                    "hashes": {"sha256": self._sha256(name)},
+                    "yanked": self.yanked.get(name, False),
+                }
+                for name in self.files
+            ]
+            document = {"meta": {"api-version": "1.0"}, "name": "thing", "files": files}
+            return "application/vnd.pypi.simple.v1+json", json.dumps(document).encode()
+        lines = []
+        for name in self.files:
+            digest = self._sha256(name)
+            fragment = f"#sha256={digest}" if digest else ""
+            yanked = f' data-yanked="{self.yanked[name]}"' if name in self.yanked else ""
+            lines.append(f'<a href="../../files/{name}{fragment}"{yanked}>{name}</a>')
+        return "text/html", "\n".join(lines).encode()
+
+
+def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            index.asked.append(self.path)
+            name = self.path.rpartition("/")[2]
+            status = index.answers.get(self.path, 200)
+            kind, body = "application/octet-stream", index.files.get(name, b"")
+            if self.path == "/simple/thing/":
+                kind, body = index.page()
+            elif name not in index.files:
+                status = 404
+            if index.login is not None:
+                given = self.headers.get("Authorization", "").removeprefix("Basic ")
+                if base64.b64decode(given).decode() != index.login:
+                    status = 401
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body[: len(body) // 2] if name in index.cut else body)
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    """An empty index, the only one that pip is configured to use."""
+    index = Index()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(index))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    index.url = f"http://127.0.0.1:{server.server_port}/simple"
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    yield index
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def sdist(folder: Path, version: str = "1.0") -> Path:
+    path = folder / f"thing-{version}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for name, text in (("PKG-INFO", ""), ("setup.py", "raise SystemExit"), ("src/x.py", "x")):
+            info = tarfile.TarInfo(f"thing-{version}/{name}")
+            info.size, info.mtime = len(text), 1_600_000_000
+            archive.addfile(info, io.BytesIO(text.encode()))
+    return path
+
+
+def fetch(surroundings: Surroundings, request: TreeRequest = REQUEST) -> FetchedTree:
+    source = PypiSource()
+    return source.fetch(pinned(request, source.pin(request, surroundings)), surroundings)
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_pin_is_the_hash_of_the_wheel_for_every_platform(
+    index: Index, surroundings: Surroundings, tmp_path: Path, as_json: bool
+) -> None:
+    index.as_json = as_json
+    index.add(make_wheel(tmp_path, "thing", "1.0", tag="cp311-cp311-linux_x86_64"))
+    index.add(sdist(tmp_path))
+    expected = index.add(make_wheel(tmp_path, "thing", "1.0"))
+    assert PypiSource().pin(REQUEST, surroundings) == expected
+    assert index.asked == ["/simple/thing/"]
+
+
+def test_a_wheel_is_unpacked(index: Index, surroundings: Surroundings, tmp_path: Path) -> None:
+    index.add(make_wheel(tmp_path, "thing", "1.0", source="x = 1"))
+    fetched = fetch(surroundings)
+    names = sorted(item.name for item in fetched.path.iterdir())
+    assert names == ["thing-1.0.dist-info", "thing.py"]
+    assert fetched.epoch == 1_704_067_200
+
+
+def test_an_sdist_is_unpacked_and_nothing_of_it_runs(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    expected = index.add(sdist(tmp_path))
+    request = replace(REQUEST, subdir="src")
+    assert PypiSource().pin(request, surroundings) == expected
+    fetched = fetch(surroundings, request)
+    assert [item.name for item in fetched.path.iterdir()] == ["x.py"]
+    assert fetched.epoch == 1_600_000_000
+
+
+def test_what_was_fetched_is_not_asked_for_again(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    index.add(make_wheel(tmp_path, "thing", "1.0"))
+    fetched = fetch(surroundings)
+    request = pinned(REQUEST, PypiSource().pin(REQUEST, surroundings))
+    index.asked.clear()
+    offline = replace(surroundings, offline=True)
+    assert PypiSource().fetch(request, offline) == fetched
+    # Another folder of the same archive comes from the kept archive.
+    other = replace(request, subdir="thing-1.0.dist-info")
+    assert PypiSource().fetch(other, offline).path.is_dir()
+    assert index.asked == []
+
+
+def test_offline_what_is_missing_is_named(index: Index, surroundings: Surroundings) -> None:
+    request = pinned(REQUEST, "sha256:" + "0" * 64)
+    offline = replace(surroundings, offline=True)
+    with pytest.raises(UnavailableError, match="pypi://Thing@1.0 .* is not in the cache"):
+        PypiSource().fetch(request, offline)
+    with pytest.raises(UnavailableError, match="cannot be looked up offline"):
+        PypiSource().pin(REQUEST, offline)
+    assert index.asked == []
+
+
+def test_an_unknown_version_is_answered_with_the_nearest_and_the_newest(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    for version in ("1.0", "1.1", "7.5"):
+        index.add(make_wheel(tmp_path, "thing", version))
+    with pytest.raises(UnavailableError, match="has no version 1.2") as caught:
+        PypiSource().pin(replace(REQUEST, ref="1.2"), surroundings)
+    assert "1.1" in caught.value.remedy
+    assert "7.5" in caught.value.remedy
+
+
+def test_versions_are_compared_as_versions(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    expected = index.add(make_wheel(tmp_path, "thing", "1.0"))
+    assert PypiSource().pin(replace(REQUEST, ref="1.0.0"), surroundings) == expected
+
+
+def test_an_unknown_distribution_is_unavailable(index: Index, surroundings: Surroundings) -> None:
+    request = TreeRequest(repo="pypi://other", ref="1.0")
+    with pytest.raises(UnavailableError, match="no index has a distribution 'other'") as caught:
+        PypiSource().pin(request, surroundings)
+    assert index.url in caught.value.message
+
+
+def test_a_version_must_be_named(index: Index, surroundings: Surroundings) -> None:
+    with pytest.raises(InvalidInputError, match="names no version"):
+        PypiSource().pin(replace(REQUEST, ref=None), surroundings)
+    with pytest.raises(InvalidInputError, match="is not a version"):
+        PypiSource().pin(replace(REQUEST, ref="main"), surroundings)
+
+
+def test_without_a_version_the_newest_stable_one_is_settled(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    index.add(make_wheel(tmp_path, "thing", "1.9"))
+    expected = index.add(make_wheel(tmp_path, "thing", "1.10"))
+    index.add(make_wheel(tmp_path, "thing", "2.0rc1"))
+    index.yanked[make_wheel(tmp_path, "thing", "1.11").name] = "broken"
+    index.add(tmp_path / "thing-1.11-py3-none-any.whl")
+    settled = settle(Tree(repo="pypi://thing"), surroundings)
+    assert (settled.ref, settled.commit) == ("1.10", expected)
+
+
+def test_a_withdrawn_version_is_taken_with_a_warning(
+    index: Index, surroundings: Surroundings, tmp_path: Path, said: list[str]
+) -> None:
+    wheel = make_wheel(tmp_path, "thing", "1.0")
+    index.add(wheel)
+    index.yanked[wheel.name] = "it deletes files"
+    PypiSource().pin(REQUEST, surroundings)
+    assert any("withdrawn by its authors: it deletes files" in line for line in said)
+
+
+def test_wheels_for_single_platforms_are_no_tree(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    index.add(make_wheel(tmp_path, "thing", "1.0", tag="cp311-cp311-linux_x86_64"))
+    with pytest.raises(InvalidInputError, match="only wheels for single platforms"):
+        PypiSource().pin(REQUEST, surroundings)
+
+
+def test_an_index_that_announces_no_hashes_serves_too(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "thing", "1.0")
+    expected = index.add(wheel)
+    index.announced[wheel.name] = None
+    assert PypiSource().pin(REQUEST, surroundings) == expected
+    assert fetch(surroundings).path.is_dir()
+
+
+def nothing_is_kept(surroundings: Surroundings) -> bool:
+    cache = surroundings.cache
+    folders = (cache.archives, cache.trees, cache.tmp)
+    return not any(list(folder.glob("*")) for folder in folders if folder.is_dir())
+
+
+def test_other_bytes_than_announced_are_a_mismatch_and_not_kept(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "thing", "1.0")
+    index.add(wheel)
+    index.announced[wheel.name] = "0" * 64
+    with pytest.raises(MismatchError, match=f"{wheel.name} arrived with sha256 "):
+        fetch(surroundings)
+    assert nothing_is_kept(surroundings)
+
+
+def test_a_connection_that_ends_in_the_middle_keeps_nothing(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    wheel = make_wheel(tmp_path, "thing", "1.0")
+    index.add(wheel)
+    index.cut.add(wheel.name)
+    with pytest.raises(UnavailableError, match=f"{wheel.name} could not be read"):
+        fetch(surroundings)
+    assert nothing_is_kept(surroundings)
+    index.cut.clear()
+    assert fetch(surroundings).path.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "sentence"),
+    [
+        ("/simple/thing/", 500, r"/simple/thing/ could not be read: it answered 500"),
+        ("/simple/thing/", 403, r"/simple/thing/ could not be read: it answered 403"),
+        ("/files/thing-1.0-py3-none-any.whl", 404, r"\.whl could not be read: it answered 404"),
+    ],
+)
+def test_a_server_that_answers_with_an_error_is_named(
+    index: Index, surroundings: Surroundings, tmp_path: Path, path: str, status: int, sentence: str
+) -> None:
+    index.add(make_wheel(tmp_path, "thing", "1.0"))
+    index.answers[path] = status
+    with pytest.raises(UnavailableError, match=sentence):
+        fetch(surroundings)
+
+
+def test_a_server_that_is_not_there_is_named(
+    index: Index, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://someone:secret@127.0.0.1:9/simple")
+    with pytest.raises(UnavailableError, match="127.0.0.1:9") as caught:
+        fetch(surroundings)
+    assert "secret" not in caught.value.message + caught.value.remedy
+
+
+def test_the_login_of_the_index_is_used_for_its_files_and_never_told(
+    index: Index, surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.add(make_wheel(tmp_path, "thing", "1.0"))
+    index.login = "someone:secret"
+    with pytest.raises(UnavailableError, match="it answered 401"):
+        fetch(surroundings)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("://", "://someone:secret@"))
+    assert fetch(surroundings).path.is_dir()
+    with pytest.raises(UnavailableError) as caught:
+        fetch(surroundings, TreeRequest(repo="pypi://other", ref="1"))
+    assert "secret" not in caught.value.message
+
+
+def test_a_file_that_left_the_index_is_a_mismatch_that_names_the_others(
+    index: Index, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    present = index.add(make_wheel(tmp_path, "thing", "1.0"))
+    request = pinned(REQUEST, "sha256:" + "0" * 64)
+    for verb in (PypiSource().fetch, PypiSource().pin):
+        with pytest.raises(MismatchError, match="no file of pypi://Thing@1.0") as caught:
+            verb(request, surroundings)
+    with pytest.raises(MismatchError) as caught:
+        PypiSource().fetch(request, surroundings)
+    assert present in caught.value.message
+
+
+def test_files_come_from_local_indexes_and_folders_too(
+    index: Index, surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "local" / "thing" / "index.html"
+    page.parent.mkdir(parents=True)
+    wheel = make_wheel(page.parent, "thing", "1.0")
+    page.write_text(f'<a href="{wheel.name}">{wheel.name}</a>')
+    links = tmp_path / "links"
+    links.mkdir()
+    make_wheel(links, "thing", "2.0")
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", (tmp_path / "local").as_uri())
+    monkeypatch.setenv("PIP_FIND_LINKS", str(links))
+    assert fetch(surroundings).path.is_dir()
+    assert fetch(surroundings, replace(REQUEST, ref="2.0")).path.is_dir()
+
+
+def test_an_error_page_in_place_of_an_archive_is_refused(
+    index: Index, surroundings: Surroundings
+) -> None:
+    index.files["thing-1.0-py3-none-any.whl"] = b"<html>sign in first</html>"
+    with pytest.raises(ComfyError, match="is not an archive that can be read"):
+        fetch(surroundings)
+    assert not list(surroundings.cache.trees.glob("*"))
