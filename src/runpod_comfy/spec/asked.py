@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.spec.complaints import complaint
+from runpod_comfy.spec.complaints import complaint, kind_of
 from runpod_comfy.spec.json_text import parse_json, read_json
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -78,7 +78,7 @@ def validated(model: type[_M], fields: Mapping[str, Any], where: str) -> _M:
 def _object(document: Any, where: str) -> AskedObject:
     if not isinstance(document, dict):
         raise InvalidInputError(
-            f"{where} must be a JSON object, not {type(document).__name__}",
+            f"{where} must be a JSON object, not {kind_of(document)}",
             remedy="Write an object in braces, or a list of them in a file.",
         )
     return AskedObject(fields=document, where=where)

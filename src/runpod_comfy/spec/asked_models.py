@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.spec.asked import Folders, read_objects, validated
-from runpod_comfy.spec.model import Model
+from runpod_comfy.spec.model import Model, ModelSource
 from runpod_comfy.spec.text import source_file_name, source_scheme
 
 Say = Callable[[str], None]
@@ -25,12 +25,12 @@ class _AskedModel(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    source: str
+    source: ModelSource
     name: str | None = None
     target_subdir: str | None = None
     target_path: str | None = None
     checksum: str | None = None
-    mirrors: list[str] = []
+    mirrors: list[ModelSource] = []
     size: int | None = None
 
 
@@ -124,14 +124,12 @@ def _checksum_of(path: Path) -> str:
 def _local_source(source: str, folders: Folders) -> tuple[str, Path | None]:
     """A source as the spec must say it, and the local file it names, if it names one."""
     scheme = source_scheme(source)
-    if not source or source.startswith(("-", "~")) or scheme not in ("", "file"):
+    if scheme not in ("", "file"):
         return source, None
     if scheme == "":
         return folders.rewritten(source), folders.working / source
     parts = urlsplit(source)
     inner = unquote(parts.path)
-    if parts.netloc not in ("", "localhost"):
-        return source, None
     if not inner.startswith("/"):
         return folders.rewritten(inner), folders.working / inner
     return source if source.startswith("file://") else f"file://{parts.path}", Path(inner)

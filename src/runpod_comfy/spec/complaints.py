@@ -68,13 +68,15 @@ def _sentence(error: dict[str, Any], model: type[BaseModel]) -> tuple[str, str]:
     if kind == "missing":
         return f"'{path}' is missing", f"Add the key '{location[-1]}'."
     if kind == "value_error":
-        return f"'{path}' {context['error']}", f"Correct '{path}'."
+        # A complaint about how several keys go together may be about the whole document.
+        subject = f"'{path}'" if location else "it"
+        return f"{subject} {context['error']}", f"Correct {subject}."
     if kind == "literal_error":
         return f"'{path}' must be {context['expected']}", f"Correct '{path}'."
     if kind == "greater_than_equal":
         return f"'{path}' must be at least {context['ge']}", f"Correct '{path}'."
     if kind in _KINDS:
-        found = _kind_of(error["input"])
+        found = kind_of(error["input"])
         return f"'{path}' must be {_KINDS[kind]}, not {found}", f"Correct '{path}'."
     return f"'{path}': {error['msg'][0].lower()}{error['msg'][1:]}", f"Correct '{path}'."
 
@@ -95,7 +97,8 @@ def _model_in(annotation: Any) -> Any:
     return next((item for item in found if item is not None), None)
 
 
-def _kind_of(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -131,6 +131,10 @@ def check_ref(value: str) -> str:
 def check_model_source(value: str) -> str:
     """Where a model file comes from: a URL of a known scheme, or a path from the spec's folder."""
     _check_plain(value)
+    try:
+        parts = urlsplit(value)
+    except ValueError as error:
+        raise ValueError("is not a valid URL") from error
     scheme = source_scheme(value)
     if scheme == "":
         _check_local_path(value)
@@ -139,7 +143,7 @@ def check_model_source(value: str) -> str:
             f"has the unknown scheme '{scheme}:'; known are {', '.join(MODEL_SCHEMES)}, "
             "and plain paths"
         )
-    elif scheme == "file" and urlsplit(value).netloc not in ("", "localhost"):
+    elif scheme == "file" and parts.netloc not in ("", "localhost"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
     return value
 
