@@ -40,7 +40,9 @@ def make_wheel(
     return path
 
 
-class _Quiet(SimpleHTTPRequestHandler):
+class IndexHandler(SimpleHTTPRequestHandler):
+    """Serves files without a word."""
+
     def log_message(self, *_arguments: object) -> None:
         pass
 
@@ -59,9 +61,9 @@ def write_index(root: Path) -> None:
 
 
 @contextmanager
-def serve(root: Path) -> Iterator[str]:
+def serve(root: Path, handler: type[IndexHandler] = IndexHandler) -> Iterator[str]:
     """Serves `root` on a free loopback port and gives its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(root)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(root)))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

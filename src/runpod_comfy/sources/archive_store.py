@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from comfy_errors import MismatchError, OperationFailedError
+from comfy_errors import MismatchError
 from runpod_comfy.sources.cache import Cache
 
 
@@ -26,32 +26,32 @@ def keep_archive(
     `where` names its origin in messages. Raises MismatchError if the bytes are not the expected
     ones: nothing is kept then.
     """
-    cache.tmp.mkdir(parents=True, exist_ok=True)
-    cache.archives.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256()
-    handle, partial = tempfile.mkstemp(dir=cache.tmp, prefix="archive-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            for chunk in chunks:
-                digest.update(chunk)
-                stream.write(chunk)
-            stream.flush()
-            os.fsync(stream.fileno())
-        found = digest.hexdigest()
-        if expected_sha256 not in (None, found):
-            raise MismatchError(
-                f"{where} arrived with sha256 {found}, but {expected_sha256} was announced",
-                remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
-            )
-        Path(partial).chmod(0o644)
-        path = cache.archives / found
-        Path(partial).replace(path)
-    except OSError as error:
-        raise OperationFailedError(
-            f"the cache {cache.root} could not be written: {error}",
-            remedy="Make room and check its permissions, or name another folder in "
-            "COMFY_CACHE_ROOT.",
-        ) from error
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    with cache.writing():
+        cache.tmp.mkdir(parents=True, exist_ok=True)
+        cache.archives.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=cache.tmp, prefix="archive-")
+        try:
+            found = _write(handle, chunks)
+            if expected_sha256 not in (None, found):
+                raise MismatchError(
+                    f"{where} arrived with sha256 {found}, but {expected_sha256} was announced",
+                    remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
+                )
+            Path(partial).chmod(0o644)
+            path = cache.archives / found
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
     return path, found
+
+
+def _write(handle: int, chunks: Iterable[bytes]) -> str:
+    """The sha256 of what is now on the disk."""
+    digest = hashlib.sha256()
+    with os.fdopen(handle, "wb") as stream:
+        for chunk in chunks:
+            digest.update(chunk)
+            stream.write(chunk)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest.hexdigest()

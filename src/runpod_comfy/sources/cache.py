@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from comfy_errors import OperationFailedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,3 +64,15 @@ class Cache:
     @property
     def tmp(self) -> Path:
         return self.root / "tmp"
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Says in words what the disk refuses: OperationFailedError instead of OSError."""
+        try:
+            yield
+        except OSError as error:
+            raise OperationFailedError(
+                f"the cache {self.root} could not be written: {error}",
+                remedy="Make room and check its permissions, or name another folder in "
+                "COMFY_CACHE_ROOT.",
+            ) from error

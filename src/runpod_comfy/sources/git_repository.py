@@ -57,7 +57,7 @@ class GitRepository:
                 f"commit {commit} of {shown} is not in the cache, and the network may not be asked",
                 remedy="Run the command once without --offline.",
             )
-        with self._locked(surroundings.cache):
+        with surroundings.cache.writing(), self._locked(surroundings.cache):
             if not self.has(commit):
                 self._fetch_commit(commit)
 
@@ -128,7 +128,8 @@ def history_holds(repo: str, ref: str, commit: str, cache: Cache) -> bool:
     Asked because a forge also serves the commits of forks. Only commits are fetched where the
     server can leave files out, into a throw-away repository: a filter marks one for ever.
     """
-    cache.tmp.mkdir(parents=True, exist_ok=True)
+    with cache.writing():
+        cache.tmp.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="history-") as folder:
         path = Path(folder)
         run_git(["init", "--quiet", "--bare", "--template=", "--", folder])

@@ -73,7 +73,7 @@ class TreeStore:
         Raises InvalidInputError for a link that leads out of the tree, MismatchError when the
         content is not the expected one, OperationFailedError when the cache cannot be written.
         """
-        with _disk_errors_in_words(self.cache), _workbench(self.cache) as bench:
+        with self.cache.writing(), _workbench(self.cache) as bench:
             folder = bench / "tree"
             folder.mkdir(mode=0o755)
             filling = fill(folder)
@@ -170,15 +170,3 @@ def _workbench(cache: Cache) -> Iterator[Path]:
         yield bench
     finally:
         shutil.rmtree(bench, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _disk_errors_in_words(cache: Cache) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailedError(
-            f"the cache {cache.root} could not be written: {error}",
-            remedy="Make room and check its permissions, or name another folder in "
-            "COMFY_CACHE_ROOT.",
-        ) from error

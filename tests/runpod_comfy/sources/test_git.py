@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import MismatchError, UnavailableError
+from comfy_errors import MismatchError, OperationFailedError, UnavailableError
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.git import GitSource
 from runpod_comfy.sources.tree import Surroundings, TreeRequest
@@ -376,3 +376,16 @@ def test_a_password_in_an_address_is_not_told(
         )
     assert "hunter2" not in f"{raised.value.message} {raised.value.remedy}"
     assert "127.0.0.1" in raised.value.message
+
+
+def test_a_cache_that_cannot_be_written_is_told_in_words(
+    source: GitSource, node_git: GitRepository, surroundings: Surroundings, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    spoilt = replace(surroundings, cache=Cache(root=tmp_path / "file"))
+    first = node_git.git("rev-parse", "HEAD")
+    node_git.commit("Second")
+    request = TreeRequest(repo=node_git.url, ref="main", commit=first)
+    for verb in (source.pin, source.fetch):
+        with pytest.raises(OperationFailedError, match="cache .* could not be written"):
+            verb(request, spoilt)
