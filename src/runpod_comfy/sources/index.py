@@ -99,8 +99,7 @@ class Index:
     @contextlib.contextmanager
     def _session(self) -> Iterator[requests.Session]:
         import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3 import Retry
+        from requests.adapters import HTTPAdapter, Retry
 
         retry = Retry(
             total=_RETRIES, backoff_factor=0.3, status_forcelist=_PASSING, raise_on_status=False
