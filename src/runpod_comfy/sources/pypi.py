@@ -14,7 +14,6 @@ from packaging.version import InvalidVersion, Version
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.sources.archive_store import find_archive, keep_archive
 from runpod_comfy.sources.extract import extract
-from runpod_comfy.sources.git_refs import nearest_names
 from runpod_comfy.sources.index import Index, IndexFile, check_distribution
 from runpod_comfy.sources.pip_settings import read_pip_settings
 from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
@@ -57,15 +56,13 @@ class PypiSource:
 
 def newest_version(repo: str, surroundings: Surroundings) -> str:
     """The newest version that is neither a pre-release nor withdrawn."""
-    files = _all_files(repo, surroundings)
-    versions = _newest_first(file.version for file in files if file.yanked is None)
-    stable = [version for version in versions if not Version(version).is_prerelease]
+    versions = _recommended(_all_files(repo, surroundings))
     if not versions:
         raise UnavailableError(
             f"every version of {repo} was withdrawn by its authors",
             remedy=f"Name one all the same: {repo}@VERSION",
         )
-    return (stable or versions)[0]
+    return versions[0]
 
 
 def _unpack(archive: Path, request: TreeRequest, target: Path) -> Filling:
@@ -150,12 +147,10 @@ def _files_of_version(request: TreeRequest, surroundings: Surroundings) -> list[
     files = _all_files(request.repo, surroundings)
     chosen = [file for file in files if Version(file.version) == wanted]
     if not chosen:
-        versions = _newest_first(file.version for file in files)
-        near = nearest_names(request.ref, versions)
-        named = list(dict.fromkeys([*near, versions[0]]))
+        versions = _recommended(files) or _newest_first(file.version for file in files)
         raise UnavailableError(
             f"{request.repo} has no version {request.ref}",
-            remedy=f"The nearest, and the newest, are: {', '.join(named)}.",
+            remedy=_newest_and_neighbours(wanted, versions),
         )
     return chosen
 
@@ -173,6 +168,21 @@ def _choose(files: list[IndexFile], title: str) -> IndexFile:
     # The same file may be on several indexes; the first is the one that pip prefers.
     first = min(file.name for file in chosen)
     return next(file for file in chosen if file.name == first)
+
+
+def _recommended(files: list[IndexFile]) -> list[str]:
+    """The versions that are not withdrawn, and pre-releases only where there is nothing else."""
+    versions = _newest_first(file.version for file in files if file.yanked is None)
+    return [version for version in versions if not Version(version).is_prerelease] or versions
+
+
+def _newest_and_neighbours(wanted: Version, versions: list[str]) -> str:
+    """`versions`, newest first, in one sentence: the newest, and those next to `wanted`."""
+    newest = versions[0]
+    newer = [version for version in versions if Version(version) > wanted]
+    older = [version for version in versions if Version(version) < wanted]
+    near = [version for version in newer[-1:] + older[:1] if version != newest]
+    return f"The newest is {newest}" + (f"; next to {wanted}: {', '.join(near)}." if near else ".")
 
 
 def _newest_first(versions: Iterable[str]) -> list[str]:

@@ -189,15 +189,24 @@ def test_offline_what_is_missing_is_named(index: Index, surroundings: Surroundin
     assert index.asked == []
 
 
-def test_an_unknown_version_is_answered_with_the_nearest_and_the_newest(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+@pytest.mark.parametrize(
+    ("wanted", "remedy"),
+    [
+        ("9.9.9", "The newest is 2.10."),
+        ("2.3", "The newest is 2.10; next to 2.3: 2.2."),
+        ("2.1", "The newest is 2.10; next to 2.1: 2.2, 1.9."),
+        ("0.1", "The newest is 2.10; next to 0.1: 1.9."),
+    ],
+)
+def test_an_unknown_version_is_answered_with_the_newest_and_its_neighbours(
+    index: Index, surroundings: Surroundings, tmp_path: Path, wanted: str, remedy: str
 ) -> None:
-    for version in ("1.0", "1.1", "7.5"):
+    for version in ("1.9", "2.10", "2.2", "3.0rc1", "2.11"):
         index.add(make_wheel(tmp_path, "thing", version))
-    with pytest.raises(UnavailableError, match="has no version 1.2") as caught:
-        PypiSource().pin(replace(REQUEST, ref="1.2"), surroundings)
-    assert "1.1" in caught.value.remedy
-    assert "7.5" in caught.value.remedy
+    index.yanked["thing-2.11-py3-none-any.whl"] = "broken"
+    with pytest.raises(UnavailableError, match=f"has no version {wanted}") as caught:
+        PypiSource().pin(replace(REQUEST, ref=wanted), surroundings)
+    assert caught.value.remedy == remedy
 
 
 def test_versions_are_compared_as_versions(
