@@ -20,7 +20,10 @@ def folders_of_core(core: Path) -> dict[str, list[str]]:
     """Each folder name of the core with its directories, relative to the core's models folder."""
     sys.path.insert(0, str(core))
     sys.argv = [str(core / "main.py")]
-    import folder_paths  # type: ignore[import-not-found]  # the core's own module
+    try:
+        import folder_paths  # type: ignore[import-not-found]  # the core's own module
+    except Exception as error:
+        sys.exit(f"the core's folder_paths.py does not import: {type(error).__name__}: {error}")
 
     models = Path(folder_paths.models_dir)
     folders = {}

@@ -120,8 +120,9 @@ def _judge(failures: list[ImportFailure]) -> None:
     faults = f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)
     raise OperationFailedError(
         f"ComfyUI starts, but not with all of its nodes:{faults}",
-        remedy="Take a version of the node whose requirements.txt names all that it imports, settle "
-        "a wrong version with the spec's options.overrides, or leave the node out; then resolve.",
+        remedy="Take a version of the node whose requirements.txt names all that it imports, "
+        "settle a wrong version with the spec's options.overrides, or leave the node out; "
+        "then resolve.",
     )
 
 

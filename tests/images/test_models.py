@@ -45,6 +45,16 @@ def test_the_core_is_asked_for_its_folders_and_each_value_is_a_string(bench: Ben
     assert section == {"checkpoints": "checkpoints", "text_encoders": "clip\ntext_encoders\n"}
 
 
+def test_a_core_that_cannot_say_its_folders_is_told_without_a_traceback(bench: Bench) -> None:
+    bench.core.mkdir(parents=True)
+    (bench.core / "folder_paths.py").write_text("import no_such_module\n")
+    bench.give({"folders.txt": ""})
+    outcome = bench.attempt("models")
+    assert outcome.returncode == 1
+    assert "folder_paths.py does not import: ModuleNotFoundError" in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
 def test_the_file_says_the_same_wherever_the_home_lies(bench: Bench) -> None:
     _run(bench)
     assert str(bench.folder) not in (bench.core / "extra_model_paths.yaml").read_text()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from comfy_errors import MismatchError
+from comfy_errors import InvalidInputError, MismatchError
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, Submodule
 from runpod_comfy.lock.models import lock_models
 from runpod_comfy.lock.python import lock_python
@@ -18,6 +18,7 @@ from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.model import CustomNode, Tree
 
 _FETCHES_AT_ONCE = 8
+_CORE_FILES = ("main.py", "folder_paths.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ def resolve(loaded: LoadedSpec, *, surroundings: Surroundings, previous: Lock | 
     """
     spec = loaded.spec
     core, *nodes = _fetch_all([spec.comfy, *spec.custom_nodes], surroundings, previous)
+    _refuse_what_is_no_core(core)
     requirements = read_requirements(CORE, core.fetched.path)
     for node, pinned in zip(spec.custom_nodes, nodes, strict=True):
         requirements += read_requirements(f"node:{node.name}", pinned.fetched.path)
@@ -90,6 +92,17 @@ def _fetch(tree: Tree, surroundings: Surroundings, previous: Lock | None) -> _Pi
             remedy="The source gave other bytes for the same commit; find out why before going on.",
         )
     return _Pinned(tree=tree, commit=commit, fetched=fetched)
+
+
+def _refuse_what_is_no_core(core: _Pinned) -> None:
+    missing = [name for name in _CORE_FILES if not (core.fetched.path / name).is_file()]
+    if missing:
+        inside = f" in {core.tree.subdir}" if core.tree.subdir else ""
+        raise InvalidInputError(
+            f"{core.tree.repo} at {core.commit} is not ComfyUI: it has no {missing[0]}{inside}",
+            remedy="Correct 'comfy' in the spec; if ComfyUI lies in a folder there, name it as "
+            "'subdir'.",
+        )
 
 
 def _title(tree: Tree) -> str:

@@ -20,6 +20,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     core = tmp_path / "versions" / "core"
     core.mkdir(parents=True)
     (core / "main.py").write_text("print('core')\n")
+    (core / "folder_paths.py").write_text("models_dir = 'models'\n")
     spec = {"schema_version": 2, "version_id": "small", "comfy": {"repo": "core"}}
     (tmp_path / "versions" / "small.json").write_text(json.dumps(spec))
     monkeypatch.chdir(tmp_path)

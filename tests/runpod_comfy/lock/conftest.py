@@ -52,6 +52,7 @@ class Workspace:
             "options": {},
         }
         self.write("core/main.py", "print('core')\n")
+        self.write("core/folder_paths.py", "models_dir = 'models'\n")
         self.write("core/requirements.txt", "alpha\n")
         self.write("painter/__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
 

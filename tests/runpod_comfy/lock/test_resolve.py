@@ -201,6 +201,15 @@ def test_a_core_that_imports_requests_without_listing_it_gets_it(
     assert requests.requested_by == ["core"]
 
 
+@pytest.mark.parametrize("name", ["main.py", "folder_paths.py"])
+def test_a_tree_that_is_no_comfyui_is_refused(
+    workspace: Any, surroundings: Surroundings, index: Path, name: str
+) -> None:
+    (workspace.folder / "core" / name).unlink()
+    with pytest.raises(InvalidInputError, match=f"not ComfyUI: it has no {name}"):
+        _resolve(workspace, surroundings)
+
+
 @pytest.mark.parametrize(
     "line", ["-r other.txt", "-e .", "--index-url https://x", "git+https://x/y", "pip install a"]
 )
