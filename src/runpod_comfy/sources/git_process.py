@@ -64,7 +64,12 @@ def run_git(
     which git is ended.
     Raises GitFailedError with git's own explanation, UnavailableError where there is no git.
     """
-    process = start_git(arguments, repository=repository)
+    # Its http helper outlives a git that is ended, so it is told to give up by itself as well.
+    patience = [
+        *("-c", "http.lowSpeedLimit=1"),
+        *("-c", f"http.lowSpeedTime={max(1, round(stall_s))}"),
+    ]
+    process = start_git([*patience, *arguments], repository=repository)
     try:
         out, err = _read_both(process, stall_s)
         code = process.wait()
