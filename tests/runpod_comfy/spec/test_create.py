@@ -372,3 +372,45 @@ def test_a_link_to_a_spec_stays_a_link(create: Create, core: str, tmp_path: Path
     write_spec(create(core), link, force=False)
     assert link.is_symlink()
     assert real.is_file()
+
+
+def test_an_annotated_tag_means_the_commit_that_it_points_to(
+    create: Create, core: str, node_git: GitRepository
+) -> None:
+    node_git.git("tag", "--annotate", "--message", "First", "v1")
+    assert node_git.git("rev-parse", "v1") != node_git.git("rev-parse", "main")
+    node = create(core, nodes=[f"{node_git.url}@v1"]).custom_nodes[0]
+    assert (node.ref, node.commit) == ("v1", node_git.git("rev-parse", "main"))
+
+
+def test_one_thing_wrong_among_many_leaves_no_trace(
+    create: Create, core: str, node_git: GitRepository, tmp_path: Path
+) -> None:
+    model = json.dumps({"source": "https://e.com/a.bin", "target_subdir": "vae"})
+    with pytest.raises(UnavailableError, match="no branch or tag 'gone'"):
+        create(core, nodes=[node_git.url, f"{node_git.url}@gone"], models=[model])
+    assert not (tmp_path / "versions").exists()
+
+
+def test_a_spec_elsewhere_says_its_paths_from_there_through_links_too(
+    core: str, tmp_path: Path, surroundings: Surroundings
+) -> None:
+    real = tmp_path / "deep" / "down" / "versions"
+    real.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(real)
+    output = tmp_path / "link" / "x.json"
+    of_spec = replace(surroundings, base_dir=output.parent)
+    spec = create_spec(
+        "x",
+        repo=core,
+        nodes=[],
+        models=[],
+        models_root=None,
+        auto_checksum=False,
+        output=output,
+        working_dir=tmp_path,
+        settle=lambda tree: settle(tree, of_spec),
+        say=lambda _: None,
+    )
+    assert spec.comfy.repo == "../../../core"
+    assert (real / spec.comfy.repo / "main.py").is_file()
