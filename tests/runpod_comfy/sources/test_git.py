@@ -255,12 +255,12 @@ def test_what_stands_in_a_repository_and_a_ref_is_never_an_option_of_git(
     mark = tmp_path / "mark"
     hostile = f"--upload-pack=touch {mark};"
     commit = node_git.git("rev-parse", "HEAD")
-    for request in (
-        TreeRequest(repo=hostile, ref="main"),
-        TreeRequest(repo=hostile, commit=commit),
-        TreeRequest(repo=node_git.url, ref=hostile),
+    for request, taken_for in (
+        (TreeRequest(repo=hostile, ref="main"), "strange pathname"),
+        (TreeRequest(repo=hostile, commit=commit), "strange pathname"),
+        (TreeRequest(repo=node_git.url, ref=hostile), "no branch or tag"),
     ):
-        with pytest.raises(UnavailableError):
+        with pytest.raises(UnavailableError, match=taken_for):
             source.fetch(request, surroundings)
     assert not mark.exists()
 
