@@ -8,23 +8,22 @@ from typing import Any
 
 import pytest
 
-from runpod_comfy.sources.cache import Cache
+from tests.conftest import ComfyRepository
+from tests.git_repositories import GitRepository, new_repository
 from tests.integration.program import ROOT, Program
-from tests.integration.releases import git, make_core_repository, make_node_repository
 
 VERSIONS = {"older": ("v0.3.52", "Grey"), "newer": ("v0.3.75", "White")}
 
 
 @pytest.fixture(scope="module")
-def created(program: Program, place: Path) -> dict[str, dict[str, Any]]:
+def created(program: Program, place: Path, comfy_git: ComfyRepository) -> dict[str, dict[str, Any]]:
     """Both specs, as `create` wrote them."""
-    make_core_repository(place / "ComfyUI", Cache.from_environment())
     model = ROOT / "versions" / "demo" / "models" / "bicubic-2x-compact.safetensors"
     specs = {}
     for version, (tag, class_name) in VERSIONS.items():
-        make_node_repository(place / f"Comfy-{class_name}", class_name)
+        _make_node(place / f"Comfy-{class_name}", class_name)
         done = program(
-            *("create", version, "--repo", f"{place / 'ComfyUI'}@{tag}"),
+            *("create", version, "--repo", f"{comfy_git.path}@{tag}"),
             *("--nodes", f"{place / f'Comfy-{class_name}'}@main"),
             *("--models", _model(model), "--auto-checksum"),
         )
@@ -32,6 +31,34 @@ def created(program: Program, place: Path) -> dict[str, dict[str, Any]]:
         specs[version] = json.loads((place / "versions" / f"{version}.json").read_text())
         _pin_torch(place / "versions" / f"{version}.json")
     return specs
+
+
+def _make_node(folder: Path, class_name: str) -> None:
+    """A repository with a custom node whose pictures have one colour."""
+    repository = new_repository(folder)
+    repository.write("__init__.py", _NODE.replace("OneColour", class_name))
+    repository.commit("A node")
+
+
+_NODE = """\
+import torch
+
+
+class OneColour:
+    CATEGORY = "image"
+    FUNCTION = "paint"
+    RETURN_TYPES = ("IMAGE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"level": ("FLOAT", {"default": 0.5, "min": 0, "max": 1})}}
+
+    def paint(self, level):
+        return (torch.full((1, 64, 64, 3), float(level)),)
+
+
+NODE_CLASS_MAPPINGS = {"OneColour": OneColour}
+"""
 
 
 def _model(path: Path) -> str:
@@ -66,25 +93,25 @@ def _workflow(place: Path, class_name: str) -> Path:
 
 
 def test_create_writes_the_json_of_the_guide(
-    created: dict[str, dict[str, Any]], place: Path
+    created: dict[str, dict[str, Any]], place: Path, comfy_git: ComfyRepository
 ) -> None:
     spec = created["older"]
-    core, node = place / "ComfyUI", place / "Comfy-Grey"
+    node = GitRepository(path=place / "Comfy-Grey")
     (model,) = spec.pop("models")
     assert spec == {
         "schema_version": 2,
         "version_id": "older",
         "comfy": {
-            "repo": core.as_uri(),
+            "repo": comfy_git.url,
             "ref": "v0.3.52",
-            "commit": git(core, "rev-parse", "v0.3.52^{commit}"),
+            "commit": comfy_git.commits["v0.3.52"],
         },
         "custom_nodes": [
             {
                 "name": "Comfy-Grey",
-                "repo": node.as_uri(),
+                "repo": node.url,
                 "ref": "main",
-                "commit": git(node, "rev-parse", "main"),
+                "commit": node.git("rev-parse", "main"),
             }
         ],
         "env": {},
