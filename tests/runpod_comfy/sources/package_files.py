@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +45,7 @@ def _line(file: Listed) -> str:
 
 
 class StallingHandler(IndexHandler):
-    """Sends half of a wheel, says so in the file `stalled`, and waits for the other side to end."""
+    """Sends half of a wheel and waits for the other side to end."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         content = source.read()
@@ -53,8 +54,8 @@ class StallingHandler(IndexHandler):
             return
         outputfile.write(content[: len(content) // 2])
         outputfile.flush()
-        (Path(self.directory) / "stalled").touch()
-        self.connection.recv(1)
+        with contextlib.suppress(ConnectionError):
+            self.connection.recv(1)
 
 
 class RecoveringHandler(IndexHandler):
