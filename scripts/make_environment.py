@@ -75,7 +75,10 @@ def make(environment: Path, lock: Path, turn: int) -> None:
     stamp = lock.read_bytes()
     requirements = pip_requirements(lock)
     version = ".".join(map(str, sys.version_info[:2]))
-    _say(f"making .venv with Python {version}: {len(requirements)} packages, about 100 MB to download")
+    _say(
+        f"making .venv with Python {version}: {len(requirements)} packages, "
+        "about 100 MB to download"
+    )
     if environment.is_symlink():
         environment.unlink()
     shutil.rmtree(environment, ignore_errors=True)

@@ -46,9 +46,3 @@ class MismatchError(ComfyError):
     """A verification or a comparison did not hold."""
 
     exit_code = 4
-
-
-class NoDockerEngineError(ComfyError):
-    """No usable Docker engine answered."""
-
-    exit_code = 5

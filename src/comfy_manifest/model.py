@@ -76,7 +76,10 @@ def load_manifest(home: Path) -> Manifest | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{marker} cannot be read: {error}") from error
+        raise InvalidInputError(
+            f"{marker} cannot be read: {error}",
+            remedy="Check its permissions, or choose another target folder.",
+        ) from error
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:

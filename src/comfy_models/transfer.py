@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 from comfy_errors import InvalidInputError
 
 
-def local_source(source: str, base_dir: Path) -> Path:
-    """The file that a `file:` URL or a path names; a relative one is from `base_dir`.
+def local_path(source: str, base_dir: Path) -> Path | None:
+    """The file that a `file:` URL or a path names, None for a source elsewhere.
 
-    Raises InvalidInputError for a source that is not on this machine.
+    A relative path is from `base_dir`. Raises InvalidInputError for a file of another machine.
     """
     if source.startswith("file:"):
         parts = urlsplit(source)
@@ -21,10 +21,16 @@ def local_source(source: str, base_dir: Path) -> Path:
                 remedy="Write three slashes: file:///folder/model.safetensors.",
             )
         return base_dir / unquote(parts.path)
-    if "://" in source:
+    return None if "://" in source else base_dir / source
+
+
+def local_source(source: str, base_dir: Path) -> Path:
+    """The same, but raises InvalidInputError for a source that is not on this machine."""
+    path = local_path(source, base_dir)
+    if path is None:
         raise InvalidInputError(
             f"{source}: sources of the kind '{source.split('://')[0]}' are not supported yet; "
             "file:///… and relative paths are",
             remedy="Download the file and name it as 'file:///…' in the spec.",
         )
-    return base_dir / source
+    return path

@@ -95,11 +95,11 @@ def load_baseline(path: Path) -> Baseline:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UnavailableError(
-            f"There is no baseline at {path}.", remedy="Record one first (--mode record)."
+            f"There is no baseline at {path}.", remedy="Give the path of a baseline file."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
-            f"The baseline {path} cannot be read: {error}.", remedy="Record it again."
+            f"The baseline {path} cannot be read: {error}.", remedy="Mend it, or take it away."
         ) from error
     try:
         return Baseline.model_validate_json(text)
@@ -109,7 +109,7 @@ def load_baseline(path: Path) -> Baseline:
         raise InvalidInputError(
             f"{path} is not a baseline that this program can read: "
             f"{where + ': ' if where else ''}{first['msg']}.",
-            remedy="Record it again (--mode record).",
+            remedy="Mend it, or take it away.",
         ) from error
 
 

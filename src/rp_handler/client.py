@@ -67,7 +67,6 @@ class EngineClient:
         say: ProgressSay = lambda _: None,
         timeout_s: float | None = None,
         strict: bool = False,
-        extra_data: Mapping[str, Any] | None = None,
     ) -> Execution:
         """Runs `graph` to its end, telling progress.
 
@@ -80,7 +79,7 @@ class EngineClient:
         events = PromptEvents(graph=graph, prompt_id=prompt_id, say=say)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._run(events, strict=strict, extra_data=extra_data or {})
+                return await self._run(events, strict=strict)
         except TimeoutError as error:
             await self._interrupt(events.prompt_id)
             at = f", at node {events.running}" if events.running else ""
@@ -93,15 +92,12 @@ class EngineClient:
             await self._interrupt(events.prompt_id)
             raise
 
-    async def _run(
-        self, events: PromptEvents, *, strict: bool, extra_data: Mapping[str, Any]
-    ) -> Execution:
+    async def _run(self, events: PromptEvents, *, strict: bool) -> Execution:
         # The socket comes first: a short prompt is over before a later one would hear of it.
         socket = await self._while_alive(self._connect(), "while it was called")
         try:
             warnings = await self._while_alive(
-                self._post(events, strict=strict, extra_data=extra_data),
-                "while it was given the workflow",
+                self._post(events, strict=strict), "while it was given the workflow"
             )
             entry = await self._follow(events, socket)
         finally:
@@ -116,14 +112,11 @@ class EngineClient:
             warnings=warnings,
         )
 
-    async def _post(
-        self, events: PromptEvents, *, strict: bool, extra_data: Mapping[str, Any]
-    ) -> tuple[str, ...]:
+    async def _post(self, events: PromptEvents, *, strict: bool) -> tuple[str, ...]:
         body = {
             "prompt": events.graph.document,
             "client_id": self._client_id,
             "prompt_id": events.prompt_id,
-            "extra_data": extra_data,
         }
         async with self._session.post(f"{self._engine.url}/prompt", json=body) as response:
             text = await response.text()

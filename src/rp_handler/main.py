@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_errors import ComfyError, OperationFailedError
+from comfy_errors import ComfyError
+from rp_handler.errors import JobError, failure_document
 from rp_handler.options import add_run_options
 from rp_handler.request import RunRequest, make_request
 
@@ -62,7 +63,11 @@ def execute(
         return _fail(error, machine=machine)
     except OSError as error:
         line.clear()
-        return _fail(OperationFailedError(f"The system refused: {error}."), machine=machine)
+        refused = JobError(
+            f"The system refused: {error}.",
+            remedy="Check the room and the permissions there, then run it again.",
+        )
+        return _fail(refused, machine=machine)
     except KeyboardInterrupt:
         line.say("Interrupted; ComfyUI is ended.")
         # For the page this is the usual way to end.
@@ -124,8 +129,6 @@ def _print_result(result: dict[str, Any], *, machine: bool) -> None:
 
 
 def _fail(error: ComfyError, *, machine: bool) -> int:
-    from rp_handler.errors import failure_document
-
     if machine:
         _write_out([json.dumps(failure_document(error), ensure_ascii=False)])
     print(f"error: {error.message}", file=sys.stderr)

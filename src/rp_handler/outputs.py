@@ -6,7 +6,7 @@ import hashlib
 import mimetypes
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from comfy_workflows.graph import Graph
@@ -128,8 +128,11 @@ def _locate(node_id: str, entry: Mapping[str, Any], folders: EngineFolders) -> P
     folder = kinds.get(str(entry.get("type") or "output"))
     if folder is None:
         return None
-    path = (folder / str(entry.get("subfolder") or "") / entry["filename"]).resolve()
-    if not path.is_relative_to(folder.resolve()):
+    inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
+    path = (folder / inner).resolve()
+    # A way out and in again is refused too: a sink repeats it below a folder of its own.
+    leaves = inner.is_absolute() or ".." in inner.parts
+    if leaves or not path.is_relative_to(folder.resolve()):
         raise JobError(
             f"Node {node_id} names an output outside the engine's folders: {_name(entry)}.",
             remedy="Use a file name prefix without '..' and without a leading '/'.",

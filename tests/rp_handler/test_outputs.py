@@ -83,6 +83,7 @@ def test_a_file_that_is_not_there_is_a_warning(folders: EngineFolders) -> None:
         ("../secret.txt", ""),
         ("secret.txt", ".."),
         ("secret.txt", "sub/../.."),
+        ("x.txt", "../output"),
         ("/etc/hostname", ""),
         ("hostname", "/etc"),
         ("link.txt", ""),

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
-DEFAULT_VERSION = "demo"
-
 
 def add_command(
     commands: Subparsers,
@@ -69,9 +67,6 @@ def add_realize_options(parser: argparse.ArgumentParser) -> None:
         help="install from these wheels only, with --no-index --find-links",
     )
     parser.add_argument("--offline", action="store_true", help="use the caches only")
-
-
-def add_models_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--models-dir",
         metavar="DIR",

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from rp_handler.home import find_home
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.version import select, version_id_of
 from runpod_comfy.realize.run import Realization
@@ -22,12 +23,13 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
         offline=arguments.offline,
         console=console,
     )
-    models_dir = arguments.models_dir or _folder_named_by("MODELS_DIR")
+    named = os.environ.get("MODELS_DIR")
+    models_dir = arguments.models_dir or (Path(named) if named else None)
     watched = console.on_a_terminal or console.verbose
     return Realization(
         lock=selected.lock,
         base_dir=selected.base_dir,
-        target=_target(arguments.target, selected.lock.version_id),
+        target=find_home(selected.lock.version_id, arguments.target, os.environ),
         cache=Cache.from_environment(),
         models_dir=models_dir.expanduser().absolute() if models_dir else None,
         wheels_dir=arguments.wheels_dir.absolute() if arguments.wheels_dir else None,
@@ -35,13 +37,3 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
         say=console.say,
         show=sys.stderr.buffer if watched else None,
     )
-
-
-def _target(asked: Path | None, version_id: str) -> Path:
-    named = asked or _folder_named_by("COMFY_HOME")
-    return (named.expanduser() if named else Path.home() / f"comfy-{version_id}").absolute()
-
-
-def _folder_named_by(variable: str) -> Path | None:
-    value = os.environ.get(variable)
-    return Path(value) if value else None

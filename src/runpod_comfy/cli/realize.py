@@ -9,7 +9,6 @@ from runpod_comfy.cli.console import Console, readable_size
 from runpod_comfy.cli.options import (
     add_command,
     add_json,
-    add_models_dir,
     add_realize_options,
     add_version,
 )
@@ -38,7 +37,6 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_version(parser)
     add_realize_options(parser)
-    add_models_dir(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done, and touch nothing"
     )

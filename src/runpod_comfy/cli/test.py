@@ -13,7 +13,6 @@ from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import (
     add_command,
     add_json,
-    add_models_dir,
     add_realize_options,
     add_version,
 )
@@ -38,7 +37,6 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_version(parser)
     add_realize_options(parser)
-    add_models_dir(parser)
     add_run_options(parser)
     add_json(parser)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
+from rp_handler.request import DEFAULT_VERSION_ID
 from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import DEFAULT_VERSION
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock
 from runpod_comfy.sources.cache import Cache
@@ -36,8 +36,10 @@ def workspace() -> Path:
 def version_id_of(argument: str | None, option: str | None = None) -> str:
     """The id that was asked for, from the argument, the option or COMFY_VERSION_NAME."""
     if argument and option and argument != option:
-        raise InvalidInputError(f"two versions were named: '{argument}' and '{option}'")
-    return argument or option or os.environ.get("COMFY_VERSION_NAME") or DEFAULT_VERSION
+        raise InvalidInputError(
+            f"two versions were named: '{argument}' and '{option}'", remedy="Name one of them."
+        )
+    return argument or option or os.environ.get("COMFY_VERSION_NAME") or DEFAULT_VERSION_ID
 
 
 def read_spec(version_id: str, spec: Path | None) -> LoadedSpec:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from runpod_comfy.spec.model import Tree
+from runpod_comfy.spec.model import FilePath, NodeName, Tree, VersionId
 
 LOCK_VERSION = 1
 
@@ -39,7 +39,7 @@ class LockedTree(Tree):
 class LockedNode(LockedTree):
     """A pinned custom node."""
 
-    name: str
+    name: NodeName
 
 
 class DistributionFile(_Strict):
@@ -88,7 +88,7 @@ class LockedModel(_Strict):
     source: str
     sha256: str
     size: int
-    target_path: str
+    target_path: FilePath
     format: str
     revision: str | None = None
     mirrors: list[str] = []
@@ -106,7 +106,7 @@ class Lock(_Strict):
     """A whole lock. `epoch` is in seconds since 1970, used as SOURCE_DATE_EPOCH."""
 
     lock_version: Literal[1]
-    version_id: str
+    version_id: VersionId
     spec_digest: str
     comfy: LockedTree
     custom_nodes: list[LockedNode]

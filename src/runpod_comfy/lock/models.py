@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_models.transfer import local_path
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.sources.tree import Say
 from runpod_comfy.spec.model import Model
@@ -43,14 +43,6 @@ def lock_models(models: list[Model], *, spec_folder: Path, say: Say) -> list[Loc
     return [_lock_model(model, spec_folder, say) for model in models]
 
 
-def local_path(source: str, spec_folder: Path) -> Path | None:
-    """The file that a `file:` or relative source names, or None for a remote one."""
-    scheme = source.split("://", 1)[0] if "://" in source else ""
-    if source.startswith("file:"):
-        return spec_folder / unquote(urlsplit(source).path)
-    return None if scheme else spec_folder / source
-
-
 def _lock_model(model: Model, spec_folder: Path, say: Say) -> LockedModel:
     path = local_path(model.source, spec_folder)
     if path is None:
@@ -59,14 +51,13 @@ def _lock_model(model: Model, spec_folder: Path, say: Say) -> LockedModel:
         say(f"Hashing {model.name}")
         sha256, size = _hash(path)
         _compare(model, sha256, size, path)
-    target_path = model.target_path or str(PurePosixPath(model.target_subdir or "") / model.name)
     return LockedModel(
         name=model.name,
         source=model.source,
         sha256=sha256,
         size=size,
-        target_path=target_path,
-        format=_FORMATS.get(PurePosixPath(target_path).suffix.lower(), "other"),
+        target_path=model.place,
+        format=_FORMATS.get(PurePosixPath(model.place).suffix.lower(), "other"),
         mirrors=model.mirrors,
     )
 

@@ -47,7 +47,10 @@ def _read_file(tree: str, path: Path) -> list[Requirement]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path.name} of {tree} is not UTF-8 text: {error}") from error
+        raise InvalidInputError(
+            f"{path.name} of {tree} is not UTF-8 text: {error}",
+            remedy="Use another version of that tree.",
+        ) from error
     found = []
     for number, line in enumerate(text.replace("\\\n", " ").splitlines(), start=1):
         wanted = _INLINE_COMMENT.sub("", line).strip()

@@ -44,7 +44,10 @@ def load_lock(path: Path) -> Lock:
             f"there is no lock at {path}", remedy="Make it with: runpod-comfy resolve <id>"
         ) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"the lock {path} cannot be read: {error}") from error
+        raise InvalidInputError(
+            f"the lock {path} cannot be read: {error}",
+            remedy="Check its permissions, or restore it from git.",
+        ) from error
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:

@@ -176,7 +176,10 @@ def _compiled(document: dict[str, Any], askers: dict[str, set[str]]) -> Compiled
     name, version = document["name"], document.get("version")
     entries = [*document.get("wheels", []), *([document["sdist"]] if "sdist" in document else [])]
     if version is None or not entries:
-        raise OperationFailedError(f"{name} has no released files to pin")
+        raise OperationFailedError(
+            f"{name} has no released files to pin",
+            remedy="Choose a released version of it with options.overrides in the spec.",
+        )
     who = askers.get(name, set())
     trees = {_tree_of(entry) for entry in who if entry.startswith("-r ")}
     files = {item.sha256: item for item in map(_file, entries)}
@@ -211,7 +214,11 @@ def _explain(stderr: str, requirements: Iterable[Requirement]) -> Exception:
                 remedy="Check the network, and the index that pip is configured to use "
                 "('pip config list').",
             )
-        return OperationFailedError(f"uv could not resolve the Python distributions: {reason}")
+        return OperationFailedError(
+            f"uv could not resolve the Python distributions: {reason}",
+            remedy="Correct what it names: 'options' in the spec, or pip's configuration "
+            "('pip config list').",
+        )
     named = set(re.findall(r"[a-z0-9][a-z0-9._-]*", reason))
     lines = [f"{item.place}: {item.text}" for item in requirements if item.name in named]
     return OperationFailedError(

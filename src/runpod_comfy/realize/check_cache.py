@@ -24,7 +24,7 @@ def recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
         report = CheckReport.model_validate_json((entry / REPORT_NAME).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    partial = home.object_info.with_suffix(".partial")
+    partial = home.object_info_partial
     shutil.copyfile(entry / _OBJECT_INFO_NAME, partial)
     partial.replace(home.object_info)
     return report

@@ -87,4 +87,7 @@ def _check_out(core: GitCore, folder: Path) -> None:
             git("update-ref", f"refs/remotes/origin/{core.branch}", core.commit)
             git("checkout", "--quiet", "-B", core.branch, "--track", f"origin/{core.branch}")
     except GitFailedError as error:
-        raise OperationFailedError(f"{folder} could not be checked out: {error.reason}") from error
+        raise OperationFailedError(
+            f"{folder} could not be checked out: {error.reason}",
+            remedy="Check the room and the permissions there, then run the command again.",
+        ) from error

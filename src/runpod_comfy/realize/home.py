@@ -56,6 +56,10 @@ class Home:
         return self.root / OBJECT_INFO_NAME
 
     @property
+    def object_info_partial(self) -> Path:
+        return self.root / f"{OBJECT_INFO_NAME}.partial"
+
+    @property
     def logs(self) -> Path:
         return self.root / ".comfy_logs"
 
@@ -69,6 +73,7 @@ class Home:
         """What `realize` keeps in a home for itself, the marker excepted."""
         return (
             self.object_info,
+            self.object_info_partial,
             self.logs,
             self.root / f"{MARKER_NAME}.partial",
             self.core_files,

@@ -17,6 +17,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_manifest.model import MARKER_NAME, Manifest, load_manifest, save_manifest
 from runpod_comfy.layers.plan import SCRIPTS
 from runpod_comfy.lock.requirements import CORE, read_requirements
+from runpod_comfy.lock.torch_family import FAMILY
 from runpod_comfy.realize.clone import GitCore, PlainCore, bring_core, put_core
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
@@ -31,7 +32,6 @@ TORCH_CPU_INDEX_VARIABLE = "TORCH_CPU_INDEX_URL"
 
 InstallTorch = Literal["auto", "cpu", "skip"]
 
-_FAMILY = ("torch", "torchvision", "torchaudio")
 _PROBE_TIMEOUT_S = 30
 _EPOCH = "315532800"
 
@@ -173,7 +173,8 @@ def _require_index(index: str) -> None:
         answer.raise_for_status()
     except (requests.RequestException, OSError) as error:
         raise UnavailableError(
-            f"PyTorch's index for CPU builds, {index}, cannot be reached ({_brief(error)})",
+            f"PyTorch's index for CPU builds, {without_secrets(index)}, cannot be reached "
+            f"({_brief(error)})",
             remedy="Use --install-torch skip and install torch yourself, or name a mirror in "
             f"{TORCH_CPU_INDEX_VARIABLE}.",
         ) from error
@@ -223,20 +224,20 @@ def _requirement_files(job: Initialization, folder: Path) -> list[str]:
     files = ["--requirements", _write(folder / "requirements.txt", requirements)]
     if job.install_torch == "skip":
         # Left out also where another package, such as torchsde, requires it.
-        never = [f"{name} ; sys_platform == 'never'" for name in _FAMILY]
+        never = [f"{name} ; sys_platform == 'never'" for name in FAMILY]
         return [*files, "--overrides", _write(folder / "overrides.txt", never)]
     if job.torch_index:
         project = [
             "[project]",
             "name = 'torch-family'",
             "version = '0'",
-            f"dependencies = {list(_FAMILY)}",
+            f"dependencies = {list(FAMILY)}",
             "[[tool.uv.index]]",
             "name = 'torch-cpu'",
             f"url = '{job.torch_index}'",
             "explicit = true",
             "[tool.uv.sources]",
-            *(f"{name} = {{ index = 'torch-cpu' }}" for name in _FAMILY),
+            *(f"{name} = {{ index = 'torch-cpu' }}" for name in FAMILY),
         ]
         return [*files, "--requirements", _write(folder / "pyproject.toml", project)]
     return files

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
 
 _TAIL_LINES = 12
+_GRACE_S = 10
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _WRONG_BYTES = "Hash mismatch for"
 _OUT_OF_REACH = (
@@ -99,12 +100,18 @@ def _chunks(reader: int) -> Iterator[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    for end in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, end)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-            return
+    _signal_group(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_GRACE_S)
+    # Also when it has ended: what it started may not have heard.
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # macOS refuses where a group has only processes that have ended.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _failure(title: str, exit_code: int, log: Path) -> ComfyError:

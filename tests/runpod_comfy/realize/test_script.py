@@ -84,17 +84,18 @@ def test_a_script_cannot_wait_for_an_answer(log: Path) -> None:
     assert log.read_text() == "nobody\n"
 
 
-def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("started", ["sleep 1000 &", "(trap '' TERM INT; sleep 1000) &"])
+def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path, started: str) -> None:
     program = (
         "import sys; from pathlib import Path; from runpod_comfy.realize.script import run_script\n"
-        "run_script(['/bin/sh', '-c', 'sleep 1000 & echo begun; wait'], title='x',\n"
+        "run_script(['/bin/sh', '-c', sys.argv[3] + ' echo begun; wait'], title='x',\n"
         "           environment={'PATH': '/usr/bin:/bin'}, log=Path(sys.argv[1]),\n"
         "           show=sys.stdout.buffer, keep_open=int(sys.argv[2]))\n"
     )
     # Whoever was started holds the writing end: its end is the end of all of them.
     reader, writer = os.pipe()
     process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "x.log"), str(writer)],
+        [sys.executable, "-c", program, str(tmp_path / "x.log"), str(writer), started],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -1,0 +1,74 @@
+"""Lock files that a person may hand us: broken ones, and hostile ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.lock.store import load_lock
+
+_TREE = {"repo": "core", "commit": f"tree:{'1' * 40}", "tree_hash": f"tree:{'1' * 40}"}
+_MODEL = {"name": "x", "source": "x", "sha256": "a" * 64, "size": 1, "format": "other"}
+
+
+def _write(folder: Path, **changes: Any) -> Path:
+    document = {
+        "lock_version": 1,
+        "version_id": "small",
+        "spec_digest": "sha256:" + "0" * 64,
+        "comfy": _TREE,
+        "custom_nodes": [{"name": "painter", **_TREE}],
+        "python": {"version": "3.11", "platforms": [], "torch": [], "wheels": []},
+        "models": [{"target_path": "loras/x", **_MODEL}],
+        "base": {},
+        "env": {},
+        "comfy_args": [],
+        "run_install_scripts": [],
+        "allow_pickle": [],
+        "epoch": 315532800,
+    }
+    path = folder / "comfy-small.lock.json"
+    path.write_text(json.dumps(document | changes))
+    return path
+
+
+def test_a_lock_is_read(tmp_path: Path) -> None:
+    assert load_lock(_write(tmp_path)).version_id == "small"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"version_id": "../small"}, "version_id"),
+        ({"custom_nodes": [{"name": "../painter", **_TREE}]}, "custom_nodes.0.name"),
+        ({"models": [{"target_path": "../x", **_MODEL}]}, "models.0.target_path"),
+        ({"models": [{"target_path": "/x", **_MODEL}]}, "models.0.target_path"),
+    ],
+)
+def test_a_lock_that_would_write_outside_the_home_is_refused(
+    tmp_path: Path, changes: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"not valid at '{key}'"):
+        load_lock(_write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("{", "is not JSON"), ("[]", "has lock_version None"), ('{"lock_version": 9}', "version 9;")],
+)
+def test_what_is_no_lock_is_told_with_a_next_step(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "x.lock.json"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=told) as caught:
+        load_lock(path)
+    assert "runpod-comfy resolve" in caught.value.remedy
+
+
+def test_a_lock_that_is_not_there_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        load_lock(tmp_path / "x.lock.json")
+    assert "runpod-comfy resolve" in caught.value.remedy
