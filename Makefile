@@ -40,5 +40,5 @@ lint: ## Check style, types, shell scripts and the arrows between packages
 fmt: ## Put the code into the project's style
 	@$(WITH) ruff check --fix-only --quiet $(CODE) && $(WITH) ruff format $(CODE)
 
-clean: ## Remove what was made here, except caches and realized versions
+clean: ## Remove what was made here, except outputs, caches and realized versions
 	@rm -rf .venv .venv.lock .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache

@@ -66,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.yes:
         _confirm(removal)
-    left = remove(removal)
+    left = remove(removal, console.say)
     document = _document(removal, removed=True) | {"left": [str(path) for path in left]}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
     kept = f"; kept: {', '.join(path.name for path in left)}" if left else ""

@@ -6,13 +6,14 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import OperationFailedError
+from comfy_errors import InvalidInputError, OperationFailedError
 from runpod_comfy.sources.git_process import GitFailedError, run_git
 from runpod_comfy.sources.git_refs import default_branch, is_commit, list_refs
 from runpod_comfy.sources.git_repository import GitRepository
 from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import Surroundings, TreeRequest
-from runpod_comfy.spec.text import tree_kind
+from runpod_comfy.spec.text import check_repo, tree_kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +35,16 @@ class PlainCore:
 def bring_core(repo: str, ref: str | None, surroundings: Surroundings) -> GitCore | PlainCore:
     """Brings `repo` at `ref` (its default branch if None) into the cache, that commit alone.
 
-    Raises what the sources raise.
+    Raises InvalidInputError for an address that is not safe or not known, and what the sources
+    raise.
     """
-    kind = tree_kind(repo)
+    try:
+        kind = tree_kind(check_repo(repo))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"the address {without_secrets(repo)} {error}",
+            remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
+        ) from error
     source = source_of(kind)
     if kind != "git":
         commit = source.pin(TreeRequest(repo=repo, ref=ref), surroundings)

@@ -13,6 +13,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_manifest.model import MARKER_NAME
 from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
+from runpod_comfy.sources.tree import Say, say_nothing
 
 _PROJECT = Path(__file__).resolve().parents[3]
 
@@ -68,13 +69,13 @@ def plan_removal(
     )
 
 
-def remove(removal: Removal) -> tuple[Path, ...]:
+def remove(removal: Removal, say: Say = say_nothing) -> tuple[Path, ...]:
     """Deletes what was planned; gives what is left in the target, nothing if the target is gone.
 
     Killed in the middle, it can be run again: the marker goes last.
     """
     home = Home(root=removal.target)
-    with _disk_errors_in_words(), held(home, lambda _message: None):
+    with _disk_errors_in_words(), held(home, say):
         for entry in removal.entries:
             _delete(entry.path)
         # The lock's file came with taking the lock.

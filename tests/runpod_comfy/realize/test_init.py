@@ -254,6 +254,28 @@ def test_a_ref_that_is_not_there_leaves_no_core(surroundings: Surroundings) -> N
     assert not surroundings.home.exists()
 
 
+@pytest.mark.parametrize(
+    "repo", ["https://me:hush@example.org/core.git", "svn://example.org/core", "ext::sh -c x"]
+)
+def test_an_address_that_must_not_be_asked_is_refused_without_its_secrets(
+    surroundings: Surroundings, repo: str
+) -> None:
+    with pytest.raises(InvalidInputError, match="the address") as caught:
+        initialize(surroundings.job(repo=repo))
+    assert "hush" not in caught.value.message
+    assert not surroundings.home.exists()
+
+
+def test_a_password_of_the_cpu_index_is_not_told(
+    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://me:hush@127.0.0.1:9/simple")
+    with pytest.raises(UnavailableError) as caught:
+        initialize(surroundings.job(install_torch="cpu"))
+    assert "hush" not in caught.value.message + caught.value.remedy
+
+
 def test_an_interpreter_that_is_not_there_is_named(surroundings: Surroundings) -> None:
     with pytest.raises(UnavailableError, match="python-of-tomorrow"):
         initialize(surroundings.job(python="python-of-tomorrow"))
