@@ -51,6 +51,8 @@ def _copy(tmp_path: Path) -> Path:
         shutil.copy2(ROOT / name, copy / name)
     for package in PACKAGES:
         _write(copy, f"{package}.empty", "")
+    # The handler's PEX names it as its entry point.
+    _write(copy, "rp_handler.main", "")
     return copy
 
 
