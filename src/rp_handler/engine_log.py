@@ -33,13 +33,15 @@ def read_lines(path: Path) -> list[str]:
 
 async def follow(path: Path, say: Callable[[str], None]) -> None:
     """Says each line of the log as it is written, until cancelled; then what is left."""
+    begun = b""
     with path.open("rb") as stream:
         try:
             while True:
-                _say_lines(stream.readlines(), say)
+                *whole, begun = (begun + stream.read()).split(b"\n")
+                _say_lines(whole, say)
                 await asyncio.sleep(_FOLLOW_EVERY_S)
         finally:
-            _say_lines(stream.readlines(), say)
+            _say_lines((begun + stream.read()).split(b"\n"), say)
 
 
 def _say_lines(lines: list[bytes], say: Callable[[str], None]) -> None:
