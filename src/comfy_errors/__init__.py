@@ -23,6 +23,10 @@ class ComfyError(Exception):
         self.message = message
         self.remedy = remedy
 
+    def in_words(self) -> str:
+        """The error as a terminal shows it: the sentence, and the next step on its own line."""
+        return f"error: {self.message}" + (f"\n  → {self.remedy}" if self.remedy else "")
+
 
 class OperationFailedError(ComfyError):
     """Something that was started did not succeed."""

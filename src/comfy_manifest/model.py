@@ -30,6 +30,10 @@ class ManifestModel(_Strict):
     size: int
 
 
+CHECK_SCHEMA = "runpod-comfy/check/1"
+"""Changes with what a check looks at or records, so that older answers are not reused."""
+
+
 class CheckReport(_Strict):
     """What one normal start of the engine taught: see `rp_handler.check`.
 

@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check(options.home.absolute(), options.python.absolute(), options.report.absolute())
         )
     except ComfyError as error:
-        _tell(f"error: {error.message}")
-        if error.remedy:
-            _tell(error.remedy)
+        _tell(error.in_words())
         return error.exit_code
     except KeyboardInterrupt:
         return 130

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError
 from rp_handler.errors import JobError, failure_document
-from rp_handler.options import add_run_options
+from rp_handler.options import add_run_options, add_ui_option
 from rp_handler.request import RunRequest, make_request
 
 if TYPE_CHECKING:
@@ -131,9 +131,7 @@ def _print_result(result: dict[str, Any], *, machine: bool) -> None:
 def _fail(error: ComfyError, *, machine: bool) -> int:
     if machine:
         _write_out([json.dumps(failure_document(error), ensure_ascii=False)])
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.remedy:
-        print(error.remedy, file=sys.stderr)
+    print(error.in_words(), file=sys.stderr)
     return error.exit_code
 
 
@@ -157,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--home", type=Path, help="where it is realized (COMFY_HOME, then ~/comfy-ID)")
     add("--models-dir", type=Path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)")
     add_run_options(parser)
+    add_ui_option(parser)
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
     return parser

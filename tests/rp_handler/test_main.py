@@ -240,7 +240,7 @@ def test_outputs_that_cannot_be_written_are_told(capsys: pytest.CaptureFixture[s
 def test_a_run_that_takes_too_long_is_ended(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--workflow", workflow(SLEEP), "--timeout", "0.2"]) == 1
     assert "not finished after 0.2 seconds" in capsys.readouterr().err
-    assert engines() == []
+    wait_until_gone()
 
 
 def test_verbose_shows_the_engines_log(capsys: pytest.CaptureFixture[str]) -> None:

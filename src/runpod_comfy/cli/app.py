@@ -11,7 +11,6 @@ from typing import NoReturn
 
 from comfy_errors import ComfyError
 from runpod_comfy.cli import create, init, realize, remove, resolve, run, test
-from runpod_comfy.cli.console import print_error
 
 INTERRUPTED = 130
 
@@ -43,7 +42,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
         parsed = build_parser().parse_args(arguments)
         code: int = parsed.run(parsed)
     except ComfyError as error:
-        print_error(error)
+        print(error.in_words(), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -7,8 +7,6 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from comfy_errors import ComfyError
-
 
 @dataclass(frozen=True, kw_only=True)
 class Console:
@@ -36,13 +34,6 @@ class Console:
             print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
         elif text:
             print(text)
-
-
-def print_error(error: ComfyError) -> None:
-    """One sentence, and the next step on a line of its own."""
-    print(f"error: {error.message}", file=sys.stderr)
-    if error.remedy:
-        print(f"  → {error.remedy}", file=sys.stderr)
 
 
 def readable_size(size_bytes: int) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from comfy_errors import InvalidInputError
 from rp_handler.home import find_home
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.version import select, version_id_of
@@ -16,13 +17,20 @@ from runpod_comfy.sources.cache import Cache
 
 def realization_of(arguments: argparse.Namespace, console: Console) -> Realization:
     """What these flags, the environment and the defaults ask for, resolving if need be."""
+    version_id = version_id_of(arguments.version, arguments.version_id)
     selected = select(
-        version_id=version_id_of(arguments.version, arguments.version_id),
+        version_id=version_id,
         spec=arguments.spec,
         lock=arguments.lock,
         offline=arguments.offline,
         console=console,
     )
+    if (arguments.version or arguments.version_id) and version_id != selected.lock.version_id:
+        raise InvalidInputError(
+            f"'{version_id}' was asked for, and {arguments.lock or arguments.spec} "
+            f"is of '{selected.lock.version_id}'",
+            remedy="Leave one of the two out.",
+        )
     named = os.environ.get("MODELS_DIR")
     models_dir = arguments.models_dir or (Path(named) if named else None)
     watched = console.on_a_terminal or console.verbose

@@ -64,8 +64,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         console.result(_plan_text(removal), _document(removal, removed=False))
         return 0
-    if not arguments.yes:
-        _confirm(removal)
+    if not arguments.yes and not _is_confirmed(removal):
+        console.say("Nothing was removed")
+        return 1
     left = remove(removal, console.say)
     document = _document(removal, removed=True) | {"left": [str(path) for path in left]}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
@@ -74,15 +75,14 @@ def _run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _confirm(removal: Removal) -> None:
+def _is_confirmed(removal: Removal) -> bool:
     if not sys.stdin.isatty():
         raise InvalidInputError(
             "nobody can be asked for a confirmation here", remedy="Say --yes to remove it."
         )
     print(_plan_text(removal), file=sys.stderr)
     print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise KeyboardInterrupt
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _plan_text(removal: Removal) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rp_handler.options import add_run_options
+from rp_handler.options import add_run_options, add_ui_option
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import (
     add_command,
@@ -39,6 +39,7 @@ def add_parser(commands: Subparsers) -> None:
     add_version(parser)
     add_realize_options(parser)
     add_run_options(parser)
+    add_ui_option(parser)
     add_json(parser)
 
 

@@ -38,6 +38,7 @@ def add_parser(commands: Subparsers) -> None:
     add_version(parser)
     add_realize_options(parser)
     add_run_options(parser)
+    parser.set_defaults(ui=False)
     add_json(parser)
 
 

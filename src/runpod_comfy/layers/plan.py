@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from comfy_manifest.model import CHECK_SCHEMA
 from runpod_comfy.layers.layer import Layer, LayerKind, TextInput, TreeInput, layer_key
 from runpod_comfy.layers.requirements import requirements_text
 from runpod_comfy.lock.model import Lock
@@ -92,7 +93,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = SCRIPTS) -> Plan:
     ]
     before = [system, torch, wheels, handler, core, models, *nodes]
     # These settings reach the engine through the manifest; here they only decide the key.
-    engine = {"env": lock.env, "comfy_args": lock.comfy_args}
+    engine = {"schema": CHECK_SCHEMA, "env": lock.env, "comfy_args": lock.comfy_args}
     check = layer(
         "check",
         TextInput(name="engine.json", text=json.dumps(engine, sort_keys=True)),

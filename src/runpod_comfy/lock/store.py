@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.lock.model import LOCK_VERSION, Lock
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.spec.write import replace_file
 
 
 def lock_name(version_id: str) -> str:
@@ -120,16 +120,5 @@ def write_lock(lock: Lock, *, spec_path: Path, cache: Cache) -> list[Path]:
 def _replace_if_different(path: Path, content: bytes) -> bool:
     if path.is_file() and path.read_bytes() == content:
         return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+    replace_file(path, content)
     return True

@@ -143,6 +143,8 @@ def check_model_source(value: str) -> str:
             f"has the unknown scheme '{scheme}:'; known are {', '.join(MODEL_SCHEMES)}, "
             "and plain paths"
         )
+    elif scheme != "file" and "://" not in value:
+        raise ValueError(f"must have two slashes after its scheme: '{scheme}://…'")
     elif scheme == "file" and parts.netloc not in ("", "localhost"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
     return value

@@ -59,7 +59,7 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
                     f"{path} is there already and differs from what was asked for",
                     remedy="Replace it with --force, or name another file in --output.",
                 )
-        _replace(path, content)
+        replace_file(path, content)
     except OSError as error:
         raise OperationFailedError(
             f"{path} could not be written: {error.strerror or error}",
@@ -73,7 +73,8 @@ def _set_fields(model: BaseModel, *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Writes a file at one stroke: a reader sees the old one or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

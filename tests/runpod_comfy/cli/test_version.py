@@ -115,3 +115,14 @@ def test_a_lock_file_can_be_used_without_its_spec(workspace: Path) -> None:
     lock = workspace / "lockfiles" / "comfy-small.lock.json"
     (workspace / "versions" / "small.json").unlink()
     assert _select(lock=lock, offline=True) == "small"
+
+
+def test_a_lock_of_another_version_than_the_one_asked_for_is_refused(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _select()
+    lock = workspace / "lockfiles" / "comfy-small.lock.json"
+    assert run_command_line(["realize", "large", "--lock", str(lock), "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "'large'" in told
+    assert "'small'" in told
