@@ -275,6 +275,7 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_path": "checkpoints"}, "that is not below its 'target_subdir'"),
         ({"target_path": None, "target_subdir": None}, "needs a 'target_path' or a"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
+        ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
         ({"source": "https://token@example.com/m"}, "must not hold a user name or password"),
         ({"source": "file://server/m"}, "must name a file of this machine"),
         ({"mirrors": ["gopher:x"]}, "'models[0].mirrors[0]' has the unknown scheme"),
