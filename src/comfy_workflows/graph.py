@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 
@@ -59,6 +60,17 @@ class Graph:
                 link.source for link in self.nodes[node_id].links() if link.source in self.nodes
             ]
         return found
+
+
+def find_circle(graph: Graph) -> list[str]:
+    """The ids of nodes that need each other in a circle, the first one again at the end, or []."""
+    needs = {node.id: {link.source for link in node.links()} for node in graph.nodes.values()}
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        circle: list[str] = error.args[1]
+        return circle
+    return []
 
 
 def is_link(value: object) -> bool:

@@ -19,7 +19,7 @@ from comfy_workflows.errors import (
     MissingNodesError,
     Problem,
 )
-from comfy_workflows.graph import Graph, GraphNode, is_link
+from comfy_workflows.graph import Graph, GraphNode, find_circle, is_link
 from comfy_workflows.model_files import ModelFolders, looks_like_a_model
 
 ObjectInfo = Mapping[str, Mapping[str, Any]]
@@ -83,6 +83,16 @@ def find_problems(
             class_type=first.class_type,
             name=first.class_type,
             sentence="no node of the graph is an output, such as SaveImage or PreviewImage",
+        )
+    circle = find_circle(graph)
+    if circle:
+        node = graph.nodes[circle[0]]
+        yield Problem(
+            kind="invalid_input",
+            node=node.id,
+            class_type=node.class_type,
+            name=node.class_type,
+            sentence=f"the nodes {' → '.join(circle)} need each other in a circle",
         )
     # The engine looks only at what outputs need: a loose node with a fault does not matter.
     needed = graph.with_ancestors(outputs)

@@ -10,10 +10,12 @@ import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from comfy_errors import InvalidInputError
-from rp_handler.outputs import OutputFile
+from comfy_errors import InvalidInputError, OperationFailedError
+
+if TYPE_CHECKING:
+    from rp_handler.outputs import OutputFile
 
 OUTPUT_MODES = ("files", "base64")
 _LATER_MODES = ("gcs", "s3")
@@ -91,7 +93,17 @@ def check_output_mode(mode: str) -> str:
 
 
 def sink_for(mode: str, *, output_dir: Path, workflow_name: str) -> OutputSink:
-    """The sink of `mode`. Raises InvalidInputError."""
+    """The sink of `mode`. Raises InvalidInputError, or OperationFailedError for the folder."""
     if check_output_mode(mode) == "base64":
         return Base64Sink()
+    _require_writable(output_dir)
     return FilesSink(output_dir, workflow_name)
+
+
+def _require_writable(folder: Path) -> None:
+    """Raises OperationFailedError now, and not after a run of many minutes. Makes nothing."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OperationFailedError(
+            f"Nothing can be written to {folder}.", remedy="Name another folder with --output-dir."
+        )

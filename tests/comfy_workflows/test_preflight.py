@@ -83,6 +83,18 @@ def test_a_graph_that_can_run_passes(models: ModelFolders) -> None:
     )
 
 
+def test_nodes_that_need_each_other_in_a_circle_are_named(models: ModelFolders) -> None:
+    with pytest.raises(InvalidWorkflowError, match="in a circle") as caught:
+        check(
+            models,
+            n1=("ImageScale", {"image": ["2", 0], "method": "lanczos"}),
+            n2=("ImageScale", {"image": ["1", 0], "method": "lanczos"}),
+            n3=save("2"),
+        )
+    (problem,) = caught.value.problems
+    assert "1 → 2 → 1" in problem.sentence or "2 → 1 → 2" in problem.sentence
+
+
 def test_an_unknown_node_class_is_named_with_the_nearest_known(models: ModelFolders) -> None:
     with pytest.raises(MissingNodesError) as caught:
         check(models, n7=("SaveImag", {"images": ["1", 0]}))

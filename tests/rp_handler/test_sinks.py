@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import InvalidInputError
+from comfy_errors import InvalidInputError, OperationFailedError
 from rp_handler.outputs import OutputFile
 from rp_handler.sinks import Base64Sink, FilesSink, sink_for
 
@@ -74,6 +74,12 @@ def test_abandoning_after_the_end_takes_nothing_away(tmp_path: Path, picture: Pa
     sink.finish({})
     sink.abandon()
     assert (sink.folder / "x.png").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(OperationFailedError, match="Nothing can be written to .*taken"):
+        sink_for("files", output_dir=tmp_path / "taken" / "outputs", workflow_name="w")
 
 
 @pytest.mark.parametrize("mode", ["gcs", "s3", "paper"])

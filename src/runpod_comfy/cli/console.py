@@ -21,7 +21,9 @@ class Console:
 
     def say(self, message: str) -> None:
         """A step, or something that a person should know."""
-        print(message, file=sys.stderr, flush=True)
+        # One write for the whole line: several threads tell of their progress.
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
 
     def explain(self, message: str) -> None:
         """A detail for --verbose."""

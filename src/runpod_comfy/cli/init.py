@@ -66,11 +66,11 @@ def _run(arguments: argparse.Namespace) -> int:
             show=sys.stderr.buffer if watched else None,
         )
     )
-    console.say(
-        f"Start it with: {result.venv}/bin/python {result.target}/ComfyUI/main.py"
-        if result.changed
-        else f"Nothing to do: {result.target} is initialized"
-    )
+    if not result.changed:
+        console.say(f"Nothing to do: {result.target} is initialized")
+    if arguments.install_torch == "skip":
+        console.say(f"PyTorch was left out: ComfyUI starts once it is in {result.venv}")
+    console.say(f"Start it with: {result.venv}/bin/python {result.target}/ComfyUI/main.py")
     document = {
         "target": str(result.target),
         "venv": str(result.venv),

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from comfy_errors import InvalidInputError
+from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.home import find_home
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.version import select, version_id_of
@@ -30,6 +30,11 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
             f"'{version_id}' was asked for, and {arguments.lock or arguments.spec} "
             f"is of '{selected.lock.version_id}'",
             remedy="Leave one of the two out.",
+        )
+    if arguments.wheels_dir and not arguments.wheels_dir.is_dir():
+        raise UnavailableError(
+            f"there is no folder {arguments.wheels_dir}",
+            remedy="Name a folder of wheels with --wheels-dir, or leave it out.",
         )
     named = os.environ.get("MODELS_DIR")
     models_dir = arguments.models_dir or (Path(named) if named else None)

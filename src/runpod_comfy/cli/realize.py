@@ -54,8 +54,8 @@ def _run(arguments: argparse.Namespace) -> int:
         console.result(_plan_text(realization, forecast), _plan_document(realization, forecast))
         return 0
     result = realize(realization)
-    done = "realized" if result.changed else "nothing to do: it is realized"
-    console.say(f"{result.version_id}: {done} in {result.seconds:.1f} s")
+    done = f"realized in {result.seconds:.1f} s" if result.changed else "realized, nothing to do"
+    console.say(f"{result.version_id}: {done}")
     console.result(str(result.target), result.document())
     return 0
 

@@ -89,7 +89,8 @@ def _plan_text(removal: Removal) -> str:
     lines = [f"remove {entry.path}  {readable_size(entry.size_bytes)}" for entry in removal.entries]
     if removal.removes_root:
         lines.append(f"remove {removal.target} if nothing is left in it")
-    return "\n".join([*lines, f"{readable_size(removal.freed_bytes)} would be freed"])
+    freed = readable_size(removal.freed_bytes)
+    return "\n".join([*lines, f"{freed} would be freed; the rest is shared with the cache"])
 
 
 def _document(removal: Removal, *, removed: bool) -> dict[str, object]:

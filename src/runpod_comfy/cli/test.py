@@ -43,31 +43,27 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from comfy_workflows.baseline import compare, load_baseline
+
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
-    baseline = _baseline_path(arguments.workflow)
+    path = _baseline_path(arguments.workflow)
+    # Before the run: a baseline that cannot be read should not cost a person its time.
+    baseline = load_baseline(path) if path and path.is_file() else None
 
     def judge(result: Mapping[str, Any]) -> None:
-        if baseline is None or not baseline.is_file():
+        if baseline is None:
             console.say("It ran; it has no baseline to be compared with")
             return
-        _compare(baseline, result)
-        console.say(f"Same as {baseline}")
+        differences = compare(baseline, result, lock_digest=result["version"].get("lock"))
+        if differences:
+            raise MismatchError(
+                f"the outputs are not those of {path}: " + " ".join(differences),
+                remedy="Find out what changed: the workflow, the lock, the device or the driver.",
+            )
+        console.say(f"Same as {path}")
 
     return run_version(arguments, console, judge)
 
 
 def _baseline_path(workflow: Path | None) -> Path | None:
     return workflow.with_name(f"{workflow.stem}.baseline.json") if workflow else None
-
-
-def _compare(baseline: Path, result: Mapping[str, Any]) -> None:
-    from comfy_workflows.baseline import compare, load_baseline
-
-    differences = compare(
-        load_baseline(baseline), result, lock_digest=result["version"].get("lock")
-    )
-    if differences:
-        raise MismatchError(
-            f"the outputs are not those of {baseline}: " + " ".join(differences),
-            remedy="Find out what changed: the workflow, the lock, the device or the driver.",
-        )

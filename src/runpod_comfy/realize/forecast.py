@@ -64,13 +64,16 @@ def forecast(
     distributions = [each for layer in pending for each in groups.get(layer.name, ())]
     packages = needed_files(distributions, python=lock.python.version, uv_cache=cache.uv)
     names = {layer.name for layer in pending}
+    moved = manifest is not None and manifest.models_dir not in (None, str(places.models_dir))
     return Forecast(
         layers=tuple(layer.name for layer in pending),
         kept_layers=tuple(layer.name for layer in plan.layers if layer.name not in names),
         trees=tuple(_trees(pending)),
         packages=tuple(packages),
         models=tuple(models_to_bring(lock.models, places)),
-        links=tuple(model.name for model in lock.models if not are_linked([model], places.home)),
+        links=tuple(
+            model.name for model in lock.models if moved or not are_linked([model], places.home)
+        ),
         removed_nodes=tuple(gone_nodes(plan, manifest)),
     )
 

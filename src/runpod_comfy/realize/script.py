@@ -119,7 +119,10 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
     text = "\n".join(lines)
     end = "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])
     message = f"{title} failed with exit code {exit_code}{':' if end else ''}{end}"
-    remedy = f"The whole output is in {log}. Run the command again: it goes on from this step."
+    remedy = (
+        f"The whole output is in {log}. When its cause is gone, run the command again: "
+        "it goes on from this step."
+    )
     if _WRONG_BYTES in text or exit_code == MismatchError.exit_code:
         return MismatchError(message, remedy=remedy)
     lower = text.lower()

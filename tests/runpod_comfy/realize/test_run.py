@@ -320,6 +320,9 @@ def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
     assert told.links == ("a.bin",)
     realize(version.job())
     assert forecast_realize(version.job()).is_nothing
+    elsewhere = version.job(models_dir=version.folder / "shared")
+    assert forecast_realize(elsewhere).links == ("a.bin",)
+    assert realize(elsewhere).changed
 
 
 def test_a_node_that_does_not_import_fails_the_check_and_is_named(version: Version) -> None:
