@@ -54,7 +54,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     """Boots the engine of `home` with `python`; writes `report` and the home's object_info.
 
     Raises OperationFailedError that names each package which failed to import and why, and
-    EngineCrashedError if the engine does not start.
+    EngineStartError if the engine does not start.
     """
     core = home / "ComfyUI"
     manifest = load_manifest(home)

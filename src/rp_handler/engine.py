@@ -26,7 +26,7 @@ from rp_handler.engine_command import (
     needs_cpu,
 )
 from rp_handler.engine_log import follow, last_lines
-from rp_handler.errors import EngineCrashedError
+from rp_handler.errors import EngineCrashedError, EngineStartError
 
 START_TIMEOUT_S = 600.0
 
@@ -62,7 +62,7 @@ class Engine:
     line of the engine's log. At the end of the block the process and all that it started are
     gone, and so are its temporary folders.
 
-    Raises UnavailableError for a taken port and EngineCrashedError when it ends before it is
+    Raises UnavailableError for a taken port and EngineStartError when it ends before it is
     ready or is not ready after `start_timeout_s` seconds.
     """
 
@@ -130,7 +130,9 @@ class Engine:
         remedy = f"The whole log is {self.log}."
         if status == -signal.SIGKILL:
             remedy += " Killed like this, it may have used up the machine's memory."
-        return EngineCrashedError(
+        # It has told its stats when it was ready, and not before.
+        kind = EngineCrashedError if self.stats else EngineStartError
+        return kind(
             f"ComfyUI {_ending(status)} {when}; the last lines of its log:{quoted}",
             remedy=remedy,
             details={"status": status, "log": lines},

@@ -42,10 +42,16 @@ class OutOfMemoryError(ExecutionError):
 
 
 class EngineCrashedError(JobError):
-    """The engine ended by itself, before it was ready or in the middle of a job."""
+    """The engine ended by itself."""
 
     error_type = "engine_crashed"
     retryable = True
+
+
+class EngineStartError(EngineCrashedError):
+    """The engine ended before it was ready, or was not in time: there is none to work with."""
+
+    exit_code = 3
 
 
 class JobTimeoutError(JobError):

@@ -168,7 +168,7 @@ def test_an_engine_that_dies_at_start_shows_its_last_lines(demo: Program, place:
     before = marker.read_bytes()
     marker.write_text(json.dumps(manifest | {"comfy_args": ["--no-such-flag"]}))
     try:
-        told = demo("--workflow", _example(place, "dies"), module=RUN).failed_with(1)
+        told = demo("--workflow", _example(place, "dies"), module=RUN).failed_with(3)
     finally:
         marker.write_bytes(before)
     assert "unrecognized arguments: --no-such-flag" in told

@@ -68,7 +68,7 @@ def test_a_core_that_does_not_start_is_quoted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("FIXTURE_DIE_AT_START", "no such library")
-    assert run_check(home, tmp_path / "report.json") == 1
+    assert run_check(home, tmp_path / "report.json") == 3
     assert "no such library" in capsys.readouterr().err
 
 

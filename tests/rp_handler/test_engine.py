@@ -16,7 +16,7 @@ from comfy_workflows.load import parse_workflow
 from rp_handler.client import EngineClient
 from rp_handler.engine import Engine
 from rp_handler.engine_command import EngineSetup
-from rp_handler.errors import EngineCrashedError
+from rp_handler.errors import EngineStartError
 
 
 def is_alive(pid: int) -> bool:
@@ -86,8 +86,9 @@ def test_a_core_that_dies_at_its_start_is_quoted(
         async with Engine(setup):
             pass
 
-    with pytest.raises(EngineCrashedError, match="ended with status 3 before it was ready") as it:
+    with pytest.raises(EngineStartError, match="ended with status 3 before it was ready") as it:
         asyncio.run(scenario())
+    assert it.value.exit_code == 3
     assert "no such library" in it.value.message
     (log,) = scratch()
     assert str(log) in it.value.remedy
@@ -101,7 +102,7 @@ def test_a_core_that_is_never_ready_is_given_up(setup_of: EngineSetup) -> None:
         async with Engine(setup, start_timeout_s=0.5):
             pass
 
-    with pytest.raises(EngineCrashedError, match="was not ready after"):
+    with pytest.raises(EngineStartError, match="was not ready after"):
         asyncio.run(scenario())
 
 
