@@ -11,6 +11,9 @@ import json
 import sys
 from pathlib import Path
 
+# The exit code of a layer that lacks something needed.
+UNAVAILABLE = 3
+
 HEADER = """\
 # Made from the version's lock: the model folders that this core knows, in the home's models folder.
 """
@@ -23,7 +26,9 @@ def folders_of_core(core: Path) -> dict[str, list[str]]:
     try:
         import folder_paths  # type: ignore[import-not-found]  # the core's own module
     except Exception as error:
-        sys.exit(f"the core's folder_paths.py does not import: {type(error).__name__}: {error}")
+        fault = f"{type(error).__name__}: {error}"
+        sys.stderr.write(f"the core's folder_paths.py does not import: {fault}\n")
+        sys.exit(UNAVAILABLE)
 
     models = Path(folder_paths.models_dir)
     folders = {}

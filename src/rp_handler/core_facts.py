@@ -11,6 +11,7 @@ from pathlib import Path
 
 from comfy_errors import OperationFailedError
 from rp_handler.engine_command import clean_environment
+from rp_handler.errors import EngineStartError
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z0-9](?:[a-z0-9_-]*[a-z0-9])?")
 _TIMEOUT_S = 300
@@ -76,7 +77,7 @@ def _ask(core: Path, python: Path, *arguments: str) -> str:
         ) from error
     if answer.returncode != 0:
         last = "".join(f"\n  {line}" for line in answer.stderr.strip().splitlines()[-8:])
-        raise OperationFailedError(
+        raise EngineStartError(
             f"ComfyUI in {core} does not even say what options it has:{last}",
             remedy="Look at the version's Python packages and realize it again.",
         )

@@ -50,7 +50,7 @@ def test_a_core_that_cannot_say_its_folders_is_told_without_a_traceback(bench: B
     (bench.core / "folder_paths.py").write_text("import no_such_module\n")
     bench.give({"folders.txt": ""})
     outcome = bench.attempt("models")
-    assert outcome.returncode == 1
+    assert outcome.returncode == 3
     assert "folder_paths.py does not import: ModuleNotFoundError" in outcome.stderr
     assert "Traceback" not in outcome.stderr
 

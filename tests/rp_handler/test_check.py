@@ -76,7 +76,7 @@ def test_a_core_that_cannot_even_tell_its_options_is_quoted(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (home / "ComfyUI/main.py").write_text("import no_such_module\n", encoding="utf-8")
-    assert run_check(home, tmp_path / "report.json") == 1
+    assert run_check(home, tmp_path / "report.json") == 3
     assert "No module named 'no_such_module'" in capsys.readouterr().err
 
 
