@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -37,22 +38,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Runs one command and returns its exit code; an error is printed as one sentence."""
+    """Runs one command and returns its exit code; an error is printed as one sentence.
+
+    With `--json` the error is also the one document on standard output.
+    """
+    parsed = build_parser().parse_args(arguments)
+    as_json: bool = getattr(parsed, "as_json", False)
     try:
-        parsed = build_parser().parse_args(arguments)
         code: int = parsed.run(parsed)
     except ComfyError as error:
-        print(error.in_words(), file=sys.stderr)
-        return error.exit_code
+        return _tell(error.in_words(), error, error.exit_code, as_json=as_json)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        interrupted = ComfyError("interrupted")
+        return _tell(interrupted.message, interrupted, INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
         raise
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        refused = ComfyError(str(error))
+        return _tell(refused.in_words(), refused, refused.exit_code, as_json=as_json)
     return code
+
+
+def _tell(words: str, error: ComfyError, exit_code: int, *, as_json: bool) -> int:
+    print(words, file=sys.stderr)
+    if as_json:
+        document = {"error": error.message, "remedy": error.remedy, "exit_code": exit_code}
+        print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+    return exit_code
 
 
 def main() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -47,6 +48,15 @@ def test_an_error_is_one_sentence_and_a_next_step(
     assert error.startswith("error: ")
     assert "nowhere" in error
     assert remedy.startswith("  → ")
+
+
+def test_with_json_an_error_is_a_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["resolve", "one", "--version-id", "two", "--json"]) == 2
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert set(document) == {"error", "remedy", "exit_code"}
+    assert document["exit_code"] == 2
+    assert document["error"] in told.err
 
 
 def test_two_different_ids_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
