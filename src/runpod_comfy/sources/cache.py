@@ -62,6 +62,14 @@ class Cache:
         return self.root / "environments"
 
     @property
+    def compiled(self) -> Path:
+        return self.root / "compiled"
+
+    @property
+    def roots(self) -> Path:
+        return self.root / "roots"
+
+    @property
     def tmp(self) -> Path:
         return self.root / "tmp"
 
