@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,11 +17,12 @@ if TYPE_CHECKING:
     import requests
     from pypi_simple import DistributionPackage, ProjectPage
 
-_TIMEOUT_S = 60.0
+    from runpod_comfy.sources.http_client import HttpClient
+
 _CHUNK_BYTES = 1024 * 1024
-_RETRIES = 3
-# What a proxy answers while the server behind it is away.
-_PASSING = (502, 503, 504)
+_REMEDY = (
+    "Check the network, the proxy and the index that pip is configured to use: pip config list"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Index:
 
         name = canonicalize_name(distribution)
         found: list[IndexFile] = []
-        with self._session() as session:
+        with self._client().session() as session:
             for url in self.settings.index_urls:
                 found += self._read_index(session, url, name)
             for place in self.settings.find_links:
@@ -81,60 +81,14 @@ class Index:
                     remedy="Mend the index that pip is configured to use: pip config list",
                 ) from error
             return
-        import requests
+        with self._client().download(file.place) as chunks:
+            yield chunks
 
-        try:
-            with (
-                self._session() as session,
-                # Encoded for the way, an archive would arrive with other bytes than it has.
-                self._get(
-                    session, file.place, stream=True, headers={"Accept-Encoding": "identity"}
-                ) as response,
-            ):
-                response.raise_for_status()
-                yield _arriving(response, file.place)
-        except requests.RequestException as error:
-            raise _unreachable(file.place, error) from error
+    def _client(self) -> HttpClient:
+        # Loaded late: a distribution that the cache has needs no network.
+        from runpod_comfy.sources.http_client import HttpClient
 
-    @contextlib.contextmanager
-    def _session(self) -> Iterator[requests.Session]:
-        import requests
-        from requests.adapters import HTTPAdapter, Retry
-
-        retry = Retry(
-            total=_RETRIES, backoff_factor=0.3, status_forcelist=_PASSING, raise_on_status=False
-        )
-        with requests.Session() as session:
-            for scheme in ("https://", "http://"):
-                session.mount(scheme, HTTPAdapter(max_retries=retry))
-            if self.settings.proxy:
-                session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
-            session.cert = self.settings.client_cert
-            yield session
-
-    def _get(
-        self,
-        session: requests.Session,
-        url: str,
-        *,
-        stream: bool = False,
-        headers: dict[str, str] | None = None,
-    ) -> requests.Response:
-        hosts = {urlsplit(url).hostname, urlsplit(url).netloc.rpartition("@")[2]}
-        trusted = bool(hosts & set(self.settings.trusted_hosts))
-        with warnings.catch_warnings():
-            if trusted:
-                # pip does not warn for a host that its owner calls trusted.
-                warnings.simplefilter("ignore")
-            return session.get(
-                url,
-                stream=stream,
-                headers=headers,
-                timeout=self.settings.timeout_s or _TIMEOUT_S,
-                # None leaves it to REQUESTS_CA_BUNDLE and certifi; said here because those
-                # would win over a session's own setting.
-                verify=False if trusted else self.settings.cert,
-            )
+        return HttpClient(settings=self.settings, remedy=_REMEDY)
 
     def _read_index(self, session: requests.Session, url: str, name: str) -> list[IndexFile]:
         page_url = f"{url.rstrip('/')}/{name}/"
@@ -169,13 +123,13 @@ class Index:
         from pypi_simple import ACCEPT_ANY, ProjectPage, UnsupportedContentTypeError
 
         try:
-            response = self._get(session, url, headers={"Accept": ACCEPT_ANY})
+            response = self._client().get(session, url, headers={"Accept": ACCEPT_ANY})
             if response.status_code in (404, 410):
                 return []
             response.raise_for_status()
             page = ProjectPage.from_response(response, name)
         except requests.RequestException as error:
-            raise _unreachable(url, error) from error
+            raise self._client().unreachable(url, error) from error
         except (UnsupportedContentTypeError, ValueError) as error:
             raise UnavailableError(
                 f"{without_secrets(url)} is not the page of a package index",
@@ -228,28 +182,6 @@ def _with_login(file: IndexFile, page_url: str) -> IndexFile:
     if not at or place.netloc != host or place.scheme != page.scheme:
         return file
     return replace(file, place=place._replace(netloc=f"{login}@{host}").geturl())
-
-
-def _arriving(response: requests.Response, url: str) -> Iterator[bytes]:
-    import requests
-
-    try:
-        yield from response.iter_content(_CHUNK_BYTES)
-    except requests.RequestException as error:
-        raise _unreachable(url, error) from error
-
-
-def _unreachable(url: str, error: Exception) -> UnavailableError:
-    response = getattr(error, "response", None)
-    if response is not None:
-        reason = f"it answered {response.status_code} {response.reason}"
-    else:
-        reason = str(error).split(" (Caused by ")[-1].rstrip(")")
-    return UnavailableError(
-        f"{without_secrets(url)} could not be read: {without_secrets(reason)}",
-        remedy="Check the network, the proxy and the index that pip is configured to use: "
-        "pip config list",
-    )
 
 
 def check_distribution(repo: str) -> str:
