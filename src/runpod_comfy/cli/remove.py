@@ -49,6 +49,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from runpod_comfy.realize.remove import plan_removal, remove
+    from runpod_comfy.sources.cache import Cache
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     target = arguments.target or os.environ.get("COMFY_HOME")
@@ -67,7 +68,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.yes and not _is_confirmed(removal):
         console.say("Nothing was removed")
         return 1
-    left = remove(removal, console.say)
+    left = remove(removal, console.say, cache=Cache.from_environment())
     document = _document(removal, removed=True) | {"left": [str(path) for path in left]}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
     kept = f"; kept: {', '.join(path.name for path in left)}" if left else ""

@@ -12,7 +12,12 @@ from typing import BinaryIO
 
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
+from runpod_comfy.realize.installer import (
+    installer_variables,
+    outside_variables,
+    script_variables,
+    uv_program,
+)
 from runpod_comfy.realize.interpreter import find_interpreter
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
@@ -26,7 +31,7 @@ class Workshop:
     """What every script of one realization is given.
 
     `trees` are the fetched trees by hash, `show` is where output is to be seen as it comes,
-    `lock_fd` the lock of the home, which a script keeps for as long as it runs.
+    `lock_fds` the locks of the home and of the cache, which a script keeps for as long as it runs.
     """
 
     home: Home
@@ -38,17 +43,19 @@ class Workshop:
     offline: bool
     say: Say
     show: BinaryIO | None
-    lock_fd: int
+    lock_fds: tuple[int, ...]
 
     @property
     def check_report(self) -> Path:
         return self.home.logs / "check-report.json"
 
+    def log_of(self, layer: Layer) -> Path:
+        return self.home.logs / f"{layer.name.replace(':', '-')}.log"
+
 
 def build_layer(layer: Layer, workshop: Workshop) -> None:
     """Raises a ComfyError with the end of the script's output if it does not succeed."""
     workshop.cache.tmp.mkdir(parents=True, exist_ok=True)
-    log = workshop.home.logs / f"{layer.name.replace(':', '-')}.log"
     with tempfile.TemporaryDirectory(dir=workshop.cache.tmp, prefix="layer-") as folder:
         inputs = Path(folder)
         for each in layer.inputs:
@@ -63,12 +70,13 @@ def build_layer(layer: Layer, workshop: Workshop) -> None:
                 **outside_variables(),
                 **_places(workshop, inputs),
                 **(_installer(layer, workshop) if layer.kind in _INSTALLS else {}),
+                **(script_variables(workshop.wheels_dir) if layer.kind == "install" else {}),
                 "SOURCE_DATE_EPOCH": str(layer.epoch),
                 **layer.environment,
             },
-            log=log,
+            log=workshop.log_of(layer),
             show=workshop.show,
-            keep_open=workshop.lock_fd,
+            keep_open=workshop.lock_fds,
         )
 
 

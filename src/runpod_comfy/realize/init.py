@@ -23,6 +23,7 @@ from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.cache_use import using
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
@@ -93,18 +94,20 @@ def initialize(job: Initialization) -> InitResult:
     _refuse_foreign_environment(job)
     if job.torch_index:
         _require_index(job.torch_index)
-    core = None if home.comfyui.exists() else _bring_core(job)
-    with held(home, job.say) as lock_fd:
-        save_manifest(home.root, Manifest(kind="init", complete=False))
-        if core is not None and not home.comfyui.exists():
-            put_core(core, home.comfyui, home.root / ".comfy_core_staging")
-        job.say("Installing the core's requirements")
-        _install(job, interpreter, lock_fd)
-        job.say("Making the folders")
-        _make_folders(job, lock_fd)
-        models_dir = str(home.models)
-        save_manifest(home.root, Manifest(kind="init", complete=True, models_dir=models_dir))
-        shutil.rmtree(home.logs, ignore_errors=True)
+    with using(job.cache, job.say) as cache_fd:
+        core = None if home.comfyui.exists() else _bring_core(job)
+        with held(home, job.say) as lock_fd:
+            lock_fds = (lock_fd,) if cache_fd is None else (lock_fd, cache_fd)
+            save_manifest(home.root, Manifest(kind="init", complete=False))
+            if core is not None and not home.comfyui.exists():
+                put_core(core, home.comfyui, home.root / ".comfy_core_staging")
+            job.say("Installing the core's requirements")
+            _install(job, interpreter, lock_fds)
+            job.say("Making the folders")
+            _make_folders(job, lock_fds)
+            models_dir = str(home.models)
+            save_manifest(home.root, Manifest(kind="init", complete=True, models_dir=models_dir))
+            shutil.rmtree(home.logs, ignore_errors=True)
     return InitResult(target=home.root, venv=job.environment, changed=True)
 
 
@@ -185,7 +188,7 @@ def _brief(error: Exception) -> str:
     return f"HTTP {response.status_code}" if response is not None else type(error).__name__
 
 
-def _install(job: Initialization, interpreter: Path, lock_fd: int) -> None:
+def _install(job: Initialization, interpreter: Path, lock_fds: Sequence[int]) -> None:
     variables = {
         **outside_variables(),
         **installer_variables(cache=job.cache, home=job.home, say=job.say),
@@ -202,7 +205,7 @@ def _install(job: Initialization, interpreter: Path, lock_fd: int) -> None:
             environment=variables,
             log=job.home.logs / f"{title.split()[1]}.log",
             show=job.show,
-            keep_open=lock_fd,
+            keep_open=lock_fds,
         )
 
     if job.venv is None or not (job.environment / "pyvenv.cfg").is_file():
@@ -248,7 +251,7 @@ def _write(path: Path, lines: Sequence[str]) -> str:
     return str(path)
 
 
-def _make_folders(job: Initialization, lock_fd: int) -> None:
+def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
     """The models layer alone: mount points and extra_model_paths.yaml, as a version has them."""
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
         _write(Path(folder) / "folders.txt", [])
@@ -264,5 +267,5 @@ def _make_folders(job: Initialization, lock_fd: int) -> None:
             },
             log=job.home.logs / "folders.log",
             show=job.show,
-            keep_open=lock_fd,
+            keep_open=lock_fds,
         )

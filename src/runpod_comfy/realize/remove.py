@@ -13,6 +13,9 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_manifest.model import MARKER_NAME
 from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
+from runpod_comfy.realize.install_record import added_files
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.roots import forget_root
 from runpod_comfy.sources.tree import Say, say_nothing
 
 _PROJECT = Path(__file__).resolve().parents[3]
@@ -69,9 +72,12 @@ def plan_removal(
     )
 
 
-def remove(removal: Removal, say: Say = say_nothing) -> tuple[Path, ...]:
+def remove(
+    removal: Removal, say: Say = say_nothing, *, cache: Cache | None = None
+) -> tuple[Path, ...]:
     """Deletes what was planned; gives what is left in the target, nothing if the target is gone.
 
+    `cache` is no longer kept for this home then. A models folder that stays keeps its models.
     Killed in the middle, it can be run again: the marker goes last.
     """
     home = Home(root=removal.target)
@@ -82,6 +88,10 @@ def remove(removal: Removal, say: Say = say_nothing) -> tuple[Path, ...]:
         (home.root / ".comfy_lock").unlink(missing_ok=True)
         if removal.removes_root:
             _remove_if_empty(home)
+    if cache is not None:
+        forget_root(cache, home.root)
+        if not home.models.exists():
+            forget_root(cache, home.models)
     return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
 
 
@@ -102,7 +112,7 @@ def _holds_peoples_files(home: Home, name: str) -> bool:
     folder = home.comfyui / name
     if folder.is_symlink() or not folder.is_dir():
         return False
-    brought = _brought_by_the_core(home)
+    brought = _brought_by_the_core(home) | _brought_by_install_scripts(home)
     # What the core keeps its empty folders with is empty itself.
     return any(
         path.relative_to(home.comfyui).as_posix() not in brought
@@ -123,6 +133,15 @@ def _brought_by_the_core(home: Home) -> set[str]:
     else:
         names = []
     return {os.fsdecode(name).removeprefix("./") for name in names}
+
+
+def _brought_by_install_scripts(home: Home) -> set[str]:
+    try:
+        added = added_files(home)
+    except InvalidInputError:
+        # Better to leave a file too many.
+        return set()
+    return {str(path.relative_to(home.comfyui)) for path in added}
 
 
 def _refuse_dangerous(root: Path) -> None:

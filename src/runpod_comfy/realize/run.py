@@ -17,17 +17,21 @@ from comfy_manifest.model import Manifest
 from comfy_models.store import ModelStore
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.layers.plan import Plan, make_plan
+from runpod_comfy.lock.install_scripts import require_install_scripts
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.realize.build import Workshop
 from runpod_comfy.realize.forecast import Forecast, forecast, require_room
 from runpod_comfy.realize.home import Home, held, manifest_for
+from runpod_comfy.realize.install_record import InstallRecord, read_install_record
 from runpod_comfy.realize.models import ModelPlaces, are_linked, bring_models, link_models
-from runpod_comfy.realize.pending import NODE_PREFIX, gone_nodes, pending_layers
+from runpod_comfy.realize.pending import INSTALL_PREFIX, NODE_PREFIX, gone_nodes, pending_layers
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult, RealizeResult
 from runpod_comfy.realize.steps import make_checks, make_layers, remove_nodes
 from runpod_comfy.realize.trees import fetch_trees
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.cache_use import using
+from runpod_comfy.sources.roots import record_root
 from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
 
@@ -82,19 +86,22 @@ def realize(job: Realization) -> RealizeResult:
     manifest = manifest_for(job.home, job.lock.version_id)
     if _is_whole(job, plan, manifest):
         return _result(job, plan, seconds=time.monotonic() - started)
-    with _disk_errors_in_words():
+    with _disk_errors_in_words(), using(job.cache, job.say) as cache_fd:
         pending = pending_layers(plan, manifest, job.home)
         _refuse_strangers(pending, manifest, job.home)
         require_room(_forecast(job, plan, manifest), job.home, job.places, job.cache)
         trees = fetch_trees(pending, job.surroundings)
+        require_install_scripts(_trees_with_scripts(job.lock, trees))
         bring_models(job.lock.models, job.places, base_dir=job.base_dir, say=job.say)
         with held(job.home, job.say) as lock_fd:
             if manifest_for(job.home, job.lock.version_id) == manifest:
+                _record_roots(job)
                 record = Record.open(job.home, manifest, job.lock, pending)
                 linked = link_models(job.lock.models, job.places)
-                workshop = _workshop(job, trees, lock_fd)
-                done = make_layers(pending, workshop, record)
+                lock_fds = (lock_fd,) if cache_fd is None else (lock_fd, cache_fd)
+                workshop = _workshop(job, trees, lock_fds)
                 removed = remove_nodes(gone_nodes(plan, manifest), record, job.home)
+                done = make_layers(pending, workshop, record)
                 done += make_checks(pending, workshop, record)
                 record.complete(job.lock, plan, str(job.places.models_dir))
                 shutil.rmtree(job.home.logs, ignore_errors=True)
@@ -116,14 +123,8 @@ def forecast_realize(job: Realization) -> Forecast:
 def plan_here(lock: Lock) -> Plan:
     """The plan of a lock for this machine.
 
-    Raises InvalidInputError if the lock is not made for it, or asks for what is not done yet.
+    Raises InvalidInputError if the lock is not made for it.
     """
-    if lock.run_install_scripts:
-        raise InvalidInputError(
-            f"the version {lock.version_id} lets install scripts run "
-            f"({', '.join(lock.run_install_scripts)}), which is not supported yet",
-            remedy="Take them out of 'options.run_install_scripts' and resolve again.",
-        )
     platform = this_platform()
     if platform not in lock.python.platforms:
         raise InvalidInputError(
@@ -167,7 +168,23 @@ def _refuse_strangers(pending: Sequence[Layer], manifest: Manifest | None, home:
             )
 
 
-def _workshop(job: Realization, trees: Mapping[str, Path], lock_fd: int) -> Workshop:
+def _record_roots(job: Realization) -> None:
+    """What this home needs stays in the caches: also while it is unfinished."""
+    record_root(job.cache, kind="home", path=job.home.root, lock_bytes=job.lock.to_bytes())
+    if job.lock.models:
+        record_root(job.cache, kind="models", path=job.places.models_dir)
+
+
+def _trees_with_scripts(lock: Lock, trees: Mapping[str, Path]) -> dict[str, Path]:
+    """The fetched trees whose install.py is to run, by the name of the node."""
+    return {
+        node.name: trees[node.tree_hash]
+        for node in lock.custom_nodes
+        if node.name in lock.run_install_scripts and node.tree_hash in trees
+    }
+
+
+def _workshop(job: Realization, trees: Mapping[str, Path], lock_fds: tuple[int, ...]) -> Workshop:
     return Workshop(
         home=job.home,
         cache=job.cache,
@@ -178,7 +195,7 @@ def _workshop(job: Realization, trees: Mapping[str, Path], lock_fd: int) -> Work
         offline=job.offline,
         say=job.say,
         show=job.show,
-        lock_fd=lock_fd,
+        lock_fds=lock_fds,
     )
 
 
@@ -204,9 +221,19 @@ def _result(
         layers=tuple(layers),
         linked=tuple(linked),
         removed_nodes=tuple(removed),
+        install_scripts=_install_records(job.home, done),
         changed=bool(done or linked or removed),
         seconds=seconds,
     )
+
+
+def _install_records(home: Home, done: Sequence[LayerResult]) -> tuple[InstallRecord, ...]:
+    nodes = [
+        layer.name.removeprefix(INSTALL_PREFIX)
+        for layer in done
+        if layer.name.startswith(INSTALL_PREFIX)
+    ]
+    return tuple(record for node in nodes if (record := read_install_record(home, node)))
 
 
 @contextmanager

@@ -36,11 +36,11 @@ def run_script(
     environment: Mapping[str, str],
     log: Path,
     show: BinaryIO | None = None,
-    keep_open: int | None = None,
+    keep_open: Sequence[int] = (),
 ) -> None:
     """Runs `command` to its end; its output goes to the file `log`, and to `show` as it comes.
 
-    `title` names the step in an error. `keep_open` is a file descriptor that the command inherits.
+    `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
     An interrupt ends the command and everything that it started.
     Raises a ComfyError that tells the end of the output: MismatchError if a download had other
     bytes than were pinned, UnavailableError if something could not be had, else
@@ -57,7 +57,7 @@ def run_script(
             env=dict(environment),
             cwd=log.parent,
             start_new_session=True,
-            pass_fds=() if keep_open is None else (keep_open,),
+            pass_fds=keep_open,
         )
         os.close(writer)
         try:

@@ -90,7 +90,7 @@ def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path, starte
         "import sys; from pathlib import Path; from runpod_comfy.realize.script import run_script\n"
         "run_script(['/bin/sh', '-c', sys.argv[3] + ' echo begun; wait'], title='x',\n"
         "           environment={'PATH': '/usr/bin:/bin'}, log=Path(sys.argv[1]),\n"
-        "           show=sys.stdout.buffer, keep_open=int(sys.argv[2]))\n"
+        "           show=sys.stdout.buffer, keep_open=[int(sys.argv[2])])\n"
     )
     # Whoever was started holds the writing end: its end is the end of all of them.
     reader, writer = os.pipe()

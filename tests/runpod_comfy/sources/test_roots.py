@@ -58,9 +58,7 @@ def test_recording_the_same_again_writes_nothing(cache: Cache, tmp_path: Path) -
     assert file.stat() == before
 
 
-def test_a_root_that_cannot_be_read_is_an_error_that_names_it(
-    cache: Cache, tmp_path: Path
-) -> None:
+def test_a_root_that_cannot_be_read_is_an_error_that_names_it(cache: Cache, tmp_path: Path) -> None:
     record_root(cache, kind="home", path=tmp_path, lock_bytes=b"{}")
     (file,) = cache.roots.iterdir()
     file.write_text('{"kind": "home"}')
