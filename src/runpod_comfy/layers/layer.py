@@ -11,7 +11,9 @@ from typing import Literal
 
 from runpod_comfy.lock.model import LockedTree
 
-LayerKind = Literal["system", "torch", "wheels", "handler", "core", "models", "node", "check"]
+LayerKind = Literal[
+    "system", "torch", "wheels", "handler", "core", "models", "node", "install", "check"
+]
 
 _KEY_SCHEMA = "runpod-comfy layer key 1"
 

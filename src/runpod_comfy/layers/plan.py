@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from comfy_manifest.model import CHECK_SCHEMA
 from runpod_comfy.layers.layer import Layer, LayerKind, TextInput, TreeInput, layer_key
 from runpod_comfy.layers.requirements import requirements_text
-from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.model import Distribution, Lock
 
 SCRIPTS = Path(__file__).parents[3] / "images" / "layers"
 """The layer scripts of this checkout."""
@@ -24,6 +24,7 @@ _USES: dict[LayerKind, tuple[str, ...]] = {
     "core": (_SHARED, _COMPILER),
     "models": (_SHARED, "model_folders.py"),
     "node": (_SHARED, _COMPILER),
+    "install": (_SHARED, _COMPILER, "run_install.py"),
 }
 
 
@@ -92,6 +93,17 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = SCRIPTS) -> Plan:
         for node in sorted(lock.custom_nodes, key=lambda node: node.name)
     ]
     before = [system, torch, wheels, handler, core, models, *nodes]
+    # An install script may look at everything, also at what the one before it did.
+    for name in dict.fromkeys(lock.run_install_scripts):
+        before.append(
+            layer(
+                "install",
+                TextInput(name="torch.txt", text=_pins(lock.python.torch)),
+                environment={**machine, "NODE_NAME": name},
+                after=before,
+                name=f"install:{name}",
+            )
+        )
     # These settings reach the engine through the manifest; here they only decide the key.
     engine = {"schema": CHECK_SCHEMA, "env": lock.env, "comfy_args": lock.comfy_args}
     check = layer(
@@ -100,6 +112,11 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = SCRIPTS) -> Plan:
         after=before,
     )
     return Plan(platform=platform, layers=(*before, check))
+
+
+def _pins(distributions: Sequence[Distribution]) -> str:
+    """One `name==version` a line, as pip and uv take constraints."""
+    return "".join(sorted({f"{each.name}=={each.version}\n" for each in distributions}))
 
 
 def _model_folders(lock: Lock) -> str:

@@ -30,9 +30,14 @@ def recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
     return report
 
 
+def read_report(report_file: Path) -> CheckReport:
+    """The report that a check has written."""
+    return CheckReport.model_validate_json(report_file.read_bytes())
+
+
 def remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> CheckReport:
     """Takes a finished check into the cache; gives its report."""
-    report = CheckReport.model_validate_json(report_file.read_bytes())
+    report = read_report(report_file)
     cache.tmp.mkdir(parents=True, exist_ok=True)
     cache.checks.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="check-") as folder:

@@ -15,7 +15,7 @@ from runpod_comfy.lock.model import Lock, LockedModel
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.models import ModelPlaces, are_linked, models_to_bring
 from runpod_comfy.realize.packages import NeededFile, needed_files
-from runpod_comfy.realize.pending import gone_nodes, pending_layers
+from runpod_comfy.realize.pending import INSTALL_PREFIX, gone_nodes, pending_layers
 from runpod_comfy.sources.cache import Cache
 
 # Measured on the 83 packages of ComfyUI 0.3.75 with CUDA torch: bytes on disk for each byte of
@@ -92,7 +92,9 @@ def require_room(expected: Forecast, home: Home, places: ModelPlaces, cache: Cac
     unpacked = _UNPACKED * sum(file.size_bytes or 0 for file in expected.packages)
     to_home = _BYTECODE * unpacked
     to_cache = _UNPACKED * expected.download_bytes
-    if _device(home.root) != _device(cache.uv):
+    # An environment that install scripts may write to is the home's own.
+    private = any(name.startswith(INSTALL_PREFIX) for name in expected.layers)
+    if private or _device(home.root) != _device(cache.uv):
         to_home += unpacked
     needs = [
         (home.root, to_home),

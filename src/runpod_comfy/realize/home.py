@@ -69,6 +69,15 @@ class Home:
         return self.root / ".comfy_core_files"
 
     @property
+    def install_records(self) -> Path:
+        """What the install scripts of nodes changed, a file for each."""
+        return self.root / ".comfy_install"
+
+    @property
+    def install_scratch(self) -> Path:
+        return self.root / ".comfy_install_scratch"
+
+    @property
     def own_files(self) -> tuple[Path, ...]:
         """What `realize` keeps in a home for itself, the marker excepted."""
         return (
@@ -81,6 +90,8 @@ class Home:
             self.root / ".comfy_core_staging",
             self.root / ".comfy_node_staging",
             self.venv_staging,
+            self.install_records,
+            self.install_scratch,
             self.root / ".comfy_lock",
         )
 

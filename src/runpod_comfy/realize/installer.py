@@ -66,6 +66,22 @@ def installer_variables(
     return variables
 
 
+def script_variables(wheels_dir: Path | None) -> dict[str, str]:
+    """What the pip and uv that a node's install.py calls are told: what this machine's pip is."""
+    from runpod_comfy.sources.pip_settings import (
+        pip_environment,
+        read_pip_settings,
+        uv_environment,
+    )
+
+    pip = read_pip_settings()
+    variables = {**pip_environment(pip), **uv_environment(pip)}
+    if wheels_dir is None:
+        return variables
+    place = wheels_dir.absolute().as_uri()
+    return {**variables, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": place, "UV_FIND_LINKS": place}
+
+
 def _link_mode(cache: Cache, home: Home, say: Say) -> str:
     """`hardlink` where the home and uv's cache can share files, else `copy`, said aloud."""
     cache.uv.mkdir(parents=True, exist_ok=True)

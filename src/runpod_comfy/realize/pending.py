@@ -10,13 +10,16 @@ from runpod_comfy.layers.plan import Plan
 from runpod_comfy.realize.home import Home
 
 NODE_PREFIX = "node:"
+INSTALL_PREFIX = "install:"
 ENVIRONMENT = ("torch", "wheels")
 
 
 def pending_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[Layer]:
     """The layers to make, in order: those without their key in the manifest, or whose folder is
     gone. The two that share the Python environment are made together, from nothing, because a
-    package that was half replaced cannot be told from a whole one."""
+    package that was half replaced cannot be told from a whole one. For the same reason all layers
+    are made together where an install script has run, or is to run."""
+    planned = {layer.name for layer in plan.layers}
     done = manifest.layers if manifest else {}
     pending = {
         layer.name
@@ -25,6 +28,10 @@ def pending_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[La
     }
     if not pending.isdisjoint(ENVIRONMENT):
         pending.update(ENVIRONMENT)
+    installs = {name for name in (*planned, *done) if name.startswith(INSTALL_PREFIX)}
+    if (installs and pending - {"check"}) or installs - planned:
+        # A script may have written anywhere.
+        pending = planned
     return [layer for layer in plan.layers if layer.name in pending]
 
 

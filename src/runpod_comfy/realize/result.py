@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from runpod_comfy.realize.install_record import InstallRecord
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult:
@@ -19,7 +21,8 @@ class LayerResult:
 @dataclass(frozen=True, kw_only=True)
 class RealizeResult:
     """A whole version at `target`. `linked` names models that were linked, `removed_nodes` nodes
-    that were taken out; `changed` is false if everything was there already."""
+    that were taken out, `install_scripts` what ran now and what it changed; `changed` is false if
+    everything was there already."""
 
     version_id: str
     lock_digest: str
@@ -28,6 +31,7 @@ class RealizeResult:
     layers: tuple[LayerResult, ...]
     linked: tuple[str, ...]
     removed_nodes: tuple[str, ...]
+    install_scripts: tuple[InstallRecord, ...]
     changed: bool
     seconds: float
 
@@ -41,6 +45,7 @@ class RealizeResult:
             "layers": [vars(layer) for layer in self.layers],
             "linked": list(self.linked),
             "removed_nodes": list(self.removed_nodes),
+            "install_scripts": [record.document() for record in self.install_scripts],
             "changed": self.changed,
             "seconds": round(self.seconds, 3),
         }

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer
-from runpod_comfy.realize.check_cache import recall_check, remember_check
+from runpod_comfy.realize.check_cache import read_report, recall_check, remember_check
 from runpod_comfy.realize.environment_cache import recall_environment, remember_environment
 from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.install_scripts import run_install_script, undo_install_scripts
 from runpod_comfy.realize.pending import ENVIRONMENT, NODE_PREFIX
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult
@@ -19,6 +20,8 @@ from runpod_comfy.realize.result import LayerResult
 def make_layers(pending: Sequence[Layer], workshop: Workshop, record: Record) -> list[LayerResult]:
     """Makes every pending layer but the check, in order."""
     done: list[LayerResult] = []
+    if any(layer.kind != "check" for layer in pending):
+        undo_install_scripts(workshop.home)
     environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
     for layer in pending:
         if layer.kind == "check" or layer.name in {result.name for result in done}:
@@ -51,7 +54,10 @@ def _make(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
     started = time.monotonic()
     workshop.say(f"Layer {layer.name}")
     record.begin(layer)
-    build_layer(layer, workshop)
+    if layer.kind == "install":
+        workshop.say(run_install_script(layer, workshop).in_words())
+    else:
+        build_layer(layer, workshop)
     record.finish(layer)
     return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
 
@@ -73,12 +79,18 @@ def _make_environment(
 
 def _check(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
     started = time.monotonic()
-    report = recall_check(layer.key, workshop.home, workshop.cache)
+    # What install scripts did is not in the key.
+    repeatable = not workshop.home.install_records.exists()
+    report = recall_check(layer.key, workshop.home, workshop.cache) if repeatable else None
     recalled = report is not None
     if report is None:
         workshop.say("Layer check: starting the engine once")
         build_layer(layer, workshop)
-        report = remember_check(layer.key, workshop.check_report, workshop.home, workshop.cache)
+        report = (
+            remember_check(layer.key, workshop.check_report, workshop.home, workshop.cache)
+            if repeatable
+            else read_report(workshop.check_report)
+        )
     record.set_check(report)
     record.finish(layer)
     return LayerResult(

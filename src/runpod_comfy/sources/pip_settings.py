@@ -119,6 +119,22 @@ def uv_environment(
     return added
 
 
+def pip_environment(settings: PipSettings) -> dict[str, str]:
+    """The same settings as variables, for a pip that cannot read this person's files."""
+    told = {
+        "PIP_INDEX_URL": settings.index_url,
+        "PIP_EXTRA_INDEX_URL": " ".join(settings.extra_index_urls),
+        "PIP_FIND_LINKS": " ".join(settings.find_links),
+        "PIP_NO_INDEX": "1" if settings.no_index else None,
+        "PIP_TRUSTED_HOST": " ".join(settings.trusted_hosts),
+        "PIP_CERT": settings.cert,
+        "PIP_CLIENT_CERT": settings.client_cert,
+        "PIP_PROXY": settings.proxy,
+        "PIP_TIMEOUT": None if settings.timeout_s is None else f"{settings.timeout_s:g}",
+    }
+    return {name: value for name, value in told.items() if value}
+
+
 def _index_variables(settings: PipSettings) -> dict[str, str]:
     added: dict[str, str] = {}
     configured = settings.index_url is not None or settings.extra_index_urls

@@ -163,3 +163,22 @@ def test_models_name_the_folders_that_they_lie_in() -> None:
     lock = _lock(models=[_model("loras/a/x.bin"), _model("face/x.bin"), _model("top.bin")])
     (folders,) = _plan(lock).layer("models").inputs
     assert folders == TextInput(name="folders.txt", text="face\nloras\n")
+
+
+def test_install_scripts_come_between_the_nodes_and_the_check_in_the_order_of_the_list() -> None:
+    plan = _plan(_lock(run_install_scripts=["b", "a"]))
+    names = [layer.name for layer in plan.layers]
+    assert names[-5:] == ["node:a", "node:b", "install:b", "install:a", "check"]
+    (pins,) = plan.layer("install:b").inputs
+    assert isinstance(pins, TextInput)
+    assert pins.text == "torch==2.11.0\n"
+
+
+def test_an_install_script_depends_on_everything_before_it() -> None:
+    before = _plan(_lock(run_install_scripts=["b", "a"]))
+    other = [LockedNode(name="b", **_tree("2")), LockedNode(name="a", **_tree("4"))]
+    after = _plan(_lock(run_install_scripts=["b", "a"], custom_nodes=other))
+    assert _changed(before, after) == {"node:a", "install:b", "install:a", "check"}
+    alone = _plan(_lock(run_install_scripts=["a"]))
+    assert _changed(before, alone) == {"install:a", "check"}
+    assert _changed(_plan(_lock()), alone) == {"install:a", "check"}

@@ -1,0 +1,393 @@
+"""Runs the install.py of a custom node and records what it changed; run by install.sh.
+
+install.py gets what ComfyUI-Manager gives it: the environment's own Python, the node's folder as
+working directory, COMFYUI_PATH and COMFYUI_FOLDERS_BASE_PATH. It gets no terminal, a home folder
+that is thrown away afterwards, the group `torch` as a constraint for pip and uv, and, with
+OFFLINE=1, no network.
+
+The record, `.comfy_install/<node>.json`, is written whether or not install.py succeeds. While it
+runs, `.comfy_install/unfinished` tells what the home held before.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+RECORDS = ".comfy_install"
+RECORD_SCHEMA = "runpod-comfy/install-record/1"
+TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
+DEFAULT_TIMEOUT_S = "1800"
+
+# Caches of the machine, which a script must neither fill nor spoil, and what is ours alone.
+DROPPED = re.compile(
+    r"PYTHON|XDG_|(PIP|UV)_CACHE_DIR$|HF_HOME$|HF_HUB_CACHE$|HUGGINGFACE_HUB_CACHE$|TORCH_HOME$"
+    r"|TRANSFORMERS_CACHE$|(INPUTS|TARGET|HANDLER_PYTHON|HANDLER_PATH|CHECK_REPORT)$"
+)
+SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
+
+# Nothing listens on the port `discard`. Where a namespace takes the network away this saves the
+# time that pip and others would spend on trying again; elsewhere it is all there is.
+REFUSING = {
+    **dict.fromkeys(
+        ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+        "http://127.0.0.1:9",
+    ),
+    "no_proxy": "",
+    "NO_PROXY": "",
+    "PIP_NO_INDEX": "1",
+    "UV_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",
+    "GIT_ALLOW_PROTOCOL": "file",
+}
+WITHOUT_NETWORK = (["unshare", "-n"], ["unshare", "-c", "-n"], ["unshare", "-r", "-n"])
+
+
+class Place:
+    """A folder that is watched. `left_out` are absolute paths in it that are not.
+
+    `written` collects what gets a new time in the end.
+    """
+
+    def __init__(self, root: Path, left_out: set[str]) -> None:
+        self.root = root
+        self.left_out = left_out
+        self.written: set[Path] = set()
+        self.before = self.look()
+
+    def look(self) -> dict[str, list[object]]:
+        """Everything below the folder, each with what changes when somebody writes to it."""
+        found: dict[str, list[object]] = {}
+        self._look(str(self.root), "", found)
+        return found
+
+    def _look(self, folder: str, prefix: str, found: dict[str, list[object]]) -> None:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.path in self.left_out:
+                    continue
+                name = prefix + entry.name
+                if entry.is_symlink():
+                    found[name] = ["link", os.readlink(entry.path)]  # noqa: PTH115
+                elif entry.is_dir(follow_symlinks=False):
+                    found[name] = ["folder"]
+                    self._look(entry.path, name + "/", found)
+                else:
+                    of = entry.stat(follow_symlinks=False)
+                    found[name] = [
+                        *("file", stat.S_IMODE(of.st_mode), of.st_size),
+                        *(of.st_mtime_ns, of.st_ctime_ns, of.st_ino),
+                    ]
+
+
+class Distributions:
+    """The distributions of an environment: versions by name, and who owns which file.
+
+    `owners` maps a path below the environment to the name and the sha256 that RECORD gives it.
+    """
+
+    def __init__(self, venv: Path) -> None:
+        python = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        library = venv / "lib" / python / "site-packages"
+        self.versions: dict[str, str] = {}
+        self.owners: dict[str, tuple[str, str]] = {}
+        for distribution in importlib.metadata.distributions(path=[str(library)]):
+            name = normalized(distribution.metadata["Name"] or "")
+            if not name or name in self.versions:
+                continue
+            self.versions[name] = distribution.version
+            listed = (distribution.read_text("RECORD") or "").splitlines()
+            for path, digest, *_ in csv.reader(listed):
+                place = os.path.relpath(os.path.normpath(library / path), venv)
+                self.owners[place] = (name, digest)
+
+
+def normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def main() -> int:
+    home = Path(os.environ["COMFY_HOME"])
+    venv = Path(os.environ["VENV"])
+    name = os.environ["NODE_NAME"]
+    constraints = Path(os.environ["INPUTS"], "torch.txt")
+    node = home / "ComfyUI" / "custom_nodes" / name
+    if not (node / "install.py").is_file():
+        print(f"The node {name} has no install.py.", file=sys.stderr)
+        return 2
+    records = home / RECORDS
+    records.mkdir(exist_ok=True)
+
+    ours = {str(path) for path in home.glob(".comfy*")} | {str(venv)}
+    environment = Place(venv, set())
+    rest = Place(home, ours)
+    distributions = Distributions(venv)
+    write_json(records / "unfinished", rest.before)
+
+    network, exit_code, discarded = run(name, node, home, venv, constraints)
+
+    environment_files = changes(environment, distributions.owners)
+    now = Distributions(venv)
+    moved = {
+        each: (distributions.versions.get(each), now.versions.get(each))
+        for each in sorted(distributions.versions.keys() | now.versions.keys())
+        if distributions.versions.get(each) != now.versions.get(each)
+    }
+    home_files = changes(rest, {})
+    in_node = f"ComfyUI/custom_nodes/{name}/"
+    torch_group = TORCH_FAMILY | {
+        normalized(line.split("==")[0]) for line in constraints.read_text().split() if line
+    }
+    touched = torch_touched(torch_group, moved, environment_files, distributions.owners)
+    record = {
+        "schema": RECORD_SCHEMA,
+        "node": name,
+        "network": network,
+        "exit_code": exit_code,
+        "distributions": [
+            {"name": each, "before": before, "after": after}
+            for each, (before, after) in moved.items()
+        ],
+        "torch_touched": touched,
+        "files": {
+            "node": [
+                {**file, "path": str(file["path"])[len(in_node) :]}
+                for file in home_files
+                if str(file["path"]).startswith(in_node)
+            ],
+            "home": [file for file in home_files if not str(file["path"]).startswith(in_node)],
+            "environment": [
+                file
+                for file in environment_files
+                # What came and went with a distribution is told by its name.
+                if distributions.owners.get(str(file["path"]), ("",))[0] not in moved
+                and now.owners.get(str(file["path"]), ("",))[0] not in moved
+            ],
+        },
+        "discarded": discarded,
+    }
+    write_json(records / f"{name}.json", record)
+    (records / "unfinished").unlink()
+    settle(rest)
+    return verdict(name, exit_code, touched)
+
+
+def run(
+    name: str, node: Path, home: Path, venv: Path, constraints: Path
+) -> tuple[str, int | str, list[str]]:
+    """Runs install.py; gives its network, its exit code, and what it left in its home folder."""
+    scratch = home / f"{RECORDS}_scratch"
+    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        variables = script_variables(scratch, home, venv, constraints)
+        network, command = "open", [sys.executable, "install.py"]
+        if os.environ.get("OFFLINE") == "1":
+            variables.update(REFUSING)
+            prefix = next(filter(works, WITHOUT_NETWORK), None)
+            network = "none" if prefix else "refused by variables"
+            command = [*(prefix or []), *command]
+        print(f"install.py of {name}, network: {network}", flush=True)
+        exit_code = run_to_its_end(command, node, variables)
+        left = Place(
+            scratch / "home", {str(scratch / "home/.cache" / each) for each in ("pip", "uv")}
+        )
+        return (
+            network,
+            exit_code,
+            sorted(p for p, kind in left.before.items() if kind != ["folder"]),
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def script_variables(scratch: Path, home: Path, venv: Path, constraints: Path) -> dict[str, str]:
+    for folder in ("home", "tmp", "bin"):
+        (scratch / folder).mkdir(parents=True)
+    # Without it, `pip` would be the machine's, which installs somewhere else.
+    for program in ("pip", "pip3"):
+        place = scratch / "bin" / program
+        place.write_text('#!/bin/sh\nexec "$VIRTUAL_ENV/bin/python" -m pip "$@"\n')
+        place.chmod(0o755)
+    variables = {
+        key: value
+        for key, value in os.environ.items()
+        if not DROPPED.match(key) and not SECRET.search(key)
+    }
+    settings = Path(os.environ.get("HOME", "/nonexistent"), ".gitconfig")
+    if settings.is_file():
+        # It may lead to the mirrors of this machine.
+        variables.setdefault("GIT_CONFIG_GLOBAL", str(settings))
+    pip = bundled_pip()
+    if pip and not list(venv.glob("lib/python*/site-packages/pip")):
+        variables["PYTHONPATH"] = str(pip)
+    return {
+        **variables,
+        "HOME": str(scratch / "home"),
+        "TMPDIR": str(scratch / "tmp"),
+        "PATH": os.pathsep.join([str(scratch / "bin"), str(venv / "bin"), os.environ["PATH"]]),
+        "VIRTUAL_ENV": str(venv),
+        "COMFYUI_PATH": str(home / "ComfyUI"),
+        "COMFYUI_FOLDERS_BASE_PATH": str(home / "ComfyUI"),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PIP_CONSTRAINT": str(constraints),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INPUT": "1",
+        "PIP_REQUIRE_VIRTUALENV": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "UV_CONSTRAINT": str(constraints),
+        "UV_LINK_MODE": "copy",
+        "GIT_TERMINAL_PROMPT": "0",
+        "DEBIAN_FRONTEND": "noninteractive",
+    }
+
+
+def bundled_pip() -> Path | None:
+    """The pip that comes with the interpreter, as a wheel that Python imports from."""
+    found = importlib.util.find_spec("ensurepip")
+    if found is None or found.origin is None:
+        return None
+    folders = [Path(found.origin).parent / "_bundled", Path("/usr/share/python-wheels")]
+    return next((wheel for folder in folders for wheel in folder.glob("pip-*.whl")), None)
+
+
+def works(prefix: list[str]) -> bool:
+    try:
+        return subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+def run_to_its_end(command: list[str], folder: Path, variables: dict[str, str]) -> int | str:
+    """The exit code, or `timeout`. Nothing that the command started outlives it."""
+    timeout_s = float(os.environ.get("COMFY_INSTALL_TIMEOUT_S") or DEFAULT_TIMEOUT_S)
+    process = subprocess.Popen(
+        command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, start_new_session=True
+    )
+
+    def end(*_: object) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    def end_and_leave(number: int, _: object) -> None:
+        end()
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, end_and_leave)
+    try:
+        return process.wait(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    finally:
+        end()
+        process.wait()
+
+
+def changes(place: Place, owners: dict[str, tuple[str, str]]) -> list[dict[str, object]]:
+    """The files and links that differ from before, bytecode left out: it follows its sources.
+
+    Bytecode that came, or whose source is not what it was, is removed: it is not looked at again
+    when its source changes, so nothing else would notice.
+    """
+    after = place.look()
+    found: list[dict[str, object]] = []
+    for path in sorted(place.before.keys() | after.keys()):
+        was, is_now = place.before.get(path), after.get(path)
+        if was == is_now or (["folder"] in (was, is_now) and None in (was, is_now)):
+            continue
+        if path.endswith(".pyc"):
+            (place.root / path).unlink(missing_ok=True)
+            place.written.add((place.root / path).parent)
+            continue
+        sha256 = None
+        if is_now and is_now[0] == "file":
+            sha256 = sha256_of(place.root / path)
+            if was and was[:2] == is_now[:2] and is_recorded(sha256, owners.get(path)):
+                continue
+        change = "added" if was is None else "removed" if is_now is None else "changed"
+        found.append({"path": path, "change": change, "sha256": sha256})
+        place.written |= {place.root / path, *(place.root / path).parents} - {*place.root.parents}
+        if path.endswith(".py"):
+            source = place.root / path
+            for outdated in source.parent.glob(f"__pycache__/{source.stem}.*.pyc"):
+                outdated.unlink()
+                place.written.add(outdated.parent)
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_recorded(sha256: str, owner: tuple[str, str] | None) -> bool:
+    """Whether these are the bytes that a RECORD, with its `sha256=<base64>`, knows."""
+    if owner is None or not owner[1].startswith("sha256="):
+        return False
+    recorded = owner[1][len("sha256=") :]
+    return base64.urlsafe_b64decode(recorded + "=" * (-len(recorded) % 4)).hex() == sha256
+
+
+def torch_touched(
+    group: set[str],
+    moved: dict[str, tuple[str | None, str | None]],
+    files: list[dict[str, object]],
+    owners: dict[str, tuple[str, str]],
+) -> list[str]:
+    """What of the group is not what it was, one phrase each."""
+    touched = [
+        f"{name} ({before or 'not there'} → {after or 'gone'})"
+        for name, (before, after) in moved.items()
+        if name in group
+    ]
+    for file in files:
+        owner = owners.get(str(file["path"]), ("", ""))[0]
+        if owner in group and owner not in moved:
+            touched.append(f"{owner} ({file['path']} {file['change']})")
+    return touched
+
+
+def settle(place: Place) -> None:
+    """The layer's time for what was written, and for the folders that it was written to."""
+    epoch = int(os.environ["SOURCE_DATE_EPOCH"])
+    for path in place.written:
+        if os.path.lexists(path):
+            os.utime(path, (epoch, epoch), follow_symlinks=False)
+
+
+def verdict(name: str, exit_code: int | str, touched: list[str]) -> int:
+    if touched:
+        print(f"install.py of {name} touched the torch group: {', '.join(touched)}.")
+    if exit_code == "timeout":
+        print(f"install.py of {name} did not end in time (COMFY_INSTALL_TIMEOUT_S).")
+    elif exit_code != 0:
+        print(f"install.py of {name} ended with {exit_code}.")
+    return 1 if touched or exit_code != 0 else 0
+
+
+def write_json(path: Path, document: object) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
