@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from comfy_errors import InvalidInputError
 from runpod_comfy.sources.tree import Surroundings, TreeRequest, TreeSource
 from runpod_comfy.spec.model import Tree
 from runpod_comfy.spec.text import TreeKind
 
 
 def source_of(kind: TreeKind) -> TreeSource:
-    """The source of a kind. Raises InvalidInputError for a kind that has none yet."""
+    """The source of a kind."""
     # Each is imported when it is met: a version from git alone needs no index client.
     if kind == "git":
         from runpod_comfy.sources.git import GitSource
@@ -23,19 +22,22 @@ def source_of(kind: TreeKind) -> TreeSource:
         from runpod_comfy.sources.folder import FolderSource
 
         return FolderSource()
-    names = {"archive": "an archive (https://….zip)", "registry": "the Comfy Registry (comfy://)"}
-    raise InvalidInputError(
-        f"a tree from {names[kind]} is not supported yet",
-        remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
-    )
+    if kind == "archive":
+        from runpod_comfy.sources.archive import ArchiveSource
+
+        return ArchiveSource()
+    from runpod_comfy.sources.registry import RegistrySource
+
+    return RegistrySource()
 
 
 def settle(tree: Tree, surroundings: Surroundings) -> Tree:
     """The tree with `ref` and `commit` filled in, as `create` writes them.
 
-    A git repository without a ref is taken at its default branch, a distribution without a
-    version at its newest stable one. A commit that is there already is confirmed. A folder stays
-    without a commit: it is pinned by the lock, so that working on it changes no spec.
+    A git repository without a ref is taken at its default branch, a distribution or a node of the
+    registry without a version at its newest stable one. A commit that is there already is
+    confirmed. A folder stays without a commit: it is pinned by the lock, so that working on it
+    changes no spec.
     """
     source = source_of(tree.kind)
     ref = tree.ref
@@ -57,4 +59,8 @@ def _open_ref(tree: Tree, surroundings: Surroundings) -> str | None:
         from runpod_comfy.sources.pypi import newest_version
 
         return newest_version(tree.repo, surroundings)
+    if tree.kind == "registry":
+        from runpod_comfy.sources.registry import newest_version as newest_of_node
+
+        return newest_of_node(tree.repo, surroundings)
     return None

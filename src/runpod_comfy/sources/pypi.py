@@ -72,7 +72,7 @@ def _unpack(archive: Path, request: TreeRequest, target: Path) -> Filling:
         target,
         where=_title(request),
         subdir=request.subdir,
-        inside_top_folder=not is_wheel,
+        top_folder="kept" if is_wheel else "entered",
     )
     return Filling(epoch=epoch)
 

@@ -6,12 +6,15 @@ Links are made last, so that no file is ever written through one.
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from comfy_errors import InvalidInputError
 
+# The longest name that the file systems of Linux and macOS hold, in bytes.
+_LONGEST_NAME = 255
 _REMEDY = "Use another version or another source of it."
 
 
@@ -28,14 +31,19 @@ DEFAULT_LIMITS = TreeLimits()
 
 @dataclass(kw_only=True)
 class TreeWriter:
-    """Writes below `root`. `where` names the tree's origin in messages."""
+    """Writes below `root`. `where` names the tree's origin in messages.
+
+    With `one_case`, names that a file system of macOS takes for the same are refused everywhere.
+    """
 
     root: Path
     where: str
     limits: TreeLimits = DEFAULT_LIMITS
+    one_case: bool = False
     _links: list[tuple[Path, str]] = field(default_factory=list)
     _written_bytes: int = 0
     _written_files: int = 0
+    _spellings: dict[str, str] = field(default_factory=dict)
 
     def write_file(self, inner: str, chunks: Iterable[bytes], *, executable: bool) -> None:
         """One file at the relative POSIX path `inner`.
@@ -57,6 +65,10 @@ class TreeWriter:
 
     def add_link(self, inner: str, target: str) -> None:
         """A symbolic link, made by `finish`. Where it leads is checked when the tree is whole."""
+        if not target or "\0" in target:
+            raise InvalidInputError(
+                f"{self.where} holds the link {inner!a} to {target!a}", remedy=_REMEDY
+            )
         self._links.append((self._place(inner), target))
 
     def make_folder(self, inner: str) -> Path:
@@ -80,14 +92,24 @@ class TreeWriter:
         self._count_file()
         path = PurePosixPath(inner)
         hostile = {".", "..", ""} & set(inner.rstrip("/").split("/"))
-        if path.is_absolute() or hostile or ".git" in (part.lower() for part in path.parts):
+        hostile |= {part for part in path.parts if part.lower() == ".git" or _unwritable(part)}
+        if path.is_absolute() or hostile:
             raise InvalidInputError(f"{self.where} holds the unsafe path {inner!a}", remedy=_REMEDY)
+        if self.one_case:
+            self._refuse_second_spelling(path)
         place = self.root / path
         try:
             place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise self._twice(inner) from error
         return place
+
+    def _refuse_second_spelling(self, path: PurePosixPath) -> None:
+        for place in (path, *path.parents):
+            spelling = str(place)
+            folded = unicodedata.normalize("NFC", spelling).casefold()
+            if self._spellings.setdefault(folded, spelling) != spelling:
+                raise self._twice(spelling)
 
     def _twice(self, inner: str) -> InvalidInputError:
         return InvalidInputError(
@@ -109,3 +131,7 @@ class TreeWriter:
             raise InvalidInputError(
                 f"{self.where} holds more than {self.limits.files:,} files", remedy=_REMEDY
             )
+
+
+def _unwritable(part: str) -> bool:
+    return "\0" in part or len(os.fsencode(part)) > _LONGEST_NAME

@@ -16,7 +16,13 @@ TreeKind = Literal["git", "archive", "pypi", "registry", "folder"]
 MODEL_SCHEMES = ("http", "https", "file", "gs", "hf", "huggingface", "civitai")
 
 _GIT_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
-_ARCHIVE_SUFFIXES = (".zip", ".tar.gz", ".tgz", ".whl")
+ARCHIVE_SUFFIXES = (
+    *(".zip", ".whl", ".tar", ".tar.gz", ".tgz"),
+    *(".tar.xz", ".txz", ".tar.bz2", ".tbz2"),
+)
+_SECRET_PARAMETER = re.compile(
+    r"(?i)[?&][^=&#]*(token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#]*="
+)
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
@@ -33,7 +39,7 @@ def tree_kind(repo: str) -> TreeKind:
         return "pypi"
     if repo.startswith("comfy://"):
         return "registry"
-    if repo.startswith(("https://", "http://")) and repo.endswith(_ARCHIVE_SUFFIXES):
+    if repo.startswith(("https://", "http://", "file://")) and is_archive_name(repo):
         return "archive"
     if repo.startswith(_GIT_SCHEMES) or _SCP_LIKE.match(repo):
         return "git"
@@ -43,6 +49,11 @@ def tree_kind(repo: str) -> TreeKind:
             "pypi, comfy, and plain paths"
         )
     return "folder"
+
+
+def is_archive_name(place: str) -> bool:
+    """Whether a URL or path ends like an archive; a query after it does not count."""
+    return place.partition("?")[0].lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def matching(pattern: str, complaint: str) -> Callable[[str], str]:
@@ -110,6 +121,12 @@ def check_repo(value: str) -> str:
         raise ValueError("must not have a '#' part; a folder inside it is named by 'subdir'")
     if kind == "pypi" and not _DISTRIBUTION.fullmatch(value.removeprefix("pypi://")):
         raise ValueError("must be 'pypi://' and the name alone; the version stands in 'ref'")
+    if kind == "registry" and not _DISTRIBUTION.fullmatch(value.removeprefix("comfy://")):
+        raise ValueError("must be 'comfy://' and the node's id alone; the version stands in 'ref'")
+    if kind == "archive" and value.startswith("file://") and not value.startswith("file:///"):
+        raise ValueError("must name a file of this machine: 'file:///' and its path")
+    if kind == "archive" and _SECRET_PARAMETER.search(value):
+        raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
     if kind == "git" and not _SCP_LIKE.match(value) and urlsplit(value).netloc.startswith("-"):
         raise ValueError("must not name a host that starts with '-'")
     return value

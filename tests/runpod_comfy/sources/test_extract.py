@@ -106,13 +106,13 @@ def test_a_zip_and_a_tar_of_the_same_files_give_the_same_tree(tmp_path: Path) ->
 
 def test_an_sdist_is_taken_from_inside_its_top_folder(tmp_path: Path, target: Path) -> None:
     archive = tar_of(tmp_path, [(member("thing-1/pkg/x"), b"x"), (member("thing-1/setup.py"), b"")])
-    extract(archive, target, where="thing", subdir="pkg", inside_top_folder=True)
+    extract(archive, target, where="thing", subdir="pkg", top_folder="entered")
     assert [path.name for path in target.iterdir()] == ["x"]
 
 
 def test_an_archive_with_two_top_folders_is_no_sdist(tmp_path: Path, target: Path) -> None:
     archive = tar_of(tmp_path, [(member("one/x"), b""), (member("two/x"), b"")])
-    refused(archive, target, "one top folder", inside_top_folder=True)
+    refused(archive, target, "one top folder", top_folder="entered")
 
 
 def test_a_hard_link_becomes_a_file_of_its_own(tmp_path: Path, target: Path) -> None:

@@ -1,0 +1,75 @@
+"""A node of the Comfy Registry as a tree: its pin is the sha256 of its archive.
+
+The registry publishes no hash, so ours is of what arrived first; it is held against all that
+arrives later. The archive is taken as it is, as ComfyUI-Manager takes it.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.sources.archive import unpack
+from runpod_comfy.sources.archive_download import download_archive, stored_archive
+from runpod_comfy.sources.registry_api import Registry
+from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
+from runpod_comfy.sources.tree_store import TreeStore
+
+
+class RegistrySource:
+    """The TreeSource of `comfy://node`."""
+
+    def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
+        if stored_archive(request.commit, _title(request), surroundings) is not None:
+            assert request.commit is not None
+            return request.commit
+        return _download(request, surroundings)[1]
+
+    def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
+        if request.commit is None:
+            request = pinned(request, self.pin(request, surroundings))
+        store = TreeStore(cache=surroundings.cache)
+        entry = store.find(request)
+        if entry is not None:
+            return entry
+        title = _title(request)
+        archive = stored_archive(request.commit, title, surroundings)
+        if archive is None:
+            archive, _ = _download(request, surroundings)
+        return store.enter(
+            request,
+            partial(unpack, archive, title=title, subdir=request.subdir, top_folder="kept"),
+        )
+
+
+def newest_version(repo: str, surroundings: Surroundings) -> str:
+    """The newest version that the registry offers, by its number."""
+    if surroundings.offline:
+        raise UnavailableError(
+            f"the versions of {repo} cannot be looked up offline",
+            remedy="Run the command once without --offline.",
+        )
+    return Registry.from_environment().newest_of(_node(repo)).version
+
+
+def _download(request: TreeRequest, surroundings: Surroundings) -> tuple[Path, str]:
+    title = _title(request)
+    if request.ref is None:
+        raise InvalidInputError(
+            f"{request.repo} names no version", remedy=f"Write it: {request.repo}@VERSION"
+        )
+    registry = Registry.from_environment()
+    found = registry.version_of(_node(request.repo), request.ref)
+    for concern in found.concerns:
+        surroundings.say(f"Warning: {title} {concern}")
+    url = registry.archive_url(_node(request.repo), found)
+    return download_archive(url, request.commit, title, surroundings)
+
+
+def _node(repo: str) -> str:
+    return repo.removeprefix("comfy://")
+
+
+def _title(request: TreeRequest) -> str:
+    return f"{request.repo}@{request.ref}" if request.ref else request.repo
