@@ -59,6 +59,8 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from runpod_comfy.cli.version import surroundings_for, workspace
+    from runpod_comfy.sources.at_once import at_once
+    from runpod_comfy.sources.cache_use import using
     from runpod_comfy.sources.kinds import settle
     from runpod_comfy.spec.create import create_spec
     from runpod_comfy.spec.write import write_spec
@@ -67,18 +69,19 @@ def _run(arguments: argparse.Namespace) -> int:
     version_id: str = arguments.version_id
     path = (arguments.output or workspace() / "versions" / f"{version_id}.json").absolute()
     surroundings = surroundings_for(path.parent, console, offline=False)
-    spec = create_spec(
-        version_id,
-        repo=arguments.repo,
-        nodes=arguments.nodes,
-        models=arguments.models,
-        models_root=arguments.models_root,
-        auto_checksum=arguments.auto_checksum,
-        output=path,
-        working_dir=Path.cwd(),
-        settle=lambda tree: settle(tree, surroundings),
-        say=console.say,
-    )
+    with using(surroundings.cache, console.say):
+        spec = create_spec(
+            version_id,
+            repo=arguments.repo,
+            nodes=arguments.nodes,
+            models=arguments.models,
+            models_root=arguments.models_root,
+            auto_checksum=arguments.auto_checksum,
+            output=path,
+            working_dir=Path.cwd(),
+            settle=lambda trees: at_once(lambda tree: settle(tree, surroundings), trees),
+            say=console.say,
+        )
     written = write_spec(spec, path, force=arguments.force)
     console.say(f"Wrote {path}" if written else f"{path} says this already")
     console.result(str(path), {"version_id": version_id, "path": str(path), "written": written})

@@ -1,19 +1,31 @@
-"""`resolve`: writes the lock of a version."""
+"""`resolve`: writes the lock of a version, moves its pins, or asks whether the world has moved."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from comfy_errors import InvalidInputError
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import add_command, add_json, add_version
 
 if TYPE_CHECKING:
     from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.lock.drift import Drift
+    from runpod_comfy.spec.load import LoadedSpec
+
+MOVED = 4
+UNREACHABLE = 3
+
+_EVERYTHING = object()
 
 _EXAMPLES = """\
   runpod-comfy resolve demo
-  runpod-comfy resolve --spec versions/demo.json --upgrade
+  runpod-comfy resolve demo --check                 # has anything moved? changes nothing
+  runpod-comfy resolve demo --upgrade               # everything to its newest
+  runpod-comfy resolve demo --upgrade numpy --upgrade my-node
+  runpod-comfy resolve demo --upgrade core          # also: torch, the name of a model
+  runpod-comfy resolve --spec versions/demo.json --offline
 """
 
 
@@ -23,33 +35,107 @@ def add_parser(commands: Subparsers) -> None:
         "resolve",
         run=_run,
         summary="Pin every byte of a version: write lockfiles/comfy-<id>.lock.json.",
-        details="Existing pins and hashes are kept: resolving twice gives identical bytes.",
+        details="Existing pins and hashes are kept: resolving twice gives identical bytes.\n"
+        "--upgrade lets go of them, of all or of what is named: 'core', a custom node, a\n"
+        "distribution, 'torch' with its family, a model. The commit that a spec has beside a\n"
+        "branch moves too, in the spec file. Tags, whole commits and versions stay.\n"
+        "--check looks for what is gone, withdrawn or changed, and exits with 4 if anything is,\n"
+        "with 3 if something could not be asked.",
         examples=_EXAMPLES,
     )
     add_version(parser)
-    parser.add_argument(
-        "--upgrade", action="store_true", help="forget existing pins and take what is newest"
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--upgrade",
+        metavar="NAME",
+        nargs="?",
+        const=_EVERYTHING,
+        action="append",
+        default=[],
+        help="forget the pin of NAME and take what is newest; without NAME, all pins (repeatable)",
+    )
+    modes.add_argument(
+        "--check", action="store_true", help="only tell what moved since the lock was made"
     )
     parser.add_argument("--offline", action="store_true", help="use the caches only")
     add_json(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.version import read_spec, resolve_and_write, version_id_of
-    from runpod_comfy.lock.store import committed_lock_path
+    from runpod_comfy.cli.version import read_spec, version_id_of
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     version_id = version_id_of(arguments.version, arguments.version_id)
     loaded = read_spec(version_id, arguments.spec)
-    lock = resolve_and_write(
-        loaded, console, offline=arguments.offline, keep_pins=not arguments.upgrade
-    )
+    if arguments.check:
+        return _check(loaded, console, offline=arguments.offline)
+    if arguments.upgrade and arguments.offline:
+        raise InvalidInputError(
+            "--upgrade looks for what is newest, and --offline forbids to look",
+            remedy="Leave one of the two out.",
+        )
+    return _resolve(loaded, console, arguments.upgrade, offline=arguments.offline)
+
+
+def _resolve(loaded: LoadedSpec, console: Console, upgrade: list[Any], *, offline: bool) -> int:
+    from runpod_comfy.cli.changes import change_lines
+    from runpod_comfy.cli.version import resolve_and_write
+    from runpod_comfy.lock.store import committed_lock_path
+
+    names = None if _EVERYTHING in upgrade else upgrade
+    resolved = resolve_and_write(loaded, console, offline=offline, upgrade=names)
+    lock = resolved.lock
     path = committed_lock_path(loaded.path, lock.version_id)
     distributions = [*lock.python.torch, *lock.python.wheels]
+    for line in change_lines(resolved.changes):
+        console.say(line)
+    if upgrade and not resolved.changes:
+        console.say("Nothing newer was found")
     console.say(
         f"{lock.version_id}: core, {len(lock.custom_nodes)} custom nodes, "
         f"{len(distributions)} Python distributions, {len(lock.models)} models"
     )
-    document = {"version_id": lock.version_id, "path": str(path), "digest": lock.digest}
+    document = {
+        "version_id": lock.version_id,
+        "path": str(path),
+        "digest": lock.digest,
+        "changes": [change.document() for change in resolved.changes],
+        "spec_changes": [vars(pin) for pin in resolved.moved],
+    }
     console.result(f"{path} {lock.digest}", document)
     return 0
+
+
+def _check(loaded: LoadedSpec, console: Console, *, offline: bool) -> int:
+    from runpod_comfy.cli.version import surroundings_for
+    from runpod_comfy.lock.drift import look_for_drift
+    from runpod_comfy.lock.store import last_lock
+
+    surroundings = surroundings_for(loaded.path.parent, console, offline=offline)
+    lock, path = last_lock(loaded, surroundings.cache)
+    console.explain(f"Lock: {path}")
+    drift = look_for_drift(loaded, lock, surroundings)
+    document = {"version_id": lock.version_id, "path": str(path), "digest": lock.digest}
+    console.result("\n".join(_lines(drift)), document | drift.document())
+    console.say(_summary(drift, lock.version_id))
+    if drift.moved:
+        return MOVED
+    return UNREACHABLE if drift.unanswered else 0
+
+
+def _lines(drift: Drift) -> list[str]:
+    lines = []
+    for finding in drift.moved:
+        lines += [f"moved: {finding.message}", f"  → {finding.remedy}"]
+    for finding in drift.unanswered:
+        lines += [f"not known: {finding.message}", f"  → {finding.remedy}"]
+    return lines
+
+
+def _summary(drift: Drift, version_id: str) -> str:
+    counts = [f"{drift.looked_at} things looked at", f"{len(drift.moved)} moved"]
+    if drift.unanswered:
+        counts.append(f"{len(drift.unanswered)} could not be asked")
+    if drift.not_looked_at:
+        counts.append(f"not looked at: {', '.join(drift.not_looked_at)}")
+    return f"{version_id}: " + "; ".join(counts)

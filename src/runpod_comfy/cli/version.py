@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.request import DEFAULT_VERSION_ID
@@ -12,9 +14,17 @@ from runpod_comfy.cli.console import Console
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.cache_use import using
 from runpod_comfy.sources.tree import Surroundings
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
+
+if TYPE_CHECKING:
+    from runpod_comfy.lock.diff import Change
+    from runpod_comfy.lock.upgrade import MovedPin
+
+# The names of what is to be upgraded; None is everything.
+Upgrading = Sequence[str] | None
 
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
@@ -25,6 +35,15 @@ class Selected:
 
     lock: Lock
     base_dir: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A new lock, the commits that moved in the spec, and how it differs from the last lock."""
+
+    lock: Lock
+    moved: tuple[MovedPin, ...] = ()
+    changes: tuple[Change, ...] = ()
 
 
 def workspace() -> Path:
@@ -83,26 +102,43 @@ def select(
             remedy=f"With a network: runpod-comfy resolve {loaded.spec.version_id}",
         )
     console.say(f"No lock answers {loaded.path} yet: resolving it first")
-    return Selected(lock=resolve_and_write(loaded, console), base_dir=loaded.path.parent)
+    return Selected(lock=resolve_and_write(loaded, console).lock, base_dir=loaded.path.parent)
 
 
 def resolve_and_write(
-    loaded: LoadedSpec, console: Console, *, offline: bool = False, keep_pins: bool = True
-) -> Lock:
-    """Resolves a spec and writes both copies of its lock, saying where."""
+    loaded: LoadedSpec, console: Console, *, offline: bool = False, upgrade: Upgrading = ()
+) -> Resolved:
+    """Resolves a spec and writes both copies of its lock, saying where.
+
+    `upgrade` is None for everything. The commits in the spec file move with an upgrade.
+    Raises InvalidInputError for an upgrade of something that the version does not have.
+    """
+    from runpod_comfy.lock.diff import compare_locks
     from runpod_comfy.lock.resolve import resolve
     from runpod_comfy.lock.store import previous_lock
+    from runpod_comfy.lock.upgrade import UPGRADE_ALL, moved_pins, upgrade_of, with_moved_pins
+    from runpod_comfy.spec.write import replace_commit
 
     surroundings = surroundings_for(loaded.path.parent, console, offline=offline)
-    previous = (
-        previous_lock(loaded.path, loaded.spec.version_id, surroundings.cache)
-        if keep_pins
-        else None
-    )
-    lock = resolve(loaded, surroundings=surroundings, previous=previous)
-    for path in write_lock(lock, spec_path=loaded.path, cache=surroundings.cache):
-        console.say(f"Wrote {path}")
-    return lock
+    with using(surroundings.cache, console.say):
+        previous = previous_lock(loaded.path, loaded.spec.version_id, surroundings.cache)
+        chosen = UPGRADE_ALL
+        if upgrade is not None:
+            chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=_is_version)
+        moved = moved_pins(loaded.spec, chosen, surroundings)
+        loaded = with_moved_pins(loaded, moved)
+        lock = resolve(loaded, surroundings=surroundings, previous=previous, upgrade=chosen)
+        for pin in moved:
+            replace_commit(loaded.path, pin.place, pin.before, pin.after)
+            console.say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
+        for path in write_lock(lock, spec_path=loaded.path, cache=surroundings.cache):
+            console.say(f"Wrote {path}")
+    changes = compare_locks(previous, lock) if previous else []
+    return Resolved(lock=lock, moved=tuple(moved), changes=tuple(changes))
+
+
+def _is_version(name: str) -> bool:
+    return (workspace() / "versions" / f"{name}.json").is_file()
 
 
 def _spec_folder_of(lock: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
@@ -24,33 +25,64 @@ _FORMATS = {
 }
 
 
-def lock_models(models: list[Model], *, spec_folder: Path, say: Say) -> list[LockedModel]:
-    """Pins each model, in the order of the spec.
+def require_models(models: list[Model], known: Sequence[LockedModel], spec_folder: Path) -> None:
+    """Raises UnavailableError naming every missing file at once.
 
-    Raises UnavailableError naming every missing file at once, MismatchError for a checksum that
-    does not hold, InvalidInputError for a source that cannot be pinned yet.
+    One whose pin is among `known` need not be here: it was hashed before.
     """
     missing = [
         f"{model.name} ({path})"
         for model in models
-        if (path := local_path(model.source, spec_folder)) is not None and not path.is_file()
+        if (path := local_path(model.source, spec_folder)) is not None
+        and not path.is_file()
+        and _pin_of(model, known) is None
     ]
     if missing:
         raise UnavailableError(
             "model files are missing: " + ", ".join(missing),
             remedy="Put them there, or correct 'source' in the spec.",
         )
-    return [_lock_model(model, spec_folder, say) for model in models]
 
 
-def _lock_model(model: Model, spec_folder: Path, say: Say) -> LockedModel:
+def lock_models(
+    models: list[Model], known: Sequence[LockedModel], *, spec_folder: Path, say: Say
+) -> list[LockedModel]:
+    """Pins each model, in the order of the spec. The pins that are `known` stay.
+
+    Raises MismatchError for a checksum or a pin that does not hold, InvalidInputError for a source
+    that cannot be pinned yet.
+    """
+    return [_lock_model(model, _pin_of(model, known), spec_folder, say) for model in models]
+
+
+def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:
+    """The pin that was made for the same question."""
+    return next(
+        (
+            pin
+            for pin in known
+            if (pin.source, pin.target_path) == (model.source, model.place)
+            and model.checksum in (None, f"sha256:{pin.sha256}")
+            and model.size in (None, pin.size)
+        ),
+        None,
+    )
+
+
+def _lock_model(
+    model: Model, known: LockedModel | None, spec_folder: Path, say: Say
+) -> LockedModel:
     path = local_path(model.source, spec_folder)
     if path is None:
-        sha256, size = _as_stated(model)
+        sha256, size = (known.sha256, known.size) if known else _as_stated(model)
+    elif known and not path.is_file():
+        say(f"Warning: {model.name} is not at {path}; its pin is kept")
+        sha256, size = known.sha256, known.size
     else:
         say(f"Hashing {model.name}")
         sha256, size = _hash(path)
         _compare(model, sha256, size, path)
+        _compare_with_pin(model, known, sha256, path)
     return LockedModel(
         name=model.name,
         source=model.source,
@@ -88,4 +120,13 @@ def _compare(model: Model, sha256: str, size: int, path: Path) -> None:
         raise MismatchError(
             f"model {model.name}: {path} has {size} bytes, the spec says {model.size}",
             remedy="Put the right file there, or correct 'size' in the spec.",
+        )
+
+
+def _compare_with_pin(model: Model, known: LockedModel | None, sha256: str, path: Path) -> None:
+    if known is not None and known.sha256 != sha256:
+        raise MismatchError(
+            f"model {model.name}: {path} has sha256 {sha256}, the lock knows it as {known.sha256}",
+            remedy="Put the right file back, or take the new one in with: "
+            f"runpod-comfy resolve <id> --upgrade {model.name}",
         )

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from comfy_errors import InvalidInputError, MismatchError
-from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, Submodule
-from runpod_comfy.lock.models import lock_models
+from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from runpod_comfy.lock.install_scripts import require_install_scripts
+from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock, Submodule
+from runpod_comfy.lock.models import lock_models, require_models
 from runpod_comfy.lock.python import lock_python
 from runpod_comfy.lock.requirements import CORE, read_requirements
+from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
+from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec
-from runpod_comfy.spec.model import CustomNode, Tree
+from runpod_comfy.spec.model import CustomNode, Spec, Tree
+from runpod_comfy.spec.write import CORE_PLACE, TreePlace
 
-_FETCHES_AT_ONCE = 8
 _CORE_FILES = ("main.py", "folder_paths.py")
 
 
@@ -30,25 +32,44 @@ class _Pinned:
     fetched: FetchedTree
 
 
-def resolve(loaded: LoadedSpec, *, surroundings: Surroundings, previous: Lock | None) -> Lock:
-    """The lock of a spec. Pins of `previous` are kept where the spec still asks for them.
+def resolve(
+    loaded: LoadedSpec,
+    *,
+    surroundings: Surroundings,
+    previous: Lock | None,
+    upgrade: Upgrade = NO_UPGRADE,
+) -> Lock:
+    """The lock of a spec. Pins of `previous` are kept where the spec still asks for them, but for
+    those that `upgrade` lets go.
 
     Raises InvalidInputError, UnavailableError, MismatchError or OperationFailedError, each with
-    the tree, requirement or model that it is about.
+    the tree, requirement or model that it is about; what is not there is named all at once.
     """
     spec = loaded.spec
-    core, *nodes = _fetch_all([spec.comfy, *spec.custom_nodes], surroundings, previous)
+    known_models = upgrade.kept_models(previous)
+    core, *nodes = _fetch_all(loaded, surroundings, previous, upgrade)
     _refuse_what_is_no_core(core)
-    requirements = read_requirements(CORE, core.fetched.path)
-    for node, pinned in zip(spec.custom_nodes, nodes, strict=True):
-        requirements += read_requirements(f"node:{node.name}", pinned.fetched.path)
-    python = lock_python(
-        requirements,
-        options=spec.options,
-        previous=previous.python if previous else None,
-        surroundings=surroundings,
+    require_install_scripts(
+        {
+            node.name: pinned.fetched.path
+            for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
+            if node.name in spec.options.run_install_scripts
+        }
     )
-    models = lock_models(spec.models, spec_folder=loaded.path.parent, say=surroundings.say)
+    python = _unchanged_python(spec, core, nodes, previous, upgrade)
+    if python is None:
+        requirements = read_requirements(CORE, core.fetched.path)
+        for node, pinned in zip(spec.custom_nodes, nodes, strict=True):
+            requirements += read_requirements(f"node:{node.name}", pinned.fetched.path)
+        python = lock_python(
+            requirements,
+            options=spec.options,
+            previous=upgrade.kept_python(previous),
+            surroundings=surroundings,
+        )
+    models = lock_models(
+        spec.models, known_models, spec_folder=loaded.path.parent, say=surroundings.say
+    )
     return Lock(
         lock_version=1,
         version_id=spec.version_id,
@@ -71,17 +92,51 @@ def resolve(loaded: LoadedSpec, *, surroundings: Surroundings, previous: Lock | 
 
 
 def _fetch_all(
-    trees: Sequence[Tree], surroundings: Surroundings, previous: Lock | None
+    loaded: LoadedSpec, surroundings: Surroundings, previous: Lock | None, upgrade: Upgrade
 ) -> list[_Pinned]:
-    with ThreadPoolExecutor(max_workers=_FETCHES_AT_ONCE) as pool:
-        return list(pool.map(lambda tree: _fetch(tree, surroundings, previous), trees))
+    """The core and the nodes. The models are looked for as well, so that all that is missing is
+    told together, before the long work."""
+    spec = loaded.spec
+
+    def fetch(item: tuple[TreePlace, Tree]) -> _Pinned | ComfyError:
+        place, tree = item
+        known = _previous_tree(tree, previous)
+        keep = not (upgrade.everything or place in upgrade.trees)
+        try:
+            return _fetch(tree, surroundings, known, keep_pin=keep)
+        except ComfyError as error:
+            return error
+
+    places: list[tuple[TreePlace, Tree]] = [(CORE_PLACE, spec.comfy)]
+    found = at_once(fetch, places + list(enumerate(spec.custom_nodes)))
+    errors = [each for each in found if isinstance(each, ComfyError)]
+    try:
+        require_models(spec.models, upgrade.kept_models(previous), loaded.path.parent)
+    except ComfyError as error:
+        errors.append(error)
+    if errors:
+        raise _as_one(errors)
+    return [each for each in found if isinstance(each, _Pinned)]
 
 
-def _fetch(tree: Tree, surroundings: Surroundings, previous: Lock | None) -> _Pinned:
+def _as_one(errors: Sequence[ComfyError]) -> ComfyError:
+    """One error for several things that are not there; what is wrong otherwise goes first."""
+    wrong = [error for error in errors if not isinstance(error, UnavailableError)]
+    if wrong or len(errors) == 1:
+        return (wrong or errors)[0]
+    return UnavailableError(
+        f"{len(errors)} things are not there: " + "; ".join(error.message for error in errors),
+        remedy=" ".join(dict.fromkeys(error.remedy for error in errors if error.remedy)),
+    )
+
+
+def _fetch(
+    tree: Tree, surroundings: Surroundings, known: LockedTree | None, *, keep_pin: bool
+) -> _Pinned:
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     source = source_of(tree.kind)
-    known = _previous_tree(tree, previous)
-    commit = tree.commit or (known and known.commit) or source.pin(request, surroundings)
+    kept = known.commit if known and keep_pin else None
+    commit = tree.commit or kept or source.pin(request, surroundings)
     pinned = TreeRequest(repo=tree.repo, ref=tree.ref, commit=commit, subdir=tree.subdir)
     surroundings.say(f"Fetching {_title(tree)} at {commit.removeprefix('sha256:')[:12]}")
     fetched = source.fetch(pinned, surroundings)
@@ -92,6 +147,25 @@ def _fetch(tree: Tree, surroundings: Surroundings, previous: Lock | None) -> _Pi
             remedy="The source gave other bytes for the same commit; find out why before going on.",
         )
     return _Pinned(tree=tree, commit=commit, fetched=fetched)
+
+
+def _unchanged_python(
+    spec: Spec,
+    core: _Pinned,
+    nodes: Sequence[_Pinned],
+    previous: Lock | None,
+    upgrade: Upgrade,
+) -> PythonLock | None:
+    """The distributions of `previous` if nothing that decides them has changed since.
+
+    Nobody is asked then: an index that has lost or withdrawn a release changes no lock.
+    """
+    if previous is None or upgrade.everything or upgrade.distributions:
+        return None
+    same_trees = [pinned.fetched.tree_hash for pinned in (core, *nodes)] == [
+        known.tree_hash for known in (previous.comfy, *previous.custom_nodes)
+    ]
+    return previous.python if same_trees and previous.spec_digest == spec_digest(spec) else None
 
 
 def _refuse_what_is_no_core(core: _Pinned) -> None:

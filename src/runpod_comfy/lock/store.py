@@ -12,6 +12,9 @@ from pydantic import ValidationError
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.lock.model import LOCK_VERSION, Lock
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.roots import record_root
+from runpod_comfy.spec.digest import spec_digest as spec_digest_of
+from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.write import replace_file
 
 
@@ -89,7 +92,19 @@ def find_lock(
                 remedy="Unset LOCK_PATH, or resolve the spec again.",
             )
         return lock, Path(named)
-    for path in (committed_lock_path(spec_path, version_id), cached_lock_path(cache, version_id)):
+    return _answering(spec_digest, spec_path, version_id, cache)
+
+
+def lock_answering(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
+    """The same, whatever LOCK_PATH says: for a spec that is one of several."""
+    spec = loaded.spec
+    return _answering(spec_digest_of(spec), loaded.path, spec.version_id, cache)
+
+
+def _answering(
+    spec_digest: str, spec_path: Path, version_id: str, cache: Cache
+) -> tuple[Lock, Path] | None:
+    for path in _lock_paths(spec_path, version_id, cache):
         if path.is_file():
             lock = load_lock(path)
             if lock.spec_digest == spec_digest:
@@ -97,12 +112,36 @@ def find_lock(
     return None
 
 
+def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
+    """The lock to compare with the world: the one that answers the spec, else the last one.
+
+    That of LOCK_PATH, whichever spec it answers, if there is one.
+    Raises UnavailableError where there is none, InvalidInputError for a broken one.
+    """
+    if named := os.environ.get("LOCK_PATH"):
+        return load_lock(Path(named)), Path(named)
+    found = lock_answering(loaded, cache)
+    if found is not None:
+        return found
+    for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
+        if path.is_file():
+            return load_lock(path), path
+    raise UnavailableError(
+        f"there is no lock of {loaded.path} yet",
+        remedy=f"Make it with: runpod-comfy resolve {loaded.spec.version_id}",
+    )
+
+
+def _lock_paths(spec_path: Path, version_id: str, cache: Cache) -> tuple[Path, Path]:
+    return committed_lock_path(spec_path, version_id), cached_lock_path(cache, version_id)
+
+
 def previous_lock(spec_path: Path, version_id: str, cache: Cache) -> Lock | None:
     """The version's last lock, whichever spec it answered: its pins are kept where they fit.
 
     A lock that cannot be read is no lock to keep pins of; it will be replaced.
     """
-    for path in (committed_lock_path(spec_path, version_id), cached_lock_path(cache, version_id)):
+    for path in _lock_paths(spec_path, version_id, cache):
         with contextlib.suppress(UnavailableError, InvalidInputError):
             return load_lock(path)
     return None
@@ -110,10 +149,8 @@ def previous_lock(spec_path: Path, version_id: str, cache: Cache) -> Lock | None
 
 def write_lock(lock: Lock, *, spec_path: Path, cache: Cache) -> list[Path]:
     """Writes both copies, each at one stroke, and returns those whose content changed."""
-    paths = [
-        committed_lock_path(spec_path, lock.version_id),
-        cached_lock_path(cache, lock.version_id),
-    ]
+    paths = _lock_paths(spec_path, lock.version_id, cache)
+    record_root(cache, kind="lock", path=paths[0], lock_bytes=lock.to_bytes())
     return [path for path in paths if _replace_if_different(path, lock.to_bytes())]
 
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comfy_errors import OperationFailedError, UnavailableError
+from runpod_comfy.sources.at_once import interrupted
 from runpod_comfy.sources.redaction import without_secrets
 
 ALLOWED_PROTOCOLS = ("file", "git", "http", "https", "ssh")
@@ -149,6 +150,8 @@ def _read_both(process: subprocess.Popen[bytes], stall_s: float) -> tuple[bytes,
                     chunks[key.fd].append(chunk)
                 else:
                     selector.unregister(key.fd)
+            if interrupted():
+                raise GitFailedError("it was interrupted")
             if time.monotonic() - last_output > stall_s:
                 raise GitStalledError(f"no answer for {stall_s:.0f} seconds")
     return tuple(b"".join(chunks[stream.fileno()]) for stream in (process.stdout, process.stderr))  # type: ignore[return-value]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.pip_settings import PipSettings, local_path_of
 from runpod_comfy.sources.redaction import without_secrets
 
@@ -48,24 +49,32 @@ class Index:
 
         Raises UnavailableError if no index knows it, or if one cannot be asked.
         """
-        from packaging.utils import canonicalize_name
-
-        name = canonicalize_name(distribution)
-        found: list[IndexFile] = []
         with self._client().session() as session:
-            for url in self.settings.index_urls:
-                found += self._read_index(session, url, name)
-            for place in self.settings.find_links:
-                found += self._read_links(session, place, name)
+            found = self._offered(session, distribution)
         if not found:
             looked = [*self.settings.index_urls, *self.settings.find_links]
             raise UnavailableError(
-                f"no index has a distribution '{name}' "
+                f"no index has a distribution '{distribution}' "
                 f"(asked: {', '.join(map(without_secrets, looked)) or 'none'})",
                 remedy="Check the name, and the indexes that pip is configured to use: "
                 "pip config list",
             )
         return found
+
+    def look_up(
+        self, distributions: Sequence[str]
+    ) -> dict[str, list[IndexFile] | UnavailableError]:
+        """The files of many distributions, asked for at once; none for one that no index knows,
+        and the error where one could not be asked."""
+        with self._client().session() as session:
+
+            def look(distribution: str) -> list[IndexFile] | UnavailableError:
+                try:
+                    return self._offered(session, distribution)
+                except UnavailableError as error:
+                    return error
+
+            return dict(zip(distributions, at_once(look, distributions), strict=True))
 
     @contextlib.contextmanager
     def open(self, file: IndexFile) -> Iterator[Iterator[bytes]]:
@@ -83,6 +92,17 @@ class Index:
             return
         with self._client().download(file.place) as chunks:
             yield chunks
+
+    def _offered(self, session: requests.Session, distribution: str) -> list[IndexFile]:
+        from packaging.utils import canonicalize_name
+
+        name = canonicalize_name(distribution)
+        found: list[IndexFile] = []
+        for url in self.settings.index_urls:
+            found += self._read_index(session, url, name)
+        for place in self.settings.find_links:
+            found += self._read_links(session, place, name)
+        return found
 
     def _client(self) -> HttpClient:
         # Loaded late: a distribution that the cache has needs no network.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
@@ -14,9 +13,7 @@ from runpod_comfy.spec.load import check_version_id, parse_spec
 from runpod_comfy.spec.model import Spec, Tree
 from runpod_comfy.spec.write import spec_text
 
-Settle = Callable[[Tree], Tree]
-
-_LOOK_UPS_AT_ONCE = 8
+Settle = Callable[[Sequence[Tree]], Sequence[Tree]]
 
 
 def create_spec(
@@ -37,7 +34,7 @@ def create_spec(
     `repo` and each of `nodes` are `URL@ref#subdir=a/b`; a node may also be a JSON object or the
     path of a JSON file, and each of `models` is one of these two. `output` is the file that the
     spec is for: relative paths are rewritten from `working_dir` to its folder. `settle` fills in
-    `ref` and `commit` of a tree, whose relative path is from that folder too.
+    `ref` and `commit` of trees, whose relative paths are from that folder too.
     Raises what `settle` raises, InvalidInputError for anything that is not understood,
     UnavailableError for a local file that is not there, MismatchError for a checksum that does
     not hold.
@@ -62,8 +59,7 @@ def create_spec(
 
 
 def _settled(spec: Spec, settle: Settle) -> Spec:
-    with ThreadPoolExecutor(max_workers=_LOOK_UPS_AT_ONCE) as pool:
-        core, *trees = pool.map(settle, [spec.comfy, *spec.custom_nodes])
+    core, *trees = settle([spec.comfy, *spec.custom_nodes])
     nodes = [
         node.model_copy(update={"ref": tree.ref, "commit": tree.commit})
         for node, tree in zip(spec.custom_nodes, trees, strict=True)

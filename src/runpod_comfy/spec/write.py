@@ -6,12 +6,16 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from comfy_errors import InvalidInputError, OperationFailedError
 from runpod_comfy.spec.model import Spec
+
+# Where a tree stands in a spec: the core, or the index of a custom node.
+CORE_PLACE: Literal["core"] = "core"
+TreePlace = Literal["core"] | int
 
 _TREE_KEYS = ("repo", "ref", "commit", "subdir")
 _MODEL_KEYS = (
@@ -66,6 +70,42 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
             remedy="Check the folder and its permissions, or name another file in --output.",
         ) from error
     return True
+
+
+def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> None:
+    """Puts another commit at one place of a spec file; every other byte of it stays.
+
+    Raises InvalidInputError if `before` does not stand there, OperationFailedError if the file
+    cannot be written.
+    """
+    path = path.resolve()
+    content = path.read_bytes()
+    wanted = json.loads(content)
+    tree = wanted["comfy"] if place == CORE_PLACE else wanted["custom_nodes"][place]
+    tree["commit"] = after
+    old, new = (json.dumps(commit).encode() for commit in (before, after))
+    start = content.find(old)
+    while start >= 0:
+        # The same commit may stand elsewhere too: the right one is the one that says it.
+        changed = content[:start] + new + content[start + len(old) :]
+        if json.loads(changed) == wanted:
+            _write(changed, path)
+            return
+        start = content.find(old, start + 1)
+    raise InvalidInputError(
+        f"{path}: the commit {before} could not be replaced",
+        remedy=f"Write {after} there yourself.",
+    )
+
+
+def _write(content: bytes, path: Path) -> None:
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise OperationFailedError(
+            f"{path} could not be written: {error.strerror or error}",
+            remedy="Check the folder and its permissions.",
+        ) from error
 
 
 def _set_fields(model: BaseModel, *names: str) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def create(tmp_path: Path, surroundings: Surroundings, said: list[str]) -> Creat
             auto_checksum=auto_checksum,
             output=output,
             working_dir=tmp_path,
-            settle=lambda tree: settle(tree, of_spec),
+            settle=lambda trees: [settle(tree, of_spec) for tree in trees],
             say=said.append,
         )
 
@@ -409,7 +409,7 @@ def test_a_spec_elsewhere_says_its_paths_from_there_through_links_too(
         auto_checksum=False,
         output=output,
         working_dir=tmp_path,
-        settle=lambda tree: settle(tree, of_spec),
+        settle=lambda trees: [settle(tree, of_spec) for tree in trees],
         say=lambda _: None,
     )
     assert spec.comfy.repo == "../../../core"

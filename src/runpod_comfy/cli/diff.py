@@ -1,0 +1,132 @@
+"""`diff`: what differs between two versions, two locks or two specs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.options import add_command, add_json
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.lock.diff import Change
+    from runpod_comfy.lock.model import Lock
+    from runpod_comfy.spec.model import Spec
+
+DIFFERENT = 4
+
+_EXAMPLES = """\
+  runpod-comfy diff demo mine
+  runpod-comfy diff versions/demo.json versions/mine.json
+  git show HEAD~1:lockfiles/comfy-demo.lock.json > before.json
+  runpod-comfy diff before.json lockfiles/comfy-demo.lock.json
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Side:
+    """One of the two: what it was called, and what is known of it."""
+
+    title: str
+    spec: Spec | None = None
+    lock: Lock | None = None
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "diff",
+        run=_run,
+        summary="Show what differs between two versions: core, nodes, Python, models, settings.",
+        details="Versions are compared by their locks; by their specs where one of the two has no\n"
+        "lock that answers it. Exit 0 if they hold the same, 4 if they differ.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("before", metavar="A", help="a version id, a lock file or a spec file")
+    parser.add_argument("after", metavar="B", help="the same")
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.cli.changes import change_lines
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    before, after = _side(arguments.before), _side(arguments.after)
+    form, changes = _compare(before, after, console)
+    lines = change_lines(changes) or [f"no differences between the two {form}s"]
+    document: dict[str, Any] = {
+        "form": form,
+        "equal": not changes,
+        "before": _document(before, form),
+        "after": _document(after, form),
+        "changes": [change.document() for change in changes],
+    }
+    console.result("\n".join(lines), document)
+    return DIFFERENT if changes else 0
+
+
+def _compare(before: _Side, after: _Side, console: Console) -> tuple[str, list[Change]]:
+    from runpod_comfy.lock.diff import compare_locks, compare_specs
+
+    if before.lock and after.lock:
+        return "lock", compare_locks(before.lock, after.lock)
+    if before.spec and after.spec:
+        for side in (before, after):
+            if side.lock is None:
+                console.explain(f"There is no lock that answers {side.title}")
+        console.say("Comparing the specs")
+        return "spec", compare_specs(before.spec, after.spec)
+    lock, other = (before, after) if before.lock else (after, before)
+    raise InvalidInputError(
+        f"{lock.title} is a lock, and {other.title} is a spec without a lock that answers it",
+        remedy="Compare two of a kind: resolve the spec first, or name the spec of the other.",
+    )
+
+
+def _side(text: str) -> _Side:
+    path = Path(text)
+    if "/" in text or text.endswith(".json") or path.is_file():
+        return _side_of_file(path)
+    return _side_of_version(text)
+
+
+def _side_of_version(version_id: str) -> _Side:
+    from runpod_comfy.cli.version import read_spec
+    from runpod_comfy.lock.store import lock_answering
+    from runpod_comfy.sources.cache import Cache
+
+    loaded = read_spec(version_id, None)
+    found = lock_answering(loaded, Cache.from_environment())
+    return _Side(title=version_id, spec=loaded.spec, lock=found[0] if found else None)
+
+
+def _side_of_file(path: Path) -> _Side:
+    from runpod_comfy.lock.store import load_lock
+    from runpod_comfy.spec.load import load_spec
+
+    if _names_a_lock(path):
+        return _Side(title=str(path), lock=load_lock(path))
+    return _Side(title=str(path), spec=load_spec(path).spec)
+
+
+def _names_a_lock(path: Path) -> bool:
+    """By what it says of itself; whatever is wrong with the file is told by who reads it."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return path.name.endswith(".lock.json")
+    return isinstance(document, dict) and "lock_version" in document
+
+
+def _document(side: _Side, form: str) -> dict[str, Any]:
+    from runpod_comfy.spec.digest import spec_digest
+
+    if form == "lock" and side.lock:
+        return {"version_id": side.lock.version_id, "digest": side.lock.digest}
+    assert side.spec is not None
+    return {"version_id": side.spec.version_id, "digest": spec_digest(side.spec)}

@@ -1,0 +1,175 @@
+"""`--upgrade [NAME]`: which pins may move, and the commits in the spec that move with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from packaging.utils import canonicalize_name
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.lock.model import Lock, LockedModel, PythonLock
+from runpod_comfy.lock.torch_family import FAMILY
+from runpod_comfy.sources.at_once import at_once
+from runpod_comfy.sources.git_refs import is_commit, list_refs, nearest_names, resolve_ref
+from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.sources.redaction import without_secrets
+from runpod_comfy.sources.tree import Surroundings, TreeRequest
+from runpod_comfy.spec.load import LoadedSpec
+from runpod_comfy.spec.model import Spec, Tree
+from runpod_comfy.spec.write import CORE_PLACE, TreePlace
+
+_CORE_NAMES = (CORE_PLACE, "comfy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upgrade:
+    """The pins to let go. `trees` are places in the spec, `distributions` their plain names,
+    `models` places below the models folder. `everything` goes beyond: what is new counts too."""
+
+    everything: bool = False
+    trees: frozenset[TreePlace] = frozenset()
+    distributions: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+
+    def kept_python(self, previous: Lock | None) -> PythonLock | None:
+        """The pins of Python distributions that stay."""
+        if previous is None or self.everything:
+            return None
+        python = previous.python
+        return python.model_copy(
+            update={
+                "torch": [item for item in python.torch if item.name not in self.distributions],
+                "wheels": [item for item in python.wheels if item.name not in self.distributions],
+            }
+        )
+
+    def kept_models(self, previous: Lock | None) -> list[LockedModel]:
+        """The pins of models that stay."""
+        if previous is None or self.everything:
+            return []
+        return [model for model in previous.models if model.target_path not in self.models]
+
+
+NO_UPGRADE = Upgrade()
+UPGRADE_ALL = Upgrade(everything=True)
+
+
+def upgrade_of(
+    names: Sequence[str],
+    spec: Spec,
+    previous: Lock | None,
+    *,
+    is_version: Callable[[str], bool],
+) -> Upgrade:
+    """What these names mean: `core`, a node, a distribution, `torch`, a model; all that fit.
+
+    Raises InvalidInputError for a name that means nothing here; `is_version` tells the id of a
+    version, which is easily written in its place.
+    """
+    found = [_meaning(name, spec, previous, is_version) for name in names]
+    return Upgrade(
+        trees=frozenset().union(*(each.trees for each in found)),
+        distributions=frozenset().union(*(each.distributions for each in found)),
+        models=frozenset().union(*(each.models for each in found)),
+    )
+
+
+def _meaning(
+    name: str, spec: Spec, previous: Lock | None, is_version: Callable[[str], bool]
+) -> Upgrade:
+    nodes = [node.name for node in spec.custom_nodes]
+    locked = [*previous.python.torch, *previous.python.wheels] if previous else []
+    distributions = {item.name for item in locked}
+    trees = {place for place, node in enumerate(nodes) if node == name}
+    meant = Upgrade(
+        trees=frozenset({*trees, *({CORE_PLACE} if name in _CORE_NAMES else ())}),
+        distributions=frozenset(_distributions(name, previous) & distributions),
+        models=frozenset(model.place for model in spec.models if name in (model.name, model.place)),
+    )
+    if meant != NO_UPGRADE:
+        return meant
+    if is_version(name):
+        raise InvalidInputError(
+            f"--upgrade: '{name}' is a version, and a part of a version is asked for here",
+            remedy=f"Name the version first: runpod-comfy resolve {name} --upgrade",
+        )
+    known = [CORE_PLACE, *nodes, *(model.name for model in spec.models), *sorted(distributions)]
+    near = nearest_names(name, [*known, "torch"])
+    raise InvalidInputError(
+        f"--upgrade: '{name}' is no part of the version {spec.version_id}",
+        remedy=f"The nearest are: {', '.join(near)}."
+        if near
+        else "Name 'core', 'torch', a custom node, a model, or a distribution of the lock.",
+    )
+
+
+def _distributions(name: str, previous: Lock | None) -> set[str]:
+    plain = str(canonicalize_name(name))
+    if plain in FAMILY and previous is not None:
+        # Its members and their companions are compiled for each other.
+        return {item.name for item in previous.python.torch}
+    return {plain}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MovedPin:
+    """A `commit` that stands in the spec and is to be another one."""
+
+    place: TreePlace
+    title: str
+    before: str
+    after: str
+
+
+def moved_pins(spec: Spec, upgrade: Upgrade, surroundings: Surroundings) -> list[MovedPin]:
+    """The commits of the spec that an upgrade moves: those of branches, and those of folders.
+
+    What a person chose for good stays: tags, whole commits, versions, archives.
+    Raises UnavailableError for a repository that cannot be asked.
+    """
+    trees: list[tuple[TreePlace, str, Tree]] = [(CORE_PLACE, "core", spec.comfy)]
+    trees += [(index, node.name, node) for index, node in enumerate(spec.custom_nodes)]
+    asked = [
+        (place, title, tree)
+        for place, title, tree in trees
+        if tree.commit is not None and (upgrade.everything or place in upgrade.trees)
+    ]
+    newest = at_once(lambda item: _newest(item[1], item[2], surroundings), asked)
+    return [
+        MovedPin(place=place, title=title, before=tree.commit, after=commit)
+        for (place, title, tree), commit in zip(asked, newest, strict=True)
+        if tree.commit is not None and commit is not None and commit != tree.commit
+    ]
+
+
+def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec:
+    """The spec with its new commits; the file is left as it is."""
+    commits = {pin.place: {"commit": pin.after} for pin in moved}
+    spec = loaded.spec
+    nodes = [
+        node.model_copy(update=commits.get(index, {}))
+        for index, node in enumerate(spec.custom_nodes)
+    ]
+    core = spec.comfy.model_copy(update=commits.get(CORE_PLACE, {}))
+    return LoadedSpec(
+        spec=spec.model_copy(update={"comfy": core, "custom_nodes": nodes}), path=loaded.path
+    )
+
+
+def _newest(title: str, tree: Tree, surroundings: Surroundings) -> str | None:
+    if tree.kind == "folder":
+        request = TreeRequest(repo=tree.repo, subdir=tree.subdir)
+        return source_of("folder").pin(request, surroundings)
+    if tree.kind != "git" or tree.ref is None or is_commit(tree.ref):
+        return tree.commit
+    refs = list_refs(tree.repo, tree.ref, surroundings)
+    commit = refs.commit_of(tree.ref) or resolve_ref(tree.repo, tree.ref, surroundings)
+    if not (refs.full_name(tree.ref) or "").startswith("refs/tags/"):
+        return commit
+    if commit != tree.commit:
+        surroundings.say(
+            f"Warning: the tag '{tree.ref}' of {without_secrets(tree.repo)} is now {commit}; "
+            f"{title} stays at {tree.commit}, as the spec says"
+        )
+    return tree.commit
