@@ -335,7 +335,9 @@ def test_the_last_at_sign_after_the_last_slash_or_colon_splits(
         auto_checksum=False,
         output=tmp_path / "x.json",
         working_dir=tmp_path,
-        settle=lambda tree: tree.model_copy(update={"ref": tree.ref or "asked"}),
+        settle=lambda trees: [
+            tree.model_copy(update={"ref": tree.ref or "asked"}) for tree in trees
+        ],
         say=lambda _: None,
     )
     assert (spec.comfy.repo, spec.comfy.ref) == (repo, ref or "asked")
