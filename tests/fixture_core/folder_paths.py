@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 BASE = Path(__file__).resolve().parent
+models_dir = str(BASE / "models")
 MODEL_SUFFIXES = {".safetensors", ".pth"}
 
 folder_names_and_paths: dict[str, tuple[list[str], set[str]]] = {

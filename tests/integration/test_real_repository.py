@@ -9,7 +9,7 @@ import pytest
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.git import GitSource
 from runpod_comfy.sources.tree import Surroundings, TreeRequest
-from tests.conftest import ComfyRepository
+from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository
 
 TAGS = ("v0.3.52", "v0.3.75")

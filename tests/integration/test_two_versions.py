@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ComfyRepository
+from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository
 from tests.integration.program import ROOT, Program
 

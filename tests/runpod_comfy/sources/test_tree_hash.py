@@ -9,7 +9,7 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.sources.tree_hash import tree_hash
-from tests.conftest import ComfyRepository
+from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository
 
 

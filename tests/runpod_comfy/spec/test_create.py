@@ -18,7 +18,7 @@ from runpod_comfy.spec.create import create_spec
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Spec
 from runpod_comfy.spec.write import spec_text, write_spec
-from tests.conftest import ComfyRepository
+from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository
 
 Create = Callable[..., Spec]
