@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.console import Console, readable_size
+from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import (
     add_command,
     add_json,
     add_realize_options,
     add_version,
 )
+from runpod_comfy.sources.sizes import readable_size
 
 if TYPE_CHECKING:
     from runpod_comfy.cli.options import Subparsers

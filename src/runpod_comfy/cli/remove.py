@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cli.console import Console, readable_size
+from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import add_command, add_json
+from runpod_comfy.sources.sizes import readable_size
 
 if TYPE_CHECKING:
     from runpod_comfy.cli.options import Subparsers

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from runpod_comfy.layers.layer import Layer, TreeInput
+from runpod_comfy.lock.model import PythonLock
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.installer import (
     installer_variables,
@@ -19,6 +20,7 @@ from runpod_comfy.realize.installer import (
     uv_program,
 )
 from runpod_comfy.realize.interpreter import find_interpreter
+from runpod_comfy.realize.packages import stored_indexes
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say
@@ -30,14 +32,14 @@ _INSTALLS = ("torch", "wheels")
 class Workshop:
     """What every script of one realization is given.
 
-    `trees` are the fetched trees by hash, `show` is where output is to be seen as it comes,
-    `lock_fds` the locks of the home and of the cache, which a script keeps for as long as it runs.
+    `python` is what the lock says of packages, `trees` are the fetched trees by hash, `show` is
+    where output is to be seen as it comes, `lock_fds` the locks of the home and of the cache,
+    which a script keeps for as long as it runs.
     """
 
     home: Home
     cache: Cache
-    python_version: str
-    torch_index: str | None
+    python: PythonLock
     trees: Mapping[str, Path]
     wheels_dir: Path | None
     offline: bool
@@ -94,14 +96,22 @@ def _places(workshop: Workshop, inputs: Path) -> dict[str, str]:
 
 
 def _installer(layer: Layer, workshop: Workshop) -> dict[str, str]:
+    python = workshop.python
+    stored = stored_indexes(
+        python.torch if layer.kind == "torch" else python.wheels,
+        python=python.version,
+        cache=workshop.cache,
+        offline=workshop.offline,
+    )
     return {
         "UV": str(uv_program()),
-        "PYTHON": str(find_interpreter(workshop.python_version)),
+        "PYTHON": str(find_interpreter(python.version)),
         **installer_variables(
             cache=workshop.cache,
             home=workshop.home,
             wheels_dir=workshop.wheels_dir,
-            first_index=workshop.torch_index if layer.kind == "torch" else None,
+            first_index=python.torch_index if layer.kind == "torch" else None,
+            stored=stored,
             say=workshop.say,
         ),
     }

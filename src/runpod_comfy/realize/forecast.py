@@ -47,8 +47,13 @@ class Forecast:
 
     @property
     def download_bytes(self) -> int:
-        """Bytes of distributions that are not in uv's cache, as far as the lock knows sizes."""
+        """Bytes of distributions that are in no cache, as far as the lock knows sizes."""
         return sum(file.size_bytes or 0 for file in self.packages if not file.cached)
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of distributions that uv has yet to unpack."""
+        return sum(file.size_bytes or 0 for file in self.packages if not file.unpacked)
 
     @property
     def model_bytes(self) -> int:
@@ -62,7 +67,7 @@ def forecast(
     pending = pending_layers(plan, manifest, places.home)
     groups = {"torch": lock.python.torch, "wheels": lock.python.wheels}
     distributions = [each for layer in pending for each in groups.get(layer.name, ())]
-    packages = needed_files(distributions, python=lock.python.version, uv_cache=cache.uv)
+    packages = needed_files(distributions, python=lock.python.version, cache=cache)
     names = {layer.name for layer in pending}
     moved = manifest is not None and manifest.models_dir not in (None, str(places.models_dir))
     return Forecast(
@@ -91,7 +96,7 @@ def require_room(expected: Forecast, home: Home, places: ModelPlaces, cache: Cac
     """Raises OperationFailedError if the forecast needs more bytes than a disk has free."""
     unpacked = _UNPACKED * sum(file.size_bytes or 0 for file in expected.packages)
     to_home = _BYTECODE * unpacked
-    to_cache = _UNPACKED * expected.download_bytes
+    to_cache = _UNPACKED * expected.unpacked_bytes
     # An environment that install scripts may write to is the home's own.
     private = any(name.startswith(INSTALL_PREFIX) for name in expected.layers)
     if private or _device(home.root) != _device(cache.uv):

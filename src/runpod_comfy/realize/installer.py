@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from runpod_comfy.realize.home import Home
@@ -36,12 +37,30 @@ def installer_variables(
     home: Home,
     wheels_dir: Path | None = None,
     first_index: str | None = None,
+    stored: Sequence[str] = (),
     say: Say,
 ) -> dict[str, str]:
-    """The cache, how files get from there into `home`, and what this machine's pip is told.
+    """The cache, how files get from there into `home`, and where packages come from."""
+    return {
+        "UV_LINK_MODE": _link_mode(cache, home, say),
+        **index_variables(
+            cache=cache, wheels_dir=wheels_dir, first_index=first_index, stored=stored
+        ),
+    }
 
-    `wheels_dir` replaces all indexes; `first_index` comes before them. `NO_INDEX` is `1` where
-    the layer scripts are to give uv `--no-index`, for which it knows no variable.
+
+def index_variables(
+    *,
+    cache: Cache,
+    wheels_dir: Path | None = None,
+    first_index: str | None = None,
+    stored: Sequence[str] = (),
+) -> dict[str, str]:
+    """The cache, and where packages come from: what this machine's pip is told.
+
+    `wheels_dir` replaces all indexes; otherwise `stored`, indexes of this disk, and `first_index`
+    come before them. `NO_INDEX` is `1` where the layer scripts are to give uv `--no-index`, for
+    which it knows no variable.
     """
     # pip's configuration is read when something is installed, and only then.
     from runpod_comfy.sources.pip_settings import read_pip_settings, uv_arguments, uv_environment
@@ -49,7 +68,6 @@ def installer_variables(
     pip = read_pip_settings()
     variables = {
         "UV_CACHE_DIR": str(cache.uv),
-        "UV_LINK_MODE": _link_mode(cache, home, say),
         **uv_environment(pip),
     }
     if wheels_dir is not None:
@@ -58,8 +76,14 @@ def installer_variables(
     arguments = uv_arguments(pip)
     if "--no-index" in arguments:
         variables["NO_INDEX"] = "1"
-    if first_index:
-        variables["UV_INDEX"] = f"{first_index} {variables.get('UV_INDEX', '')}".strip()
+    first = [*stored, *([first_index] if first_index else [])]
+    if first and "--no-index" not in arguments:
+        told = variables.get("UV_INDEX") or os.environ.get("UV_INDEX", "")
+        variables["UV_INDEX"] = " ".join([*first, told]).strip()
+    elif stored:
+        # Beside --no-index only folders count.
+        told = variables.get("UV_FIND_LINKS") or os.environ.get("UV_FIND_LINKS", "")
+        variables["UV_FIND_LINKS"] = ",".join([*stored, told]).strip(",")
     if "--index-strategy" in arguments or first_index:
         # Hashes decide what is installed: any index that has the file will do.
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"

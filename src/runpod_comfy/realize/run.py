@@ -23,6 +23,7 @@ from runpod_comfy.realize.build import Workshop
 from runpod_comfy.realize.forecast import Forecast, forecast, require_room
 from runpod_comfy.realize.home import Home, held, manifest_for
 from runpod_comfy.realize.install_record import InstallRecord, read_install_record
+from runpod_comfy.realize.missing import refuse_missing
 from runpod_comfy.realize.models import ModelPlaces, are_linked, bring_models, link_models
 from runpod_comfy.realize.pending import INSTALL_PREFIX, NODE_PREFIX, gone_nodes, pending_layers
 from runpod_comfy.realize.record import Record
@@ -89,6 +90,13 @@ def realize(job: Realization) -> RealizeResult:
     with _disk_errors_in_words(), using(job.cache, job.say) as cache_fd:
         pending = pending_layers(plan, manifest, job.home)
         _refuse_strangers(pending, manifest, job.home)
+        refuse_missing(
+            job.lock,
+            pending,
+            places=job.places,
+            surroundings=job.surroundings,
+            wheels_dir=job.wheels_dir,
+        )
         require_room(_forecast(job, plan, manifest), job.home, job.places, job.cache)
         trees = fetch_trees(pending, job.surroundings)
         require_install_scripts(_trees_with_scripts(job.lock, trees))
@@ -188,8 +196,7 @@ def _workshop(job: Realization, trees: Mapping[str, Path], lock_fds: tuple[int, 
     return Workshop(
         home=job.home,
         cache=job.cache,
-        python_version=job.lock.python.version,
-        torch_index=job.lock.python.torch_index,
+        python=job.lock.python,
         trees=trees,
         wheels_dir=job.wheels_dir,
         offline=job.offline,

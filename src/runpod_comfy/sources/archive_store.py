@@ -6,7 +6,9 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
+from html import escape
 from pathlib import Path
+from urllib.parse import quote
 
 from comfy_errors import MismatchError
 from runpod_comfy.sources.cache import Cache
@@ -16,6 +18,43 @@ def find_archive(sha256: str, cache: Cache) -> Path | None:
     """The archive with this hash (64 hex digits), or None."""
     path = cache.archives / sha256
     return path if path.is_file() else None
+
+
+def archive_index(project: str, file_name: str, sha256: str, cache: Cache) -> str | None:
+    """The URL of a package index (PEP 503) that offers this one archive under its own name, for
+    installers, which go by names; None if the archive is not here.
+
+    Each has an index of its own, at the same place for ever: uv remembers what it unpacked by the
+    index that it came from.
+    """
+    if find_archive(sha256, cache) is None:
+        return None
+    index = cache.archives.with_name("named") / sha256
+    with cache.writing():
+        if not (index / file_name).is_symlink():
+            _make_index(index, project, file_name, sha256, cache)
+    return index.as_uri()
+
+
+def _make_index(index: Path, project: str, file_name: str, sha256: str, cache: Cache) -> None:
+    cache.tmp.mkdir(parents=True, exist_ok=True)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="index-") as folder:
+        whole = Path(folder) / "index"
+        page = whole / project / "index.html"
+        page.parent.mkdir(parents=True)
+        link = f"../{quote(file_name)}#sha256={sha256}"
+        page.write_text(f'<!DOCTYPE html><a href="{link}">{escape(file_name)}</a>\n', "utf-8")
+        (whole / file_name).symlink_to(f"../../{cache.archives.name}/{sha256}")
+        whole.chmod(0o755)
+        try:
+            whole.rename(index)
+        except OSError:
+            # Another process was first; or the same bytes are known by another name already.
+            if (index / file_name).is_symlink():
+                return
+            index.rename(Path(folder) / "outdated")
+            whole.rename(index)
 
 
 def keep_archive(
@@ -34,7 +73,7 @@ def keep_archive(
             found = _write(handle, chunks)
             if expected_sha256 not in (None, found):
                 raise MismatchError(
-                    f"{where} arrived with sha256 {found}, but {expected_sha256} was announced",
+                    f"{where} arrived with sha256 {found}, but {expected_sha256} is expected",
                     remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
                 )
             Path(partial).chmod(0o644)

@@ -8,6 +8,7 @@ from pathlib import Path
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from runpod_comfy.realize.installer import uv_program
 from runpod_comfy.realize.packages import needed_files
+from runpod_comfy.sources.cache import Cache
 from tests.package_index import make_wheel
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -19,8 +20,11 @@ def _distribution(*names: str, marker: str | None = None) -> Distribution:
     return Distribution(name="x", version="1", files=files, marker=marker)
 
 
-def _needed(*distributions: Distribution, cache: Path = Path("/nowhere")) -> list[str]:
-    return [file.name for file in needed_files(distributions, python=PYTHON, uv_cache=cache)]
+NOWHERE = Cache(root=Path("/nowhere"))
+
+
+def _needed(*distributions: Distribution, cache: Cache = NOWHERE) -> list[str]:
+    return [file.name for file in needed_files(distributions, python=PYTHON, cache=cache)]
 
 
 def test_the_wheel_that_fits_this_machine_best_is_taken() -> None:
@@ -46,13 +50,13 @@ def test_what_uv_has_unpacked_already_is_known(tmp_path: Path) -> None:
     wheels.mkdir()
     wheel = make_wheel(wheels, "two-words", "1.0")
     distribution = _distribution(wheel.name)
-    cache = tmp_path / "cache"
-    assert not needed_files([distribution], python=PYTHON, uv_cache=cache)[0].cached
+    cache = Cache(root=tmp_path / "cache")
+    assert not needed_files([distribution], python=PYTHON, cache=cache)[0].cached
     install = ["pip", "install", "--no-index", "--find-links", str(wheels), "--target"]
     subprocess.run(
         [str(uv_program()), *install, str(tmp_path / "target"), "two-words"],
-        env={**os.environ, "UV_CACHE_DIR": str(cache)},
+        env={**os.environ, "UV_CACHE_DIR": str(cache.uv)},
         check=True,
         capture_output=True,
     )
-    assert needed_files([distribution], python=PYTHON, uv_cache=cache)[0].cached
+    assert needed_files([distribution], python=PYTHON, cache=cache)[0].cached
