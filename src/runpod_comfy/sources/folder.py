@@ -62,7 +62,7 @@ def _folder(request: TreeRequest, surroundings: Surroundings) -> Path:
     if not folder.is_dir():
         raise InvalidInputError(
             f"{folder} is a file, not a folder",
-            remedy="Name a folder, a git repository, or 'pypi://' and a distribution.",
+            remedy="Name a folder; an archive is named as 'file://' and its whole path.",
         )
     return folder
 

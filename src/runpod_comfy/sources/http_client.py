@@ -23,8 +23,7 @@ from runpod_comfy.sources.pip_settings import PipSettings
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import Say, say_nothing
 
-LARGEST_ARCHIVE_BYTES = 10 * 1024**3
-
+_LARGEST_BYTES = 10 * 1024**3
 # Without a byte for so long, the server is taken for dead.
 _STALL_S = 60.0
 _CHUNK_BYTES = 1024 * 1024
@@ -83,19 +82,13 @@ class HttpClient:
         )
 
     @contextlib.contextmanager
-    def download(
-        self,
-        url: str,
-        *,
-        say: Say = say_nothing,
-        largest_bytes: int = LARGEST_ARCHIVE_BYTES,
-    ) -> Iterator[Iterator[bytes]]:
+    def download(self, url: str, *, say: Say = say_nothing) -> Iterator[Iterator[bytes]]:
         """The bytes of a file as they arrive; a connection that breaks is taken up where it broke.
 
         Raises UnavailableError when they do not come, InvalidInputError when they are too many.
         """
         with self.session() as session, contextlib.closing(_Transfer(self, session, url)) as file:
-            yield file.chunks(say, largest_bytes)
+            yield file.chunks(say)
 
     def unreachable(self, url: str, error: Exception) -> UnavailableError:
         """The error of a server that could not be asked or gave an answer of no use."""
@@ -156,15 +149,15 @@ class _Transfer:
     def close(self) -> None:
         self._response.close()
 
-    def chunks(self, say: Say, largest_bytes: int) -> Iterator[bytes]:
-        self._refuse_above(largest_bytes, self._size or 0)
+    def chunks(self, say: Say) -> Iterator[bytes]:
+        self._refuse_giant(self._size or 0)
         told = time.monotonic()
         for _ in range(_RETRIES + 1):
             try:
                 # Not decoded: an archive would arrive with other bytes than it has.
                 for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
                     self._arrived += len(chunk)
-                    self._refuse_above(largest_bytes, self._arrived)
+                    self._refuse_giant(self._arrived)
                     yield chunk
                     if time.monotonic() - told > _TOLD_EVERY_S:
                         told = time.monotonic()
@@ -199,10 +192,10 @@ class _Transfer:
         whole = f" of {self._size / _MB:.0f}" if self._size else ""
         return f"{self._arrived / _MB:.0f}{whole} MB"
 
-    def _refuse_above(self, largest_bytes: int, size_bytes: int) -> None:
-        if size_bytes > largest_bytes:
+    def _refuse_giant(self, size_bytes: int) -> None:
+        if size_bytes > _LARGEST_BYTES:
             raise InvalidInputError(
-                f"{without_secrets(self._url)} is larger than {largest_bytes:,} bytes",
+                f"{without_secrets(self._url)} is larger than {_LARGEST_BYTES:,} bytes",
                 remedy="An archive of that size is taken for a mistake; name a smaller one.",
             )
 

@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.spec.asked import Folders, read_objects, validated
 from runpod_comfy.spec.model import CustomNode, Tree
-from runpod_comfy.spec.text import tree_kind
+from runpod_comfy.spec.text import ARCHIVE_SUFFIXES, is_archive_name, tree_kind
 
 _SUBDIR = re.compile(r"subdir=(?P<subdir>.+)")
+# What GitHub, GitLab and Gitea make of a repository: `…/owner/name/archive/…/main.zip`.
+_FORGE_ARCHIVE = re.compile(r"https?://[^/]+/(?P<repository>.+?)/(-/)?archive/")
 
 
 class _AskedNode(BaseModel):
@@ -37,7 +39,8 @@ def read_core(text: str, folders: Folders) -> Tree:
 
 def read_nodes(text: str, folders: Folders) -> list[CustomNode]:
     """The nodes of one `--nodes`: a JSON object, a JSON file, or text like that of `--repo`."""
-    objects = read_objects(text, "--nodes", folders.working)
+    is_archive = is_archive_name(text) and (folders.working / text).is_file()
+    objects = None if is_archive else read_objects(text, "--nodes", folders.working)
     if objects is None:
         return [_node(_split(text, folders, "--nodes"), f"--nodes {text}")]
     nodes = []
@@ -55,9 +58,21 @@ def _node(fields: dict[str, Any], where: str) -> CustomNode:
 
 def _name_of(fields: Mapping[str, Any]) -> str:
     """The folder that `git clone` would make, or the last part of `subdir`."""
-    place = fields.get("subdir") or fields["repo"].rstrip("/").removesuffix(".git")
+    place = fields.get("subdir") or _without_endings(fields["repo"])
     name = re.split(r"[/:]", place.rstrip("/"))[-1]
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _without_endings(repo: str) -> str:
+    if _kind(repo) != "archive":
+        return repo.rstrip("/").removesuffix(".git")
+    place = repo.partition("?")[0]
+    if match := _FORGE_ARCHIVE.match(place):
+        return match["repository"]
+    if place.endswith(".whl"):
+        return place.rpartition("/")[2].partition("-")[0]
+    ending = next(suffix for suffix in ARCHIVE_SUFFIXES if place.lower().endswith(suffix))
+    return place[: -len(ending)]
 
 
 def _split(text: str, folders: Folders, where: str) -> dict[str, Any]:
@@ -92,7 +107,7 @@ def _split_ref(text: str) -> tuple[str, str, str]:
 
 
 def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) -> dict[str, Any]:
-    """A local repository as `file://`, a folder as a path from the spec's folder.
+    """A local repository or archive as `file://`, a folder as a path from the spec's folder.
 
     It is a repository when it is asked for a ref or commit, or has no files but git's own.
     """
@@ -105,6 +120,8 @@ def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) ->
             f"{where}: there is no folder {path}",
             remedy=_slash_in_ref(repo) or "Name a folder or git repository that exists, or a URL.",
         )
+    if path.is_file() and is_archive_name(repo):
+        return {**fields, "repo": Path(os.path.normpath(path)).as_uri()}
     bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
     revision = fields.get("ref") or fields.get("commit") or ""
     if not bare and (not revision or revision.startswith("tree:")):

@@ -20,8 +20,10 @@ ARCHIVE_SUFFIXES = (
     *(".zip", ".whl", ".tar", ".tar.gz", ".tgz"),
     *(".tar.xz", ".txz", ".tar.bz2", ".tbz2"),
 )
-_SECRET_PARAMETER = re.compile(
-    r"(?i)[?&][^=&#]*(token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#]*="
+# Parameters of a URL that may be logins, as those of presigned addresses are.
+SECRET_PARAMETER = (
+    r"[?&][^=&#\s]*"
+    r"(?:token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#\s]*="
 )
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
@@ -125,7 +127,7 @@ def check_repo(value: str) -> str:
         raise ValueError("must be 'comfy://' and the node's id alone; the version stands in 'ref'")
     if kind == "archive" and value.startswith("file://") and not value.startswith("file:///"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
-    if kind == "archive" and _SECRET_PARAMETER.search(value):
+    if kind == "archive" and re.search(SECRET_PARAMETER, value, re.IGNORECASE):
         raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
     if kind == "git" and not _SCP_LIKE.match(value) and urlsplit(value).netloc.startswith("-"):
         raise ValueError("must not name a host that starts with '-'")

@@ -17,6 +17,11 @@ from runpod_comfy.sources.redaction import without_secrets
         ("git@host:owner/x", "git@host:owner/x"),
         ("https://host/@scope/x@1", "https://host/@scope/x@1"),
         ("two: http://a:secret@h https://secret@h", "two: http://***@h https://***@h"),
+        (
+            "url: /a.zip?X-Amz-Signature=abc&x=1&token=def (gone)",
+            "url: /a.zip?X-Amz-Signature=***&x=1&token=*** (gone)",
+        ),
+        ("https://host/x?file=monkey.zip", "https://host/x?file=monkey.zip"),
     ],
 )
 def test_the_credentials_of_every_url_are_hidden(text: str, shown: str) -> None:

@@ -45,6 +45,9 @@ def node_of(text: str, folders: Folders) -> CustomNode:
             Tree(repo="git@e.com:owner/a", ref="v1", subdir="b"),
         ),
         ("pypi://name@1.0#subdir=a/b", Tree(repo="pypi://name", ref="1.0", subdir="a/b")),
+        ("comfy://a-node@1.0.0", Tree(repo="comfy://a-node", ref="1.0.0")),
+        ("comfy://a-node", Tree(repo="comfy://a-node")),
+        ("https://e.com/a.zip#subdir=b", Tree(repo="https://e.com/a.zip", subdir="b")),
     ],
 )
 def test_address_ref_and_subdir_are_told_apart(text: str, tree: Tree, folders: Folders) -> None:
@@ -60,6 +63,11 @@ def test_address_ref_and_subdir_are_told_apart(text: str, tree: Tree, folders: F
         ("https://e.com/owner/repo#subdir=nodes/inner/", "inner"),
         ("pypi://some-node@1.0", "some-node"),
         ("https://e.com/owner/a%20b", "a-20b"),
+        ("comfy://some-node@1.0.0", "some-node"),
+        ("https://e.com/some-node-1.0.tar.gz", "some-node-1.0"),
+        ("https://e.com/some_node-1.0-py3-none-any.whl", "some_node"),
+        ("https://github.com/owner/Some-Node/archive/refs/heads/main.zip", "Some-Node"),
+        ("https://gitlab.com/group/owner/Some-Node/-/archive/v1/Some-Node-v1.tar.gz", "Some-Node"),
     ],
 )
 def test_a_node_is_named_as_git_would_name_its_folder(
@@ -128,6 +136,16 @@ def test_a_bare_repository_is_always_cloned(
     assert (node.name, node.repo) == ("bare", (tmp_path / "bare.git").as_uri())
 
 
+def test_a_local_archive_is_an_address_of_this_machine(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "Mine.zip").touch()
+    node = node_of("./Mine.zip", folders)
+    assert (node.kind, node.name, node.repo) == (
+        "archive",
+        "Mine",
+        (tmp_path / "Mine.zip").as_uri(),
+    )
+
+
 def test_a_ref_with_a_slash_is_answered_with_the_way_to_write_it(
     folders: Folders, node_git: GitRepository
 ) -> None:
@@ -148,6 +166,12 @@ def test_a_ref_with_a_slash_is_answered_with_the_way_to_write_it(
         ("https://e.com/a@-x", InvalidInputError, "'ref' is not a valid git ref"),
         ("https://e.com/a.zip@v1", InvalidInputError, "it has a 'ref', which only"),
         ("https://user:secret@e.com/a@v1", InvalidInputError, "must not hold a user name"),
+        ("https://e.com/a.zip?token=x", InvalidInputError, "must not hold a token"),
+        ("https://e.com/a.zip?X-Amz-Signature=x", InvalidInputError, "must not hold a token"),
+        ("https://user:secret@e.com/a.zip", InvalidInputError, "must not hold a user name"),
+        ("file://host/a.zip", InvalidInputError, "must name a file of this machine"),
+        ("comfy://a/b@1.0.0", InvalidInputError, "the node's id alone"),
+        ("comfy://", InvalidInputError, "the node's id alone"),
         ("ext::sh -c x", InvalidInputError, "remote helpers"),
         ("--upload-pack=x", InvalidInputError, "must not start with '-'"),
         ("gone/folder", UnavailableError, "there is no folder"),
