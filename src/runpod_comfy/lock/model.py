@@ -54,16 +54,29 @@ class Distribution(_Strict):
     """A Python distribution at one version.
 
     `marker` is a PEP 508 marker, or None for every platform.
-    `requested_by` names the trees (`core`, `node:<name>`) that ask for it in their requirements;
-    `required_by` names the distributions that need it.
+    `requested_by` maps the trees (`core`, `node:<name>`) that ask for it to their lines, as they
+    stand there; `required_by` names the distributions that need it.
     """
 
     name: str
     version: str
     marker: str | None = None
     files: list[DistributionFile]
-    requested_by: list[str] = []
+    requested_by: dict[str, list[str]] = {}
     required_by: list[str] = []
+
+
+class Replaced(_Strict):
+    """A request that is answered by something else: another torch, or another of the opencv names.
+
+    `asked_by` is a tree (`core`, `node:<name>`) or a distribution, `place` the file and line of a
+    tree's request, `given` what is installed instead.
+    """
+
+    asked_by: str
+    place: str | None = None
+    requirement: str
+    given: str
 
 
 class PythonLock(_Strict):
@@ -74,6 +87,7 @@ class PythonLock(_Strict):
     torch_index: str | None = None
     constraints: list[str] = []
     overrides: list[str] = []
+    replaced: list[Replaced] = []
     torch: list[Distribution]
     wheels: list[Distribution]
 

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from packaging.markers import Marker
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
-from runpod_comfy.lock.uv_compile import PLATFORM_MARKERS
+PLATFORM_MARKERS = {
+    "linux-x86_64": "sys_platform == 'linux' and platform_machine == 'x86_64'",
+    "linux-aarch64": "sys_platform == 'linux' and platform_machine == 'aarch64'",
+    "macos-arm64": "sys_platform == 'darwin' and platform_machine == 'arm64'",
+}
 
 _ENVIRONMENTS = {
     "linux-x86_64": {
@@ -46,6 +50,45 @@ def brief_marker(marker: str | None, *, python: str, platforms: Sequence[str]) -
     if first == list(platforms):
         return None
     return " or ".join(PLATFORM_MARKERS[platform] for platform in first)
+
+
+def holds_somewhere(marker: Marker, *, python: str, platforms: Sequence[str]) -> bool:
+    """Whether the marker holds on any of `platforms`, under any patch release of `python`."""
+    return any(
+        _holds(marker, platform, python, patch) for platform in platforms for patch in (0, 99)
+    )
+
+
+def platforms_of(marker: str | None, *, python: str, platforms: Sequence[str]) -> list[str]:
+    """Those of `platforms` on which the marker holds."""
+    if marker is None:
+        return list(platforms)
+    parsed = Marker(marker)
+    return [
+        platform
+        for platform in platforms
+        if holds_somewhere(parsed, python=python, platforms=[platform])
+    ]
+
+
+def fits_platform(file_name: str, platform: str) -> bool:
+    """Whether a wheel is for `platform`; an sdist fits every one."""
+    if not file_name.endswith(".whl"):
+        return True
+    try:
+        tags = parse_wheel_filename(file_name)[3]
+    except InvalidWheelFilename:
+        return False
+    return any(_fits_platform(tag.platform, platform) for tag in tags)
+
+
+def _fits_platform(tag: str, platform: str) -> bool:
+    system, machine = platform.split("-")
+    if tag == "any":
+        return True
+    if system == "macos":
+        return tag.startswith("macosx_") and tag.endswith((f"_{machine}", "_universal2"))
+    return tag.startswith(("manylinux", "linux")) and tag.endswith(f"_{machine}")
 
 
 def _holds(marker: Marker, platform: str, python: str, patch: int) -> bool:

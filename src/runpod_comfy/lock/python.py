@@ -2,68 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.requirements import Requirement as PackagingRequirement
+from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 
-from comfy_errors import InvalidInputError
-from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
-from runpod_comfy.lock.platform_marker import brief_marker, fits_python
-from runpod_comfy.lock.requirements import Requirement
+from comfy_errors import ComfyError, InvalidInputError
+from runpod_comfy.lock.conflict import explained, refusal
+from runpod_comfy.lock.distribution_files import locked_files, warnings_of
+from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
+from runpod_comfy.lock.opencv import NAMES as OPENCV
+from runpod_comfy.lock.opencv import chosen_name, with_one_opencv
+from runpod_comfy.lock.platform_marker import brief_marker, holds_somewhere
+from runpod_comfy.lock.requirements import (
+    CORE,
+    Reading,
+    Requirement,
+    read_requirements,
+    refused_error,
+)
 from runpod_comfy.lock.torch_family import (
     FAMILY,
     family_constraints,
     in_torch_group,
+    minor_of,
     newest_whole_minor,
+    torch_group,
 )
-from runpod_comfy.lock.uv_compile import Compiled, CompileRequest, compile_distributions
-from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.lock.uv_compile import (
+    CompileRequest,
+    NoSolutionError,
+    Solution,
+    dependencies_of,
+    files_of,
+    solve,
+)
+from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 from runpod_comfy.spec.model import Options
 
 DEFAULT_PYTHON = "3.11"
 DEFAULT_PLATFORMS = ("linux-x86_64", "macos-arm64")
 
+_SPEC = "spec"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Solved:
+    """A solution, the request that it answers, and the wishes that something else answers."""
+
+    request: CompileRequest
+    solution: Solution
+    replaced: Sequence[Replaced] = ()
+
+
+class _ConflictError(Exception):
+    """No solution, with the request that has none."""
+
+    def __init__(self, request: CompileRequest, error: NoSolutionError) -> None:
+        super().__init__(error.reason)
+        self.request = request
+        self.error = error
+
 
 def lock_python(
-    requirements: Sequence[Requirement],
+    trees: Sequence[tuple[str, Path]],
     *,
     options: Options,
     previous: PythonLock | None,
     surroundings: Surroundings,
 ) -> PythonLock:
-    """Pins every distribution with all hashes for the platforms of the spec.
+    """Pins every distribution that `trees`, `(name, folder)` each, ask for, with all hashes, for
+    the platforms of the spec. The first tree is the core.
 
     Pins and hashes of `previous` are kept where they still fit.
-    Raises as `compile_distributions` does.
+    Raises InvalidInputError naming every line that cannot be pinned, OperationFailedError or
+    UnavailableError naming the lines that have no solution, and an override that gives them one.
     """
     python = options.python or DEFAULT_PYTHON
     platforms = list(options.platforms or DEFAULT_PLATFORMS)
-    request = CompileRequest(
-        requirements=requirements,
-        python=python,
-        platforms=platforms,
-        constraints=[*options.constraints, *_asked_torch(options)],
+    reading = read_requirements(
+        trees,
+        overridden=frozenset(map(_name, options.overrides)),
+        applies=lambda marker: holds_somewhere(marker, python=python, platforms=platforms),
+        say=surroundings.say,
+    )
+    request = _request(reading, options, previous, surroundings)
+    _refuse(reading, request, options)
+    surroundings.say(f"Resolving {len(reading.requirements)} Python requirements together")
+    solved = _solve(request, options, surroundings)
+    return _locked(solved, options, python, platforms, previous, surroundings)
+
+
+def _request(
+    reading: Reading,
+    options: Options,
+    previous: PythonLock | None,
+    surroundings: Surroundings,
+) -> CompileRequest:
+    return CompileRequest(
+        requirements=[*reading.requirements, *_wishes_of_the_spec(options)],
+        python=options.python or DEFAULT_PYTHON,
+        platforms=list(options.platforms or DEFAULT_PLATFORMS),
         overrides=options.overrides,
         preferences=_preferences(previous),
         torch_index=options.torch.index,
         uv=Path(find_uv_bin()),
         cache_dir=surroundings.cache.uv,
         offline=surroundings.offline,
+        refresh=True,
     )
-    surroundings.say(f"Resolving {len(requirements)} Python requirements together")
-    compiled = _with_a_whole_torch_family(request, surroundings)
-    locked = [_distribution(item, python, platforms, previous) for item in compiled]
-    return PythonLock(
-        version=python,
-        platforms=platforms,
-        torch_index=options.torch.index,
-        constraints=options.constraints,
-        overrides=options.overrides,
-        torch=[item for item in locked if in_torch_group(item.name)],
-        wheels=[item for item in locked if not in_torch_group(item.name)],
-    )
+
+
+def _refuse(reading: Reading, request: CompileRequest, options: Options) -> None:
+    if not reading.refused:
+        return
+    remedy = refusal(reading.refused, request=request, overrides=options.overrides)
+    raise refused_error(reading.refused, remedy)
+
+
+def _wishes_of_the_spec(options: Options) -> list[Requirement]:
+    """Constraints of the spec, and its torch, as lines that can be named like those of a tree."""
+    bounds = [
+        (f"options.constraints[{number}]", text) for number, text in enumerate(options.constraints)
+    ]
+    bounds += [("options.torch.version", text) for text in _asked_torch(options)]
+    return [
+        Requirement(
+            tree=_SPEC, place=place, name=_name(text), text=text, asked=text, is_constraint=True
+        )
+        for place, text in bounds
+    ]
 
 
 def _asked_torch(options: Options) -> list[str]:
@@ -80,21 +151,266 @@ def _asked_torch(options: Options) -> list[str]:
     return [*family_constraints(int(minor)), *exact]
 
 
-def _with_a_whole_torch_family(
-    request: CompileRequest, surroundings: Surroundings
-) -> list[Compiled]:
-    compiled = compile_distributions(request)
-    versions = {item.name: item.version for item in compiled if item.name in FAMILY}
+def _solve(request: CompileRequest, options: Options, surroundings: Surroundings) -> _Solved:
+    try:
+        return _steps(request, surroundings.say)
+    except _ConflictError as conflict:
+
+        def settles(overrides: Sequence[str]) -> bool:
+            try:
+                _steps(replace(request, overrides=overrides, refresh=False), say_nothing)
+            except (_ConflictError, ComfyError):
+                return False
+            return True
+
+        surroundings.say("There is no solution; looking for the lines that are in each other's way")
+        raise explained(
+            conflict.request, conflict.error, overrides=options.overrides, settles=settles
+        ) from conflict
+
+
+def _steps(request: CompileRequest, say: Say) -> _Solved:
+    """First the core settles torch, then everything is solved around it, then opencv is one."""
+    torch = _torch_of_the_core(request, say)
+    together = _together(replace(request, refresh=request.refresh and not torch), torch, say)
+    return _one_opencv(together, say)
+
+
+def _torch_of_the_core(request: CompileRequest, say: Say) -> list[str]:
+    """The pins of torch, its family and its companions as the core and the spec alone have them;
+    none if the core does not use torch."""
+    own = [item for item in request.requirements if item.tree in (CORE, _SPEC)]
+    solved = _whole_family(replace(request, requirements=own), say)
+    group = torch_group(solved.required_by)
+    return [pin for pin in solved.pins if _name(pin) in group]
+
+
+def _whole_family(request: CompileRequest, say: Say) -> Solution:
+    solution = _solved_or_conflict(request)
+    versions = {name: found[0] for name, found in solution.versions.items() if name in FAMILY}
     minor = newest_whole_minor(versions)
     if minor is None:
-        return compiled
-    surroundings.say(
+        return solution
+    say(
         f"Holding torch back to 2.{minor}: "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + " do not belong together"
     )
-    constraints = [*request.constraints, *family_constraints(minor)]
-    return compile_distributions(replace(request, constraints=constraints))
+    held = [*request.held, *family_constraints(minor)]
+    return _solved_or_conflict(replace(request, held=held, refresh=False))
+
+
+def _solved_or_conflict(request: CompileRequest) -> Solution:
+    try:
+        return solve(request)
+    except NoSolutionError as error:
+        raise _ConflictError(request, error) from error
+
+
+def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> _Solved:
+    """Everything, with torch as the core has it. A line of a node that asks for another loses its
+    bound; a distribution that insists on another is overridden, if it has no release that fits."""
+    if not torch:
+        return _Solved(request=request, solution=_whole_family(request, say))
+    lines = [_yielding(item, torch) for item in request.requirements]
+    family = family_constraints(_minor(torch))
+    held = replace(request, requirements=lines, held=[*family, *torch])
+    try:
+        solved = _Solved(request=held, solution=solve(held))
+    except NoSolutionError:
+        forced = _forced(replace(request, requirements=lines), torch, family)
+        solution = _solved_or_conflict(forced)
+        solved = _Solved(request=forced, solution=solution, replaced=_insisted(held, solution))
+    return replace(solved, replaced=[*solved.replaced, *_yielded(request, lines, solved.solution)])
+
+
+def _minor(torch: Sequence[str]) -> int:
+    found = (minor_of(name, _version(pin)) for pin in torch if (name := _name(pin)) in FAMILY)
+    return next(found)
+
+
+def _yielding(item: Requirement, torch: Sequence[str]) -> Requirement:
+    """The line without its bound, if it is a node's and the core has another torch."""
+    versions = [
+        pin.partition(";")[0].partition("==")[2].strip() for pin in torch if _name(pin) == item.name
+    ]
+    parsed = PackagingRequirement(item.text)
+    if item.tree in (CORE, _SPEC) or not versions:
+        return item
+    if all(parsed.specifier.contains(version, prereleases=True) for version in versions):
+        return item
+    extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
+    marker = f" ; {parsed.marker}" if parsed.marker else ""
+    return replace(item, text=f"{item.name}{extras}{marker}")
+
+
+def _forced(request: CompileRequest, torch: Sequence[str], family: Sequence[str]) -> CompileRequest:
+    """The request in which whoever asks for torch gets the core's, whatever they ask."""
+    pinned = {_name(pin) for pin in torch}
+    own = [text for text in request.overrides if _name(text) not in pinned]
+    rest = [text for text in family if _name(text) not in pinned]
+    return replace(request, overrides=[*own, *torch, *rest], torch_links=True)
+
+
+def _insisted(request: CompileRequest, solution: Solution) -> list[Replaced]:
+    """The distributions of the solution that ask for another torch than they get."""
+    group = torch_group(solution.required_by)
+    others = [pin for pin in solution.pins if _name(pin) not in group]
+    askers = set().union(*(solution.required_by[name] for name in group)) - group
+    found = []
+    for pin in others:
+        if _name(pin) not in askers:
+            continue
+        alone = Requirement(tree=_SPEC, place="", name=_name(pin), text=pin, asked=pin)
+        question = replace(request, requirements=[alone], held=others, refresh=False)
+        for need in dependencies_of(question, sorted(group)):
+            given = solution.versions.get(need.name, [])
+            if need.who == _name(pin) and need.bounds and not _all_fit(need.bounds, given):
+                found.append(
+                    Replaced(
+                        asked_by=f"{need.who} {need.version}",
+                        requirement=f"{need.name}{need.bounds}",
+                        given=_given(need.name, given),
+                    )
+                )
+    return found
+
+
+def _all_fit(bounds: str, versions: Iterable[str]) -> bool:
+    specifier = PackagingRequirement(f"x{bounds}").specifier
+    return all(specifier.contains(version, prereleases=True) for version in versions)
+
+
+def _yielded(
+    request: CompileRequest, lines: Sequence[Requirement], solution: Solution
+) -> list[Replaced]:
+    changed = (
+        before
+        for before, after in zip(request.requirements, lines, strict=True)
+        if before.text != after.text or before.name != after.name
+    )
+    return [
+        _replaced(item, _given(item.name, solution.versions.get(item.name, []))) for item in changed
+    ]
+
+
+def _replaced(item: Requirement, given: str) -> Replaced:
+    _, _, place = item.place.partition(", ")
+    return Replaced(asked_by=item.tree, place=place or None, requirement=item.asked, given=given)
+
+
+def _given(name: str, versions: Sequence[str]) -> str:
+    return " or ".join(f"{name}=={version}" for version in versions) or "nothing"
+
+
+def _one_opencv(solved: _Solved, say: Say) -> _Solved:
+    wanted = [pin for pin in solved.solution.pins if _name(pin) in OPENCV]
+    present = {_name(pin) for pin in wanted}
+    if not present:
+        return solved
+    name = chosen_name(present, solved.request.overrides)
+    if present == {name}:
+        return solved
+    dependencies = dependencies_of(solved.request, OPENCV)
+    markers = [pin.partition(" ; ")[2] or None for pin in wanted]
+    one = with_one_opencv(solved.request, name, markers=markers, dependencies=dependencies)
+    try:
+        solution = solve(one.request)
+    except NoSolutionError:
+        # What distributions ask of an opencv of another name is not worth failing for.
+        one = with_one_opencv(solved.request, name, markers=markers, dependencies=())
+        solution = _solved_or_conflict(one.request)
+    given = _given(name, solution.versions.get(name, []))
+    say(f"One opencv for all: {given} stands for {', '.join(sorted(present - {name}))}")
+    others = [
+        Replaced(
+            asked_by=f"{item.who} {item.version}",
+            requirement=f"{item.name}{item.bounds}",
+            given=given,
+        )
+        for item in dependencies
+        if item.name != name and item.version in solution.versions.get(item.who, [])
+    ]
+    lines = [_replaced(item, given) for item in one.replaced if not item.is_constraint]
+    return _Solved(
+        request=one.request, solution=solution, replaced=[*solved.replaced, *lines, *others]
+    )
+
+
+def _locked(
+    solved: _Solved,
+    options: Options,
+    python: str,
+    platforms: list[str],
+    previous: PythonLock | None,
+    surroundings: Surroundings,
+) -> PythonLock:
+    compiled = files_of(solved.request, solved.solution)
+    files = locked_files(
+        compiled,
+        python=python,
+        platforms=platforms,
+        torch_index=options.torch.index,
+        previous=previous,
+        offline=surroundings.offline,
+    )
+    asked = _asked_lines(solved.request)
+    required_by = solved.solution.required_by
+    distributions = [
+        Distribution(
+            name=item.name,
+            version=item.version,
+            marker=brief_marker(item.marker, python=python, platforms=platforms),
+            files=files[item.name, item.version],
+            requested_by=asked.get(item.name, {}),
+            required_by=sorted(required_by.get(item.name, ())),
+        )
+        for item in compiled
+    ]
+    replaced = sorted(set(solved.replaced), key=lambda item: item.model_dump_json())
+    _tell(distributions, replaced, python, platforms, surroundings.say)
+    group = torch_group(required_by)
+    return PythonLock(
+        version=python,
+        platforms=platforms,
+        torch_index=options.torch.index,
+        constraints=options.constraints,
+        overrides=options.overrides,
+        replaced=replaced,
+        torch=[item for item in distributions if item.name in group],
+        wheels=[item for item in distributions if item.name not in group],
+    )
+
+
+def _tell(
+    distributions: Sequence[Distribution],
+    replaced: Sequence[Replaced],
+    python: str,
+    platforms: Sequence[str],
+    say: Say,
+) -> None:
+    for item in replaced:
+        if in_torch_group(_name(item.given.split(" or ")[0])):
+            where = f"{item.asked_by}, {item.place}" if item.place else item.asked_by
+            say(
+                f"{where} asks for {item.requirement} and gets {item.given}, the core's; "
+                "options.torch.version in the spec decides for all"
+            )
+    for distribution in distributions:
+        for warning in warnings_of(distribution, python=python, platforms=platforms):
+            say(warning)
+
+
+def _asked_lines(request: CompileRequest) -> dict[str, dict[str, list[str]]]:
+    """Name of a distribution → tree → its lines that ask for it, as they stand there."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for item in request.requirements:
+        if item.is_constraint or not (item.tree == CORE or item.tree.startswith("node:")):
+            continue
+        lines = found.setdefault(item.name, {}).setdefault(item.tree, [])
+        if item.asked not in lines:
+            lines.append(item.asked)
+    return found
 
 
 def _preferences(previous: PythonLock | None) -> list[str]:
@@ -106,29 +422,9 @@ def _preferences(previous: PythonLock | None) -> list[str]:
     ]
 
 
-def _distribution(
-    compiled: Compiled, python: str, platforms: Sequence[str], previous: PythonLock | None
-) -> Distribution:
-    files = [file for file in compiled.files if fits_python(file.name, python)]
-    return Distribution(
-        name=compiled.name,
-        version=compiled.version,
-        marker=brief_marker(compiled.marker, python=python, platforms=platforms),
-        files=_known_files(compiled, previous) or files,
-        requested_by=list(compiled.requested_by),
-        required_by=list(compiled.required_by),
-    )
+def _name(text: str) -> str:
+    return canonicalize_name(PackagingRequirement(text.partition(" ; ")[0]).name)
 
 
-def _known_files(compiled: Compiled, previous: PythonLock | None) -> list[DistributionFile]:
-    """The files that the previous lock has for this release: late uploads change nothing."""
-    if previous is None:
-        return []
-    return next(
-        (
-            item.files
-            for item in (*previous.torch, *previous.wheels)
-            if (item.name, item.version) == (compiled.name, compiled.version)
-        ),
-        [],
-    )
+def _version(pin: str) -> str:
+    return pin.partition(";")[0].partition("==")[2].strip()

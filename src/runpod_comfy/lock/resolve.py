@@ -10,7 +10,7 @@ from runpod_comfy.lock.install_scripts import require_install_scripts
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock, Submodule
 from runpod_comfy.lock.models import lock_models, require_models
 from runpod_comfy.lock.python import lock_python
-from runpod_comfy.lock.requirements import CORE, read_requirements
+from runpod_comfy.lock.requirements import CORE
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
 from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.kinds import source_of
@@ -58,11 +58,12 @@ def resolve(
     )
     python = _unchanged_python(spec, core, nodes, previous, upgrade)
     if python is None:
-        requirements = read_requirements(CORE, core.fetched.path)
-        for node, pinned in zip(spec.custom_nodes, nodes, strict=True):
-            requirements += read_requirements(f"node:{node.name}", pinned.fetched.path)
+        folders = {
+            f"node:{node.name}": pinned.fetched.path
+            for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
+        }
         python = lock_python(
-            requirements,
+            [(CORE, core.fetched.path), *folders.items()],
             options=spec.options,
             previous=upgrade.kept_python(previous),
             surroundings=surroundings,

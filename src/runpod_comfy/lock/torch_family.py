@@ -6,7 +6,7 @@ Another pair installs without complaint and then fails at import.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from packaging.version import Version
 
@@ -17,8 +17,26 @@ _COMPANION_PREFIXES = ("nvidia-", "cuda-", "triton", "pytorch-triton")
 
 
 def in_torch_group(name: str) -> bool:
-    """Whether the distribution belongs to the `torch` group of a lock."""
+    """Whether a distribution of that name may belong to the `torch` group of a lock."""
     return name in FAMILY or name.startswith(_COMPANION_PREFIXES)
+
+
+def torch_group(required_by: Mapping[str, Collection[str]]) -> set[str]:
+    """The names of a solution that make up its torch group: the family, and what it brings along.
+
+    `required_by` maps every name of the solution to the distributions that need it. A node's own
+    wish for something of NVIDIA's is not among them, so that it cannot change the group.
+    """
+    group = {name for name in required_by if name in FAMILY}
+    while True:
+        more = {
+            name
+            for name, who in required_by.items()
+            if name not in group and in_torch_group(name) and group & set(who)
+        }
+        if not more:
+            return group
+        group |= more
 
 
 def minor_of(name: str, version: str) -> int:

@@ -1,7 +1,7 @@
 """Asks uv for one set of versions that satisfies everything, on every platform of the spec.
 
-uv is asked twice: once for the versions and for who wants what (requirements format), once for
-the files with their hashes and sizes (pylock.toml, PEP 751), held to the versions of the first.
+uv is asked for the versions and for who wants what (requirements format), and then for the files
+with their hashes and sizes (pylock.toml, PEP 751), held to those versions.
 """
 
 from __future__ import annotations
@@ -11,112 +11,215 @@ import re
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from comfy_errors import OperationFailedError, UnavailableError
-from runpod_comfy.lock.model import DistributionFile
+from runpod_comfy.lock.platform_marker import PLATFORM_MARKERS
 from runpod_comfy.lock.requirements import Requirement
 from runpod_comfy.lock.torch_family import FAMILY
 from runpod_comfy.sources.pip_settings import read_pip_settings, uv_arguments, uv_environment
+from runpod_comfy.sources.redaction import without_secrets
 
-PLATFORM_MARKERS = {
-    "linux-x86_64": "sys_platform == 'linux' and platform_machine == 'x86_64'",
-    "linux-aarch64": "sys_platform == 'linux' and platform_machine == 'aarch64'",
-    "macos-arm64": "sys_platform == 'darwin' and platform_machine == 'arm64'",
-}
+# What uv's explanations call the sum of all lines; its project has to have a name.
+PROJECT = "these-requirements"
+
+# What a machine may tell its uv that would make another lock of the same spec.
+_OF_THE_MACHINE = (
+    *("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER"),
+    *("UV_PRERELEASE", "UV_RESOLUTION", "UV_FORK_STRATEGY", "UV_NO_BINARY", "UV_NO_BUILD"),
+    *("UV_TORCH_BACKEND", "UV_NO_SOURCES", "UV_CUSTOM_COMPILE_COMMAND", "UV_OFFLINE"),
+)
 
 _SOLVED_LINE = re.compile(r"^(?P<pin>(?P<name>[a-z0-9][a-z0-9._-]*)==.*?)(\s+# via (?P<who>.*))?$")
+_DEPENDENCY = re.compile(
+    r"Adding transitive dependency for "
+    r"(?P<who>[a-z0-9._-]+)(\[[^\]]*\])?(\{[^}]*\})?==(?P<version>\S+): "
+    r"(?P<name>[a-z0-9._-]+)(\[[^\]]*\])?(\{(?P<marker>[^}]*)\})?(?P<bounds>.*)$"
+)
 # uv draws its explanation with box characters and a multiplication sign.
 _DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
+_UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRequest:
-    """What to solve. `preferences` are `name==version` pins to keep where they still fit."""
+    """What to solve. `preferences` are `name==version` pins to keep where they still fit.
+
+    `held` are constraints that are no one's wish, such as the versions of the torch family.
+    `torch_index` is where that family comes from; with `torch_links` it is also searched for
+    versions that an override names, which uv would otherwise look for on the other indexes.
+    """
 
     requirements: Sequence[Requirement]
     python: str
     platforms: Sequence[str]
-    constraints: Sequence[str] = ()
+    held: Sequence[str] = ()
     overrides: Sequence[str] = ()
     preferences: Sequence[str] = ()
     torch_index: str | None = None
+    torch_links: bool = False
     uv: Path
     cache_dir: Path
     offline: bool = False
+    refresh: bool = False
+
+
+class NoSolutionError(Exception):
+    """There is no set of versions that satisfies the request. `reason` is what uv says to it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solution:
+    """`pins` are `name==version ; marker` as uv words them, `required_by` maps a name to the
+    distributions that need it."""
+
+    pins: Sequence[str]
+    required_by: dict[str, set[str]]
+
+    @property
+    def versions(self) -> dict[str, list[str]]:
+        """The versions of each name: more than one where platforms differ."""
+        found: dict[str, list[str]] = {}
+        for pin in self.pins:
+            name, version = pin.partition(";")[0].strip().split("==")
+            found.setdefault(name, []).append(version)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dependency:
+    """That `who` at `version` needs `name` within `bounds` where `marker` holds."""
+
+    who: str
+    version: str
+    name: str
+    bounds: str
+    marker: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """One distribution of the solution, its marker as uv words it."""
+    """One distribution of the solution with its files as pylock.toml lists them."""
 
     name: str
     version: str
     marker: str | None
-    files: tuple[DistributionFile, ...]
-    requested_by: tuple[str, ...] = ()
-    required_by: tuple[str, ...] = field(default=())
+    files: Sequence[dict[str, Any]] = field(default=())
 
 
-def compile_distributions(request: CompileRequest) -> list[Compiled]:
-    """The solution, sorted by name and version.
+def solve(request: CompileRequest) -> Solution:
+    """The versions. Raises NoSolutionError if there are none, UnavailableError when an index
+    cannot be reached, OperationFailedError for whatever else uv cannot do."""
+    with _project(request) as project:
+        project.write("solved.txt", "\n".join(request.preferences))
+        project.uv("--quiet", "--output-file", "solved.txt", "--annotation-style", "line")
+        return _solution((project.folder / "solved.txt").read_text(encoding="utf-8"))
 
-    Raises OperationFailedError with uv's explanation and the lines involved when there is none,
-    UnavailableError when the index cannot be reached.
+
+def files_of(request: CompileRequest, solution: Solution) -> list[Compiled]:
+    """The distributions of a solution with their files, sorted by name and version."""
+    # Everything has been looked up a moment ago.
+    with _project(replace(request, refresh=False)) as project:
+        project.write("pins.txt", "\n".join(solution.pins))
+        project.uv(
+            *("--quiet", "--constraints", "pins.txt", "--generate-hashes"),
+            *("--format", "pylock.toml", "--output-file", "pylock.toml"),
+        )
+        document = tomllib.loads((project.folder / "pylock.toml").read_text(encoding="utf-8"))
+    return sorted(map(_compiled, document.get("packages", [])), key=lambda x: (x.name, x.version))
+
+
+def dependencies_of(request: CompileRequest, names: Sequence[str]) -> list[Dependency]:
+    """What the distributions of the solution ask of `names`, read from uv's account of its work.
+
+    Also of a request without a solution: then as far as uv came.
     """
+    with _project(replace(request, refresh=False)) as project:
+        project.write("solved.txt", "\n".join(request.preferences))
+        done = project.run("--verbose", "--output-file", "solved.txt")
+    found: set[tuple[str, str, str, str, str | None]] = set()
+    for line in done.stderr.splitlines():
+        match = _DEPENDENCY.search(line)
+        if match is not None and match["name"] in names:
+            bounds = _specifier(match["bounds"])
+            found.add((match["who"], match["version"], match["name"], bounds, match["marker"]))
+    ordered = sorted(found, key=lambda item: tuple(map(str, item)))
+    return [
+        Dependency(who=who, version=version, name=name, bounds=bounds, marker=marker)
+        for who, version, name, bounds, marker in ordered
+    ]
+
+
+def _specifier(bounds: str) -> str:
+    """uv's ranges as PEP 440 writes them; '' for those that PEP 440 cannot write as one."""
+    text = bounds.strip()
+    if text == "*" or "|" in text:
+        return ""
+    exact = re.fullmatch(r">=(\S+), <\1\+", text)
+    return f"=={exact[1]}" if exact else text.replace(" ", "")
+
+
+@contextmanager
+def _project(request: CompileRequest) -> Iterator[_Project]:
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-resolve-") as folder:
         project = _Project(folder=Path(folder), request=request)
-        project.write()
-        pins, askers = project.solve()
-        documents = project.files_of(pins)
-    return sorted(
-        (_compiled(document, askers) for document in documents),
-        key=lambda item: (item.name, item.version),
-    )
+        project.prepare()
+        yield project
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Project:
-    """The throw-away folder in which uv solves, one requirements file per tree."""
+    """The throw-away folder in which uv solves."""
 
     folder: Path
     request: CompileRequest
 
-    def write(self) -> None:
-        self._write("pyproject.toml", self._pyproject())
-        self._write("constraints.txt", "\n".join(self.request.constraints))
-        self._write("overrides.txt", "\n".join(self.request.overrides))
-        for tree, file_name in self._tree_files().items():
-            lines = (item.text for item in self.request.requirements if item.tree == tree)
-            self._write(file_name, "\n".join(lines))
+    def prepare(self) -> None:
+        wishes = [item.text for item in self.request.requirements if not item.is_constraint]
+        bounds = [item.text for item in self.request.requirements if item.is_constraint]
+        self.write("pyproject.toml", self._pyproject())
+        self.write("requirements.txt", "\n".join(wishes))
+        self.write("constraints.txt", "\n".join([*bounds, *self.request.held]))
+        self.write("overrides.txt", "\n".join(self.request.overrides))
 
-    def solve(self) -> tuple[list[str], dict[str, set[str]]]:
-        self._write("solved.txt", "\n".join(self.request.preferences))
-        self._uv("--output-file", "solved.txt", "--annotation-style", "line")
-        text = (self.folder / "solved.txt").read_text(encoding="utf-8")
-        return _pins_and_askers(text)
-
-    def files_of(self, pins: list[str]) -> list[dict[str, Any]]:
-        self._write("pins.txt", "\n".join(pins))
-        self._uv(
-            *("--constraints", "pins.txt"),
-            *("--generate-hashes", "--format", "pylock.toml", "--output-file", "pylock.toml"),
-        )
-        document = tomllib.loads((self.folder / "pylock.toml").read_text(encoding="utf-8"))
-        packages: list[dict[str, Any]] = document["packages"]
-        return packages
-
-    def _write(self, name: str, text: str) -> None:
+    def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text + "\n", encoding="utf-8")
 
-    def _tree_files(self) -> dict[str, str]:
-        trees = dict.fromkeys(item.tree for item in self.request.requirements)
-        return {tree: f"{tree.replace(':', '--')}.txt" for tree in trees}
+    def uv(self, *arguments: str) -> None:
+        done = self.run(*arguments)
+        if done.returncode != 0:
+            raise _failure(done.stderr, self.request.requirements)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        request = self.request
+        settings = read_pip_settings()
+        command = [str(request.uv), "pip", "compile", "--universal", "--no-header"]
+        command += ["--python-version", request.python, "--cache-dir", str(request.cache_dir)]
+        command += uv_arguments(settings)
+        command += ["--constraints", "constraints.txt", "--overrides", "overrides.txt"]
+        if request.offline:
+            command += ["--offline"]
+        elif request.refresh:
+            command += ["--refresh"]
+        command += [*arguments, "pyproject.toml", "requirements.txt"]
+        ours = {name: text for name, text in os.environ.items() if name not in _OF_THE_MACHINE}
+        environment = {**ours, **uv_environment(settings), "NO_COLOR": "1"}
+        if request.torch_index and request.torch_links:
+            pages = [f"{request.torch_index.rstrip('/')}/{name}/" for name in FAMILY]
+            links = [environment.get("UV_FIND_LINKS", ""), *pages]
+            environment["UV_FIND_LINKS"] = ",".join(filter(None, links))
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
 
     def _pyproject(self) -> str:
         python = self.request.python
@@ -127,7 +230,7 @@ class _Project:
         ]
         lines = [
             "[project]",
-            'name = "version"',
+            f'name = "{PROJECT}"',
             'version = "0"',
             f'requires-python = "=={python}.*"',
             f"dependencies = {list(FAMILY) if self.request.torch_index else []}",
@@ -140,39 +243,20 @@ class _Project:
             lines += [f'{name} = {{ index = "torch" }}' for name in FAMILY]
         return "\n".join(lines)
 
-    def _uv(self, *arguments: str) -> None:
-        settings = read_pip_settings()
-        command = [str(self.request.uv), "pip", "compile", "--quiet", "--universal", "--no-header"]
-        command += ["--python-version", self.request.python, "--cache-dir"]
-        command += [str(self.request.cache_dir), *uv_arguments(settings)]
-        command += ["--constraints", "constraints.txt", "--overrides", "overrides.txt"]
-        if self.request.offline:
-            command += ["--offline"]
-        elif not self.request.preferences:
-            # Nothing is to be kept, so what uv remembers of the index must not hide what is new.
-            command += ["--refresh"]
-        command += [*arguments, "pyproject.toml", *self._tree_files().values()]
-        environment = {**os.environ, **uv_environment(settings), "NO_COLOR": "1"}
-        done = subprocess.run(
-            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise _explain(done.stderr, self.request.requirements)
 
-
-def _pins_and_askers(solved: str) -> tuple[list[str], dict[str, set[str]]]:
-    """The `name==version ; marker` pins, and who wants each distribution: `-r <file>` entries and
-    names of other distributions. A distribution may stand there twice, with other markers."""
+def _solution(solved: str) -> Solution:
+    """A distribution may stand there twice, with other versions and markers."""
     pins: list[str] = []
-    askers: dict[str, set[str]] = {}
+    required_by: dict[str, set[str]] = {}
     for found in filter(None, map(_SOLVED_LINE.match, solved.splitlines())):
-        pins.append(found["pin"])
-        who = (found["who"] or "").split(",")
-        askers.setdefault(found["name"], set()).update(part.strip() for part in who)
-    return pins, askers
+        pins.append(found["pin"].strip())
+        who = (part.strip() for part in (found["who"] or "").split(","))
+        names = {part for part in who if re.fullmatch(r"[a-z0-9._-]+", part)}
+        required_by.setdefault(found["name"], set()).update(names)
+    return Solution(pins=pins, required_by=required_by)
 
 
-def _compiled(document: dict[str, Any], askers: dict[str, set[str]]) -> Compiled:
+def _compiled(document: dict[str, Any]) -> Compiled:
     name, version = document["name"], document.get("version")
     entries = [*document.get("wheels", []), *([document["sdist"]] if "sdist" in document else [])]
     if version is None or not entries:
@@ -180,51 +264,39 @@ def _compiled(document: dict[str, Any], askers: dict[str, set[str]]) -> Compiled
             f"{name} has no released files to pin",
             remedy="Choose a released version of it with options.overrides in the spec.",
         )
-    who = askers.get(name, set())
-    trees = {_tree_of(entry) for entry in who if entry.startswith("-r ")}
-    files = {item.sha256: item for item in map(_file, entries)}
-    return Compiled(
-        name=name,
-        version=version,
-        marker=document.get("marker"),
-        files=tuple(sorted(files.values(), key=lambda item: item.name)),
-        requested_by=tuple(sorted(trees)),
-        required_by=tuple(sorted(entry for entry in who if re.fullmatch(r"[a-z0-9._-]+", entry))),
-    )
+    return Compiled(name=name, version=version, marker=document.get("marker"), files=entries)
 
 
-def _tree_of(entry: str) -> str:
-    return Path(entry.removeprefix("-r ")).stem.replace("--", ":", 1)
-
-
-def _file(entry: dict[str, Any]) -> DistributionFile:
-    location = entry.get("url") or entry.get("path") or ""
-    name = unquote(Path(urlsplit(location).path).name)
-    return DistributionFile(
-        name=entry.get("name", name), sha256=entry["hashes"]["sha256"], size=entry.get("size")
-    )
-
-
-def _explain(stderr: str, requirements: Iterable[Requirement]) -> Exception:
-    reason = " ".join(_DRAWING.sub(" ", stderr).split())
-    if "No solution found" not in reason:
-        if any(sign in reason for sign in _NETWORK_TROUBLE):
-            return UnavailableError(
-                f"the Python package index could not be asked: {reason}",
-                remedy="Check the network, and the index that pip is configured to use "
-                "('pip config list').",
-            )
-        return OperationFailedError(
-            f"uv could not resolve the Python distributions: {reason}",
-            remedy="Correct what it names: 'options' in the spec, or pip's configuration "
+def _failure(stderr: str, requirements: Sequence[Requirement]) -> Exception:
+    text = without_secrets(_DRAWING.sub(" ", stderr))
+    reason = " ".join(text.split())
+    if "No solution found" in reason:
+        return NoSolutionError(text)
+    if built := _UNBUILDABLE.search(reason):
+        return _unbuildable(built["what"], reason, requirements)
+    if any(sign in reason for sign in _NETWORK_TROUBLE):
+        return UnavailableError(
+            f"the Python package index could not be asked: {reason}",
+            remedy="Check the network, and the index that pip is configured to use "
             "('pip config list').",
         )
-    named = set(re.findall(r"[a-z0-9][a-z0-9._-]*", reason))
-    lines = [f"{item.place}: {item.text}" for item in requirements if item.name in named]
     return OperationFailedError(
-        "the Python requirements of the core and its custom nodes have no common solution: "
-        + reason,
-        remedy="The lines involved are: "
-        + "; ".join(lines)
-        + ". Settle it with options.overrides in the spec.",
+        f"uv could not resolve the Python distributions: {reason}",
+        remedy="Correct what it names: 'options' in the spec, or pip's configuration "
+        "('pip config list').",
+    )
+
+
+def _unbuildable(
+    what: str, reason: str, requirements: Sequence[Requirement]
+) -> OperationFailedError:
+    """An sdist says what it needs only when it is built, and this one cannot be built here."""
+    name = re.split(r"[=@ ]", what, maxsplit=1)[0]
+    lines = [f"{item.place} ('{item.asked}')" for item in requirements if item.name == name]
+    asked = f", which {' and '.join(lines)} asks for," if lines else ""
+    return OperationFailedError(
+        f"{what}{asked} has no wheel that fits, and its sources cannot be built here: "
+        f"{reason[-600:]}",
+        remedy="Choose a version of it that has wheels with options.overrides in the spec, "
+        f'or leave it out: "overrides": ["{name} ; python_version < \'3\'"]',
     )

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_manifest.model import MARKER_NAME, Manifest, load_manifest, save_manifest
 from runpod_comfy.layers.plan import SCRIPTS
-from runpod_comfy.lock.requirements import CORE, read_requirements
+from runpod_comfy.lock.requirements import requirements_of_core
 from runpod_comfy.lock.torch_family import FAMILY
 from runpod_comfy.realize.clone import GitCore, PlainCore, bring_core, put_core
 from runpod_comfy.realize.home import Home, held
@@ -223,7 +223,7 @@ def _install(job: Initialization, interpreter: Path, lock_fds: Sequence[int]) ->
 
 def _requirement_files(job: Initialization, folder: Path) -> list[str]:
     """uv's options for what the core requires; its torch family as `--install-torch` says."""
-    requirements = [each.text for each in read_requirements(CORE, job.home.comfyui)]
+    requirements = requirements_of_core(job.home.comfyui, say=job.say)
     files = ["--requirements", _write(folder / "requirements.txt", requirements)]
     if job.install_torch == "skip":
         # Left out also where another package, such as torchsde, requires it.

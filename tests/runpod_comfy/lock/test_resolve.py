@@ -64,8 +64,8 @@ def test_every_distribution_has_its_hash_and_who_asked_for_it(
     alpha, gamma = lock.python.wheels
     wheel = index / "files" / "alpha-2.0-py3-none-any.whl"
     assert [file.sha256 for file in alpha.files] == [hashlib.sha256(wheel.read_bytes()).hexdigest()]
-    assert alpha.requested_by == ["core", "node:painter"]
-    assert gamma.requested_by == []
+    assert alpha.requested_by == {"core": ["alpha"], "node:painter": ["alpha>=1"]}
+    assert gamma.requested_by == {}
     assert gamma.required_by == ["alpha"]
 
 
@@ -198,7 +198,7 @@ def test_a_core_that_imports_requests_without_listing_it_gets_it(
     workspace.write("core/app/frontend_management.py", "import requests\n")
     lock = _resolve(workspace, surroundings)
     (requests,) = (item for item in lock.python.wheels if item.name == "requests")
-    assert requests.requested_by == ["core"]
+    assert requests.requested_by == {"core": ["requests"]}
 
 
 @pytest.mark.parametrize("name", ["main.py", "folder_paths.py"])
@@ -210,9 +210,7 @@ def test_a_tree_that_is_no_comfyui_is_refused(
         _resolve(workspace, surroundings)
 
 
-@pytest.mark.parametrize(
-    "line", ["-r other.txt", "-e .", "--index-url https://x", "git+https://x/y", "pip install a"]
-)
+@pytest.mark.parametrize("line", ["-r other.txt", "-e .", "git+https://x/y", "a b c"])
 def test_a_line_that_cannot_be_pinned_is_refused_by_name(
     workspace: Any, surroundings: Surroundings, index: Path, line: str
 ) -> None:
