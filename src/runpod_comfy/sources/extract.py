@@ -48,7 +48,6 @@ _DAMAGED = (
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
-    gzip.BadGzipFile,
     struct.error,
     EOFError,
     NotImplementedError,
@@ -89,7 +88,8 @@ def extract(
     limits = replace(limits, size_bytes=min(limits.size_bytes, fair_bytes))
     try:
         with _open(archive) as opened:
-            members = list(_members(opened, where, limits))
+            with _reading():
+                members = list(_members(opened, where, limits))
             if top_folder != "kept":
                 members = _inside(members, where, must=top_folder == "entered")
             chosen = _below(members, subdir) if subdir else members
@@ -155,7 +155,8 @@ class _Sips:
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _CHUNK_BYTES:
             raise tarfile.ReadError(f"it has a header of {size:,} bytes")
-        return self._content.read(size)
+        with _reading():
+            return self._content.read(size)
 
 
 def _members(
@@ -232,10 +233,12 @@ def _tar_member(origin: tarfile.TarInfo, where: str) -> _Member | None:
 def _content(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[bytes]:
     if isinstance(opened, zipfile.ZipFile):
         assert isinstance(member.origin, zipfile.ZipInfo)
-        return opened.open(member.origin)
+        with _reading():
+            return opened.open(member.origin)
     assert isinstance(member.origin, tarfile.TarInfo)
     try:
-        stream = opened.extractfile(member.origin)
+        with _reading():
+            stream = opened.extractfile(member.origin)
     except KeyError as error:
         raise tarfile.ReadError(f"{member.name!a} is linked to a file that is not there") from error
     if stream is None:
@@ -244,8 +247,21 @@ def _content(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[b
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while chunk := stream.read(_CHUNK_BYTES):
+    while True:
+        with _reading():
+            chunk = stream.read(_CHUNK_BYTES)
+        if not chunk:
+            return
         yield chunk
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """A damaged archive leads to places that a file cannot have; writing has errors of its own."""
+    try:
+        yield
+    except OSError as error:
+        raise tarfile.ReadError(str(error)) from error
 
 
 def _below(members: list[_Member], folder: str) -> list[_Member]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import calendar
+import contextlib
+import gzip
 import io
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -62,8 +66,9 @@ def member(
 
 
 def refused(archive: Path, target: Path, sentence: str, **options: object) -> None:
-    with pytest.raises(InvalidInputError, match=sentence):
+    with pytest.raises(InvalidInputError, match=sentence) as caught:
         extract(archive, target, where="pypi://thing@1", **options)  # type: ignore[arg-type]
+    assert caught.value.remedy
 
 
 def test_only_the_folder_that_was_asked_for_comes_out(tmp_path: Path, target: Path) -> None:
@@ -163,7 +168,121 @@ def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, target: Path) -
     assert archive.stat().st_size < 100_000
     limits = TreeLimits(size_bytes=5_000_000)
     refused(archive, target, "more than 5,000,000 bytes", limits=limits)
-    assert sum(path.stat().st_size for path in target.iterdir()) <= 5_000_000
+    assert list(target.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_an_archive_that_grows_beyond_all_measure_is_a_bomb(
+    tmp_path: Path, target: Path, kind: str
+) -> None:
+    zeros = bytes(120_000_000)
+    if kind == "zip":
+        text = zeros.decode()
+        archive = zip_of(tmp_path, {"bomb": text}, compression=zipfile.ZIP_DEFLATED)
+    else:
+        archive = tar_of(tmp_path, [(member("bomb"), zeros)])
+    refused(archive, target, "holds more than")
+    assert list(target.iterdir()) == []
+
+
+def test_a_zip_that_says_too_little_of_its_size_is_damaged(tmp_path: Path, target: Path) -> None:
+    archive = zip_of(tmp_path, {"bomb": "\0" * 5_000_000}, compression=zipfile.ZIP_DEFLATED)
+    size, lie = (5_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")
+    archive.write_bytes(archive.read_bytes().replace(size, lie))
+    refused(archive, target, "not an archive that can be read")
+    assert sum(path.stat().st_size for path in target.iterdir()) <= 10
+
+
+def test_a_header_that_does_not_end_is_not_read_into_memory(tmp_path: Path, target: Path) -> None:
+    info = member("x")
+    info.pax_headers = {"comment": "\0" * 30_000_000}
+    refused(tar_of(tmp_path, [(info, b"")]), target, "a header of 30,")
+
+
+def test_a_link_of_a_zip_as_long_as_a_file_is_refused(tmp_path: Path, target: Path) -> None:
+    modes = {"link": stat.S_IFLNK | 0o777}
+    refused(zip_of(tmp_path, {"link": "x" * 5000}, modes=modes), target, "link 'link' is 5,000")
+
+
+@pytest.mark.parametrize("link", ["", "a\0b"])
+def test_a_link_to_nothing_is_refused(tmp_path: Path, target: Path, link: str) -> None:
+    modes = {"link": stat.S_IFLNK | 0o777}
+    refused(zip_of(tmp_path, {"link": link}, modes=modes), target, "holds the link 'link'")
+
+
+@pytest.mark.parametrize(
+    "names", [("Web/a", "web/b"), ("README", "readme"), ("web", "WEB/a"), ("\u00e9", "e\u0301")]
+)
+def test_names_that_are_the_same_on_some_machine_are_refused_on_all(
+    tmp_path: Path, target: Path, names: tuple[str, str]
+) -> None:
+    refused(zip_of(tmp_path, dict.fromkeys(names, "")), target, "two entries for")
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a/" + "\u00e9" * 128 + "/b"])
+def test_a_name_that_no_file_system_holds_is_refused(
+    tmp_path: Path, target: Path, name: str
+) -> None:
+    refused(zip_of(tmp_path, {name: ""}), target, "unsafe path")
+
+
+def test_separators_of_windows_are_separators(tmp_path: Path, target: Path) -> None:
+    extract(zip_of(tmp_path, {"web\\js\\a.js": "1"}), target, where="thing")
+    assert (target / "web/js/a.js").read_text() == "1"
+    refused(zip_of(tmp_path, {"..\\..\\out": ""}), target, "unsafe path")
+
+
+def test_a_member_without_a_time_is_the_oldest_there_is(tmp_path: Path, target: Path) -> None:
+    archive = zip_of(tmp_path, {"a": ""})
+    content = archive.read_bytes()
+    date = struct.pack("<H", (2024 - 1980) << 9 | 1 << 5 | 2)
+    assert content.count(date) >= 2
+    archive.write_bytes(content.replace(date, b"\0\0"))
+    assert extract(archive, target, where="thing") == 315532800
+
+
+def test_a_time_that_no_calendar_has_is_the_last_of_a_zip(tmp_path: Path, target: Path) -> None:
+    info = member("x")
+    info.mtime = 2**60
+    assert extract(tar_of(tmp_path, [(info, b"")]), target, where="thing") == 4354819199
+
+
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path, target: Path) -> None:
+    inner = zip_of(tmp_path, {"evil": ""}).read_bytes()
+    path = tmp_path / "archive"
+    with tarfile.open(path, "w") as archive:
+        info = member("inner.zip")
+        info.size = len(inner)
+        archive.addfile(info, io.BytesIO(inner))
+    extract(path, target, where="thing")
+    assert [item.name for item in target.iterdir()] == ["inner.zip"]
+
+
+def test_a_password_is_told(tmp_path: Path, target: Path) -> None:
+    archive = zip_of(tmp_path, {"a": "x"})
+    content = bytearray(archive.read_bytes())
+    content[6] |= 1
+    content[content.index(b"PK\1\2") + 8] |= 1
+    archive.write_bytes(bytes(content))
+    refused(archive, target, "cannot be read: .*encrypted")
+
+
+def test_bytes_of_any_kind_end_in_a_sentence(tmp_path: Path) -> None:
+    """Whatever is changed in an archive, it comes out, or is refused in words."""
+    random = Random(7)
+    zipped = zip_of(tmp_path, {"a/b": "text" * 50, "a/c": "x"}).read_bytes()
+    packed = [(member("a/b"), b"text" * 50), (member("a/l", tarfile.SYMTYPE, link="b"), b"")]
+    gzipped = tar_of(tmp_path, packed).read_bytes()
+    plain = gzip.decompress(gzipped)
+    for number in range(600):
+        content = bytearray(random.choice((zipped, gzipped, plain)))
+        for _ in range(random.randint(1, 6)):
+            content[random.randrange(min(len(content), 2000))] = random.randrange(256)
+        (tmp_path / "archive").write_bytes(content)
+        folder = tmp_path / f"target-{number}"
+        folder.mkdir()
+        with contextlib.suppress(InvalidInputError):
+            extract(tmp_path / "archive", folder, where="thing")
 
 
 def test_too_many_members_stop_at_the_limit(tmp_path: Path, target: Path) -> None:
