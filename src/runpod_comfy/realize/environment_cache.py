@@ -1,71 +1,92 @@
-"""Finished Python environments, kept by the keys of the layers that made them.
+"""Finished Python environments in the cache, by the keys of the layers that made them.
 
-Most of the time that an environment takes is spent on bytecode. It is relocatable and its files
-depend on no place, so a second home gets hard links to the files of the first.
+An environment is made here, by the layer scripts, and each home gets hard links to its files: most
+of the time that one takes is spent on bytecode. It is relocatable and its files depend on no place.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.home import Home
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.one_maker import one_maker
+from runpod_comfy.sources.tree import Say
+
+LinkMode = Literal["hardlink", "copy"]
 
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 
 
-def recall_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> bool:
-    """Gives `home` the environment that these layers would make; False if it is not known.
+def has_environment(layers: Sequence[Layer], cache: Cache) -> bool:
+    """Whether the cache has what these layers make; not one whose interpreter is gone."""
+    return (environment_entry(layers, cache) / "bin" / "python").exists()
 
-    What lay in its place is removed. An environment whose interpreter is gone does not count.
+
+@contextlib.contextmanager
+def environment_to_make(layers: Sequence[Layer], cache: Cache, say: Say) -> Iterator[Path | None]:
+    """A place for the environment of these layers, which is kept when the block ends well.
+
+    None if it is there, made by another command while this one waited.
     """
-    entry = _entry(layers, cache)
-    if not (entry / "bin" / "python").exists():
-        return False
+    entry = environment_entry(layers, cache)
+    what = "the same Python environment"
+    with one_maker(cache, str(entry), what=what, say=say):
+        if has_environment(layers, cache):
+            yield None
+            return
+        cache.tmp.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="environment-") as folder:
+            whole = Path(folder) / ".venv"
+            yield whole
+            if entry.exists():
+                entry.rename(Path(folder) / "outdated")
+            keep_folder(whole, entry)
+
+
+def put_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> LinkMode:
+    """Gives `home` the environment of these layers, in place of what lay there.
+
+    Its files are hard links to those of the cache, or copies where that cannot be.
+    """
+    entry = environment_entry(layers, cache)
     shutil.rmtree(home.venv_staging, ignore_errors=True)
-    if not _link_tree(entry, home.venv_staging):
-        return False
+    linked = link_tree(entry, home.venv_staging)
+    if not linked:
+        shutil.copytree(entry, home.venv_staging, symlinks=True)
     if home.venv.exists():
         shutil.rmtree(home.venv)
     home.venv_staging.replace(home.venv)
-    return True
+    return "hardlink" if linked else "copy"
 
 
-def remember_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> None:
-    """Keeps the environment of `home`, which these layers made, if files can be shared."""
-    entry = _entry(layers, cache)
-    if (entry / "bin" / "python").exists():
-        return
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    cache.tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="environment-") as folder:
-        whole = Path(folder) / "entry"
-        if not _link_tree(home.venv, whole):
-            return
-        if entry.exists():
-            # Its interpreter is gone.
-            entry.rename(Path(folder) / "outdated")
-        try:
-            whole.rename(entry)
-        except OSError:
-            # Another process was first, with the same content.
-            if not entry.is_dir():
-                raise
-
-
-def _entry(layers: Sequence[Layer], cache: Cache) -> Path:
+def environment_entry(layers: Sequence[Layer], cache: Cache) -> Path:
+    """Where the environment that these layers make lies, or would lie."""
     keys = "\n".join(layer.key for layer in layers)
     return cache.environments / hashlib.sha256(keys.encode()).hexdigest()
 
 
-def _link_tree(source: Path, target: Path) -> bool:
+def keep_folder(whole: Path, entry: Path) -> None:
+    """Puts a finished folder under its final name, unless another process was first with it."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        whole.rename(entry)
+    except OSError:
+        # Another process was first, with the same content.
+        if not entry.is_dir():
+            raise
+
+
+def link_tree(source: Path, target: Path) -> bool:
     """Makes `target` a tree like `source` whose files are hard links; False if that cannot be."""
     try:
         _link_folder(str(source), str(target))
@@ -78,7 +99,7 @@ def _link_tree(source: Path, target: Path) -> bool:
 
 
 def _link_folder(source: str, target: str) -> None:
-    # 30,000 files: plain strings and scandir take a third of the time that pathlib takes.
+    # 40,000 files: plain strings and scandir take a third of the time that pathlib takes.
     os.mkdir(target)  # noqa: PTH102
     with os.scandir(source) as entries:
         for entry in entries:

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from runpod_comfy.realize.environment_cache import LinkMode
 from runpod_comfy.realize.home import Home
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say
@@ -104,6 +105,16 @@ def script_variables(wheels_dir: Path | None) -> dict[str, str]:
         return variables
     place = wheels_dir.absolute().as_uri()
     return {**variables, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": place, "UV_FIND_LINKS": place}
+
+
+def link_report(mode: LinkMode, home: Home, cache: Cache) -> str:
+    """How the packages came into `home`, for people."""
+    if mode == "hardlink":
+        return "Packages are hard-linked from the cache"
+    return (
+        f"warning: {home.root} and the cache {cache.root} cannot share files: packages are copied. "
+        "Put COMFY_CACHE_ROOT on the same volume to save room and time."
+    )
 
 
 def _link_mode(cache: Cache, home: Home, say: Say) -> str:

@@ -19,7 +19,7 @@ from comfy_models.transfer import local_path
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.layers.requirements import requirements_text
 from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedModel
-from runpod_comfy.realize.environment_cache import _entry
+from runpod_comfy.realize.environment_cache import has_environment
 from runpod_comfy.realize.installer import index_variables, outside_variables, uv_program
 from runpod_comfy.realize.interpreter import find_interpreter
 from runpod_comfy.realize.models import ModelPlaces, models_to_bring
@@ -123,7 +123,7 @@ def _look_for_packages(
     lack: _Lack,
 ) -> None:
     layers = [layer for layer in pending if layer.kind in ENVIRONMENT]
-    if not layers or (_entry(layers, surroundings.cache) / "bin/python").exists():
+    if not layers or has_environment(layers, surroundings.cache):
         return
     python, cache = lock.python, surroundings.cache
     distributions = [*python.torch, *python.wheels]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from comfy_models.store import ModelStore
 from comfy_models.transfer import local_source
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.realize.home import Home
+from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.tree import Say
 
 _TRANSFERS_AT_ONCE = 2
@@ -73,8 +73,7 @@ def bring_models(
             ) from error
         return model.name
 
-    with ThreadPoolExecutor(max_workers=_TRANSFERS_AT_ONCE) as pool:
-        return list(pool.map(bring, sources))
+    return at_once(bring, sources, threads=_TRANSFERS_AT_ONCE, give_up=True)
 
 
 def link_models(models: Sequence[LockedModel], places: ModelPlaces) -> list[str]:

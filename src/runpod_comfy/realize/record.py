@@ -42,11 +42,11 @@ class Record:
         record._save()
         return record
 
-    def begin(self, layer: Layer) -> None:
-        self._set_layers({**self._manifest.layers, layer.name: BEGUN})
+    def begin(self, *layers: Layer) -> None:
+        self._set_layers({**self._manifest.layers, **{layer.name: BEGUN for layer in layers}})
 
-    def finish(self, layer: Layer) -> None:
-        self._set_layers({**self._manifest.layers, layer.name: layer.key})
+    def finish(self, *layers: Layer) -> None:
+        self._set_layers({**self._manifest.layers, **{layer.name: layer.key for layer in layers}})
 
     def forget(self, layer_name: str) -> None:
         kept = {name: key for name, key in self._manifest.layers.items() if name != layer_name}

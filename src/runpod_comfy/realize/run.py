@@ -24,15 +24,15 @@ from runpod_comfy.realize.forecast import Forecast, forecast, require_room
 from runpod_comfy.realize.home import Home, held, manifest_for
 from runpod_comfy.realize.install_record import InstallRecord, read_install_record
 from runpod_comfy.realize.missing import refuse_missing
-from runpod_comfy.realize.models import ModelPlaces, are_linked, bring_models, link_models
+from runpod_comfy.realize.models import ModelPlaces, are_linked, link_models
 from runpod_comfy.realize.pending import INSTALL_PREFIX, NODE_PREFIX, gone_nodes, pending_layers
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult, RealizeResult
 from runpod_comfy.realize.steps import make_checks, make_layers, remove_nodes
-from runpod_comfy.realize.trees import fetch_trees
+from runpod_comfy.realize.supplies import bring_supplies
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.cache_use import using
-from runpod_comfy.sources.roots import record_root
+from runpod_comfy.sources.roots import is_recorded, record_root
 from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
 
@@ -86,6 +86,9 @@ def realize(job: Realization) -> RealizeResult:
     plan = plan_here(job.lock)
     manifest = manifest_for(job.home, job.lock.version_id)
     if _is_whole(job, plan, manifest):
+        if not is_recorded(job.cache, job.home.root):
+            # Made by an earlier program, or with another cache.
+            _record_roots(job)
         return _result(job, plan, seconds=time.monotonic() - started)
     with _disk_errors_in_words(), using(job.cache, job.say) as cache_fd:
         pending = pending_layers(plan, manifest, job.home)
@@ -98,18 +101,22 @@ def realize(job: Realization) -> RealizeResult:
             wheels_dir=job.wheels_dir,
         )
         require_room(_forecast(job, plan, manifest), job.home, job.places, job.cache)
-        trees = fetch_trees(pending, job.surroundings)
-        require_install_scripts(_trees_with_scripts(job.lock, trees))
-        bring_models(job.lock.models, job.places, base_dir=job.base_dir, say=job.say)
-        with held(job.home, job.say) as lock_fd:
+        supplies = bring_supplies(
+            pending,
+            job.lock.models,
+            places=job.places,
+            surroundings=job.surroundings,
+            workshop=_workshop(job, {}, _descriptors(cache_fd)),
+        )
+        require_install_scripts(_trees_with_scripts(job.lock, supplies.trees))
+        with held(job.home, job.say) as home_fd:
             if manifest_for(job.home, job.lock.version_id) == manifest:
                 _record_roots(job)
                 record = Record.open(job.home, manifest, job.lock, pending)
                 linked = link_models(job.lock.models, job.places)
-                lock_fds = (lock_fd,) if cache_fd is None else (lock_fd, cache_fd)
-                workshop = _workshop(job, trees, lock_fds)
+                workshop = _workshop(job, supplies.trees, _descriptors(home_fd, cache_fd))
                 removed = remove_nodes(gone_nodes(plan, manifest), record, job.home)
-                done = make_layers(pending, workshop, record)
+                done = make_layers(pending, supplies, workshop, record)
                 done += make_checks(pending, workshop, record)
                 record.complete(job.lock, plan, str(job.places.models_dir))
                 shutil.rmtree(job.home.logs, ignore_errors=True)
@@ -192,9 +199,15 @@ def _trees_with_scripts(lock: Lock, trees: Mapping[str, Path]) -> dict[str, Path
     }
 
 
+def _descriptors(*descriptors: int | None) -> tuple[int, ...]:
+    return tuple(each for each in descriptors if each is not None)
+
+
 def _workshop(job: Realization, trees: Mapping[str, Path], lock_fds: tuple[int, ...]) -> Workshop:
     return Workshop(
         home=job.home,
+        venv=job.home.venv,
+        logs=job.home.logs,
         cache=job.cache,
         python=job.lock.python,
         trees=trees,

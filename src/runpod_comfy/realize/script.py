@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import subprocess
 import termios
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
+from runpod_comfy.sources.at_once import interrupted
 
 _TAIL_LINES = 12
 _GRACE_S = 10
+_LOOK_S = 0.2
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _WRONG_BYTES = "Hash mismatch for"
 _OUT_OF_REACH = (
@@ -89,6 +92,10 @@ def _output_ends(show: BinaryIO | None) -> tuple[int, int]:
 
 def _chunks(reader: int) -> Iterator[bytes]:
     while True:
+        # Looked at now and then: in a thread, a command that was given up is told in no other way.
+        while not select.select([reader], [], [], _LOOK_S)[0]:
+            if interrupted():
+                raise KeyboardInterrupt
         try:
             chunk = os.read(reader, 1 << 16)
         except OSError:

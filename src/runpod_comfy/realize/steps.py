@@ -9,15 +9,19 @@ from collections.abc import Sequence
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer
 from runpod_comfy.realize.check_cache import read_report, recall_check, remember_check
-from runpod_comfy.realize.environment_cache import recall_environment, remember_environment
+from runpod_comfy.realize.environment_cache import put_environment
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.install_scripts import run_install_script, undo_install_scripts
+from runpod_comfy.realize.installer import link_report
 from runpod_comfy.realize.pending import ENVIRONMENT, NODE_PREFIX
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult
+from runpod_comfy.realize.supplies import Supplies
 
 
-def make_layers(pending: Sequence[Layer], workshop: Workshop, record: Record) -> list[LayerResult]:
+def make_layers(
+    pending: Sequence[Layer], supplies: Supplies, workshop: Workshop, record: Record
+) -> list[LayerResult]:
     """Makes every pending layer but the check, in order."""
     done: list[LayerResult] = []
     if any(layer.kind != "check" for layer in pending):
@@ -27,7 +31,7 @@ def make_layers(pending: Sequence[Layer], workshop: Workshop, record: Record) ->
         if layer.kind == "check" or layer.name in {result.name for result in done}:
             continue
         if layer.kind in ENVIRONMENT:
-            done += _make_environment(environment, workshop, record)
+            done += _put_environment(environment, supplies, workshop, record)
         else:
             done.append(_make(layer, workshop, record))
     return done
@@ -62,19 +66,24 @@ def _make(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
     return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
 
 
-def _make_environment(
-    layers: Sequence[Layer], workshop: Workshop, record: Record
+def _put_environment(
+    layers: Sequence[Layer], supplies: Supplies, workshop: Workshop, record: Record
 ) -> list[LayerResult]:
-    """The layers that share the Python environment: together from the cache, else one by one."""
+    """The layers that share the Python environment, which is in the cache."""
     started = time.monotonic()
-    if not recall_environment(layers, workshop.home, workshop.cache):
-        done = [_make(layer, workshop, record) for layer in layers]
-        remember_environment(layers, workshop.home, workshop.cache)
-        return done
-    for layer in layers:
-        record.finish(layer)
+    record.begin(*layers)
+    mode = put_environment(layers, workshop.home, workshop.cache)
+    record.finish(*layers)
+    workshop.say(link_report(mode, workshop.home, workshop.cache))
     seconds = (time.monotonic() - started) / len(layers)
-    return [LayerResult(name=layer.name, outcome="recalled", seconds=seconds) for layer in layers]
+    return [
+        LayerResult(
+            name=layer.name,
+            outcome="built" if layer.name in supplies.made else "recalled",
+            seconds=seconds + supplies.made.get(layer.name, 0.0),
+        )
+        for layer in layers
+    ]
 
 
 def _check(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
