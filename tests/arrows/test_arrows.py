@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 SHARED = {"comfy_errors", "comfy_manifest", "comfy_models", "comfy_workflows"}
-SUBPACKAGES = ("cli", "realize", "layers", "lock", "spec", "sources")
+SUBPACKAGES = ("cli", "upkeep", "realize", "layers", "lock", "spec", "sources")
 PACKAGES = sorted(
     {*SHARED, "rp_handler", *(f"runpod_comfy.{name}" for name in SUBPACKAGES)},
 )
@@ -27,7 +27,8 @@ _BUILD_SIDE = {
     "lock": {"spec", "sources"},
     "layers": {"spec", "lock"},
     "realize": {"spec", "sources", "lock", "layers"},
-    "cli": {"spec", "sources", "lock", "layers", "realize"},
+    "upkeep": {"spec", "sources", "lock", "layers", "realize"},
+    "cli": {"spec", "sources", "lock", "layers", "realize", "upkeep"},
 }
 ALLOWED: dict[str, set[str]] = {
     **{package: {package, "comfy_errors"} for package in SHARED},

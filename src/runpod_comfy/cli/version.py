@@ -15,6 +15,7 @@ from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.cache_use import using
+from runpod_comfy.sources.roots import is_recorded, record_root
 from runpod_comfy.sources.tree import Surroundings
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
@@ -84,7 +85,9 @@ def select(
     Raises UnavailableError offline without a lock, and whatever resolving raises.
     """
     if lock is not None:
-        return Selected(lock=load_lock(lock), base_dir=_spec_folder_of(lock))
+        named = load_lock(lock)
+        _keep_cache_for(lock, named, Cache.from_environment())
+        return Selected(lock=named, base_dir=_spec_folder_of(lock))
     loaded = read_spec(version_id, spec)
     cache = Cache.from_environment()
     found = find_lock(
@@ -95,6 +98,7 @@ def select(
     )
     if found is not None:
         console.explain(f"Lock: {found[1]}")
+        _keep_cache_for(found[1], found[0], cache)
         return Selected(lock=found[0], base_dir=loaded.path.parent)
     if offline:
         raise UnavailableError(
@@ -139,6 +143,12 @@ def resolve_and_write(
 
 def _is_version(name: str) -> bool:
     return (workspace() / "versions" / f"{name}.json").is_file()
+
+
+def _keep_cache_for(path: Path, lock: Lock, cache: Cache) -> None:
+    """A lock that came with a clone was never written here, so that `gc` does not know it yet."""
+    if not is_recorded(cache, path) and not path.absolute().is_relative_to(cache.root):
+        record_root(cache, kind="lock", path=path, lock_bytes=lock.to_bytes())
 
 
 def _spec_folder_of(lock: Path) -> Path:

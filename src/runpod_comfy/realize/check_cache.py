@@ -19,7 +19,7 @@ _OBJECT_INFO_NAME = "object_info.json"
 
 def recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
     """The report of the check with this key, its object_info put into `home`; None if unknown."""
-    entry = _entry(key, cache)
+    entry = check_entry(key, cache)
     try:
         report = CheckReport.model_validate_json((entry / REPORT_NAME).read_bytes())
     except (FileNotFoundError, ValidationError):
@@ -45,7 +45,7 @@ def remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> Che
         whole.mkdir()
         shutil.copyfile(report_file, whole / REPORT_NAME)
         shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
-        entry = _entry(key, cache)
+        entry = check_entry(key, cache)
         if not entry.is_dir():
             _rename(whole, entry)
     return report
@@ -60,5 +60,6 @@ def _rename(whole: Path, entry: Path) -> None:
             raise
 
 
-def _entry(key: str, cache: Cache) -> Path:
+def check_entry(key: str, cache: Cache) -> Path:
+    """Where the result of the check with this key lies, or would lie."""
     return cache.checks / key.replace(":", "-")

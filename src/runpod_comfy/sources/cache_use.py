@@ -15,7 +15,7 @@ from comfy_errors import OperationFailedError
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say, say_nothing
 
-_NAME = ".in-use"
+IN_USE_NAME = ".in-use"
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -28,7 +28,7 @@ def using(cache: Cache, say: Say = say_nothing) -> Iterator[int | None]:
     """
     try:
         cache.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(cache.root / _NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(cache.root / IN_USE_NAME, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:
         # What then cannot be written is told in words when it is needed.
         yield None
@@ -48,7 +48,7 @@ def alone(cache: Cache, say: Say = say_nothing) -> Iterator[None]:
     """
     remedy = "Run it where the cache can be written, or choose another one with COMFY_CACHE_ROOT."
     try:
-        descriptor = os.open(cache.root / _NAME, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(cache.root / IN_USE_NAME, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise OperationFailedError(
             f"the cache {cache.root} cannot be written: {error}", remedy=remedy

@@ -44,7 +44,7 @@ class TreeStore:
 
     def find(self, request: TreeRequest) -> FetchedTree | None:
         """The entry of a pinned request, or None."""
-        path = self._path(request)
+        path = self.path_of(request)
         if not path.is_dir():
             return None
         try:
@@ -83,7 +83,7 @@ class TreeStore:
                 raise MismatchError(
                     f"{request.repo} has the content {found}, but {expected_tree_hash} is asked for"
                 )
-            path = self._path(request)
+            path = self.path_of(request)
             # The record comes first: a folder under its final name always has one.
             record = bench / "record.json"
             record.write_text(_record(found, filling), encoding="utf-8")
@@ -97,7 +97,8 @@ class TreeStore:
             raise OperationFailedError(f"the cache entry {path} vanished while it was made")
         return entry
 
-    def _path(self, request: TreeRequest) -> Path:
+    def path_of(self, request: TreeRequest) -> Path:
+        """Where the entry of a pinned request lies, or would lie."""
         commit = (request.commit or "").replace(":", "-")
         return self.cache.trees / f"{slug_of(request.repo, request.subdir)}@{commit}"
 

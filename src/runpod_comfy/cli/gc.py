@@ -1,0 +1,96 @@
+"""`gc`: gives back the room of what no version needs any more."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.options import add_command, add_json
+from runpod_comfy.sources.sizes import readable_size
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.upkeep.gc import Clearing
+
+_EXAMPLES = """\
+  runpod-comfy gc --dry-run
+  runpod-comfy gc
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "gc",
+        run=_run,
+        summary="Clear the cache of what no lock and no realized version needs.",
+        details="A lock or a home whose path is gone counts for 7 more days.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be freed, and touch nothing"
+    )
+    parser.add_argument(
+        "--models",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="clear the store of models; default: only if COMFY_CACHE_MODELS is not elsewhere, "
+        "where other machines may use it",
+    )
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.sources.cache import Cache
+    from runpod_comfy.upkeep.gc import clear_cache
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    clearing = clear_cache(
+        Cache.from_environment(),
+        dry_run=arguments.dry_run,
+        models=arguments.models,
+        say=console.say,
+    )
+    for remark in clearing.remarks:
+        console.say(f"Note: {remark}")
+    for path in clearing.unknown:
+        console.say(f"Left alone, not of this program's making: {path}")
+    for entry in clearing.removed:
+        console.explain(f"{entry.kind} {entry.path}  {readable_size(entry.freed_bytes)}")
+    console.result(_text(clearing), _document(clearing))
+    return 0
+
+
+def _text(clearing: Clearing) -> str:
+    counts = Counter(entry.kind for entry in clearing.removed)
+    lines = []
+    for kind, count in counts.items():
+        size = sum(entry.freed_bytes for entry in clearing.removed if entry.kind == kind)
+        lines.append(f"{kind:<15} {count:>6}  {readable_size(size):>10}")
+    if clearing.commits:
+        lines.append(f"{'git commit':<15} {clearing.commits:>6}")
+    lines += [f"{root.path} is gone for good and counts no more" for root in clearing.dropped]
+    total = readable_size(clearing.freed_bytes)
+    end = f"{total} would be freed; nothing was touched" if clearing.dry_run else f"{total} freed"
+    return "\n".join([*lines, end])
+
+
+def _document(clearing: Clearing) -> dict[str, object]:
+    return {
+        "dry_run": clearing.dry_run,
+        "freed_bytes": clearing.freed_bytes,
+        "removed": [
+            {"kind": entry.kind, "path": str(entry.path), "freed_bytes": entry.freed_bytes}
+            for entry in clearing.removed
+        ],
+        "commits": clearing.commits,
+        "roots": [
+            {"kind": root.kind, "path": str(root.path), "gone_since": root.gone_since}
+            for root in clearing.roots
+        ],
+        "dropped_roots": [str(root.path) for root in clearing.dropped],
+        "left_alone": [str(path) for path in clearing.unknown],
+        "notes": list(clearing.remarks),
+    }

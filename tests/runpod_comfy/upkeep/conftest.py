@@ -1,0 +1,7 @@
+"""The small version that `realize` is tested with."""
+
+from __future__ import annotations
+
+from tests.runpod_comfy.realize.conftest import Version, version
+
+__all__ = ["Version", "version"]
