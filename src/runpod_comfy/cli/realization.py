@@ -10,7 +10,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.home import find_home
 from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.version import select, version_id_of
+from runpod_comfy.cli.version import keep_cache_for, select, version_id_of
 from runpod_comfy.realize.run import Realization
 from runpod_comfy.sources.cache import Cache
 
@@ -31,6 +31,9 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
             f"is of '{selected.lock.version_id}'",
             remedy="Leave one of the two out.",
         )
+    cache = Cache.from_environment()
+    if not getattr(arguments, "dry_run", False):
+        keep_cache_for(selected, cache)
     if arguments.wheels_dir and not arguments.wheels_dir.is_dir():
         raise UnavailableError(
             f"there is no folder {arguments.wheels_dir}",
@@ -43,7 +46,7 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
         lock=selected.lock,
         base_dir=selected.base_dir,
         target=find_home(selected.lock.version_id, arguments.target, os.environ),
-        cache=Cache.from_environment(),
+        cache=cache,
         models_dir=models_dir.expanduser().absolute() if models_dir else None,
         wheels_dir=arguments.wheels_dir.absolute() if arguments.wheels_dir else None,
         offline=arguments.offline,

@@ -32,10 +32,11 @@ PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """A lock, and the folder from which its relative paths are."""
+    """A lock, the folder from which its relative paths are, and its file if it was there."""
 
     lock: Lock
     base_dir: Path
+    path: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +86,7 @@ def select(
     Raises UnavailableError offline without a lock, and whatever resolving raises.
     """
     if lock is not None:
-        named = load_lock(lock)
-        _keep_cache_for(lock, named, Cache.from_environment())
-        return Selected(lock=named, base_dir=_spec_folder_of(lock))
+        return Selected(lock=load_lock(lock), base_dir=_spec_folder_of(lock), path=lock)
     loaded = read_spec(version_id, spec)
     cache = Cache.from_environment()
     found = find_lock(
@@ -98,8 +97,7 @@ def select(
     )
     if found is not None:
         console.explain(f"Lock: {found[1]}")
-        _keep_cache_for(found[1], found[0], cache)
-        return Selected(lock=found[0], base_dir=loaded.path.parent)
+        return Selected(lock=found[0], base_dir=loaded.path.parent, path=found[1])
     if offline:
         raise UnavailableError(
             f"no lock answers {loaded.path} as it is now, and --offline forbids making one",
@@ -145,10 +143,12 @@ def _is_version(name: str) -> bool:
     return (workspace() / "versions" / f"{name}.json").is_file()
 
 
-def _keep_cache_for(path: Path, lock: Lock, cache: Cache) -> None:
+def keep_cache_for(selected: Selected, cache: Cache) -> None:
     """A lock that came with a clone was never written here, so that `gc` does not know it yet."""
-    if not is_recorded(cache, path) and not path.absolute().is_relative_to(cache.root):
-        record_root(cache, kind="lock", path=path, lock_bytes=lock.to_bytes())
+    path = selected.path
+    if path is None or path.absolute().is_relative_to(cache.root) or is_recorded(cache, path):
+        return
+    record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
 
 
 def _spec_folder_of(lock: Path) -> Path:
