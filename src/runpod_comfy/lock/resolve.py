@@ -13,6 +13,7 @@ from runpod_comfy.lock.python import lock_python
 from runpod_comfy.lock.requirements import CORE
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
 from runpod_comfy.sources.at_once import at_once
+from runpod_comfy.sources.git import warn_of_foreign_commit
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
 from runpod_comfy.spec.digest import spec_digest
@@ -141,6 +142,9 @@ def _fetch(
     pinned = TreeRequest(repo=tree.repo, ref=tree.ref, commit=commit, subdir=tree.subdir)
     surroundings.say(f"Fetching {_title(tree)} at {commit.removeprefix('sha256:')[:12]}")
     fetched = source.fetch(pinned, surroundings)
+    if tree.kind == "git" and tree.commit and not known:
+        # Told once: from now on the lock holds this commit, and it is not asked for again.
+        warn_of_foreign_commit(pinned, surroundings)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
             f"{tree.repo} at {commit} has the files {fetched.tree_hash}, "

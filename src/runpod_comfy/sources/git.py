@@ -41,6 +41,22 @@ class GitSource:
         )
 
 
+def warn_of_foreign_commit(request: TreeRequest, surroundings: Surroundings) -> None:
+    """Says so if the commit of a pinned request is not in the history of its ref, as one that only
+    a fork has, or one from before a force-push. Offline nobody is asked and nothing is said."""
+    if request.ref is None or request.commit is None or surroundings.offline:
+        return
+    try:
+        _confirm(request.repo, request.ref, request.commit, surroundings)
+    except MismatchError as error:
+        surroundings.say(f"Warning: {error.message}. {error.remedy}")
+    except UnavailableError as error:
+        surroundings.say(
+            f"Warning: whether {request.commit} is in the history of '{request.ref}' "
+            f"could not be checked: {error.message}"
+        )
+
+
 def _confirm(repo: str, ref: str, commit: str, surroundings: Surroundings) -> None:
     """A commit given with a ref must be one that the ref has or had in its history."""
     shown = without_secrets(repo)
