@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runpod_comfy.lock.diff import PARTS, Change
@@ -48,7 +48,9 @@ def _line(change: Change) -> str:
     return f"~ {change.name}{label} {_short(change.before)} → {_short(change.after)}"
 
 
-def _of(value: Sequence[str] | None) -> str:
+def _of(value: Sequence[str] | Mapping[str, Sequence[str]] | None) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{who} ({'; '.join(lines)})" for who, lines in value.items()]
     return ", ".join(value or []) or "nobody"
 
 

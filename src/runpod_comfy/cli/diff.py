@@ -76,10 +76,8 @@ def _compare(before: _Side, after: _Side, console: Console) -> tuple[str, list[C
     if before.lock and after.lock:
         return "lock", compare_locks(before.lock, after.lock)
     if before.spec and after.spec:
-        for side in (before, after):
-            if side.lock is None:
-                console.explain(f"There is no lock that answers {side.title}")
-        console.say("Comparing the specs")
+        bare = " and ".join(side.title for side in (before, after) if side.lock is None)
+        console.say(f"Comparing the specs: no lock that answers {bare} was named or found")
         return "spec", compare_specs(before.spec, after.spec)
     lock, other = (before, after) if before.lock else (after, before)
     raise InvalidInputError(

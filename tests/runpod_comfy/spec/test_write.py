@@ -10,7 +10,7 @@ import pytest
 from comfy_errors import InvalidInputError, OperationFailedError
 from runpod_comfy.spec.load import load_spec, parse_spec
 from runpod_comfy.spec.model import Spec
-from runpod_comfy.spec.write import spec_text, write_spec
+from runpod_comfy.spec.write import TreePlace, replace_commit, spec_text, write_spec
 
 # The user's guide shows this text.
 _GUIDE = """\
@@ -128,3 +128,28 @@ def test_an_interrupted_write_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         write_spec(small_spec(), tmp_path / "x.json", force=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_commit_is_replaced_in_its_place_and_nowhere_else(tmp_path: Path, mark: str) -> None:
+    old, new = "1" * 40, "2" * 40
+    text = (
+        f'{mark}{{ "version_id":"x","custom_nodes":[\r\n\t{{"name":"a","commit":"{old}"}},'
+        f'{{"commit":\t"{old}", "name":"b"}}], "comfy" : {{"commit": "{old}"}}}}'
+    )
+    path = tmp_path / "x.json"
+    places: list[tuple[TreePlace, int]] = [(1, 1), ("core", 2)]
+    for place, count in places:
+        path.write_bytes(text.encode())
+        replace_commit(path, place, old, new)
+        before, after = text.split(old), path.read_bytes().decode().split(new)
+        assert after == [old.join(before[: count + 1]), old.join(before[count + 1 :])]
+
+
+def test_a_commit_that_is_not_there_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_spec(small_spec(), path, force=False)
+    before = path.read_bytes()
+    with pytest.raises(InvalidInputError, match="could not be replaced"):
+        replace_commit(path, "core", "3" * 40, "4" * 40)
+    assert path.read_bytes() == before

@@ -1,0 +1,410 @@
+"""`resolve` and `diff` in a world that moves: real git repositories, a real index, real files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runpod_comfy.cli.app import run_command_line
+from tests.git_repositories import GitRepository, new_repository
+from tests.package_index import make_wheel, serve, write_index
+
+# As a person may have laid it out; only the commits in it may ever change.
+_SPEC = """{
+  "schema_version": 2, "version_id": "small",
+  "comfy":  {"repo": "%(core)s", "ref": "main", "commit": "%(core_commit)s"},
+  "custom_nodes": [ {"name": "painter", "repo": "%(painter)s", "ref": "main",
+                     "commit": "%(painter_commit)s"},
+                    {"name": "twin", "repo": "%(core)s", "ref": "v1", "commit": "%(core_commit)s"},
+                    {"name": "sketch", "repo": "sketch"} ],
+  "models": [{"name": "m.pt", "source": "m.pt", "target_subdir": "vae"}]
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A working directory with the version `small`, and all that it comes from."""
+
+    folder: Path
+    core: GitRepository
+    painter: GitRepository
+    index: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.folder / "versions" / "small.json"
+
+    @property
+    def lock_path(self) -> Path:
+        return self.folder / "lockfiles" / "comfy-small.lock.json"
+
+    @property
+    def lock(self) -> dict[str, Any]:
+        document: dict[str, Any] = json.loads(self.lock_path.read_text())
+        return document
+
+    @property
+    def versions(self) -> dict[str, str]:
+        python = self.lock["python"]
+        return {item["name"]: item["version"] for item in python["torch"] + python["wheels"]}
+
+    def release(self, name: str, version: str) -> None:
+        make_wheel(self.index / "files", name, version)
+        write_index(self.index)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Resolved once, with `alpha` and `beta` 1.0 and everything else as it is then."""
+    core = new_repository(tmp_path / "Core")
+    core.write("main.py", "")
+    core.write("folder_paths.py", "")
+    core.write("requirements.txt", "alpha\nbeta\n")
+    core_commit = core.commit("A core")
+    core.git("tag", "v1")
+    painter = new_repository(tmp_path / "Painter")
+    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
+    painter_commit = painter.commit("A node")
+    versions = tmp_path / "work" / "versions"
+    (versions / "sketch").mkdir(parents=True)
+    (versions / "sketch" / "__init__.py").write_text("")
+    (versions / "m.pt").write_text("weights")
+    index = tmp_path / "index"
+    (index / "files").mkdir(parents=True)
+    world = World(folder=versions.parent, core=core, painter=painter, index=index)
+    world.spec.write_text(
+        _SPEC
+        % {
+            "core": core.url,
+            "core_commit": core_commit,
+            "painter": painter.url,
+            "painter_commit": painter_commit,
+        }
+    )
+    world.release("alpha", "1.0")
+    world.release("beta", "1.0")
+    monkeypatch.chdir(world.folder)
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    for name in ("LOCK_PATH", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    with serve(index) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        assert run_command_line(["resolve", "small"]) == 0
+        yield world
+
+
+def _check(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, dict[str, Any]]:
+    capsys.readouterr()
+    code = run_command_line(["resolve", "small", "--check", "--json", *flags])
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return code, document
+
+
+def _moved(document: dict[str, Any]) -> set[str]:
+    return {finding["name"] for finding in document["moved"]}
+
+
+def test_check_finds_nothing_where_nothing_moved(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, document = _check(capsys)
+    assert code == 0
+    assert document["moved"] == document["unanswered"] == document["not_looked_at"] == []
+    # The spec, four trees, a model and two distributions.
+    assert document["looked_at"] == 8
+
+
+def test_check_names_everything_that_moved_and_changes_nothing(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = world.core.commit("Newer")
+    shutil.rmtree(world.painter.path)
+    world.core.git("tag", "--delete", "v1")
+    (world.folder / "versions" / "sketch" / "__init__.py").write_text("# changed\n")
+    (world.folder / "versions" / "m.pt").write_text("other weights")
+    (world.index / "files" / "alpha-1.0-py3-none-any.whl").unlink()
+    world.release("alpha", "2.0")
+    make_wheel(world.index / "files", "beta", "1.0", source="# other bytes\n")
+    write_index(world.index)
+    spec, lock = world.spec.read_bytes(), world.lock_path.read_bytes()
+    code, document = _check(capsys)
+    assert code == 4
+    assert _moved(document) == {"core", "painter", "twin", "sketch", "m.pt", "alpha", "beta"}
+    found = {finding["name"]: finding for finding in document["moved"]}
+    assert found["core"]["after"] == newer
+    assert "--upgrade core" in found["core"]["remedy"]
+    assert "gone" in found["painter"]["message"]
+    assert "no longer has 'v1'" in found["twin"]["message"]
+    assert "newest there: 2.0" in found["alpha"]["message"]
+    assert "other bytes" in found["beta"]["message"]
+    assert all(finding["remedy"] for finding in document["moved"])
+    assert (world.spec.read_bytes(), world.lock_path.read_bytes()) == (spec, lock)
+
+
+def test_check_tells_of_a_spec_that_was_changed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.spec.write_text(world.spec.read_text().replace('"models"', '"env": {"A": "b"}, "models"'))
+    code, document = _check(capsys)
+    assert (code, _moved(document)) == (4, {"small.json"})
+
+
+def test_check_tells_of_withdrawn_releases(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = world.index / "simple" / "alpha" / "index.html"
+    page.write_text(page.read_text().replace("<a ", '<a data-yanked="broken" '))
+    code, document = _check(capsys)
+    assert (code, _moved(document)) == (4, {"alpha"})
+    assert "withdrawn by its authors: broken" in document["moved"][0]["message"]
+
+
+def test_check_tells_of_a_commit_that_a_force_push_removed(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.painter.git("commit", "--quiet", "--amend", "--message", "Rewritten")
+    world.painter.git("reflog", "expire", "--expire=now", "--all")
+    world.painter.git("gc", "--quiet", "--prune=now")
+    code, document = _check(capsys)
+    assert (code, _moved(document)) == (4, {"painter"})
+    assert "gone from there" in document["moved"][0]["message"]
+
+
+def test_an_index_that_does_not_answer_is_not_drift(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    code, document = _check(capsys)
+    assert code == 3
+    assert document["moved"] == []
+    assert {finding["name"] for finding in document["unanswered"]} == {"alpha", "beta"}
+
+
+def test_what_moved_counts_more_than_what_did_not_answer(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    world.core.commit("Newer")
+    code, document = _check(capsys)
+    assert code == 4
+    assert document["unanswered"]
+
+
+def test_offline_check_looks_at_what_is_here_and_says_what_it_left_out(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.core.commit("Newer")
+    (world.folder / "versions" / "m.pt").unlink()
+    code, document = _check(capsys, "--offline")
+    assert (code, _moved(document)) == (4, {"m.pt"})
+    assert document["not_looked_at"] == ["core", "painter", "twin", "2 Python distributions"]
+
+
+def test_check_without_a_lock_says_how_to_make_one(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.lock_path.unlink()
+    shutil.rmtree(world.folder.parent / "cache" / "resolved")
+    code, document = _check(capsys)
+    assert code == 3
+    assert "resolve small" in document["remedy"]
+
+
+def test_pins_stay_though_everything_moved_and_nobody_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = world.lock_path.read_bytes()
+    world.core.commit("Newer")
+    shutil.rmtree(world.painter.path)
+    world.release("alpha", "2.0")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    assert run_command_line(["resolve", "small"]) == 0
+    assert world.lock_path.read_bytes() == before
+    assert run_command_line(["resolve", "small", "--offline"]) == 0
+    assert world.lock_path.read_bytes() == before
+
+
+def test_a_model_whose_pin_is_known_need_not_be_here(world: World) -> None:
+    before = world.lock_path.read_bytes()
+    (world.folder / "versions" / "m.pt").unlink()
+    assert run_command_line(["resolve", "small", "--offline"]) == 0
+    assert world.lock_path.read_bytes() == before
+
+
+def test_another_model_file_is_taken_only_when_asked_for(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = world.lock_path.read_bytes()
+    (world.folder / "versions" / "m.pt").write_text("altered")
+    assert run_command_line(["resolve", "small"]) == 4
+    assert "--upgrade m.pt" in capsys.readouterr().err
+    assert world.lock_path.read_bytes() == before
+    assert run_command_line(["resolve", "small", "--upgrade", "m.pt"]) == 0
+    assert "~ vae/m.pt sha256:" in capsys.readouterr().err
+
+
+def test_offline_everything_that_is_missing_is_named_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(world.folder / "empty"))
+    world.lock_path.unlink()
+    (world.folder / "versions" / "m.pt").unlink()
+    assert run_command_line(["resolve", "small", "--offline"]) == 3
+    told = capsys.readouterr().err
+    for missing in ("Core", "Painter", "m.pt"):
+        assert missing in told
+
+
+def test_upgrading_the_core_moves_its_commit_in_the_spec_and_nothing_else(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = world.spec.read_text()
+    old = world.lock["comfy"]["commit"]
+    world.core.write("new.py", "")
+    new = world.core.commit("Newer")
+    world.painter.commit("Newer")
+    world.release("alpha", "2.0")
+    assert run_command_line(["resolve", "small", "--upgrade", "core"]) == 0
+    # The twin names the same commit, at a tag.
+    assert world.spec.read_text() == before.replace(old, new, 1)
+    assert world.lock["comfy"]["commit"] == new
+    assert world.versions == {"alpha": "1.0", "beta": "1.0"}
+    told = capsys.readouterr().err
+    assert f"core {old} → {new}" in told
+    assert f"~ core commit: {old[:12]} → {new[:12]}" in told
+    assert run_command_line(["resolve", "small", "--check"]) == 4
+    assert "painter" in capsys.readouterr().out
+
+
+def test_upgrading_a_distribution_leaves_the_others(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.core.commit("Newer")
+    world.release("alpha", "2.0")
+    world.release("beta", "2.0")
+    spec = world.spec.read_bytes()
+    assert run_command_line(["resolve", "small", "--upgrade", "Alpha"]) == 0
+    assert world.versions == {"alpha": "2.0", "beta": "1.0"}
+    assert world.spec.read_bytes() == spec
+    assert "~ alpha 1.0 → 2.0" in capsys.readouterr().err
+
+
+def test_a_bare_upgrade_moves_everything_but_tags(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core = world.core.commit("Newer")
+    painter = world.painter.commit("Newer")
+    world.core.git("tag", "--force", "v1")
+    world.release("beta", "2.0")
+    tagged = world.lock["custom_nodes"][1]["commit"]
+    assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    assert world.lock["comfy"]["commit"] == core
+    commits = [node["commit"] for node in world.lock["custom_nodes"][:2]]
+    assert commits == [painter, tagged]
+    assert world.versions["beta"] == "2.0"
+    assert f"the tag 'v1' of {world.core.url} is now {core}" in capsys.readouterr().err
+    assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    assert "Nothing newer was found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("paintr", "The nearest are: painter"), ("small", "runpod-comfy resolve small --upgrade")],
+)
+def test_an_unknown_name_is_refused_with_what_was_meant(
+    world: World, capsys: pytest.CaptureFixture[str], name: str, told: str
+) -> None:
+    assert run_command_line(["resolve", "--version-id", "small", "--upgrade", name]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_upgrade_and_offline_exclude_each_other(world: World) -> None:
+    assert run_command_line(["resolve", "small", "--offline", "--upgrade"]) == 2
+
+
+def test_two_checkouts_with_other_homes_and_mirrors_give_the_same_bytes(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "elsewhere" / "checkout"
+    shutil.copytree(world.folder / "versions", other / "versions")
+    shutil.copytree(world.index, tmp_path / "mirror")
+    monkeypatch.chdir(other)
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "other-cache"))
+    monkeypatch.setenv("HOME", str(tmp_path / "other-home"))
+    with serve(tmp_path / "mirror") as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        assert run_command_line(["resolve", "small"]) == 0
+    made = other / "lockfiles" / "comfy-small.lock.json"
+    assert made.read_bytes() == world.lock_path.read_bytes()
+
+
+def _diff(capsys: pytest.CaptureFixture[str], before: str, after: str) -> tuple[int, Any]:
+    capsys.readouterr()
+    code = run_command_line(["diff", before, after, "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_diff_of_a_version_with_itself_is_empty(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, document = _diff(capsys, "small", str(world.lock_path))
+    assert code == 0
+    assert document["form"] == "lock"
+    assert document["equal"]
+    assert run_command_line(["diff", "small", "small"]) == 0
+    assert "no differences" in capsys.readouterr().out
+
+
+def test_diff_of_two_locks_shows_every_part(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = world.folder / "before.json"
+    before.write_bytes(world.lock_path.read_bytes())
+    world.core.write("requirements.txt", "alpha\n")
+    world.core.commit("Newer")
+    world.release("alpha", "2.0")
+    document = json.loads(world.spec.read_text()) | {"env": {"A": "b"}}
+    del document["custom_nodes"][1:]
+    world.spec.write_text(json.dumps(document))
+    (world.folder / "versions" / "m.pt").write_text("altered")
+    assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    code, document = _diff(capsys, str(before), "small")
+    assert code == 4
+    changes = {
+        (change["part"], change["name"], change["key"]): change for change in document["changes"]
+    }
+    assert ("core", "core", "commit") in changes
+    assert ("models", "vae/m.pt", "sha256") in changes
+    assert changes["nodes", "sketch", ""]["after"] is None
+    assert changes["python", "alpha", "version"]["after"] == "2.0"
+    assert changes["python", "beta", ""]["after"] is None
+    assert changes["environment", "env.A", ""]["after"] == {"value": "b"}
+    run_command_line(["diff", str(before), "small"])
+    text = capsys.readouterr().out
+    for line in ("  ~ alpha 1.0 → 2.0", "  - beta 1.0", "  + env.A b", "  - sketch"):
+        assert line in text
+
+
+def test_versions_without_a_lock_are_compared_by_their_specs(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = json.loads(world.spec.read_text()) | {"version_id": "other", "env": {"A": "b"}}
+    (world.spec.parent / "other.json").write_text(json.dumps(spec))
+    code, document = _diff(capsys, "small", "other")
+    assert (code, document["form"]) == (4, "spec")
+    assert [change["name"] for change in document["changes"]] == ["env.A"]
+
+
+def test_a_lock_is_not_compared_with_a_spec(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["diff", str(world.lock_path), str(world.spec)]) == 2
+    assert "is a spec" in capsys.readouterr().err

@@ -1,0 +1,122 @@
+"""What a name after `--upgrade` means, and which pins it lets go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, upgrade_of
+from runpod_comfy.spec.model import Spec
+
+_HASH = f"tree:{'1' * 40}"
+_TREE = {"repo": "core", "commit": _HASH, "tree_hash": _HASH}
+
+_SPEC = Spec.model_validate(
+    {
+        "schema_version": 2,
+        "version_id": "small",
+        "comfy": {"repo": "core"},
+        "custom_nodes": [{"name": "painter", "repo": "p"}, {"name": "numpy", "repo": "n"}],
+        "models": [{"name": "m.pt", "source": "m.pt", "target_subdir": "vae"}],
+    }
+)
+
+
+def _distribution(name: str) -> dict[str, Any]:
+    return {"name": name, "version": "1", "files": []}
+
+
+_LOCK = Lock.model_validate(
+    {
+        "lock_version": 1,
+        "version_id": "small",
+        "spec_digest": "sha256:" + "0" * 64,
+        "comfy": _TREE,
+        "custom_nodes": [],
+        "python": {
+            "version": "3.11",
+            "platforms": [],
+            "torch": [_distribution(name) for name in ("nvidia-cublas", "torch", "torchvision")],
+            "wheels": [_distribution(name) for name in ("numpy", "pillow")],
+        },
+        "models": [
+            {
+                "name": "m.pt",
+                "source": "m.pt",
+                "sha256": "a" * 64,
+                "size": 1,
+                "target_path": "vae/m.pt",
+                "format": "pickle",
+            }
+        ],
+        "base": {},
+        "env": {},
+        "comfy_args": [],
+        "run_install_scripts": [],
+        "allow_pickle": [],
+        "epoch": 0,
+    }
+)
+
+
+def _upgrade(*names: str, lock: Lock | None = _LOCK) -> Upgrade:
+    return upgrade_of(names, _SPEC, lock, is_version=lambda name: name == "demo")
+
+
+def _kept(upgrade: Upgrade) -> list[str]:
+    python = upgrade.kept_python(_LOCK)
+    assert python is not None
+    return [item.name for item in (*python.torch, *python.wheels)]
+
+
+@pytest.mark.parametrize("name", ["core", "comfy"])
+def test_the_core_has_two_names(name: str) -> None:
+    assert _upgrade(name) == Upgrade(trees=frozenset({"core"}))
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision"])
+def test_torch_moves_with_its_family_and_companions(name: str) -> None:
+    assert _kept(_upgrade(name)) == ["numpy", "pillow"]
+
+
+def test_a_distribution_moves_alone() -> None:
+    assert _kept(_upgrade("Pillow")) == ["nvidia-cublas", "torch", "torchvision", "numpy"]
+
+
+def test_a_name_that_two_things_have_means_both() -> None:
+    upgrade = _upgrade("numpy")
+    assert (upgrade.trees, upgrade.distributions) == (frozenset({1}), frozenset({"numpy"}))
+
+
+def test_a_model_is_named_by_its_name_or_its_place() -> None:
+    assert _upgrade("m.pt") == _upgrade("vae/m.pt")
+    assert _upgrade("m.pt").kept_models(_LOCK) == []
+    assert _upgrade("painter").kept_models(_LOCK) == _LOCK.models
+
+
+def test_everything_keeps_nothing() -> None:
+    assert UPGRADE_ALL.kept_python(_LOCK) is None
+    assert UPGRADE_ALL.kept_models(_LOCK) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("pilow", "The nearest are: pillow"),
+        ("demo", "runpod-comfy resolve demo --upgrade"),
+        ("zzzzzz", "Name 'core', 'torch', a custom node"),
+    ],
+)
+def test_an_unknown_name_is_refused(name: str, told: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        _upgrade("core", name)
+    assert told in caught.value.remedy
+
+
+def test_without_a_lock_only_what_the_spec_names_is_known() -> None:
+    assert _upgrade("painter", lock=None).trees == {0}
+    with pytest.raises(InvalidInputError):
+        _upgrade("pillow", lock=None)
