@@ -162,7 +162,9 @@ def _read_blob(stream: IO[bytes], entry: _Entry, where: str) -> Iterator[bytes]:
     while left > 0:
         chunk = stream.read(min(left, _CHUNK_BYTES))
         if not chunk:
-            raise OperationFailedError(f"git ended while {entry.path!a} of {where} was read")
+            raise OperationFailedError(
+                f"git ended while {entry.path!a} of {where} was read", remedy="Try again."
+            )
         left -= len(chunk)
         yield chunk
     stream.read(1)

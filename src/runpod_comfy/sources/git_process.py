@@ -48,7 +48,10 @@ class GitFailedError(OperationFailedError):
     """git ended with an error; `reason` is its own explanation, on one line."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"git failed: {reason}")
+        super().__init__(
+            f"git failed: {reason}",
+            remedy="If it stays so, remove the folder 'git' in the cache: it is fetched again.",
+        )
         self.reason = reason
 
 

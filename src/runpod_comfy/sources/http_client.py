@@ -19,6 +19,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter, Retry
 from urllib3.exceptions import HTTPError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.sources.at_once import interrupted
 from runpod_comfy.sources.pip_settings import PipSettings
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import Say, say_nothing
@@ -158,6 +159,8 @@ class _Transfer:
                 for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
                     self._arrived += len(chunk)
                     self._refuse_giant(self._arrived)
+                    if interrupted():
+                        raise KeyboardInterrupt
                     yield chunk
                     if time.monotonic() - told > _TOLD_EVERY_S:
                         told = time.monotonic()

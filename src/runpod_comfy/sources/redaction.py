@@ -1,4 +1,4 @@
-"""Keeps user names, passwords and tokens of URLs out of everything that a person or a log may see."""
+"""Keeps names, passwords and tokens of URLs out of everything that a person or a log may see."""
 
 from __future__ import annotations
 

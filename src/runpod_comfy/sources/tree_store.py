@@ -81,7 +81,9 @@ class TreeStore:
             found = tree_hash(folder)
             if expected_tree_hash is not None and found != expected_tree_hash:
                 raise MismatchError(
-                    f"{request.repo} has the content {found}, but {expected_tree_hash} is asked for"
+                    f"{without_secrets(request.repo)} has the content {found}, "
+                    f"but {expected_tree_hash} is asked for",
+                    remedy="It changed while it was read: try again.",
                 )
             path = self.path_of(request)
             # The record comes first: a folder under its final name always has one.
@@ -94,7 +96,10 @@ class TreeStore:
                 _rename_folder(folder, path)
         entry = self.find(request)
         if entry is None:
-            raise OperationFailedError(f"the cache entry {path} vanished while it was made")
+            raise OperationFailedError(
+                f"the cache entry {path} vanished while it was made",
+                remedy="Try again; something else removes files from the cache.",
+            )
         return entry
 
     def path_of(self, request: TreeRequest) -> Path:
