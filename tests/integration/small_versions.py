@@ -1,0 +1,221 @@
+"""Three small versions that share most of what they are made of: git, an index, model files.
+
+They are realized by the real program, with real git, uv and engine, in about two seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.git_repositories import GitRepository, new_repository
+from tests.integration.program import Outcome, Program
+from tests.package_index import IndexHandler, make_wheel, serve, write_index
+
+VERSIONS = ("one", "two", "three")
+_BARE_CORE = Path(__file__).parents[1] / "bare_core"
+_WHEELS = {"torch": "2.1.0", "alpha": "1.0", "beta": "2.0", "gamma": "3.0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallVersions:
+    """A working directory with three specs, where their parts come from, and what was asked for.
+
+    `asked` counts the wheels that the index gave, by name; `git_log` has a line for each command
+    that git was given.
+    """
+
+    folder: Path
+    asked: Counter[str]
+    git_log: Path
+    variables: dict[str, str]
+
+    @property
+    def cache(self) -> Path:
+        return Path(self.variables["COMFY_CACHE_ROOT"])
+
+    def program(self, **variables: str | Path) -> Program:
+        added = {name: str(value) for name, value in variables.items()}
+        return Program(folder=self.folder, variables={**self.variables, **added})
+
+    def home(self, version: str) -> Path:
+        return self.folder / "homes" / version
+
+    def realize(self, version: str, **variables: str | Path) -> Outcome:
+        return self.program(**variables)("realize", version, "--target", self.home(version))
+
+    def forget(self) -> None:
+        """An empty cache, no homes, nothing counted."""
+        for folder in (self.cache, self.folder / "homes"):
+            shutil.rmtree(folder, ignore_errors=True)
+        self.asked.clear()
+        self.git_log.unlink(missing_ok=True)
+
+    def git_fetches(self) -> Counter[str]:
+        """How often git fetched from each repository."""
+        lines = self.git_log.read_text().splitlines() if self.git_log.exists() else []
+        words = [word for line in lines if " fetch " in line for word in line.split()]
+        return Counter(Path(word).name for word in words if word.startswith("file://"))
+
+
+@contextmanager
+def small_versions(folder: Path) -> Iterator[SmallVersions]:
+    """Makes the three versions below `folder`, resolved, with nothing in the cache."""
+    work = folder / "work"
+    index = folder / "index"
+    (work / "versions").mkdir(parents=True)
+    (index / "files").mkdir(parents=True)
+    for name, version in _WHEELS.items():
+        make_wheel(index / "files", name, version)
+    make_wheel(index / "files", "torch", "2.2.0")
+    make_wheel(index / "files", "delta", "4.0", requires=["gamma"])
+    write_index(index)
+    repositories = _make_repositories(folder / "repositories")
+    _make_models(folder / "models")
+    _write_specs(work / "versions", repositories, folder / "models")
+    asked: Counter[str] = Counter()
+    with serve(index, _counting(asked)) as url:
+        small = SmallVersions(
+            folder=work,
+            asked=asked,
+            git_log=folder / "git.log",
+            variables={
+                "COMFY_CACHE_ROOT": str(folder / "cache"),
+                "PATH": _path_with_a_git_that_is_logged(folder),
+                "PIP_CONFIG_FILE": os.devnull,
+                "PIP_INDEX_URL": f"{url}/simple/",
+                "PIP_EXTRA_INDEX_URL": "",
+                "PIP_FIND_LINKS": "",
+            },
+        )
+        for version in VERSIONS:
+            resolved = small.program()("resolve", version)
+            assert resolved.code == 0, resolved.err
+        small.forget()
+        yield small
+
+
+def _make_repositories(folder: Path) -> dict[str, GitRepository]:
+    core = new_repository(folder / "core")
+    for file in _BARE_CORE.glob("*.py"):
+        core.write(file.name, file.read_text())
+    for number in range(40):
+        core.write(f"comfy/part{number}.py", f"NUMBER = {number}\n" * 200)
+    core.write("requirements.txt", "torch==2.1.0\nalpha\n")
+    core.commit("The core")
+    core.git("tag", "v1")
+    core.write("requirements.txt", "torch==2.2.0\nalpha\n")
+    core.commit("The core for a newer torch")
+    core.git("tag", "v2")
+    painter = new_repository(folder / "painter")
+    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Paint': object}\n")
+    painter.write("requirements.txt", "beta\n")
+    painter.commit("A painter")
+    painter.git("tag", "v1")
+    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Paint': object, 'Draw': object}\n")
+    painter.commit("A painter who draws")
+    painter.git("tag", "v2")
+    dancer = new_repository(folder / "dancer")
+    dancer.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Dance': object}\n")
+    dancer.write("requirements.txt", "delta\n")
+    dancer.commit("A dancer")
+    dancer.git("tag", "v1")
+    return {"core": core, "painter": painter, "dancer": dancer}
+
+
+def _make_models(folder: Path) -> None:
+    folder.mkdir()
+    for number in range(3):
+        content = f"model {number} ".encode() * 200_000
+        (folder / f"m{number}.safetensors").write_bytes(content)
+
+
+def _write_specs(folder: Path, repositories: dict[str, GitRepository], models: Path) -> None:
+    parts: dict[str, tuple[str, dict[str, str], Sequence[int]]] = {
+        "one": ("v1", {"painter": "v1"}, (0, 1)),
+        "two": ("v1", {"painter": "v2", "dancer": "v1"}, (0, 2)),
+        "three": ("v2", {"painter": "v2", "dancer": "v1"}, (0, 1, 2)),
+    }
+    for version, (core, nodes, numbers) in parts.items():
+        spec = {
+            "schema_version": 2,
+            "version_id": version,
+            "comfy": {"repo": repositories["core"].url, "ref": core},
+            "custom_nodes": [
+                {"name": name, "repo": repositories[name].url, "ref": ref}
+                for name, ref in nodes.items()
+            ],
+            "models": [
+                {
+                    "name": f"m{number}.safetensors",
+                    "source": (models / f"m{number}.safetensors").as_uri(),
+                    "target_subdir": "loras",
+                }
+                for number in numbers
+            ],
+        }
+        (folder / f"{version}.json").write_text(json.dumps(spec))
+
+
+def _counting(asked: Counter[str]) -> type[IndexHandler]:
+    mutex = threading.Lock()
+
+    class CountingHandler(IndexHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the name is of http.server
+            if self.path.endswith(".whl"):
+                with mutex:
+                    asked[Path(self.path).name] += 1
+            super().do_GET()
+
+    return CountingHandler
+
+
+def _path_with_a_git_that_is_logged(folder: Path) -> str:
+    tools = folder / "tools"
+    tools.mkdir()
+    script = tools / "git"
+    script.write_text(
+        f"#!/bin/sh\necho \" $* \" >>'{folder / 'git.log'}'\nexec '{shutil.which('git')}' \"$@\"\n"
+    )
+    script.chmod(0o755)
+    return f"{tools}:{os.environ['PATH']}"
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Every path below a folder, or a file itself, with its mode and what it holds.
+
+    The file of a home's lock is left out, and the folder's own path does not count: the marker
+    of a home names it.
+    """
+    found: dict[str, object] = {}
+    for path in [folder, *sorted(folder.rglob("*"))]:
+        if path.name == ".comfy_lock":
+            continue
+        name = str(path.relative_to(folder))
+        if path.is_symlink():
+            found[name] = f"→ {path.readlink()}"
+        elif path.is_file():
+            held = path.read_bytes().replace(str(folder).encode(), b"<here>")
+            found[name] = (oct(path.stat().st_mode), hashlib.sha256(held).hexdigest())
+        else:
+            found[name] = oct(path.stat().st_mode)
+    return found
+
+
+def finished(processes: Sequence[subprocess.Popen[str]]) -> list[str]:
+    """Waits for all of them and asserts that each succeeded; gives what they told."""
+    told = []
+    for process in processes:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+        told.append(err)
+    return told

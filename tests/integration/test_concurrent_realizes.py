@@ -1,0 +1,75 @@
+"""Many processes on one cache: each thing is fetched once, and nobody is disturbed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.small_versions import (
+    VERSIONS,
+    SmallVersions,
+    contents,
+    finished,
+    small_versions,
+)
+
+# Two of the eight work on a home that another one works on.
+_TOGETHER = [(version, place) for place in ("first", "second") for version in VERSIONS]
+_TOGETHER += [("one", "first"), ("two", "first")]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
+    with small_versions(tmp_path_factory.mktemp("small")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def undisturbed(small: SmallVersions) -> dict[str, dict[str, object]]:
+    """What each version's home holds when nothing else happens."""
+    found = {}
+    for version in VERSIONS:
+        small.forget()
+        done = small.realize(version)
+        assert done.code == 0, done.err
+        found[version] = contents(small.home(version))
+    small.forget()
+    return found
+
+
+def _start(small: SmallVersions, version: str, home: Path) -> subprocess.Popen[str]:
+    return small.program().start("realize", version, "--target", home)
+
+
+def test_eight_realizes_of_three_versions_on_an_empty_cache_fetch_each_thing_once(
+    small: SmallVersions, undisturbed: dict[str, dict[str, object]]
+) -> None:
+    small.forget()
+    homes = [(version, small.home(f"{version}-{place}")) for version, place in _TOGETHER]
+    finished([_start(small, version, home) for version, home in homes])
+    for version, home in homes:
+        assert contents(home) == undisturbed[version], home
+    assert small.git_fetches() == Counter(core=2, painter=2, dancer=1)
+    assert set(small.asked.values()) == {1}, small.asked
+    assert len(small.asked) == 6
+    # Not a trace of those who came second.
+    assert not list((small.cache / "models" / "tmp").iterdir())
+    left = [path.name for path in (small.cache / "tmp").iterdir() if path.suffix != ".lock"]
+    assert not left
+
+
+def test_two_resolves_at_once_on_an_empty_cache_agree(small: SmallVersions) -> None:
+    locks = {version: _lock(small, version).read_bytes() for version in VERSIONS}
+    small.forget()
+    for version in VERSIONS:
+        _lock(small, version).unlink()
+    finished([small.program().start("resolve", version) for version in (*VERSIONS, *VERSIONS)])
+    assert {version: _lock(small, version).read_bytes() for version in VERSIONS} == locks
+
+
+def _lock(small: SmallVersions, version: str) -> Path:
+    return small.folder / "lockfiles" / f"comfy-{version}.lock.json"
