@@ -6,10 +6,10 @@ OUTPUT ?= files
 
 WITH = sh scripts/with_environment.sh
 COMFY = $(WITH) runpod-comfy
-CODE = src tests scripts images versions
+CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize test test-all lint fmt clean
+.PHONY: help venv run ui lock realize test test-all bench lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ test: ## Run every test
 	@$(WITH) python scripts/run_tests.py ::
 
 test-all: test ## The same today; slower tests come here
+
+bench: ## Time this against comfy-cli and pip; BENCH="1 2 14 --json" for some of it
+	@$(WITH) python -m benchmarks $(BENCH)
 
 lint: ## Check style, types, shell scripts and the arrows between packages
 	@sh scripts/lint.sh

@@ -20,9 +20,9 @@ arrows() {
   said=$(./pants tailor --check dependencies ::) || { echo "$said" >&2; return 1; }
 }
 
-check "ruff" .venv/bin/ruff check --quiet src tests scripts images versions
-check "format" .venv/bin/ruff format --quiet --check src tests scripts images versions
-check "types" .venv/bin/mypy src scripts tests
+check "ruff" .venv/bin/ruff check --quiet src tests benchmarks scripts images versions
+check "format" .venv/bin/ruff format --quiet --check src tests benchmarks scripts images versions
+check "types" .venv/bin/mypy src scripts tests benchmarks
 check "shell" .venv/bin/shellcheck -x -P images/layers pants .ci/run scripts/*.sh images/layers/*.sh
 check "arrows" arrows
 

@@ -1,0 +1,111 @@
+"""Programs as whole processes: timed from outside, and ended with everything that they started."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import OperationFailedError
+
+_READY_S = 900
+_GRACE_S = 30
+_POLL_S = 0.02
+_TAIL_LINES = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A command with its variables, working directory and log; arguments are added by a call."""
+
+    command: tuple[str, ...]
+    variables: Mapping[str, str]
+    folder: Path
+    log: Path
+
+    def seconds(self, *arguments: str | Path) -> float:
+        """Runs to the end and gives its wall time. Raises OperationFailedError if it fails."""
+        started = time.monotonic()
+        with self._running(*arguments) as process:
+            code = process.wait()
+        took = time.monotonic() - started
+        if code != 0:
+            raise self._failure(f"ended with {code}")
+        return took
+
+    def seconds_until_ready(self, *arguments: str | Path, port: int) -> float:
+        """The time from the start until an engine answers on `port`; then the program is ended."""
+        started = time.monotonic()
+        with self._running(*arguments) as process:
+            while not _answers(port):
+                if process.poll() is not None:
+                    raise self._failure(f"ended with {process.returncode} before it was ready")
+                if time.monotonic() - started > _READY_S:
+                    raise self._failure(f"was not ready after {_READY_S} s")
+                time.sleep(_POLL_S)
+            return time.monotonic() - started
+
+    @contextmanager
+    def _running(self, *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                [*self.command, *map(str, arguments)],
+                cwd=self.folder,
+                env=dict(self.variables),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                yield process
+            finally:
+                _end(process)
+
+    def _failure(self, what: str) -> OperationFailedError:
+        lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        return OperationFailedError(
+            f"{self.command[0]} {what}:" + "".join(f"\n  {line}" for line in lines),
+            remedy="Mend what it says, then run the benchmark again.",
+        )
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/system_stats")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    # To the group: a launcher may leave what it launched behind. Also when the program has ended.
+    _signal(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_GRACE_S)
+    _signal(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
