@@ -54,8 +54,8 @@ def download_archive(
     except MismatchError as error:
         raise MismatchError(
             error.message,
-            remedy="What lies at that address was changed: find out why, then take it in by "
-            "removing its 'commit' from the spec, and: runpod-comfy resolve <id> --upgrade",
+            remedy="What lies at that address was changed. Find out why; to take it in, remove its "
+            "'commit' from the spec, if it stands there, and: runpod-comfy resolve <id> --upgrade",
         ) from error
     return path, f"sha256:{found}"
 
