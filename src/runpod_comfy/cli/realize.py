@@ -12,6 +12,7 @@ from runpod_comfy.cli.options import (
     add_realize_options,
     add_version,
 )
+from runpod_comfy.cli.unchanged import request_of, tell
 from runpod_comfy.sources.sizes import readable_size
 
 if TYPE_CHECKING:
@@ -45,19 +46,23 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    request = request_of(arguments)
+    if request is not None and request.answer(console):
+        return 0
+
     from runpod_comfy.cli.realization import realization_of
     from runpod_comfy.realize.run import forecast_realize, realize
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     realization = realization_of(arguments, console)
     if arguments.dry_run:
         forecast = forecast_realize(realization)
         console.result(_plan_text(realization, forecast), _plan_document(realization, forecast))
         return 0
     result = realize(realization)
-    done = f"realized in {result.seconds:.1f} s" if result.changed else "realized, nothing to do"
-    console.say(f"{result.version_id}: {done}")
-    console.result(str(result.target), result.document())
+    if request is not None:
+        request.note(realization, result)
+    tell(result.document(), console)
     return 0
 
 

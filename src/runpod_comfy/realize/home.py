@@ -17,6 +17,10 @@ DATA_FOLDERS = ("input", "output", "user")
 """What people put in and get out; never removed with a version."""
 
 
+UNCHANGED_NAME = ".comfy_unchanged.json"
+"""The command line's note of what the answer "nothing to do" followed from."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Home:
     """The folder of one realized version, `$COMFY_HOME`."""
@@ -92,6 +96,7 @@ class Home:
             self.venv_staging,
             self.install_records,
             self.install_scratch,
+            self.root / UNCHANGED_NAME,
             self.root / ".comfy_lock",
         )
 

@@ -45,15 +45,25 @@ def gone_nodes(plan: Plan, manifest: Manifest | None) -> list[str]:
     ]
 
 
+def looked_at(plan: Plan, home: Home) -> list[Path]:
+    """The places in the home by which `pending_layers` sees that a layer is there."""
+    return [place for layer in plan.layers if (place := _left_by(layer, home)) is not None]
+
+
 def _is_there(layer: Layer, manifest: Manifest | None, home: Home) -> bool:
     if layer.kind == "check":
         return manifest is not None and manifest.check is not None and home.object_info.is_file()
+    left = _left_by(layer, home)
+    return left is None or left.exists()
+
+
+def _left_by(layer: Layer, home: Home) -> Path | None:
     leaves = {
         "torch": home.python,
         "wheels": home.python,
         "core": home.comfyui / "main.py",
         "models": home.comfyui / "extra_model_paths.yaml",
         "node": home.custom_nodes / layer.name.removeprefix(NODE_PREFIX),
+        "check": home.object_info,
     }
-    left: Path | None = leaves.get(layer.kind)
-    return left is None or left.exists()
+    return leaves.get(layer.kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,19 @@ class RealizeResult:
     install_scripts: tuple[InstallRecord, ...]
     changed: bool
     seconds: float
+
+    def again(self) -> RealizeResult:
+        """What the same realization gives once more."""
+        kept = [replace(layer, outcome="kept", seconds=0.0) for layer in self.layers]
+        return replace(
+            self,
+            layers=tuple(kept),
+            linked=(),
+            removed_nodes=(),
+            install_scripts=(),
+            changed=False,
+            seconds=0.0,
+        )
 
     def document(self) -> dict[str, object]:
         """The same, as JSON takes it."""

@@ -56,13 +56,13 @@ def record_root(
 
 def is_recorded(cache: Cache, path: Path) -> bool:
     """Whether the cache is kept for `path`: one look, for commands that have no time."""
-    return _file_of(cache, path).exists()
+    return root_file(cache, path).exists()
 
 
 def forget_root(cache: Cache, path: Path) -> None:
     """What is at `path` needs nothing any more."""
     with contextlib.suppress(OSError):
-        _file_of(cache, path).unlink()
+        root_file(cache, path).unlink()
 
 
 def read_roots(cache: Cache) -> list[Root]:
@@ -82,7 +82,7 @@ def save_root(cache: Cache, root: Root) -> None:
         "gone_since": root.gone_since,
     }
     content = (json.dumps(document, sort_keys=True) + "\n").encode()
-    place = _file_of(cache, root.path)
+    place = root_file(cache, root.path)
     with contextlib.suppress(OSError):
         if place.read_bytes() == content:
             return
@@ -114,6 +114,7 @@ def _read(file: Path) -> Root:
         ) from error
 
 
-def _file_of(cache: Cache, path: Path) -> Path:
+def root_file(cache: Cache, path: Path) -> Path:
+    """The file that notes `path`, whether it is there or not."""
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
     return cache.roots / f"{name}.json"
