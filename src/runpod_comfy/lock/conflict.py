@@ -1,4 +1,4 @@
-"""Why there is no solution: the fewest lines that cannot hold together, and an override that helps.
+"""Why there is no solution: the fewest lines that cannot hold together, and overrides that help.
 
 uv's own text names distributions, not lines, and tells more than a person can read. So the lines
 are found by solving parts of the request again, and an override is offered only after it solved.
@@ -6,37 +6,60 @@ are found by solving parts of the request again, and an override is offered only
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-
-from packaging.requirements import Requirement as PackagingRequirement
-from packaging.utils import canonicalize_name
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from runpod_comfy.lock.opencv import NEVER
+from runpod_comfy.lock.override_offer import (
+    as_json,
+    candidates,
+    listed,
+    replaced_in,
+    what_it_means,
+)
 from runpod_comfy.lock.platform_marker import PLATFORM_MARKERS
 from runpod_comfy.lock.requirements import CORE, RefusedLine, Requirement
 from runpod_comfy.lock.uv_compile import PROJECT, CompileRequest, NoSolutionError, solve
 
-_MOST_RUNS = 60
-_LONGEST_S = 60.0
+# What a person is ready to wait for an explanation.
+_LONGEST_S = 90.0
+_MOST_RUNS = 150
+_MOST_CONFLICTS = 6
 _MOST_OVERRIDES_TRIED = 8
 _LONGEST_REASON = 900
 
-_BOUND = r"(?:===|==|~=|!=|<=|>=|<|>)[^\s,]+"
-_ASKED = re.compile(rf"\b([a-z0-9][a-z0-9._-]*?)({_BOUND}(?:, ?{_BOUND})*)")
+_NO_OFFER = (
+    "No override was found that settles it: use other versions of the nodes involved, "
+    "or change 'options.constraints' and 'options.overrides' in the spec."
+)
 _SPLIT = re.compile(r"for split \(markers: (?P<marker>[^)]*)\)")
 _NEEDED_PYTHON = re.compile(r"Python\s?>=\s?(3\.\d+)")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """Whether there is a solution, and if surely not, uv's reason. Neither: nobody can tell."""
+
+    solved: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Conflict:
+    """Lines that cannot hold together, why, and an override under which they can."""
+
+    lines: Sequence[Requirement]
+    reason: str
+    override: str | None
+
+
 @dataclass(kw_only=True)
 class _Oracle:
-    """Answers whether lines can hold together, for so many questions and so long."""
+    """Solves parts and variants of a request, so often and so long as a person will wait."""
 
-    request: CompileRequest
     deadline: float = field(default_factory=lambda: time.monotonic() + _LONGEST_S)
     runs_left: int = _MOST_RUNS
 
@@ -44,32 +67,20 @@ class _Oracle:
     def spent(self) -> bool:
         return self.runs_left <= 0 or time.monotonic() > self.deadline
 
-    def reason_against(self, lines: Sequence[Requirement]) -> str | None:
-        """uv's text if these lines alone have no solution; None if they have one, or if nobody
-        can tell."""
-        return self._ask(replace(self.request, requirements=lines))
-
-    def solves(self, overrides: Sequence[str]) -> bool:
+    def ask(self, request: CompileRequest) -> _Answer:
         if self.spent:
-            return False
-        self.runs_left -= 1
-        try:
-            solve(replace(self.request, overrides=overrides))
-        except (NoSolutionError, ComfyError):
-            return False
-        return True
-
-    def _ask(self, request: CompileRequest) -> str | None:
-        if self.spent:
-            return None
+            return _Answer()
         self.runs_left -= 1
         try:
             solve(request)
         except NoSolutionError as error:
-            return error.reason
+            return _Answer(reason=error.reason)
         except ComfyError:
-            return None
-        return None
+            return _Answer()
+        return _Answer(solved=True)
+
+    def fails(self, request: CompileRequest, lines: Sequence[Requirement]) -> bool:
+        return self.ask(replace(request, requirements=lines)).reason is not None
 
 
 def explained(
@@ -84,71 +95,82 @@ def explained(
     `overrides` are those of the spec; `settles` says whether the whole of the spec has a solution
     with others in their place.
     """
-    oracle = _Oracle(request=replace(request, refresh=False))
-    lines = _fewest(oracle, error.reason)
-    reason = oracle.reason_against(lines) or error.reason
-    offer = _offer(oracle, lines, reason, overrides, settles)
-    told = "; ".join(f"{line.place}: {line.asked}" for line in lines)
-    why = _in_words(reason)
-    if len(lines) == 1:
-        kind, sentence = _alone(lines[0], reason, request.python)
-        return kind(f"{sentence} ({why})", remedy=offer or _no_offer(reason, request.python))
+    oracle = _Oracle()
+    request = replace(request, refresh=False)
+    conflicts = _conflicts(oracle, request, error.reason)
+    first = conflicts[0]
+    offer = _another_python(oracle, request, first)
+    offered = [each.override for each in conflicts if each.override]
+    if len(offered) == len(conflicts) and settles(replaced_in(overrides, offered)):
+        meaning = " ".join(what_it_means(each.override or "", each.lines) for each in conflicts)
+        offer += f"This in the spec settles it: {as_json(overrides, offered)}. {meaning}"
+    remedy = offer or _NO_OFFER
+    if len(conflicts) == 1 and len(first.lines) == 1:
+        kind, sentence = _alone(first.lines[0], first.reason, request.python)
+        return kind(f"{sentence}. {_in_words(first.reason)}", remedy=remedy)
+    told = ". And: ".join(_told(each) for each in conflicts)
     return OperationFailedError(
-        f"these requirements have no common solution: {told}. {why}",
-        remedy=offer or _no_offer(reason, request.python),
+        f"these requirements have no common solution: {told}", remedy=remedy
     )
 
 
-def refusal(
-    refused: Sequence[RefusedLine], *, request: CompileRequest, overrides: Sequence[str]
-) -> str:
-    """What to do about lines that cannot be pinned: the overrides that settle those that have a
-    name, after a look whether the index has a release of that name."""
-    oracle = _Oracle(request=replace(request, requirements=(), refresh=False, held=()))
-    names = list(dict.fromkeys(line.name for line in refused if line.name))
-    released = [name for name in names if not oracle.spent and _has_release(oracle, name)]
-    offered = [name if name in released else f"{name} ; {NEVER}" for name in names]
-    steps = []
-    if offered:
-        steps.append(f"Say in the spec what counts in their place: {_json(overrides, offered)}.")
-    if released:
-        steps.append(
-            f"That takes {_listed(released)} from the index (look whether it is the same project); "
-            f'"NAME ; {NEVER}" leaves one out.'
-        )
-    if len(names) < len(released) + 1 and any(line.name is None for line in refused):
-        steps.append(
-            "A line that names no distribution needs another version of that node, or a copy of it "
-            "in a folder, without the line."
-        )
-    elif not offered:
-        steps.append(
-            "Use another version of that node, or a copy of it in a folder, without the line."
-        )
-    return " ".join(steps)
+def _told(conflict: _Conflict) -> str:
+    lines = "; ".join(f"{line.place}: {line.asked}" for line in conflict.lines)
+    return f"{lines}. {_in_words(conflict.reason)}".rstrip(".")
 
 
-def _has_release(oracle: _Oracle, name: str) -> bool:
-    line = Requirement(tree=CORE, place="", name=name, text=name, asked=name)
-    oracle.runs_left -= 1
-    try:
-        solve(replace(oracle.request, requirements=[line]))
-    except (NoSolutionError, ComfyError):
-        return False
-    return True
+def _conflicts(oracle: _Oracle, request: CompileRequest, reason: str) -> list[_Conflict]:
+    """One conflict after the other: each next is what remains once those before are settled."""
+    found: list[_Conflict] = []
+    while len(found) < _MOST_CONFLICTS:
+        lines = _fewest(oracle, request, reason)
+        alone = oracle.ask(replace(request, requirements=lines)).reason or reason
+        override, rest = _settling(oracle, request, lines, alone)
+        found.append(_Conflict(lines=lines, reason=alone, override=override))
+        if override is None or rest.reason is None:
+            break
+        request = replace(request, overrides=replaced_in(request.overrides, [override]))
+        reason = rest.reason
+    return found
 
 
-def _fewest(oracle: _Oracle, reason: str) -> list[Requirement]:
+def _settling(
+    oracle: _Oracle, request: CompileRequest, lines: Sequence[Requirement], reason: str
+) -> tuple[str | None, _Answer]:
+    """An override under which these lines have a solution, and what is then said of all lines.
+
+    One that settles everything comes before one that leaves another conflict.
+    """
+    partial: tuple[str | None, _Answer] = (None, _Answer())
+    for number, candidate in enumerate(candidates(lines, reason)):
+        if number >= _MOST_OVERRIDES_TRIED:
+            break
+        tried = replace(request, overrides=replaced_in(request.overrides, [candidate]))
+        if not oracle.ask(replace(tried, requirements=lines)).solved:
+            continue
+        # To leave something out is the last resort, not a way around a second conflict.
+        if partial[0] is not None and NEVER in candidate:
+            break
+        rest = oracle.ask(tried)
+        if rest.solved:
+            return candidate, rest
+        if partial[0] is None:
+            partial = (candidate, rest)
+    return partial
+
+
+def _fewest(oracle: _Oracle, request: CompileRequest, reason: str) -> list[Requirement]:
     """Lines that have no solution together, though without any one of them they have."""
-    everything = list(oracle.request.requirements)
     named = set(re.findall(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", reason))
-    suspects = [line for line in everything if line.name in named]
-    if not suspects or oracle.reason_against(suspects) is None:
-        suspects = everything
-    return _minimal(oracle, suspects)
+    suspects = [line for line in request.requirements if line.name in named]
+    if not suspects or not oracle.fails(request, suspects):
+        suspects = list(request.requirements)
+    return _minimal(oracle, request, suspects)
 
 
-def _minimal(oracle: _Oracle, lines: list[Requirement]) -> list[Requirement]:
+def _minimal(
+    oracle: _Oracle, request: CompileRequest, lines: list[Requirement]
+) -> list[Requirement]:
     """Leaves out ever smaller parts as long as what remains has no solution.
 
     In the end every single line has been tried. Constraints go first: a person can do
@@ -160,7 +182,7 @@ def _minimal(oracle: _Oracle, lines: list[Requirement]) -> list[Requirement]:
         start = 0
         while start < len(kept) and len(kept) > 1:
             rest = kept[:start] + kept[start + size :]
-            if rest and oracle.reason_against(rest) is not None:
+            if rest and oracle.fails(request, rest):
                 kept = rest
             else:
                 start += size
@@ -170,90 +192,52 @@ def _minimal(oracle: _Oracle, lines: list[Requirement]) -> list[Requirement]:
         size = max(1, size // 2)
 
 
-def _offer(
-    oracle: _Oracle,
-    lines: Sequence[Requirement],
-    reason: str,
-    overrides: Sequence[str],
-    settles: Callable[[Sequence[str]], bool],
-) -> str:
-    """The text that offers an override which was tried and solves, or ''."""
-    oracle.deadline = time.monotonic() + _LONGEST_S
-    oracle.runs_left = _MOST_OVERRIDES_TRIED
-    for candidate in _candidates(lines, reason):
-        name = canonicalize_name(PackagingRequirement(candidate).name)
-        others = [text for text in oracle.request.overrides if _name(text) != name]
-        if not oracle.solves([*others, candidate]):
-            continue
-        if not settles([*(text for text in overrides if _name(text) != name), candidate]):
-            continue
-        return (
-            f"This override in the spec settles it: {_json(overrides, [candidate])}. "
-            + _what_it_means(candidate, name, lines)
-        )
+def _another_python(oracle: _Oracle, request: CompileRequest, conflict: _Conflict) -> str:
+    """The text that names a Python under which everything has a solution, or ''."""
+    needed = _NEEDED_PYTHON.search(conflict.reason)
+    if not needed and "wheels" not in conflict.reason:
+        return ""
+    minor = int(request.python.split(".")[1])
+    for python in [needed[1]] if needed else [f"3.{minor + step}" for step in (1, 2, -1)]:
+        other = replace(request, python=python)
+        alone = oracle.ask(replace(other, requirements=conflict.lines))
+        if alone.solved and oracle.ask(other).solved:
+            return f'With "options": {{"python": "{python}"}} in the spec there is a solution. '
     return ""
 
 
-def _candidates(lines: Sequence[Requirement], reason: str) -> Iterator[str]:
-    """Overrides worth trying, the gentlest first: one side's bound for what is contested, then no
-    bound, then one of the lines without its bound, then without what it asks for."""
-    asked: dict[str, list[str]] = {}
-    for line in lines:
-        parsed = PackagingRequirement(line.text)
-        if parsed.specifier:
-            asked.setdefault(line.name, []).append(str(parsed.specifier))
-    # The core's wish comes first: a node that does not get its wish may still work.
-    core = {
-        line.name: str(PackagingRequirement(line.text).specifier)
-        for line in lines
-        if line.tree == CORE
-    }
-    for name, bounds in _ASKED.findall(reason):
-        asked.setdefault(name, []).append(bounds.replace(" ", "").rstrip("."))
-    contested = [name for name, bounds in asked.items() if len(set(bounds)) > 1]
-    seen: set[str] = set()
-    for candidate in _in_order(contested, asked, core, lines):
-        if candidate not in seen and _is_requirement(candidate):
-            seen.add(candidate)
-            yield candidate
-
-
-def _in_order(
-    contested: Iterable[str],
-    asked: dict[str, list[str]],
-    core: dict[str, str],
-    lines: Sequence[Requirement],
-) -> Iterator[str]:
-    for name in contested:
-        wishes = sorted(
-            set(asked[name]), key=lambda text: (text != core.get(name), "<" in text, text)
+def refusal(
+    refused: Sequence[RefusedLine], *, request: CompileRequest, overrides: Sequence[str]
+) -> str:
+    """What to do about lines that cannot be pinned: the overrides that settle those that have a
+    name, after a look whether the index has a release of that name."""
+    oracle = _Oracle()
+    names = list(dict.fromkeys(line.name for line in refused if line.name))
+    released = [name for name in names if _has_release(oracle, request, name)]
+    offered = [name if name in released else f"{name} ; {NEVER}" for name in names]
+    steps = []
+    if offered:
+        steps.append(f"Say in the spec what counts in their place: {as_json(overrides, offered)}.")
+    if released:
+        steps.append(
+            f"That takes {listed(released)} from the index (look whether it is the same project); "
+            f'"NAME ; {NEVER}" leaves one out.'
         )
-        yield from (f"{name}{bounds}" for bounds in wishes)
-    bounded = [line for line in lines if PackagingRequirement(line.text).specifier]
-    by_trust = sorted(bounded, key=lambda line: line.tree == CORE)
-    yield from (line.name for line in by_trust)
-    yield from (f"{line.name} ; {NEVER}" for line in lines if line.tree not in (CORE, "spec"))
+    if offered and any(line.name is None for line in refused):
+        steps.append(
+            "A line that names no distribution needs another version of that node, or a copy of it "
+            "in a folder, without the line."
+        )
+    if not offered:
+        steps.append(
+            "Use another version of that node, or a copy of it in a folder, without the line."
+        )
+    return " ".join(steps)
 
 
-def _is_requirement(text: str) -> bool:
-    try:
-        PackagingRequirement(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _what_it_means(candidate: str, name: str, lines: Sequence[Requirement]) -> str:
-    if NEVER in candidate:
-        return f"It leaves {name} out, and whoever imports it will fail."
-    passed_over = [
-        line.place
-        for line in lines
-        if line.name == name and str(PackagingRequirement(line.text).specifier) not in candidate
-    ]
-    if passed_over:
-        return f"Then the wish of {_listed(passed_over)} does not count; try whether it works."
-    return f"Then nobody else's bound on {name} counts; try whether it works."
+def _has_release(oracle: _Oracle, request: CompileRequest, name: str) -> bool:
+    line = Requirement(tree=CORE, place="", name=name, text=name, asked=name)
+    return oracle.ask(replace(request, requirements=[line], refresh=False)).solved
 
 
 def _alone(line: Requirement, reason: str, python: str) -> tuple[type[ComfyError], str]:
@@ -290,19 +274,6 @@ def _platform(reason: str) -> str:
     return ""
 
 
-def _no_offer(reason: str, python: str) -> str:
-    needed = _NEEDED_PYTHON.search(reason)
-    if needed and needed[1] != python:
-        return (
-            f'It may work with "options": {{"python": "{needed[1]}"}} in the spec; '
-            "no override was found that settles it."
-        )
-    return (
-        "No single override was found that settles it: use other versions of the nodes involved, "
-        "or change 'options.constraints' and 'options.overrides' in the spec."
-    )
-
-
 def _in_words(reason: str) -> str:
     """uv's explanation as plain sentences."""
     where = _platform(reason)
@@ -311,6 +282,7 @@ def _in_words(reason: str) -> str:
     text = re.sub(r"^.*?\bcause: ", "", text)
     text = re.sub(r"\s*hint: .*$", "", text)
     text = re.sub(r"^[^)]*\):\s*", "", text) if text.startswith("markers") else text
+    text = re.sub(r"(?<=\w)\{[^}]*\}", "", text)
     text = text.replace(f"{PROJECT} depends on", "the lines ask for")
     text = text.replace(", we can conclude that your requirements are unsatisfiable", "")
     text = re.sub(r"`([^`]*)`-compatible", "compatible", text)
@@ -318,17 +290,3 @@ def _in_words(reason: str) -> str:
     if len(text) > _LONGEST_REASON:
         text = text[:_LONGEST_REASON].rsplit(" ", 1)[0] + " …"
     return f"Why{where}: {text}" if text else "uv gives no reason"
-
-
-def _json(overrides: Sequence[str], offered: Sequence[str]) -> str:
-    names = {_name(text) for text in offered}
-    whole = [*(text for text in overrides if _name(text) not in names), *offered]
-    return '"options": {"overrides": ' + json.dumps(whole) + "}"
-
-
-def _name(text: str) -> str:
-    return canonicalize_name(PackagingRequirement(text).name)
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(words)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement as PackagingRequirement
@@ -51,11 +51,15 @@ _SPEC = "spec"
 
 @dataclass(frozen=True, kw_only=True)
 class _Solved:
-    """A solution, the request that it answers, and the wishes that something else answers."""
+    """A solution, the request that it answers, and the wishes that something else answers.
+
+    `also_required_by` names distributions that need one under another of its names.
+    """
 
     request: CompileRequest
     solution: Solution
     replaced: Sequence[Replaced] = ()
+    also_required_by: Mapping[str, set[str]] = field(default_factory=dict)
 
 
 class _ConflictError(Exception):
@@ -219,7 +223,7 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> _Solve
         solved = _Solved(request=held, solution=solve(held))
     except NoSolutionError:
         forced = _forced(replace(request, requirements=lines), torch, family)
-        solution = _solved_or_conflict(forced)
+        solution = _solved_or_conflict(forced if _can_be_forced(request) else held)
         solved = _Solved(request=forced, solution=solution, replaced=_insisted(held, solution))
     return replace(solved, replaced=[*solved.replaced, *_yielded(request, lines, solved.solution)])
 
@@ -242,6 +246,11 @@ def _yielding(item: Requirement, torch: Sequence[str]) -> Requirement:
     extras = f"[{','.join(sorted(parsed.extras))}]" if parsed.extras else ""
     marker = f" ; {parsed.marker}" if parsed.marker else ""
     return replace(item, text=f"{item.name}{extras}{marker}")
+
+
+def _can_be_forced(request: CompileRequest) -> bool:
+    """An index of torch that is a folder has no pages that uv can take as links."""
+    return request.torch_index is None or request.torch_index.startswith(("http:", "https:"))
 
 
 def _forced(request: CompileRequest, torch: Sequence[str], family: Sequence[str]) -> CompileRequest:
@@ -322,18 +331,25 @@ def _one_opencv(solved: _Solved, say: Say) -> _Solved:
         solution = _solved_or_conflict(one.request)
     given = _given(name, solution.versions.get(name, []))
     say(f"One opencv for all: {given} stands for {', '.join(sorted(present - {name}))}")
+    needs = [
+        item
+        for item in dependencies
+        if item.name != name and item.version in solution.versions.get(item.who, [])
+    ]
     others = [
         Replaced(
             asked_by=f"{item.who} {item.version}",
             requirement=f"{item.name}{item.bounds}",
             given=given,
         )
-        for item in dependencies
-        if item.name != name and item.version in solution.versions.get(item.who, [])
+        for item in needs
     ]
     lines = [_replaced(item, given) for item in one.replaced if not item.is_constraint]
     return _Solved(
-        request=one.request, solution=solution, replaced=[*solved.replaced, *lines, *others]
+        request=one.request,
+        solution=solution,
+        replaced=[*solved.replaced, *lines, *others],
+        also_required_by={name: {item.who for item in needs}},
     )
 
 
@@ -355,7 +371,10 @@ def _locked(
         offline=surroundings.offline,
     )
     asked = _asked_lines(solved.request)
-    required_by = solved.solution.required_by
+    required_by = {
+        name: who | solved.also_required_by.get(name, set())
+        for name, who in solved.solution.required_by.items()
+    }
     distributions = [
         Distribution(
             name=item.name,

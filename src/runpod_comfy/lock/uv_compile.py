@@ -213,6 +213,8 @@ class _Project:
         command += [*arguments, "pyproject.toml", "requirements.txt"]
         ours = {name: text for name, text in os.environ.items() if name not in _OF_THE_MACHINE}
         environment = {**ours, **uv_environment(settings), "NO_COLOR": "1"}
+        # Another Python is reasoned about; it need not be here.
+        environment["UV_PYTHON_DOWNLOADS"] = "never"
         if request.torch_index and request.torch_links:
             pages = [f"{request.torch_index.rstrip('/')}/{name}/" for name in FAMILY]
             links = [environment.get("UV_FIND_LINKS", ""), *pages]
