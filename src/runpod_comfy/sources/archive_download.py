@@ -42,7 +42,7 @@ def download_archive(
     the one with the pin `pin`; nothing is kept then.
     """
     expected = pin.removeprefix("sha256:") if pin else None
-    surroundings.say(f"Downloading {_file_name(url) or title}")
+    surroundings.say(f"Downloading {title}")
     arriving = _from_disk(url) if url.startswith("file:") else _from_server(url, surroundings)
     try:
         path, found = keep_archive(
@@ -102,7 +102,3 @@ def _refusing_pages(chunks: Iterator[bytes], url: str, title: str) -> Iterator[b
         )
     yield first
     yield from chunks
-
-
-def _file_name(url: str) -> str:
-    return unquote(urlsplit(url).path).rpartition("/")[2]

@@ -212,7 +212,8 @@ def _banned(url: str) -> UnavailableError:
 
 def _in_words(wanted: str, versions: list[NodeVersion]) -> str:
     """The newest versions, and those next to `wanted`, in one sentence."""
-    ordered = sorted({item.version for item in versions}, key=_order, reverse=True)
+    active = [item for item in versions if item.status in (None, _ACTIVE)]
+    ordered = sorted({item.version for item in active or versions}, key=_order, reverse=True)
     if not ordered:
         return ""
     newer = [version for version in ordered if _order(version) > _order(wanted)]

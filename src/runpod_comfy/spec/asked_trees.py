@@ -42,7 +42,7 @@ def read_nodes(text: str, folders: Folders) -> list[CustomNode]:
     is_archive = is_archive_name(text) and (folders.working / text).is_file()
     objects = None if is_archive else read_objects(text, "--nodes", folders.working)
     if objects is None:
-        return [_node(_split(text, folders, "--nodes"), f"--nodes {text}")]
+        return [_node(_split(text, folders, "--nodes"), f"--nodes {_without_login(text)}")]
     nodes = []
     for item in objects:
         asked = validated(_AskedNode, item.fields, item.where)
@@ -54,6 +54,11 @@ def read_nodes(text: str, folders: Folders) -> list[CustomNode]:
 def _node(fields: dict[str, Any], where: str) -> CustomNode:
     # A repository that is no text has no name; the model says what is wrong with it.
     return validated(CustomNode, {"name": _name_of(fields), **fields}, where)
+
+
+def _without_login(text: str) -> str:
+    # The complaint may be that there is one.
+    return re.sub(r"(?<=://)[^/]*@", "***@", text.partition("?")[0])
 
 
 def _name_of(fields: Mapping[str, Any]) -> str:
@@ -84,14 +89,14 @@ def _split(text: str, folders: Folders, where: str) -> dict[str, Any]:
         match = _SUBDIR.fullmatch(fragment)
         if match is None:
             raise InvalidInputError(
-                f"{where}: '#{fragment}' in '{text}' is not understood",
+                f"{where}: '#{fragment}' in '{_without_login(text)}' is not understood",
                 remedy="After '#' there can only be: subdir=FOLDER",
             )
         fields["subdir"] = match["subdir"]
     fields["repo"], at, ref = _split_ref(rest)
     if at and not ref:
         raise InvalidInputError(
-            f"{where}: '{text}' names no ref after its '@'",
+            f"{where}: '{_without_login(text)}' names no ref after its '@'",
             remedy="Add a branch, tag or commit there.",
         )
     if ref:

@@ -187,6 +187,14 @@ def test_a_core_that_is_not_understood_is_refused(
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("ending", ["", ".zip"])
+def test_a_login_in_an_address_is_refused_and_not_repeated(ending: str, folders: Folders) -> None:
+    with pytest.raises(InvalidInputError, match="must not hold a user name") as caught:
+        read_nodes(f"https://me:hunter2@e.com/a{ending}?token=hunter2", folders)
+    assert "hunter2" not in caught.value.in_words()
+    assert "e.com/a" in caught.value.message
+
+
 def test_a_name_that_cannot_be_a_nodes_folder_is_asked_for(folders: Folders) -> None:
     with pytest.raises(InvalidInputError, match="'name' must"):
         read_nodes("https://e.com/.github", folders)
