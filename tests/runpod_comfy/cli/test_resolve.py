@@ -4,101 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runpod_comfy.cli.app import run_command_line
-from tests.git_repositories import GitRepository, new_repository
 from tests.package_index import make_wheel, serve, write_index
-
-# As a person may have laid it out; only the commits in it may ever change.
-_SPEC = """{
-  "schema_version": 2, "version_id": "small",
-  "comfy":  {"repo": "%(core)s", "ref": "main", "commit": "%(core_commit)s"},
-  "custom_nodes": [ {"name": "painter", "repo": "%(painter)s", "ref": "main",
-                     "commit": "%(painter_commit)s"},
-                    {"name": "twin", "repo": "%(core)s", "ref": "v1", "commit": "%(core_commit)s"},
-                    {"name": "sketch", "repo": "sketch"} ],
-  "models": [{"name": "m.pt", "source": "m.pt", "target_subdir": "vae"}]
-}
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class World:
-    """A working directory with the version `small`, and all that it comes from."""
-
-    folder: Path
-    core: GitRepository
-    painter: GitRepository
-    index: Path
-
-    @property
-    def spec(self) -> Path:
-        return self.folder / "versions" / "small.json"
-
-    @property
-    def lock_path(self) -> Path:
-        return self.folder / "lockfiles" / "comfy-small.lock.json"
-
-    @property
-    def lock(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.lock_path.read_text())
-        return document
-
-    @property
-    def versions(self) -> dict[str, str]:
-        python = self.lock["python"]
-        return {item["name"]: item["version"] for item in python["torch"] + python["wheels"]}
-
-    def release(self, name: str, version: str) -> None:
-        make_wheel(self.index / "files", name, version)
-        write_index(self.index)
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
-    """Resolved once, with `alpha` and `beta` 1.0 and everything else as it is then."""
-    core = new_repository(tmp_path / "Core")
-    core.write("main.py", "")
-    core.write("folder_paths.py", "")
-    core.write("requirements.txt", "alpha\nbeta\n")
-    core_commit = core.commit("A core")
-    core.git("tag", "v1")
-    painter = new_repository(tmp_path / "Painter")
-    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
-    painter_commit = painter.commit("A node")
-    versions = tmp_path / "work" / "versions"
-    (versions / "sketch").mkdir(parents=True)
-    (versions / "sketch" / "__init__.py").write_text("")
-    (versions / "m.pt").write_text("weights")
-    index = tmp_path / "index"
-    (index / "files").mkdir(parents=True)
-    world = World(folder=versions.parent, core=core, painter=painter, index=index)
-    world.spec.write_text(
-        _SPEC
-        % {
-            "core": core.url,
-            "core_commit": core_commit,
-            "painter": painter.url,
-            "painter_commit": painter_commit,
-        }
-    )
-    world.release("alpha", "1.0")
-    world.release("beta", "1.0")
-    monkeypatch.chdir(world.folder)
-    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    for name in ("LOCK_PATH", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    with serve(index) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
-        assert run_command_line(["resolve", "small"]) == 0
-        yield world
+from tests.runpod_comfy.cli.moving_world import World
 
 
 def _check(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, dict[str, Any]]:

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
 from runpod_comfy.sources.at_once import at_once
-
-# Eight workers each have a git that waits for a server which says nothing, and more are queued.
-_PROGRAM = """
-import signal, sys
-from runpod_comfy.cli.app import _unwind_on_signals
-from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.git_process import run_git
-_unwind_on_signals()
-print("started", flush=True)
-try:
-    at_once(lambda n: run_git(["ls-remote", "--", f"git://127.0.0.1:{sys.argv[1]}/{n}"]), range(30))
-except KeyboardInterrupt:
-    sys.exit(130)
-"""
+
+_PROGRAM = "import sys; from tests.runpod_comfy.sources.test_at_once import ask; ask(sys.argv[1])"
+
+
+def ask(port: str) -> None:
+    """A program: eight workers each have a git that waits for a server which says nothing, and
+    more are queued."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    addresses = [f"git://127.0.0.1:{port}/{number}" for number in range(30)]
+    try:
+        at_once(lambda address: run_git(["ls-remote", "--", address]), addresses)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def test_results_keep_the_order_of_the_items() -> None:
@@ -64,55 +68,21 @@ def test_with_give_up_what_is_queued_is_not_begun() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_what_is_under_way(number: signal.Signals) -> None:
-    with _SilentServer() as server:
+    with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
         program = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(server.port)],
+            [sys.executable, "-c", _PROGRAM, str(server.getsockname()[1])],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            start_new_session=True,
         )
-        with program:
-            assert program.stdout is not None
-            program.stdout.readline()
-            server.wait_for_a_caller()
-            began = time.monotonic()
-            # To the program alone: git does not hear of it.
-            program.send_signal(number)
-            assert program.wait(timeout=20) == 130
-            assert time.monotonic() - began < 8
-        assert not _processes_of_session(program.pid)
-
-
-def _processes_of_session(session: int) -> list[str]:
-    found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "-s", str(session)], capture_output=True, text=True, check=False
-    )
-    return found.stdout.splitlines()
-
-
-class _SilentServer:
-    """Takes connections and never says a word."""
-
-    def __enter__(self) -> _SilentServer:
-        import socket
-
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self._called = threading.Event()
-        self._callers: list[object] = []
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self._socket.close()
-
-    def wait_for_a_caller(self) -> None:
-        assert self._called.wait(timeout=20)
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                self._callers.append(self._socket.accept()[0])
-            except OSError:
-                return
-            self._called.set()
+        server.settimeout(20)
+        connections = [server.accept()[0] for _ in range(8)]
+        began = time.monotonic()
+        # To the program alone: git does not hear of it.
+        program.send_signal(number)
+        assert program.wait(timeout=20) == 130
+        assert time.monotonic() - began < 8
+        for connection in connections:
+            # Nothing of git is left: its end of the connection is closed.
+            with connection:
+                connection.settimeout(20)
+                while connection.recv(65536):
+                    pass
