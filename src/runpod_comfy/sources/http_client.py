@@ -48,6 +48,8 @@ class HttpClient:
         # A `Retry-After` is not obeyed: a server could make us wait for days.
         retry = Retry(
             total=_RETRIES,
+            # One that was silent for so long is asked once more, and not four times.
+            read=1,
             redirect=False,
             backoff_factor=0.3,
             status_forcelist=_PASSING,

@@ -192,6 +192,16 @@ def test_other_bytes_than_the_pinned_ones_are_refused_by_name(
     assert error.exit_code == 4
 
 
+def test_bytes_that_a_server_calls_encoded_are_kept_as_they_are(
+    shelf: Path, surroundings: Surroundings
+) -> None:
+    # As Apache does for a file that ends in .tgz.
+    path = tarred(shelf / "node.tgz", within("node"))
+    with serve(shelf, answering(200, {"Content-Encoding": "x-gzip"}, path.read_bytes())) as url:
+        settled = settle(Tree(repo=f"{url}/node.tgz"), surroundings)
+        assert settled.commit == pin_of(path)
+
+
 class Answering(IndexHandler):
     """Gives the answer that a test made."""
 
