@@ -198,7 +198,7 @@ def contents(folder: Path) -> dict[str, object]:
     """
     found: dict[str, object] = {}
     for path in [folder, *sorted(folder.rglob("*"))]:
-        if path.name == ".comfy_lock":
+        if path.name in (".comfy_lock", ".comfy_unchanged.json"):
             continue
         name = str(path.relative_to(folder))
         if path.is_symlink():
@@ -209,6 +209,18 @@ def contents(folder: Path) -> dict[str, object]:
         else:
             found[name] = oct(path.stat().st_mode)
     return found
+
+
+_FINAL = ("trees", "archives", "models/sha256", "environments", "checks", "compiled")
+
+
+def kept(cache: Path) -> dict[str, dict[str, object]]:
+    """What has a final name in a cache, and what it holds."""
+    return {
+        str(entry.relative_to(cache)): contents(entry)
+        for folder in _FINAL
+        for entry in (cache / folder).glob("*")
+    }
 
 
 def finished(processes: Sequence[subprocess.Popen[str]]) -> list[str]:

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.small_versions import SmallVersions, contents, small_versions
+from tests.integration.small_versions import SmallVersions, contents, kept, small_versions
 
 MOMENTS = 50
 VERSION = "three"
-_FINAL = ("trees", "archives", "models/sha256", "environments", "checks", "compiled")
 _LINUX = sys.platform == "linux"
 
 
@@ -28,7 +27,7 @@ class Undisturbed:
     """A realization from an empty cache to its end: what it left, and how long it took."""
 
     home: dict[str, object]
-    kept: dict[str, dict[str, object]]
+    cache: dict[str, dict[str, object]]
     seconds: float
 
 
@@ -47,16 +46,7 @@ def undisturbed(small: SmallVersions) -> Undisturbed:
         done = small.realize(VERSION)
         seconds = time.monotonic() - started
         assert done.code == 0, done.err
-    return Undisturbed(home=contents(small.home(VERSION)), kept=_kept(small), seconds=seconds)
-
-
-def _kept(small: SmallVersions) -> dict[str, dict[str, object]]:
-    """What has a final name in the cache, and what it holds."""
-    return {
-        str(entry.relative_to(small.cache)): contents(entry)
-        for folder in _FINAL
-        for entry in (small.cache / folder).glob("*")
-    }
+    return Undisturbed(home=contents(small.home(VERSION)), cache=kept(small.cache), seconds=seconds)
 
 
 def test_killed_at_fifty_random_moments(small: SmallVersions, undisturbed: Undisturbed) -> None:
@@ -70,12 +60,12 @@ def test_killed_at_fifty_random_moments(small: SmallVersions, undisturbed: Undis
         small.forget()
         _kill(small, delay_s, everything=everything)
         if everything:
-            for name, held in _kept(small).items():
-                assert held == undisturbed.kept[name], f"{said}: {name} is not whole"
+            for name, held in kept(small.cache).items():
+                assert held == undisturbed.cache[name], f"{said}: {name} is not whole"
         done = small.realize(VERSION)
         assert done.code == 0, f"{said}: {done.err}"
         assert contents(small.home(VERSION)) == undisturbed.home, said
-        assert _kept(small) == undisturbed.kept, said
+        assert kept(small.cache) == undisturbed.cache, said
 
 
 def test_killed_again_and_again_it_still_comes_out_the_same(
@@ -87,7 +77,7 @@ def test_killed_again_and_again_it_still_comes_out_the_same(
     done = small.realize(VERSION)
     assert done.code == 0, done.err
     assert contents(small.home(VERSION)) == undisturbed.home
-    assert _kept(small) == undisturbed.kept
+    assert kept(small.cache) == undisturbed.cache
 
 
 def _kill(small: SmallVersions, delay_s: float, *, everything: bool) -> None:
