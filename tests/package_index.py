@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import zipfile
@@ -31,13 +32,19 @@ def make_wheel(
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }
-    record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
-    files[f"{info}/RECORD"] = record
+    record = "".join(f"{path},{_recorded(text)}\n" for path, text in files.items())
+    files[f"{info}/RECORD"] = record + f"{info}/RECORD,,\n"
     path = folder / f"{module}-{version}-{tag}.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in files.items():
             archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
     return path
+
+
+def _recorded(text: str) -> str:
+    """The hash and the size of a file, as a RECORD has them."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+    return f"sha256={digest.decode()},{len(text.encode())}"
 
 
 class IndexHandler(SimpleHTTPRequestHandler):

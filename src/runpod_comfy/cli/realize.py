@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from comfy_errors import MismatchError
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import (
     add_command,
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from runpod_comfy.cli.options import Subparsers
     from runpod_comfy.realize.forecast import Forecast
     from runpod_comfy.realize.run import Realization
+    from runpod_comfy.realize.verify import Verification
 
 _EXAMPLES = """\
   runpod-comfy realize demo
@@ -42,6 +44,17 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be done, and touch nothing"
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="compare every byte here and in the caches with the lock, and change nothing; "
+        "exit 4 if something differs",
+    )
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="verify, take away what differs, and make it again",
+    )
     add_json(parser)
 
 
@@ -54,16 +67,65 @@ def _run(arguments: argparse.Namespace) -> int:
     from runpod_comfy.cli.realization import realization_of
     from runpod_comfy.realize.run import forecast_realize, realize
 
+    if arguments.verify:
+        # A lock that is made now is none to compare with.
+        arguments.offline = True
     realization = realization_of(arguments, console)
+    if arguments.verify:
+        return _verify(realization, console)
     if arguments.dry_run:
         forecast = forecast_realize(realization)
         console.result(_plan_text(realization, forecast), _plan_document(realization, forecast))
         return 0
+    if arguments.repair:
+        _repair(realization, console)
     result = realize(realization)
     if request is not None:
         request.note(realization, result)
     tell(result.document(), console)
     return 0
+
+
+def _verify(realization: Realization, console: Console) -> int:
+    from runpod_comfy.realize.verify import verify
+
+    found = verify(realization)
+    _tell_faults(found, console)
+    console.result("" if found.faults else _verified(found), found.document())
+    if not found.faults:
+        return 0
+    count = len(found.faults)
+    error = MismatchError(
+        f"{realization.target} differs from its lock in {count} place{'s' * (count > 1)}",
+        remedy="Mend it with the same command and --repair in place of --verify.",
+    )
+    console.say(error.in_words())
+    return error.exit_code
+
+
+def _repair(realization: Realization, console: Console) -> None:
+    from runpod_comfy.realize.verify import take_away, verify
+
+    found = verify(realization)
+    _tell_faults(found, console)
+    if found.faults:
+        take_away(found, realization)
+    else:
+        console.say(_verified(found))
+
+
+def _tell_faults(found: Verification, console: Console) -> None:
+    for note in found.notes:
+        console.say(f"Note: {note}")
+    for fault in found.faults:
+        console.say(
+            f"{fault.part}: {fault.path}\n  expected {fault.expected}\n  found    {fault.found}"
+        )
+
+
+def _verified(found: Verification) -> str:
+    size = readable_size(found.checked_bytes)
+    return f"verified: {found.checked_files} files, {size}, in {found.seconds:.1f} s"
 
 
 def _plan_text(realization: Realization, forecast: Forecast) -> str:

@@ -114,6 +114,7 @@ class Request:
 def request_of(arguments: argparse.Namespace) -> Request | None:
     """None for a request that is always to go the long way."""
     unusual = arguments.verbose or arguments.dry_run or getattr(arguments, "verify", False)
+    unusual = unusual or getattr(arguments, "repair", False)
     # The lock of a spec that is named by its file is found by what stands in it.
     elsewhere = not arguments.lock and not _spec(_version_id(arguments)).is_file()
     if unusual or arguments.spec or elsewhere:

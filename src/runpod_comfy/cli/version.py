@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.request import DEFAULT_VERSION_ID
+from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.cli.console import Console
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock
@@ -64,8 +65,16 @@ def version_id_of(argument: str | None, option: str | None = None) -> str:
 
 
 def read_spec(version_id: str, spec: Path | None) -> LoadedSpec:
-    """The spec of a version, by file or by id."""
-    return load_spec(spec if spec else find_spec(version_id, workspace()))
+    """The spec of a version, by file or by id; one that no folder has may come from a bundle."""
+    if spec is not None:
+        return load_spec(spec)
+    try:
+        return load_spec(find_spec(version_id, workspace()))
+    except UnavailableError:
+        loaded = loaded_spec_path(Cache.from_environment(), version_id)
+        if not loaded.is_file():
+            raise
+        return load_spec(loaded)
 
 
 def surroundings_for(loaded_folder: Path, console: Console, *, offline: bool) -> Surroundings:
@@ -146,7 +155,7 @@ def _is_version(name: str) -> bool:
 def keep_cache_for(selected: Selected, cache: Cache) -> None:
     """A lock that came with a clone was never written here, so that `gc` does not know it yet."""
     path = selected.path
-    if path is None or path.absolute().is_relative_to(cache.root) or is_recorded(cache, path):
+    if path is None or path.absolute().is_relative_to(cache.resolved) or is_recorded(cache, path):
         return
     record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
 

@@ -14,6 +14,7 @@ from comfy_errors import ComfyError
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer, layer_inputs, layer_variables
 from runpod_comfy.realize.environment_cache import environment_to_make, has_environment
+from runpod_comfy.realize.environment_files import write_listing
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.at_once import at_once
 
@@ -32,6 +33,7 @@ def make_environment(layers: Sequence[Layer], workshop: Workshop) -> dict[str, f
         logs = workshop.cache.tmp / f"{layers[-1].key.replace(':', '-')}-logs"
         bench = replace(workshop, venv=venv, logs=logs)
         seconds = _make_overlapping(layers, bench)
+        write_listing(venv)
         shutil.rmtree(logs, ignore_errors=True)
     return seconds
 

@@ -167,6 +167,7 @@ def _strangers(cache: Cache) -> list[Path]:
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
+        cache.root / "loaded",
         cache.root / IN_USE_NAME,
         # COMFY_CACHE_MODELS may name any folder in here.
         cache.models,
