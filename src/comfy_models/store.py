@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,21 +34,29 @@ class ModelStore:
 
         Raises MismatchError, and stores nothing, if the sha256 is not the expected one.
         """
-        with self._partial(expected_sha256 or f"{os.getpid()}-{path.name}") as partial:
+        with path.open("rb") as source:
+            chunks = iter(partial(source.read, _CHUNK_BYTES), b"")
+            return self.add(chunks, where=str(path), expected_sha256=expected_sha256)
+
+    def add(
+        self, chunks: Iterable[bytes], *, where: str, expected_sha256: str | None = None
+    ) -> tuple[str, int]:
+        """The same for bytes as they arrive; `where` names their origin in messages."""
+        name = expected_sha256 or f"{os.getpid()}-{Path(where).name}"
+        with self._partial(name) as partial_file:
             if expected_sha256 and self.holds(expected_sha256):
                 # Another process brought it while this one waited for the partial file.
                 return expected_sha256, self.path_of(expected_sha256).stat().st_size
-            with path.open("rb") as source:
-                sha256, size_bytes = _copy(source, partial)
+            sha256, size_bytes = _write(chunks, partial_file)
             if expected_sha256 not in (None, sha256):
                 raise MismatchError(
-                    f"{path} has sha256 {sha256}, but {expected_sha256} was expected",
+                    f"{where} has sha256 {sha256}, but {expected_sha256} was expected",
                     remedy="Put the right file there, or resolve the version again.",
                 )
             place = self.path_of(sha256)
             place.parent.mkdir(parents=True, exist_ok=True)
-            os.fsync(partial.fileno())
-            Path(partial.name).replace(place)
+            os.fsync(partial_file.fileno())
+            Path(partial_file.name).replace(place)
         return sha256, size_bytes
 
     @contextmanager
@@ -88,10 +97,10 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _copy(source: BinaryIO, target: BinaryIO) -> tuple[str, int]:
+def _write(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
     digest = hashlib.sha256()
     size_bytes = 0
-    while chunk := source.read(_CHUNK_BYTES):
+    for chunk in chunks:
         digest.update(chunk)
         target.write(chunk)
         size_bytes += len(chunk)

@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 SHARED = {"comfy_errors", "comfy_manifest", "comfy_models", "comfy_workflows"}
-SUBPACKAGES = ("cli", "upkeep", "realize", "layers", "lock", "spec", "sources")
+SUBPACKAGES = ("cli", "bundle", "upkeep", "realize", "layers", "lock", "spec", "sources")
 PACKAGES = sorted(
     {*SHARED, "rp_handler", *(f"runpod_comfy.{name}" for name in SUBPACKAGES)},
 )
@@ -28,7 +28,8 @@ _BUILD_SIDE = {
     "layers": {"spec", "lock"},
     "realize": {"spec", "sources", "lock", "layers"},
     "upkeep": {"spec", "sources", "lock", "layers", "realize"},
-    "cli": {"spec", "sources", "lock", "layers", "realize", "upkeep"},
+    "bundle": {"spec", "sources", "lock"},
+    "cli": {"bundle", "spec", "sources", "lock", "layers", "realize", "upkeep"},
 }
 ALLOWED: dict[str, set[str]] = {
     **{package: {package, "comfy_errors"} for package in SHARED},

@@ -56,9 +56,9 @@ def test_a_transfer_that_was_killed_leaves_no_final_name_and_its_remains_are_use
     sha256 = sha256_of(source)
     program = (
         "import os, sys; from pathlib import Path; import comfy_models.store as module\n"
-        "def cut(source, target):\n"
-        "    target.write(source.read(100)); target.flush(); os._exit(9)\n"
-        "module._copy = cut\n"
+        "def cut(chunks, target):\n"
+        "    target.write(next(chunks)[:100]); target.flush(); os._exit(9)\n"
+        "module._write = cut\n"
         "module.ModelStore(Path(sys.argv[1])).add_file(Path(sys.argv[2]), "
         "expected_sha256=sys.argv[3])\n"
     )
@@ -87,3 +87,11 @@ def test_several_processes_can_bring_the_same_file_at_once(
     assert [process.wait() for process in together] == [0, 0, 0, 0]
     assert sha256_of(store.path_of(sha256)) == sha256
     assert not list((store.root / "tmp").iterdir())
+
+
+def test_bytes_that_arrive_are_kept_only_if_they_are_the_expected_ones(store: ModelStore) -> None:
+    with pytest.raises(MismatchError, match=r"model\.bin has sha256"):
+        store.add([b"wei", b"ghts"], where="model.bin", expected_sha256="0" * 64)
+    assert not list(store.root.rglob("*.partial"))
+    sha256, size_bytes = store.add([b"wei", b"ghts"], where="model.bin")
+    assert (store.path_of(sha256).read_bytes(), size_bytes) == (b"weights", 7)

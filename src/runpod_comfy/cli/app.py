@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfy_errors import ComfyError
-from runpod_comfy.cli import create, diff, gc, init, realize, remove, resolve, run, test
+from runpod_comfy.cli import bundle, create, diff, gc, init, realize, remove, resolve, run, test
 
 INTERRUPTED = 130
 
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (create, resolve, diff, realize, run, test, remove, gc, init):
+    for module in (create, resolve, diff, realize, run, test, remove, bundle, gc, init):
         module.add_parser(commands)
     return parser
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +24,8 @@ from runpod_comfy.realize.interpreter import find_interpreter
 from runpod_comfy.realize.models import ModelPlaces, models_to_bring
 from runpod_comfy.realize.packages import fitting_files, needed_files, stored_indexes
 from runpod_comfy.realize.pending import ENVIRONMENT
+from runpod_comfy.sources.archive_store import find_archive
+from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.redaction import without_secrets
@@ -141,31 +142,31 @@ def _look_for_packages(
                 _package(file.distribution, file.file) for file in files if not file.cached
             ]
         return
-    if not distributions:
-        return
-    variables = index_variables(
-        cache=cache,
-        wheels_dir=wheels_dir,
-        first_index=python.torch_index,
-        stored=stored_indexes(distributions, python=python.version, cache=cache, offline=True),
-    )
+    fitting = fitting_files(distributions, python=python.version)
+    files_of = {
+        distribution.name: files
+        for distribution, files in fitting
+        # A wheel in the archive store can be installed whatever else there is.
+        if not any(_is_stored_wheel(file, cache) for file in files)
+    }
     probe = _Probe(
         interpreter=interpreter,
         cache=cache,
-        variables=variables,
+        variables=index_variables(
+            cache=cache,
+            wheels_dir=wheels_dir,
+            first_index=python.torch_index,
+            stored=stored_indexes(distributions, python=python.version, cache=cache, offline=True),
+        ),
         offline=surroundings.offline,
     )
-    if probe.lack_of(distributions) is None:
-        return
-    with ThreadPoolExecutor(max_workers=_PROBES_AT_ONCE) as pool:
-        reasons = list(pool.map(lambda each: probe.lack_of([each]), distributions))
-    files_of = {
-        distribution.name: files
-        for distribution, files in fitting_files(distributions, python=python.version)
-    }
-    for distribution, reason in zip(distributions, reasons, strict=True):
-        if reason is not None:
-            lack.missing.append(_why(distribution, files_of.get(distribution.name, []), reason))
+    unsure = [distribution for distribution, _ in fitting if distribution.name in files_of]
+    for distribution, reason in probe.lacks(unsure):
+        lack.missing.append(_why(distribution, files_of[distribution.name], reason))
+
+
+def _is_stored_wheel(file: DistributionFile, cache: Cache) -> bool:
+    return file.name.endswith(".whl") and find_archive(file.sha256, cache) is not None
 
 
 def _settled_by_folder(
@@ -227,18 +228,36 @@ class _Probe:
     variables: dict[str, str]
     offline: bool
 
-    def lack_of(self, distributions: Sequence[Distribution]) -> str | None:
-        """Why uv cannot install these as they are; None if it can."""
+    def lacks(self, distributions: Sequence[Distribution]) -> list[tuple[Distribution, str]]:
+        """Those that uv cannot install as things are, each with uv's reason."""
+        if not distributions or self._ask(distributions) is None:
+            return []
+        reasons = at_once(self._lack_of, distributions, threads=_PROBES_AT_ONCE)
+        return [
+            (distribution, reason)
+            for distribution, reason in zip(distributions, reasons, strict=True)
+            if reason is not None
+        ]
+
+    def _lack_of(self, distribution: Distribution) -> str | None:
+        if self._ask([distribution]) is None:
+            return None
+        # Dry, uv does not tell a file of this disk from one that it would have to download.
+        return self._ask([distribution], dry=False)
+
+    def _ask(self, distributions: Sequence[Distribution], *, dry: bool = True) -> str | None:
+        """Why uv cannot install these; None if it can."""
         self.cache.tmp.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.cache.tmp, prefix="probe-") as folder:
             requirements = Path(folder) / "requirements.txt"
             requirements.write_text(requirements_text(distributions), encoding="utf-8")
             done = subprocess.run(
                 [
-                    *(str(uv_program()), "pip", "install", "--dry-run", "--no-deps"),
-                    *("--require-hashes", "--python", str(self.interpreter)),
+                    *(str(uv_program()), "pip", "install", "--no-deps", "--require-hashes"),
+                    *("--python", str(self.interpreter), "--no-compile-bytecode"),
                     *("--target", str(Path(folder) / "target")),
                     *("--requirements", str(requirements)),
+                    *(["--dry-run"] if dry else []),
                     *(["--no-index"] if self.variables.get("NO_INDEX") else []),
                 ],
                 env={
@@ -254,11 +273,8 @@ class _Probe:
                 errors="replace",
                 check=False,
             )
-        if done.returncode == 0 and not (self.offline and _downloads(done.stderr)):
-            return None
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        return lines[-1] if lines else f"uv ended with {done.returncode}"
-
-
-def _downloads(told: str) -> bool:
-    return any(line.startswith("Would download") for line in told.splitlines())
+        downloads = any(line.startswith("Would download") for line in lines)
+        if done.returncode == 0 and not (self.offline and downloads):
+            return None
+        return next((line for line in lines if "error" in line or "cause" in line), "uv failed")

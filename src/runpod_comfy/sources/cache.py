@@ -54,6 +54,11 @@ class Cache:
         return self.root / "resolved"
 
     @property
+    def loaded(self) -> Path:
+        """`versions/` and `lockfiles/` of the bundles that were loaded here."""
+        return self.root / "loaded"
+
+    @property
     def checks(self) -> Path:
         return self.root / "checks"
 

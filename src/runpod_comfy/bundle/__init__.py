@@ -1,0 +1,1 @@
+"""A version with everything that it needs in one file, for machines without a network."""

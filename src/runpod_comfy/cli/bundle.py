@@ -1,0 +1,205 @@
+"""`bundle`: a version in one file, for machines without a network."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.options import add_command, add_json, add_version
+from runpod_comfy.sources.sizes import readable_size
+
+if TYPE_CHECKING:
+    from runpod_comfy.bundle.format import BundleSummary
+    from runpod_comfy.cli.options import Subparsers
+
+_EXAMPLES = """\
+  runpod-comfy bundle create demo -o demo.bundle
+  runpod-comfy bundle load demo.bundle
+  runpod-comfy realize demo --offline
+"""
+_CREATE_EXAMPLES = """\
+  runpod-comfy bundle create demo -o demo.bundle
+  runpod-comfy bundle create demo -o mac.bundle --platform macos-arm64 --without-models
+"""
+_LOAD_EXAMPLES = """\
+  runpod-comfy bundle load demo.bundle
+"""
+_SHOW_EXAMPLES = """\
+  runpod-comfy bundle show demo.bundle --json
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = commands.add_parser(
+        "bundle",
+        help="Pack a version into one file, for machines without a network, and unpack it there.",
+        description="Pack a version into one file, for machines without a network, and unpack it "
+        "there.",
+        epilog=f"examples:\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_create(actions)
+    _add_load(actions)
+    _add_show(actions)
+
+
+def _add_create(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "create",
+        run=_create,
+        summary="Write a version's lock, sources, Python packages and models to one file.",
+        details="What is in no cache is fetched. The same lock gives the same bytes.\n"
+        "A Python interpreter is not part of it.",
+        examples=_CREATE_EXAMPLES,
+    )
+    add_version(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write"
+    )
+    parser.add_argument("--without-models", action="store_true", help="leave the models out")
+    parser.add_argument(
+        "--platform", metavar="PLATFORM", help="linux-x86_64, macos-arm64, …; default: this machine"
+    )
+    parser.add_argument(
+        "--models-dir",
+        metavar="DIR",
+        type=Path,
+        help="where models may lie besides the store; default $MODELS_DIR",
+    )
+    add_json(parser)
+
+
+def _add_load(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "load",
+        run=_load,
+        summary="Fill the caches from a bundle, checking every byte.",
+        details="After it, `realize --offline` needs nothing else.",
+        examples=_LOAD_EXAMPLES,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="the bundle")
+    add_json(parser)
+
+
+def _add_show(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "show",
+        run=_show,
+        summary="Print what a bundle holds, without reading its parts.",
+        examples=_SHOW_EXAMPLES,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path, help="the bundle")
+    add_json(parser)
+
+
+def _create(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.bundle.create import BundleRequest, create_bundle
+    from runpod_comfy.cli.version import read_spec, select, surroundings_for, version_id_of
+    from runpod_comfy.realize.run import this_platform
+    from runpod_comfy.sources.cache_use import using
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    version_id = version_id_of(arguments.version, arguments.version_id)
+    selected = select(
+        version_id=version_id, spec=arguments.spec, lock=None, offline=False, console=console
+    )
+    spec = read_spec(version_id, arguments.spec)
+    named = arguments.models_dir or os.environ.get("MODELS_DIR")
+    request = BundleRequest(
+        lock=selected.lock,
+        spec=spec.path.read_bytes(),
+        platform=arguments.platform or this_platform(),
+        models=not arguments.without_models,
+        models_dir=Path(named).expanduser() if named else None,
+    )
+    surroundings = surroundings_for(selected.base_dir, console, offline=False)
+    output = arguments.output.expanduser().absolute()
+    with using(surroundings.cache, console.say):
+        summary = create_bundle(request, output, surroundings)
+    _warn_of_sources(summary, console)
+    console.say(f"{summary.version_id}: {_in_words(summary)}")
+    console.result(str(output), {"path": str(output), **summary.document()})
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    from comfy_errors import UnavailableError
+    from runpod_comfy.bundle.load import load_bundle
+    from runpod_comfy.bundle.places import loaded_lock_path
+    from runpod_comfy.cli.version import workspace
+    from runpod_comfy.lock.store import load_lock
+    from runpod_comfy.realize.interpreter import find_interpreter
+    from runpod_comfy.realize.run import this_platform
+    from runpod_comfy.sources.cache import Cache
+    from runpod_comfy.sources.cache_use import using
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    cache = Cache.from_environment()
+    with using(cache, console.say):
+        summary = load_bundle(arguments.file, cache, platform=this_platform(), say=console.say)
+    lock = load_lock(loaded_lock_path(cache, summary.version_id))
+    console.say(f"{summary.version_id}: {_in_words(summary)}, all checked")
+    _warn_of_sources(summary, console)
+    interpreter = True
+    try:
+        find_interpreter(lock.python.version)
+    except UnavailableError as error:
+        interpreter = False
+        console.say(f"Warning: {error.message}. {error.remedy}")
+    _warn_of_another_spec(workspace() / "versions" / f"{summary.version_id}.json", lock, console)
+    document = {**summary.document(), "python": lock.python.version, "interpreter": interpreter}
+    console.result(f"runpod-comfy realize {summary.version_id} --offline", document)
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.bundle.load import describe_bundle
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    summary = describe_bundle(arguments.file)
+    lines = [
+        f"version   {summary.version_id}",
+        f"lock      {summary.lock_digest}",
+        f"platform  {summary.platform}",
+        f"trees     {summary.trees}",
+        f"wheels    {summary.wheels}",
+        f"models    {summary.models}",
+        f"size      {readable_size(summary.size_bytes)}",
+        *(f"source    {name}, to be built where it is installed" for name in summary.sources),
+    ]
+    console.result("\n".join(lines), summary.document())
+    return 0
+
+
+def _in_words(summary: BundleSummary) -> str:
+    return (
+        f"{summary.trees} trees, {summary.wheels} Python packages, {summary.models} models "
+        f"for {summary.platform}, {readable_size(summary.size_bytes)}"
+    )
+
+
+def _warn_of_sources(summary: BundleSummary, console: Console) -> None:
+    if summary.sources:
+        console.say(
+            f"Warning: {', '.join(summary.sources)} exist only as source and are built where they "
+            "are installed; what a build asks for is not in the bundle, unless the lock has it"
+        )
+
+
+def _warn_of_another_spec(path: Path, lock: Any, console: Console) -> None:
+    from runpod_comfy.spec.digest import spec_digest
+    from runpod_comfy.spec.load import load_spec
+
+    if path.is_file() and spec_digest(load_spec(path).spec) != lock.spec_digest:
+        console.say(
+            f"Warning: {path} is another spec of the same id and goes before the loaded one; "
+            "outside this folder the loaded one counts"
+        )
