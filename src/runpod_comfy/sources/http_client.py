@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
-import urllib3
 from requests.adapters import BaseAdapter, HTTPAdapter, Retry
-from urllib3.exceptions import HTTPError
+
+# urllib3's own, which requests does not translate where bytes are read undecoded.
+from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.sources.at_once import interrupted
@@ -133,7 +135,7 @@ class _UnverifiedAdapter(HTTPAdapter):
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         # pip does not warn for such a host either.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         return super().send(request, **{**options, "verify": False})
 
 
@@ -168,7 +170,7 @@ class _Transfer:
                         told = time.monotonic()
                         say(f"  {self._progress()} of {without_secrets(self._url)}")
                 return
-            except (HTTPError, OSError) as error:
+            except (BaseHTTPError, OSError) as error:
                 broken = error
                 if not self._take_up():
                     break
