@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from packaging.version import Version
+
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.lock.install_scripts import require_install_scripts
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock, Submodule
 from runpod_comfy.lock.models import lock_models, require_models
-from runpod_comfy.lock.python import lock_python
+from runpod_comfy.lock.python import DEFAULT_PLATFORMS, DEFAULT_PYTHON, lock_python
 from runpod_comfy.lock.requirements import CORE
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
 from runpod_comfy.sources.at_once import at_once
@@ -18,7 +20,7 @@ from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec
-from runpod_comfy.spec.model import CustomNode, Spec, Tree
+from runpod_comfy.spec.model import CustomNode, Options, Spec, Tree
 from runpod_comfy.spec.write import CORE_PLACE, TreePlace
 
 _CORE_FILES = ("main.py", "folder_paths.py")
@@ -53,16 +55,13 @@ def resolve(
     require_install_scripts(
         {
             node.name: pinned.fetched.path
-            for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
+            for node, pinned in _pairs(spec, nodes)
             if node.name in spec.options.run_install_scripts
         }
     )
     python = _unchanged_python(spec, core, nodes, previous, upgrade)
     if python is None:
-        folders = {
-            f"node:{node.name}": pinned.fetched.path
-            for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
-        }
+        folders = {f"node:{node.name}": pinned.fetched.path for node, pinned in _pairs(spec, nodes)}
         python = lock_python(
             [(CORE, core.fetched.path), *folders.items()],
             options=spec.options,
@@ -79,7 +78,7 @@ def resolve(
         comfy=_locked(core),
         custom_nodes=[
             LockedNode(name=node.name, **dict(_locked(pinned)))
-            for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
+            for node, pinned in _pairs(spec, nodes)
         ],
         python=python,
         models=models,
@@ -163,14 +162,43 @@ def _unchanged_python(
 ) -> PythonLock | None:
     """The distributions of `previous` if nothing that decides them has changed since.
 
-    Nobody is asked then: an index that has lost or withdrawn a release changes no lock.
+    Nobody is asked then: an index that has lost or withdrawn a release changes no lock, and a new
+    model or variable in the spec needs no index.
     """
     if previous is None or upgrade.everything or upgrade.distributions:
         return None
-    same_trees = [pinned.fetched.tree_hash for pinned in (core, *nodes)] == [
-        known.tree_hash for known in (previous.comfy, *previous.custom_nodes)
-    ]
-    return previous.python if same_trees and previous.spec_digest == spec_digest(spec) else None
+    trees = [(node.name, known.fetched.tree_hash) for node, known in _pairs(spec, nodes)]
+    known_trees = [(node.name, node.tree_hash) for node in previous.custom_nodes]
+    same_trees = trees == known_trees and core.fetched.tree_hash == previous.comfy.tree_hash
+    return previous.python if same_trees and _answers(previous.python, spec.options) else None
+
+
+def _answers(python: PythonLock, options: Options) -> bool:
+    """Whether distributions that were pinned before are what these options ask for."""
+    asked = (
+        options.python or DEFAULT_PYTHON,
+        list(options.platforms or DEFAULT_PLATFORMS),
+        options.torch.index,
+        options.constraints,
+        options.overrides,
+    )
+    pinned = (
+        python.version,
+        python.platforms,
+        python.torch_index,
+        python.constraints,
+        python.overrides,
+    )
+    wanted = options.torch.version
+    torch = [Version(item.version).public for item in python.torch if item.name == "torch"]
+    return asked == pinned and (
+        wanted is None
+        or all(version == wanted or version.startswith(f"{wanted}.") for version in torch)
+    )
+
+
+def _pairs(spec: Spec, nodes: Sequence[_Pinned]) -> list[tuple[CustomNode, _Pinned]]:
+    return list(zip(spec.custom_nodes, nodes, strict=True))
 
 
 def _refuse_what_is_no_core(core: _Pinned) -> None:

@@ -145,6 +145,28 @@ def test_pins_stay_though_everything_moved_and_nobody_is_asked(
     assert world.lock_path.read_bytes() == before
 
 
+def test_a_change_that_decides_no_distribution_asks_no_index(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.release("alpha", "2.0")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    document = json.loads(world.spec.read_text()) | {"env": {"A": "b"}}
+    world.spec.write_text(json.dumps(document))
+    assert run_command_line(["resolve", "small"]) == 0
+    assert world.lock["env"] == {"A": "b"}
+    assert world.versions == {"alpha": "1.0", "beta": "1.0"}
+
+
+def test_a_change_that_decides_distributions_keeps_the_others(world: World) -> None:
+    world.release("alpha", "2.0")
+    world.release("beta", "2.0")
+    options = {"constraints": ["beta>1"]}
+    document = json.loads(world.spec.read_text()) | {"options": options}
+    world.spec.write_text(json.dumps(document))
+    assert run_command_line(["resolve", "small"]) == 0
+    assert world.versions == {"alpha": "1.0", "beta": "2.0"}
+
+
 def test_a_model_whose_pin_is_known_need_not_be_here(world: World) -> None:
     before = world.lock_path.read_bytes()
     (world.folder / "versions" / "m.pt").unlink()
