@@ -15,6 +15,7 @@ from pathlib import Path
 from comfy_errors import ComfyError, OperationFailedError
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer
+from runpod_comfy.realize.environment_files import write_listing
 from runpod_comfy.realize.home import DATA_FOLDERS, Home
 from runpod_comfy.realize.install_record import (
     InstallRecord,
@@ -58,6 +59,7 @@ def run_install_script(layer: Layer, workshop: Workshop) -> InstallRecord:
             f"install.py of {node} left no record of what it changed",
             remedy="Run the command again: it makes this home anew.",
         )
+    write_listing(workshop.home.venv)
     return record
 
 

@@ -50,7 +50,7 @@ class EnvironmentCheck:
                 part, venv / LISTING, expected="a list of its files", found="none, or a changed one"
             )
         else:
-            self._check_files(venv, part, listing)
+            self._check_files(venv, part, listing, records)
         self._check_distributions(venv, part, records)
         if len(self.findings.faults) > before:
             if cache_entry is not None:
@@ -58,9 +58,14 @@ class EnvironmentCheck:
             else:
                 self.findings.layers.update(ENVIRONMENT)
 
-    def _check_files(self, venv: Path, part: str, listing: Mapping[str, str]) -> None:
+    def _check_files(
+        self, venv: Path, part: str, listing: Mapping[str, str], records: list[InstallRecord]
+    ) -> None:
         recorded = recorded_files(venv)
         expected = {path: file.sha256 for path, file in recorded.items() if file.sha256}
+        for file in (each for record in records for each in record.files.environment):
+            if file.sha256 or file.change == "removed":
+                expected[file.path] = file.sha256 or "nothing"
         expected.update(listing)
         there = set(walk(venv)) - {LISTING}
         paths = sorted(expected)

@@ -219,3 +219,37 @@ def test_the_findings_are_a_document(realized: Realized) -> None:
     document = json.loads(json.dumps(verify(realized.job).document()))
     assert document["verified"] is False
     assert document["differences"][0]["path"].endswith("main.py")
+
+
+_INSTALL = """
+import pathlib
+import alpha
+pathlib.Path("weights.txt").write_text("weights")
+pathlib.Path("../../main.py").write_text("print('patched')")
+pathlib.Path(alpha.__file__).open("a").write("PATCHED = 1\\n")
+pathlib.Path(alpha.__file__).with_name("made_by_script.py").write_text("MADE = 1")
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ComfyUI/custom_nodes/painter/weights.txt",
+        "ComfyUI/main.py",
+        ".venv/lib/python*/site-packages/alpha.py",
+        ".venv/lib/python*/site-packages/made_by_script.py",
+    ],
+)
+def test_what_an_install_script_changed_counts_as_it_left_it(version: Version, place: str) -> None:
+    version.write("painter/install.py", _INSTALL)
+    version.changes = {"run_install_scripts": ["painter"]}
+    job = version.job()
+    realize(job)
+    assert verify(job).faults == ()
+    (path,) = job.home.root.glob(place)
+    _spoil(path)
+    found = verify(job)
+    assert path in _places(found)
+    take_away(found, job)
+    realize(job)
+    assert verify(job).faults == ()
