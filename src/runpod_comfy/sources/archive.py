@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from runpod_comfy.sources.archive_download import download_archive, stored_archive
+from runpod_comfy.sources.archive_download import download_archive, is_on_disk, stored_archive
 from runpod_comfy.sources.extract import TopFolder, extract
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
@@ -19,11 +19,7 @@ class ArchiveSource:
     """The TreeSource of `https://….zip` and its like."""
 
     def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
-        title = without_secrets(request.repo)
-        if stored_archive(request.commit, title, surroundings) is not None:
-            assert request.commit is not None
-            return request.commit
-        return download_archive(request.repo, request.commit, title, surroundings)[1]
+        return _archive(request, surroundings)[1]
 
     def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
         if request.commit is None:
@@ -32,20 +28,26 @@ class ArchiveSource:
         entry = store.find(request)
         if entry is not None:
             return entry
-        title = without_secrets(request.repo)
-        archive = stored_archive(request.commit, title, surroundings)
-        if archive is None:
-            archive, _ = download_archive(request.repo, request.commit, title, surroundings)
+        archive, _ = _archive(request, surroundings)
         return store.enter(
             request,
             partial(
                 unpack,
                 archive,
-                title=title,
+                title=without_secrets(request.repo),
                 subdir=request.subdir,
                 top_folder="entered if it is the only one",
             ),
         )
+
+
+def _archive(request: TreeRequest, surroundings: Surroundings) -> tuple[Path, str]:
+    """The archive and its pin."""
+    url, pin, title = request.repo, request.commit, without_secrets(request.repo)
+    found = stored_archive(pin, title, surroundings, on_disk=is_on_disk(url))
+    if found is not None and pin is not None:
+        return found, pin
+    return download_archive(url, pin, title, surroundings)
 
 
 def unpack(

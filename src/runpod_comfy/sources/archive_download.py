@@ -18,13 +18,16 @@ _BEGINNING_BYTES = 512
 _CHUNK_BYTES = 1024 * 1024
 
 
-def stored_archive(pin: str | None, title: str, surroundings: Surroundings) -> Path | None:
-    """The archive with the pin `sha256:…` from the cache; None if it has to be downloaded.
+def stored_archive(
+    pin: str | None, title: str, surroundings: Surroundings, *, on_disk: bool = False
+) -> Path | None:
+    """The archive with the pin `sha256:…` from the cache; None if it has to be brought there.
 
-    Raises UnavailableError if that is not allowed. `title` names the archive in messages.
+    Raises UnavailableError if that is not allowed; one `on_disk` needs no network. `title` names
+    the archive in messages.
     """
     archive = find_archive(pin.removeprefix("sha256:"), surroundings.cache) if pin else None
-    if archive is None and surroundings.offline:
+    if archive is None and surroundings.offline and not on_disk:
         shown = f"{title} ({pin})" if pin else title
         raise UnavailableError(
             f"{shown} is not in the cache, and the network may not be asked",
@@ -43,7 +46,7 @@ def download_archive(
     """
     expected = pin.removeprefix("sha256:") if pin else None
     surroundings.say(f"Downloading {title}")
-    arriving = _from_disk(url) if url.startswith("file:") else _from_server(url, surroundings)
+    arriving = _from_disk(url) if is_on_disk(url) else _from_server(url, surroundings)
     try:
         path, found = keep_archive(
             _refusing_pages(arriving, url, title),
@@ -58,6 +61,11 @@ def download_archive(
             "'commit' from the spec, if it stands there, and: runpod-comfy resolve <id> --upgrade",
         ) from error
     return path, f"sha256:{found}"
+
+
+def is_on_disk(url: str) -> bool:
+    """Whether no network is needed to read it."""
+    return url.startswith("file:")
 
 
 def _from_server(url: str, surroundings: Surroundings) -> Iterator[bytes]:

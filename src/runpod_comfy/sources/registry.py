@@ -21,10 +21,7 @@ class RegistrySource:
     """The TreeSource of `comfy://node`."""
 
     def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
-        if stored_archive(request.commit, _title(request), surroundings) is not None:
-            assert request.commit is not None
-            return request.commit
-        return _download(request, surroundings)[1]
+        return _archive(request, surroundings)[1]
 
     def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
         if request.commit is None:
@@ -33,10 +30,8 @@ class RegistrySource:
         entry = store.find(request)
         if entry is not None:
             return entry
+        archive, _ = _archive(request, surroundings)
         title = _title(request)
-        archive = stored_archive(request.commit, title, surroundings)
-        if archive is None:
-            archive, _ = _download(request, surroundings)
         return store.enter(
             request,
             partial(unpack, archive, title=title, subdir=request.subdir, top_folder="kept"),
@@ -53,8 +48,12 @@ def newest_version(repo: str, surroundings: Surroundings) -> str:
     return Registry.from_environment().newest_of(_node(repo)).version
 
 
-def _download(request: TreeRequest, surroundings: Surroundings) -> tuple[Path, str]:
+def _archive(request: TreeRequest, surroundings: Surroundings) -> tuple[Path, str]:
+    """The archive and its pin."""
     title = _title(request)
+    stored = stored_archive(request.commit, title, surroundings)
+    if stored is not None and request.commit is not None:
+        return stored, request.commit
     if request.ref is None:
         raise InvalidInputError(
             f"{request.repo} names no version", remedy=f"Write it: {request.repo}@VERSION"
