@@ -11,7 +11,19 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfy_errors import ComfyError
-from runpod_comfy.cli import bundle, create, diff, gc, init, realize, remove, resolve, run, test
+from runpod_comfy.cli import (
+    bundle,
+    create,
+    diff,
+    doctor,
+    gc,
+    init,
+    realize,
+    remove,
+    resolve,
+    run,
+    test,
+)
 
 INTERRUPTED = 130
 
@@ -32,7 +44,19 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (create, resolve, diff, realize, run, test, remove, bundle, gc, init):
+    for module in (
+        create,
+        resolve,
+        diff,
+        realize,
+        run,
+        test,
+        remove,
+        bundle,
+        gc,
+        doctor,
+        init,
+    ):
         module.add_parser(commands)
     return parser
 

@@ -81,6 +81,7 @@ def find_unused(
     _trees(cache, needs, entries, unknown)
     _repositories(cache, needs, entries, commits, unknown)
     look("archive", cache.archives, _HEX_64)
+    _archive_indexes(cache, needs, entries)
     look("check", cache.checks, _CHECK)
     _locks(cache, needs, entries)
     entries += [
@@ -92,6 +93,15 @@ def find_unused(
     entries += [Unused(kind="leftover", path=path) for path in _children(cache.tmp)]
     unknown += _strangers(cache)
     return Found(entries=tuple(entries), commits=tuple(commits), unknown=tuple(unknown))
+
+
+def _archive_indexes(cache: Cache, needs: Needs, entries: list[Unused]) -> None:
+    """Each archive may have an index by which installers find it."""
+    entries += [
+        Unused(kind="leftover", path=path)
+        for path in _children(cache.named_archives)
+        if cache.archives / path.name not in needs.paths
+    ]
 
 
 def _compiled(cache: Cache, needs: Needs, entries: list[Unused], unknown: list[Path]) -> None:
@@ -173,7 +183,8 @@ def _strangers(cache: Cache) -> list[Path]:
         cache.models,
     }
     strangers = [path for path in _children(cache.root) if path not in own]
-    strangers += [path for path in _children(cache.archives.parent) if path != cache.archives]
+    archives = (cache.archives, cache.named_archives)
+    strangers += [path for path in _children(cache.archives.parent) if path not in archives]
     return [path for path in strangers if path not in cache.models.parents]
 
 

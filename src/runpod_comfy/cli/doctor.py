@@ -1,0 +1,53 @@
+"""`doctor`: tells whether this machine has what the commands need."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.options import add_command, add_json
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.upkeep.answer import Answer
+
+_EXAMPLES = """\
+  runpod-comfy doctor
+  runpod-comfy doctor --json
+"""
+_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "look"}
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "doctor",
+        run=_run,
+        summary="Look whether this machine has what is needed; each line says ok or what to do.",
+        details="Exit 3 if something needed is missing. Docker and a GPU are not needed.",
+        examples=_EXAMPLES,
+    )
+    add_json(parser)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from comfy_errors import UnavailableError
+    from runpod_comfy.sources.cache import Cache
+    from runpod_comfy.upkeep.doctor import examine, is_ready
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    named = os.environ.get("COMFY_HOME")
+    home = Path(named).expanduser().absolute() if named else Path.home()
+    answers = examine(Cache.from_environment(), home, os.environ)
+    ready = is_ready(answers)
+    document = {"ready": ready, "checks": [answer.document() for answer in answers]}
+    console.result("\n".join(_line(answer) for answer in answers), document)
+    return 0 if ready else UnavailableError.exit_code
+
+
+def _line(answer: Answer) -> str:
+    line = f"{_WORDS[answer.state]:<8} {answer.name:<18} {answer.found}"
+    return f"{line}\n{'':<28}→ {answer.remedy}" if answer.remedy else line

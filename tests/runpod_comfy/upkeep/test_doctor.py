@@ -1,0 +1,162 @@
+"""Each thing that the commands need is found, or told with what to do, and nothing waits long."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+
+import pytest
+
+from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.upkeep.answer import Answer
+from runpod_comfy.upkeep.doctor import examine, is_ready
+from tests.package_index import make_wheel, serve, write_index
+
+
+@pytest.fixture(autouse=True)
+def _quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    for name in ("MODELS_DIR", "LOCK_PATH", "COMFY_HOME", "OUTPUT_MODE", "COMFY_CACHE_MODELS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def _examine(cache: Cache, tmp_path: Path, **environment: str) -> dict[str, Answer]:
+    environment.setdefault("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
+    return {answer.name: answer for answer in examine(cache, tmp_path, environment)}
+
+
+def test_what_is_needed_is_found_here(cache: Cache, tmp_path: Path) -> None:
+    answers = _examine(cache, tmp_path)
+    assert {answers[name].state for name in ("python", "git", "uv", "links", "cache")} == {"ok"}
+    assert "hard links" in answers["links"].found
+    assert is_ready(list(answers.values()))
+    # It leaves nothing behind.
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_line_that_is_not_ok_says_what_to_do(cache: Cache, tmp_path: Path) -> None:
+    answers = _examine(cache, tmp_path, MODELS_DIR="/no/such/folder", OUTPUT_MODE="fax")
+    assert answers["MODELS_DIR"].state == answers["OUTPUT_MODE"].state == "warning"
+    assert all(answer.remedy for answer in answers.values() if answer.state != "ok")
+
+
+def test_an_index_that_answers_is_ok_and_one_that_does_not_is_told(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _examine(cache, tmp_path)["index"].state == "warning"
+    root = tmp_path / "index"
+    (root / "files").mkdir(parents=True)
+    make_wheel(root / "files", "pip", "1.0")
+    write_index(root)
+    with serve(root) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        assert _examine(cache, tmp_path)["index"].state == "ok"
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/elsewhere")
+        assert "HTTP 404" in _examine(cache, tmp_path)["index"].found
+
+
+def test_a_network_that_says_nothing_does_not_keep_anyone_waiting(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        started = time.monotonic()
+        answers = _examine(cache, tmp_path)
+        assert time.monotonic() - started < 5
+    assert answers["index"].state == "warning"
+    assert is_ready(list(answers.values()))
+
+
+def test_a_missing_program_is_needed_or_not(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    answers = _examine(cache, tmp_path)
+    assert answers["git"].state == "missing"
+    assert answers["gpu"].state in ("ok", "optional", "warning")
+    assert not is_ready(list(answers.values()))
+
+
+def test_a_git_that_does_not_work_is_missing(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "bin" / "git"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'xcrun: error: no developer tools' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    assert "fails" in _examine(cache, tmp_path)["git"].found
+
+
+class _Engine(BaseHTTPRequestHandler):
+    """The two calls of Docker's API that are asked, as its reference has them."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        body = json.dumps({"Version": "27.1.0", "ApiVersion": "1.46"}).encode()
+        self.send_response(200)
+        self.send_header("Builder-Version", "2")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments: object) -> None:
+        pass
+
+    def address_string(self) -> str:
+        return "socket"
+
+
+class _Server(ThreadingMixIn, UnixStreamServer):
+    daemon_threads = True
+
+
+@contextmanager
+def _engine(path: Path) -> Iterator[None]:
+    with _Server(str(path), _Engine) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_an_engine_is_asked_over_its_socket(cache: Cache, tmp_path: Path) -> None:
+    assert _examine(cache, tmp_path)["docker"].state == "optional"
+    with _engine(tmp_path / "engine.sock"):
+        answers = _examine(cache, tmp_path, DOCKER_HOST=f"unix://{tmp_path}/engine.sock")
+    assert answers["docker"].found == "27.1.0 (API 1.46), with BuildKit"
+
+
+def test_a_tree_that_lost_its_record_is_told(cache: Cache, tmp_path: Path) -> None:
+    (cache.trees / "node@abc").mkdir(parents=True)
+    answer = _examine(cache, tmp_path)["cache"]
+    assert answer.state == "warning"
+    assert "node@abc" in answer.found
+
+
+def test_the_command_ends_with_what_it_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run_command_line(["doctor", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ready"] is True
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    assert run_command_line(["doctor"]) == 3
+    assert "MISSING  COMFY_CACHE_ROOT" in capsys.readouterr().out
