@@ -211,6 +211,8 @@ def _require_agreement(bundle: OpenBundle) -> None:
     described = {(tree.repo, tree.commit, tree.subdir): tree.entry for tree in contents.trees}
     if described != trees or len(contents.trees) != len(trees):
         raise _foreign(path, "its trees are not those of its lock")
+    if any(tree.epoch > lock.epoch for tree in contents.trees):
+        raise _foreign(path, "a tree in it is newer than its lock")
     files = {
         f"wheels/{file.sha256}": (file.sha256, file.size)
         for distribution in (*lock.python.torch, *lock.python.wheels)

@@ -161,8 +161,16 @@ def _look_for_packages(
         offline=surroundings.offline,
     )
     unsure = [distribution for distribution, _ in fitting if distribution.name in files_of]
-    for distribution, reason in probe.lacks(unsure):
+    to_build = [each for each in unsure if _is_source(files_of[each.name])]
+    reasons = probe.lacks([each for each in unsure if each not in to_build])
+    # Only building tells whether a source can be built.
+    reasons += [(each, reason) for each in to_build if (reason := probe.ask([each], dry=False))]
+    for distribution, reason in reasons:
         lack.missing.append(_why(distribution, files_of[distribution.name], reason))
+
+
+def _is_source(files: Sequence[DistributionFile]) -> bool:
+    return bool(files) and not files[0].name.endswith(".whl")
 
 
 def _is_stored_wheel(file: DistributionFile, cache: Cache) -> bool:
@@ -230,7 +238,7 @@ class _Probe:
 
     def lacks(self, distributions: Sequence[Distribution]) -> list[tuple[Distribution, str]]:
         """Those that uv cannot install as things are, each with uv's reason."""
-        if not distributions or self._ask(distributions) is None:
+        if not distributions or self.ask(distributions) is None:
             return []
         reasons = at_once(self._lack_of, distributions, threads=_PROBES_AT_ONCE)
         return [
@@ -240,12 +248,12 @@ class _Probe:
         ]
 
     def _lack_of(self, distribution: Distribution) -> str | None:
-        if self._ask([distribution]) is None:
+        if self.ask([distribution]) is None:
             return None
         # Dry, uv does not tell a file of this disk from one that it would have to download.
-        return self._ask([distribution], dry=False)
+        return self.ask([distribution], dry=False)
 
-    def _ask(self, distributions: Sequence[Distribution], *, dry: bool = True) -> str | None:
+    def ask(self, distributions: Sequence[Distribution], *, dry: bool = True) -> str | None:
         """Why uv cannot install these; None if it can."""
         self.cache.tmp.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.cache.tmp, prefix="probe-") as folder:

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from comfy_errors import MismatchError
+from comfy_errors import InvalidInputError, MismatchError
 from runpod_comfy.sources.cache import Cache
 
 
@@ -29,7 +29,13 @@ def archive_index(project: str, file_name: str, sha256: str, cache: Cache) -> st
     """
     if find_archive(sha256, cache) is None:
         return None
-    index = cache.archives.with_name("named") / sha256
+    for name in (project, file_name):
+        if "/" in name or name.startswith("."):
+            raise InvalidInputError(
+                f"{name!a} is no name of a Python distribution or of its file",
+                remedy="Make the lock again: runpod-comfy resolve <id>",
+            )
+    index = cache.named_archives / sha256
     with cache.writing():
         if not (index / file_name).is_symlink():
             _make_index(index, project, file_name, sha256, cache)

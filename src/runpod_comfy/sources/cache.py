@@ -42,6 +42,10 @@ class Cache:
         return self.root / "archives" / "sha256"
 
     @property
+    def named_archives(self) -> Path:
+        return self.root / "archives" / "named"
+
+    @property
     def uv(self) -> Path:
         return self.root / "uv"
 
