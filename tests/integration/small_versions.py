@@ -22,6 +22,18 @@ from tests.integration.program import Outcome, Program
 from tests.package_index import IndexHandler, make_wheel, serve, write_index
 
 VERSIONS = ("one", "two", "three")
+SCRIPTED = "scripted"
+"""A fourth version, whose node has an install.py that may run."""
+
+# Run twice on the same files, it would leave two lines in each.
+_INSTALL = """
+import alpha, beta, pathlib, time
+for path in ("downloaded", "../painter/added", "../../added", "../../main.py", alpha.__file__):
+    with pathlib.Path(path).open("a") as file:
+        file.write("# by a script\\n")
+    time.sleep(0.02)
+pathlib.Path(beta.__file__).unlink()
+"""
 _BARE_CORE = Path(__file__).parents[1] / "bare_core"
 _WHEELS = {"torch": "2.1.0", "alpha": "1.0", "beta": "2.0", "gamma": "3.0"}
 
@@ -97,7 +109,7 @@ def small_versions(folder: Path) -> Iterator[SmallVersions]:
                 "PIP_FIND_LINKS": "",
             },
         )
-        for version in VERSIONS:
+        for version in (*VERSIONS, SCRIPTED):
             resolved = small.program()("resolve", version)
             assert resolved.code == 0, resolved.err
         small.forget()
@@ -129,7 +141,12 @@ def _make_repositories(folder: Path) -> dict[str, GitRepository]:
     dancer.write("requirements.txt", "delta\n")
     dancer.commit("A dancer")
     dancer.git("tag", "v1")
-    return {"core": core, "painter": painter, "dancer": dancer}
+    scripted = new_repository(folder / "scripted")
+    scripted.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Plan': object}\n")
+    scripted.write("install.py", _INSTALL)
+    scripted.commit("A node with a script")
+    scripted.git("tag", "v1")
+    return {"core": core, "painter": painter, "dancer": dancer, "scripted": scripted}
 
 
 def _make_models(folder: Path) -> None:
@@ -144,6 +161,7 @@ def _write_specs(folder: Path, repositories: dict[str, GitRepository], models: P
         "one": ("v1", {"painter": "v1"}, (0, 1)),
         "two": ("v1", {"painter": "v2", "dancer": "v1"}, (0, 2)),
         "three": ("v2", {"painter": "v2", "dancer": "v1"}, (0, 1, 2)),
+        SCRIPTED: ("v1", {"painter": "v2", "scripted": "v1"}, (0,)),
     }
     for version, (core, nodes, numbers) in parts.items():
         spec = {
@@ -162,6 +180,7 @@ def _write_specs(folder: Path, repositories: dict[str, GitRepository], models: P
                 }
                 for number in numbers
             ],
+            "options": {"run_install_scripts": ["scripted"]} if "scripted" in nodes else {},
         }
         (folder / f"{version}.json").write_text(json.dumps(spec))
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.home import find_home
 from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.display import Display
 from runpod_comfy.cli.version import keep_cache_for, select, version_id_of
-from runpod_comfy.realize.run import Realization
+from runpod_comfy.realize.result import RealizeResult
+from runpod_comfy.realize.run import Realization, realize
 from runpod_comfy.sources.cache import Cache
 
 
@@ -41,7 +44,6 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
         )
     named = os.environ.get("MODELS_DIR")
     models_dir = arguments.models_dir or (Path(named) if named else None)
-    watched = console.on_a_terminal or console.verbose
     return Realization(
         lock=selected.lock,
         base_dir=selected.base_dir,
@@ -51,5 +53,16 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
         wheels_dir=arguments.wheels_dir.absolute() if arguments.wheels_dir else None,
         offline=arguments.offline,
         say=console.say,
-        show=sys.stderr.buffer if watched else None,
+        show=sys.stderr.buffer if console.verbose else None,
     )
+
+
+def realize_visibly(realization: Realization, console: Console) -> RealizeResult:
+    """Realizes; on a terminal one line shows what arrives, unless scripts are to be seen."""
+    if console.verbose or not console.on_a_terminal:
+        return realize(realization)
+    display = Display(sys.stderr)
+    try:
+        return realize(replace(realization, say=display.say, progress=display))
+    finally:
+        display.clear()

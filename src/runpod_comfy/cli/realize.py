@@ -64,8 +64,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if request is not None and request.answer(console):
         return 0
 
-    from runpod_comfy.cli.realization import realization_of
-    from runpod_comfy.realize.run import forecast_realize, realize
+    from runpod_comfy.cli.realization import realization_of, realize_visibly
+    from runpod_comfy.realize.run import forecast_realize
 
     if arguments.verify:
         # A lock that is made now is none to compare with.
@@ -79,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if arguments.repair:
         _repair(realization, console)
-    result = realize(realization)
+    result = realize_visibly(realization, console)
     if request is not None:
         request.note(realization, result)
     tell(result.document(), console)

@@ -56,9 +56,8 @@ def run_version(
     from comfy_workflows.load import load_workflow
     from rp_handler.main import execute
     from rp_handler.request import make_request
-    from runpod_comfy.cli.realization import realization_of
+    from runpod_comfy.cli.realization import realization_of, realize_visibly
     from runpod_comfy.cli.version import version_id_of
-    from runpod_comfy.realize.run import realize
 
     request = make_request(
         os.environ,
@@ -77,6 +76,6 @@ def run_version(
         # A mistake in it should not cost a person the minutes of a first realization.
         load_workflow(request.workflow)
     realization = realization_of(arguments, console)
-    realize(realization)
+    realize_visibly(realization, console)
     version_id = realization.lock.version_id
     return execute(replace(request, version_id=version_id, home=realization.target), judge)

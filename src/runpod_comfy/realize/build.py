@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -21,6 +21,7 @@ from runpod_comfy.realize.installer import (
 )
 from runpod_comfy.realize.interpreter import find_interpreter
 from runpod_comfy.realize.packages import stored_indexes
+from runpod_comfy.realize.progress import Progress
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Say
@@ -47,6 +48,7 @@ class Workshop:
     wheels_dir: Path | None
     offline: bool
     say: Say
+    progress: Progress
     show: BinaryIO | None
     lock_fds: tuple[int, ...]
 
@@ -58,8 +60,13 @@ class Workshop:
         return self.logs / f"{layer.name.replace(':', '-')}.log"
 
 
-def build_layer(layer: Layer, workshop: Workshop) -> None:
-    """Raises a ComfyError with the end of the script's output if it does not succeed."""
+def build_layer(
+    layer: Layer, workshop: Workshop, hear: Callable[[bytes], None] | None = None
+) -> None:
+    """Raises a ComfyError with the end of the script's output if it does not succeed.
+
+    `hear` gets the output as it comes.
+    """
     workshop.cache.tmp.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=workshop.cache.tmp, prefix="layer-") as folder:
         inputs = layer_inputs(layer, Path(folder), workshop)
@@ -70,6 +77,7 @@ def build_layer(layer: Layer, workshop: Workshop) -> None:
             log=workshop.log_of(layer),
             show=workshop.show,
             keep_open=workshop.lock_fds,
+            hear=hear,
         )
 
 

@@ -15,8 +15,11 @@ from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer, layer_inputs, layer_variables
 from runpod_comfy.realize.environment_cache import environment_to_make, has_environment
 from runpod_comfy.realize.environment_files import write_listing
+from runpod_comfy.realize.packages import needed_files
+from runpod_comfy.realize.progress import Downloads
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.at_once import at_once
+from runpod_comfy.sources.sizes import readable_size
 
 
 def make_environment(layers: Sequence[Layer], workshop: Workshop) -> dict[str, float]:
@@ -41,18 +44,19 @@ def make_environment(layers: Sequence[Layer], workshop: Workshop) -> dict[str, f
 def _make_overlapping(layers: Sequence[Layer], workshop: Workshop) -> dict[str, float]:
     """One layer after the other; what the later ones need arrives while the first is compiled."""
     first, *later = layers
+    downloads = _downloads(layers, workshop)
     seconds: dict[str, float] = {}
 
     def make(layer: Layer) -> None:
         started = time.monotonic()
         workshop.say(f"Layer {layer.name}")
-        build_layer(layer, workshop)
+        build_layer(layer, workshop, hear=downloads.hear)
         seconds[layer.name] = time.monotonic() - started
 
     def fetch(layer: Layer) -> None:
         # If it fails, the layer itself will, and tells why.
         with contextlib.suppress(ComfyError):
-            fetch_packages(layer, workshop)
+            fetch_packages(layer, workshop, hear=downloads.hear)
 
     parts: list[Callable[[], None]] = [lambda: make(first)]
     if not workshop.offline:
@@ -60,10 +64,23 @@ def _make_overlapping(layers: Sequence[Layer], workshop: Workshop) -> dict[str, 
     at_once(lambda part: part(), parts, give_up=True)
     for layer in later:
         make(layer)
+    downloads.finish()
     return seconds
 
 
-def fetch_packages(layer: Layer, workshop: Workshop) -> None:
+def _downloads(layers: Sequence[Layer], workshop: Workshop) -> Downloads:
+    python = workshop.python
+    groups = {"torch": python.torch, "wheels": python.wheels}
+    distributions = [each for layer in layers for each in groups[layer.name]]
+    needed = needed_files(distributions, python=python.version, cache=workshop.cache)
+    missing = [file for file in needed if not file.cached]
+    if missing:
+        size = readable_size(sum(file.size_bytes or 0 for file in missing))
+        workshop.say(f"Fetching {len(missing)} Python packages, {size}")
+    return Downloads(missing, workshop.progress)
+
+
+def fetch_packages(layer: Layer, workshop: Workshop, hear: Callable[[bytes], None]) -> None:
     """Brings the distributions of a layer into uv's cache, by installing them into a scratch
     folder: uv has no command that only fetches."""
     with tempfile.TemporaryDirectory(dir=workshop.cache.tmp, prefix="fetch-") as folder:
@@ -81,4 +98,5 @@ def fetch_packages(layer: Layer, workshop: Workshop) -> None:
             environment=variables,
             log=workshop.logs / f"fetch-{layer.name}.log",
             keep_open=workshop.lock_fds,
+            hear=hear,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,12 @@ from comfy_models.store import ModelStore
 from comfy_models.transfer import local_source
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.realize.home import Home
-from runpod_comfy.sources.at_once import at_once
+from runpod_comfy.realize.progress import Progress
+from runpod_comfy.sources.at_once import at_once, interrupted
 from runpod_comfy.sources.tree import Say
 
 _TRANSFERS_AT_ONCE = 2
+_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,12 @@ def models_to_bring(models: Sequence[LockedModel], places: ModelPlaces) -> list[
 
 
 def bring_models(
-    models: Sequence[LockedModel], places: ModelPlaces, *, base_dir: Path, say: Say
+    models: Sequence[LockedModel],
+    places: ModelPlaces,
+    *,
+    base_dir: Path,
+    say: Say,
+    progress: Progress,
 ) -> list[str]:
     """Brings what is missing into the store; gives the names of the models brought.
 
@@ -66,14 +73,26 @@ def bring_models(
         model, path = item
         say(f"Copying the model {model.name} into the store")
         try:
-            places.store.add_file(path, expected_sha256=model.sha256)
+            places.store.add(_chunks(path, progress), where=str(path), expected_sha256=model.sha256)
         except MismatchError as error:
             raise MismatchError(
                 f"model {model.name}: {error.message}", remedy=error.remedy
             ) from error
+        progress.arrived("models", count=1)
         return model.name
 
+    size_bytes = sum(model.size for model, _ in sources)
+    progress.expect("models", count=len(sources), size_bytes=size_bytes)
     return at_once(bring, sources, threads=_TRANSFERS_AT_ONCE, give_up=True)
+
+
+def _chunks(path: Path, progress: Progress) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            if interrupted():
+                raise KeyboardInterrupt
+            progress.arrived("models", size_bytes=len(chunk))
+            yield chunk
 
 
 def link_models(models: Sequence[LockedModel], places: ModelPlaces) -> list[str]:

@@ -26,6 +26,7 @@ from runpod_comfy.realize.install_record import InstallRecord, read_install_reco
 from runpod_comfy.realize.missing import refuse_missing
 from runpod_comfy.realize.models import ModelPlaces, are_linked, link_models
 from runpod_comfy.realize.pending import INSTALL_PREFIX, NODE_PREFIX, gone_nodes, pending_layers
+from runpod_comfy.realize.progress import Progress, Unseen
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult, RealizeResult
 from runpod_comfy.realize.steps import make_checks, make_layers, remove_nodes
@@ -42,7 +43,8 @@ class Realization:
 
     `base_dir` is the folder of the spec, which relative sources are from. `models_dir` is the
     shared models folder, None for the home's own. `wheels_dir` is the only place that packages
-    come from, if given. Scripts' output goes to `show` as it comes, besides to their logs.
+    come from, if given. `progress` is told what arrives. Scripts' output goes to `show` as it
+    comes, besides to their logs.
     """
 
     lock: Lock
@@ -53,6 +55,7 @@ class Realization:
     wheels_dir: Path | None = None
     offline: bool = False
     say: Say = say_nothing
+    progress: Progress = Unseen()
     show: BinaryIO | None = None
 
     @property
@@ -214,6 +217,7 @@ def _workshop(job: Realization, trees: Mapping[str, Path], lock_fds: tuple[int, 
         wheels_dir=job.wheels_dir,
         offline=job.offline,
         say=job.say,
+        progress=job.progress,
         show=job.show,
         lock_fds=lock_fds,
     )

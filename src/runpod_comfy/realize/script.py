@@ -9,7 +9,7 @@ import select
 import signal
 import subprocess
 import termios
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,8 +40,10 @@ def run_script(
     log: Path,
     show: BinaryIO | None = None,
     keep_open: Sequence[int] = (),
+    hear: Callable[[bytes], None] | None = None,
 ) -> None:
-    """Runs `command` to its end; its output goes to the file `log`, and to `show` as it comes.
+    """Runs `command` to its end; its output goes to the file `log`, and to `show` and `hear` as it
+    comes.
 
     `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
     An interrupt ends the command and everything that it started.
@@ -66,6 +68,8 @@ def run_script(
         try:
             for chunk in _chunks(output.fileno()):
                 stream.write(chunk)
+                if hear is not None:
+                    hear(chunk)
                 if show is not None:
                     show.write(chunk)
                     show.flush()

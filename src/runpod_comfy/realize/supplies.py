@@ -45,12 +45,19 @@ def bring_supplies(
     made: dict[str, float] = {}
     environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
     parts: list[Callable[[], object]] = [
-        lambda: bring_models(models, places, base_dir=surroundings.base_dir, say=surroundings.say),
+        lambda: bring_models(
+            models,
+            places,
+            base_dir=surroundings.base_dir,
+            say=surroundings.say,
+            progress=workshop.progress,
+        ),
         lambda: trees.update(
             fetch_trees(
                 pending,
                 surroundings,
                 python_version=workshop.python.version,
+                progress=workshop.progress,
                 keep_open=workshop.lock_fds,
             )
         ),

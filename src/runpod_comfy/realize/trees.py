@@ -9,6 +9,7 @@ from comfy_errors import MismatchError
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.realize.compiled_trees import compiled_tree
+from runpod_comfy.realize.progress import Progress
 from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.one_maker import one_maker
@@ -23,6 +24,7 @@ def fetch_trees(
     surroundings: Surroundings,
     *,
     python_version: str,
+    progress: Progress,
     keep_open: Sequence[int] = (),
 ) -> dict[str, Path]:
     """The folder in the cache of each tree that `layers` take in, by the tree's hash.
@@ -40,14 +42,17 @@ def fetch_trees(
 
     def bring(item: tuple[str, LockedTree]) -> Path:
         layer_name, tree = item
-        return compiled_tree(
+        compiled = compiled_tree(
             _fetch(layer_name, tree, surroundings),
             tree.tree_hash,
             python_version=python_version,
             cache=surroundings.cache,
             keep_open=keep_open,
         )
+        progress.arrived("trees", count=1)
+        return compiled
 
+    progress.expect("trees", count=len(trees))
     folders = at_once(bring, trees, threads=_FETCHES_AT_ONCE, give_up=True)
     return {tree.tree_hash: folder for (_, tree), folder in zip(trees, folders, strict=True)}
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.cli import unchanged
+from runpod_comfy.cli import realization, unchanged
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.realize import run
+from runpod_comfy.realize.run import Realization
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import load_spec
 from tests.runpod_comfy.realize.conftest import Version, version
@@ -68,11 +69,11 @@ def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     gone: list[str] = []
     realize = run.realize
 
-    def counted(job: run.Realization) -> object:
+    def counted(job: Realization) -> object:
         gone.append(job.lock.version_id)
         return realize(job)
 
-    monkeypatch.setattr(run, "realize", counted)
+    monkeypatch.setattr(realization, "realize", counted)
     return gone
 
 

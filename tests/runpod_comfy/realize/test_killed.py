@@ -30,8 +30,8 @@ _PROGRAM = """
 import os, pickle, signal, sys
 from runpod_comfy.realize import environment, run, steps
 build = steps.build_layer
-def build_and_die(layer, workshop):
-    build(layer, workshop)
+def build_and_die(layer, workshop, **options):
+    build(layer, workshop, **options)
     if layer.name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
 steps.build_layer = environment.build_layer = build_and_die
