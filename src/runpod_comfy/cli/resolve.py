@@ -89,7 +89,7 @@ def _resolve(loaded: LoadedSpec, console: Console, upgrade: list[Any], *, offlin
     distributions = [*lock.python.torch, *lock.python.wheels]
     for line in change_lines(resolved.changes):
         console.say(line)
-    if upgrade and not resolved.changes:
+    if upgrade and resolved.previous is not None and not resolved.changes:
         console.say("Nothing newer was found")
     console.say(
         f"{lock.version_id}: core, {len(lock.custom_nodes)} custom nodes, "

@@ -45,6 +45,7 @@ class Resolved:
     """A new lock, the commits that moved in the spec, and how it differs from the last lock."""
 
     lock: Lock
+    previous: Lock | None = None
     moved: tuple[MovedPin, ...] = ()
     changes: tuple[Change, ...] = ()
 
@@ -145,7 +146,7 @@ def resolve_and_write(
         for path in write_lock(lock, spec_path=loaded.path, cache=surroundings.cache):
             console.say(f"Wrote {path}")
     changes = compare_locks(previous, lock) if previous else []
-    return Resolved(lock=lock, moved=tuple(moved), changes=tuple(changes))
+    return Resolved(lock=lock, previous=previous, moved=tuple(moved), changes=tuple(changes))
 
 
 def _is_version(name: str) -> bool:

@@ -136,11 +136,17 @@ def moved_pins(spec: Spec, upgrade: Upgrade, surroundings: Surroundings) -> list
         if tree.commit is not None and (upgrade.everything or place in upgrade.trees)
     ]
     newest = at_once(lambda item: _newest(item[1], item[2], surroundings), asked)
-    return [
-        MovedPin(place=place, title=title, before=tree.commit, after=commit)
-        for (place, title, tree), commit in zip(asked, newest, strict=True)
-        if tree.commit is not None and commit is not None and commit != tree.commit
-    ]
+    moved = []
+    for (place, title, tree), commit in zip(asked, newest, strict=True):
+        if commit is None:
+            if place in upgrade.trees:
+                surroundings.say(
+                    f"{title} stays at {tree.ref or tree.commit}, as the spec says; "
+                    "for another one, change it there"
+                )
+        elif tree.commit is not None and commit != tree.commit:
+            moved.append(MovedPin(place=place, title=title, before=tree.commit, after=commit))
+    return moved
 
 
 def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec:
@@ -158,11 +164,12 @@ def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec
 
 
 def _newest(title: str, tree: Tree, surroundings: Surroundings) -> str | None:
+    """The commit that the tree could move to, None for one that stays where it is."""
     if tree.kind == "folder":
         request = TreeRequest(repo=tree.repo, subdir=tree.subdir)
         return source_of("folder").pin(request, surroundings)
     if tree.kind != "git" or tree.ref is None or is_commit(tree.ref):
-        return tree.commit
+        return None
     refs = list_refs(tree.repo, tree.ref, surroundings)
     commit = refs.commit_of(tree.ref) or resolve_ref(tree.repo, tree.ref, surroundings)
     if not (refs.full_name(tree.ref) or "").startswith("refs/tags/"):
@@ -172,4 +179,4 @@ def _newest(title: str, tree: Tree, surroundings: Surroundings) -> str | None:
             f"Warning: the tag '{tree.ref}' of {without_secrets(tree.repo)} is now {commit}; "
             f"{title} stays at {tree.commit}, as the spec says"
         )
-    return tree.commit
+    return None

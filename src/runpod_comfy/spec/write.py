@@ -73,7 +73,8 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
 
 
 def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> None:
-    """Puts another commit at one place of a spec file; every other byte of it stays.
+    """Puts another commit at one place of a spec file, unless it is there already; every other
+    byte of it stays.
 
     Raises InvalidInputError if `before` does not stand there, OperationFailedError if the file
     cannot be written.
@@ -82,6 +83,9 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
     content = path.read_bytes()
     wanted = json.loads(content)
     tree = wanted["comfy"] if place == CORE_PLACE else wanted["custom_nodes"][place]
+    if tree.get("commit") == after:
+        # Another command was first.
+        return
     tree["commit"] = after
     old, new = (json.dumps(commit).encode() for commit in (before, after))
     start = content.find(old)

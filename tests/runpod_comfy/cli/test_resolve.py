@@ -219,6 +219,26 @@ def test_upgrading_the_core_moves_its_commit_in_the_spec_and_nothing_else(
     assert "painter" in capsys.readouterr().out
 
 
+def test_a_branch_without_a_commit_in_the_spec_is_pinned_by_the_lock_alone(world: World) -> None:
+    document = json.loads(world.spec.read_text())
+    del document["custom_nodes"][0]["commit"]
+    world.spec.write_text(json.dumps(document))
+    spec, old = world.spec.read_bytes(), world.lock["custom_nodes"][0]["commit"]
+    new = world.painter.commit("Newer")
+    for flags, commit in (([], old), (["--upgrade", "core"], old), (["--upgrade", "painter"], new)):
+        assert run_command_line(["resolve", "small", *flags]) == 0
+        assert world.lock["custom_nodes"][0]["commit"] == commit
+    assert world.spec.read_bytes() == spec
+
+
+def test_a_named_part_that_cannot_move_is_said_to_stay(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.core.commit("Newer")
+    assert run_command_line(["resolve", "small", "--upgrade", "twin"]) == 0
+    assert "twin stays at v1, as the spec says" in capsys.readouterr().err
+
+
 def test_upgrading_a_distribution_leaves_the_others(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
