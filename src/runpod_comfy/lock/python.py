@@ -225,7 +225,7 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> _Solve
         forced = _forced(replace(request, requirements=lines), torch, family)
         solution = _solved_or_conflict(forced if _can_be_forced(request) else held)
         solved = _Solved(request=forced, solution=solution, replaced=_insisted(held, solution))
-    return replace(solved, replaced=[*solved.replaced, *_yielded(request, lines, solved.solution)])
+    return replace(solved, replaced=[*solved.replaced, *_yielded(request, solved.solution)])
 
 
 def _minor(torch: Sequence[str]) -> int:
@@ -266,7 +266,7 @@ def _insisted(request: CompileRequest, solution: Solution) -> list[Replaced]:
     group = torch_group(solution.required_by)
     others = [pin for pin in solution.pins if _name(pin) not in group]
     askers = set().union(*(solution.required_by[name] for name in group)) - group
-    found = []
+    found: list[Replaced] = []
     for pin in others:
         if _name(pin) not in askers:
             continue
@@ -290,16 +290,16 @@ def _all_fit(bounds: str, versions: Iterable[str]) -> bool:
     return all(specifier.contains(version, prereleases=True) for version in versions)
 
 
-def _yielded(
-    request: CompileRequest, lines: Sequence[Requirement], solution: Solution
-) -> list[Replaced]:
-    changed = (
-        before
-        for before, after in zip(request.requirements, lines, strict=True)
-        if before.text != after.text or before.name != after.name
-    )
+def _yielded(request: CompileRequest, solution: Solution) -> list[Replaced]:
+    """The lines of nodes that ask for another torch than there is."""
+    group = torch_group(solution.required_by)
+    versions = solution.versions
     return [
-        _replaced(item, _given(item.name, solution.versions.get(item.name, []))) for item in changed
+        _replaced(item, _given(item.name, versions[item.name]))
+        for item in request.requirements
+        if item.name in group
+        and item.tree not in (CORE, _SPEC)
+        and not _all_fit(str(PackagingRequirement(item.text).specifier), versions[item.name])
     ]
 
 

@@ -25,6 +25,7 @@ def disagreements(spec: Spec) -> Iterator[Disagreement]:
     yield from _node_names(spec)
     yield from _model_places(spec)
     yield from _named_in_options(spec)
+    yield from _overrides(spec)
 
 
 def _fold(text: str) -> str:
@@ -90,3 +91,23 @@ def _named_in_options(spec: Spec) -> Iterator[Disagreement]:
                     f"but the spec has no {what} of that name",
                     remedy=f"Did you mean '{meant}'?" if meant else f"Name a {what} of the spec.",
                 )
+
+
+def _overrides(spec: Spec) -> Iterator[Disagreement]:
+    """Two overrides of one distribution can only stand side by side under markers."""
+    if not spec.options.overrides:
+        return
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    seen: dict[str, tuple[int, bool]] = {}
+    for index, text in enumerate(spec.options.overrides):
+        parsed = Requirement(text)
+        here = (index, parsed.marker is not None)
+        first, has_marker = seen.setdefault(canonicalize_name(parsed.name), here)
+        if first != index and not (has_marker and here[1]):
+            yield Disagreement(
+                sentence=f"'options.overrides[{index}]' is about '{parsed.name}', which "
+                f"options.overrides[{first}] already settles",
+                remedy="Keep one of the two, or give both a marker.",
+            )

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from runpod_comfy.spec.requirement_text import check_constraint, check_requirement
 from runpod_comfy.spec.text import (
     TreeKind,
     check_env_name,
@@ -167,8 +168,8 @@ class Options(_Strict):
     ) = None
     base: str | None = None
     torch: TorchOptions = TorchOptions()
-    constraints: list[str] = []
-    overrides: list[str] = []
+    constraints: list[Annotated[str, AfterValidator(check_constraint)]] = []
+    overrides: list[Annotated[str, AfterValidator(check_requirement)]] = []
     system_packages: list[
         Annotated[
             str,

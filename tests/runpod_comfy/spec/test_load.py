@@ -165,6 +165,26 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
             "'options.run_install_scripts[0]' names 'Frist', but the spec has no custom node",
         ),
         (
+            lambda s: s["options"].update(overrides=["numpy<2", "numpy=>1"]),
+            "'options.overrides[1]' must be a requirement such as 'numpy<2', not 'numpy=>1'",
+        ),
+        (
+            lambda s: s["options"].update(overrides=["x @ https://example.com/x.whl"]),
+            "'options.overrides[0]' must name a released version",
+        ),
+        (
+            lambda s: s["options"].update(overrides=["a<2", "b", "A>3"]),
+            "'options.overrides[2]' is about 'A', which options.overrides[0] already settles",
+        ),
+        (
+            lambda s: s["options"].update(constraints=["numpy"]),
+            "'options.constraints[0]' must bound a version",
+        ),
+        (
+            lambda s: s["options"].update(constraints=["numpy[x]<2"]),
+            "'options.constraints[0]' must not name extras",
+        ),
+        (
             lambda s: s["options"].update(allow_pickle=["no"]),
             "'options.allow_pickle[0]' names 'no', but the spec has no model",
         ),
