@@ -71,5 +71,29 @@ def test_two_resolves_at_once_on_an_empty_cache_agree(small: SmallVersions) -> N
     assert {version: _lock(small, version).read_bytes() for version in VERSIONS} == locks
 
 
+def test_realize_resolve_and_gc_do_not_break_each_other(
+    small: SmallVersions, undisturbed: dict[str, dict[str, object]]
+) -> None:
+    small.forget()
+    homes = []
+    for number in range(4):
+        together = [small.program().start("gc")]
+        for version in VERSIONS:
+            home = small.home(f"{version}-{number}")
+            homes.append((version, home))
+            together.append(_start(small, version, home))
+        together.append(small.program().start("resolve", VERSIONS[number % 3]))
+        together.append(small.program().start("gc"))
+        finished(together)
+    for version, home in homes:
+        assert contents(home) == undisturbed[version], home
+    # What the homes need was kept for the next one.
+    finished([small.program().start("gc")])
+    small.asked.clear()
+    done = small.realize("one")
+    assert done.code == 0, done.err
+    assert not small.asked
+
+
 def _lock(small: SmallVersions, version: str) -> Path:
     return small.folder / "lockfiles" / f"comfy-{version}.lock.json"
