@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,8 +26,9 @@ from runpod_comfy.sources.tree_store import TreeStore
 
 _BYTECODE_CHECK = Path(__file__).with_name("bytecode_check.py")
 _IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
-# What people and the engine itself put into the core's folder, and what `realize` makes there.
-_OTHERS = {*DATA_FOLDERS, "models", "temp", "custom_nodes", "extra_model_paths.yaml"}
+# Where people and the engine put something in the core's folder, and what the layer `models` makes
+# there, whatever the core brings.
+_OTHERS = {*DATA_FOLDERS, "models", "temp", "extra_model_paths.yaml"}
 
 
 @dataclass(kw_only=True)
@@ -141,7 +142,10 @@ class TreeCheck:
         )
 
     def _compare(self, layer: Layer, folder: Path, original: Path) -> None:
-        expected = {path.relative_to(original) for path in _files(original)}
+        leave_out = _OTHERS if layer.kind == "core" else set()
+        # What else lies in custom_nodes is compared with the nodes' trees.
+        others = {*leave_out, "custom_nodes"} if layer.kind == "core" else set()
+        expected = {path.relative_to(original) for path in _files(original, leave_out)}
         for inner in sorted(expected):
             place = folder / inner
             self.findings.count(place)
@@ -152,7 +156,7 @@ class TreeCheck:
                     expected=_described(original / inner),
                     found=_described(place),
                 )
-        for place in sorted(_files(folder, leave_out=_OTHERS if layer.kind == "core" else ())):
+        for place in sorted(_files(folder, others)):
             if place.relative_to(folder) in expected or place in self.changed:
                 continue
             if place.name.endswith(_IMPORTABLE):
@@ -175,7 +179,7 @@ class TreeCheck:
         return False
 
 
-def _files(folder: Path, leave_out: Sequence[str] | set[str] = ()) -> Iterator[Path]:
+def _files(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
     """Files and links below a folder, without what is no part of a tree: except bytecode that
     lies where Python imports it from without a source."""
     for parent, folders, files in os.walk(folder):

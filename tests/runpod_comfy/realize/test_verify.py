@@ -42,6 +42,10 @@ def realized(version: Version) -> Realized:
     version.models = [version.model("a.bin", "weights")]
     version.write("core/nodes.py", "VALUE = 1\n")
     version.write("core/web/index.html", "<html></html>\n")
+    version.write("core/custom_nodes/brought_along.py", "NODE_CLASS_MAPPINGS = {}\n")
+    # The layer `models` has a file of its own for this one, and people own the other.
+    version.write("core/extra_model_paths.yaml", "theirs\n")
+    version.write("core/input/example.txt", "example\n")
     job = version.job()
     realize(job)
     return Realized(version=version, job=job)
@@ -79,6 +83,7 @@ PLACES: dict[str, Callable[[Realized], Path]] = {
     "the core": lambda it: it.job.home.comfyui / "main.py",
     "a file of the core that is no code": lambda it: it.job.home.comfyui / "web/index.html",
     "the core's bytecode": lambda it: _bytecode(it.job.home.comfyui, "nodes"),
+    "a node of the core's own": lambda it: it.job.home.custom_nodes / "brought_along.py",
     "a node": lambda it: it.job.home.custom_nodes / "painter" / "__init__.py",
     "a node's bytecode": lambda it: _bytecode(it.job.home.custom_nodes / "painter", "__init__"),
     "a tree in the cache": lambda it: _tree_in_cache(it, "core") / "main.py",
@@ -129,6 +134,7 @@ def test_several_differences_are_told_at_once(realized: Realized) -> None:
 def test_files_that_nodes_wrote_are_noted_and_do_not_fail_it(realized: Realized) -> None:
     written = realized.job.home.custom_nodes / "painter" / "settings.json"
     written.write_text("{}")
+    (realized.job.home.comfyui / "input" / "example.txt").unlink()
     (realized.home / "output" / "picture.png").write_bytes(b"png")
     (realized.job.home.comfyui / "user").mkdir(exist_ok=True)
     (realized.job.home.comfyui / "user" / "script.py").write_text("mine")
