@@ -67,7 +67,7 @@ def measure(room: Scratch, targets: Collection[int], rounds: int) -> list[Row]:
         say("14: --help")
         rows += help_text.measure(room)
     if 15 in targets:
-        rows += growth.measure(room, say, rounds)
+        rows += growth.measure(room, say)
     if not _INSTALLING.isdisjoint(targets):
         contest = make_contest(room, say, rounds)
         # The first of them leaves caches that the others need full.

@@ -45,7 +45,7 @@ def measure(contest: Contest) -> list[Row]:
     whole = ("ours", Samples(ours))
     row = faster(
         3,
-        "empty caches → engine answers, against comfy-cli",
+        "empty caches → engine answers, times as fast as comfy-cli",
         ours=whole,
         theirs=("comfy-cli", install.plus(start)),
         at_least=1.4,

@@ -70,21 +70,21 @@ def _new_version_rows(contest: Contest, ours: Samples, theirs: Samples) -> list[
         seconds_at_most(1, "realize a new version, all cached", ours=mine, at_most=1.5),
         faster(
             1,
-            "the same, against comfy-cli install",
+            "the same, times as fast as comfy-cli install",
             ours=mine,
             theirs=("comfy-cli", theirs),
             at_least=7,
         ),
         faster(
             1,
-            "the same, against git clone + pip from wheels",
+            "the same, times as fast as git clone + pip from wheels",
             ours=mine,
             theirs=("pip", by_hand),
             at_least=40,
         ),
         faster(
             1,
-            "with a node's new commit, its check included, against comfy-cli install",
+            "with a node's new commit and its check, times as fast as comfy-cli install",
             ours=("ours", moved),
             theirs=("comfy-cli", theirs),
         ),
@@ -95,11 +95,11 @@ def _start_rows(first: Samples, second: Samples, theirs: Samples) -> list[Row]:
     mine = ("first", first)
     return [
         ratio_at_most(
-            4, "first start against second", ours=mine, beside=("second", second), at_most=1.05
+            4, "first start, in second starts", ours=mine, beside=("second", second), at_most=1.05
         ),
         faster(
             4,
-            "first start against comfy-cli's",
+            "first start, times as fast as comfy-cli's",
             ours=mine,
             theirs=("comfy-cli's first", theirs),
             at_least=1.5,

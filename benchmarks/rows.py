@@ -35,12 +35,12 @@ def faster(
     theirs: tuple[str, Samples],
     at_least: float | None = None,
 ) -> Row:
-    """How many times faster ours is; without `at_least` it is context."""
+    """How many times as fast ours is; without `at_least` it is context."""
     ratio = theirs[1].median / ours[1].median
     return Row(
         target=target,
         what=what,
-        measured=f"{ratio:.2f}× faster",
+        measured=f"{ratio:.2f}×",
         wanted=f"≥ {at_least:g}×" if at_least else "–",
         met=None if at_least is None else ratio >= at_least,
         samples=dict([ours, theirs]),

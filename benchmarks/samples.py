@@ -37,17 +37,17 @@ class Samples:
         return Samples([a + b for a, b in zip(self.seconds, other.seconds, strict=True)])
 
 
-# Less than this for an item cannot be told from the noise of starting a program.
-_LEAST_S = 0.0005
+# Less than this cannot be told from the noise of starting a program.
+_NOISE_S = 0.1
 
 
 def growth_ratio(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     """What an item costs in the last step of `sizes` over what it costs in the first one.
 
     1.0 is flat. `sizes` are three numbers of items, rising; `seconds` what each took in all.
-    An item counts as half a millisecond at least.
+    A step that takes less than a tenth of a second counts as a tenth.
     """
     small, middle, large = sizes
-    first = (seconds[1] - seconds[0]) / (middle - small)
-    last = (seconds[2] - seconds[1]) / (large - middle)
-    return max(last, _LEAST_S) / max(first, _LEAST_S)
+    first = max(seconds[1] - seconds[0], _NOISE_S) / (middle - small)
+    last = max(seconds[2] - seconds[1], _NOISE_S) / (large - middle)
+    return last / first

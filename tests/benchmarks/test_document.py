@@ -30,7 +30,7 @@ def test_a_missed_target_is_named_above_the_table_and_marked_in_it() -> None:
     assert "Missed: 1.\n" in text
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len({len(line) for line in table}) == 1
-    assert "| 3.00× faster | ≥ 7×   | **missed** | ours 2.00 s (1 run); theirs" in table[2]
+    assert "| 3.00×    | ≥ 7×   | **missed** | ours 2.00 s (1 run); theirs" in table[2]
     assert text.endswith("- Measured in turn.")
 
 
