@@ -18,6 +18,7 @@ MOVED = 4
 UNREACHABLE = 3
 
 _EVERYTHING = object()
+_NAMED_AT_MOST = 5
 
 _EXAMPLES = """\
   runpod-comfy resolve demo
@@ -127,8 +128,12 @@ def _lines(drift: Drift) -> list[str]:
     lines = []
     for finding in drift.moved:
         lines += [f"moved: {finding.message}", f"  → {finding.remedy}"]
-    for finding in drift.unanswered:
-        lines += [f"not known: {finding.message}", f"  → {finding.remedy}"]
+    # One server that is away leaves many questions open.
+    for message, remedy in dict.fromkeys((each.message, each.remedy) for each in drift.unanswered):
+        names = [finding.name for finding in drift.unanswered if finding.message == message]
+        more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
+        lines.append(f"not known: {', '.join(names[:_NAMED_AT_MOST])}{more}: {message}")
+        lines.append(f"  → {remedy}")
     return lines
 
 

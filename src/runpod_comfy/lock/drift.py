@@ -50,10 +50,12 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, surroundings: Surroundings) -
         for model in lock.models
         if (path := local_path(model.source, loaded.path.parent)) is not None
     ]
-    left_out = [_counted(len(lock.models) - len(models), "model that is no local file")]
+    left_out = []
+    if len(models) < len(lock.models):
+        left_out.append(f"{len(lock.models) - len(models)} models that are no local files")
     if surroundings.offline:
         left_out += [place.name for place in places if not place.is_local]
-        left_out.append(_counted(len(distributions), "Python distribution"))
+        left_out.append(f"{len(distributions)} Python distributions")
         places = [place for place in places if place.is_local]
         distributions = []
     answers = [_look_at_spec(loaded, lock)]
@@ -63,7 +65,7 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, surroundings: Surroundings) -
     return Drift(
         moved=tuple(finding for each in answers for finding in each.moved),
         unanswered=tuple(finding for each in answers for finding in each.unanswered),
-        not_looked_at=tuple(filter(None, left_out)),
+        not_looked_at=tuple(left_out),
         looked_at=len(answers),
     )
 
@@ -113,12 +115,3 @@ def _look_at_model(model: LockedModel, path: Path, version_id: str) -> Answer:
         return Finding(part="models", name=model.name, message=message, remedy=remedy)
 
     return answer("models", model.name, look)
-
-
-def _counted(number: int, what: str) -> str:
-    """`3 Python distributions`, or nothing for none."""
-    if number == 0:
-        return ""
-    first, _, rest = what.partition(" ")
-    plural = f"{first}s {rest}" if first == "model" else f"{what}s"
-    return f"{number} {what if number == 1 else plural}"

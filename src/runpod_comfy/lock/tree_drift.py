@@ -52,7 +52,7 @@ class LockedPlace:
     @property
     def is_local(self) -> bool:
         """Whether no network is needed to look at it."""
-        return self.tree.kind == "folder"
+        return self.tree.kind == "folder" or self.tree.repo.startswith("file:")
 
     @property
     def pinned_by_spec(self) -> bool:

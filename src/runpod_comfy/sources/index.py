@@ -65,14 +65,20 @@ class Index:
         self, distributions: Sequence[str]
     ) -> dict[str, list[IndexFile] | UnavailableError]:
         """The files of many distributions, asked for at once; none for one that no index knows,
-        and the error where one could not be asked."""
+        and the error where one could not be asked. A server that is away is not asked again."""
+        away: list[UnavailableError] = []
         with self._client().session() as session:
 
             def look(distribution: str) -> list[IndexFile] | UnavailableError:
+                if away:
+                    return away[0]
                 try:
                     return self._offered(session, distribution)
                 except UnavailableError as error:
-                    return error
+                    if getattr(error.__cause__, "response", None) is not None:
+                        return error
+                    away.append(error)
+                    return away[0]
 
             return dict(zip(distributions, at_once(look, distributions), strict=True))
 

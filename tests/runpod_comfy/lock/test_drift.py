@@ -107,6 +107,14 @@ def test_the_repository_of_a_submodule_may_be_gone(
     assert "submodule vendored/part" in _message(answer)
 
 
+def test_a_repository_that_a_web_server_does_not_know_is_gone(
+    tmp_path: Path, surroundings: Surroundings
+) -> None:
+    with serve(tmp_path) as url:
+        answer = _look(surroundings, f"{url}/node.git", "1" * 40, ref="main")
+    assert "is gone, or not open to you" in _message(answer)
+
+
 def test_a_git_server_that_does_not_answer_is_not_a_repository_that_is_gone(
     surroundings: Surroundings,
 ) -> None:
