@@ -31,6 +31,9 @@ class Unseen:
         pass
 
 
+UNSEEN = Unseen()
+
+
 class Downloads:
     """The packages that uv says it has downloaded; it names those above a megabyte."""
 

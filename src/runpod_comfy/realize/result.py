@@ -6,16 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from runpod_comfy.realize.environment_cache import LinkMode
 from runpod_comfy.realize.install_record import InstallRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult:
-    """`kept` was there already, `built` was made now, `recalled` was known from an earlier run."""
+    """`kept` was there already, `built` was made now, `recalled` was known from an earlier run.
+
+    `link_mode` tells how the files of an environment came from the cache.
+    """
 
     name: str
     outcome: Literal["kept", "built", "recalled"]
     seconds: float
+    link_mode: LinkMode | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +42,9 @@ class RealizeResult:
 
     def again(self) -> RealizeResult:
         """What the same realization gives once more."""
-        kept = [replace(layer, outcome="kept", seconds=0.0) for layer in self.layers]
+        kept = [
+            LayerResult(name=layer.name, outcome="kept", seconds=0.0) for layer in self.layers
+        ]
         return replace(
             self,
             layers=tuple(kept),

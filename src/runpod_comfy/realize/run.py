@@ -26,7 +26,7 @@ from runpod_comfy.realize.install_record import InstallRecord, read_install_reco
 from runpod_comfy.realize.missing import refuse_missing
 from runpod_comfy.realize.models import ModelPlaces, are_linked, link_models
 from runpod_comfy.realize.pending import INSTALL_PREFIX, NODE_PREFIX, gone_nodes, pending_layers
-from runpod_comfy.realize.progress import Progress, Unseen
+from runpod_comfy.realize.progress import UNSEEN, Progress
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult, RealizeResult
 from runpod_comfy.realize.steps import make_checks, make_layers, remove_nodes
@@ -55,7 +55,7 @@ class Realization:
     wheels_dir: Path | None = None
     offline: bool = False
     say: Say = say_nothing
-    progress: Progress = Unseen()
+    progress: Progress = UNSEEN
     show: BinaryIO | None = None
 
     @property

@@ -28,10 +28,11 @@ def make_layers(
         undo_install_scripts(workshop.home)
     environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
     for layer in pending:
-        if layer.kind == "check" or layer.name in {result.name for result in done}:
+        if layer.kind == "check":
             continue
         if layer.kind in ENVIRONMENT:
-            done += _put_environment(environment, supplies, workshop, record)
+            if layer is environment[0]:
+                done += _put_environment(environment, supplies, workshop, record)
         else:
             done.append(_make(layer, workshop, record))
     return done
@@ -81,6 +82,7 @@ def _put_environment(
             name=layer.name,
             outcome="built" if layer.name in supplies.made else "recalled",
             seconds=seconds + supplies.made.get(layer.name, 0.0),
+            link_mode=mode,
         )
         for layer in layers
     ]
