@@ -52,7 +52,8 @@ class LockedPlace:
     @property
     def is_local(self) -> bool:
         """Whether no network is needed to look at it."""
-        return self.tree.kind == "folder" or self.tree.repo.startswith("file:")
+        tree = self.tree
+        return tree.kind == "folder" or (tree.kind == "archive" and tree.repo.startswith("file:"))
 
     @property
     def pinned_by_spec(self) -> bool:
