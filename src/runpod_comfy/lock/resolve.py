@@ -61,13 +61,7 @@ def resolve(
     )
     python = _unchanged_python(spec, core, nodes, previous, upgrade)
     if python is None:
-        folders = {f"node:{node.name}": pinned.fetched.path for node, pinned in _pairs(spec, nodes)}
-        python = lock_python(
-            [(CORE, core.fetched.path), *folders.items()],
-            options=spec.options,
-            previous=upgrade.kept_python(previous),
-            surroundings=surroundings,
-        )
+        python = _solve(spec, core, nodes, surroundings, upgrade.kept_python(previous))
     models = lock_models(
         spec.models, known_models, spec_folder=loaded.path.parent, say=surroundings.say
     )
@@ -171,6 +165,29 @@ def _unchanged_python(
     known_trees = [(node.name, node.tree_hash) for node in previous.custom_nodes]
     same_trees = trees == known_trees and core.fetched.tree_hash == previous.comfy.tree_hash
     return previous.python if same_trees and _answers(previous.python, spec.options) else None
+
+
+def _solve(
+    spec: Spec,
+    core: _Pinned,
+    nodes: Sequence[_Pinned],
+    surroundings: Surroundings,
+    known: PythonLock | None,
+) -> PythonLock:
+    folders = {f"node:{node.name}": pinned.fetched.path for node, pinned in _pairs(spec, nodes)}
+    try:
+        return lock_python(
+            [(CORE, core.fetched.path), *folders.items()],
+            options=spec.options,
+            previous=known,
+            surroundings=surroundings,
+        )
+    except UnavailableError as error:
+        if not surroundings.offline:
+            raise
+        raise UnavailableError(
+            error.message, remedy="Run the command once without --offline."
+        ) from error
 
 
 def _answers(python: PythonLock, options: Options) -> bool:

@@ -198,6 +198,18 @@ def test_offline_everything_that_is_missing_is_named_at_once(
         assert missing in told
 
 
+def test_offline_distributions_that_no_cache_knows_are_named(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(world.folder.parent / "cache" / "uv")
+    document = json.loads(world.spec.read_text()) | {"options": {"constraints": ["alpha>0"]}}
+    world.spec.write_text(json.dumps(document))
+    assert run_command_line(["resolve", "small", "--offline"]) == 3
+    told = capsys.readouterr().err
+    assert "alpha" in told
+    assert "→ Run the command once without --offline." in told
+
+
 def test_upgrading_the_core_moves_its_commit_in_the_spec_and_nothing_else(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
