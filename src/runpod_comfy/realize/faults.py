@@ -42,13 +42,18 @@ class Findings:
     distributions: set[str] = field(default_factory=set)
     checked_files: int = 0
     checked_bytes: int = 0
+    _counted: set[tuple[int, int]] = field(default_factory=set)
 
     def add(self, part: str, path: Path, *, expected: str, found: str) -> None:
         self.faults.append(Fault(part=part, path=path, expected=expected, found=found))
 
     def count(self, path: Path) -> None:
-        self.checked_files += 1
+        """Counts a file once, by however many names it is found."""
         try:
-            self.checked_bytes += path.lstat().st_size
+            status = path.lstat()
         except OSError:
             return
+        if (status.st_dev, status.st_ino) not in self._counted:
+            self._counted.add((status.st_dev, status.st_ino))
+            self.checked_files += 1
+            self.checked_bytes += status.st_size

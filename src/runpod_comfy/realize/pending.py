@@ -28,6 +28,9 @@ def pending_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[La
     }
     if not pending.isdisjoint(ENVIRONMENT):
         pending.update(ENVIRONMENT)
+    if "core" in pending:
+        # Some cores bring an extra_model_paths.yaml of their own, over the one made here.
+        pending.add("models")
     installs = {name for name in (*planned, *done) if name.startswith(INSTALL_PREFIX)}
     if (installs and pending - {"check"}) or installs - planned:
         # A script may have written anywhere.

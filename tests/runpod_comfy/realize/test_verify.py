@@ -220,6 +220,14 @@ def test_taking_away_leaves_what_is_right(realized: Realized) -> None:
     assert outcomes["core"] == outcomes["wheels"] == "kept"
 
 
+def test_a_core_that_is_made_again_gets_its_models_file_again(realized: Realized) -> None:
+    paths = realized.job.home.comfyui / "extra_model_paths.yaml"
+    ours = paths.read_bytes()
+    (realized.job.home.comfyui / "main.py").unlink()
+    realize(realized.job)
+    assert paths.read_bytes() == ours != b"theirs\n"
+
+
 def test_the_findings_are_a_document(realized: Realized) -> None:
     _spoil(realized.job.home.comfyui / "main.py")
     document = json.loads(json.dumps(verify(realized.job).document()))
