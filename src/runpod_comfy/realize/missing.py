@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
@@ -30,7 +30,7 @@ from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.sizes import readable_size
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
+from runpod_comfy.sources.tree import Surroundings, TreeRequest, say_nothing
 
 _PROBES_AT_ONCE = 4
 
@@ -88,6 +88,8 @@ def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError
 
 
 def _missing_trees(layers: Sequence[Layer], surroundings: Surroundings) -> list[str]:
+    # What there is to say of a tree is said when it is fetched in earnest.
+    quiet = replace(surroundings, say=say_nothing)
     missing = []
     for layer in layers:
         for each in layer.inputs:
@@ -98,7 +100,7 @@ def _missing_trees(layers: Sequence[Layer], surroundings: Surroundings) -> list[
                 repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir
             )
             try:
-                source_of(tree.kind).fetch(request, surroundings)
+                source_of(tree.kind).fetch(request, quiet)
             except UnavailableError:
                 missing.append(f"tree {layer.name}: {without_secrets(tree.repo)} at {tree.commit}")
     return missing

@@ -82,6 +82,9 @@ def _hash(folder: Path) -> str:
 
 
 def _tell_of_changes(request: TreeRequest, surroundings: Surroundings) -> None:
+    if surroundings.base_dir.is_relative_to(surroundings.cache.loaded):
+        # The version came in a bundle, and its folders stayed where they were.
+        return
     folder = _path(request, surroundings)
     if not folder.is_dir():
         surroundings.say(f"Warning: the folder {folder} is gone; using its pinned copy")

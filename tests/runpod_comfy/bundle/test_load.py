@@ -411,3 +411,15 @@ def test_what_a_bundle_holds_is_told_without_reading_its_parts(bundle: Path) -> 
     bundle.write_bytes(whole)
     summary = describe_bundle(bundle)
     assert (summary.version_id, summary.platform, summary.models) == ("small", PLATFORM, 1)
+
+
+def test_a_folder_that_a_loaded_version_never_had_is_not_missed(
+    here: Place, bundle: Path, away: Cache
+) -> None:
+    load_bundle(bundle, away, platform=PLATFORM)
+    said: list[str] = []
+    base_dir = loaded_spec_path(away, "small").parent
+    surroundings = Surroundings(cache=away, base_dir=base_dir, offline=True, say=said.append)
+    core = here.lock().comfy
+    FolderSource().fetch(TreeRequest(repo=core.repo, commit=core.commit), surroundings)
+    assert said == []
