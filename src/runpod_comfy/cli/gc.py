@@ -68,7 +68,7 @@ def _text(clearing: Clearing) -> str:
     lines = []
     for kind, count in counts.items():
         size = sum(entry.freed_bytes for entry in clearing.removed if entry.kind == kind)
-        lines.append(f"{kind:<15} {count:>6}  {readable_size(size):>10}")
+        lines.append(f"{kind:<15} {count:>6} entries {readable_size(size):>10}")
     if clearing.commits:
         lines.append(f"{'git commit':<15} {clearing.commits:>6}")
     lines += [f"{root.path} is gone for good and counts no more" for root in clearing.dropped]

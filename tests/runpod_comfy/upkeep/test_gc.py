@@ -15,6 +15,7 @@ from runpod_comfy.lock.model import LockedNode
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.run import realize
+from runpod_comfy.realize.verify import verify
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.cache_use import using
 from runpod_comfy.sources.git import GitSource
@@ -23,6 +24,7 @@ from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from runpod_comfy.upkeep.gc import Clearing, RemovedEntry, clear_cache
 from tests.git_repositories import GitRepository
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
+from tests.runpod_comfy.realize.test_killed import Runner
 
 DAY_S = 24 * 3600
 NOW = 1_800_000_000
@@ -328,3 +330,46 @@ def test_killed_after_renaming_the_next_one_deletes_the_rest(version: Version) -
     rest = clear_cache(version.cache, now=NOW)
     assert {entry.kind for entry in _entries(rest)} == {"leftover"}
     assert list(version.cache.tmp.iterdir()) == []
+
+
+_CLEARS = """
+import sys, time
+from pathlib import Path
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.upkeep.gc import clear_cache
+while True:
+    clear_cache(Cache(root=Path(sys.argv[1])))
+    time.sleep(0.05)
+"""
+
+
+def test_clearing_again_and_again_while_versions_are_made_takes_nothing_from_them(
+    version: Version,
+) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    version.cache.root.mkdir()
+    jobs = [version.job(version.folder / "home-0")]
+    for number in (1, 2):
+        version.wheels = [version.wheel("alpha", f"{number}.5")]
+        version.write("painter/__init__.py", f"NODE_CLASS_MAPPINGS = {{}}\nN = {number}\n")
+        folder = version.folder / f"base-{number}"
+        shutil.copytree(version.folder, folder, ignore=shutil.ignore_patterns("cache", "base-*"))
+        jobs.append(version.job(version.folder / f"home-{number}", base_dir=folder))
+    shutil.rmtree(version.folder / "painter")
+    version.write("painter/__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    # What is recorded while nothing is: a cache without any record is left alone.
+    record_root(version.cache, kind="models", path=version.folder)
+    clearing = subprocess.Popen(
+        [sys.executable, "-c", _CLEARS, str(version.cache.root)], env=environment
+    )
+    try:
+        running = [Runner(job=job).start() for job in jobs]
+        ended = [process.communicate() for process in running]
+        assert [out for out, _ in ended] == ["True\n"] * 3, ended
+        assert clearing.poll() is None
+    finally:
+        clearing.kill()
+        clearing.wait()
+    for job in jobs:
+        assert verify(job).faults == ()
