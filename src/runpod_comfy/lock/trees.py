@@ -1,0 +1,112 @@
+"""The trees of a spec, pinned and with their files in the cache: refs become commits here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfy_errors import ComfyError, InvalidInputError, MismatchError
+from runpod_comfy.lock.model import Lock, LockedTree, Submodule
+from runpod_comfy.lock.upgrade import Upgrade
+from runpod_comfy.sources.at_once import at_once
+from runpod_comfy.sources.git import warn_of_foreign_commit
+from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
+from runpod_comfy.spec.model import CustomNode, Spec, Tree
+from runpod_comfy.spec.write import CORE_PLACE, TreePlace
+
+_CORE_FILES = ("main.py", "folder_paths.py")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinnedTree:
+    """A tree of the spec with its files in the cache."""
+
+    tree: Tree
+    commit: str
+    fetched: FetchedTree
+
+    def locked(self) -> LockedTree:
+        """What the lock says of it."""
+        return LockedTree(
+            repo=self.tree.repo,
+            ref=self.tree.ref,
+            commit=self.commit,
+            subdir=self.tree.subdir,
+            tree_hash=self.fetched.tree_hash,
+            submodules=[
+                Submodule(path=item.path, repo=item.repo, commit=item.commit)
+                for item in self.fetched.submodules
+            ],
+        )
+
+
+def pin_trees(
+    spec: Spec, previous: Lock | None, upgrade: Upgrade, surroundings: Surroundings
+) -> list[PinnedTree | ComfyError]:
+    """The core and then the nodes, each with its files, or with the error that it met."""
+
+    def pin(item: tuple[TreePlace, Tree]) -> PinnedTree | ComfyError:
+        place, tree = item
+        known = _previous_tree(tree, previous)
+        keep = not (upgrade.everything or place in upgrade.trees)
+        try:
+            return _fetch(tree, surroundings, known, keep_pin=keep)
+        except ComfyError as error:
+            return error
+
+    core: list[tuple[TreePlace, Tree]] = [(CORE_PLACE, spec.comfy)]
+    return at_once(pin, core + list(enumerate(spec.custom_nodes)))
+
+
+def refuse_what_is_no_core(core: PinnedTree) -> None:
+    """Raises InvalidInputError for a tree that has not the files of ComfyUI."""
+    missing = [name for name in _CORE_FILES if not (core.fetched.path / name).is_file()]
+    if missing:
+        inside = f" in {core.tree.subdir}" if core.tree.subdir else ""
+        raise InvalidInputError(
+            f"{core.tree.repo} at {core.commit} is not ComfyUI: it has no {missing[0]}{inside}",
+            remedy="Correct 'comfy' in the spec; if ComfyUI lies in a folder there, name it as "
+            "'subdir'.",
+        )
+
+
+def _fetch(
+    tree: Tree, surroundings: Surroundings, known: LockedTree | None, *, keep_pin: bool
+) -> PinnedTree:
+    request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
+    source = source_of(tree.kind)
+    kept = known.commit if known and keep_pin else None
+    commit = tree.commit or kept or source.pin(request, surroundings)
+    pinned = TreeRequest(repo=tree.repo, ref=tree.ref, commit=commit, subdir=tree.subdir)
+    surroundings.say(f"Fetching {_title(tree)} at {commit.removeprefix('sha256:')[:12]}")
+    fetched = source.fetch(pinned, surroundings)
+    if tree.kind == "git" and tree.commit and not known:
+        # Told once: from now on the lock holds this commit, and it is not asked for again.
+        warn_of_foreign_commit(pinned, surroundings)
+    if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
+        raise MismatchError(
+            f"{tree.repo} at {commit} has the files {fetched.tree_hash}, "
+            f"but the lock knows them as {known.tree_hash}",
+            remedy="The source gave other bytes for the same commit; find out why before going on.",
+        )
+    return PinnedTree(tree=tree, commit=commit, fetched=fetched)
+
+
+def _title(tree: Tree) -> str:
+    return tree.name if isinstance(tree, CustomNode) else "the core"
+
+
+def _previous_tree(tree: Tree, previous: Lock | None) -> LockedTree | None:
+    """What the previous lock has for the same question. A folder is always looked at anew."""
+    if previous is None or tree.kind == "folder":
+        return None
+    asked = (tree.repo, tree.ref, tree.subdir)
+    return next(
+        (
+            known
+            for known in (previous.comfy, *previous.custom_nodes)
+            if (known.repo, known.ref, known.subdir) == asked
+            and tree.commit in (None, known.commit)
+        ),
+        None,
+    )
