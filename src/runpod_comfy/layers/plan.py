@@ -24,7 +24,7 @@ _USES: dict[LayerKind, tuple[str, ...]] = {
     "core": (_SHARED, _COMPILER),
     "models": (_SHARED, "model_folders.py"),
     "node": (_SHARED, _COMPILER),
-    "install": (_SHARED, _COMPILER, "run_install.py"),
+    "install": (_SHARED, _COMPILER, "run_install.py", "install_watch.py"),
 }
 
 

@@ -40,10 +40,12 @@ def write_listing(venv: Path) -> None:
     files = dict(zip(others, hashes_of(venv, others), strict=True))
     files.pop(LISTING, None)
     document = {"schema": _SCHEMA, "files": files, "digest": _digest(files)}
+    times = _times(venv)
     partial = venv / f"{LISTING}.partial"
     partial.write_text(json.dumps(document, sort_keys=True, indent=0), encoding="utf-8")
-    os.utime(partial, times=_times(venv))
+    os.utime(partial, times=times)
     partial.replace(venv / LISTING)
+    os.utime(venv, times=times)
 
 
 def read_listing(venv: Path) -> dict[str, str] | None:

@@ -35,7 +35,11 @@ def run_install_script(layer: Layer, workshop: Workshop) -> InstallRecord:
     then not whole, and is made anew by the next run.
     """
     node = layer.environment["NODE_NAME"]
-    own_environment(workshop.home)
+    copied = own_environment(workshop.home)
+    if copied:
+        workshop.say(
+            f"{copied} files of the environment are copied: install scripts may write to them"
+        )
     try:
         build_layer(layer, workshop)
     except ComfyError as error:
@@ -63,23 +67,26 @@ def run_install_script(layer: Layer, workshop: Workshop) -> InstallRecord:
     return record
 
 
-def own_environment(home: Home) -> None:
-    """Gives the home files of its own in place of those that it shares with a cache.
+def own_environment(home: Home) -> int:
+    """Gives the home files of its own in place of those that it shares with a cache; how many.
 
     Each is replaced by a copy in one step, so this can be killed and run again.
     """
-    _own_files(str(home.venv))
+    return _own_files(str(home.venv))
 
 
-def _own_files(folder: str) -> None:
+def _own_files(folder: str) -> int:
+    copied = 0
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                _own_files(entry.path)
+                copied += _own_files(entry.path)
             elif entry.is_file(follow_symlinks=False) and entry.stat().st_nlink > 1:
                 copy = f"{entry.path}.comfy_copy"
                 _copy_file(entry.path, copy)
                 Path(copy).replace(entry.path)
+                copied += 1
+    return copied
 
 
 def _copy_file(source: str, target: str) -> None:
