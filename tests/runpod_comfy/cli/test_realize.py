@@ -1,0 +1,110 @@
+"""`realize --verify` and `--repair` as a person meets them: exit codes, words, a document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.sources.roots import read_roots
+from tests.runpod_comfy.cli.test_unchanged import Project
+from tests.runpod_comfy.realize.conftest import Version, version
+
+__all__ = ["version"]
+
+
+@pytest.fixture
+def project(version: Version, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """Realized once, with its first lock in `lockfiles/` as a clone brings it."""
+    project = Project(version)
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(version.cache.root))
+    for name in ("LOCK_PATH", "MODELS_DIR", "COMFY_HOME", "COMFY_VERSION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    assert project.realize() == 0
+    return project
+
+
+def _spoil(project: Project) -> Path:
+    path = project.home / "ComfyUI" / "main.py"
+    path.chmod(0o644)
+    path.write_text("print('other')\n")
+    return path
+
+
+def test_a_whole_home_is_verified_with_counts(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert project.realize("--verify") == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("verified: ")
+
+
+def test_a_difference_is_named_and_the_next_command_mends_it(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _spoil(project)
+    capsys.readouterr()
+    assert project.realize("--verify") == 4
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert "--repair" in said
+    # It is not mended by accident.
+    assert project.realize() == 0
+    assert path.read_text() == "print('other')\n"
+    assert project.realize("--repair") == 0
+    assert path.read_text() == "print('core')\n"
+    assert project.realize("--verify") == 0
+
+
+def test_differences_are_one_document(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    path = _spoil(project)
+    capsys.readouterr()
+    assert project.realize("--verify", "--json") == 4
+    document = json.loads(capsys.readouterr().out)
+    assert document["verified"] is False
+    assert document["differences"][0]["path"] == str(path)
+
+
+def test_without_a_lock_there_is_nothing_to_compare_with(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.lock.unlink()
+    assert project.realize("--verify") == 3
+    assert "resolve small" in capsys.readouterr().err
+    assert not project.lock.exists()
+
+
+def test_a_lock_that_came_with_a_clone_keeps_the_cache(project: Project) -> None:
+    recorded = {root.path: root.kind for root in read_roots(project.version.cache)}
+    assert recorded[project.lock] == "lock"
+    assert recorded[project.home] == "home"
+
+
+def test_a_dry_run_records_nothing(project: Project) -> None:
+    for file in project.version.cache.roots.iterdir():
+        file.unlink()
+    assert project.realize("--dry-run") == 0
+    assert read_roots(project.version.cache) == []
+
+
+def test_gc_tells_by_kind_what_would_go_and_what_went(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    remove = ["remove", "--target", str(project.home), "--yes", "--remove-models"]
+    assert run_command_line(remove) == 0
+    capsys.readouterr()
+    assert run_command_line(["gc", "--dry-run"]) == 0
+    assert "environment" not in capsys.readouterr().out
+    project.lock.write_text("{}")
+    project.write_lock()
+    project.version.wheels = [project.version.wheel("beta", "1.0")]
+    project.write_lock()
+    assert run_command_line(["gc", "--dry-run", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "environment" in {entry["kind"] for entry in told["removed"]}
+    assert list(project.version.cache.environments.iterdir())
+    assert run_command_line(["gc"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith(" freed")
+    assert list(project.version.cache.environments.iterdir()) == []
