@@ -35,6 +35,7 @@ _NO_OFFER = (
     "No override was found that settles it: use other versions of the nodes involved, "
     "or change 'options.constraints' and 'options.overrides' in the spec."
 )
+_NOT_CACHED = "was not found in the cache"
 _SPLIT = re.compile(r"for split \(markers: (?P<marker>[^)]*)\)")
 _NEEDED_PYTHON = re.compile(r"Python\s?>=\s?(3\.\d+)")
 
@@ -87,16 +88,19 @@ def explained(
     request: CompileRequest,
     error: NoSolutionError,
     *,
+    everything: Sequence[Requirement],
     overrides: Sequence[str],
     settles: Callable[[Sequence[str]], bool],
 ) -> ComfyError:
     """The error that a person can act on.
 
-    `overrides` are those of the spec; `settles` says whether the whole of the spec has a solution
+    `request` may be for some of the lines only, `everything` are all of them; `overrides` are those of the spec; `settles` says whether the whole of the spec has a solution
     with others in their place.
     """
     oracle = _Oracle()
     request = replace(request, refresh=False)
+    if _NOT_CACHED in error.reason and request.offline:
+        return _not_cached(oracle, replace(request, requirements=everything))
     conflicts = _conflicts(oracle, request, error.reason)
     first = conflicts[0]
     offer = _another_python(oracle, request, first)
@@ -104,13 +108,32 @@ def explained(
     if len(offered) == len(conflicts) and settles(replaced_in(overrides, offered)):
         meaning = " ".join(what_it_means(each.override or "", each.lines) for each in conflicts)
         offer += f"This in the spec settles it: {as_json(overrides, offered)}. {meaning}"
-    remedy = offer or _NO_OFFER
-    if len(conflicts) == 1 and len(first.lines) == 1:
-        kind, sentence = _alone(first.lines[0], first.reason, request.python)
+    remedy = offer or _without_offer(first.lines)
+    if len(conflicts) == 1 and sum(not line.is_constraint for line in first.lines) == 1:
+        kind, sentence = _alone(first.lines, first.reason, request.python)
         return kind(f"{sentence}. {_in_words(first.reason)}", remedy=remedy)
     told = ". And: ".join(_told(each) for each in conflicts)
     return OperationFailedError(
         f"these requirements have no common solution: {told}", remedy=remedy
+    )
+
+
+def _without_offer(lines: Sequence[Requirement]) -> str:
+    own = [line.place for line in lines if line.place.startswith("options.")]
+    return f"Change {listed(own)} in the spec." if own else _NO_OFFER
+
+
+def _not_cached(oracle: _Oracle, request: CompileRequest) -> ComfyError:
+    """Everything that the cache lacks, at once: who is without a network wants the whole list."""
+    missing = [
+        line
+        for line in request.requirements
+        if _NOT_CACHED in (oracle.ask(replace(request, requirements=[line])).reason or "")
+    ]
+    told = "; ".join(f"{line.place}: {line.asked}" for line in missing)
+    return UnavailableError(
+        f"the cache does not know what these need, and --offline asks no index: {told}",
+        remedy="Resolve once without --offline.",
     )
 
 
@@ -240,14 +263,12 @@ def _has_release(oracle: _Oracle, request: CompileRequest, name: str) -> bool:
     return oracle.ask(replace(request, requirements=[line], refresh=False)).solved
 
 
-def _alone(line: Requirement, reason: str, python: str) -> tuple[type[ComfyError], str]:
-    """One line that nothing can satisfy, by what is the matter with it."""
+def _alone(lines: Sequence[Requirement], reason: str, python: str) -> tuple[type[ComfyError], str]:
+    """One line that nothing can satisfy, maybe with constraints, by what is the matter with it."""
     text = " ".join(reason.split())
-    subject = f"{line.place}: {line.asked}"
+    subject = "; ".join(f"{line.place}: {line.asked}" for line in lines)
     if "not found in the package registry" in text or "not found in the provided" in text:
         return UnavailableError, f"{subject} needs a distribution that no index has"
-    if "was not found in the cache" in text or "network was disabled" in text:
-        return UnavailableError, f"{subject} is not in the cache, and --offline asks no index"
     if "was yanked" in text:
         return UnavailableError, f"{subject} can only be had in releases that were withdrawn"
     if _NEEDED_PYTHON.search(text) and "Python version" in text:
@@ -258,7 +279,7 @@ def _alone(line: Requirement, reason: str, python: str) -> tuple[type[ComfyError
     if (
         "there is no version of" in text
         or "only the following versions" in text
-        or (re.search(r"only .* is available", text))
+        or re.search(r"only .* is available", text)
     ):
         return UnavailableError, f"{subject} asks for a version that no index has"
     return OperationFailedError, f"{subject} cannot be satisfied"

@@ -169,39 +169,43 @@ def _solve(request: CompileRequest, options: Options, surroundings: Surroundings
 
         surroundings.say("There is no solution; looking for the lines that are in each other's way")
         raise explained(
-            conflict.request, conflict.error, overrides=options.overrides, settles=settles
+            conflict.request,
+            conflict.error,
+            everything=request.requirements,
+            overrides=options.overrides,
+            settles=settles,
         ) from conflict
 
 
 def _steps(request: CompileRequest, say: Say) -> _Solved:
     """First the core settles torch, then everything is solved around it, then opencv is one."""
     torch = _torch_of_the_core(request, say)
-    together = _together(replace(request, refresh=request.refresh and not torch), torch, say)
-    return _one_opencv(together, say)
+    return _one_opencv(_together(request, torch, say), say)
 
 
 def _torch_of_the_core(request: CompileRequest, say: Say) -> list[str]:
     """The pins of torch, its family and its companions as the core and the spec alone have them;
     none if the core does not use torch."""
     own = [item for item in request.requirements if item.tree in (CORE, _SPEC)]
-    solved = _whole_family(replace(request, requirements=own), say)
-    group = torch_group(solved.required_by)
-    return [pin for pin in solved.pins if _name(pin) in group]
+    solution = _whole_family(replace(request, requirements=own), say).solution
+    group = torch_group(solution.required_by)
+    return [pin for pin in solution.pins if _name(pin) in group]
 
 
-def _whole_family(request: CompileRequest, say: Say) -> Solution:
+def _whole_family(request: CompileRequest, say: Say) -> _Solved:
     solution = _solved_or_conflict(request)
     versions = {name: found[0] for name, found in solution.versions.items() if name in FAMILY}
     minor = newest_whole_minor(versions)
     if minor is None:
-        return solution
+        return _Solved(request=request, solution=solution)
     say(
         f"Holding torch back to 2.{minor}: "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + " do not belong together"
     )
     held = [*request.held, *family_constraints(minor)]
-    return _solved_or_conflict(replace(request, held=held, refresh=False))
+    whole = replace(request, held=held, refresh=False)
+    return _Solved(request=whole, solution=_solved_or_conflict(whole))
 
 
 def _solved_or_conflict(request: CompileRequest) -> Solution:
@@ -215,14 +219,14 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> _Solve
     """Everything, with torch as the core has it. A line of a node that asks for another loses its
     bound; a distribution that insists on another is overridden, if it has no release that fits."""
     if not torch:
-        return _Solved(request=request, solution=_whole_family(request, say))
+        return _whole_family(request, say)
     lines = [_yielding(item, torch) for item in request.requirements]
     family = family_constraints(_minor(torch))
     held = replace(request, requirements=lines, held=[*family, *torch])
     try:
         solved = _Solved(request=held, solution=solve(held))
     except NoSolutionError:
-        forced = _forced(replace(request, requirements=lines), torch, family)
+        forced = _forced(replace(request, requirements=lines, refresh=False), torch, family)
         solution = _solved_or_conflict(forced if _can_be_forced(request) else held)
         solved = _Solved(request=forced, solution=solution, replaced=_insisted(held, solution))
     return replace(solved, replaced=[*solved.replaced, *_yielded(request, solved.solution)])
@@ -235,9 +239,7 @@ def _minor(torch: Sequence[str]) -> int:
 
 def _yielding(item: Requirement, torch: Sequence[str]) -> Requirement:
     """The line without its bound, if it is a node's and the core has another torch."""
-    versions = [
-        pin.partition(";")[0].partition("==")[2].strip() for pin in torch if _name(pin) == item.name
-    ]
+    versions = [_version(pin) for pin in torch if _name(pin) == item.name]
     parsed = PackagingRequirement(item.text)
     if item.tree in (CORE, _SPEC) or not versions:
         return item
@@ -324,7 +326,7 @@ def _one_opencv(solved: _Solved, say: Say) -> _Solved:
     markers = [pin.partition(" ; ")[2] or None for pin in wanted]
     one = with_one_opencv(solved.request, name, markers=markers, dependencies=dependencies)
     try:
-        solution = solve(one.request)
+        solution = solve(replace(one.request, refresh=False))
     except NoSolutionError:
         # What distributions ask of an opencv of another name is not worth failing for.
         one = with_one_opencv(solved.request, name, markers=markers, dependencies=())

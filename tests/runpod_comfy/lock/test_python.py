@@ -193,6 +193,23 @@ def test_one_line_that_cannot_be_satisfied_is_named_with_what_is_the_matter(
     assert bench.lock("alpha\n", painter=line, options={"overrides": _offered(error)})
 
 
+def test_offline_everything_that_the_cache_does_not_know_is_named(bench: Bench) -> None:
+    bench.surroundings = replace(bench.surroundings, offline=True)
+    error = bench.error("alpha\n", painter="gamma\nalpha>=1\n")
+    assert isinstance(error, UnavailableError)
+    assert "core, requirements.txt line 1: alpha; " in error.message
+    assert "node:painter, requirements.txt line 1: gamma; " in error.message
+    assert "without --offline" in error.remedy
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_torch_of_the_spec_that_no_index_has_is_named_by_its_key(bench: Bench) -> None:
+    error = bench.error("torch\n", options={"torch": {"version": "2.99.0"}})
+    assert isinstance(error, UnavailableError)
+    assert "options.torch.version: torch==2.99.0" in error.message
+    assert "Change options.torch.version" in error.remedy
+
+
 def test_another_python_is_offered_where_it_helps(bench: Bench) -> None:
     bench.release("newer", "1.0")
     bench.edit_page(
