@@ -32,6 +32,7 @@ from runpod_comfy.bundle.tree_tar import pack_tree
 from runpod_comfy.bundle.wheels import PlatformFile, bring_wheels, platform_files
 from runpod_comfy.lock.model import Lock, LockedModel, LockedTree
 from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.sources.one_maker import one_maker
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.sizes import readable_size
 from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
@@ -252,9 +253,14 @@ def _write(
         raise InvalidInputError(
             f"{target} is a folder", remedy="Name the file to write with --output."
         )
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    with _disk_errors_in_words(target):
+    # The same name each time, so that a command that was killed leaves one file behind, not many.
+    partial = target.with_name(f".{target.name}.partial")
+    alone = one_maker(
+        surroundings.cache, str(partial.absolute()), what=str(target), say=surroundings.say
+    )
+    with _disk_errors_in_words(target), alone:
         target.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
         free = shutil.disk_usage(target.parent).free
         if free < total:
             raise OperationFailedError(

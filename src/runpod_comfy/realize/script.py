@@ -21,6 +21,8 @@ _GRACE_S = 10
 _LOOK_S = 0.2
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _WRONG_BYTES = "Hash mismatch for"
+_DAMAGED = "Failed to extract archive"
+_DISK_REFUSED = "os error"
 _OUT_OF_REACH = (
     "Failed to fetch",
     "error sending request",
@@ -134,7 +136,7 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
         f"The whole output is in {log}. When its cause is gone, run the command again: "
         "it goes on from this step."
     )
-    if _WRONG_BYTES in text or exit_code == MismatchError.exit_code:
+    if _tells_of_wrong_bytes(text) or exit_code == MismatchError.exit_code:
         return MismatchError(message, remedy=remedy)
     lower = text.lower()
     if exit_code == UnavailableError.exit_code or any(
@@ -142,6 +144,11 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
     ):
         return UnavailableError(message, remedy=remedy)
     return OperationFailedError(message, remedy=remedy)
+
+
+def _tells_of_wrong_bytes(text: str) -> bool:
+    """uv compares hashes after it has unpacked, so a damaged archive may not get that far."""
+    return _WRONG_BYTES in text or (_DAMAGED in text and _DISK_REFUSED not in text)
 
 
 def _readable_lines(log: Path) -> list[str]:

@@ -182,3 +182,12 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
     with pytest.raises(OperationFailedError, match=r"only 1\.0 kB are free"):
         here.create(tmp_path / "x")
     assert not (tmp_path / "x").exists()
+
+
+def test_what_a_killed_command_left_behind_is_used_up(here: Place, tmp_path: Path) -> None:
+    left = tmp_path / ".x.partial"
+    left.write_bytes(b"half a bundle")
+    here.create(tmp_path / "x")
+    assert not left.exists()
+    here.create(tmp_path / "y")
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()

@@ -12,7 +12,7 @@ import pytest
 
 from runpod_comfy.cli.app import run_command_line
 
-COMMANDS = ["create", "resolve", "diff", "realize", "run", "test", "remove", "init"]
+COMMANDS = ["create", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "init"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

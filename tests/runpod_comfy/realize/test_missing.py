@@ -183,3 +183,18 @@ def test_a_source_that_would_have_to_be_built_is_named(version: Version) -> None
         UnavailableError, match=r"alpha-1\.0\.tar\.gz\), a source that has to be built: "
     ):
         realize(version.job())
+
+
+def test_a_wheel_that_arrives_with_other_bytes_is_refused_by_name_and_does_not_enter(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _index(version, monkeypatch):
+        wheel = version.folder / "index/files/alpha-1.0-py3-none-any.whl"
+        whole = wheel.read_bytes()
+        # Inside the module, so that the archive can still be unpacked.
+        wheel.write_bytes(whole.replace(b"__version__ = '1.0'", b"__version__ = '6.6'"))
+        with pytest.raises(MismatchError, match="alpha==1.0|alpha-1.0"):
+            realize(version.job(wheels_dir=None))
+        wheel.write_bytes(whole)
+        realize(version.job(wheels_dir=None))
+    assert imports(_home(version), "alpha")
