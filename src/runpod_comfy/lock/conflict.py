@@ -94,8 +94,8 @@ def explained(
 ) -> ComfyError:
     """The error that a person can act on.
 
-    `request` may be for some of the lines only, `everything` are all of them; `overrides` are those of the spec; `settles` says whether the whole of the spec has a solution
-    with others in their place.
+    `request` may be for some of the lines only, `everything` are all of them. `overrides` are
+    those of the spec; `settles` says whether the whole has a solution with others in their place.
     """
     oracle = _Oracle()
     request = replace(request, refresh=False)
