@@ -1,0 +1,98 @@
+"""Differences between two locks: each is told once, and none is passed over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runpod_comfy.lock.diff import Change, compare_locks
+from runpod_comfy.lock.model import Lock
+
+_HASH = f"tree:{'1' * 40}"
+_FILE = {"name": "a-1-py3-none-any.whl", "sha256": "a" * 64}
+
+
+def _tree(**changes: Any) -> dict[str, Any]:
+    return {"repo": "x", "commit": _HASH, "tree_hash": _HASH} | changes
+
+
+def _distribution(**changes: Any) -> dict[str, Any]:
+    return {"name": "a", "version": "1", "files": [_FILE]} | changes
+
+
+def _lock(*wheels: dict[str, Any], **changes: Any) -> Lock:
+    python = {"version": "3.11", "platforms": ["linux-x86_64"], "torch": [], "wheels": wheels}
+    document = {
+        "lock_version": 1,
+        "version_id": "small",
+        "spec_digest": "sha256:" + "0" * 64,
+        "comfy": _tree(),
+        "custom_nodes": [_tree(name="one"), _tree(name="two")],
+        "python": {**python, "wheels": list(wheels)},
+        "models": [],
+        "base": {},
+        "env": {},
+        "comfy_args": [],
+        "run_install_scripts": [],
+        "allow_pickle": [],
+        "epoch": 1,
+    }
+    return Lock.model_validate(document | changes)
+
+
+def test_names_of_versions_are_not_content() -> None:
+    other = _lock(version_id="other", spec_digest="sha256:" + "1" * 64)
+    assert compare_locks(_lock(), other) == []
+
+
+def test_what_follows_from_a_commit_is_not_told_again() -> None:
+    moved = _lock(comfy=_tree(commit=f"tree:{'2' * 40}", tree_hash=f"tree:{'2' * 40}"))
+    (change,) = compare_locks(_lock(), moved)
+    assert (change.part, change.name, change.key) == ("core", "core", "commit")
+
+
+def test_other_files_under_the_same_commit_are_told() -> None:
+    (change,) = compare_locks(_lock(), _lock(comfy=_tree(tree_hash=f"tree:{'2' * 40}")))
+    assert change.key == "tree_hash"
+
+
+def test_of_files_only_those_that_differ_are_told() -> None:
+    newer = {"name": "a-1-cp311-cp311-macosx_11_0_arm64.whl", "sha256": "b" * 64, "size": None}
+    (change,) = compare_locks(_lock(_distribution()), _lock(_distribution(files=[_FILE, newer])))
+    assert change == Change(
+        part="python",
+        name="a",
+        key="files",
+        before=[],
+        after=[{"name": newer["name"], "sha256": "b" * 64}],
+    )
+
+
+def test_a_distribution_with_another_version_on_each_platform_is_told_apart() -> None:
+    split = [
+        _distribution(marker="sys_platform == 'linux'"),
+        _distribution(version="2", marker="sys_platform == 'darwin'"),
+    ]
+    changes = compare_locks(_lock(_distribution()), _lock(*split))
+    assert [change.name for change in changes] == [
+        "a",
+        "a [sys_platform == 'darwin']",
+        "a [sys_platform == 'linux']",
+    ]
+
+
+def test_another_order_is_a_difference_and_an_added_node_is_only_itself() -> None:
+    nodes = [_tree(name="two"), _tree(name="one")]
+    (change,) = compare_locks(_lock(), _lock(custom_nodes=nodes))
+    assert change.name == "order of custom nodes"
+    more = [_tree(name="one"), _tree(name="three"), _tree(name="two")]
+    (change,) = compare_locks(_lock(), _lock(custom_nodes=more))
+    assert (change.part, change.name, change.before) == ("nodes", "three", None)
+
+
+def test_every_setting_is_named_by_its_path() -> None:
+    changes = compare_locks(
+        _lock(),
+        _lock(env={"A": "b"}, base={"image": "cpu"}, comfy_args=["--cpu"], epoch=2),
+    )
+    assert [change.name for change in changes] == ["base.image", "comfy_args", "env.A", "epoch"]
+    assert {change.part for change in changes} == {"environment"}
