@@ -19,7 +19,7 @@ from comfy_errors import OperationFailedError, UnavailableError
 from comfy_manifest.model import Manifest, save_manifest
 from runpod_comfy.layers.plan import Plan
 from runpod_comfy.realize.environment_cache import environment_entry
-from runpod_comfy.realize.environment_files import hash_of
+from runpod_comfy.realize.environment_files import hash_of, hashes_of
 from runpod_comfy.realize.faults import Fault, Findings
 from runpod_comfy.realize.home import held, manifest_for
 from runpod_comfy.realize.install_record import InstallRecord, read_install_record
@@ -30,6 +30,7 @@ from runpod_comfy.realize.run import Realization, plan_here
 from runpod_comfy.realize.verify_environment import EnvironmentCheck
 from runpod_comfy.realize.verify_models import check_models
 from runpod_comfy.realize.verify_trees import TreeCheck
+from runpod_comfy.sources.archive_store import find_archive
 from runpod_comfy.sources.cache_use import alone, using
 
 
@@ -79,6 +80,7 @@ def verify(job: Realization) -> Verification:
         records = _install_records(job)
         _check_environment(job, plan, findings, records)
         _check_trees(job, plan, findings, records)
+        _check_archives(job, findings)
         job.say(f"Verifying {len(job.lock.models)} models")
         check_models(job.lock.models, job.places, findings)
     return Verification(
@@ -184,6 +186,23 @@ def _check_trees(
         check.check_known_nodes([node.name for node in job.lock.custom_nodes])
     job.say("Verifying bytecode")
     check.check_bytecode()
+
+
+def _check_archives(job: Realization, findings: Findings) -> None:
+    """Wheels and archives that the cache keeps as files: their names are their hashes."""
+    lock = job.lock
+    hashes = {
+        file.sha256 for each in (*lock.python.torch, *lock.python.wheels) for file in each.files
+    }
+    pins = {tree.commit for tree in (lock.comfy, *lock.custom_nodes)}
+    hashes |= {pin.removeprefix("sha256:") for pin in pins if pin.startswith("sha256:")}
+    paths = [path for sha256 in sorted(hashes) if (path := find_archive(sha256, job.cache))]
+    names = [path.name for path in paths]
+    for path, found in zip(paths, hashes_of(job.cache.archives, names), strict=True):
+        findings.count(path)
+        if found != path.name:
+            findings.add("archive in the cache", path, expected=path.name, found=found)
+            findings.entries.add(path)
 
 
 def _check_changed(job: Realization, findings: Findings, records: list[InstallRecord]) -> set[Path]:

@@ -14,6 +14,7 @@ from comfy_errors import UnavailableError
 from comfy_manifest.model import load_manifest
 from runpod_comfy.realize.run import Realization, realize
 from runpod_comfy.realize.verify import Verification, take_away, verify
+from runpod_comfy.sources.archive_store import keep_archive
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 
 
@@ -46,6 +47,8 @@ def realized(version: Version) -> Realized:
     # The layer `models` has a file of its own for this one, and people own the other.
     version.write("core/extra_model_paths.yaml", "theirs\n")
     version.write("core/input/example.txt", "example\n")
+    wheel = version.wheels_dir / version.wheels[0].files[0].name
+    keep_archive([wheel.read_bytes()], version.cache, where="a bundle", expected_sha256=None)
     job = version.job()
     realize(job)
     return Realized(version=version, job=job)
@@ -91,6 +94,7 @@ PLACES: dict[str, Callable[[Realized], Path]] = {
         next(path for path in it.version.cache.compiled.iterdir() if (path / "nodes.py").is_file()),
         "nodes",
     ),
+    "an archive in the cache": lambda it: next(it.version.cache.archives.iterdir()),
     "a model": lambda it: (it.job.home.models / "loras/a.bin").resolve(),
 }
 
