@@ -189,8 +189,8 @@ def _in_words(summary: BundleSummary) -> str:
 def _warn_of_sources(summary: BundleSummary, console: Console) -> None:
     if summary.sources:
         console.say(
-            f"Warning: {', '.join(summary.sources)} exist only as source and are built where they "
-            "are installed; what a build asks for is not in the bundle, unless the lock has it"
+            "Warning: what has no wheel is built where it is installed, and what a build asks for "
+            f"is not in the bundle, unless the lock has it: {', '.join(summary.sources)}"
         )
 
 

@@ -287,4 +287,10 @@ class _Probe:
         downloads = any(line.startswith("Would download") for line in lines)
         if done.returncode == 0 and not (self.offline and downloads):
             return None
-        return next((line for line in lines if "error" in line or "cause" in line), "uv failed")
+        return _reason(lines)
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """uv's error and its causes in one line."""
+    told = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "cause: "))]
+    return "; ".join(told) or "uv failed"
