@@ -6,6 +6,7 @@ Ctrl-C gets through; a fetch of a large repository can take minutes.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import queue
 import threading
@@ -18,6 +19,7 @@ _R = TypeVar("_R")
 
 # How long those under way have to end what they started, once the command is interrupted.
 _GRACE_S = 5.0
+_LOOK_S = 0.2
 
 _stop: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("stop", default=None)
 
@@ -59,26 +61,35 @@ def at_once(
                 if give_up:
                     event.set()
 
-    workers = [
-        # A daemon does not hold up the end of the program.
-        threading.Thread(target=contextvars.copy_context().run, args=(serve,), daemon=True)
-        for _ in range(min(threads, jobs.qsize()))
-    ]
+    def serve_to_the_end() -> None:
+        try:
+            serve()
+        finally:
+            ended.put(None)
+
+    # Not `join`: that of Python 3.11, once interrupted, takes a running thread for ended.
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+    running = 0
     try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            while worker.is_alive():
+        for _ in range(min(threads, jobs.qsize())):
+            context = contextvars.copy_context()
+            # A daemon does not hold up the end of the program.
+            threading.Thread(target=context.run, args=(serve_to_the_end,), daemon=True).start()
+            running += 1
+        while running:
+            with contextlib.suppress(queue.Empty):
                 # Within a thread of another `at_once`, that one's interruption counts as well.
-                worker.join(timeout=1.0 if _stop.get() else None)
-                if interrupted():
-                    raise KeyboardInterrupt
+                ended.get(timeout=_LOOK_S if _stop.get() else None)
+                running -= 1
+            if interrupted():
+                raise KeyboardInterrupt
     except BaseException:
         event.set()
         deadline = time.monotonic() + _GRACE_S
-        for worker in workers:
-            if worker.is_alive():
-                worker.join(timeout=max(0.0, deadline - time.monotonic()))
+        with contextlib.suppress(queue.Empty):
+            while running:
+                ended.get(timeout=max(0.0, deadline - time.monotonic()))
+                running -= 1
         raise
     if errors:
         raise came_first[0] if give_up else errors[min(errors)]

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pickle
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -58,3 +63,48 @@ def test_logs_of_a_layer_that_failed_stay_and_are_named(
     log = caught.value.remedy.split("The whole output is in ")[1].split(". ")[0]
     assert "no such luck" in Path(log).read_text()
     assert not (version.folder / "home").exists()
+
+
+_PROGRAM = """
+import pickle, sys
+from pathlib import Path
+from runpod_comfy.realize import build, run
+build.uv_program = lambda: Path(sys.argv[2])
+with open(sys.argv[1], "rb") as stream:
+    job = pickle.load(stream)
+run.realize(job)
+"""
+
+
+def test_ctrl_c_ends_everything_that_was_started(version: Version) -> None:
+    uv = version.folder / "uv"
+    uv.write_text("#!/bin/sh\necho $$ >>" + str(version.folder / "started") + "\nexec sleep 60\n")
+    uv.chmod(0o755)
+    pickled = version.folder / "job.pickle"
+    pickled.write_bytes(pickle.dumps(dataclasses.replace(version.job(), wheels_dir=None)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, str(pickled), str(uv)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    # Torch's and the one that fetches for the layer after it.
+    while len(_lines(version.folder / "started")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) != 0
+    assert not [pid for pid in _lines(version.folder / "started") if _runs(pid)]
+    assert not [path for path in version.cache.tmp.iterdir() if path.name.startswith("env")]
+
+
+def _runs(pid: str) -> bool:
+    """Whether a process is there and has not ended; one that nobody has waited for has."""
+    told = subprocess.run(
+        ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
+    )
+    return bool(told.stdout.strip()) and not told.stdout.strip().startswith("Z")
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
