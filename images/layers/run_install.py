@@ -218,7 +218,11 @@ def works(prefix: list[str]) -> bool:
 
 def run_to_its_end(command: list[str], folder: Path, variables: dict[str, str]) -> int | str:
     """The exit code, or `timeout`. Nothing that the command started outlives it."""
-    timeout_s = float(os.environ.get("COMFY_INSTALL_TIMEOUT_S") or DEFAULT_TIMEOUT_S)
+    asked = os.environ.get("COMFY_INSTALL_TIMEOUT_S") or DEFAULT_TIMEOUT_S
+    try:
+        timeout_s = float(asked)
+    except ValueError:
+        sys.exit(f"COMFY_INSTALL_TIMEOUT_S is {asked!r}, which is not a number of seconds.")
     process = subprocess.Popen(
         command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, start_new_session=True
     )

@@ -114,6 +114,14 @@ def test_a_script_that_fails_is_recorded_too(install_bench: Bench) -> None:
     assert [file["path"] for file in record["files"]["node"]] == ["half"]
 
 
+def test_a_time_limit_that_is_no_number_is_told(install_bench: Bench) -> None:
+    outcome = install_bench.attempt("install", {**VARIABLES, "COMFY_INSTALL_TIMEOUT_S": "soon"})
+    assert outcome.returncode == 1
+    assert outcome.stderr.strip() == (
+        "COMFY_INSTALL_TIMEOUT_S is 'soon', which is not a number of seconds."
+    )
+
+
 def test_nothing_that_a_script_started_outlives_it(install_bench: Bench) -> None:
     _script(
         install_bench,

@@ -42,9 +42,7 @@ class RealizeResult:
 
     def again(self) -> RealizeResult:
         """What the same realization gives once more."""
-        kept = [
-            LayerResult(name=layer.name, outcome="kept", seconds=0.0) for layer in self.layers
-        ]
+        kept = [LayerResult(name=layer.name, outcome="kept", seconds=0.0) for layer in self.layers]
         return replace(
             self,
             layers=tuple(kept),
