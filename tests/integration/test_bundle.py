@@ -164,3 +164,18 @@ def test_errors_of_bundles_have_exit_codes_of_their_own(
     assert shown["version_id"] == "two"
     unknown = small.program()("bundle", "create", "two", "-o", tmp_path / "x", "--platform", "bsd")
     assert "not for bsd" in unknown.failed_with(2)
+
+
+def test_offline_with_empty_caches_all_is_named_and_neither_git_nor_an_index_is_asked(
+    small: SmallVersions, tmp_path: Path
+) -> None:
+    asked, fetched = dict(small.asked), small.git_fetches()
+    program = small.program(COMFY_CACHE_ROOT=tmp_path / "cache")
+    told = program("realize", "two", "--offline", "--target", tmp_path / "home").failed_with(3)
+    assert "8 things are missing here" in told
+    for name in ("tree core: file://", "tree node:dancer:", "tree node:painter:"):
+        assert name in told
+    for name in ("torch 2.1.0", "alpha 1.0", "beta 2.0", "delta 4.0", "gamma 3.0"):
+        assert f"package {name} (" in told
+    assert (dict(small.asked), small.git_fetches()) == (asked, fetched)
+    assert not (tmp_path / "home").exists()
