@@ -390,6 +390,7 @@ def _locked(
     ]
     replaced = sorted(set(solved.replaced), key=lambda item: item.model_dump_json())
     _tell(distributions, replaced, python, platforms, surroundings.say)
+    _tell_of_moved_pins(distributions, previous, surroundings.say)
     group = torch_group(required_by)
     return PythonLock(
         version=python,
@@ -420,6 +421,24 @@ def _tell(
     for distribution in distributions:
         for warning in warnings_of(distribution, python=python, platforms=platforms):
             say(warning)
+
+
+def _tell_of_moved_pins(
+    distributions: Sequence[Distribution], previous: PythonLock | None, say: Say
+) -> None:
+    """Pins are kept; where one could not be, that is worth a line."""
+    if previous is None:
+        return
+    before: dict[str, set[str]] = {}
+    for item in (*previous.torch, *previous.wheels):
+        before.setdefault(item.name, set()).add(item.version)
+    for item in distributions:
+        known = before.get(item.name)
+        if known and item.version not in known:
+            say(
+                f"{item.name} goes from {' and '.join(sorted(known))} to {item.version}: "
+                "the old pin no longer fits what is asked, or no index has it any more"
+            )
 
 
 def _asked_lines(request: CompileRequest) -> dict[str, dict[str, list[str]]]:

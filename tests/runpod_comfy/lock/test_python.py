@@ -481,6 +481,19 @@ def test_a_withdrawn_release_stays_where_it_is_locked(bench: Bench) -> None:
     assert _versions(bench.lock("alpha\n"))["alpha"] == "1.0"
 
 
+def test_a_pin_that_no_index_has_any_more_moves_and_that_is_said(bench: Bench) -> None:
+    first = bench.lock("alpha\n")
+    next((bench.index / "files").glob("alpha-2*")).unlink()
+    write_index(bench.index)
+    cache = Cache(root=bench.folder / "another-cache")
+    bench.surroundings = replace(bench.surroundings, cache=cache)
+    assert _versions(bench.lock("alpha\n", previous=first))["alpha"] == "1.0"
+    assert any(said.startswith("alpha goes from 2.0 to 1.0") for said in bench.said)
+    bench.said.clear()
+    bench.lock("alpha\n", previous=bench.lock("alpha\n"))
+    assert not any("goes from" in said for said in bench.said)
+
+
 def test_another_python_has_its_own_files_of_the_same_release(bench: Bench) -> None:
     for tag in ("cp311-cp311", "cp312-cp312"):
         bench.release("native", "1.0", tag=f"{tag}-manylinux_2_17_x86_64")
