@@ -22,7 +22,7 @@ from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.sizes import readable_size
 from runpod_comfy.sources.tree import FetchedSubmodule, Say, TreeRequest, say_nothing
 from runpod_comfy.sources.tree_store import Filling, TreeStore
-from runpod_comfy.spec.write import replace_file
+from runpod_comfy.spec.atomic_file import replace_file
 
 _TOLD_EVERY_BYTES = 1_000_000_000
 

@@ -13,9 +13,9 @@ from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.lock.model import LOCK_VERSION, Lock
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.roots import record_root
+from runpod_comfy.spec.atomic_file import replace_file
 from runpod_comfy.spec.digest import spec_digest as spec_digest_of
 from runpod_comfy.spec.load import LoadedSpec
-from runpod_comfy.spec.write import replace_file
 
 
 def lock_name(version_id: str) -> str:

@@ -11,13 +11,13 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.spec.atomic_file import replace_file
 
 RootKind = Literal["lock", "home", "models"]
 
@@ -87,15 +87,7 @@ def save_root(cache: Cache, root: Root) -> None:
         if place.read_bytes() == content:
             return
     cache.tmp.mkdir(parents=True, exist_ok=True)
-    cache.roots.mkdir(exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=cache.tmp, prefix="root-")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(partial).chmod(0o644)
-        Path(partial).replace(place)
-    finally:
-        Path(partial).unlink(missing_ok=True)
+    replace_file(place, content, workplace=cache.tmp)
 
 
 def _read(file: Path) -> Root:

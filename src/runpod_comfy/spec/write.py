@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from runpod_comfy.spec.atomic_file import replace_file
 from runpod_comfy.spec.model import Spec
 
 # Where a tree stands in a spec: the core, or the index of a custom node.
@@ -52,7 +53,7 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
     content = spec_text(spec).encode()
     # A link is written through, so that it stays one.
     path = path.resolve()
-    try:
+    with _disk_errors_in_words(path, "Check its folder, or name another file in --output."):
         if path.is_dir():
             raise InvalidInputError(f"{path} is a folder", remedy="Name a file in --output.")
         if path.exists():
@@ -64,11 +65,6 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
                     remedy="Replace it with --force, or name another file in --output.",
                 )
         replace_file(path, content)
-    except OSError as error:
-        raise OperationFailedError(
-            f"{path} could not be written: {error.strerror or error}",
-            remedy="Check the folder and its permissions, or name another file in --output.",
-        ) from error
     return True
 
 
@@ -80,6 +76,11 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
     cannot be written.
     """
     path = path.resolve()
+    with _disk_errors_in_words(path, "Check its permissions, and those of its folder."):
+        _replace_commit(path, place, before, after)
+
+
+def _replace_commit(path: Path, place: TreePlace, before: str, after: str) -> None:
     content = path.read_bytes()
     wanted = json.loads(content)
     tree = wanted["comfy"] if place == CORE_PLACE else wanted["custom_nodes"][place]
@@ -93,7 +94,7 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
         # The same commit may stand elsewhere too: the right one is the one that says it.
         changed = content[:start] + new + content[start + len(old) :]
         if json.loads(changed) == wanted:
-            _write(changed, path)
+            replace_file(path, changed)
             return
         start = content.find(old, start + 1)
     raise InvalidInputError(
@@ -102,32 +103,16 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
     )
 
 
-def _write(content: bytes, path: Path) -> None:
+@contextlib.contextmanager
+def _disk_errors_in_words(path: Path, remedy: str) -> Iterator[None]:
     try:
-        replace_file(path, content)
+        yield
     except OSError as error:
         raise OperationFailedError(
-            f"{path} could not be written: {error.strerror or error}",
-            remedy="Check the folder and its permissions.",
+            f"{path} could not be written: {error.strerror or error}", remedy=remedy
         ) from error
 
 
 def _set_fields(model: BaseModel, *names: str) -> dict[str, Any]:
     fields = {name: getattr(model, name) for name in names}
     return {name: value for name, value in fields.items() if value not in (None, [])}
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes a file at one stroke: a reader sees the old one or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
