@@ -39,19 +39,21 @@ _MB = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class HttpClient:
-    """`remedy` is the next step to try when a server cannot be read."""
+    """`remedy` is the next step to try when a server cannot be read, `retries` how often it is
+    asked again."""
 
     settings: PipSettings
     remedy: str
+    retries: int = _RETRIES
 
     @contextlib.contextmanager
     def session(self) -> Iterator[requests.Session]:
         """Connections that are kept open from one request to the next."""
         # A `Retry-After` is not obeyed: a server could make us wait for days.
         retry = Retry(
-            total=_RETRIES,
+            total=self.retries,
             # One that was silent for so long is asked once more, and not four times.
-            read=1,
+            read=min(1, self.retries),
             redirect=False,
             backoff_factor=0.3,
             status_forcelist=_PASSING,

@@ -11,7 +11,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from runpod_comfy.sources.cache import Cache
@@ -25,7 +27,6 @@ _NEEDED_GIT = (2, 11)
 _NEEDED_PYTHON = (3, 11)
 _ROOM_BYTES = 10 * 1000**3
 """A version with PyTorch takes about 7 GB, most of it shared between the cache and its homes."""
-
 
 Check = Callable[[], list[Answer]]
 
@@ -56,14 +57,9 @@ def examine(
     ]
     for thread in threads:
         thread.start()
-    deadline = threading.Event()
-    timer = threading.Timer(patience_s, deadline.set)
-    timer.daemon = True
-    timer.start()
+    deadline = time.monotonic() + patience_s
     for thread in threads:
-        while thread.is_alive() and not deadline.is_set():
-            thread.join(0.05)
-    timer.cancel()
+        thread.join(max(0.0, deadline - time.monotonic()))
     return [
         answer for name in checks for answer in answers.get(name) or [_silent(name, patience_s)]
     ]
@@ -182,7 +178,8 @@ def _index(timeout_s: float) -> list[Answer]:
     """The package index that pip is configured for. Not needed where all is cached."""
     import requests
 
-    from runpod_comfy.sources.pip_settings import read_pip_settings
+    from runpod_comfy.sources.http_client import HttpClient
+    from runpod_comfy.sources.pip_settings import local_path_of, read_pip_settings
 
     settings = read_pip_settings()
     if settings.no_index:
@@ -193,11 +190,15 @@ def _index(timeout_s: float) -> list[Answer]:
         "Check the network and pip's configuration (pip config list). "
         "With all in the cache, --offline needs no index."
     )
+    if (path := local_path_of(index)) is not None:
+        if path.is_dir():
+            return [Answer(name="index", state="ok", found=shown)]
+        found = f"there is no folder {path}"
+        return [Answer(name="index", state="warning", found=found, remedy=remedy)]
+    url = f"{index.rstrip('/')}/pip/"
+    client = HttpClient(settings=replace(settings, timeout_s=timeout_s), remedy=remedy, retries=0)
     try:
-        url = f"{index.rstrip('/')}/pip/"
-        with requests.get(
-            url, timeout=timeout_s, stream=True, verify=settings.cert or True
-        ) as answer:
+        with client.session() as session, client.get(session, url, stream=True) as answer:
             status = answer.status_code
     except (requests.RequestException, OSError) as error:
         found = f"{shown} cannot be reached ({type(error).__name__})"

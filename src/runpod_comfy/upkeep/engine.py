@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +37,7 @@ def look_for_engine(environment: Mapping[str, str]) -> list[Answer]:
                 name="docker", state="optional", found=f"{named} is not looked at", remedy=_REMEDY
             )
         ]
-    for address in [named] if named else _usual_sockets():
+    for address in [named] if named else _usual_sockets(environment):
         try:
             return [_ask(address)]
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -48,9 +47,9 @@ def look_for_engine(environment: Mapping[str, str]) -> list[Answer]:
     return [Answer(name="docker", state="optional", found="no engine", remedy=_REMEDY)]
 
 
-def _usual_sockets() -> list[str]:
+def _usual_sockets(environment: Mapping[str, str]) -> list[str]:
     places = ["/var/run/docker.sock", str(Path.home() / ".docker/run/docker.sock")]
-    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+    if runtime := environment.get("XDG_RUNTIME_DIR"):
         places.append(f"{runtime}/docker.sock")
     return [f"unix://{place}" for place in places if Path(place).exists()]
 
