@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -18,22 +19,22 @@ class Freed:
 
     def by_removing(self, path: Path) -> int:
         """Bytes on the disk that go with `path`. Links are not followed."""
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            return 0
-        total = self._count(status)
-        if path.is_dir() and not path.is_symlink():
-            total += self._below(str(path))
+        # A look takes no lock: what commands at work take away meanwhile does not count.
+        total = 0
+        with contextlib.suppress(FileNotFoundError):
+            total += self._count(path.lstat())
+            if path.is_dir() and not path.is_symlink():
+                total += self._below(str(path))
         return total
 
     def _below(self, folder: str) -> int:
         total = 0
-        with os.scandir(folder) as entries:
+        with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
             for entry in entries:
-                total += self._count(entry.stat(follow_symlinks=False))
-                if entry.is_dir(follow_symlinks=False):
-                    total += self._below(entry.path)
+                with contextlib.suppress(FileNotFoundError):
+                    total += self._count(entry.stat(follow_symlinks=False))
+                    if entry.is_dir(follow_symlinks=False):
+                        total += self._below(entry.path)
         return total
 
     def _count(self, status: os.stat_result) -> int:

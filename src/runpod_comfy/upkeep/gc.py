@@ -81,8 +81,9 @@ def clear_cache(
         return _clearing(found, locks, _skipped_models(cache, models), dry_run=True)
     with alone(cache, say):
         locks, found = _look(cache, models, now)
-        for root in locks.roots:
-            save_root(cache, root)
+        with cache.writing():
+            for root in locks.roots:
+                save_root(cache, root)
         for root in locks.dropped:
             forget_root(cache, root.path)
         clearing = _clearing(found, locks, _skipped_models(cache, models), dry_run=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,8 @@ from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import load_lock
 from runpod_comfy.sources.roots import Root
 
-GRACE_S = 7 * 24 * 3600
+_DAY_S = 24 * 3600
+GRACE_S = 7 * _DAY_S
 """How long the cache is kept for a lock or a home whose path is gone: a volume that is not
 mounted, a branch that is not checked out."""
 
@@ -50,11 +52,13 @@ def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
             if root.kind == "lock":
                 current = _read_anew(current, remarks)
         else:
-            current = replace(root, gone_since=root.gone_since or now)
-            if now - (current.gone_since or now) >= GRACE_S:
+            gone_since = root.gone_since or now
+            current = replace(root, gone_since=gone_since)
+            left_s = gone_since + GRACE_S - now
+            if left_s <= 0:
                 dropped.append(current)
                 continue
-            days = -(-(GRACE_S - (now - (current.gone_since or now))) // 86400)
+            days = math.ceil(left_s / _DAY_S)
             remarks.append(f"{root.path} is gone; what it needs is kept for {days} more day(s)")
         kept.append(current)
         if current.lock is not None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,26 @@ def test_a_dry_run_tells_the_same_and_touches_nothing(version: Version) -> None:
     done = clear_cache(version.cache, now=NOW)
     assert told.removed == done.removed
     assert told.removed != ()
+
+
+def test_a_dry_run_does_not_stumble_over_commands_at_work(cache: Cache, tmp_path: Path) -> None:
+    record_root(cache, kind="models", path=tmp_path)
+    ended = threading.Event()
+
+    def work() -> None:
+        while not ended.is_set():
+            with tempfile.TemporaryDirectory(dir=cache.tmp) as folder:
+                for number in range(20):
+                    (Path(folder) / f"{number}").mkdir()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(100):
+            clear_cache(cache, dry_run=True)
+    finally:
+        ended.set()
+        worker.join()
 
 
 def test_a_lock_alone_keeps_what_it_needs(version: Version) -> None:
