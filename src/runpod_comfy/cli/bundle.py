@@ -102,7 +102,8 @@ def _add_show(actions: Subparsers) -> None:
 
 def _create(arguments: argparse.Namespace) -> int:
     from runpod_comfy.bundle.create import BundleRequest, create_bundle
-    from runpod_comfy.cli.version import read_spec, select, surroundings_for, version_id_of
+    from runpod_comfy.cli.version import read_spec, select, surroundings_for
+    from runpod_comfy.cli.workspace import version_id_of
     from runpod_comfy.realize.run import this_platform
     from runpod_comfy.sources.cache_use import using
 
@@ -134,7 +135,7 @@ def _load(arguments: argparse.Namespace) -> int:
     from comfy_errors import UnavailableError
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.bundle.places import loaded_lock_path
-    from runpod_comfy.cli.version import workspace
+    from runpod_comfy.cli.workspace import workspace
     from runpod_comfy.lock.store import load_lock
     from runpod_comfy.realize.interpreter import find_interpreter
     from runpod_comfy.realize.run import this_platform

@@ -58,7 +58,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.version import surroundings_for, workspace
+    from runpod_comfy.cli.version import surroundings_for
+    from runpod_comfy.cli.workspace import workspace
     from runpod_comfy.sources.at_once import at_once
     from runpod_comfy.sources.cache_use import using
     from runpod_comfy.sources.kinds import settle

@@ -12,7 +12,8 @@ from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.home import find_home
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.display import Display
-from runpod_comfy.cli.version import keep_cache_for, select, version_id_of
+from runpod_comfy.cli.version import keep_cache_for, select
+from runpod_comfy.cli.workspace import version_id_of
 from runpod_comfy.realize.result import RealizeResult
 from runpod_comfy.realize.run import Realization, realize
 from runpod_comfy.sources.cache import Cache

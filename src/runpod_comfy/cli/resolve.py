@@ -63,7 +63,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.version import read_spec, version_id_of
+    from runpod_comfy.cli.version import read_spec
+    from runpod_comfy.cli.workspace import version_id_of
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     version_id = version_id_of(arguments.version, arguments.version_id)

@@ -57,7 +57,7 @@ def run_version(
     from rp_handler.main import execute
     from rp_handler.request import make_request
     from runpod_comfy.cli.realization import realization_of, realize_visibly
-    from runpod_comfy.cli.version import version_id_of
+    from runpod_comfy.cli.workspace import version_id_of
 
     request = make_request(
         os.environ,

@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.workspace import PROJECT_ROOT, version_id_of, workspace
 from runpod_comfy.sources.cache import Cache
+from runpod_comfy.spec.atomic_file import replace_file
 
 if TYPE_CHECKING:
     from runpod_comfy.realize.result import RealizeResult
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 NOTE_NAME = ".comfy_unchanged.json"
 _MARKER_NAME = ".comfy_env"
 _NOTE_SCHEMA = "runpod-comfy/unchanged/1"
-_PROJECT = Path(__file__).resolve().parents[3]
 _VARIABLES = ("LOCK_PATH", "MODELS_DIR", "HOME")
 
 
@@ -91,13 +92,8 @@ class Request:
             },
             "document": result.again().document(),
         }
-        partial = home.root / f"{NOTE_NAME}.{os.getpid()}.partial"
         with contextlib.suppress(OSError):
-            try:
-                partial.write_text(json.dumps(note))
-                partial.replace(home.root / NOTE_NAME)
-            finally:
-                partial.unlink(missing_ok=True)
+            replace_file(home.root / NOTE_NAME, json.dumps(note).encode())
 
     def _is_same(self, note: dict[str, Any]) -> bool:
         marker = str(self._home / _MARKER_NAME)
@@ -133,17 +129,11 @@ def tell(document: dict[str, Any], console: Console) -> None:
 
 
 def _version_id(arguments: argparse.Namespace) -> str:
-    named = arguments.version or arguments.version_id or os.environ.get("COMFY_VERSION_NAME")
-    return named or "demo"
-
-
-def _workspace() -> Path:
-    here = Path.cwd()
-    return here if (here / "versions").is_dir() else _PROJECT
+    return version_id_of(arguments.version, arguments.version_id)
 
 
 def _spec(version_id: str) -> Path:
-    return _workspace() / "versions" / f"{version_id}.json"
+    return workspace() / "versions" / f"{version_id}.json"
 
 
 def _home(arguments: argparse.Namespace) -> Path:
@@ -168,7 +158,7 @@ def _asked(arguments: argparse.Namespace) -> dict[str, str]:
     return {
         **options,
         **variables,
-        "workspace": str(_workspace()),
+        "workspace": str(workspace()),
         # What relative paths in variables are from.
         "folder": str(Path.cwd()) if not all(map(_is_full, variables.values())) else "",
         "machine": f"{sys.platform} {os.uname().machine}",
@@ -190,14 +180,16 @@ def _sources(arguments: argparse.Namespace) -> list[Path]:
     return [
         _spec(version_id),
         *([Path(named).absolute()] if named else []),
-        _workspace() / "lockfiles" / name,
+        workspace() / "lockfiles" / name,
         Cache.from_environment().resolved / f"{version_id}.lock.json",
     ]
 
 
 def _program() -> str:
     """This program and its layer scripts: another size or time of any file is another program."""
-    found = sorted(_files(_PROJECT / "src")) + sorted(_files(_PROJECT / "images" / "layers"))
+    found = sorted(_files(PROJECT_ROOT / "src")) + sorted(
+        _files(PROJECT_ROOT / "images" / "layers")
+    )
     return _digest(repr((sys.version, found)).encode())
 
 

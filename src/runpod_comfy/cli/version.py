@@ -1,17 +1,16 @@
-"""Which version a command is about: from id, spec or lock to a lock and the folders it needs."""
+"""From a version's id, spec or lock to a lock and the folders it needs."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfy_errors import InvalidInputError, UnavailableError
-from rp_handler.request import DEFAULT_VERSION_ID
+from comfy_errors import UnavailableError
 from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.cli.console import Console
+from runpod_comfy.cli.workspace import workspace
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock
 from runpod_comfy.sources.cache import Cache
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 # The names of what is to be upgraded; None is everything.
 Upgrading = Sequence[str] | None
-
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +45,6 @@ class Resolved:
     previous: Lock | None = None
     moved: tuple[MovedPin, ...] = ()
     changes: tuple[Change, ...] = ()
-
-
-def workspace() -> Path:
-    """The folder whose `versions/` is meant: the working directory if it has one, else ours."""
-    here = Path.cwd()
-    return here if (here / "versions").is_dir() else PROJECT_ROOT
-
-
-def version_id_of(argument: str | None, option: str | None = None) -> str:
-    """The id that was asked for, from the argument, the option or COMFY_VERSION_NAME."""
-    if argument and option and argument != option:
-        raise InvalidInputError(
-            f"two versions were named: '{argument}' and '{option}'", remedy="Name one of them."
-        )
-    return argument or option or os.environ.get("COMFY_VERSION_NAME") or DEFAULT_VERSION_ID
 
 
 def read_spec(version_id: str, spec: Path | None) -> LoadedSpec:

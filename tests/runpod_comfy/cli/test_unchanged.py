@@ -123,7 +123,7 @@ def test_the_short_way_loads_no_model_and_starts_no_process(project: Project) ->
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(unchanged._PROJECT / "src")},
+        env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")},
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "small: realized, nothing to do\n")
@@ -213,8 +213,8 @@ def test_an_edited_program_goes_the_long_way(
 ) -> None:
     other = tmp_path / "program"
     for name in ("src/runpod_comfy", "images/layers"):
-        shutil.copytree(unchanged._PROJECT / name, other / name)
-    monkeypatch.setattr(unchanged, "_PROJECT", other)
+        shutil.copytree(PROJECT_ROOT / name, other / name)
+    monkeypatch.setattr(unchanged, "PROJECT_ROOT", other)
     assert project.realize() == 0
     assert project.realize() == 0
     assert len(long_ways) == 2

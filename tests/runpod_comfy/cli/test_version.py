@@ -10,7 +10,8 @@ import pytest
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.version import select, version_id_of
+from runpod_comfy.cli.version import select
+from runpod_comfy.cli.workspace import version_id_of
 from tests.package_index import make_wheel, serve, write_index
 
 
