@@ -187,9 +187,8 @@ def _sources(arguments: argparse.Namespace) -> list[Path]:
 
 def _program() -> str:
     """This program and its layer scripts: another size or time of any file is another program."""
-    found = sorted(_files(PROJECT_ROOT / "src")) + sorted(
-        _files(PROJECT_ROOT / "images" / "layers")
-    )
+    folders = (PROJECT_ROOT / "src", PROJECT_ROOT / "images" / "layers")
+    found = [file for folder in folders for file in sorted(_files(folder))]
     return _digest(repr((sys.version, found)).encode())
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from runpod_comfy.cli import realization, unchanged
 from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.cli.workspace import PROJECT_ROOT
 from runpod_comfy.realize import run
 from runpod_comfy.realize.run import Realization
 from runpod_comfy.spec.digest import spec_digest
