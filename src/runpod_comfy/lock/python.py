@@ -12,7 +12,7 @@ from comfy_errors import ComfyError, InvalidInputError
 from runpod_comfy.lock.conflict import explained, refusal
 from runpod_comfy.lock.distribution_files import locked_files, warnings_of
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
-from runpod_comfy.lock.platform_marker import brief_marker, holds_somewhere
+from runpod_comfy.lock.platform_marker import brief_marker, holds_somewhere, platforms_of
 from runpod_comfy.lock.requirements import (
     CORE,
     Reading,
@@ -168,6 +168,7 @@ def _locked(
             required_by=sorted(required_by.get(item.name, ())),
         )
         for item in compiled
+        if platforms_of(item.marker, python=python, platforms=platforms)
     ]
     replaced = sorted(set(solved.replaced), key=lambda item: item.model_dump_json())
     _tell(distributions, replaced, python, platforms, surroundings.say)

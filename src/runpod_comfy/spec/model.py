@@ -16,6 +16,7 @@ from runpod_comfy.spec.text import (
     check_env_name,
     check_file_path,
     check_id,
+    check_index_url,
     check_inner_path,
     check_model_source,
     check_node_name,
@@ -145,15 +146,7 @@ class TorchOptions(_Strict):
         ]
         | None
     ) = None
-    index: (
-        Annotated[
-            str,
-            AfterValidator(
-                matching(r"(https?|file)://[^@\s]+", "must be an index URL without a password")
-            ),
-        ]
-        | None
-    ) = None
+    index: Annotated[str, AfterValidator(check_index_url)] | None = None
 
 
 class Options(_Strict):

@@ -134,6 +134,15 @@ def check_repo(value: str) -> str:
     return value
 
 
+def check_index_url(value: str) -> str:
+    """The address of a package index, without a login: it goes into the lock."""
+    if not re.fullmatch(r"(https?|file)://[^@\s\"'\\]+", value):
+        raise ValueError("must be an index URL without a password")
+    if re.search(SECRET_PARAMETER, value, re.IGNORECASE):
+        raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
+    return value
+
+
 def check_ref(value: str) -> str:
     """A git ref (rules of git-check-ref-format) or a version."""
     if (

@@ -185,6 +185,14 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
             "'options.constraints[0]' must not name extras",
         ),
         (
+            lambda s: s["options"].update(torch={"index": "https://h/whl?token=x"}),
+            "'options.torch.index' must not hold a token",
+        ),
+        (
+            lambda s: s["options"].update(torch={"index": 'https://h/"whl'}),
+            "'options.torch.index' must be an index URL",
+        ),
+        (
             lambda s: s["options"].update(allow_pickle=["no"]),
             "'options.allow_pickle[0]' names 'no', but the spec has no model",
         ),
