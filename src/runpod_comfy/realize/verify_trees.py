@@ -13,6 +13,7 @@ from pathlib import Path
 
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.lock.model import LockedTree
+from runpod_comfy.realize import bytecode_check
 from runpod_comfy.realize.environment_files import hash_of
 from runpod_comfy.realize.faults import Findings
 from runpod_comfy.realize.home import DATA_FOLDERS, Home
@@ -24,7 +25,7 @@ from runpod_comfy.sources.tree import TreeRequest
 from runpod_comfy.sources.tree_hash import is_left_out, tree_hash
 from runpod_comfy.sources.tree_store import TreeStore
 
-_BYTECODE_CHECK = Path(__file__).with_name("bytecode_check.py")
+_BYTECODE_CHECK = Path(bytecode_check.__file__)
 _IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
 # Where people and the engine put something in the core's folder, and what the layer `models` makes
 # there, whatever the core brings.
