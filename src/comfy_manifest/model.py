@@ -23,11 +23,18 @@ class _Strict(BaseModel):
 
 
 class ManifestModel(_Strict):
-    """A model that the version needs, below its models folder. `size` in bytes."""
+    """A model that the version needs, below its models folder. `size` in bytes.
+
+    `source` and `mirrors` say where the file comes from, as the lock has them; `revision` is the
+    commit of a source on the Hugging Face Hub.
+    """
 
     target_path: str
     sha256: str
     size: int
+    source: str | None = None
+    revision: str | None = None
+    mirrors: list[str] = []
 
 
 CHECK_SCHEMA = "runpod-comfy/check/1"

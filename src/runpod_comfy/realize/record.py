@@ -59,7 +59,14 @@ class Record:
         """Notes that the home is whole."""
         planned = {layer.name for layer in plan.layers}
         models = [
-            ManifestModel(target_path=model.target_path, sha256=model.sha256, size=model.size)
+            ManifestModel(
+                target_path=model.target_path,
+                sha256=model.sha256,
+                size=model.size,
+                source=model.source,
+                revision=model.revision,
+                mirrors=model.mirrors,
+            )
             for model in lock.models
         ]
         layers = {name: key for name, key in self._manifest.layers.items() if name in planned}

@@ -213,6 +213,21 @@ def test_models_go_from_the_store_through_the_shared_folder_to_the_home(version:
     assert not realize(version.job(models_dir=shared)).changed
 
 
+def test_a_home_tells_where_its_models_come_from(version: Version) -> None:
+    model = version.model("a.bin", "weights").model_copy(
+        update={"revision": "c" * 40, "mirrors": ["https://example.org/a.bin"]}
+    )
+    version.models = [model]
+    realize(version.job())
+    manifest = load_manifest(_home(version))
+    assert manifest is not None
+    (told,) = manifest.models
+    assert (told.target_path, told.sha256, told.size) == ("loras/a.bin", model.sha256, 7)
+    assert told.source == model.source
+    assert told.revision == "c" * 40
+    assert told.mirrors == ["https://example.org/a.bin"]
+
+
 def test_models_of_the_home_alone_are_one_link_from_the_store(version: Version) -> None:
     model = version.model("a.bin", "weights")
     version.models = [model]
