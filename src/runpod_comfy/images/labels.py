@@ -1,0 +1,60 @@
+"""The labels of an image: what it is, what it was made from, and which layer has which key.
+
+Names beginning with `org.opencontainers.image.` are those of
+https://github.com/opencontainers/image-spec/blob/main/annotations.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from runpod_comfy.lock.model import Lock
+from runpod_comfy.sources.redaction import without_secrets
+
+TITLE = "org.opencontainers.image.title"
+VERSION = "org.opencontainers.image.version"
+REVISION = "org.opencontainers.image.revision"
+SOURCE = "org.opencontainers.image.source"
+BASE_NAME = "org.opencontainers.image.base.name"
+BASE_DIGEST = "org.opencontainers.image.base.digest"
+CREATED = "org.opencontainers.image.created"
+LOCK = "io.runpod-comfy.lock"
+LAYERS = "io.runpod-comfy.layers"
+
+
+def labels(
+    lock: Lock,
+    layers: Sequence[tuple[str, str]],
+    *,
+    base_name: str,
+    base_digest: str | None = None,
+    revision: str | None = None,
+    source: str | None = None,
+) -> dict[str, str]:
+    """The labels of the lock's image, sorted by name; nothing in them depends on when it is built.
+
+    `layers` are name and key of each layer, in the order of the image. `source` is the address of
+    what the image holds, `revision` its commit; what is None is left out.
+    """
+    known = {
+        TITLE: f"ComfyUI {lock.version_id}",
+        VERSION: lock.version_id,
+        REVISION: revision,
+        SOURCE: without_secrets(source) if source else None,
+        BASE_NAME: base_name,
+        BASE_DIGEST: base_digest,
+        CREATED: datetime.fromtimestamp(lock.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        LOCK: lock.digest,
+        LAYERS: json.dumps([list(layer) for layer in layers], separators=(",", ":")),
+    }
+    return {name: value for name, value in sorted(known.items()) if value}
+
+
+def layer_keys(found: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Name and key of each layer, as the labels of an image tell them; none if they do not."""
+    try:
+        return [(str(name), str(key)) for name, key in json.loads(found.get(LAYERS, "[]"))]
+    except (ValueError, TypeError):
+        return []
