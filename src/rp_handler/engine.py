@@ -19,6 +19,7 @@ import aiohttp
 
 from comfy_errors import InvalidInputError, UnavailableError
 from rp_handler.engine_command import (
+    LOOPBACK,
     EngineFolders,
     EngineSetup,
     engine_command,
@@ -30,9 +31,9 @@ from rp_handler.errors import EngineCrashedError, EngineStartError
 
 START_TIMEOUT_S = 600.0
 
-_HOST = "127.0.0.1"
 _POLL_S = 0.05
-_GRACE_S = 5.0
+# With what comes before and after, a container ends within 5 seconds of the request.
+_GRACE_S = 3.0
 _TRIES = 3
 
 # The engine leads a process group of its own. Beside it, in the same group, a shell waits for the
@@ -58,7 +59,7 @@ exec "$@"
 class Engine:
     """A running ComfyUI; use it as `async with Engine(setup) as engine`.
 
-    `port` is the loopback port to serve on, None for a free one. `log_say` hears each
+    `port` is the port to serve on, None for a free one. `log_say` hears each
     line of the engine's log. At the end of the block the process and all that it started are
     gone, and so are its temporary folders.
 
@@ -89,8 +90,8 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """The engine's address, without a slash at the end."""
-        return f"http://{_HOST}:{self.port}"
+        """The engine's address as seen from here, without a slash at the end."""
+        return f"http://{_here(self._setup.listen)}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -145,14 +146,16 @@ class Engine:
             user=self._setup.user_folder or scratch / "user",
             temp=scratch / "temp",
         )
-        for folder in (folders.input, folders.output, folders.user):
+        for folder in (folders.input, folders.output, folders.user, scratch / "home"):
             folder.mkdir(parents=True, exist_ok=True)
         return folders
 
     async def _start(self) -> None:
         began = time.monotonic()
         for attempt in range(_TRIES):
-            self.port = free_port() if self._asked_port is None else claim_port(self._asked_port)
+            host = self._setup.listen
+            asked = self._asked_port
+            self.port = free_port(host) if asked is None else claim_port(asked, host)
             self._scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
             self.folders = self._make_folders(self._scratch)
             await self._spawn()
@@ -161,7 +164,7 @@ class Engine:
                 break
             except EngineCrashedError:
                 # Between our choice of a free port and its use, another may have taken it.
-                lost = self.ended.done() and is_taken(self.port)
+                lost = self.ended.done() and is_taken(self.port, host)
                 if self._asked_port is not None or not lost or attempt == _TRIES - 1:
                     raise
                 await self._stop_process()
@@ -175,6 +178,7 @@ class Engine:
             database=self._setup.database or self.folders.temp.parent / "comfyui.db",
             needs_cpu=needs_cpu(os.environ),
         )
+        assert self._scratch is not None
         watched, self._lifeline = os.pipe()
         try:
             with self.log.open("wb") as log:
@@ -186,7 +190,9 @@ class Engine:
                     str(self._scratch),
                     *command,
                     cwd=self._setup.core,
-                    env=engine_environment(self._setup, os.environ),
+                    env=engine_environment(
+                        self._setup, os.environ, spare_home=self._scratch / "home"
+                    ),
                     stdin=watched,
                     stdout=log,
                     stderr=log,
@@ -243,6 +249,11 @@ class Engine:
                     self._process.terminate()
                 await asyncio.wait({self.ended}, timeout=_GRACE_S)
         finally:
+            if self._process is not None:
+                # With its guard and all that its nodes have started. macOS does not permit to
+                # signal a group of which only a dead process is left.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
             if self._lifeline is not None:
                 os.close(self._lifeline)
                 self._lifeline = None
@@ -265,38 +276,48 @@ async def _get_stats(session: aiohttp.ClientSession, url: str) -> dict[str, Any]
         return None
 
 
-def free_port() -> int:
-    """A loopback port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+def free_port(host: str = LOOPBACK) -> int:
+    """A port of the address `host` that nobody uses at this moment."""
+    with socket.socket(_family(host)) as probe:
+        probe.bind((host, 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def is_taken(port: int) -> bool:
-    """True if somebody serves on the loopback port."""
-    with socket.socket() as probe:
+def is_taken(port: int, host: str = LOOPBACK) -> bool:
+    """True if somebody serves on this port of the address `host`."""
+    with socket.socket(_family(host)) as probe:
         # As servers do: a port that is only cooling down after its last server is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((host, port))
         except OSError:
             return True
     return False
 
 
-def claim_port(port: int) -> int:
+def claim_port(port: int, host: str = LOOPBACK) -> int:
     """`port`, if a server may use it. Raises InvalidInputError or UnavailableError."""
     if not 1 <= port <= 65535:
         raise InvalidInputError(
             f"{port} is not a port.", remedy="Give a port from 1 to 65535, or leave --port out."
         )
-    if is_taken(port):
+    if is_taken(port, host):
         raise UnavailableError(
-            f"The port {port} on {_HOST} is taken.",
+            f"The port {port} on {host} is taken.",
             remedy="Give another one with --port, or leave it out to use a free one.",
         )
     return port
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _here(host: str) -> str:
+    """What reaches a server on `host` from this machine, as URLs have it."""
+    host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _ending(status: int | None) -> str:

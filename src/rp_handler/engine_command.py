@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rp_handler.writable import can_write
+
 # They form one exclusive group in the core's cli_args.py: `--cpu` beside another is refused.
 _DEVICE_CHOICES = frozenset(
     {"--cpu", "--directml", "--gpu-only", "--highvram", "--lowvram", "--normalvram", "--novram"}
 )
+# From elsewhere nobody reaches the engine, unless somebody asks for its page.
+LOOPBACK = "127.0.0.1"
 _ACCELERATORS = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
 # What belongs to our interpreter. The engine has its own, and must not see our packages.
@@ -34,9 +38,9 @@ class EngineSetup:
 
     `core` is ComfyUI's folder, `python` the interpreter to run it with. `arguments` and
     `variables` are the version's own; `flags` are the options that this core is known to have,
-    which decides about those that came late. The folders and the database file may be None: then
-    the engine gets fresh ones that end with it. `extra_model_paths` is one more file that names
-    model folders.
+    which decides about those that came late. `listen` is the address to serve on. The folders and
+    the database file may be None: then the engine gets fresh ones that end with it.
+    `extra_model_paths` is one more file that names model folders.
     """
 
     core: Path
@@ -44,6 +48,7 @@ class EngineSetup:
     arguments: Sequence[str] = ()
     variables: Mapping[str, str]
     flags: frozenset[str]
+    listen: str = LOOPBACK
     input_folder: Path | None
     output_folder: Path | None
     user_folder: Path | None
@@ -74,7 +79,7 @@ def engine_command(
         command.append("--cpu")
     if setup.extra_model_paths is not None:
         command += ["--extra-model-paths-config", str(setup.extra_model_paths)]
-    command += ["--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"]
+    command += ["--listen", setup.listen, "--port", str(port), "--disable-auto-launch"]
     command += ["--output-directory", str(folders.output)]
     command += ["--input-directory", str(folders.input)]
     command += ["--user-directory", str(folders.user)]
@@ -95,13 +100,18 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def engine_environment(setup: EngineSetup, environment: Mapping[str, str]) -> dict[str, str]:
+def engine_environment(
+    setup: EngineSetup, environment: Mapping[str, str], *, spare_home: Path
+) -> dict[str, str]:
     """`environment` without what is ours, above the version's own variables.
 
-    Variables of the surroundings win over those of the version's spec.
+    Variables of the surroundings win over those of the version's spec. `spare_home` becomes the
+    HOME if theirs cannot be written: nodes keep caches there and would not import.
     """
     kept = clean_environment(environment)
     virtual_environment = setup.python.parent.parent
+    if not kept.get("HOME") or not can_write(Path(kept["HOME"])):
+        kept["HOME"] = str(spare_home)
     path = [str(setup.python.parent), *filter(None, [kept.get("PATH", os.defpath)])]
     return {
         "HF_HUB_DISABLE_TELEMETRY": "1",

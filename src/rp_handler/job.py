@@ -22,6 +22,7 @@ from rp_handler.prompt_events import ProgressSay
 from rp_handler.result import result_document, version_document
 from rp_handler.sinks import OutputSink
 from rp_handler.smoke import smoke_report
+from rp_handler.writable import can_write
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +136,11 @@ def engine_setup(
     extra_model_paths: Path | None,
     database: Path | None = None,
 ) -> EngineSetup:
-    """The engine of `home` with what its manifest says about it."""
+    """The engine of `home` with what its manifest says about it.
+
+    Folders that cannot be written, as in a container without a writable root, are replaced by
+    temporary ones.
+    """
     check = home.manifest.check
     return EngineSetup(
         core=home.core,
@@ -143,9 +148,18 @@ def engine_setup(
         arguments=home.manifest.comfy_args,
         variables=home.manifest.env,
         flags=frozenset(check.flags if check else ()),
-        input_folder=home.input_folder,
-        output_folder=output_folder,
-        user_folder=home.user_folder,
-        database=database,
+        # One that nobody can write to still holds what workflows read.
+        input_folder=_writable(home.input_folder) or _filled(home.input_folder),
+        output_folder=output_folder and _writable(output_folder),
+        user_folder=_writable(home.user_folder),
+        database=database if database and can_write(database.parent) else None,
         extra_model_paths=extra_model_paths,
     )
+
+
+def _writable(folder: Path) -> Path | None:
+    return folder if can_write(folder) else None
+
+
+def _filled(folder: Path) -> Path | None:
+    return folder if folder.is_dir() and any(folder.iterdir()) else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError
 from rp_handler.errors import JobError, failure_document
+from rp_handler.init_process import run_as_init
 from rp_handler.options import add_run_options, add_ui_option
 from rp_handler.request import RunRequest, make_request
 
@@ -162,4 +163,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_as_init(main) if os.getpid() == 1 else main())

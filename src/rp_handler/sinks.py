@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from rp_handler.writable import can_write
 
 if TYPE_CHECKING:
     from rp_handler.outputs import OutputFile
@@ -102,8 +103,8 @@ def sink_for(mode: str, *, output_dir: Path, workflow_name: str) -> OutputSink:
 
 def _require_writable(folder: Path) -> None:
     """Raises OperationFailedError now, and not after a run of many minutes. Makes nothing."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
+    if not can_write(folder):
         raise OperationFailedError(
-            f"Nothing can be written to {folder}.", remedy="Name another folder with --output-dir."
+            f"Nothing can be written to {folder}.",
+            remedy="Name another folder with --output-dir, or use --output base64.",
         )

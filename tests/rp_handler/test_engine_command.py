@@ -75,7 +75,9 @@ def test_cpu_is_asked_for_unless_the_version_chose_a_device(
 
 def test_our_interpreter_does_not_leak_into_the_engine() -> None:
     ours = {"PYTHONPATH": "/us", "PYTHONHOME": "/us", "VIRTUAL_ENV": "/us", "PEX_ROOT": "/us"}
-    environment = engine_environment(SETUP, {**ours, "PATH": "/bin", "HF_HOME": "/hf"})
+    environment = engine_environment(
+        SETUP, {**ours, "PATH": "/bin", "HF_HOME": "/hf"}, spare_home=Path("/spare")
+    )
     assert "/us" not in environment.values()
     assert environment["VIRTUAL_ENV"] == "/h/.venv"
     assert environment["PATH"] == f"/h/.venv/bin{os.pathsep}/bin"
@@ -84,7 +86,7 @@ def test_our_interpreter_does_not_leak_into_the_engine() -> None:
 
 def test_the_surroundings_win_over_the_variables_of_the_spec() -> None:
     setup = dataclasses.replace(SETUP, variables={"A": "spec", "B": "spec"})
-    environment = engine_environment(setup, {"A": "here"})
+    environment = engine_environment(setup, {"A": "here"}, spare_home=Path("/spare"))
     assert (environment["A"], environment["B"]) == ("here", "spec")
 
 
@@ -104,3 +106,14 @@ def test_on_a_mac_the_core_finds_the_device_itself(
 ) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
     assert not needs_cpu({}, devices=tmp_path)
+
+
+def test_a_home_that_cannot_be_written_is_replaced_by_a_spare_one(tmp_path: Path) -> None:
+    def home(of: str | None) -> str:
+        given = {} if of is None else {"HOME": of}
+        return engine_environment(SETUP, given, spare_home=Path("/spare"))["HOME"]
+
+    assert home(str(tmp_path)) == str(tmp_path)
+    assert home(None) == "/spare"
+    (tmp_path / "file").touch()
+    assert home(str(tmp_path / "file")) == "/spare"

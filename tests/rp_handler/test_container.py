@@ -1,0 +1,123 @@
+"""The command line as the first process of a container whose folders nobody can write to.
+
+Docker is not needed: the same namespaces are made by `unshare`, where this machine lets us.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+_NAMESPACES = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+if os.geteuid() != 0:
+    _NAMESPACES = ["--user", "--map-current-user", *_NAMESPACES]
+_READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && cd "$0" && exec "$@"'
+
+
+def _can_unshare(place: Path) -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", *_NAMESPACES, "sh", "-c", _READ_ONLY, str(place), "true"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.fixture
+def baked(home: Path, tmp_path: Path) -> Path:
+    if not _can_unshare(home):
+        pytest.skip("unshare cannot make namespaces with a read-only folder here")
+    return home
+
+
+@contextlib.contextmanager
+def contained(home: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m rp_handler.main` as process 1, in the read-only `home`."""
+    packages = os.pathsep.join(entry for entry in sys.path if entry)
+    program = [sys.executable, "-m", "rp_handler.main", "--home", str(home), *arguments]
+    process = subprocess.Popen(
+        ["unshare", *_NAMESPACES, "sh", "-c", _READ_ONLY, str(home), *program],
+        env={**os.environ, "PYTHONPATH": packages, "HOME": str(home), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def first_process(process: subprocess.Popen[str]) -> int:
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8")
+    return int(children.split()[0])
+
+
+def wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    pytest.fail(f"it never said {text!r}")
+
+
+def workflow(tmp_path: Path, class_type: str, **inputs: str) -> str:
+    path = tmp_path / "graph.json"
+    node = {"class_type": class_type, "inputs": inputs}
+    path.write_text(json.dumps({"1": node}), encoding="utf-8")
+    return str(path)
+
+
+def test_a_workflow_runs_where_only_the_temporary_folder_can_be_written(
+    baked: Path, tmp_path: Path
+) -> None:
+    inputs = {"content": "hello", "prefix": "x", "suffix": ".txt", "key": "files"}
+    graph = workflow(tmp_path, "FixtureSave", **inputs)
+    with contained(baked, "--workflow", graph, "--output", "base64") as process:
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert base64.b64decode(json.loads(output)["files"][0]["data"]) == b"hello"
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_nodes_get_a_home_folder_that_they_can_write(baked: Path, tmp_path: Path) -> None:
+    graph = workflow(tmp_path, "FixtureEnvironment", name="HOME")
+    with contained(baked, "--workflow", graph, "--json", "--output", "base64") as process:
+        output, _ = process.communicate(timeout=60)
+    assert json.loads(output)["text"][0]["text"].startswith(tempfile.gettempdir())
+
+
+@pytest.mark.parametrize(
+    ("mode", "moment", "variable"),
+    [
+        ("--workflow", "Starting ComfyUI", "FIXTURE_NEVER_READY"),
+        ("--workflow", "ready after", "FIXTURE_IGNORES_TERM"),
+        ("--ui", "until you press", "FIXTURE_IGNORES_TERM"),
+    ],
+)
+def test_the_request_to_end_is_followed_within_five_seconds_by_all(
+    baked: Path, tmp_path: Path, mode: str, moment: str, variable: str
+) -> None:
+    arguments = [mode]
+    if mode == "--workflow":
+        arguments.append(workflow(tmp_path, "FixtureSleep"))
+    with contained(baked, *arguments, "--output", "base64", **{variable: "1"}) as process:
+        wait_for(process, moment)
+        began = time.monotonic()
+        os.kill(first_process(process), signal.SIGTERM)
+        process.communicate(timeout=30)
+        assert time.monotonic() - began < 5
+    assert process.returncode in (0, 130)
+    # What it left behind would lie in the temporary folder; with process 1, all others ended.
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
