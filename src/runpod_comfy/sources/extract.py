@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.sources.tree_writer import DEFAULT_LIMITS, TreeLimits, TreeWriter
+from runpod_comfy.sources.tree_writer import DEFAULT_LIMITS, TreeLimits, TreeWriter, refuse_unsafe
 
 # What becomes of an archive's only folder, in which everything else lies.
 TopFolder = Literal["kept", "entered", "entered if it is the only one"]
@@ -90,6 +90,9 @@ def extract(
         with _open(archive) as opened:
             with _reading():
                 members = list(_members(opened, where, limits))
+            # Before folders are entered, which would take the `..` off a path.
+            for member in members:
+                refuse_unsafe(member.name, where)
             if top_folder != "kept":
                 members = _inside(members, where, must=top_folder == "entered")
             chosen = _below(members, subdir) if subdir else members
@@ -185,7 +188,7 @@ def _members(
 
 def _zip_member(opened: zipfile.ZipFile, origin: zipfile.ZipInfo) -> _Member | None:
     # Some tools of Windows write its own separator, which the format does not know.
-    name = origin.filename.replace("\\", "/")
+    name = origin.filename.replace("\\", "/").removeprefix("./")
     if name.endswith("/"):
         return None
     mode = origin.external_attr >> 16

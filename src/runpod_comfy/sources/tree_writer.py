@@ -90,11 +90,8 @@ class TreeWriter:
 
     def _place(self, inner: str) -> Path:
         self._count_file()
+        refuse_unsafe(inner, self.where)
         path = PurePosixPath(inner)
-        hostile = {".", "..", ""} & set(inner.rstrip("/").split("/"))
-        hostile |= {part for part in path.parts if part.lower() == ".git" or _unwritable(part)}
-        if path.is_absolute() or hostile:
-            raise InvalidInputError(f"{self.where} holds the unsafe path {inner!a}", remedy=_REMEDY)
         if self.one_case:
             self._refuse_second_spelling(path)
         place = self.root / path
@@ -131,6 +128,16 @@ class TreeWriter:
             raise InvalidInputError(
                 f"{self.where} holds more than {self.limits.files:,} files", remedy=_REMEDY
             )
+
+
+def refuse_unsafe(inner: str, where: str) -> None:
+    """Raises InvalidInputError for a path that is absolute, leads out of its tree or into `.git`,
+    or that no file system holds. `where` names the tree's origin."""
+    path = PurePosixPath(inner)
+    hostile = {".", "..", ""} & set(inner.rstrip("/").split("/"))
+    hostile |= {part for part in path.parts if part.lower() == ".git" or _unwritable(part)}
+    if path.is_absolute() or hostile:
+        raise InvalidInputError(f"{where} holds the unsafe path {inner!a}", remedy=_REMEDY)
 
 
 def _unwritable(part: str) -> bool:

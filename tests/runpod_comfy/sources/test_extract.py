@@ -99,8 +99,8 @@ def test_a_zip_and_a_tar_of_the_same_files_give_the_same_tree(tmp_path: Path) ->
         folder = tmp_path / kind
         (folder / "out").mkdir(parents=True)
         if kind == "zip":
-            modes = {"run": stat.S_IFREG | 0o755, "link": stat.S_IFLNK | 0o777}
-            archive = zip_of(folder, {"run": "go", "link": "run"}, modes=modes)
+            modes = {"./run": stat.S_IFREG | 0o755, "link": stat.S_IFLNK | 0o777}
+            archive = zip_of(folder, {"./run": "go", "link": "run"}, modes=modes)
         else:
             link = member("./link", tarfile.SYMTYPE, link="run")
             archive = tar_of(folder, [(member("./run", mode=0o755), b"go"), (link, b"")])
@@ -144,6 +144,18 @@ def test_a_path_that_leads_out_or_into_git_is_refused(
     refused(zip_of(tmp_path, {"fine": "", name: "x"}), target, "unsafe path")
     refused(tar_of(tmp_path, [(member(name), b"x")]), target, "unsafe path")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", ".git/config", "..\\out"])
+def test_an_unsafe_folder_is_refused_though_it_would_be_entered_or_left_out(
+    tmp_path: Path, target: Path, name: str
+) -> None:
+    alone = zip_of(tmp_path, {name: "x"})
+    refused(alone, target, "unsafe path", top_folder="entered if it is the only one")
+    refused(alone, target, "unsafe path", top_folder="entered")
+    beside = zip_of(tmp_path, {"pkg/fine": "", name: "x"})
+    refused(beside, target, "unsafe path", subdir="pkg")
+    assert list(target.iterdir()) == []
 
 
 def test_nothing_is_written_through_a_link_of_the_archive(tmp_path: Path, target: Path) -> None:
