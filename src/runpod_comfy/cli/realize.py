@@ -77,13 +77,12 @@ def _run(arguments: argparse.Namespace) -> int:
         forecast = forecast_realize(realization)
         console.result(_plan_text(realization, forecast), _plan_document(realization, forecast))
         return 0
-    if arguments.repair:
-        _repair(realization, console)
+    found = _repair(realization, console) if arguments.repair else None
     result = realize_visibly(realization, console)
     if request is not None:
         request.note(realization, result)
     tell(result.document(), console)
-    return 0
+    return _tell_strangers(found, console) if found is not None else 0
 
 
 def _verify(realization: Realization, console: Console) -> int:
@@ -95,6 +94,8 @@ def _verify(realization: Realization, console: Console) -> int:
     if not found.faults:
         return 0
     count = len(found.faults)
+    if count == len(found.strangers):
+        return _tell_strangers(found, console)
     error = MismatchError(
         f"{realization.target} differs from its lock in {count} place{'s' * (count > 1)}",
         remedy="Mend it with the same command and --repair in place of --verify.",
@@ -103,7 +104,7 @@ def _verify(realization: Realization, console: Console) -> int:
     return error.exit_code
 
 
-def _repair(realization: Realization, console: Console) -> None:
+def _repair(realization: Realization, console: Console) -> Verification:
     from runpod_comfy.realize.verify import take_away, verify
 
     found = verify(realization)
@@ -112,6 +113,19 @@ def _repair(realization: Realization, console: Console) -> None:
         take_away(found, realization)
     else:
         console.say(_verified(found))
+    return found
+
+
+def _tell_strangers(found: Verification, console: Console) -> int:
+    if not found.strangers:
+        return 0
+    names = ", ".join(map(str, found.strangers))
+    error = MismatchError(
+        f"not of this version, and left alone because somebody put it there: {names}",
+        remedy="Take it away, or name it in the spec's custom_nodes, then resolve and realize.",
+    )
+    console.say(error.in_words())
+    return error.exit_code
 
 
 def _tell_faults(found: Verification, console: Console) -> None:

@@ -30,7 +30,8 @@ class Fault:
 @dataclass(kw_only=True)
 class Findings:
     """Faults and notes as they are found, and what would have to go for `realize` to mend them:
-    `layers` to make again, `entries` of the cache, `distributions` in uv's cache.
+    `layers` to make again, `entries` of the cache, `distributions` in uv's cache, and `strays`,
+    files in the home that no layer made and that making it again leaves.
 
     `checked_files` and `checked_bytes` count what was compared.
     """
@@ -40,6 +41,7 @@ class Findings:
     layers: set[str] = field(default_factory=set)
     entries: set[Path] = field(default_factory=set)
     distributions: set[str] = field(default_factory=set)
+    strays: set[Path] = field(default_factory=set)
     checked_files: int = 0
     checked_bytes: int = 0
     _counted: set[tuple[int, int]] = field(default_factory=set)

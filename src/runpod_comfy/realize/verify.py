@@ -29,7 +29,7 @@ from runpod_comfy.realize.record import BEGUN
 from runpod_comfy.realize.run import Realization, plan_here
 from runpod_comfy.realize.verify_environment import EnvironmentCheck
 from runpod_comfy.realize.verify_models import check_models
-from runpod_comfy.realize.verify_trees import TreeCheck
+from runpod_comfy.realize.verify_trees import STRANGERS, TreeCheck
 from runpod_comfy.sources.archive_store import find_archive
 from runpod_comfy.sources.cache_use import alone, using
 
@@ -37,7 +37,8 @@ from runpod_comfy.sources.cache_use import alone, using
 @dataclass(frozen=True, kw_only=True)
 class Verification:
     """What was compared and what differs. `layers`, `entries` and `distributions` are what
-    `repair` takes away: keys in the marker, paths in the cache, packages in uv's cache."""
+    `repair` takes away: keys in the marker, paths in the cache, packages in uv's cache. `strays`
+    are files in the home that go as well."""
 
     faults: tuple[Fault, ...]
     notes: tuple[str, ...]
@@ -47,6 +48,12 @@ class Verification:
     layers: frozenset[str]
     entries: frozenset[Path]
     distributions: frozenset[str]
+    strays: frozenset[Path]
+
+    @property
+    def strangers(self) -> tuple[Path, ...]:
+        """Nodes that the lock has not. They stay, because somebody put them there."""
+        return tuple(fault.path for fault in self.faults if fault.part == STRANGERS)
 
     def document(self) -> dict[str, object]:
         """The same, as JSON takes it."""
@@ -92,11 +99,13 @@ def verify(job: Realization) -> Verification:
         layers=frozenset(findings.layers),
         entries=frozenset(findings.entries),
         distributions=frozenset(findings.distributions),
+        strays=frozenset(findings.strays),
     )
 
 
 def take_away(found: Verification, job: Realization) -> None:
-    """Removes what differs from the caches, and from the marker what has to be made again.
+    """Removes what differs from the caches, from the marker what has to be made again, and files
+    that Python might import and nobody needs. Nodes that the lock has not stay.
 
     Raises OperationFailedError if something cannot be removed.
     """
@@ -117,6 +126,8 @@ def take_away(found: Verification, job: Realization) -> None:
             )
         for entry in found.entries:
             _remove_entry(entry, job)
+        for stray in found.strays:
+            stray.unlink(missing_ok=True)
 
 
 def _remove_entry(entry: Path, job: Realization) -> None:

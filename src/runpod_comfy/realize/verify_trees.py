@@ -26,6 +26,8 @@ from runpod_comfy.sources.tree_hash import is_left_out, tree_hash
 from runpod_comfy.sources.tree_store import TreeStore
 
 _BYTECODE_CHECK = Path(bytecode_check.__file__)
+# The part of a node that somebody put there by hand: it is told, and nobody takes it away.
+STRANGERS = "custom_nodes"
 _IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
 # Where people and the engine put something in the core's folder, and what the layer `models` makes
 # there, whatever the core brings.
@@ -72,7 +74,7 @@ class TreeCheck:
             if path.name in known or expected or not importable or path in self.changed:
                 continue
             self.findings.add(
-                "custom_nodes", path, expected="nothing", found="a node that the lock has not"
+                STRANGERS, path, expected="nothing", found="a node that the lock has not"
             )
 
     def check_bytecode(self) -> None:
@@ -164,6 +166,7 @@ class TreeCheck:
                 self.findings.add(
                     layer.name, place, expected="nothing", found="a file that Python may import"
                 )
+                self.findings.strays.add(place)
             else:
                 self.findings.notes.append(f"{place} was added")
 

@@ -58,6 +58,21 @@ def test_a_difference_is_named_and_the_next_command_mends_it(
     assert project.realize("--verify") == 0
 
 
+def test_a_node_that_the_lock_has_not_is_told_and_stays(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = project.home / "ComfyUI" / "custom_nodes" / "mine"
+    path.mkdir()
+    (path / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    for flag in ("--verify", "--repair"):
+        capsys.readouterr()
+        assert project.realize(flag) == 4
+        said = capsys.readouterr().err.partition("error: ")[2]
+        assert str(path) in said
+        assert "--repair" not in said
+    assert (path / "__init__.py").exists()
+
+
 def test_differences_are_one_document(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     path = _spoil(project)
     capsys.readouterr()

@@ -163,7 +163,14 @@ def test_an_added_file_that_would_be_imported_is_a_difference(
     path = realized.home / place
     path.parent.mkdir(exist_ok=True)
     path.write_text("import os\n")
-    assert _places(verify(realized.job)) & {path, path.parent}
+    found = verify(realized.job)
+    assert _places(found) & {path, path.parent}
+    take_away(found, realized.job)
+    realize(realized.job)
+    # A whole node is somebody's work; it is only told.
+    is_a_node = "stranger" in place
+    assert path.exists() == is_a_node
+    assert len(verify(realized.job).faults) == is_a_node
 
 
 def test_a_package_that_was_installed_by_hand_is_a_difference(realized: Realized) -> None:
