@@ -9,7 +9,11 @@ from dataclasses import replace
 
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer
-from runpod_comfy.realize.environment_cache import environment_to_make, has_environment
+from runpod_comfy.realize.environment_cache import (
+    environment_entry,
+    environment_to_make,
+    has_environment,
+)
 from runpod_comfy.realize.environment_files import write_listing
 from runpod_comfy.realize.packages import needed_files
 from runpod_comfy.realize.progress import Downloads
@@ -26,8 +30,9 @@ def make_environment(layers: Sequence[Layer], workshop: Workshop) -> dict[str, f
     with environment_to_make(layers, workshop.cache, workshop.say) as venv:
         if venv is None:
             return {}
-        # They outlive a failure, for people to read, until `gc`.
-        logs = workshop.cache.tmp / f"{layers[-1].key.replace(':', '-')}-logs"
+        # They outlive a failure, for people to read, until `gc`. No other environment has them, not
+        # one with the same wheels and another PyTorch that is made at this moment either.
+        logs = workshop.cache.tmp / f"{environment_entry(layers, workshop.cache).name}-logs"
         bench = replace(workshop, venv=venv, logs=logs)
         seconds = _make_in_order(layers, bench)
         write_listing(venv)

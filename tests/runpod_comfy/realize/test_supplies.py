@@ -65,6 +65,24 @@ def test_logs_of_a_layer_that_failed_stay_and_are_named(
     assert not (version.folder / "home").exists()
 
 
+def test_environments_with_the_same_last_layer_have_logs_of_their_own(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of the two may be made at any moment, and takes its logs away when it is whole."""
+    uv = version.folder / "uv"
+    uv.write_text("#!/bin/sh\nexit 1\n")
+    uv.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("runpod_comfy.realize.build.uv_program", lambda: uv)
+        with pytest.raises(ComfyError):
+            realize(dataclasses.replace(version.job(), wheels_dir=None))
+    logs = list(version.cache.tmp.glob("*-logs/*.log"))
+    assert logs
+    version.torch = [version.wheel("torchlike", "2.0")]
+    realize(version.job())
+    assert list(version.cache.tmp.glob("*-logs/*.log")) == logs
+
+
 _PROGRAM = """
 import pickle, sys
 from pathlib import Path
