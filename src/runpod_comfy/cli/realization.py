@@ -37,7 +37,7 @@ def realization_of(arguments: argparse.Namespace, console: Console) -> Realizati
         )
     cache = Cache.from_environment()
     if not getattr(arguments, "dry_run", False):
-        keep_cache_for(selected, cache)
+        keep_cache_for(selected, cache, console)
     if arguments.wheels_dir and not arguments.wheels_dir.is_dir():
         raise UnavailableError(
             f"there is no folder {arguments.wheels_dir}",

@@ -135,12 +135,13 @@ def _is_version(name: str) -> bool:
     return (workspace() / "versions" / f"{name}.json").is_file()
 
 
-def keep_cache_for(selected: Selected, cache: Cache) -> None:
+def keep_cache_for(selected: Selected, cache: Cache, console: Console) -> None:
     """A lock that came with a clone was never written here, so that `gc` does not know it yet."""
     path = selected.path
     if path is None or path.absolute().is_relative_to(cache.resolved) or is_recorded(cache, path):
         return
-    record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
+    with using(cache, console.say):
+        record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
 
 
 def _spec_folder_of(lock: Path) -> Path:

@@ -91,7 +91,8 @@ def realize(job: Realization) -> RealizeResult:
     if _is_whole(job, plan, manifest):
         if not is_recorded(job.cache, job.home.root):
             # Made by an earlier program, or with another cache.
-            _record_roots(job)
+            with using(job.cache, job.say):
+                _record_roots(job)
         return _result(job, plan, seconds=time.monotonic() - started)
     with _disk_errors_in_words(), using(job.cache, job.say) as cache_fd:
         pending = pending_layers(plan, manifest, job.home)

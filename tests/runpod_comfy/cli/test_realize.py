@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
 from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.sources.cache_use import alone
 from runpod_comfy.sources.roots import read_roots
 from tests.runpod_comfy.cli.test_unchanged import Project
 from tests.runpod_comfy.realize.conftest import Version, version
@@ -95,6 +97,20 @@ def test_a_lock_that_came_with_a_clone_keeps_the_cache(project: Project) -> None
     recorded = {root.path: root.kind for root in read_roots(project.version.cache)}
     assert recorded[project.lock] == "lock"
     assert recorded[project.home] == "home"
+
+
+def test_what_keeps_the_cache_is_not_recorded_while_it_is_cleared(project: Project) -> None:
+    cache = project.version.cache
+    for file in cache.roots.iterdir():
+        file.unlink()
+    realizing = threading.Thread(target=project.realize)
+    with alone(cache):
+        realizing.start()
+        realizing.join(timeout=1)
+        assert realizing.is_alive()
+        assert read_roots(cache) == []
+    realizing.join()
+    assert {root.path for root in read_roots(cache)} >= {project.lock, project.home}
 
 
 def test_a_dry_run_records_nothing(project: Project) -> None:
