@@ -230,15 +230,18 @@ def contents(folder: Path) -> dict[str, object]:
     return found
 
 
-_FINAL = ("trees", "archives", "models/sha256", "environments", "checks", "compiled")
+_FINAL = (
+    *("trees/*", "archives/*/*", "models/sha256/*/*"),
+    *("environments/*", "checks/*", "compiled/*"),
+)
 
 
 def kept(cache: Path) -> dict[str, dict[str, object]]:
     """What has a final name in a cache, and what it holds."""
     return {
         str(entry.relative_to(cache)): contents(entry)
-        for folder in _FINAL
-        for entry in (cache / folder).glob("*")
+        for pattern in _FINAL
+        for entry in cache.glob(pattern)
     }
 
 

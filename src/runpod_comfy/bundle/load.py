@@ -159,8 +159,7 @@ def _request(tree: LockedTree) -> TreeRequest:
 def _keep_spec_and_lock(bundle: OpenBundle, cache: Cache) -> None:
     spec_path = loaded_spec_path(cache, bundle.lock.version_id)
     with cache.writing():
-        spec_path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(spec_path, bundle.spec)
+        replace_file(spec_path, bundle.spec, workplace=cache.tmp)
         write_lock(bundle.lock, spec_path=spec_path, cache=cache)
 
 

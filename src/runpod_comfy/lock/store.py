@@ -151,11 +151,12 @@ def write_lock(lock: Lock, *, spec_path: Path, cache: Cache) -> list[Path]:
     """Writes both copies, each at one stroke, and returns those whose content changed."""
     paths = _lock_paths(spec_path, lock.version_id, cache)
     record_root(cache, kind="lock", path=paths[0], lock_bytes=lock.to_bytes())
-    return [path for path in paths if _replace_if_different(path, lock.to_bytes())]
+    return [path for path in paths if _replace_if_different(path, lock.to_bytes(), cache)]
 
 
-def _replace_if_different(path: Path, content: bytes) -> bool:
+def _replace_if_different(path: Path, content: bytes, cache: Cache) -> bool:
     if path.is_file() and path.read_bytes() == content:
         return False
-    replace_file(path, content)
+    workplace = cache.tmp if path.is_relative_to(cache.root) else None
+    replace_file(path, content, workplace=workplace)
     return True

@@ -86,7 +86,6 @@ def save_root(cache: Cache, root: Root) -> None:
     with contextlib.suppress(OSError):
         if place.read_bytes() == content:
             return
-    cache.tmp.mkdir(parents=True, exist_ok=True)
     replace_file(place, content, workplace=cache.tmp)
 
 

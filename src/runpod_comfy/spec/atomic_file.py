@@ -14,7 +14,9 @@ def replace_file(path: Path, content: bytes, *, workplace: Path | None = None) -
     beside the file under a hidden name. Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=workplace or path.parent, prefix=f".{path.name}.")
+    workplace = workplace or path.parent
+    workplace.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=workplace, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(content)
