@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,13 @@ from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Surroundings
 from tests.comfy_releases import ComfyRepository, comfy_repository, downloads_folder
 from tests.git_repositories import GitRepository, new_repository
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hangups_reach_what_tests_start() -> None:
+    """Under nohup SIGHUP is ignored, and programs inherit that; a handler they do not inherit."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture
