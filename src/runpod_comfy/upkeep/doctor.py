@@ -23,6 +23,7 @@ from runpod_comfy.upkeep.engine import look_for_engine
 from runpod_comfy.upkeep.volumes import look_at_cache, look_at_room, look_for_links
 
 _PATIENCE_S = 4.0
+_NOT_FOUND = 404
 _NEEDED_GIT = (2, 11)
 _NEEDED_PYTHON = (3, 11)
 _ROOM_BYTES = 10 * 1000**3
@@ -195,11 +196,16 @@ def _index(timeout_s: float) -> list[Answer]:
             return [Answer(name="index", state="ok", found=shown)]
         found = f"there is no folder {path}"
         return [Answer(name="index", state="warning", found=found, remedy=remedy)]
-    url = f"{index.rstrip('/')}/pip/"
+    top = f"{index.rstrip('/')}/"
     client = HttpClient(settings=replace(settings, timeout_s=timeout_s), remedy=remedy, retries=0)
     try:
-        with client.session() as session, client.get(session, url, stream=True) as answer:
-            status = answer.status_code
+        with client.session() as session:
+            # A page of few bytes first; an index of a company's own may have no pip.
+            for url in (f"{top}pip/", top):
+                with client.get(session, url, stream=True) as answer:
+                    status = answer.status_code
+                if status != _NOT_FOUND:
+                    break
     except (requests.RequestException, OSError) as error:
         found = f"{shown} cannot be reached ({type(error).__name__})"
         return [Answer(name="index", state="warning", found=found, remedy=remedy)]

@@ -64,6 +64,18 @@ def test_an_index_that_answers_is_ok_and_one_that_does_not_is_told(
         assert "HTTP 404" in _examine(cache, tmp_path)["index"].found
 
 
+def test_an_index_without_pip_is_an_index(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "index"
+    (root / "files").mkdir(parents=True)
+    make_wheel(root / "files", "alpha", "1.0")
+    write_index(root)
+    with serve(root) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        assert _examine(cache, tmp_path)["index"].state == "ok"
+
+
 def test_the_index_is_asked_as_pip_would_ask_it(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
