@@ -41,16 +41,17 @@ def add_parser(commands: Subparsers) -> None:
     )
     add_version(parser)
     add_realize_options(parser)
-    parser.add_argument(
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
         "--dry-run", action="store_true", help="show what would be done, and touch nothing"
     )
-    parser.add_argument(
+    modes.add_argument(
         "--verify",
         action="store_true",
         help="compare every byte here and in the caches with the lock, and change nothing; "
         "exit 4 if something differs",
     )
-    parser.add_argument(
+    modes.add_argument(
         "--repair",
         action="store_true",
         help="verify, take away what differs, and make it again",

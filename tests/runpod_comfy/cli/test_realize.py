@@ -75,6 +75,16 @@ def test_a_node_that_the_lock_has_not_is_told_and_stays(
     assert (path / "__init__.py").exists()
 
 
+@pytest.mark.parametrize("other", ["--verify", "--dry-run"])
+def test_repair_changes_something_so_it_does_not_go_with_what_only_looks(
+    project: Project, other: str
+) -> None:
+    path = _spoil(project)
+    with pytest.raises(SystemExit, match="2"):
+        project.realize("--repair", other)
+    assert path.read_text() == "print('other')\n"
+
+
 def test_differences_are_one_document(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     path = _spoil(project)
     capsys.readouterr()
