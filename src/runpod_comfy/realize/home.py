@@ -97,6 +97,7 @@ class Home:
             self.install_records,
             self.install_scratch,
             self.root / UNCHANGED_NAME,
+            self.root / f".{UNCHANGED_NAME}.partial",
             self.root / ".comfy_lock",
         )
 

@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def replace_file(path: Path, content: bytes, *, workplace: Path | None = None) -> None:
     """Writes a file so that a reader sees the old one or the whole new one.
 
-    What a killed process leaves behind lies in `workplace`, a folder on the same file system, or
-    beside the file under a hidden name. Raises OSError.
+    Several processes may do so at once. What a killed one leaves behind is `.<name>.partial` in
+    `workplace`, a folder on the same file system, or beside the file; the next one removes it.
+    Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    workplace = workplace or path.parent
-    workplace.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=workplace, prefix=f".{path.name}.")
+    folder = workplace or path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder) as alone:
+        handle, partial = _new_file(folder / f".{path.name}.partial", alone=alone)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.chmod(0o644)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Waits until nobody else writes a new file in `folder`; False where there are no locks."""
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _locked(lock)
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True
+
+
+def _new_file(place: Path, *, alone: bool) -> tuple[int, Path]:
+    """A new file at `place`, or beside it if another may be writing there or somebody owns it."""
+    if alone:
+        with contextlib.suppress(OSError):
+            place.unlink(missing_ok=True)
+            return os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), place
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f"{place.name}.")
+    return handle, Path(name)

@@ -10,6 +10,7 @@ import pytest
 from comfy_errors import InvalidInputError
 from comfy_manifest.model import MARKER_NAME, Manifest, save_manifest
 from runpod_comfy.realize import remove as module
+from runpod_comfy.realize.home import UNCHANGED_NAME
 from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.run import realize
 from tests.runpod_comfy.realize.conftest import Version, snapshot
@@ -64,6 +65,8 @@ def test_the_folder_itself_goes_only_if_nothing_of_peoples_is_left(home: Path) -
 def test_a_realized_version_leaves_no_file_behind(version: Version) -> None:
     home = version.folder / "home"
     realize(version.job())
+    # As a kill leaves it that comes while the note of a realization is written.
+    (home / f".{UNCHANGED_NAME}.partial").touch()
     remove(plan_removal(home, remove_models=True, remove_root=True))
     assert not home.exists()
 
