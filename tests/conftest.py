@@ -14,10 +14,12 @@ from tests.git_repositories import GitRepository, new_repository
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hangups_reach_what_tests_start() -> None:
-    """Under nohup SIGHUP is ignored, and programs inherit that; a handler they do not inherit."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        signal.signal(signal.SIGHUP, lambda *_: None)
+def _signals_reach_what_tests_start() -> None:
+    """Under nohup SIGHUP is ignored, behind a shell's `&` SIGINT, and programs inherit that; a
+    handler they do not inherit."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture
