@@ -1,0 +1,90 @@
+"""The Docker engine that builds, found as the docker command finds it; asked first what it can."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import docker
+import docker.errors
+import requests
+
+from comfy_errors import ComfyError
+
+# Engine 20.10: the first whose own Dockerfile syntax has `RUN --mount`.
+OLDEST_API = (1, 41)
+_OLDEST_NAME = "20.10"
+_ANSWERS_WITHIN_S = 20
+# A push or a load can be silent for long while a registry or a disk works.
+_SILENT_AT_MOST_S = 900
+
+
+class NoEngineError(ComfyError):
+    """No Docker engine that can build an image with BuildKit."""
+
+    exit_code: ClassVar[int] = 5
+
+
+def connect(address: str | None = None) -> docker.DockerClient:
+    """A client of the engine at `address`, else of DOCKER_HOST's or the active Docker context's.
+
+    Raises NoEngineError if none answers there, or one that is too old or without BuildKit.
+    """
+    try:
+        client = (
+            docker.DockerClient(base_url=address, timeout=_ANSWERS_WITHIN_S)
+            if address
+            else docker.from_env(timeout=_ANSWERS_WITHIN_S)
+        )
+        ping = client.api.get(f"{client.api.base_url}/_ping", timeout=_ANSWERS_WITHIN_S)
+        ping.raise_for_status()
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        raise _not_reached(address, error) from error
+    _refuse_unusable(client, dict(ping.headers))
+    client.api.timeout = _SILENT_AT_MOST_S
+    return client
+
+
+def _refuse_unusable(client: docker.DockerClient, headers: dict[str, str]) -> None:
+    named = {name.lower(): value for name, value in headers.items()}
+    remedy = f"Use Docker Engine {_OLDEST_NAME} or newer; DOCKER_HOST names another one."
+    if "libpod-api-version" in named:
+        raise NoEngineError("this engine is Podman, which has no BuildKit", remedy=remedy)
+    api = client.api.api_version
+    if tuple(int(part) for part in api.split(".")) < OLDEST_API:
+        version = client.version().get("Version", "?")
+        raise NoEngineError(f"this Docker engine is too old: {version} (API {api})", remedy=remedy)
+    # 20.10 says nothing where the client may choose; "1" is the old builder alone.
+    if named.get("builder-version", "") == "1":
+        raise NoEngineError(
+            "this Docker engine has BuildKit switched off",
+            remedy='Set `"features": {"buildkit": true}` in its daemon.json and restart it.',
+        )
+
+
+def _not_reached(address: str | None, error: BaseException) -> NoEngineError:
+    where = f"at {address}" if address else "here"
+    for cause in _causes(error):
+        if isinstance(cause, PermissionError):
+            return NoEngineError(
+                f"the Docker engine {where} does not let this user in",
+                remedy="Add yourself to the group `docker` and log in anew, "
+                "or name an engine of your own in DOCKER_HOST.",
+            )
+    reason = list(_causes(error))[-1]
+    return NoEngineError(
+        f"no Docker engine answers {where} ({reason})",
+        remedy="Start Docker Desktop, or install an engine (Debian and Ubuntu: "
+        "`apt-get install docker.io`), or name a running one in DOCKER_HOST. "
+        "Only images need one.",
+    )
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """The error and what led to it, the innermost last."""
+    found: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in found:
+        found.append(at)
+        inner = next((arg for arg in at.args if isinstance(arg, BaseException)), None)
+        at = at.__cause__ or at.__context__ or inner
+    return found

@@ -1,0 +1,47 @@
+"""Build streams of real engines, recorded line by line, and shows that write down what they see."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runpod_comfy.images.progress import BuildProgress, BuildStep
+from runpod_comfy.images.trace import read_trace
+
+ENGINES = ("20.10", "26.1")
+_STREAMS = Path(__file__).parent / "streams"
+
+
+@dataclass
+class WrittenDown:
+    """What a build showed, in order."""
+
+    started_steps: list[str] = field(default_factory=list)
+    lines: list[tuple[str, str]] = field(default_factory=list)
+    finished_steps: list[BuildStep] = field(default_factory=list)
+
+    def started(self, step: str) -> None:
+        self.started_steps.append(step)
+
+    def output(self, step: str, line: str) -> None:
+        self.lines.append((step, line))
+
+    def finished(self, step: BuildStep) -> None:
+        self.finished_steps.append(step)
+
+
+def traces(engine: str, build: str) -> list[str]:
+    """The encoded traces of a recorded build."""
+    text = (_STREAMS / f"engine-{engine}-{build}.jsonl").read_text()
+    messages = [json.loads(line) for line in text.splitlines()]
+    return [each["aux"] for each in messages if each.get("id") == "moby.buildkit.trace"]
+
+
+def replay(engine: str, build: str) -> tuple[BuildProgress, WrittenDown]:
+    """A recorded build as it is told to whoever shows it."""
+    shown = WrittenDown()
+    progress = BuildProgress(shown)
+    for each in traces(engine, build):
+        progress.hear(read_trace(each))
+    return progress, shown
