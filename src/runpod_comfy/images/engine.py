@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 import docker
 import docker.errors
 import requests
+from docker.context import ContextAPI
+from docker.context.config import get_current_context_name
 
 from comfy_errors import ComfyError
 
@@ -30,11 +33,7 @@ def connect(address: str | None = None) -> docker.DockerClient:
     Raises NoEngineError if none answers there, or one that is too old or without BuildKit.
     """
     try:
-        client = (
-            docker.DockerClient(base_url=address, timeout=_ANSWERS_WITHIN_S)
-            if address
-            else docker.from_env(timeout=_ANSWERS_WITHIN_S)
-        )
+        client = _client(address)
         ping = client.api.get(f"{client.api.base_url}/_ping", timeout=_ANSWERS_WITHIN_S)
         ping.raise_for_status()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
@@ -42,6 +41,23 @@ def connect(address: str | None = None) -> docker.DockerClient:
     _refuse_unusable(client, dict(ping.headers))
     client.api.timeout = _SILENT_AT_MOST_S
     return client
+
+
+def _client(address: str | None) -> docker.DockerClient:
+    if address:
+        return docker.DockerClient(base_url=address, timeout=_ANSWERS_WITHIN_S)
+    if not os.environ.get("DOCKER_HOST") and ContextAPI.get_context(_context()) is None:
+        # The SDK would take the usual socket instead, which may be another engine than is meant.
+        raise NoEngineError(
+            f"there is no Docker context named '{_context()}'",
+            remedy="`docker context ls` shows those that there are; DOCKER_CONTEXT and "
+            "`docker context use` choose one.",
+        )
+    return docker.from_env(timeout=_ANSWERS_WITHIN_S)
+
+
+def _context() -> str:
+    return os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
 
 
 def _refuse_unusable(client: docker.DockerClient, headers: dict[str, str]) -> None:

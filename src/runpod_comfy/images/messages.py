@@ -41,8 +41,9 @@ def engine_errors(doing: str) -> Iterator[None]:
         yield
     except docker.errors.APIError as error:
         raise failed(doing, str(error.explanation or error)) from error
+    except docker.errors.DockerException as error:
+        raise failed(doing, str(error)) from error
     except (
-        docker.errors.DockerException,
         requests.RequestException,
         urllib3.exceptions.HTTPError,
         OSError,

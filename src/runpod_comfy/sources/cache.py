@@ -58,6 +58,11 @@ class Cache:
         return self.root / "resolved"
 
     @property
+    def pushed(self) -> Path:
+        """What images were pushed from here, by repository and tag."""
+        return self.root / "pushed"
+
+    @property
     def loaded(self) -> Path:
         """`versions/` and `lockfiles/` of the bundles that were loaded here."""
         return self.root / "loaded"

@@ -31,10 +31,14 @@ class WrittenDown:
         self.finished_steps.append(step)
 
 
+def recorded(engine: str, build: str) -> bytes:
+    """All that an engine answered to a build: `built`, `cached` or `failed`."""
+    return (_STREAMS / f"engine-{engine}-{build}.jsonl").read_bytes()
+
+
 def traces(engine: str, build: str) -> list[str]:
     """The encoded traces of a recorded build."""
-    text = (_STREAMS / f"engine-{engine}-{build}.jsonl").read_text()
-    messages = [json.loads(line) for line in text.splitlines()]
+    messages = [json.loads(line) for line in recorded(engine, build).splitlines()]
     return [each["aux"] for each in messages if each.get("id") == "moby.buildkit.trace"]
 
 

@@ -34,7 +34,7 @@ def test_what_a_step_prints_arrives_with_its_stream(engine: str) -> None:
 def test_a_message_that_breaks_off_is_refused_wherever_it_is_cut(engine: str) -> None:
     whole = base64.b64decode(traces(engine, "built")[-1])
 
-    # Its only fields at the top are whole vertexes and statuses; a cut at their border is no cut.
+    # A cut between two of its fields leaves a whole message of fewer fields.
     read = [_read(whole[:size]) for size in range(1, len(whole))]
 
     assert read.count(False) > len(read) - 10

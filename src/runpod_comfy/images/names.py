@@ -1,0 +1,61 @@
+"""Names of images: `<repository>:<tag>`, where the repository may begin with a registry."""
+
+from __future__ import annotations
+
+from comfy_errors import InvalidInputError
+
+DEFAULT_REPOSITORY = "runpod-comfy"
+_DEFAULT_TAG = "latest"
+
+
+def split_reference(reference: str) -> tuple[str, str]:
+    """Repository and tag. A colon before the last slash belongs to the registry's port."""
+    head, colon, last = reference.rpartition(":")
+    return (head, last) if colon and "/" not in last else (reference, _DEFAULT_TAG)
+
+
+def has_registry(repository: str) -> bool:
+    """Whether its first part is a registry, by Docker's rule: a dot, a port, or localhost."""
+    first, slash, _rest = repository.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+
+
+def in_registry(repository: str, registry: str | None) -> str:
+    """The repository's name in `registry`: `ghcr.io/me` and `runpod-comfy` make one name.
+
+    One that is there already, or names a registry where none is given, stays as it is.
+    Raises InvalidInputError without any registry, and for an address with a scheme.
+    """
+    registry = (registry or "").rstrip("/")
+    if "://" in registry:
+        raise InvalidInputError(
+            f"a registry has no scheme: {registry}",
+            remedy=f"Say {registry.partition('://')[2]}.",
+        )
+    if not registry:
+        if has_registry(repository):
+            return repository
+        raise InvalidInputError(
+            f"no registry was named to push {repository} to",
+            remedy="Name one: --registry ghcr.io/me, or REGISTRY=ghcr.io/me with make.",
+        )
+    if repository.startswith(f"{registry}/"):
+        return repository
+    if has_registry(repository):
+        raise InvalidInputError(
+            f"{repository} names another registry than {registry}",
+            remedy="Leave --registry out, or name the image without its registry.",
+        )
+    return f"{registry}/{repository}"
+
+
+def pushed_names(
+    reference: str, registry: str | None, *, version_id: str, lock_digest: str
+) -> list[str]:
+    """What an image is called in a registry: by its own tag, and by version and lock.
+
+    Raises InvalidInputError as `in_registry` does.
+    """
+    repository, tag = split_reference(reference)
+    there = in_registry(repository, registry)
+    return [f"{there}:{tag}", f"{there}:{version_id}-{lock_digest.removeprefix('sha256:')[:12]}"]
