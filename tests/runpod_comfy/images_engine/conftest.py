@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from runpod_comfy.images.engine import connect
+from tests.runpod_comfy.images_engine.registry import Registry, running
+from tests.runpod_comfy.images_engine.small_image import base_tar
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine of this machine. Without one these tests fail: they are there to be run."""
+    client = connect()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def base(engine: docker.DockerClient) -> Iterator[str]:
+    """An image with a shell."""
+    name = f"runpod-comfy-test-base:{uuid.uuid4().hex[:12]}"
+    repository, tag = name.split(":")
+    engine.api.import_image_from_data(base_tar(), repository=repository, tag=tag)
+    yield name
+    engine.images.remove(name, force=True)
+
+
+@pytest.fixture
+def name(engine: docker.DockerClient) -> Iterator[str]:
+    """A repository of its own; what the test tagged in it is removed."""
+    repository = f"runpod-comfy-test-{uuid.uuid4().hex[:12]}"
+    yield repository
+    for image in engine.images.list():
+        for tag in image.tags:
+            if repository in tag:
+                engine.images.remove(tag, force=True)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    """An open registry."""
+    with running(tmp_path / "registry") as registry:
+        yield registry
+
+
+@pytest.fixture
+def private_registry(tmp_path: Path) -> Iterator[Registry]:
+    """A registry that wants a login."""
+    with running(tmp_path / "private-registry", login=True) as registry:
+        yield registry
+
+
+@pytest.fixture
+def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a person's own settings, empty: no login."""
+    # The engine that is meant may be named by the settings which this hides.
+    monkeypatch.setenv("DOCKER_HOST", os.environ.get("DOCKER_HOST") or _engine_address())
+    folder = tmp_path / "docker-config"
+    folder.mkdir()
+    monkeypatch.setenv("DOCKER_CONFIG", str(folder))
+    return folder
+
+
+def _engine_address() -> str:
+    return str(docker.ContextAPI.get_current_context().Host)

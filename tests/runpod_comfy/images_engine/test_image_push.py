@@ -1,0 +1,108 @@
+"""The command that pushes a built image, as a person calls it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import docker
+import pytest
+
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
+from runpod_comfy.cli import image_push
+from runpod_comfy.images import labels
+from tests.runpod_comfy.images_engine.builds import build
+from tests.runpod_comfy.images_engine.registry import Registry
+from tests.runpod_comfy.images_engine.small_image import context
+
+LOCK = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    monkeypatch.delenv("COMFY_VERSION_NAME", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def image(engine: docker.DockerClient, base: str, name: str) -> str:
+    """An image with the labels of ours, of a version that no folder has."""
+    reference = f"{name}:mine"
+    build(
+        engine,
+        context(f"FROM {base}\nRUN LAYER=node:a sh -c 'echo a > /node'\n"),
+        tags=[reference],
+        labels={labels.VERSION: "not-a-version", labels.LOCK: LOCK},
+    )
+    return reference
+
+
+def _push(*arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    image_push.add_parser(parser.add_subparsers())
+    parsed = parser.parse_args(["push", *arguments])
+    return int(parsed.run(parsed))
+
+
+def test_an_image_goes_out_under_its_tag_and_its_lock_and_the_digest_is_printed_and_kept(
+    image: str,
+    name: str,
+    registry: Registry,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _push("--tag", image, "--registry", f"{registry.host}/me") == 0
+
+    told = capsys.readouterr()
+    there = f"{registry.host}/me/{name}"
+    record = json.loads((tmp_path / "cache/pushed" / there / "mine.json").read_text())
+    names = [f"{there}:mine", f"{there}:not-a-version-0123456789ab"]
+    assert told.out.splitlines() == [f"{each}  {record['digest']}" for each in names]
+    assert "pushed" in told.err
+    assert "is there already" in told.err
+    assert record["reference"] == names[0]
+    assert record["lock_digest"] == LOCK
+    assert (tmp_path / "cache/pushed" / there / "not-a-version-0123456789ab.json").is_file()
+
+
+def test_the_answer_for_machines_is_one_document(
+    image: str, name: str, registry: Registry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _push("--tag", image, "--registry", f"{registry.host}/me", "--json") == 0
+
+    pushed = json.loads(capsys.readouterr().out)["pushed"]
+    assert [each["version_id"] for each in pushed] == ["not-a-version"] * 2
+    assert len({each["digest"] for each in pushed}) == 1
+    assert pushed[0]["pinned"] == f"{registry.host}/me/{name}@{pushed[0]['digest']}"
+
+
+def test_a_registry_that_is_gone_fails_and_records_nothing(
+    image: str, registry: Registry, tmp_path: Path
+) -> None:
+    registry.die()
+
+    with pytest.raises(OperationFailedError, match="connection refused"):
+        _push("--tag", image, "--registry", registry.host)
+
+    assert not (tmp_path / "cache/pushed").exists()
+
+
+def test_a_version_that_was_not_built_is_told_with_how_to_build_it(engine: object) -> None:
+    with pytest.raises(UnavailableError, match="no image runpod-comfy:never-built") as raised:
+        _push("never-built", "--registry", "127.0.0.1:1")
+
+    assert "image build" in raised.value.remedy
+
+
+def test_an_image_of_somebody_else_is_not_pushed(base: str) -> None:
+    with pytest.raises(InvalidInputError, match="was not built by runpod-comfy"):
+        _push("--tag", base, "--registry", "127.0.0.1:1")
+
+
+def test_an_image_without_a_registry_goes_nowhere(image: str) -> None:
+    with pytest.raises(InvalidInputError, match="no registry was named") as raised:
+        _push("--tag", image)
+
+    assert "--registry" in raised.value.remedy
