@@ -11,7 +11,7 @@ import requests
 from docker.context import ContextAPI
 from docker.context.config import get_current_context_name
 
-from comfy_errors import ComfyError
+from comfy_errors import ComfyError, InvalidInputError
 
 # Engine 20.10: the first whose own Dockerfile syntax has `RUN --mount`.
 OLDEST_API = (1, 41)
@@ -30,7 +30,8 @@ class NoEngineError(ComfyError):
 def connect(address: str | None = None) -> docker.DockerClient:
     """A client of the engine at `address`, else of DOCKER_HOST's or the active Docker context's.
 
-    Raises NoEngineError if none answers there, or one that is too old or without BuildKit.
+    Raises NoEngineError if none answers there, or one that is too old or without BuildKit, and
+    InvalidInputError for settings of Docker that cannot be read.
     """
     try:
         client = _client(address)
@@ -38,6 +39,11 @@ def connect(address: str | None = None) -> docker.DockerClient:
         ping.raise_for_status()
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise _not_reached(address, error) from error
+    except ValueError as error:
+        raise InvalidInputError(
+            f"Docker's settings, its config.json and contexts, cannot be understood: {error}",
+            remedy="Log in again with `docker login`, or mend the file by hand.",
+        ) from error
     _refuse_unusable(client, dict(ping.headers))
     client.api.timeout = _SILENT_AT_MOST_S
     return client

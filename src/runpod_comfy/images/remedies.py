@@ -19,6 +19,11 @@ _ENGINE: _Table = (
 )
 _REGISTRY: _Table = (
     (
+        r"docker-credential|credentials store",
+        "The credential helper that Docker's config.json names does not work: install it, or take "
+        "it out of that file and log in again with `docker login`.",
+    ),
+    (
         r"unauthorized|authentication required|no basic auth|denied|forbidden|insufficient_scope|"
         r"credentials",
         "Log in with `docker login REGISTRY` as somebody who may do this, and check the "

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_errors import InvalidInputError
 from runpod_comfy.images.engine import NoEngineError, connect
 from tests.runpod_comfy.images.canned_engine import CannedEngine, served
 
@@ -63,6 +64,20 @@ def test_settings_that_name_no_engine_are_told(
         connect()
 
     assert value.partition("://")[2] in raised.value.message
+
+
+def test_a_login_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    settings = tmp_path / "docker" / "config.json"
+    settings.parent.mkdir()
+    settings.write_text('{"auths": {"registry.test": {"auth": "bm8gY29sb24="}}}')
+
+    with (
+        served(CannedEngine()) as address,
+        pytest.raises(InvalidInputError, match=r"config\.json") as raised,
+    ):
+        connect(address)
+
+    assert "docker login" in raised.value.remedy
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")

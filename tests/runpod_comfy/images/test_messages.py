@@ -52,6 +52,7 @@ def test_a_password_in_an_error_is_not_told() -> None:
 @pytest.mark.parametrize(
     ("reason", "remedy"),
     [
+        ("Credentials store error: docker-credential-x not installed", "credential helper"),
         ("unauthorized: authentication required", "docker login"),
         ("denied: requested access to the resource is denied", "docker login"),
         ("http: server gave HTTP response to HTTPS client", "insecure-registries"),

@@ -98,7 +98,10 @@ def test_a_dockerfile_that_is_none_is_told_in_the_engines_words(
         build(engine, context("FROM scratch\nRUNN true\n"))
 
 
-def test_a_step_may_be_silent_for_longer_than_other_requests(base: str, name: str) -> None:
+def test_a_step_may_be_silent_for_longer_than_other_requests(
+    base: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runpod_comfy.images.engine._ANSWERS_WITHIN_S", 1)
     impatient = connect()
     impatient.api.timeout = 1
     try:
