@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import ClassVar
 
 import docker
@@ -16,6 +17,10 @@ from comfy_errors import ComfyError, InvalidInputError
 # Engine 20.10: the first whose own Dockerfile syntax has `RUN --mount`.
 OLDEST_API = (1, 41)
 _OLDEST_NAME = "20.10"
+# https://github.com/moby/moby/issues/47717: before it, a build in containerd's store finds no
+# context that comes without a session.
+_OLDEST_WITH_CONTAINERD = (27, 5)
+_DRIVER_TYPE, _CONTAINERD_STORE = "driver-type", "io.containerd.snapshotter.v1"
 _ANSWERS_WITHIN_S = 20
 # A push or a load can be silent for long while a registry or a disk works.
 _SILENT_AT_MOST_S = 900
@@ -37,6 +42,7 @@ def connect(address: str | None = None) -> docker.DockerClient:
         client = _client(address)
         ping = client.api.get(f"{client.api.base_url}/_ping", timeout=_ANSWERS_WITHIN_S)
         ping.raise_for_status()
+        _refuse_unusable(client, dict(ping.headers))
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise _not_reached(address, error) from error
     except ValueError as error:
@@ -44,7 +50,6 @@ def connect(address: str | None = None) -> docker.DockerClient:
             f"Docker's settings, its config.json and contexts, cannot be understood: {error}",
             remedy="Log in again with `docker login`, or mend the file by hand.",
         ) from error
-    _refuse_unusable(client, dict(ping.headers))
     client.api.timeout = _SILENT_AT_MOST_S
     return client
 
@@ -80,6 +85,19 @@ def _refuse_unusable(client: docker.DockerClient, headers: dict[str, str]) -> No
         raise NoEngineError(
             "this Docker engine has BuildKit switched off",
             remedy='Set `"features": {"buildkit": true}` in its daemon.json and restart it.',
+        )
+    about = client.info()
+    version = re.match(r"(\d+)\.(\d+)", str(about.get("ServerVersion")))
+    if (
+        version
+        and (int(version[1]), int(version[2])) < _OLDEST_WITH_CONTAINERD
+        and [_DRIVER_TYPE, _CONTAINERD_STORE] in (about.get("DriverStatus") or [])
+    ):
+        raise NoEngineError(
+            f"this Docker engine, {about['ServerVersion']}, cannot build from here while it keeps "
+            "its images in containerd's store",
+            remedy='Use 27.5 or newer, or set `"features": {"containerd-snapshotter": false}` in '
+            "its daemon.json and restart it.",
         )
 
 

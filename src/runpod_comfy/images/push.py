@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -10,11 +11,12 @@ import docker
 import docker.errors
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.images.messages import engine_errors, failed, read_messages
+from runpod_comfy.images.messages import Message, engine_errors, failed, read_messages
 from runpod_comfy.images.names import split_reference
 from runpod_comfy.images.transfer import Transfer, Transfers
 
 _BETWEEN_S = 0.2
+_DIGEST = re.compile(r": digest: (sha256:[0-9a-f]{64}) size: \d+$")
 _HOW: dict[str, Literal["pushed", "mounted", "existing"]] = {
     "moved": "pushed",
     "mounted": "mounted",
@@ -88,9 +90,8 @@ def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> Push
         stream = client.api.push(repository, tag=tag, stream=True, decode=True)
     transfers, digest, told_at = Transfers(), None, 0.0
     for message in read_messages(stream, doing=doing):
-        if isinstance(pushed := message.get("aux"), dict) and "Digest" in pushed:
-            digest = str(pushed["Digest"])
-        elif done := transfers.hear(message):
+        digest = _digest_in(message) or digest
+        if done := transfers.hear(message):
             show.layer(_pushed(done, diffs))
         if transfers.layers and time.monotonic() - told_at > _BETWEEN_S:
             told_at = time.monotonic()
@@ -101,6 +102,14 @@ def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> Push
     place = {diff: number for number, diff in enumerate(diffs)}
     layers.sort(key=lambda layer: place.get(layer.digest, len(place)))
     return PushResult(reference=reference, digest=digest, layers=tuple(layers))
+
+
+def _digest_in(message: Message) -> str | None:
+    """The registry's digest, which stands in a sentence where images lie in containerd's store."""
+    if isinstance(pushed := message.get("aux"), dict) and "Digest" in pushed:
+        return str(pushed["Digest"])
+    found = _DIGEST.search(str(message.get("status", "")))
+    return found.group(1) if found else None
 
 
 def _pushed(transfer: Transfer, diffs: list[str]) -> PushedLayer:

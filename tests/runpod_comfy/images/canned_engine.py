@@ -1,6 +1,6 @@
 """An engine's answers over HTTP, for engines that cannot run here: old, without BuildKit, dying.
 
-It knows the addresses of the Engine API that a build asks, and answers them as recorded.
+It knows the addresses of the Engine API that a build and a push ask, and answers them as recorded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass(kw_only=True)
 class CannedEngine:
-    """`ping_headers` come with `/_ping`; `build` is what `/build` answers before it hangs up."""
+    """`ping_headers` come with `/_ping`, `about` is `/info`, `image` what is said of any image.
+
+    `stream` is what it answers to a build or a push before it hangs up.
+    """
 
     api_version: str = "1.41"
     ping_headers: Mapping[str, str] = field(default_factory=dict)
-    build: bytes = b""
-    build_status: int = 200
+    about: Mapping[str, object] = field(default_factory=dict)
+    image: Mapping[str, object] = field(default_factory=dict)
+    stream: bytes = b""
+    status: int = 200
 
 
 @contextlib.contextmanager
@@ -39,18 +44,22 @@ def served(engine: CannedEngine) -> Iterator[str]:
             elif self.path.endswith("/version"):
                 version = {"ApiVersion": engine.api_version, "Version": "of a test"}
                 self._answer(json.dumps(version).encode())
+            elif self.path.endswith("/info"):
+                self._answer(json.dumps(engine.about).encode())
+            elif "/images/" in self.path:
+                self._answer(json.dumps(engine.image).encode())
             else:
                 self._answer(b'{"message": "page not found"}', status=404)
 
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if engine.build_status >= 400:
-                self._answer(engine.build, status=engine.build_status)
+            if engine.status >= 400:
+                self._answer(engine.stream, status=engine.status)
                 return
             self.send_response(200)
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(engine.build), engine.build))
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(engine.stream), engine.stream))
             self.wfile.write(b"0\r\n\r\n")
 
         def _answer(

@@ -128,3 +128,34 @@ def test_podman_is_told_that_it_has_no_buildkit() -> None:
         pytest.raises(NoEngineError, match="Podman"),
     ):
         connect(address)
+
+
+def _about(version: str, driver: str) -> dict[str, object]:
+    return {"ServerVersion": version, "DriverStatus": [["driver-type", driver]]}
+
+
+@pytest.mark.parametrize("version", ["26.1.5+dfsg1", "27.4.1"])
+def test_an_engine_that_finds_no_context_in_containerds_store_is_told_so(version: str) -> None:
+    about = _about(version, "io.containerd.snapshotter.v1")
+
+    with (
+        served(CannedEngine(about=about)) as address,
+        pytest.raises(NoEngineError, match=r"containerd's store") as raised,
+    ):
+        connect(address)
+
+    assert "27.5" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        _about("27.5.0", "io.containerd.snapshotter.v1"),
+        _about("29.0.4", "io.containerd.snapshotter.v1"),
+        {"ServerVersion": "26.1.5", "DriverStatus": [["Backing Filesystem", "extfs"]]},
+        {"ServerVersion": "20.10.24", "DriverStatus": None},
+    ],
+)
+def test_an_engine_whose_store_does_not_matter_will_do(about: dict[str, object]) -> None:
+    with served(CannedEngine(about=about)) as address:
+        connect(address).close()

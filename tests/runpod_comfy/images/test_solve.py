@@ -30,7 +30,7 @@ def _solve(engine: CannedEngine) -> BuildOutcome:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_recorded_build_ends_with_its_image(engine: str) -> None:
-    outcome = _solve(CannedEngine(build=recorded(engine, "built")))
+    outcome = _solve(CannedEngine(stream=recorded(engine, "built")))
 
     assert outcome.image_id.startswith("sha256:")
     assert {"node:paper", "torch 1/2"} <= {step.name for step in outcome.steps}
@@ -39,7 +39,7 @@ def test_a_recorded_build_ends_with_its_image(engine: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_failed_layer_is_told_with_exit_code_last_lines_and_next_step(engine: str) -> None:
     with pytest.raises(BuildFailedError) as raised:
-        _solve(CannedEngine(build=recorded(engine, "failed")))
+        _solve(CannedEngine(stream=recorded(engine, "failed")))
 
     error = raised.value
     assert error.step == "node:bad one"
@@ -54,21 +54,21 @@ def test_a_stream_that_ends_before_the_image_is_a_failure(engine: str) -> None:
     without_image = b"".join(line for line in lines if b"moby.image.id" not in line)
 
     with pytest.raises(OperationFailedError, match="broke off"):
-        _solve(CannedEngine(build=without_image))
+        _solve(CannedEngine(stream=without_image))
 
 
 def test_a_stream_cut_in_the_middle_of_a_line_is_a_failure() -> None:
     with pytest.raises(OperationFailedError, match="broke off in the middle"):
-        _solve(CannedEngine(build=recorded("26.1", "built")[:1000]))
+        _solve(CannedEngine(stream=recorded("26.1", "built")[:1000]))
 
 
 def test_a_trace_that_cannot_be_read_is_told() -> None:
     with pytest.raises(OperationFailedError, match="record of it cannot be read"):
-        _solve(CannedEngine(build=b'{"id": "moby.buildkit.trace", "aux": "?"}\n'))
+        _solve(CannedEngine(stream=b'{"id": "moby.buildkit.trace", "aux": "?"}\n'))
 
 
 def test_a_request_that_the_engine_refuses_is_told_in_its_words() -> None:
-    refused = CannedEngine(build=b'{"message": "invalid reference format"}', build_status=400)
+    refused = CannedEngine(stream=b'{"message": "invalid reference format"}', status=400)
 
     with pytest.raises(OperationFailedError, match="failed: invalid reference format"):
         _solve(refused)
