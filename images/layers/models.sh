@@ -4,6 +4,8 @@
 #
 # INPUTS             folders.txt: folders that the version's models use, one a line
 # COMFY_HOME         gets models/<folder>/, input/, output/, user/ and ComfyUI/extra_model_paths.yaml
+# TARGET             host or image
+# IMAGE_USER         uid:gid of the folders' owner, in an image
 # VENV               the environment whose interpreter asks the core for its folders
 # SOURCE_DATE_EPOCH  the time that every file and folder gets
 #
@@ -14,6 +16,9 @@ set -eu
 
 mkdir -p "$COMFY_HOME/models" "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user"
 "$VENV/bin/python" -B -I "$layers/model_folders.py" "$COMFY_HOME" "$INPUTS/folders.txt"
+if [ "$TARGET" = image ]; then
+    chown -R "$IMAGE_USER" "$COMFY_HOME/models" "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user"
+fi
 
 settle "$COMFY_HOME/ComfyUI/extra_model_paths.yaml" "$COMFY_HOME/ComfyUI" \
     "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user" "$COMFY_HOME" -prune

@@ -1,14 +1,27 @@
 #!/bin/sh
-# Debian packages that the version asks for. On a host there is nothing to do: the machine is its owner's.
+# Debian packages that the version asks for, and the user that containers run as. On a host there is nothing to do:
+# the machine is its owner's.
 #
 # TARGET           host or image
 # SYSTEM_PACKAGES  names, separated by spaces; may be empty
+# IMAGE_USER       uid:gid, in an image
 # OFFLINE          1: nothing is asked of the network
 #
 # Network: the Debian mirrors of the base, in an image.
 set -eu
 
-if [ "$TARGET" = host ] || [ -z "$SYSTEM_PACKAGES" ]; then
+if [ "$TARGET" = host ]; then
+    exit 0
+fi
+
+# Some libraries fail for a user without a name.
+uid=${IMAGE_USER%:*}
+gid=${IMAGE_USER#*:}
+grep -q "^[^:]*:[^:]*:$gid:" /etc/group || echo "comfy:x:$gid:" >>/etc/group
+grep -q "^[^:]*:[^:]*:$uid:" /etc/passwd ||
+    echo "comfy:x:$uid:$gid::/home/comfy:/bin/sh" >>/etc/passwd
+
+if [ -z "$SYSTEM_PACKAGES" ]; then
     exit 0
 fi
 if [ "${OFFLINE:-0}" = 1 ]; then

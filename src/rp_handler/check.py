@@ -2,6 +2,7 @@
 
 `python -m rp_handler.check --home HOME --python PYTHON --report FILE` writes the report and, into
 the home, the engine's `/object_info`. It fails if a package of nodes did not import.
+With `--seal` the home's marker gets the report and is complete: in an image nothing comes after it.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from comfy_errors import ComfyError, OperationFailedError
-from comfy_manifest.model import OBJECT_INFO_NAME, CheckReport, load_manifest
+from comfy_errors import ComfyError, OperationFailedError, UnavailableError
+from comfy_manifest.model import OBJECT_INFO_NAME, CheckReport, load_manifest, save_manifest
 from rp_handler.client import EngineClient
 from rp_handler.core_facts import known_flags, known_folders, relative_folders
 from rp_handler.engine import Engine
@@ -37,11 +38,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--python", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
+    parser.add_argument("--seal", action="store_true", help="note in the home that it is whole")
     options = parser.parse_args(arguments)
+    home: Path = options.home.absolute()
     try:
-        run_interruptibly(
-            check(options.home.absolute(), options.python.absolute(), options.report.absolute())
+        report = run_interruptibly(
+            check(home, options.python.absolute(), options.report.absolute())
         )
+        if options.seal:
+            seal(home, report)
     except ComfyError as error:
         _tell(error.in_words())
         return error.exit_code
@@ -92,6 +97,16 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     _write(home / OBJECT_INFO_NAME, json.dumps(object_info, sort_keys=True))
     _write(report, json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True))
     return answer
+
+
+def seal(home: Path, report: CheckReport) -> None:
+    """Completes the marker of `home`. Raises UnavailableError where it has none."""
+    manifest = load_manifest(home)
+    if manifest is None:
+        raise UnavailableError(
+            f"{home} has no marker to complete.", remedy="Give a home that was realized."
+        )
+    save_manifest(home, manifest.model_copy(update={"check": report, "complete": True}))
 
 
 def node_classes(object_info: dict[str, Any]) -> dict[str, list[str]]:

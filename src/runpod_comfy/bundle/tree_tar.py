@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from comfy_errors import InvalidInputError, MismatchError
+from runpod_comfy.sources.tree_members import add_tree
 from runpod_comfy.sources.tree_writer import TreeWriter
 
 _CHUNK_BYTES = 1 << 20
@@ -30,19 +30,7 @@ def pack_tree(folder: Path, take: Callable[[bytes], object]) -> None:
     """Gives `take` the tar file of a folder, piece by piece."""
     stream: IO[bytes] = _Sink(take)  # type: ignore[assignment]  # only written to
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.GNU_FORMAT) as archive:
-        for path in _files(folder):
-            member = tarfile.TarInfo(os.path.relpath(path, folder))
-            if os.path.islink(path):  # noqa: PTH114
-                member.type = tarfile.SYMTYPE
-                member.linkname = os.readlink(path)  # noqa: PTH115
-                member.mode = 0o777
-                archive.addfile(member)
-                continue
-            with Path(path).open("rb") as content:
-                status = os.fstat(content.fileno())
-                member.size = status.st_size
-                member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
-                archive.addfile(member, content)
+        add_tree(archive, folder)
 
 
 def unpack_tree(archive: Path, target: Path, *, where: str) -> None:
@@ -71,14 +59,6 @@ def unpack_tree(archive: Path, target: Path, *, where: str) -> None:
             f"{where} is damaged: {error}", remedy="Bring the bundle here again."
         ) from error
     writer.finish()
-
-
-def _files(folder: Path) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(f"{parent}/{name}")]  # noqa: PTH114
-        found += [f"{parent}/{name}" for name in (*files, *links)]
-    return sorted(found, key=os.fsencode)
 
 
 def _chunks(stream: IO[bytes]) -> Iterator[bytes]:

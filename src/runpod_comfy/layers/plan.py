@@ -20,7 +20,7 @@ _COMPILER = "compile_bytecode.py"
 _USES: dict[LayerKind, tuple[str, ...]] = {
     "torch": (_SHARED, _COMPILER),
     "wheels": (_SHARED, _COMPILER),
-    "handler": (_SHARED,),
+    "handler": (_SHARED, _COMPILER),
     "core": (_SHARED, _COMPILER),
     "models": (_SHARED, "model_folders.py"),
     "node": (_SHARED, _COMPILER),

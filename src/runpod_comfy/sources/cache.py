@@ -80,6 +80,11 @@ class Cache:
         return self.root / "compiled"
 
     @property
+    def handlers(self) -> Path:
+        """PEXes of the handler for images, by the digest of what they are made of."""
+        return self.root / "handlers"
+
+    @property
     def roots(self) -> Path:
         return self.root / "roots"
 

@@ -1,0 +1,37 @@
+#!/bin/sh
+# In the build of an image: runs a layer's script, then makes what it left behind reproducible.
+# What neither the script nor this file is to leave goes: temporary files, caches, logs. Everything that is
+# new gets the layer's time, folders that were merely looked into too.
+#
+# $1                 the script, beside this one
+# SOURCE_DATE_EPOCH  the time
+# installer.env      beside this file, where there is one: where packages come from, and certificates
+#
+# Network: what the script uses.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+if [ -f "$here/installer.env" ]; then
+    set -a
+    # shellcheck source=/dev/null
+    . "$here/installer.env"
+    set +a
+fi
+
+# Memory, not the image: it is another file system.
+mark=/dev/shm/before
+: >"$mark"
+# File times move in steps of some milliseconds.
+sleep 0.1
+
+HOME=/tmp/home
+export HOME
+mkdir -p "$HOME"
+sh "$here/$1"
+
+rm -rf /tmp/* /tmp/.[!.]* /var/tmp/* /root/.cache /var/log/* /var/cache/apt/* /var/cache/debconf/*-old \
+    /var/cache/ldconfig/aux-cache /var/lib/apt/lists/* /var/lib/dpkg/*-old
+settle_to=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M.%S)
+# The runtime lends these three to every container.
+TZ=UTC0 find / -xdev -newer "$mark" ! -path /etc/hosts ! -path /etc/hostname ! -path /etc/resolv.conf \
+    -exec touch -h -t "$settle_to" {} +

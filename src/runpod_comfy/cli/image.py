@@ -1,0 +1,31 @@
+"""`image`: a version as a container image. Its commands are modules of their own."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli import image_build, image_dockerfile
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.options import Subparsers
+
+_EXAMPLES = """\
+  runpod-comfy image build demo
+  runpod-comfy image dockerfile demo
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    summary = "Build a version's container image, look at it, prove it, push it."
+    parser = commands.add_parser(
+        "image",
+        help=summary,
+        description=summary,
+        epilog=f"examples:\n{_EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in (image_build, image_dockerfile):
+        module.add_parser(actions)

@@ -1,0 +1,93 @@
+"""Steps → the text of a Dockerfile. Pure: the same steps give the same text.
+
+No `# syntax=` line, no heredoc and no `COPY --link`: Engine 20.10 has them not, or not without a
+download.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+
+from runpod_comfy.images import places
+from runpod_comfy.images.steps import Step
+
+CACHE_ID = "runpod-comfy-packages"
+
+_ENVIRONMENT = {
+    "PATH": f"{places.HANDLER}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": places.USER_HOME,
+    "COMFY_BAKED_HOME": places.HOME,
+    "NVIDIA_VISIBLE_DEVICES": "all",
+    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+}
+
+
+def dockerfile(
+    steps: Sequence[Step],
+    *,
+    base: str,
+    python: str,
+    user: str,
+    version_id: str,
+    labels: Mapping[str, str],
+) -> str:
+    """The Dockerfile of these steps on the image `base`, which has Python `python` (`3.11`).
+
+    There is one `RUN` a step, given that step's folder alone, so that no step depends on another's input.
+
+    `ADD` of a tar that names every folder is the one way to files that has the same bytes in each
+    build: the frame comes first, since the runtime would leave marks in a base without
+    /etc/hosts; the workflows come last, as do the labels, for both change often.
+    """
+    environment = {**_ENVIRONMENT, "COMFY_VERSION_NAME": version_id}
+    blocks = [
+        f"FROM {base}",
+        "ADD frame.tar /",
+        *(_run(step, f"python{python}") for step in steps),
+        "ADD workflows.tar /",
+        "\n".join(f"ENV {name}={_quoted(value)}" for name, value in environment.items()),
+        f"WORKDIR {places.APP}\nUSER {user}",
+        "ENTRYPOINT "
+        + json.dumps([f"{places.HANDLER}/bin/python", "-m", "rp_handler.main"])
+        + "\nCMD []",
+        "\n".join(f"LABEL {name}={_quoted(value)}" for name, value in sorted(labels.items())),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _run(step: Step, python: str) -> str:
+    mounts = [f"type=bind,source={step.folder},target={places.STEP}"]
+    places_of_installer = {}
+    if step.installs:
+        mounts += [
+            f"type=bind,source=tools,target={places.TOOLS}",
+            f"type=cache,id={CACHE_ID},target={places.PACKAGES}",
+        ]
+        places_of_installer = {"UV": f"{places.TOOLS}/uv", "UV_CACHE_DIR": places.PACKAGES}
+    variables = {
+        "LAYER": step.name,
+        "TARGET": "image",
+        "INPUTS": f"{places.STEP}/inputs",
+        "COMFY_HOME": places.HOME,
+        "VENV": places.VENV,
+        "PYTHON": python,
+        "SOURCE_DATE_EPOCH": str(step.layer.epoch),
+        **places_of_installer,
+        **step.variables,
+    }
+    words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
+    return " \\\n    ".join(
+        [
+            "RUN " + " ".join(f"--mount={mount}" for mount in mounts),
+            *words,
+            f"sh {places.STEP}/in_image.sh {step.script}",
+        ]
+    )
+
+
+def _quoted(value: str) -> str:
+    """A value of `ENV` or `LABEL`, in which `\\`, `"` and `$` mean something."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
+    return f'"{escaped}"'
