@@ -31,7 +31,8 @@ INTERRUPTED = 130
 _EXIT_CODES = """exit codes:
   0 done   1 the operation failed   2 usage or invalid input
   3 something needed could not be reached or found
-  4 a verification or comparison did not hold   130 interrupted
+  4 a verification or comparison did not hold
+  5 no usable Docker engine   130 interrupted
 """
 
 

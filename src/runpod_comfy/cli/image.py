@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli import image_build, image_dockerfile
+from runpod_comfy.cli import image_build, image_dockerfile, image_push
 
 if TYPE_CHECKING:
     from runpod_comfy.cli.options import Subparsers
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """\
   runpod-comfy image build demo
   runpod-comfy image dockerfile demo
+  runpod-comfy image push demo --registry ghcr.io/me
 """
 
 
@@ -27,5 +28,5 @@ def add_parser(commands: Subparsers) -> None:
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (image_build, image_dockerfile):
+    for module in (image_build, image_dockerfile, image_push):
         module.add_parser(actions)

@@ -64,9 +64,7 @@ def selected_lock(arguments: argparse.Namespace, console: Console) -> Selected:
     )
 
 
-def base_and_platform(
-    arguments: argparse.Namespace, selected: Selected
-) -> tuple[BaseImage, str]:
+def base_and_platform(arguments: argparse.Namespace, selected: Selected) -> tuple[BaseImage, str]:
     from runpod_comfy.images.bases import find_base
 
     platform = arguments.platform or DEFAULT_PLATFORM

@@ -13,13 +13,13 @@ import docker
 from runpod_comfy.images.bases import BaseImage
 from runpod_comfy.images.pull import ensure_image
 from runpod_comfy.images.recipe import make_recipe, write_recipe
+from runpod_comfy.images.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.images.progress import BuildShow
 from runpod_comfy.images.solve import BuildOutcome, solve
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.sources.cache_use import using
 from runpod_comfy.sources.tree import Surroundings
 
-REPOSITORY = "runpod-comfy"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -77,22 +77,18 @@ def build_image(
             )
 
 
-def image_tags(lock: Lock, *, repository: str = REPOSITORY, tag: str | None = None) -> list[str]:
+def image_tags(
+    lock: Lock, *, repository: str = DEFAULT_REPOSITORY, tag: str | None = None
+) -> list[str]:
     """`<repository>:<id>`, or `tag` in its place, and `<repository>:<id>-<lock digest 12>`."""
     digest = lock.digest.removeprefix("sha256:")[:12]
     if tag is None:
         tag = f"{repository}:{lock.version_id}"
     else:
-        repository = _repository_of(tag)
+        repository, _ = split_reference(tag)
     return [tag, f"{repository}:{lock.version_id}-{digest}"]
 
 
 def proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """Build arguments that every engine knows and notes nowhere in the image."""
     return {name: environment[name] for name in _PROXIES if environment.get(name)}
-
-
-def _repository_of(tag: str) -> str:
-    """A colon after the last slash begins the tag; one before it belongs to the registry."""
-    head, colon, last = tag.rpartition(":")
-    return head if colon and "/" not in last else tag

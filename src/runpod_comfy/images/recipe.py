@@ -63,9 +63,7 @@ def make_recipe(lock: Lock, base: BaseImage, *, platform: str) -> Recipe:
         )
     user = _user_of(lock)
     plan = make_plan(lock, platform=platform)
-    steps = make_steps(
-        plan, lock, handler=handler_digest(), base_packages=base.packages, user=user
-    )
+    steps = make_steps(plan, lock, handler=handler_digest(), base_packages=base.packages, user=user)
     text = dockerfile(
         steps,
         base=base.reference,
@@ -143,9 +141,7 @@ def _trees(recipe: Recipe, surroundings: Surroundings) -> dict[str, Path]:
         if isinstance(each, TreeInput)
     ]
     folders = at_once(lambda item: fetch_tree(*item, surroundings), wanted, give_up=True)
-    trees = {
-        tree.tree_hash: folder for (_, tree), folder in zip(wanted, folders, strict=True)
-    }
+    trees = {tree.tree_hash: folder for (_, tree), folder in zip(wanted, folders, strict=True)}
     listed = set(recipe.lock.run_install_scripts)
     require_install_scripts(
         {
