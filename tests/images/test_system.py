@@ -14,6 +14,8 @@ def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
     variables = {
         "TARGET": "image",
         "SYSTEM_PACKAGES": "ffmpeg libgl1",
+        # Every system has this user, so that nothing is written.
+        "IMAGE_USER": "0:0",
         "CALLS": str(calls),
         "PATH": f"{programs}:{bench.path}",
     }
@@ -25,7 +27,12 @@ def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
 
 
 def test_packages_that_cannot_be_had_offline_are_named(bench: Bench) -> None:
-    variables = {"TARGET": "image", "SYSTEM_PACKAGES": "ffmpeg", "OFFLINE": "1"}
+    variables = {
+        "TARGET": "image",
+        "SYSTEM_PACKAGES": "ffmpeg",
+        "IMAGE_USER": "0:0",
+        "OFFLINE": "1",
+    }
     outcome = bench.attempt("system", variables)
     assert outcome.returncode == 3
     assert "ffmpeg" in outcome.stderr

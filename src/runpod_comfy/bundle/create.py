@@ -29,8 +29,8 @@ from runpod_comfy.bundle.format import (
     span,
 )
 from runpod_comfy.bundle.tree_tar import pack_tree
-from runpod_comfy.lock.wheels import PlatformFile, bring_wheels, platform_files
 from runpod_comfy.lock.model import Lock, LockedModel, LockedTree
+from runpod_comfy.lock.wheels import PlatformFile, bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.sources.one_maker import one_maker
 from runpod_comfy.sources.redaction import without_secrets

@@ -86,7 +86,7 @@ def image_job(arguments: argparse.Namespace, console: Console) -> ImageJob:
     selected = selected_lock(arguments, console)
     base, platform = base_and_platform(arguments, selected)
     surroundings = surroundings_for(selected.base_dir, console, offline=arguments.offline)
-    keep_cache_for(selected, surroundings.cache)
+    keep_cache_for(selected, surroundings.cache, console)
     return ImageJob(
         lock=selected.lock,
         base=base,

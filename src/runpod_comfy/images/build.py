@@ -11,10 +11,10 @@ from pathlib import Path
 import docker
 
 from runpod_comfy.images.bases import BaseImage
-from runpod_comfy.images.pull import ensure_image
-from runpod_comfy.images.recipe import make_recipe, write_recipe
 from runpod_comfy.images.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.images.progress import BuildShow
+from runpod_comfy.images.pull import ensure_image
+from runpod_comfy.images.recipe import make_recipe, write_recipe
 from runpod_comfy.images.solve import BuildOutcome, solve
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.sources.cache_use import using

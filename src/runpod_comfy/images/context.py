@@ -1,4 +1,4 @@
-"""Steps and their material → the context of a build: one tar file, the same bytes for the same build.
+"""Steps and their material → the context of a build: one tar file, the same for the same build.
 
 It is in GNU format with whole seconds: the builder takes Python's default, PAX, for a Dockerfile.
 """

@@ -35,7 +35,8 @@ def dockerfile(
 ) -> str:
     """The Dockerfile of these steps on the image `base`, which has Python `python` (`3.11`).
 
-    There is one `RUN` a step, given that step's folder alone, so that no step depends on another's input.
+    There is one `RUN` a step, given that step's folder alone, so that none depends on another's
+    input.
 
     `ADD` of a tar that names every folder is the one way to files that has the same bytes in each
     build: the frame comes first, since the runtime would leave marks in a base without

@@ -1,4 +1,4 @@
-"""uv for the image's platform: this machine's own where it is the same, else from its Linux wheel."""
+"""uv for the image's platform: this machine's own, or from its Linux wheel."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def packages_for(lock: Lock, platform: str, surroundings: Surroundings) -> Packa
     """What a build of `lock` needs for its packages. Raises as `bring_wheels` does."""
     settings = settings_here(os.environ)
     told = open_part(settings)
-    files = _closed_files(lock.python, platform, settings, told, surroundings)
+    files = _closed_files(lock.python, platform, settings, told)
     paths = bring_wheels(files, lock.python, surroundings) if files else {}
     torch_index = lock.python.torch_index
     return Packages(
@@ -75,13 +75,9 @@ def open_part(settings: PipSettings) -> PipSettings:
     open_indexes = [url for url in settings.index_urls if is_open(url)]
     if settings.client_cert:
         open_indexes = []
-    main, *extra = open_indexes or [None]
     return replace(
-        settings,
-        index_url=main,
-        extra_index_urls=tuple(url for url in extra if url),
+        _with_indexes(settings, open_indexes),
         find_links=tuple(place for place in settings.find_links if is_open(place)),
-        no_index=settings.no_index or main is None,
         cert=None,
         client_cert=None,
     )
@@ -107,7 +103,6 @@ def _closed_files(
     platform: str,
     settings: PipSettings,
     told: PipSettings,
-    surroundings: Surroundings,
 ) -> list[PlatformFile]:
     """The files of the lock that the build itself cannot get."""
     files = platform_files(python, platform)
@@ -120,13 +115,19 @@ def _closed_files(
 
 
 def _closed_part(settings: PipSettings) -> PipSettings:
-    main, *extra = [url for url in settings.index_urls if not is_open(url)] or [None]
+    closed_indexes = [url for url in settings.index_urls if not is_open(url)]
+    return replace(
+        _with_indexes(settings, closed_indexes),
+        find_links=tuple(place for place in settings.find_links if not is_open(place)),
+    )
+
+
+def _with_indexes(settings: PipSettings, urls: Sequence[str]) -> PipSettings:
     return replace(
         settings,
-        index_url=main,
-        extra_index_urls=tuple(url for url in extra if url),
-        find_links=tuple(place for place in settings.find_links if not is_open(place)),
-        no_index=main is None,
+        index_url=urls[0] if urls else None,
+        extra_index_urls=tuple(urls[1:]),
+        no_index=not urls,
     )
 
 

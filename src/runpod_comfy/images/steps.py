@@ -113,7 +113,7 @@ def _variables(layer: Layer, base_packages: Sequence[str], user: str) -> dict[st
     if layer.kind == "check":
         return {
             "HANDLER_PYTHON": f"{places.HANDLER}/bin/python",
-            "CHECK_REPORT": "/tmp/check-report.json",  # noqa: S108  # of the build's own container
+            "CHECK_REPORT": "/tmp/check-report.json",  # of the build's own container
         }
     return {}
 
