@@ -9,7 +9,7 @@ COMFY = $(WITH) runpod-comfy
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize push test test-all bench lint fmt clean
+.PHONY: help venv run ui lock realize image push test test-all bench lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
@@ -28,6 +28,9 @@ lock: ## Resolve VERSION: pin everything it needs in lockfiles/
 
 realize: ## Make VERSION ready to run in a folder on this machine
 	@$(COMFY) realize --version-id "$(VERSION)"
+
+image: ## Build the image of VERSION on BASE, called TAG if that is given
+	@$(COMFY) image build "$(VERSION)" $(if $(BASE),--base "$(BASE)") $(if $(TAG),--tag "$(TAG)")
 
 push: ## Push the image of VERSION, or the one called TAG, to REGISTRY
 	@$(COMFY) image push "$(VERSION)" $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")

@@ -14,6 +14,7 @@ _DOORS = {
     "version.py": [],
     "realize_version.py": ["realize"],
     "remove_version.sh": ["remove"],
+    "build_docker.sh": ["image", "build"],
     "init_comfyui.sh": ["init"],
     "run_handler_local.sh": ["run"],
 }
