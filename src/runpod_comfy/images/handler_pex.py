@@ -30,6 +30,8 @@ def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = PROJEC
     """
     place = cache.handlers / f"{handler_digest(project)}-{platform}.pex"
     if place.is_file():
+        # For `gc`, which keeps the one that was used last.
+        place.touch()
         return place
     with one_maker(cache, str(place)), cache.writing():
         if not place.is_file():

@@ -28,7 +28,7 @@ def image_installer(image_platform: str, cache: Cache) -> Path:
 
         return Path(find_uv_bin())
     wanted = version("uv")
-    place = cache.root / "tools" / f"uv-{wanted}-{image_platform}"
+    place = cache.tools / f"uv-{wanted}-{image_platform}"
     if not place.is_file():
         wheel = _wheel(wanted, machine, cache)
         with cache.writing(), zipfile.ZipFile(wheel) as archive:

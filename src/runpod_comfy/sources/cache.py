@@ -85,6 +85,11 @@ class Cache:
         return self.root / "handlers"
 
     @property
+    def tools(self) -> Path:
+        """Installers for images of another platform than this machine's."""
+        return self.root / "tools"
+
+    @property
     def roots(self) -> Path:
         return self.root / "roots"
 

@@ -27,6 +27,7 @@ UnusedKind = Literal[
     "lock",
     "Python package",
     "model",
+    "image tool",
     "leftover",
 ]
 
@@ -88,6 +89,8 @@ def find_unused(
         Unused(kind="Python package", path=path)
         for path in unused_in_uv(cache.uv, needs.distributions)
     ]
+    for folder in (cache.handlers, cache.tools):
+        entries += [Unused(kind="image tool", path=path) for path in _all_but_newest(folder)]
     if with_models:
         _models(cache, needs, model_folders, entries, unknown)
     entries += [Unused(kind="leftover", path=path) for path in _children(cache.tmp)]
@@ -177,7 +180,7 @@ def _strangers(cache: Cache) -> list[Path]:
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
-        cache.root / "loaded",
+        *(cache.root / "loaded", cache.handlers, cache.tools, cache.pushed),
         cache.root / IN_USE_NAME,
         # COMFY_CACHE_MODELS may name any folder in here.
         cache.models,
@@ -186,6 +189,18 @@ def _strangers(cache: Cache) -> list[Path]:
     archives = (cache.archives, cache.named_archives)
     strangers += [path for path in _children(cache.archives.parent) if path not in archives]
     return [path for path in strangers if path not in cache.models.parents]
+
+
+def _all_but_newest(folder: Path) -> list[Path]:
+    """What images were built with earlier; the one that was used last stays, for each platform.
+
+    The names end in `-linux-x86_64` or the like, with or without a suffix.
+    """
+    newest: dict[str, Path] = {}
+    found = sorted(_children(folder), key=lambda path: path.stat().st_mtime)
+    for path in found:
+        newest[path.stem.partition("-linux-")[2]] = path
+    return [path for path in found if path not in newest.values()]
 
 
 def _children(folder: Path) -> list[Path]:

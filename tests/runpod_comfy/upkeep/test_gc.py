@@ -231,6 +231,21 @@ def test_leftovers_of_killed_commands_go(version: Version) -> None:
     assert list(version.cache.tmp.iterdir()) == []
 
 
+def test_the_handler_of_the_last_image_stays_for_each_platform(version: Version) -> None:
+    realize(version.job())
+    handlers = version.cache.handlers
+    handlers.mkdir()
+    ages = {"aaa-linux-x86_64.pex": 3, "bbb-linux-x86_64.pex": 1, "ccc-linux-aarch64.pex": 2}
+    for name, days in ages.items():
+        (handlers / name).touch()
+        os.utime(handlers / name, (NOW - days * DAY_S, NOW - days * DAY_S))
+    clear_cache(version.cache, now=NOW)
+    assert sorted(path.name for path in handlers.iterdir()) == [
+        "bbb-linux-x86_64.pex",
+        "ccc-linux-aarch64.pex",
+    ]
+
+
 def test_what_is_not_of_its_making_is_left_alone_and_named(version: Version) -> None:
     realize(version.job())
     strangers = [
