@@ -78,8 +78,9 @@ def at_once(
             running += 1
         while running:
             with contextlib.suppress(queue.Empty):
-                # Within a thread of another `at_once`, that one's interruption counts as well.
-                ended.get(timeout=_LOOK_S if _stop.get() else None)
+                # A signal that comes just before a wait does not end it. Within a thread of
+                # another `at_once`, that one's interruption counts as well.
+                ended.get(timeout=_LOOK_S)
                 running -= 1
             if interrupted():
                 raise KeyboardInterrupt

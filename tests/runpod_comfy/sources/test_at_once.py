@@ -7,11 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
-from runpod_comfy.sources.at_once import at_once
+from runpod_comfy.sources.at_once import at_once, interrupted
 from runpod_comfy.sources.git_process import run_git
 
 _PROGRAM = "import sys; from tests.runpod_comfy.sources.test_at_once import ask; ask(sys.argv[1])"
@@ -64,6 +65,31 @@ def test_with_give_up_what_is_queued_is_not_begun() -> None:
     with pytest.raises(ValueError, match="0"):
         at_once(work, range(100), threads=1, give_up=True)
     assert begun == [0]
+
+
+def test_an_interruption_is_heard_that_does_not_wake_who_waits() -> None:
+    """As one that comes a moment before the wait begins: here another thread is given it."""
+    heard: list[bool] = []
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def work(_item: int) -> None:
+        # By then the others wait.
+        time.sleep(0.5)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        deadline = time.monotonic() + 30
+        while not interrupted() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        heard.append(interrupted())
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            at_once(work, [0])
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [True]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
