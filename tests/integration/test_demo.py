@@ -150,7 +150,7 @@ def test_no_engine_outlives_the_program(demo: Program, place: Path, number: sign
         os.kill(process.pid, number)
         process.communicate()
     assert process.returncode == (-signal.SIGKILL if number == signal.SIGKILL else 130)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while _engines_of(home) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _engines_of(home) == []

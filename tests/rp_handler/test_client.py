@@ -181,12 +181,12 @@ def test_a_run_that_takes_too_long_is_interrupted_in_the_engine(setup_of: Engine
         async with engine, EngineClient(engine) as client:
             document = graph(n1=("FixtureSleep", {}))
             try:
-                await client.run(parse_workflow(document, place="g"), timeout_s=0.3)
+                await client.run(parse_workflow(document, place="g"), timeout_s=2)
             finally:
                 # The engine lives on, and can take the next job.
                 assert await client.get("/system_stats")
 
-    with pytest.raises(JobTimeoutError, match=r"after 0\.3 seconds, at node 1"):
+    with pytest.raises(JobTimeoutError, match=r"after 2 seconds, at node 1"):
         asyncio.run(scenario())
     assert "interrupted" in said
 

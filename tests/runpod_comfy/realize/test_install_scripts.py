@@ -216,7 +216,7 @@ def test_offline_a_script_reaches_nothing(version: Version, tmp_path: Path) -> N
             "import urllib.request as r\n"
             "opener = r.build_opener(r.ProxyHandler({}))\n"
             "try:\n"
-            f"    opener.open('{url}', timeout=5)\n"
+            f"    opener.open('{url}', timeout=60)\n"
             "except OSError:\n"
             "    open('refused', 'w')\n"
             "else:\n"
@@ -362,7 +362,7 @@ def test_a_script_that_does_not_end_is_ended(
     started = time.monotonic()
     with pytest.raises(OperationFailedError, match="did not end in time"):
         realize(version.job())
-    assert time.monotonic() - started < 60
+    assert time.monotonic() - started < 300
 
 
 def test_killed_in_the_middle_of_a_script_the_home_comes_out_the_same(version: Version) -> None:
@@ -397,7 +397,7 @@ def test_killed_in_the_middle_of_a_script_the_home_comes_out_the_same(version: V
 
 
 def _wait_for_pid(path: Path) -> int:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         if path.exists() and path.read_text():
             return int(path.read_text())

@@ -20,7 +20,7 @@ from tests.runpod_comfy.realize.conftest import Version
 
 def _stalling_uv(folder: Path) -> Path:
     program = folder / "uv"
-    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
     program.chmod(0o755)
     return program
 
@@ -36,7 +36,7 @@ def test_the_first_error_ends_the_rest_and_is_the_one_that_is_told(
     started = time.monotonic()
     with pytest.raises(UnavailableError, match=r"a\.bin"):
         realize(job)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 300
     assert not (version.folder / "home").exists()
 
 
@@ -96,7 +96,7 @@ run.realize(job)
 
 def test_ctrl_c_ends_everything_that_was_started(version: Version) -> None:
     uv = version.folder / "uv"
-    uv.write_text("#!/bin/sh\necho $$ >>" + str(version.folder / "started") + "\nexec sleep 60\n")
+    uv.write_text("#!/bin/sh\necho $$ >>" + str(version.folder / "started") + "\nexec sleep 600\n")
     uv.chmod(0o755)
     pickled = version.folder / "job.pickle"
     pickled.write_bytes(pickle.dumps(dataclasses.replace(version.job(), wheels_dir=None)))
@@ -105,12 +105,12 @@ def test_ctrl_c_ends_everything_that_was_started(version: Version) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not _lines(version.folder / "started"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) != 0
+    assert process.wait(timeout=300) != 0
     assert not [pid for pid in _lines(version.folder / "started") if _runs(pid)]
     assert not [path for path in version.cache.tmp.iterdir() if path.name.startswith("env")]
 
