@@ -1,20 +1,25 @@
-"""The handler as one PEX for the image's platform, built by Pants when its sources have changed."""
+"""The handler as one PEX for the image's platform, built by Pants when its sources have changed.
+
+COMFY_HANDLER_PEX names a finished one instead, for a place where there is no Pants.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from comfy_errors import OperationFailedError
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.one_maker import one_maker
 from runpod_comfy.sources.tree import Say
 
 PROJECT = Path(__file__).resolve().parents[3]
+VARIABLE = "COMFY_HANDLER_PEX"
 _TARGETS = {"linux-x86_64": "handler", "linux-aarch64": "handler-aarch64"}
 _FOLDER = "src/rp_handler"
 _PACKAGES = ("comfy_errors", "comfy_manifest", "comfy_models", "comfy_workflows", "rp_handler")
@@ -24,10 +29,14 @@ _LAST_LINES = 12
 
 def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = PROJECT) -> Path:
     """The PEX for `linux-x86_64` or `linux-aarch64` of the handler as its sources are now, in
-    `handlers/` of the cache.
+    `handlers/` of the cache; or the one that COMFY_HANDLER_PEX names, as it is.
 
-    Raises OperationFailedError with the end of what Pants said if it cannot be built.
+    Raises OperationFailedError with the end of what Pants said if it cannot be built,
+    UnavailableError where there is no Pants.
     """
+    given = _given()
+    if given is not None:
+        return given
     place = cache.handlers / f"{handler_digest(project)}-{platform}.pex"
     if place.is_file():
         # For `gc`, which keeps the one that was used last.
@@ -41,6 +50,12 @@ def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = PROJEC
 
 
 def _build(project: Path, target: str, place: Path, cache: Cache) -> None:
+    if not (project / "pants").is_file():
+        raise UnavailableError(
+            f"the handler of an image is built by Pants, which {project} does not have",
+            remedy="Work in a checkout of the project, or name a finished PEX of the handler in "
+            f"{VARIABLE}.",
+        )
     place.parent.mkdir(parents=True, exist_ok=True)
     # Pants writes nowhere but below the project.
     dist = project / "dist"
@@ -69,12 +84,29 @@ def _build(project: Path, target: str, place: Path, cache: Cache) -> None:
 
 
 def handler_digest(project: Path = PROJECT) -> str:
-    """A hash over everything that the PEX is made of: 64 hex digits."""
+    """A hash over everything that the PEX is made of, or over the one that was given: 64 hex
+    digits."""
+    given = _given()
+    if given is not None:
+        return hashlib.sha256(given.read_bytes()).hexdigest()
     digest = hashlib.sha256()
     for path in _sources(project):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"{path.relative_to(project)} {content}\n".encode())
     return digest.hexdigest()
+
+
+def _given() -> Path | None:
+    named = os.environ.get(VARIABLE)
+    if not named:
+        return None
+    path = Path(named)
+    if not path.is_file():
+        raise InvalidInputError(
+            f"{VARIABLE} names {named}, which is no file",
+            remedy=f"Name a PEX of the handler, or unset {VARIABLE}: then Pants builds one.",
+        )
+    return path.absolute()
 
 
 def _sources(project: Path) -> Iterator[Path]:
