@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_models.store import ModelStore
+from comfy_models.store import ModelStore, names_stored
 
 _STORED = re.compile(r"^([0-9a-f]{2})[0-9a-f]{62}$")
-_LINKED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +47,7 @@ def unused_models(store: ModelStore, needed: set[str]) -> UnusedModels:
 
 def linked_models(folder: Path) -> set[str]:
     """The sha256 of the models that links below `folder` lead to, whichever store they are in."""
-    return {
-        match.group(2) for link in _links(folder) if (match := _LINKED.search(link)) is not None
-    }
+    return {sha256 for link in _links(folder) if (sha256 := names_stored(link)) is not None}
 
 
 def _links(folder: Path) -> Iterator[str]:

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_models.store import sha256_of
+from comfy_models.store import names_stored, sha256_of, stored_sha256
 
-_STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
 _NO_SYMLINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}
 
@@ -28,8 +26,7 @@ def holds_model(path: Path, *, sha256: str, size_bytes: int) -> bool:
             return False
     except OSError:
         return False
-    stored = _STORED.search(os.path.realpath(path))
-    return stored.group(2) == sha256 if stored else sha256_of(path) == sha256
+    return (stored_sha256(path) or sha256_of(path)) == sha256
 
 
 def link_model(
@@ -111,4 +108,4 @@ def _refuse_way_out(root: Path, place: Path) -> None:
 
 
 def _leads_to_lost_store(link: Path) -> bool:
-    return not link.exists() and bool(_STORED.search(str(link.readlink())))
+    return not link.exists() and names_stored(str(link.readlink())) is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from typing import BinaryIO
 from comfy_errors import MismatchError
 
 _CHUNK_BYTES = 1 << 20
+_STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
 
 
 class ModelStore:
@@ -95,6 +97,17 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stored_sha256(path: Path) -> str | None:
+    """The sha256 that a store vouches for, if `path` leads into one. Nothing is read."""
+    return names_stored(os.path.realpath(path))
+
+
+def names_stored(path: str) -> str | None:
+    """The sha256 in the path of a file in some store, None for any other path."""
+    match = _STORED.search(path)
+    return match.group(2) if match else None
 
 
 def _write(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
