@@ -32,13 +32,26 @@ _INTERRUPT_S = 1.0
 class Execution:
     """What came of a prompt: the outputs of the history by node id, and the times it took.
 
-    `warnings` are faults with which the engine ran the rest of the graph nevertheless.
+    `warnings` are faults with which the engine ran the rest of the graph nevertheless. `cached`
+    are the nodes that did not run, because the engine had their results from an earlier prompt.
     """
 
     prompt_id: str
     outputs: Mapping[str, Any]
     timings: Timings
     warnings: tuple[str, ...]
+    cached: frozenset[str] = frozenset()
+
+    @property
+    def names_earlier_files(self) -> bool:
+        """Whether an output is a file that an earlier prompt wrote."""
+        return any(
+            isinstance(entry, Mapping) and "filename" in entry and entry.get("type") != "input"
+            for node in self.cached
+            for entries in (self.outputs.get(node) or {}).values()
+            if isinstance(entries, list)
+            for entry in entries
+        )
 
 
 class EngineClient:
@@ -112,7 +125,18 @@ class EngineClient:
             outputs=entry.get("outputs") or {},
             timings=events.timings(),
             warnings=warnings,
+            cached=_cached_nodes(entry.get("status") or {}),
         )
+
+    async def forget_results(self) -> None:
+        """Has the engine drop the results that it remembers, but not the models it has loaded.
+
+        It does so when it is idle, at the latest after the next prompt.
+        """
+        body = {"unload_models": False, "free_memory": True}
+        posting = self._session.post(f"{self._engine.url}/free", json=body)
+        response = await self._while_alive(posting, "while it was asked to forget")
+        response.release()
 
     async def _post(self, events: PromptEvents, *, strict: bool) -> tuple[str, ...]:
         body = {
@@ -226,6 +250,11 @@ class EngineClient:
 
 
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+
+
+def _cached_nodes(status: Mapping[str, Any]) -> frozenset[str]:
+    messages = dict(status.get("messages") or ())
+    return frozenset((messages.get("execution_cached") or {}).get("nodes") or ())
 
 
 async def _next_message(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage | None:

@@ -54,6 +54,14 @@ class EngineStartError(EngineCrashedError):
     exit_code = 3
 
 
+class ModelsNotThereError(JobError):
+    """Models of the version are on none of the places where they may lie. `details`: models, each
+    with target_path, sha256, size, source and faults; and looked_in."""
+
+    exit_code = 3
+    error_type = "missing_models"
+
+
 class JobTimeoutError(JobError):
     """The job took longer than it may."""
 

@@ -18,12 +18,14 @@ class Home:
     """A realized version: its folder, its manifest and the models folder to use with it.
 
     `other_models` is a models folder that is not the home's own and that its
-    `extra_model_paths.yaml` does not name, or None.
+    `extra_model_paths.yaml` does not name, or None. `linked_models` is one with links to models
+    that were found elsewhere, which come before all others, or None.
     """
 
     path: Path
     manifest: Manifest
     other_models: Path | None
+    linked_models: Path | None = None
 
     @property
     def core(self) -> Path:
@@ -49,10 +51,10 @@ class Home:
 
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, in the order that a person cares for."""
-        own = [self.path / "models", self.core / "models"]
+        roots = [self.linked_models, self.other_models, self.path / "models", self.core / "models"]
         check = self.manifest.check
         return ModelFolders(
-            roots=[self.other_models, *own] if self.other_models else own,
+            roots=[root for root in roots if root is not None],
             folders=check.folder_names if check else {},
             inputs=check.model_inputs if check else {},
         )
@@ -87,17 +89,25 @@ def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str
 
 
 def open_home(
-    path: Path, *, version_id: str, id_was_asked: bool, models_dir: Path | None = None
+    path: Path,
+    *,
+    version_id: str,
+    id_was_asked: bool,
+    models_dir: Path | None = None,
+    is_baked: bool = False,
 ) -> Home:
     """The finished version at `path`.
 
     `id_was_asked` is true when somebody named `version_id` instead of leaving it to the default.
-    `models_dir` is the models folder to use, None for the version's own.
+    `models_dir` is the models folder to use, None for the version's own. `is_baked` is true for the
+    home that an image was built with.
     Raises UnavailableError when nothing (or nothing whole) is realized there, and
     InvalidInputError when it is another version than the one asked for.
     """
     remedy = (
-        f"Make it with: runpod-comfy realize --version-id {version_id} --target {path}"
+        "The image is damaged; build it again."
+        if is_baked
+        else f"Make it with: runpod-comfy realize --version-id {version_id} --target {path}"
         f" (or: make realize VERSION={version_id})"
     )
     manifest = load_manifest(path)

@@ -12,11 +12,13 @@ from typing import Any
 from comfy_workflows.graph import Graph
 from comfy_workflows.load import load_workflow
 from comfy_workflows.preflight import preflight
-from rp_handler.client import EngineClient
+from rp_handler.client import EngineClient, Execution
 from rp_handler.engine import Engine
-from rp_handler.engine_command import EngineSetup
+from rp_handler.engine_command import LOOPBACK, EngineSetup
 from rp_handler.home import Home
 from rp_handler.model_paths import write_model_paths
+from rp_handler.model_search import ModelSearch
+from rp_handler.models_at_start import models_at_hand
 from rp_handler.outputs import collect_outputs
 from rp_handler.prompt_events import ProgressSay
 from rp_handler.result import result_document, version_document
@@ -43,25 +45,31 @@ async def run_workflow(
     port: int | None = None,
     timeout_s: float | None = None,
     strict: bool = False,
+    search: ModelSearch | None = None,
 ) -> dict[str, Any]:
     """Runs the graph in the file `workflow` on an engine of its own; gives the result document.
 
-    `timeout_s` limits the run itself, not the engine's start. Raises ComfyError's children.
+    `timeout_s` limits the run itself, not the engine's start. `search` says how the version's
+    models are looked for first, None not at all. Raises ComfyError's children.
     """
     graph = load_workflow(workflow)
-    check_graph(home, graph, place=str(workflow), listener=listener)
+    # The smoke test is to tell what a machine has, and not to fail for what it lacks.
+    at_hand = models_at_hand(home, search, say=listener.say, are_used=not graph.is_empty)
     try:
-        with one_run_setup(home) as setup:
-            listener.say(f"Starting ComfyUI of {home.path}.")
-            async with Engine(setup, port=port, log_say=listener.log) as engine:
-                listener.say(f"ComfyUI was ready after {engine.start_ms / 1000:.1f} s.")
-                if graph.is_empty:
-                    result = await smoke_report(home, engine, sink)
-                else:
-                    result = await run_graph(
-                        home, engine, graph, sink, listener, timeout_s=timeout_s, strict=strict
-                    )
-                sink.finish(result)
+        async with at_hand as (home, warnings):
+            check_graph(home, graph, place=str(workflow), listener=listener)
+            with one_run_setup(home) as setup:
+                listener.say(f"Starting ComfyUI of {home.path}.")
+                async with Engine(setup, port=port, log_say=listener.log) as engine:
+                    listener.say(f"ComfyUI was ready after {engine.start_ms / 1000:.1f} s.")
+                    if graph.is_empty:
+                        result = await smoke_report(home, engine, sink)
+                    else:
+                        result = await run_graph(
+                            home, engine, graph, sink, listener, timeout_s=timeout_s, strict=strict
+                        )
+                    result["warnings"] = [*warnings, *result["warnings"]]
+                    sink.finish(result)
         return result
     finally:
         sink.abandon()
@@ -82,6 +90,13 @@ async def run_graph(
         execution = await client.run(
             graph, say=listener.progress, timeout_s=timeout_s, strict=strict
         )
+    return deliver(home, engine, graph, execution, sink)
+
+
+def deliver(
+    home: Home, engine: Engine, graph: Graph, execution: Execution, sink: OutputSink
+) -> dict[str, Any]:
+    """Gives the files of a finished run to `sink`; the result document."""
     outputs = collect_outputs(execution.outputs, graph, engine.folders)
     return result_document(
         outputs,
@@ -119,13 +134,13 @@ def one_run_setup(home: Home) -> Iterator[EngineSetup]:
 
 @contextlib.contextmanager
 def extra_models_of(home: Home) -> Iterator[Path | None]:
-    """A file that names the models folder of `home` if it is another than its own, or None."""
-    if home.other_models is None:
+    """A file that names the models folders of `home` that are not its own, or None."""
+    if home.other_models is None and home.linked_models is None:
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="comfy-models-") as folder:
         path = Path(folder) / "extra_model_paths.yaml"
-        write_model_paths(path, home.other_models, home.model_folders())
+        write_model_paths(path, home.other_models, home.model_folders(), links=home.linked_models)
         yield path
 
 
@@ -135,6 +150,7 @@ def engine_setup(
     output_folder: Path | None,
     extra_model_paths: Path | None,
     database: Path | None = None,
+    listen: str = LOOPBACK,
 ) -> EngineSetup:
     """The engine of `home` with what its manifest says about it.
 
@@ -148,6 +164,7 @@ def engine_setup(
         arguments=home.manifest.comfy_args,
         variables=home.manifest.env,
         flags=frozenset(check.flags if check else ()),
+        listen=listen,
         # One that nobody can write to still holds what workflows read.
         input_folder=_writable(home.input_folder) or _filled(home.input_folder),
         output_folder=output_folder and _writable(output_folder),

@@ -7,12 +7,15 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError
 from rp_handler.errors import JobError, failure_document
+from rp_handler.home_choice import baked_version_id
 from rp_handler.init_process import run_as_init
+from rp_handler.mode import add_sdk_options, choose_listen, choose_mode, sdk_arguments
 from rp_handler.options import add_run_options, add_ui_option
 from rp_handler.request import RunRequest, make_request
 
@@ -21,28 +24,63 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 
+_EXAMPLES = """\
+on a machine with a realized version:
+  python -m rp_handler.main --version-id demo --workflow workflows/example.json
+
+in an image, whose entrypoint this is:
+  docker run --rm IMAGE --workflow /app/workflows/minimal.json --output base64
+  docker run --rm --gpus all -v /srv/models:/models -e MODELS_DIR=/models IMAGE \\
+    --workflow /app/workflows/example.json --output base64
+  docker run --rm -p 8188:8188 IMAGE --ui
+  docker run --rm -p 8000:8000 IMAGE --rp_serve_api --rp_api_host 0.0.0.0
+  docker run --rm IMAGE --test_input '{"input": {"workflow": "example"}}'
+
+On RunPod it takes the endpoint's jobs without any flag. COMFY_MODE=ui serves the page instead.
+Models are looked for in MODELS_DIR, on the volume, in a store and in RunPod's cache of the Hub;
+COMFY_MISSING_MODELS=fail|download|ignore says what to do about missing ones, and
+COMFY_VERIFY_MODELS=1 reads all of them again.
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Reads `arguments` (those of the process by default), runs; gives the exit code."""
     options = _parser().parse_args(arguments)
     try:
-        request = make_request(
-            os.environ,
-            version_id=options.version_id,
-            workflow=options.workflow,
-            home=options.home,
-            models_dir=options.models_dir,
-            output=options.output,
-            output_dir=options.output_dir,
-            ui=options.ui,
-            port=options.port,
-            timeout_s=options.timeout,
-            as_json=options.json,
-            verbose=options.verbose,
-        )
+        request = _request_of(options)
     except ComfyError as error:
         return _fail(error, machine=options.json)
     return execute(request)
+
+
+def _request_of(options: argparse.Namespace) -> RunRequest:
+    sdk = sdk_arguments(options)
+    mode = choose_mode(
+        os.environ, workflow=options.workflow, ui=options.ui, sdk=sdk, folder=Path.cwd()
+    )
+    request = make_request(
+        os.environ,
+        version_id=options.version_id,
+        workflow=options.workflow,
+        home=options.home,
+        models_dir=options.models_dir,
+        output=options.output,
+        output_dir=options.output_dir,
+        ui=mode == "ui",
+        worker=mode == "worker",
+        port=options.port,
+        timeout_s=options.timeout,
+        as_json=options.json,
+        verbose=options.verbose,
+        image_id=baked_version_id(os.environ),
+    )
+    lock_path = os.environ.get("LOCK_PATH")
+    return replace(
+        request,
+        listen=choose_listen(os.environ, asked=options.listen, mode=mode),
+        lock_path=Path(lock_path) if lock_path else None,
+        sdk_arguments=tuple(sdk),
+    )
 
 
 def execute(
@@ -56,7 +94,7 @@ def execute(
     from rp_handler.progress_line import ProgressLine
 
     line = ProgressLine(sys.stderr)
-    machine = not request.ui and (request.as_json or request.output == "base64")
+    machine = request.workflow is not None and (request.as_json or request.output == "base64")
     try:
         result = _do(request, line)
     except ComfyError as error:
@@ -71,8 +109,10 @@ def execute(
         return _fail(refused, machine=machine)
     except KeyboardInterrupt:
         line.say("Interrupted; ComfyUI is ended.")
-        # For the page this is the usual way to end.
-        return 0 if request.ui else INTERRUPTED
+        # For what serves until then, this is the usual way to end.
+        return 0 if request.workflow is None else INTERRUPTED
+    if isinstance(result, int):
+        return result
     line.clear()
     for warning in result["warnings"]:
         line.say(f"warning: {warning}")
@@ -84,12 +124,13 @@ def execute(
     return 0
 
 
-def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any]:
+def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any] | int:
+    """The result document of a workflow, or the exit code of what served until its end."""
     # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
-    from rp_handler.home import find_home, open_home
     from rp_handler.interruption import run_interruptibly
     from rp_handler.job import Listener, run_workflow
     from rp_handler.sinks import sink_for
+    from rp_handler.surroundings import open_surroundings
     from rp_handler.ui import serve_ui
 
     listener = Listener(
@@ -97,14 +138,23 @@ def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any]:
         progress=line.show,
         log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
     )
-    home = open_home(
-        find_home(request.version_id, request.home, os.environ),
-        version_id=request.version_id,
-        id_was_asked=request.id_was_asked,
-        models_dir=request.models_dir,
-    )
+    home, search = open_surroundings(request, os.environ, say=line.say)
+    if request.ui:
+        return run_interruptibly(
+            serve_ui(home, listener, port=request.port, listen=request.listen, search=search)
+        )
     if request.workflow is None:
-        return run_interruptibly(serve_ui(home, listener, port=request.port))
+        from rp_handler.worker import serve_jobs
+
+        return run_interruptibly(
+            serve_jobs(
+                home,
+                listener,
+                workflows=Path.cwd() / "workflows",
+                sdk_arguments=request.sdk_arguments,
+                search=search,
+            )
+        )
     sink = sink_for(
         request.output, output_dir=request.output_dir, workflow_name=request.workflow.stem
     )
@@ -116,6 +166,7 @@ def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any]:
             listener,
             port=request.port,
             timeout_s=request.timeout_s,
+            search=search,
         )
     )
 
@@ -149,16 +200,21 @@ def _write_out(lines: list[str]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m rp_handler.main",
-        description="Run a workflow on the ComfyUI of a realized version.",
+        description="Run a workflow on the ComfyUI of a realized version or of an image, serve "
+        "its page, or take RunPod's jobs.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
-    add("--home", type=Path, help="where it is realized (COMFY_HOME, then ~/comfy-ID)")
+    add("--home", type=Path, help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)")
     add("--models-dir", type=Path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)")
     add_run_options(parser)
     add_ui_option(parser)
+    add("--listen", metavar="IP", help="where --ui serves (COMFY_LISTEN; 0.0.0.0 in an image)")
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
+    add_sdk_options(parser)
     return parser
 
 

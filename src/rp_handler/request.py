@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
+from rp_handler.engine_command import LOOPBACK
 from rp_handler.sinks import check_output_mode
 
 DEFAULT_VERSION_ID = "demo"
@@ -22,8 +23,10 @@ class RunRequest:
     """A run, with every default applied.
 
     `id_was_asked` tells whether somebody named the version. `home` and `models_dir` are None for
-    the usual places. With `ui`, the version's page is served and there is no `workflow`.
-    `timeout_s` limits the run in seconds, None is no limit.
+    the usual places. With `ui`, the version's page is served, on the address `listen`, and there
+    is no `workflow`. `timeout_s` limits the run in seconds, None is no limit. `lock_path` is the
+    lock that the home must have been made from, None for any. Without page and workflow, jobs are
+    taken, and `sdk_arguments` go to RunPod's SDK.
     """
 
     version_id: str
@@ -38,6 +41,9 @@ class RunRequest:
     timeout_s: float | None
     as_json: bool
     verbose: bool
+    listen: str = LOOPBACK
+    lock_path: Path | None = None
+    sdk_arguments: tuple[str, ...] = ()
 
 
 def make_request(
@@ -50,16 +56,19 @@ def make_request(
     output: str | None = None,
     output_dir: Path | None = None,
     ui: bool = False,
+    worker: bool = False,
     port: int | None = None,
     timeout_s: float | None = None,
     as_json: bool = False,
     verbose: bool = False,
+    image_id: str | None = None,
 ) -> RunRequest:
     """The request of these flags: what is None comes from `environment`, then from the defaults.
 
-    Raises InvalidInputError.
+    `image_id` is the version of an image. It names that in COMFY_VERSION_NAME by itself, which is
+    nobody's wish. Raises InvalidInputError.
     """
-    if workflow is None and not ui:
+    if workflow is None and not ui and not worker:
         raise InvalidInputError(
             "No workflow was given.",
             remedy="Name one with --workflow, or serve ComfyUI's page with --ui.",
@@ -71,11 +80,12 @@ def make_request(
         )
     if models_dir is None and environment.get("MODELS_DIR"):
         models_dir = Path(environment["MODELS_DIR"])
-    asked_id = version_id or environment.get("COMFY_VERSION_NAME")
-    mode = output or environment.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE
+    named_id = environment.get("COMFY_VERSION_NAME")
+    usual = "base64" if worker else DEFAULT_OUTPUT_MODE
+    mode = output or environment.get("OUTPUT_MODE") or usual
     return RunRequest(
-        version_id=asked_id or DEFAULT_VERSION_ID,
-        id_was_asked=bool(asked_id),
+        version_id=version_id or named_id or DEFAULT_VERSION_ID,
+        id_was_asked=bool(version_id or (named_id and named_id != image_id)),
         workflow=None if ui else workflow,
         home=home,
         models_dir=models_dir,

@@ -3,13 +3,15 @@
 It stands in for ComfyUI where the real one cannot be made to do a thing at a chosen moment: drop
 a socket, die in the middle, run half of a graph. Written after `main.py`, `server.py`,
 `execution.py` and `nodes.py` of ComfyUI 0.3.75. Variables make it misbehave:
-FIXTURE_DIE_AT_START (what it prints before it ends), FIXTURE_NEVER_READY, FIXTURE_IGNORES_TERM.
+FIXTURE_DIE_AT_START (what it prints before it ends), FIXTURE_NEVER_READY, FIXTURE_IGNORES_TERM,
+FIXTURE_IGNORES_INTERRUPT.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -59,6 +61,8 @@ class Core:
         self.deaf = False
         self.running: tuple[str, str] = ("", "")
         self.work: set[asyncio.Task[None]] = set()
+        # What it remembers of the last prompt: node as text → what it showed, its value.
+        self.results: dict[str, Any] = {}
 
     def read_model_paths(self) -> None:
         import folder_paths
@@ -71,10 +75,11 @@ class Core:
                 continue
             for section in (yaml.safe_load(file.read_text()) or {}).values():
                 base = Path(section.pop("base_path", BASE))
-                section.pop("is_default", None)
+                is_default = section.pop("is_default", False)
                 for name, directories in section.items():
                     known = folder_paths.folder_names_and_paths.setdefault(name, ([], set()))
-                    known[0].extend(str(base / one) for one in directories.split("\n") if one)
+                    paths = [str(base / one) for one in directories.split("\n") if one]
+                    known[0][:] = [*paths, *known[0]] if is_default else [*known[0], *paths]
 
     def load_custom_nodes(self) -> None:
         told = []
@@ -126,7 +131,8 @@ class Core:
         if socket is None or self.deaf:
             return
         message = {"type": event, "data": {**data, "prompt_id": prompt_id}}
-        await socket.send_str(json.dumps(message))
+        with contextlib.suppress(ConnectionError):
+            await socket.send_str(json.dumps(message))
 
     async def drop_sockets(self) -> None:
         sockets, self.sockets = list(self.sockets.values()), {}
@@ -159,6 +165,15 @@ class Core:
                 found.update(self.errors_of(prompt, value[0]))
         return found
 
+    def key_of(self, prompt: dict[str, Any], node_id: str) -> str:
+        """The node with all that it depends on: what its result is remembered under."""
+        node = prompt[node_id]
+        inputs = {
+            name: self.key_of(prompt, value[0]) if isinstance(value, list) else value
+            for name, value in node["inputs"].items()
+        }
+        return json.dumps([node["class_type"], inputs], sort_keys=True)
+
     async def execute(self, prompt_id: str, body: dict[str, Any], outputs: list[str]) -> None:
         self.running = (prompt_id, body.get("client_id", ""))
         self.interrupted = False
@@ -190,11 +205,21 @@ class Core:
         at: list[str] = []
         status = "error"
         await note("execution_start", {})
-        await note("execution_cached", {"nodes": []})
+        graph = body["prompt"]
+        keys = {node_id: self.key_of(graph, node_id) for node_id in graph}
+        for node_id, key in keys.items():
+            if key in self.results:
+                ui, values[node_id] = self.results[key]
+                if ui is not None:
+                    shown[node_id] = ui
+        await note("execution_cached", {"nodes": list(values)})
         try:
             for output in outputs:
                 await run(output)
             status = "success"
+            self.results = {
+                keys[node_id]: (shown.get(node_id), value) for node_id, value in values.items()
+            }
             await note("execution_success", {})
         except Exception as error:
             where = {"node_id": at[-1], "node_type": body["prompt"][at[-1]]["class_type"]}
@@ -218,6 +243,7 @@ class Core:
             },
         }
         await self.tell("executing", {"node": None})
+        self.running = ("", "")
 
 
 def log(text: str) -> None:
@@ -304,8 +330,19 @@ def serve(core: Core) -> None:
 
     @routes.post("/interrupt")
     async def interrupt(_: web.Request) -> web.Response:
-        core.interrupted = True
+        core.interrupted = "FIXTURE_IGNORES_INTERRUPT" not in os.environ
         log("interrupted")
+        return web.Response()
+
+    @routes.get("/queue")
+    async def queued(_: web.Request) -> web.Response:
+        running = [[0, core.running[0]]] if core.running[0] else []
+        return web.json_response({"queue_running": running, "queue_pending": []})
+
+    @routes.post("/free")
+    async def free(request: web.Request) -> web.Response:
+        if (await request.json()).get("free_memory"):
+            core.results = {}
         return web.Response()
 
     @routes.post("/queue")

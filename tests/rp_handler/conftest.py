@@ -15,7 +15,10 @@ FIXTURE_CORE = Path(__file__).parents[1] / "fixture_core"
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("COMFY_HOME", "MODELS_DIR", "COMFY_VERSION_NAME", "OUTPUT_MODE"):
+    for name in list(os.environ):
+        if name.startswith(("COMFY_", "RUNPOD_", "HF_")):
+            monkeypatch.delenv(name)
+    for name in ("MODELS_DIR", "OUTPUT_MODE", "LOCK_PATH"):
         monkeypatch.delenv(name, raising=False)
     scratch = tmp_path / "tmp"
     scratch.mkdir()

@@ -1,0 +1,92 @@
+"""The command line in an image, which has a home of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from comfy_manifest.model import Manifest, save_manifest
+from rp_handler.main import main
+
+TEXT = {"1": {"class_type": "FixtureShow", "inputs": {"ui": {"text": ["here"]}}}}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMFY_BAKED_HOME", str(home))
+    monkeypatch.setenv("COMFY_VERSION_NAME", "demo")
+    (tmp_path / "graph.json").write_text(json.dumps(TEXT), encoding="utf-8")
+
+
+@pytest.fixture
+def volume(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of the version `other` where COMFY_HOME points."""
+    volume = tmp_path / "volume"
+    shutil.copytree(home, volume, symlinks=True)
+    save_manifest(volume, Manifest(version_id="other", complete=True))
+    monkeypatch.setenv("COMFY_HOME", str(volume))
+    return volume
+
+
+def run(*arguments: str) -> int:
+    return main(["--workflow", "graph.json", "--json", "--output", "base64", *arguments])
+
+
+def test_the_images_own_home_is_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version-id", "demo") == 0
+    assert json.loads(capsys.readouterr().out)["version"]["id"] == "demo"
+
+
+def test_a_home_on_the_volume_is_run_in_its_place(
+    volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Although the image names its own version in COMFY_VERSION_NAME: nobody asked for that."""
+    assert run() == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["version"]["id"] == "other"
+    assert f'The version "other" at {volume} replaces the image\'s own.' in said.err
+
+
+def test_another_version_than_the_one_asked_for_is_refused_saying_both(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--version-id", "demo") == 2
+    assert f'{volume} holds the version "other", and "demo" was' in capsys.readouterr().err
+    monkeypatch.delenv("COMFY_HOME")
+    monkeypatch.setenv("COMFY_VERSION_NAME", "third")
+    assert run() == 2
+    assert 'holds the version "demo", and "third" was' in capsys.readouterr().err
+
+
+def test_another_lock_than_the_one_asked_for_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lock.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setenv("LOCK_PATH", str(tmp_path / "lock.json"))
+    assert run() == 2
+    said = capsys.readouterr().err
+    assert "was made from the lock sha256:000" in said
+    assert "LOCK_PATH asks for sha256:ca3d163b" in said
+
+
+def test_a_damaged_image_is_to_be_built_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (home / "ComfyUI/main.py").unlink()
+    assert run() == 3
+    assert "build it again" in capsys.readouterr().err
+
+
+def test_without_anything_to_do_the_ways_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "--rp_serve_api" in capsys.readouterr().err
+
+
+def test_the_help_has_examples_for_images(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "docker run --rm IMAGE --workflow" in capsys.readouterr().out
