@@ -52,6 +52,7 @@ class Layer:
     `scripts` is the script to run, then the files beside it that it uses.
     `environment` holds the layer's own variables, not those of the place where it runs.
     `key` is `sha256:…` over everything that decides what the layer leaves behind.
+    `after` names the earlier layers that it depends on: it looks at what they left.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Layer:
     key: str
     inputs: tuple[TreeInput | TextInput, ...]
     environment: Mapping[str, str]
+    after: tuple[str, ...] = ()
 
     @property
     def script(self) -> Path:

@@ -66,6 +66,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = SCRIPTS) -> Plan:
             key=key,
             inputs=inputs,
             environment=environment or {},
+            after=tuple(earlier.name for earlier in after),
         )
 
     system = layer("system", environment={"SYSTEM_PACKAGES": " ".join(lock.base.system_packages)})

@@ -1,0 +1,130 @@
+"""What an image is made of, and what a build would do again after a change.
+
+A build goes through its steps in order. From the first one that changed on, every step runs; what
+it leaves is new only if it changed itself or looks at something that did, and the rest comes out
+with the digest that registries have already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import docker
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.images.difference import layer_name
+from runpod_comfy.images.engine_images import inspect_image
+from runpod_comfy.images.labels import LOCK, layer_keys
+from runpod_comfy.images.messages import engine_errors
+from runpod_comfy.images.steps import Step
+
+Fate = Literal["kept", "same", "new"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownLayer:
+    """A layer of an image: `key` is None for what is no layer of a plan, such as the base's."""
+
+    name: str
+    size_bytes: int
+    key: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        return {"name": self.name, "size_bytes": self.size_bytes, "key": self.key}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownImage:
+    """An image with its layers, lowest first. `lock_digest` is None for one that is not ours."""
+
+    image_id: str
+    tags: tuple[str, ...]
+    lock_digest: str | None
+    size_bytes: int
+    layers: tuple[ShownLayer, ...]
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The key of every layer that has one, in the order of the image."""
+        return {layer.name: layer.key for layer in self.layers if layer.key}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redone:
+    """What a build does with a step: `kept` does not run, `same` runs and comes out with the
+    digest that it had, `new` runs and is pushed."""
+
+    name: str
+    fate: Fate
+
+
+def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
+    """Raises UnavailableError for an image that the engine does not have."""
+    inspected = inspect_image(client, reference)
+    labels = inspected["Config"].get("Labels") or {}
+    keys = dict(layer_keys(labels))
+    with engine_errors(f"looking at the layers of {reference}"):
+        history = client.images.get(reference).history()
+    layers = []
+    for step in reversed(history):
+        name = layer_name(step["CreatedBy"])
+        # What only sets something takes no room.
+        if name or step["Size"]:
+            title = name or _title(step["CreatedBy"])
+            key = keys.get(name) if name else None
+            layers.append(ShownLayer(name=title, size_bytes=step["Size"], key=key))
+    return ShownImage(
+        image_id=inspected["Id"],
+        tags=tuple(inspected["RepoTags"] or ()),
+        lock_digest=labels.get(LOCK),
+        size_bytes=inspected["Size"],
+        layers=tuple(layers),
+    )
+
+
+def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone]:
+    """What a build of these steps does again after a change of the layers `changes`.
+
+    Raises InvalidInputError for a name that is no layer.
+    """
+    layers = list(dict.fromkeys(step.layer.name for step in steps))
+    for name in changes:
+        if name not in layers:
+            raise InvalidInputError(
+                f"there is no layer '{name}'", remedy=f"Layers are: {', '.join(layers)}."
+            )
+    return _redone(steps, {step.name for step in steps if step.layer.name in changes})
+
+
+def redone_now(steps: Sequence[Step], image: ShownImage) -> list[Redone]:
+    """What a build of these steps does that the image does not have yet."""
+    keys = image.keys
+    new = {step.name for step in steps if keys.get(step.name) != step.key}
+    there, wanted = list(keys), [step.name for step in steps]
+    # A step that is gone or stands elsewhere makes the ones after it run, though nothing is new.
+    moved = next(
+        (mine for mine, others in zip(wanted, there, strict=False) if mine != others), None
+    )
+    return _redone(steps, new, first=moved)
+
+
+def _redone(steps: Sequence[Step], new: Collection[str], first: str | None = None) -> list[Redone]:
+    runs = False
+    changed: set[str] = set()
+    redone = []
+    for step in steps:
+        is_new = step.name in new or not changed.isdisjoint(step.layer.after)
+        if is_new:
+            changed.add(step.layer.name)
+        runs = runs or is_new or step.name == first
+        fate: Fate = "new" if is_new else "same" if runs else "kept"
+        redone.append(Redone(name=step.name, fate=fate))
+    return redone
+
+
+def _title(step: str) -> str:
+    """A step that made a layer which is none of a plan's, in a few words."""
+    words = " ".join(step.replace("/bin/sh -c #(nop)", "").split()).removesuffix(" # buildkit")
+    return (words[:40] + "…" if len(words) > 40 else words) or "imported"
