@@ -22,7 +22,8 @@ from runpod_comfy.images.layer_files import LayerFile, read_layer
 MANIFEST = "manifest.json"
 
 _LONGEST_DOCUMENT_BYTES = 4 << 20
-_BLOCK_BYTES = 1 << 20
+# Python copies what it read ahead for each header that it takes out of that.
+_BLOCK_BYTES = 64 << 10
 
 
 class ChunkStream(io.RawIOBase):

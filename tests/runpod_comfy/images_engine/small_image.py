@@ -9,7 +9,7 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-_PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/mkdir", "/bin/sleep")
+_PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/ls", "/bin/mkdir", "/bin/rm", "/bin/sleep", "/bin/touch")
 
 
 def base_tar(more: Mapping[str, bytes] | None = None) -> bytes:
