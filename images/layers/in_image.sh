@@ -18,8 +18,15 @@ if [ -f "$here/installer.env" ]; then
     set +a
 fi
 
+litter() {
+    find /tmp /var/tmp /root/.cache /var/log /var/cache/apt /var/lib/apt/lists /var/cache/ldconfig/aux-cache \
+        /var/cache/debconf/*-old /var/lib/dpkg/*-old "$@" 2>/dev/null || true
+}
+
 # Memory, not the image: it is another file system.
 mark=/dev/shm/before
+there=/dev/shm/there
+litter >"$there"
 : >"$mark"
 # File times move in steps of some milliseconds.
 sleep 0.1
@@ -29,8 +36,9 @@ export HOME
 mkdir -p "$HOME"
 sh "$here/$1"
 
-rm -rf /tmp/* /tmp/.[!.]* /var/tmp/* /root/.cache /var/log/* /var/cache/apt/* /var/cache/debconf/*-old \
-    /var/cache/ldconfig/aux-cache /var/lib/apt/lists/* /var/lib/dpkg/*-old
+# What lay there before is emptied at most: an engine notes when a file of a lower layer was removed.
+litter | grep -vxFf "$there" | xargs -r -d '\n' rm -rf --
+litter -type f -newer "$mark" | while read -r written; do : >"$written"; done
 settle_to=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M.%S)
 # The runtime lends these three to every container.
 TZ=UTC0 find / -xdev -newer "$mark" ! -path /etc/hosts ! -path /etc/hostname ! -path /etc/resolv.conf \

@@ -34,4 +34,3 @@ apt-get update
 # Names are separated by spaces.
 # shellcheck disable=SC2086
 apt-get install --yes --no-install-recommends -- $SYSTEM_PACKAGES
-rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/aux-cache /var/log/*

@@ -7,9 +7,7 @@ def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
     programs = bench.folder / "bin"
     programs.mkdir()
     (programs / "apt-get").write_text('#!/bin/sh\necho "$@" >>"$CALLS"\n')
-    (programs / "rm").write_text('#!/bin/sh\necho rm "$@" >>"$CALLS"\n')
-    for program in programs.iterdir():
-        program.chmod(0o755)
+    (programs / "apt-get").chmod(0o755)
     calls = bench.folder / "calls"
     variables = {
         "TARGET": "image",
@@ -20,10 +18,9 @@ def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
         "PATH": f"{programs}:{bench.path}",
     }
     bench.run("system", variables)
-    update, install, clean = calls.read_text().splitlines()
+    update, install = calls.read_text().splitlines()
     assert update == "update"
     assert install == "install --yes --no-install-recommends -- ffmpeg libgl1"
-    assert clean.startswith("rm -rf /var/lib/apt/lists")
 
 
 def test_packages_that_cannot_be_had_offline_are_named(bench: Bench) -> None:
