@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli import image_build, image_dockerfile, image_push
+from runpod_comfy.cli import (
+    image_build,
+    image_dockerfile,
+    image_normalize,
+    image_push,
+    image_show,
+    image_verify,
+)
 
 if TYPE_CHECKING:
     from runpod_comfy.cli.options import Subparsers
@@ -28,5 +35,12 @@ def add_parser(commands: Subparsers) -> None:
         allow_abbrev=False,
     )
     actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (image_build, image_dockerfile, image_push):
+    for module in (
+        image_build,
+        image_dockerfile,
+        image_show,
+        image_push,
+        image_verify,
+        image_normalize,
+    ):
         module.add_parser(actions)

@@ -6,19 +6,19 @@ import io
 import re
 import subprocess
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _PROGRAMS = ("/bin/sh", "/bin/cat", "/bin/ls", "/bin/mkdir", "/bin/rm", "/bin/sleep", "/bin/touch")
 
 
-def base_tar(more: Mapping[str, bytes] | None = None) -> bytes:
-    """The files of the base: the programs, the libraries they load, and `more` by path."""
+def base_tar(more: Mapping[str, bytes] | None = None, *, programs: Sequence[str] = ()) -> bytes:
+    """The files of the base: its programs and `programs`, the libraries they load, and `more`."""
     libraries: set[str] = set()
-    for program in _PROGRAMS:
+    for program in (*_PROGRAMS, *programs):
         needs = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
         libraries |= set(re.findall(r"(/\S+) \(0x", needs))
-    files = {path: Path(path).read_bytes() for path in [*_PROGRAMS, *sorted(libraries)]}
+    files = {path: Path(path).read_bytes() for path in [*_PROGRAMS, *programs, *sorted(libraries)]}
     # Bind mounts go to folders that are there.
     return tar({**files, "/mnt/.keep": b"", **(more or {})}, mode=0o755)
 

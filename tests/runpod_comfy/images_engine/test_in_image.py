@@ -1,0 +1,64 @@
+"""What surrounds every step of a build leaves nothing in a layer but what the step is for."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from runpod_comfy.images.difference import first_digest_difference
+from runpod_comfy.images.verify import saved_files
+from tests.runpod_comfy.images_engine.builds import build
+from tests.runpod_comfy.images_engine.small_image import base_tar, context
+
+IN_IMAGE = Path(__file__).parents[3] / "images" / "layers" / "in_image.sh"
+EPOCH = 315_999_999
+PROGRAMS = ("/bin/date", "/bin/dirname", "/bin/find", "/bin/grep", "/bin/xargs")
+STEP = """\
+mkdir /opt /var/log/new; echo kept > /opt/kept
+echo more >> /var/log/of-the-base; echo new > /var/log/new/log
+echo x > /tmp/left; echo x > "$HOME/left"
+"""
+DOCKERFILE = """\
+FROM {base}
+ENV SOURCE_DATE_EPOCH={epoch}
+RUN --mount=type=bind,source=step,target=/mnt LAYER=step sh /mnt/in_image.sh step.sh
+"""
+
+
+@pytest.fixture
+def base(engine: docker.DockerClient) -> Iterator[str]:
+    """With two logs of its own, and what a step needs."""
+    files = {
+        **dict.fromkeys(("/dev/.keep", "/proc/.keep", "/sys/.keep", "/tmp/.keep"), b""),
+        **dict.fromkeys(("/etc/hosts", "/etc/resolv.conf"), b""),
+        **dict.fromkeys(("/var/log/of-the-base", "/var/log/untouched"), b"of the base\n"),
+    }
+    repository, tag = "runpod-comfy-test-base", uuid.uuid4().hex[:12]
+    engine.api.import_image_from_data(
+        base_tar(files, programs=PROGRAMS), repository=repository, tag=tag
+    )
+    yield f"{repository}:{tag}"
+    engine.images.remove(f"{repository}:{tag}", force=True)
+
+
+def test_a_layer_has_what_its_step_made_no_litter_and_no_trace_of_the_bases(
+    engine: docker.DockerClient, base: str, name: str
+) -> None:
+    text = DOCKERFILE.format(base=base, epoch=EPOCH)
+    inputs = {"step/in_image.sh": IN_IMAGE.read_bytes(), "step/step.sh": STEP.encode()}
+    for number in (1, 2):
+        build(engine, context(text, inputs), tags=[f"{name}:{number}"], no_cache=True)
+    first, second = (saved_files(engine, f"{name}:{number}") for number in (1, 2))
+    layer = first.layers[-1]
+    files = {path for path, file in layer.items() if file.kind != "folder"}
+    # Removing what a lower layer has would be noted with the time of the build.
+    assert files == {"opt/kept", "var/log/of-the-base"}
+    assert layer["var/log/of-the-base"].size == 0
+    assert "var/log/new" not in layer
+    written = ("opt", "opt/kept", "tmp", "var/log", "var/log/of-the-base")
+    assert {layer[path].mtime for path in written} == {EPOCH}
+    assert first_digest_difference(first, second) is None
