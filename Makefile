@@ -9,10 +9,10 @@ COMFY = $(WITH) runpod-comfy
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize image push test test-all bench lint fmt clean
+.PHONY: help venv run ui lock realize image verify-image push test test-all bench lint fmt clean
 
 help: ## Print the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 venv: ## Make the project's environment at .venv
 	@$(WITH)
@@ -31,6 +31,9 @@ realize: ## Make VERSION ready to run in a folder on this machine
 
 image: ## Build the image of VERSION on BASE, called TAG if that is given
 	@$(COMFY) image build "$(VERSION)" $(if $(BASE),--base "$(BASE)") $(if $(TAG),--tag "$(TAG)")
+
+verify-image: ## Build the image of VERSION twice on BASE, on each of ENGINES if given, and compare
+	@$(COMFY) image verify "$(VERSION)" $(if $(BASE),--base "$(BASE)") $(foreach engine,$(ENGINES),--engine "$(engine)")
 
 push: ## Push the image of VERSION, or the one called TAG, to REGISTRY
 	@$(COMFY) image push "$(VERSION)" $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
