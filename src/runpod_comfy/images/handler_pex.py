@@ -37,7 +37,7 @@ def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = PROJEC
     given = _given()
     if given is not None:
         return given
-    place = cache.handlers / f"{handler_digest(project)}-{platform}.pex"
+    place = cache.handlers / f"handler-{handler_digest(project)}-{platform}.pex"
     if place.is_file():
         # For `gc`, which keeps the one that was used last.
         place.touch()

@@ -6,7 +6,9 @@ downloaded here, checked against the lock, and handed in.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +20,7 @@ from requests.utils import get_netrc_auth
 from comfy_errors import UnavailableError
 from runpod_comfy.lock.model import Lock, PythonLock
 from runpod_comfy.lock.wheels import PlatformFile, bring_wheels, platform_files
+from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.index import Index
 from runpod_comfy.sources.pip_settings import (
     PipSettings,
@@ -28,6 +31,7 @@ from runpod_comfy.sources.pip_settings import (
 )
 from runpod_comfy.sources.redaction import without_secrets
 from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.spec.atomic_file import replace_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +48,7 @@ def packages_for(lock: Lock, platform: str, surroundings: Surroundings) -> Packa
     """What a build of `lock` needs for its packages. Raises as `bring_wheels` does."""
     settings = settings_here(os.environ)
     told = open_part(settings)
-    files = _closed_files(lock.python, platform, settings, told)
+    files = _remembered_closed_files(lock.python, platform, settings, told, surroundings.cache)
     paths = bring_wheels(files, lock.python, surroundings) if files else {}
     torch_index = lock.python.torch_index
     return Packages(
@@ -98,18 +102,37 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _closed_files(
-    python: PythonLock,
-    platform: str,
-    settings: PipSettings,
-    told: PipSettings,
+def _remembered_closed_files(
+    python: PythonLock, platform: str, settings: PipSettings, told: PipSettings, cache: Cache
 ) -> list[PlatformFile]:
-    """The files of the lock that the build itself cannot get."""
+    """The files of the lock that the build itself cannot get.
+
+    Asking takes seconds, and the answer holds for as long as the lock's files and the indexes are
+    the same.
+    """
     files = platform_files(python, platform)
+    question = repr([[each.file.sha256 for each in files], _places(settings)])
+    digest = hashlib.sha256(question.encode()).hexdigest()
+    memory = cache.tools / f"closed-{digest}-{platform}.json"
+    try:
+        closed = set(json.loads(memory.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        closed = {each.file.sha256 for each in _closed_files(files, settings, told)}
+        replace_file(memory, json.dumps(sorted(closed)).encode())
+    return [each for each in files if each.file.sha256 in closed]
+
+
+def _places(settings: PipSettings) -> list[tuple[str, ...]]:
+    return [settings.index_urls, settings.find_links]
+
+
+def _closed_files(
+    files: list[PlatformFile], settings: PipSettings, told: PipSettings
+) -> list[PlatformFile]:
     if told.no_index and not told.find_links:
         return files
-    closed = _closed_part(settings)
-    candidates = [each for each in files if each.distribution.name in _offered(files, closed)]
+    closed_names = _offered(files, _closed_part(settings))
+    candidates = [each for each in files if each.distribution.name in closed_names]
     open_names = _offered(candidates, told)
     return [each for each in candidates if each.distribution.name not in open_names]
 

@@ -192,14 +192,14 @@ def _strangers(cache: Cache) -> list[Path]:
 
 
 def _all_but_newest(folder: Path) -> list[Path]:
-    """What images were built with earlier; the one that was used last stays, for each platform.
+    """What images were built with earlier; of each kind and platform, the last used one stays.
 
-    The names end in `-linux-x86_64` or the like, with or without a suffix.
+    Names are `<kind>-<version or digest>-linux-x86_64` or the like.
     """
-    newest: dict[str, Path] = {}
+    newest: dict[tuple[str, str], Path] = {}
     found = sorted(_children(folder), key=lambda path: path.stat().st_mtime)
     for path in found:
-        newest[path.stem.partition("-linux-")[2]] = path
+        newest[path.name.partition("-")[0], path.stem.partition("-linux-")[2]] = path
     return [path for path in found if path not in newest.values()]
 
 

@@ -67,7 +67,7 @@ def test_a_new_and_a_renamed_source_count(project: Path) -> None:
 def test_the_one_of_these_sources_is_taken_from_the_cache(project: Path, tmp_path: Path) -> None:
     cache = Cache(root=tmp_path / "cache")
     cache.handlers.mkdir(parents=True)
-    kept = cache.handlers / f"{handler_digest(project)}-linux-x86_64.pex"
+    kept = cache.handlers / f"handler-{handler_digest(project)}-linux-x86_64.pex"
     kept.write_bytes(b"a PEX")
     assert handler_pex("linux-x86_64", cache, say_nothing, project=project) == kept
 

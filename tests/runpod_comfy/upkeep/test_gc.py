@@ -235,14 +235,18 @@ def test_the_handler_of_the_last_image_stays_for_each_platform(version: Version)
     realize(version.job())
     handlers = version.cache.handlers
     handlers.mkdir()
-    ages = {"aaa-linux-x86_64.pex": 3, "bbb-linux-x86_64.pex": 1, "ccc-linux-aarch64.pex": 2}
+    ages = {
+        "handler-aaa-linux-x86_64.pex": 3,
+        "handler-bbb-linux-x86_64.pex": 1,
+        "handler-ccc-linux-aarch64.pex": 2,
+    }
     for name, days in ages.items():
         (handlers / name).touch()
         os.utime(handlers / name, (NOW - days * DAY_S, NOW - days * DAY_S))
     clear_cache(version.cache, now=NOW)
     assert sorted(path.name for path in handlers.iterdir()) == [
-        "bbb-linux-x86_64.pex",
-        "ccc-linux-aarch64.pex",
+        "handler-bbb-linux-x86_64.pex",
+        "handler-ccc-linux-aarch64.pex",
     ]
 
 
