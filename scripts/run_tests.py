@@ -1,6 +1,9 @@
 """`make test`: runs tests through Pants and ends with the line `N passed, N failed`.
 
-    run_tests.py [TARGET…]      for example `::` for all of them, or `tests/rp_handler::`
+    run_tests.py [OPTION…] [TARGET…]
+
+Targets are `::` for all tests, or for example `tests/rp_handler::`. Options are those of Pants that
+choose among targets, such as `--tag=-docker`.
 
 Exit codes: 0 every test passed, 1 something failed or nothing ran, 130 interrupted.
 """
@@ -18,16 +21,23 @@ ROOT = Path(__file__).resolve().parents[1]
 REPORTS = ROOT / "dist" / "test" / "reports"
 
 
-def main(targets: list[str]) -> int:
+def main(arguments: list[str]) -> int:
     """Run the tests of the targets, then print the count of their reports on standard output."""
     shutil.rmtree(REPORTS, ignore_errors=True)
     try:
-        done = subprocess.run([str(ROOT / "pants"), "test", *targets], check=False)
+        done = subprocess.run(pants_command(arguments), check=False)
     except KeyboardInterrupt:
         return 130
     count = verdict(count_reports(REPORTS), done.returncode)
     print(f"{count.passed} passed, {count.failed} failed", flush=True)
     return 0 if count.passed and not count.failed else 1
+
+
+def pants_command(arguments: list[str]) -> list[str]:
+    """Pants takes its own options only before the goal. Without targets, all tests are meant."""
+    options = [argument for argument in arguments if argument.startswith("-")]
+    targets = [argument for argument in arguments if argument not in options]
+    return [str(ROOT / "pants"), *options, "test", *(targets or ["::"])]
 
 
 def verdict(count: Count, exit_code: int) -> Count:
@@ -38,4 +48,4 @@ def verdict(count: Count, exit_code: int) -> Count:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or ["::"]))
+    sys.exit(main(sys.argv[1:]))

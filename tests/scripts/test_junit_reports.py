@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from junit_reports import Count, count_reports
-from run_tests import verdict
+from run_tests import pants_command, verdict
 
 
 def _report(folder: Path, name: str, cases: str) -> None:
@@ -38,3 +38,12 @@ def test_a_run_that_ended_badly_without_a_failure_in_its_reports_counts_as_faile
     assert verdict(Count(passed=5, failed=0), 1) == Count(passed=5, failed=1)
     assert verdict(Count(passed=5, failed=2), 1) == Count(passed=5, failed=2)
     assert verdict(Count(passed=5, failed=0), 0) == Count(passed=5, failed=0)
+
+
+def test_options_that_choose_tests_go_before_the_goal_of_pants() -> None:
+    assert pants_command(["--tag=-docker", "tests/scripts::"])[1:] == [
+        "--tag=-docker",
+        "test",
+        "tests/scripts::",
+    ]
+    assert pants_command([])[1:] == ["test", "::"]
