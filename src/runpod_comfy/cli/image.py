@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from runpod_comfy.cli import (
+    image_base,
     image_build,
     image_dockerfile,
     image_normalize,
@@ -21,6 +22,7 @@ _EXAMPLES = """\
   runpod-comfy image build demo
   runpod-comfy image dockerfile demo
   runpod-comfy image push demo --registry ghcr.io/me
+  runpod-comfy image base
 """
 
 
@@ -42,5 +44,6 @@ def add_parser(commands: Subparsers) -> None:
         image_push,
         image_verify,
         image_normalize,
+        image_base,
     ):
         module.add_parser(actions)

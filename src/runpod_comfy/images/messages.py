@@ -12,7 +12,7 @@ from typing import Any
 
 import docker.errors
 import requests
-import urllib3.exceptions
+import urllib3.exceptions  # pants: no-infer-dep (it comes with requests)
 
 from comfy_errors import OperationFailedError
 from runpod_comfy.images.remedies import engine_remedy
