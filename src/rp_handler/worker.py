@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -100,6 +101,10 @@ class Jobs:
         return failure_document(error)
 
 
+# What the SDK reads its log level from, which `--rp_log_level` replaces.
+_LOG_LEVELS = ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL")
+
+
 class _Sdk:
     """RunPod's SDK in a thread: the main thread, which hears signals, belongs to the engine."""
 
@@ -133,6 +138,9 @@ class _Sdk:
             self._loop.call_soon_threadsafe(self._end, code)
 
     def _start(self) -> int:
+        if not any(name in os.environ for name in _LOG_LEVELS):
+            # Left alone, it writes every result into its log, pictures and all.
+            os.environ[_LOG_LEVELS[0]] = "INFO"
         import runpod.serverless  # type: ignore[import-untyped]
 
         for name in ("runpod.serverless", "runpod.serverless.modules.rp_scale"):

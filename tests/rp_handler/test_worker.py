@@ -98,7 +98,10 @@ def test_the_sdks_own_server_answers_jobs_and_ends_in_time() -> None:
         assert post({"workflow": {"1": {}}})["status"] == "FAILED"
         assert post({"workflow": {}})["output"]["counts"]["nodes"] > 10
         it.send_signal(signal.SIGTERM)
-        assert it.wait(timeout=30) == 0
+        said, _ = it.communicate(timeout=30)
+        assert it.returncode == 0
+    # Results are no matter for a log: RunPod cuts its lines, and pictures are long.
+    assert base64.b64encode(b"hello").decode() not in said
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
 
 
