@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,9 @@ def engine_environment(
     virtual_environment = setup.python.parent.parent
     if not kept.get("HOME") or not can_write(Path(kept["HOME"])):
         kept["HOME"] = str(spare_home)
+    if not kept.get("USER") and not _has_name(os.getuid()):
+        # A container may run as any number, and torch asks for the name of its user.
+        kept["USER"] = str(os.getuid())
     path = [str(setup.python.parent), *filter(None, [kept.get("PATH", os.defpath)])]
     return {
         "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -123,6 +127,14 @@ def engine_environment(
         # Its log is a file: without this, a crash would swallow what was printed last.
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _has_name(user: int) -> bool:
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
 
 
 def needs_cpu(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:

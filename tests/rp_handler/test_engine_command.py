@@ -117,3 +117,13 @@ def test_a_home_that_cannot_be_written_is_replaced_by_a_spare_one(tmp_path: Path
     assert home(None) == "/spare"
     (tmp_path / "file").touch()
     assert home(str(tmp_path / "file")) == "/spare"
+
+
+def test_a_user_without_a_name_is_called_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def user(**given: str) -> str | None:
+        return engine_environment(SETUP, given, spare_home=Path("/spare")).get("USER")
+
+    assert user() is None
+    monkeypatch.setattr("os.getuid", lambda: 2**31 - 5)
+    assert user() == str(2**31 - 5)
+    assert user(USER="somebody") == "somebody"
