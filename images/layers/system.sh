@@ -6,6 +6,7 @@
 # SYSTEM_PACKAGES  names, separated by spaces; may be empty
 # IMAGE_USER       uid:gid, in an image
 # OFFLINE          1: nothing is asked of the network
+# SSL_CERT_FILE    certificates to trust; may be missing
 #
 # Network: the Debian mirrors of the base, in an image.
 set -eu
@@ -30,7 +31,8 @@ if [ "${OFFLINE:-0}" = 1 ]; then
 fi
 
 export DEBIAN_FRONTEND=noninteractive
-apt-get update
+set -- ${SSL_CERT_FILE:+-o "Acquire::https::CAInfo=$SSL_CERT_FILE"}
+apt-get "$@" update
 # Names are separated by spaces.
 # shellcheck disable=SC2086
-apt-get install --yes --no-install-recommends -- $SYSTEM_PACKAGES
+apt-get "$@" install --yes --no-install-recommends -- $SYSTEM_PACKAGES

@@ -7,17 +7,22 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import docker
 
 from runpod_comfy.images.bases import BaseImage
+from runpod_comfy.images.context import write_context
+from runpod_comfy.images.material import gather_material
 from runpod_comfy.images.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.images.progress import BuildShow
 from runpod_comfy.images.pull import ensure_image
-from runpod_comfy.images.recipe import make_recipe, write_recipe
+from runpod_comfy.images.recipe import make_recipe
 from runpod_comfy.images.solve import BuildOutcome, solve
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.cache_use import using
+from runpod_comfy.sources.pip_settings import read_pip_settings
 from runpod_comfy.sources.tree import Surroundings
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -55,15 +60,22 @@ def build_image(
     end of what the failing layer said.
     """
     recipe = make_recipe(job.lock, job.base, platform=job.platform)
-    surroundings = job.surroundings
-    with using(surroundings.cache, surroundings.say), surroundings.cache.writing():
+    cache = job.surroundings.cache
+    with using(cache, job.surroundings.say):
         ensure_image(client, job.base.reference, platform=recipe.engine_platform, show=show)
-        surroundings.cache.tmp.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=surroundings.cache.tmp) as context:
-            write_recipe(
-                recipe, context, surroundings, workflows=job.workflows, ca_bundle=job.ca_bundle
-            )
-            context.seek(0)
+        material = gather_material(
+            recipe,
+            job.surroundings,
+            workflows=job.workflows,
+            ca_bundle=job.ca_bundle,
+            has_network=job.network != "none",
+        )
+        with _scratch_file(cache) as context:
+            with cache.writing():
+                write_context(
+                    context, dockerfile=recipe.text, steps=recipe.steps, material=material
+                )
+                context.seek(0)
             return solve(
                 client,
                 context,
@@ -71,10 +83,16 @@ def build_image(
                 platform=recipe.engine_platform,
                 no_cache=no_cache,
                 network=job.network,
-                build_args=proxies(os.environ),
+                build_args=proxies(os.environ, read_pip_settings().proxy),
                 labels={},
                 show=show,
             )
+
+
+def _scratch_file(cache: Cache) -> BinaryIO:
+    with cache.writing():
+        cache.tmp.mkdir(parents=True, exist_ok=True)
+        return cast(BinaryIO, tempfile.TemporaryFile(dir=cache.tmp))
 
 
 def image_tags(
@@ -89,6 +107,13 @@ def image_tags(
     return [tag, f"{repository}:{lock.version_id}-{digest}"]
 
 
-def proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    """Build arguments that every engine knows and notes nowhere in the image."""
-    return {name: environment[name] for name in _PROXIES if environment.get(name)}
+def proxies(environment: Mapping[str, str], of_pip: str | None = None) -> dict[str, str]:
+    """Build arguments that every engine knows and notes nowhere in the image.
+
+    `of_pip` is the proxy that pip is told, which counts where the environment names none.
+    """
+    found = {name: environment[name] for name in _PROXIES if environment.get(name)}
+    if of_pip and not any(name.lower() != "no_proxy" for name in found):
+        address = of_pip if "://" in of_pip else f"http://{of_pip}"
+        found |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY"), address)
+    return found

@@ -29,14 +29,14 @@ class Material:
     """What the steps are given.
 
     `trees` are folders by tree hash, `tools` and `files` what lies beside the steps, by its path
-    in the context: `files` are texts. `workflows` are files for `/app/workflows`, and `user` is
-    `uid:gid`.
+    in the context: `files` are bytes. `workflows` are the files of `/app/workflows`, by name, and
+    `user` is `uid:gid`.
     """
 
     trees: Mapping[str, Path]
     tools: Mapping[str, Path]
     files: Mapping[str, bytes]
-    workflows: Sequence[Path]
+    workflows: Mapping[str, bytes]
     user: str
 
 
@@ -77,20 +77,20 @@ def _frame(user: str) -> bytes:
     )
 
 
-def _workflows(files: Sequence[Path], user: str) -> bytes:
+def _workflows(files: Mapping[str, bytes], user: str) -> bytes:
     folder = places.WORKFLOWS[1:]
     return _tar(
         [
             _folder(places.APP[1:], user),
             _folder(folder, user),
-            *(_file(f"{folder}/{file.name}", file.read_bytes(), user) for file in sorted(files)),
+            *(_file(f"{folder}/{name}", files[name], user) for name in sorted(files)),
         ]
     )
 
 
 def _tar(members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for member, content in members:
             archive.addfile(member, io.BytesIO(content))
     return stream.getvalue()

@@ -16,7 +16,6 @@ from runpod_comfy.images.steps import Step
 CACHE_ID = "runpod-comfy-packages"
 
 _ENVIRONMENT = {
-    "PATH": f"{places.HANDLER}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": places.USER_HOME,
     "COMFY_BAKED_HOME": places.HOME,
     "NVIDIA_VISIBLE_DEVICES": "all",
@@ -44,11 +43,18 @@ def dockerfile(
     """
     environment = {**_ENVIRONMENT, "COMFY_VERSION_NAME": version_id}
     blocks = [
-        f"FROM {base}",
+        # A base may have an ordinary user; its steps need root.
+        f"FROM {base}\nUSER 0:0",
         "ADD frame.tar /",
         *(_run(step, f"python{python}") for step in steps),
         "ADD workflows.tar /",
-        "\n".join(f"ENV {name}={_quoted(value)}" for name, value in environment.items()),
+        # The base's own folders stay: those of CUDA's compiler, for one.
+        "\n".join(
+            [
+                f'ENV PATH="{places.HANDLER}/bin:$PATH"',
+                *(f"ENV {name}={_quoted(value)}" for name, value in environment.items()),
+            ]
+        ),
         f"WORKDIR {places.APP}\nUSER {user}",
         "ENTRYPOINT "
         + json.dumps([f"{places.HANDLER}/bin/python", "-m", "rp_handler.main"])
@@ -60,13 +66,20 @@ def dockerfile(
 
 def _run(step: Step, python: str) -> str:
     mounts = [f"type=bind,source={step.folder},target={places.STEP}"]
-    places_of_installer = {}
+    installer: dict[str, str] = {}
     if step.installs:
         mounts += [
             f"type=bind,source=tools,target={places.TOOLS}",
             f"type=cache,id={CACHE_ID},target={places.PACKAGES}",
         ]
-        places_of_installer = {"UV": f"{places.TOOLS}/uv", "UV_CACHE_DIR": places.PACKAGES}
+        installer = {
+            "UV": f"{places.TOOLS}/uv",
+            "UV_CACHE_DIR": places.PACKAGES,
+            # The cache is another file system.
+            "UV_LINK_MODE": "copy",
+            # One that it would fetch does not stay in the image.
+            "UV_PYTHON_DOWNLOADS": "never",
+        }
     variables = {
         "LAYER": step.name,
         "TARGET": "image",
@@ -75,7 +88,7 @@ def _run(step: Step, python: str) -> str:
         "VENV": places.VENV,
         "PYTHON": python,
         "SOURCE_DATE_EPOCH": str(step.layer.epoch),
-        **places_of_installer,
+        **installer,
         **step.variables,
     }
     words = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]

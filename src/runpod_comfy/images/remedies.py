@@ -61,6 +61,11 @@ _STEP: _Table = (
         "The step has no network: try --network host, or set HTTPS_PROXY if you need a proxy.",
     ),
     (
+        r"No interpreter found",
+        "The base has not the Python of the lock: take a base that has it (--base IMAGE), or set "
+        "options.python in the spec to that of the base.",
+    ),
+    (
         r"exit code: 137|signal: killed|cannot allocate memory|MemoryError",
         "The step was killed, most likely for lack of memory: give the engine more.",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ class Step:
 
     `scripts` begins with the one to run. `inputs` are trees and texts of the plan, `distributions`
     what the installer is to bring. `variables` are the step's own. `further` is the digest of what
-    the plan does not know of: what a part of torch holds, or the handler's sources.
+    neither the plan nor they tell: what a part of torch holds, or the handler's sources.
     """
 
     name: str
@@ -49,11 +50,15 @@ class Step:
 
     @property
     def key(self) -> str:
-        """The layer's key, with what else decides the content of the step."""
-        if self.further is None:
-            return self.layer.key
-        both = f"{self.layer.key} {self.further}"
-        return "sha256:" + hashlib.sha256(both.encode()).hexdigest()
+        """The layer's key, with what else decides the content of the step in an image."""
+        projection = {
+            "layer": self.layer.key,
+            "wrapper": hashlib.sha256(_WRAPPER.read_bytes()).hexdigest(),
+            "variables": sorted(self.variables.items()),
+            "further": self.further,
+        }
+        text = json.dumps(projection, separators=(",", ":"))
+        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def installs(self) -> bool:

@@ -59,10 +59,14 @@ def platform_files(python: PythonLock, platform: str) -> list[PlatformFile]:
 
 
 def bring_wheels(
-    files: Sequence[PlatformFile], python: PythonLock, surroundings: Surroundings
+    files: Sequence[PlatformFile],
+    python: PythonLock,
+    surroundings: Surroundings,
+    settings: PipSettings | None = None,
 ) -> dict[str, Path]:
     """The path of each file in the archive store, by its sha256; downloads what is not there.
 
+    `settings` say where from, None: as pip is told on this machine.
     Raises one error that names everything that cannot be had: MismatchError if an index gives
     other bytes than the lock knows, else UnavailableError.
     """
@@ -71,7 +75,7 @@ def bring_wheels(
     if absent:
         known = sum(each.file.size or 0 for each in absent)
         surroundings.say(f"Downloading {len(absent)} Python packages, {readable_size(known)}")
-        errors = _download_all(absent, python, surroundings)
+        errors = _download_all(absent, python, surroundings, settings or read_pip_settings())
         if errors:
             kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
             lines = "".join(f"\n  {error.message}" for error in errors)
@@ -92,9 +96,11 @@ def _fitting(distribution: Distribution, python: str, platform: str) -> list[Dis
 
 
 def _download_all(
-    files: Sequence[PlatformFile], python: PythonLock, surroundings: Surroundings
+    files: Sequence[PlatformFile],
+    python: PythonLock,
+    surroundings: Surroundings,
+    settings: PipSettings,
 ) -> list[ComfyError]:
-    settings = read_pip_settings()
     offered = {
         in_torch_group: Index(
             settings=_with_torch_index(settings, python) if in_torch_group else settings
@@ -108,9 +114,8 @@ def _download_all(
 
     def bring(wanted: PlatformFile) -> ComfyError | None:
         try:
-            _download(
-                wanted, offered[wanted.in_torch_group][wanted.distribution.name], surroundings
-            )
+            found = offered[wanted.in_torch_group][wanted.distribution.name]
+            _download(wanted, found, surroundings, settings)
         except (MismatchError, UnavailableError) as error:
             return error
         return None
@@ -126,7 +131,10 @@ def _with_torch_index(settings: PipSettings, python: PythonLock) -> PipSettings:
 
 
 def _download(
-    wanted: PlatformFile, offered: list[IndexFile] | UnavailableError, surroundings: Surroundings
+    wanted: PlatformFile,
+    offered: list[IndexFile] | UnavailableError,
+    surroundings: Surroundings,
+    settings: PipSettings,
 ) -> None:
     if isinstance(offered, UnavailableError):
         raise offered
@@ -141,6 +149,6 @@ def _download(
                 f"{file.name} is offered with sha256 {others[0]}, the lock says {file.sha256}"
             )
         raise UnavailableError(f"{file.name} is on no index any more (sha256 {file.sha256})")
-    with Index(settings=read_pip_settings()).open(places[0]) as chunks:
+    with Index(settings=settings).open(places[0]) as chunks:
         keep_archive(chunks, surroundings.cache, where=file.name, expected_sha256=file.sha256)
     surroundings.say(f"Downloaded {file.name}")
