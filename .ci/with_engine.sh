@@ -19,7 +19,8 @@ answers() {
 install() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get --quiet --quiet update &&
-    apt-get --quiet --quiet --yes --no-install-recommends install docker.io debootstrap debian-archive-keyring
+    apt-get --quiet --quiet --yes --no-install-recommends install \
+      docker.io docker-registry debootstrap debian-archive-keyring
 }
 
 start() {
