@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import docker
 
 from runpod_comfy.images.bases import BaseImage
 from runpod_comfy.images.context import write_context
+from runpod_comfy.images.engine_images import inspect_image
+from runpod_comfy.images.labels import BASE_DIGEST
 from runpod_comfy.images.material import gather_material
 from runpod_comfy.images.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.images.progress import BuildShow
@@ -84,9 +86,22 @@ def build_image(
                 no_cache=no_cache,
                 network=job.network,
                 build_args=proxies(os.environ, read_pip_settings().proxy),
-                labels={},
+                labels=base_digest_label(inspect_image(client, job.base.reference), job.base),
                 show=show,
             )
+
+
+def base_digest_label(inspected: Mapping[str, Any], base: BaseImage) -> dict[str, str]:
+    """The label that names the base's digest, where the engine knows it and the Dockerfile did not.
+
+    `inspected` is what the engine says of the base: one that came from a registry has
+    `RepoDigests`, `<repository>@<digest>`.
+    """
+    if base.digest:
+        return {}
+    repository, _ = split_reference(base.image)
+    known = dict(name.split("@", 1) for name in inspected.get("RepoDigests") or ())
+    return {BASE_DIGEST: known[repository]} if repository in known else {}
 
 
 def _scratch_file(cache: Cache) -> BinaryIO:
