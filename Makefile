@@ -3,6 +3,9 @@
 VERSION ?= $(or $(COMFY_VERSION_NAME),demo)
 WORKFLOW ?= workflows/example.json
 OUTPUT ?= files
+TARGET ?= local
+RUN_local = run
+RUN_docker = image run
 
 WITH = sh scripts/with_environment.sh
 COMFY = $(WITH) runpod-comfy
@@ -17,8 +20,8 @@ help: ## Print the targets
 venv: ## Make the project's environment at .venv
 	@$(WITH)
 
-run: ## Run WORKFLOW on VERSION and write its pictures below outputs/
-	@$(COMFY) run --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)"
+run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; pictures go below outputs/
+	@$(COMFY) $(or $(RUN_$(TARGET)),$(error TARGET is local or docker)) --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)"
 
 ui: ## Open the web page of VERSION's own ComfyUI on this machine
 	@$(COMFY) run --version-id "$(VERSION)" --ui

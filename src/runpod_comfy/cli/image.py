@@ -11,6 +11,7 @@ from runpod_comfy.cli import (
     image_dockerfile,
     image_normalize,
     image_push,
+    image_run,
     image_show,
     image_verify,
 )
@@ -27,7 +28,7 @@ _EXAMPLES = """\
 
 
 def add_parser(commands: Subparsers) -> None:
-    summary = "Build a version's container image, look at it, prove it, push it."
+    summary = "Build a version's container image, run it, look at it, prove it, push it."
     parser = commands.add_parser(
         "image",
         help=summary,
@@ -40,6 +41,7 @@ def add_parser(commands: Subparsers) -> None:
     for module in (
         image_build,
         image_dockerfile,
+        image_run,
         image_show,
         image_push,
         image_verify,
