@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import py_compile
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 
 def compile_source(source: str, folder: str) -> None:
+    import py_compile
+
     py_compile.compile(
         source,
         dfile=os.path.relpath(source, folder),
@@ -25,12 +25,25 @@ def compile_source(source: str, folder: str) -> None:
     )
 
 
+def sources_without_bytecode(folder: str) -> Iterator[str]:
+    # Plain strings: an environment has 50,000 files, and pathlib takes four times as long.
+    for parent, _folders, files in os.walk(folder):
+        for name in files:
+            if not name.endswith(".py"):
+                continue
+            source = f"{parent}/{name}"
+            bytecode = importlib.util.cache_from_source(source)
+            if os.path.isfile(source) and not os.path.exists(bytecode):  # noqa: PTH110, PTH113
+                yield source
+
+
 def main(folder: str) -> None:
-    sources = [
-        str(source)
-        for source in sorted(Path(folder).rglob("*.py"))
-        if source.is_file() and not Path(importlib.util.cache_from_source(str(source))).exists()
-    ]
+    sources = sorted(sources_without_bytecode(folder))
+    if not sources:
+        return
+    # Its modules take longer to import than a compiled core takes to look through.
+    from concurrent.futures import ProcessPoolExecutor
+
     with ProcessPoolExecutor() as workers:
         for _ in workers.map(partial(compile_source, folder=folder), sources, chunksize=32):
             pass

@@ -20,17 +20,20 @@ copy_tree "$INPUTS/tree" "$staging"
 compile_bytecode "$staging"
 settle "$staging"
 
-mkdir -p "$core"
-cd "$core"
-if [ -f "$list" ]; then
+if [ -f "$list" ] && [ -d "$core" ]; then
+    cd "$core"
     xargs -0 rm -f -- <"$list"
     find . -depth -type d ! -path . ! -path './custom_nodes/*' -exec rmdir {} + 2>/dev/null || :
 fi
 # The list comes before the files: a copy that was cut short is undone by the next run.
 (cd "$staging" && find . ! -type d -print0 | LC_ALL=C sort -z) >"$list.partial"
 mv -f "$list.partial" "$list"
+if [ -d "$core" ]; then
+    cp -RPp "$staging/." "$core"
+    rm -rf "$staging"
+else
+    mv "$staging" "$core"
+fi
 mkdir -p "$core/custom_nodes"
-cp -RPp "$staging/." "$core"
-rm -rf "$staging"
 
 settle "$core" "$core/custom_nodes" "$list" "$COMFY_HOME" -prune

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping, Sequence
 
 from comfy_manifest.model import CheckReport, Manifest, ManifestModel, save_manifest
 from runpod_comfy.layers.layer import Layer
@@ -15,11 +16,12 @@ BEGUN = ""
 
 
 class Record:
-    """The manifest of one home, written after each step."""
+    """The manifest of one home, written after each step. Several threads may take steps."""
 
     def __init__(self, home: Home, manifest: Manifest) -> None:
         self._home = home
         self._manifest = manifest
+        self._one_at_a_time = threading.Lock()
 
     @classmethod
     def open(
@@ -43,14 +45,13 @@ class Record:
         return record
 
     def begin(self, *layers: Layer) -> None:
-        self._set_layers({**self._manifest.layers, **{layer.name: BEGUN for layer in layers}})
+        self._set_layers({layer.name: BEGUN for layer in layers})
 
     def finish(self, *layers: Layer) -> None:
-        self._set_layers({**self._manifest.layers, **{layer.name: layer.key for layer in layers}})
+        self._set_layers({layer.name: layer.key for layer in layers})
 
     def forget(self, layer_name: str) -> None:
-        kept = {name: key for name, key in self._manifest.layers.items() if name != layer_name}
-        self._set_layers(kept)
+        self._set_layers({}, without=layer_name)
 
     def set_check(self, report: CheckReport) -> None:
         self._manifest = self._manifest.model_copy(update={"check": report})
@@ -80,9 +81,13 @@ class Record:
         )
         self._save()
 
-    def _set_layers(self, layers: dict[str, str]) -> None:
-        self._manifest = self._manifest.model_copy(update={"layers": layers})
-        self._save()
+    def _set_layers(self, changed: Mapping[str, str], *, without: str | None = None) -> None:
+        with self._one_at_a_time:
+            layers = {**self._manifest.layers, **changed}
+            if without is not None:
+                layers.pop(without, None)
+            self._manifest = self._manifest.model_copy(update={"layers": layers})
+            self._save()
 
     def _save(self) -> None:
         save_manifest(self._home.root, self._manifest)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import chain
 
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.realize.build import Workshop, build_layer
 from runpod_comfy.realize.check_cache import read_report, recall_check, remember_check
-from runpod_comfy.realize.environment_cache import put_environment
+from runpod_comfy.realize.environment_cache import environment_entry, put_environment
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.install_scripts import run_install_script, undo_install_scripts
 from runpod_comfy.realize.installer import link_report
@@ -17,25 +19,26 @@ from runpod_comfy.realize.pending import ENVIRONMENT, NODE_PREFIX
 from runpod_comfy.realize.record import Record
 from runpod_comfy.realize.result import LayerResult
 from runpod_comfy.realize.supplies import Supplies
+from runpod_comfy.sources.at_once import at_once
 
 
 def make_layers(
     pending: Sequence[Layer], supplies: Supplies, workshop: Workshop, record: Record
 ) -> list[LayerResult]:
-    """Makes every pending layer but the check, in order."""
-    done: list[LayerResult] = []
+    """Makes every pending layer but the check: first those that need no more than the caches,
+    then the install scripts, in order."""
     if any(layer.kind != "check" for layer in pending):
         undo_install_scripts(workshop.home)
     environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
-    for layer in pending:
-        if layer.kind == "check":
-            continue
-        if layer.kind in ENVIRONMENT:
-            if layer is environment[0]:
-                done += _put_environment(environment, supplies, workshop, record)
-        else:
-            done.append(_make(layer, workshop, record))
-    return done
+    installs = [layer for layer in pending if layer.kind == "install"]
+    last = {*ENVIRONMENT, "install", "check"}
+    others = [layer for layer in pending if layer.kind not in last]
+    done = (
+        _make_beside_environment(environment, others, supplies, workshop, record)
+        if environment
+        else [_make(layer, workshop, record) for layer in others]
+    )
+    return done + [_make(layer, workshop, record) for layer in installs]
 
 
 def make_checks(pending: Sequence[Layer], workshop: Workshop, record: Record) -> list[LayerResult]:
@@ -65,6 +68,25 @@ def _make(layer: Layer, workshop: Workshop, record: Record) -> LayerResult:
         build_layer(layer, workshop)
     record.finish(layer)
     return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
+
+
+def _make_beside_environment(
+    environment: Sequence[Layer],
+    others: Sequence[Layer],
+    supplies: Supplies,
+    workshop: Workshop,
+    record: Record,
+) -> list[LayerResult]:
+    """Makes `others` while the home gets its environment, whose files are many.
+
+    They need an interpreter only, and take that of the environment in the cache.
+    """
+    beside = replace(workshop, venv=environment_entry(environment, workshop.cache))
+    parts: list[Callable[[], list[LayerResult]]] = [
+        lambda: _put_environment(environment, supplies, workshop, record),
+        lambda: [_make(layer, beside, record) for layer in others],
+    ]
+    return list(chain.from_iterable(at_once(lambda part: part(), parts, give_up=True)))
 
 
 def _put_environment(

@@ -36,7 +36,7 @@ def venv(tmp_path: Path) -> Path:
     digest = base64.urlsafe_b64encode(hashlib.sha256(b"A = 1\n").digest()).rstrip(b"=").decode()
     (info / "RECORD").write_text(
         f'"one, two.py",sha256={digest},6\nunhashed.py,,\nOne_Two-1.0.dist-info/RECORD,,\n'
-        f"../../../bin/tool,md5=abc,10\n"
+        f"../../../bin/tool,md5=abc,10\n{venv}/bin/named in full,sha256={digest},6\n"
     )
     return venv
 
@@ -46,6 +46,7 @@ def test_a_record_tells_hashes_by_the_path_from_the_environment(venv: Path) -> N
     assert found[f"{_PACKAGES}/one, two.py"].sha256 == hashlib.sha256(b"A = 1\n").hexdigest()
     assert found[f"{_PACKAGES}/one, two.py"].distribution == "One_Two-1.0"
     assert found[f"{_PACKAGES}/unhashed.py"].sha256 is None
+    assert found["bin/named in full"].sha256 == found[f"{_PACKAGES}/one, two.py"].sha256
     # A hash that is not a sha256 vouches for nothing.
     assert found["bin/tool"].sha256 is None
 
