@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_manifest.model import Manifest, ManifestModel
+from comfy_manifest.model import Manifest
 from runpod_comfy.images import places
 from runpod_comfy.images.context import Material
 from runpod_comfy.images.handler_pex import handler_pex
@@ -19,6 +19,7 @@ from runpod_comfy.images.steps import Step
 from runpod_comfy.layers.layer import LayerKind, TreeInput
 from runpod_comfy.lock.fetch import fetch_tree
 from runpod_comfy.lock.install_scripts import require_install_scripts
+from runpod_comfy.lock.manifest import manifest_models
 from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.tree import Surroundings
 
@@ -149,17 +150,7 @@ def _manifest(recipe: Recipe) -> Manifest:
         version_id=lock.version_id,
         lock_digest=lock.digest,
         layers={layer.name: layer.key for layer in recipe.plan.layers},
-        models=[
-            ManifestModel(
-                target_path=model.target_path,
-                sha256=model.sha256,
-                size=model.size,
-                source=model.source,
-                revision=model.revision,
-                mirrors=model.mirrors,
-            )
-            for model in lock.models
-        ],
+        models=manifest_models(lock),
         env=lock.env,
         comfy_args=lock.comfy_args,
     )

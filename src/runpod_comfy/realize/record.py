@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 
-from comfy_manifest.model import CheckReport, Manifest, ManifestModel, save_manifest
+from comfy_manifest.model import CheckReport, Manifest, save_manifest
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.layers.plan import Plan
+from runpod_comfy.lock.manifest import manifest_models
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.realize.home import Home
 
@@ -59,23 +60,12 @@ class Record:
     def complete(self, lock: Lock, plan: Plan, models_dir: str) -> None:
         """Notes that the home is whole."""
         planned = {layer.name for layer in plan.layers}
-        models = [
-            ManifestModel(
-                target_path=model.target_path,
-                sha256=model.sha256,
-                size=model.size,
-                source=model.source,
-                revision=model.revision,
-                mirrors=model.mirrors,
-            )
-            for model in lock.models
-        ]
         layers = {name: key for name, key in self._manifest.layers.items() if name in planned}
         self._manifest = self._manifest.model_copy(
             update={
                 "complete": True,
                 "models_dir": models_dir,
-                "models": models,
+                "models": manifest_models(lock),
                 "layers": layers,
             }
         )
