@@ -21,6 +21,8 @@ install_requirements() {
     fi
     "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes \
         --no-compile-bytecode --requirements "$install_from" "$@"
+    # It is uv's own, and everybody could write to it.
+    rm -f "$VENV/.lock"
 }
 
 # compile_bytecode FOLDER: every source in it that has no bytecode yet. -B: what the interpreter imports

@@ -260,6 +260,7 @@ def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
             title="making folders",
             environment={
                 **outside_variables(),
+                "TARGET": "host",
                 "INPUTS": folder,
                 "COMFY_HOME": str(job.home.root),
                 "VENV": str(job.environment),

@@ -1,0 +1,126 @@
+"""What a container of a version's image does, and what it may not do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from testcontainers.core.container import DockerContainer
+
+from tests.containers import Finished, run_to_end, running
+from tests.docker.small_version import MODEL, MODEL_BYTES
+
+_STOPS_WITHIN_S = 5
+_STARTS_WITHIN_S = 60
+_KILLED = 137
+
+ONE_SHOT = ["--version-id", "small", "--output", "base64", "--workflow"]
+EXAMPLE = [*ONE_SHOT, "/app/workflows/example.json"]
+
+
+def picture(done: Finished) -> bytes:
+    """The one picture in the result that a container printed."""
+    assert done.code == 0, done.err
+    (image,) = json.loads(done.out)["images"]
+    return base64.b64decode(image["data"])
+
+
+def test_help_is_the_handlers(small_image: str) -> None:
+    done = run_to_end(small_image, ["--help"])
+    assert done.code == 0
+    assert "--workflow" in done.out
+
+
+def test_a_workflow_of_the_image_runs_once(small_image: str) -> None:
+    assert picture(run_to_end(small_image, EXAMPLE)) == b"a picture"
+
+
+def test_the_guides_smoke_test_runs_in_the_working_directory(small_image: str) -> None:
+    command = ["python", "-m", "rp_handler.main", *ONE_SHOT, "workflows/example.json"]
+    done = run_to_end(small_image, command[1:], entrypoint=command[:1])
+    assert picture(done) == b"a picture"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"read_only": True, "tmpfs": ["/tmp"]}, id="read-only"),
+        pytest.param(
+            {"security_opt": ["no-new-privileges:true"], "cap_drop": ["ALL"]},
+            id="no-new-privileges",
+        ),
+        pytest.param({"network_mode": "none"}, id="no-network"),
+        pytest.param({"user": "4321:4321", "tmpfs": ["/tmp"]}, id="another-user"),
+    ],
+)
+def test_it_runs_under_restrictions(small_image: str, options: dict[str, Any]) -> None:
+    assert picture(run_to_end(small_image, EXAMPLE, **options)) == b"a picture"
+
+
+def test_nothing_runs_as_root_and_only_its_own_folders_can_be_written(small_image: str) -> None:
+    script = 'id -u; find / -xdev -writable \\( -type f -o -type d \\) ! -path "/proc/*"'
+    user, *places = run_to_end(
+        small_image, ["-c", f"{script} 2>/dev/null; true"], entrypoint=["sh"]
+    ).out.splitlines()
+    assert user == "1000"
+    own = ("/app", "/home/comfy", "/opt/comfy/", "/tmp", "/var/tmp", "/dev", "/run/lock")
+    assert [place for place in places if not place.startswith(own)] == []
+
+
+def test_programs_and_packages_cannot_be_written(small_image: str) -> None:
+    places = "/opt/handler /opt/comfy/ComfyUI /opt/comfy/.venv /usr /etc"
+    script = f"find {places} -xdev -writable ! -type l 2>/dev/null"
+    done = run_to_end(small_image, ["-c", script], entrypoint=["sh"])
+    assert done.out == ""
+
+
+def test_stop_ends_it_within_seconds_and_the_engine_with_it(small_image: str) -> None:
+    with running(small_image, [*ONE_SHOT, "/app/workflows/sleep.json"]) as container:
+        _wait_for_the_engine(container)
+        started = time.monotonic()
+        container.get_wrapped_container().stop(timeout=60)
+        took = time.monotonic() - started
+        container.reload()
+        state = container.get_wrapped_container().attrs["State"]
+    assert took < _STOPS_WITHIN_S
+    assert state["ExitCode"] != _KILLED, "its first process went before the engine was killed"
+
+
+def test_models_come_from_a_volume(small_image_with_model: str, tmp_path: Path) -> None:
+    place = tmp_path / "models" / MODEL
+    place.parent.mkdir(parents=True)
+    place.write_bytes(MODEL_BYTES)
+    done = run_to_end(
+        small_image_with_model,
+        ["--workflow", "/app/workflows/model.json", "--output", "base64"],
+        volumes={tmp_path / "models": "/models"},
+        environment={"MODELS_DIR": "/models"},
+    )
+    assert picture(done) == Path(MODEL).name.encode()
+
+
+def test_a_missing_model_is_named_before_anything_runs(small_image_with_model: str) -> None:
+    done = run_to_end(
+        small_image_with_model,
+        ["--workflow", "/app/workflows/model.json", "--output", "base64"],
+        environment={"COMFY_MISSING_MODELS": "fail"},
+    )
+    assert done.code == 3
+    assert Path(MODEL).name in done.err
+
+
+def _wait_for_the_engine(container: DockerContainer) -> None:
+    until = time.monotonic() + _STARTS_WITHIN_S
+    while time.monotonic() < until:
+        processes = container.get_wrapped_container().top()["Processes"]
+        if any("/opt/comfy/ComfyUI/main.py" in " ".join(process) for process in processes):
+            # It is asked only when it answers; a moment later it is at work on the graph.
+            time.sleep(3)
+            return
+        time.sleep(0.2)
+    out, err = container.get_logs()
+    pytest.fail(f"the engine did not start: {out.decode()}{err.decode()}")
