@@ -20,7 +20,7 @@ install() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get --quiet --quiet update &&
     apt-get --quiet --quiet --yes --no-install-recommends install \
-      docker.io docker-registry debootstrap debian-archive-keyring
+      docker.io debootstrap debian-archive-keyring
 }
 
 start() {

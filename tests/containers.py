@@ -7,8 +7,10 @@ kill, is used where its image can be had.
 from __future__ import annotations
 
 import io
+import json
 import os
 import tempfile
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +66,14 @@ class Registry:
     def kill(self) -> None:
         """Ends it as a machine that goes down would: connections break, nobody answers any more."""
         self.container.get_wrapped_container().kill()
+
+
+def write_login(folder: Path, registry: Registry, *, password: str = PASSWORD) -> None:
+    """What `docker login` writes, into the folder that DOCKER_CONFIG names."""
+    secret = b64encode(f"{USER}:{password}".encode()).decode()
+    folder.mkdir(parents=True, exist_ok=True)
+    logins = {"auths": {registry.address: {"auth": secret}}}
+    (folder / "config.json").write_text(json.dumps(logins))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import docker
 import pytest
 
-from runpod_comfy.images.engine import connect
-from tests.runpod_comfy.images_engine.registry import Registry, running
+from tests import containers
+from tests.containers import Registry
 from tests.runpod_comfy.images_engine.small_image import base_tar
 
 
@@ -22,7 +22,7 @@ def _reach_this_machine_directly(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """The engine of this machine. Without one these tests fail: they are there to be run."""
-    client = connect()
+    client = containers.engine()
     yield client
     client.close()
 
@@ -49,16 +49,16 @@ def name(engine: docker.DockerClient) -> Iterator[str]:
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> Iterator[Registry]:
+def registry(engine: docker.DockerClient) -> Iterator[Registry]:
     """An open registry."""
-    with running(tmp_path / "registry") as registry:
+    with containers.registry(engine, containers.base_image(engine)) as registry:
         yield registry
 
 
 @pytest.fixture
-def private_registry(tmp_path: Path) -> Iterator[Registry]:
+def private_registry(engine: docker.DockerClient) -> Iterator[Registry]:
     """A registry that wants a login."""
-    with running(tmp_path / "private-registry", login=True) as registry:
+    with containers.registry(engine, containers.base_image(engine), login=True) as registry:
         yield registry
 
 

@@ -12,8 +12,8 @@ import pytest
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.cli import image_push
 from runpod_comfy.images import labels
+from tests.containers import Registry
 from tests.runpod_comfy.images_engine.builds import build
-from tests.runpod_comfy.images_engine.registry import Registry
 from tests.runpod_comfy.images_engine.small_image import context
 
 LOCK = "sha256:" + "0123456789abcdef" * 4
@@ -53,10 +53,10 @@ def test_an_image_goes_out_under_its_tag_and_its_lock_and_the_digest_is_printed_
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert _push("--tag", image, "--registry", f"{registry.host}/me") == 0
+    assert _push("--tag", image, "--registry", f"{registry.address}/me") == 0
 
     told = capsys.readouterr()
-    there = f"{registry.host}/me/{name}"
+    there = f"{registry.address}/me/{name}"
     record = json.loads((tmp_path / "cache/pushed" / there / "mine.json").read_text())
     names = [f"{there}:mine", f"{there}:not-a-version-0123456789ab"]
     assert told.out.splitlines() == [f"{each}  {record['digest']}" for each in names]
@@ -70,21 +70,21 @@ def test_an_image_goes_out_under_its_tag_and_its_lock_and_the_digest_is_printed_
 def test_the_answer_for_machines_is_one_document(
     image: str, name: str, registry: Registry, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert _push("--tag", image, "--registry", f"{registry.host}/me", "--json") == 0
+    assert _push("--tag", image, "--registry", f"{registry.address}/me", "--json") == 0
 
     pushed = json.loads(capsys.readouterr().out)["pushed"]
     assert [each["version_id"] for each in pushed] == ["not-a-version"] * 2
     assert len({each["digest"] for each in pushed}) == 1
-    assert pushed[0]["pinned"] == f"{registry.host}/me/{name}@{pushed[0]['digest']}"
+    assert pushed[0]["pinned"] == f"{registry.address}/me/{name}@{pushed[0]['digest']}"
 
 
 def test_a_registry_that_is_gone_fails_and_records_nothing(
     image: str, registry: Registry, tmp_path: Path
 ) -> None:
-    registry.die()
+    registry.kill()
 
     with pytest.raises(OperationFailedError, match="connection refused"):
-        _push("--tag", image, "--registry", registry.host)
+        _push("--tag", image, "--registry", registry.address)
 
     assert not (tmp_path / "cache/pushed").exists()
 

@@ -11,8 +11,8 @@ import pytest
 from comfy_errors import UnavailableError
 from runpod_comfy.images.pull import ensure_image
 from runpod_comfy.images.push import push, tag_image
+from tests.containers import Registry, write_login
 from tests.runpod_comfy.images.recorded_streams import WrittenDown
-from tests.runpod_comfy.images_engine.registry import Registry, write_login
 from tests.runpod_comfy.images_engine.test_push import Seen
 
 PLATFORM = "linux/amd64"
@@ -20,7 +20,7 @@ PLATFORM = "linux/amd64"
 
 def _only_in(registry: Registry, engine: docker.DockerClient, base: str, name: str) -> str:
     """The base in the registry by its digest, and no longer on the engine."""
-    reference = f"{registry.host}/me/{name}:1"
+    reference = f"{registry.address}/me/{name}:1"
     tag_image(engine, base, reference)
     pinned = push(docker.from_env(), reference, show=Seen()).pinned
     engine.images.remove(reference)
@@ -39,7 +39,7 @@ def test_a_base_that_is_missing_is_pulled_by_tag_or_digest_and_shown(
     engine: docker.DockerClient, base: str, name: str, registry: Registry
 ) -> None:
     pinned = _only_in(registry, engine, base, name)
-    for reference in (f"{registry.host}/me/{name}:1", pinned):
+    for reference in (f"{registry.address}/me/{name}:1", pinned):
         show = WrittenDown()
 
         ensure_image(engine, reference, platform=PLATFORM, show=show)
@@ -86,7 +86,7 @@ def test_a_base_that_no_registry_has_is_told(
     engine: docker.DockerClient, registry: Registry
 ) -> None:
     with pytest.raises(UnavailableError, match="manifest unknown") as raised:
-        ensure_image(engine, f"{registry.host}/nothing:1", platform=PLATFORM, show=WrittenDown())
+        ensure_image(engine, f"{registry.address}/nothing:1", platform=PLATFORM, show=WrittenDown())
 
     assert "name" in raised.value.remedy
 

@@ -13,8 +13,8 @@ import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.images.push import PushedLayer, push, tag_image
+from tests.containers import Registry, write_login
 from tests.runpod_comfy.images_engine.builds import build
-from tests.runpod_comfy.images_engine.registry import Registry, write_login
 from tests.runpod_comfy.images_engine.small_image import base_tar, context
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -45,7 +45,7 @@ def _built(engine: docker.DockerClient, base: str, reference: str, *, node: str 
 def test_a_pushed_image_is_in_the_registry_by_the_digest_that_is_told(
     engine: docker.DockerClient, base: str, name: str, registry: Registry
 ) -> None:
-    reference = f"{registry.host}/me/{name}:1"
+    reference = f"{registry.address}/me/{name}:1"
     layers = _built(engine, base, reference)
     seen = Seen()
 
@@ -55,9 +55,9 @@ def test_a_pushed_image_is_in_the_registry_by_the_digest_that_is_told(
     assert {layer.how for layer in result.layers} == {"pushed"}
     assert (result.layers[0].size_bytes or 0) > 1_000_000
     assert sorted(layer.digest for layer in seen.layers) == sorted(layers)
-    assert result.pinned == f"{registry.host}/me/{name}@{result.digest}"
+    assert result.pinned == f"{registry.address}/me/{name}@{result.digest}"
     request = urllib.request.Request(
-        f"http://{registry.host}/v2/me/{name}/manifests/{result.digest}",
+        f"http://{registry.address}/v2/me/{name}/manifests/{result.digest}",
         headers={"Accept": _MANIFEST},
     )
     with urllib.request.urlopen(request) as answer:
@@ -67,7 +67,7 @@ def test_a_pushed_image_is_in_the_registry_by_the_digest_that_is_told(
 def test_only_the_layer_that_changed_is_sent_again(
     engine: docker.DockerClient, base: str, name: str, registry: Registry
 ) -> None:
-    first, second = (f"{registry.host}/me/{name}:{tag}" for tag in ("1", "2"))
+    first, second = (f"{registry.address}/me/{name}:{tag}" for tag in ("1", "2"))
     _built(engine, base, first, node="before")
     push(engine, first, show=Seen())
     layers = _built(engine, base, second, node="after")
@@ -83,7 +83,7 @@ def test_only_the_layer_that_changed_is_sent_again(
 def test_what_another_repository_of_the_registry_has_is_mounted(
     engine: docker.DockerClient, base: str, name: str, registry: Registry
 ) -> None:
-    first, second = (f"{registry.host}/{who}/{name}:1" for who in ("me", "you"))
+    first, second = (f"{registry.address}/{who}/{name}:1" for who in ("me", "you"))
     _built(engine, base, first)
     push(engine, first, show=Seen())
     tag_image(engine, first, second)
@@ -100,7 +100,7 @@ def test_a_registry_that_wants_a_login_gets_that_of_the_person(
     private_registry: Registry,
     docker_config: Path,
 ) -> None:
-    reference = f"{private_registry.host}/me/{name}:1"
+    reference = f"{private_registry.address}/me/{name}:1"
     _built(engine, base, reference)
     write_login(docker_config, private_registry)
 
@@ -116,7 +116,7 @@ def test_a_registry_that_refuses_the_login_is_a_failure_with_its_reason(
     docker_config: Path,
     password: str | None,
 ) -> None:
-    reference = f"{private_registry.host}/me/{name}:1"
+    reference = f"{private_registry.address}/me/{name}:1"
     _built(engine, base, reference)
     if password:
         write_login(docker_config, private_registry, password=password)
@@ -135,16 +135,19 @@ def test_a_registry_that_refuses_the_login_is_a_failure_with_its_reason(
 def test_a_registry_that_dies_in_the_middle_is_a_failure_with_its_reason(
     engine: docker.DockerClient, name: str, registry: Registry
 ) -> None:
-    reference = f"{registry.host}/me/{name}"
+    reference = f"{registry.address}/me/{name}"
     # Random bytes do not shrink, so that the push takes long enough to be in its middle.
     large = base_tar({"/large": os.urandom(150_000_000)})
     engine.api.import_image_from_data(large, repository=reference, tag="1")
 
     class Killing(Seen):
+        is_done = False
+
         def under_way(self, sentence: str) -> None:
             super().under_way(sentence)
-            if " of " in sentence:
-                registry.die()
+            if " of " in sentence and not self.is_done:
+                self.is_done = True
+                registry.kill()
 
     show = Killing()
     with pytest.raises(OperationFailedError) as raised:
