@@ -79,10 +79,10 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
         )
         async with Engine(setup) as engine, EngineClient(engine) as client:
             _judge(import_failures(read_lines(engine.log)))
-            object_info = await client.get("/object_info") or {}
+            object_info = await _object_info(client)
             folders = await client.get("/internal/folder_paths") or {}
             probe.put()
-            probed_info = await client.get("/object_info") or {}
+            probed_info = await _object_info(client)
             ours = [Path(folder), engine.folders.output, engine.folders.temp]
         answer = CheckReport(
             comfyui_version=str(engine.stats["system"]["comfyui_version"]),
@@ -97,6 +97,18 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     _write(home / OBJECT_INFO_NAME, json.dumps(object_info, sort_keys=True))
     _write(report, json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True))
     return answer
+
+
+async def _object_info(client: EngineClient) -> dict[str, Any]:
+    """What the engine says of its node classes; without them nothing could be checked later."""
+    found = await client.get("/object_info")
+    if not isinstance(found, dict):
+        raise OperationFailedError(
+            "ComfyUI starts, but does not tell which node classes it has (/object_info).",
+            remedy="A node of the version may break this answer: its log says which. "
+            "Leave that node out, or take another version of it; then resolve.",
+        )
+    return found
 
 
 def seal(home: Path, report: CheckReport) -> None:

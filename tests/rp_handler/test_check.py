@@ -61,6 +61,23 @@ def test_a_package_that_does_not_import_is_named_with_its_exception(
     assert not (home / OBJECT_INFO_NAME).exists()
 
 
+def test_a_node_that_breaks_the_answer_about_nodes_is_an_error(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_node(
+        home,
+        "untellable",
+        "import fixture_nodes\n"
+        "class Untellable(fixture_nodes.FixtureText):\n"
+        "    required = {'content': object()}\n"
+        "NODE_CLASS_MAPPINGS = {'Untellable': Untellable}\n",
+    )
+    report = tmp_path / "report.json"
+    assert run_check(home, report) == 1
+    assert "does not tell which node classes it has" in capsys.readouterr().err
+    assert not report.exists()
+
+
 def test_a_core_that_does_not_start_is_quoted(
     home: Path,
     tmp_path: Path,

@@ -64,6 +64,8 @@ def _build(project: Path, target: str, place: Path, cache: Cache) -> None:
         done = subprocess.run(
             [str(project / "pants"), f"--pants-distdir={folder}", "package", f"{_FOLDER}:{target}"],
             cwd=project,
+            # Pants has an interpreter of its own, which ours would lead astray.
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
