@@ -23,6 +23,17 @@ install_requirements() {
         --no-compile-bytecode --requirements "$install_from" "$@"
     # It is uv's own, and everybody could write to it.
     rm -f "$VENV/.lock"
+    forget_local_wheels
+}
+
+# forget_local_wheels: of a wheel that lay in a folder uv notes the file's time, which is another one each time.
+forget_local_wheels() {
+    find "$VENV/lib" -path '*.dist-info/uv_cache.json' | while IFS= read -r note; do
+        record=${note%/*}/RECORD
+        grep -v '\.dist-info/uv_cache\.json,' "$record" >"$record.partial"
+        mv -f "$record.partial" "$record"
+        rm -f "$note"
+    done
 }
 
 # compile_bytecode FOLDER: every source in it that has no bytecode yet. -B: what the interpreter imports

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from runpod_comfy.cli.image_options import DEFAULT_PLATFORM
-from runpod_comfy.images.handler_pex import PROJECT, VARIABLE, handler_pex
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.images.handler_pex import VARIABLE
+from tests.built_handler import built_handler
 from tests.git_repositories import new_repository
 from tests.integration.program import Program
 
@@ -82,12 +81,4 @@ def small_versions(folder: Path) -> SmallVersions:
         (work / "versions" / f"{version}.json").write_text(json.dumps(spec))
     for name, graph in WORKFLOWS.items():
         (work / "workflows" / f"{name}.json").write_text(json.dumps(graph))
-    return SmallVersions(program=Program(folder=work, variables=_handler()))
-
-
-def _handler() -> dict[str, str]:
-    """In Pants' sandbox there is no Pants to build the handler; it lies there already."""
-    built = PROJECT / "src.rp_handler" / "handler.pex"
-    if not built.is_file():
-        built = handler_pex(DEFAULT_PLATFORM, Cache.from_environment(), print)
-    return {VARIABLE: str(built)}
+    return SmallVersions(program=Program(folder=work, variables={VARIABLE: str(built_handler())}))

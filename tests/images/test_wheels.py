@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import hashlib
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from tests.images.conftest import EPOCH, Bench
+from tests.package_index import make_wheel
+
+
+def _install(bench: Bench, wheels: Path, cache: str) -> dict[str, tuple[bytes, int]]:
+    """Makes an environment and installs from the folder, with the installer's cache in `cache`.
+
+    Gives the packages' files and times.
+    """
+    venv = bench.folder / "venv"
+    bench.run(
+        "torch",
+        {
+            "VENV": str(venv),
+            "UV": find_uv_bin(),
+            "UV_CACHE_DIR": str(bench.folder / cache),
+            "UV_FIND_LINKS": wheels.as_uri(),
+            "NO_INDEX": "1",
+            "PYTHON": sys.executable,
+        },
+    )
+    (packages,) = venv.glob("lib/python3.*/site-packages")
+    return {
+        str(path.relative_to(packages)): (path.read_bytes(), int(path.stat().st_mtime))
+        for path in packages.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_a_wheel_of_a_folder_is_installed_the_same_each_time(bench: Bench) -> None:
+    """uv notes the time of such a wheel in the environment."""
+    bench.folder.joinpath("wheels").mkdir()
+    wheel = make_wheel(bench.folder / "wheels", "alpha", "1.0")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    bench.give({"requirements.txt": f"alpha==1.0 --hash=sha256:{digest}\n"})
+    first = _install(bench, wheel.parent, "cache")
+    again = wheel.rename(wheel.with_suffix(".old"))
+    time.sleep(0.02)
+    shutil.copy(again, wheel)
+    assert _install(bench, wheel.parent, "cache of another machine") == first
+    assert {time for _, time in first.values()} == {EPOCH}
+    record = first["alpha-1.0.dist-info/RECORD"][0].decode()
+    listed = {line.split(",")[0] for line in record.splitlines()}
+    assert {"alpha.py", "alpha-1.0.dist-info/METADATA"} <= listed <= first.keys()

@@ -1,0 +1,171 @@
+"""A version of which parts are private: a node's repository and a package, each behind a login.
+
+It stands on the torch-free core. The person who builds it has tokens in the environment, in pip's
+index and in git's settings, as people have.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.git_repositories import GitRepository, new_repository
+from tests.integration.program import Program
+from tests.package_index import IndexHandler, make_wheel, serve, write_index
+
+PERSON = "person-of-the-test"
+INDEX_TOKEN = "index-token-5f0c1d"
+GIT_TOKEN = "git-token-a913e7"
+ENVIRONMENT_TOKENS = {
+    "HF_TOKEN": "hf_token-77b0c2",
+    "CIVITAI_TOKEN": "civitai-token-0d44f8",
+    "PIP_PASSWORD": "pip-password-31e9aa",
+}
+TOKENS = (INDEX_TOKEN, GIT_TOKEN, *ENVIRONMENT_TOKENS.values())
+
+VERSION = "private"
+WORKFLOW = {
+    "1": {"class_type": "Colour", "inputs": {}},
+    "2": {
+        "class_type": "FixtureSave",
+        "inputs": {"content": ["1", 0], "prefix": "colour", "suffix": ".png", "key": "images"},
+    },
+}
+NODE, LAST_NODE = "a_colour", "z_last"
+_CORE = Path(__file__).parents[2] / "fixture_core"
+NODE_SOURCE = """\
+import private_colours
+
+class Colour:
+    required = {}
+    output_node = False
+
+    async def run(self, core, node_id, inputs):
+        return None, private_colours.COLOUR
+
+NODE_CLASS_MAPPINGS = {"Colour": Colour}
+"""
+_LAST_SOURCE = """\
+class Last:
+    required = {}
+    output_node = False
+
+NODE_CLASS_MAPPINGS = {"Last": Last}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivateVersion:
+    """A working directory with the spec, and the private node's repository.
+
+    `variables` are those of the person.
+    """
+
+    folder: Path
+    node: GitRepository
+    published: Path
+    variables: dict[str, str]
+
+    @property
+    def program(self) -> Program:
+        return Program(folder=self.folder, variables=self.variables)
+
+    @contextmanager
+    def with_node(self, text: str) -> Iterator[None]:
+        """The node with this source; afterwards everything is as it was."""
+        original = self.node.git("rev-parse", "HEAD")
+        self.node.write("__init__.py", text)
+        self.node.commit("Changed")
+        self.publish()
+        yield
+        self.node.git("reset", "--quiet", "--hard", original)
+        self.publish()
+
+    def publish(self) -> None:
+        """Lets the server have the node as it is, and resolves the version anew."""
+        self.node.git("push", "--quiet", "--force", str(self.published), "main")
+        GitRepository(path=self.published).git("update-server-info")
+        resolved = self.program("resolve", VERSION, "--upgrade", NODE)
+        assert resolved.code == 0, resolved.err
+
+
+@contextmanager
+def private_version(folder: Path, handler: Path) -> Iterator[PrivateVersion]:
+    """The version, resolved, for as long as its servers run."""
+    work, web, home = folder / "work", folder / "web", folder / "home"
+    for place in (work / "versions", work / "workflows", web / "files", web / "git", home):
+        place.mkdir(parents=True)
+    source = "COLOUR = 'as blue as can be'\n"
+    make_wheel(web / "files", "private-colours", "1.0", source=source)
+    write_index(web)
+    core = new_repository(folder / "core")
+    for file in _CORE.glob("*.py"):
+        core.write(file.name, file.read_text())
+    core.write("requirements.txt", "aiohttp\npyyaml\n")
+    core.commit("The core")
+    last = new_repository(folder / "last")
+    last.write("__init__.py", _LAST_SOURCE)
+    last.commit("The last node")
+    node = new_repository(folder / "node")
+    node.write("requirements.txt", "private-colours\n")
+    node.write("__init__.py", NODE_SOURCE)
+    node.commit("A node")
+    published = web / "git" / "colour.git"
+    node.git("init", "--quiet", "--bare", "--initial-branch=main", str(published))
+    spec = {
+        "schema_version": 2,
+        "version_id": VERSION,
+        "comfy": {"repo": core.url, "ref": "main"},
+        "custom_nodes": [
+            {"name": NODE, "repo": "https://git.test/colour.git", "ref": "main"},
+            {"name": LAST_NODE, "repo": last.url, "ref": "main"},
+        ],
+    }
+    (work / "versions" / f"{VERSION}.json").write_text(json.dumps(spec))
+    (work / "workflows" / "colour.json").write_text(json.dumps(WORKFLOW))
+    with serve(web, _PrivateHandler) as url:
+        address = url.removeprefix("http://")
+        (home / ".gitconfig").write_text(
+            f'[url "http://{PERSON}:{GIT_TOKEN}@{address}/git/"]\n'
+            "    insteadOf = https://git.test/\n"
+        )
+        indexes = [
+            os.environ.get("PIP_EXTRA_INDEX_URL", ""),
+            f"http://{PERSON}:{INDEX_TOKEN}@{address}/simple/",
+        ]
+        version = PrivateVersion(
+            folder=work,
+            node=node,
+            published=published,
+            variables={
+                **ENVIRONMENT_TOKENS,
+                "HOME": str(home),
+                "COMFY_CACHE_ROOT": str(folder / "cache"),
+                "COMFY_HANDLER_PEX": str(handler),
+                "PIP_EXTRA_INDEX_URL": " ".join(filter(None, indexes)),
+            },
+        )
+        version.publish()
+        yield version
+    shutil.rmtree(folder)
+
+
+class _PrivateHandler(IndexHandler):
+    """Asks for the one token below `/git/`, for the other everywhere else."""
+
+    def do_GET(self) -> None:  # noqa: N802 - the name is of http.server
+        token = GIT_TOKEN if self.path.startswith("/git/") else INDEX_TOKEN
+        login = base64.b64encode(f"{PERSON}:{token}".encode()).decode()
+        if self.headers.get("Authorization") == f"Basic {login}":
+            super().do_GET()
+            return
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="test"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
