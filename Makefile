@@ -50,8 +50,8 @@ test: ## Run every test that needs no Docker engine
 test-all: ## Run every test; fails where no Docker engine can be reached
 	@$(WITH) python scripts/run_tests.py ::
 
-bench: ## Time this against comfy-cli and pip; BENCH="1 2 14 --json" for some of it
-	@$(WITH) python -m benchmarks $(BENCH)
+bench: ## Time this against what others use, images on BASE; BENCH="1 2 14 --json" for some of it
+	@$(WITH) python -m benchmarks $(if $(BASE),--base "$(BASE)") $(BENCH)
 
 lint: ## Check style, types, shell scripts and the arrows between packages
 	@sh scripts/lint.sh

@@ -13,19 +13,34 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import comfy_cli, empty_caches, full_caches, growth, help_text, nothing_to_do
+from benchmarks import (
+    comfy_cli,
+    empty_caches,
+    full_caches,
+    growth,
+    help_text,
+    image_rows,
+    nothing_to_do,
+)
 from benchmarks.contest import make_contest
 from benchmarks.document import as_json, as_markdown
 from benchmarks.material import RELEASE, TORCH
 from benchmarks.rows import Row
 from benchmarks.scratch import Scratch, scratch
 from comfy_errors import ComfyError
+from runpod_comfy.images.bases import DEFAULT_BASE
 from runpod_comfy.realize.installer import uv_program
 from runpod_comfy.sources.cache import Cache
 
-TARGETS = (1, 2, 3, 4, 14, 15)
+TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15)
 _INSTALLING = {1, 2, 3, 4}
-_NEEDED_BYTES = 28_000_000_000
+_IMAGES = {5, 6, 7, 8}
+# An engine may keep its images elsewhere; mostly it does not.
+_NEEDED_BYTES = {
+    **dict.fromkeys(_INSTALLING, 28_000_000_000),
+    **dict.fromkeys(_IMAGES, 20_000_000_000),
+    7: 28_000_000_000,
+}
 _NEEDED_BYTES_SMALL = 1_000_000_000
 _INTERRUPTED = 130
 
@@ -36,13 +51,12 @@ def main() -> int:
     targets = set(options.targets) or set(TARGETS)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    heavy = not _INSTALLING.isdisjoint(targets)
-    needed = _NEEDED_BYTES if heavy else _NEEDED_BYTES_SMALL
+    needed = max(_NEEDED_BYTES.get(target, _NEEDED_BYTES_SMALL) for target in targets)
     started = time.monotonic()
     load = _load()
     try:
         with scratch(options.folder.expanduser().absolute(), needed_bytes=needed) as room:
-            rows = measure(room, targets, options.rounds)
+            rows = measure(room, targets, options.rounds, options.base)
             peak = room.peak_bytes
     except ComfyError as error:
         say(error.in_words())
@@ -60,8 +74,8 @@ def main() -> int:
     return 0
 
 
-def measure(room: Scratch, targets: Collection[int], rounds: int) -> list[Row]:
-    """The rows of the chosen targets, in their order."""
+def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> list[Row]:
+    """The rows of the chosen targets, in their order. `base` is what images stand on."""
     rows = []
     if 14 in targets:
         say("14: --help")
@@ -77,6 +91,8 @@ def measure(room: Scratch, targets: Collection[int], rounds: int) -> list[Row]:
             rows += nothing_to_do.measure(contest)
         if not {1, 4}.isdisjoint(targets):
             rows += full_caches.measure(contest, targets)
+    if not _IMAGES.isdisjoint(targets):
+        rows += image_rows.measure(room, say, targets, rounds=rounds, base=base)
     return sorted(rows, key=lambda row: row.target)
 
 
@@ -97,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
         help=f"which ones: {', '.join(map(str, TARGETS))}; default: all",
     )
     parser.add_argument("--rounds", type=int, default=2, help="how often, for the long ones (2)")
+    parser.add_argument(
+        "--base",
+        default=DEFAULT_BASE,
+        help="what the images of 5 to 8 stand on, a name or an image (cpu)",
+    )
     parser.add_argument(
         "--folder",
         type=Path,
@@ -133,6 +154,7 @@ def _notes(targets: Collection[int]) -> list[str]:
         ({1, 4}, full_caches.NOTES),
         ({2}, nothing_to_do.NOTES),
         ({3}, empty_caches.NOTES),
+        *(({target}, about) for target, about in image_rows.NOTES.items()),
         ({14}, help_text.NOTES),
         ({15}, growth.NOTES),
     ]

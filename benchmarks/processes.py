@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 from comfy_errors import OperationFailedError
 
@@ -41,6 +44,18 @@ class Program:
             raise self._failure(f"ended with {code}")
         return took
 
+    def document(self, *arguments: str | Path) -> tuple[float, Any]:
+        """The same, and the JSON document that the program printed on standard output."""
+        with tempfile.TemporaryFile() as out:
+            started = time.monotonic()
+            with self._running(*arguments, out=out) as process:
+                code = process.wait()
+            took = time.monotonic() - started
+            if code != 0:
+                raise self._failure(f"ended with {code}")
+            out.seek(0)
+            return took, json.load(out)
+
     def seconds_until_ready(self, *arguments: str | Path, port: int) -> float:
         """The time from the start until an engine answers on `port`; then the program is ended."""
         started = time.monotonic()
@@ -54,15 +69,17 @@ class Program:
             return time.monotonic() - started
 
     @contextmanager
-    def _running(self, *arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    def _running(
+        self, *arguments: str | Path, out: IO[bytes] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [*self.command, *map(str, arguments)],
                 cwd=self.folder,
                 env=dict(self.variables),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=out or log,
+                stderr=log,
                 start_new_session=True,
             )
             try:

@@ -12,7 +12,8 @@ from benchmarks.samples import Samples
 class Row:
     """One comparison. `measured` is in the unit of `wanted`; `met` is None for mere context.
 
-    `samples` are the timings behind it by name, ours first.
+    `samples` are the timings behind it by name, ours first. `done` is False where it could not be
+    measured; `measured` then says why.
     """
 
     target: int
@@ -21,10 +22,17 @@ class Row:
     wanted: str
     met: bool | None
     samples: Mapping[str, Samples] = field(default_factory=dict)
+    done: bool = True
 
     @property
     def verdict(self) -> str:
+        if not self.done:
+            return "not measured"
         return {True: "met", False: "**missed**", None: "context"}[self.met]
+
+
+def not_measured(target: int, what: str, *, wanted: str, why: str) -> Row:
+    return Row(target=target, what=what, measured=why, wanted=wanted, met=None, done=False)
 
 
 def faster(

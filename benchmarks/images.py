@@ -1,0 +1,226 @@
+"""The contestants of the targets 5 to 8 on one engine: our image, and one in worker-comfyui's
+layout with the same trees and packages. What they leave on the engine goes in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import docker
+
+from benchmarks.engine_room import EngineRoom, engine_room
+from benchmarks.image_material import WORKFLOW, ImageMaterial, make_image_material
+from benchmarks.loopback import counting_registry, served
+from benchmarks.material import pins_of
+from benchmarks.ours import Ours
+from benchmarks.scratch import Scratch
+from benchmarks.worker_image import WorkerImage
+from runpod_comfy.images.bases import find_base
+from runpod_comfy.images.handler_pex import handler_pex
+from runpod_comfy.images.installer import image_installer
+from runpod_comfy.images.packages import packages_for
+from runpod_comfy.images.progress import BuildStep
+from runpod_comfy.images.push import PushedLayer, push
+from runpod_comfy.images.solve import BuildOutcome, solve
+from runpod_comfy.lock.wheels import bring_wheels, platform_files
+from runpod_comfy.sources.cache import Cache
+from runpod_comfy.sources.tree import Surroundings
+
+Say = Callable[[str], None]
+
+REPOSITORY = "runpod-comfy-bench"
+OURS, THEIRS = f"{REPOSITORY}:ours", f"{REPOSITORY}:worker"
+_PLATFORM, _ENGINE_PLATFORM = "linux-x86_64", "linux/amd64"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A build: its wall time, its steps, and the digests of the image's layers."""
+
+    seconds: float
+    steps: tuple[BuildStep, ...]
+    layers: tuple[str, ...]
+
+    def seconds_of(self, step: str) -> float:
+        return next((each.seconds for each in self.steps if each.name == step), 0.0)
+
+    def new_since(self, earlier: Built) -> list[str]:
+        return [layer for layer in self.layers if layer not in earlier.layers]
+
+
+@dataclass(kw_only=True)
+class ImageContest:
+    """`base` is what both stand on, a name or an image.
+
+    `folder` is served at `address`, to builds alone.
+    """
+
+    room: EngineRoom
+    scratch: Scratch
+    say: Say
+    rounds: int
+    base: str
+    material: ImageMaterial
+    folder: Path
+    address: str
+    version: str = ""
+    ours: list[Built] = field(default_factory=list)
+    theirs: list[Built] = field(default_factory=list)
+
+    def edit(self) -> None:
+        """One node gets a new commit, which neither is timed for."""
+        self.version = self.material.next_version()
+
+    def build_both(self) -> None:
+        """For the first time, which is not what is measured."""
+        self.say("5–8: our image, for the first time")
+        self.build_ours()
+        self.say("5–8: the packages of the nodes, into a folder")
+        self._fill_folder()
+        self.say("5–8: the image in worker-comfyui's layout, for the first time")
+        self.build_theirs()
+
+    def build_ours(self) -> Built:
+        """`image build`, the whole program."""
+        seconds, told = self.material.ours.program.document(
+            *("image", "build", self.version, "--base", self.base),
+            *("--tag", OURS, "--json"),
+        )
+        steps = tuple(BuildStep(**step) for step in told["steps"])
+        self.ours.append(Built(seconds=seconds, steps=steps, layers=self._layers(OURS)))
+        return self.ours[-1]
+
+    def build_theirs(self) -> Built:
+        """The request that `docker build` makes of the engine."""
+        image = self._worker_image()
+        uv = image_installer(_PLATFORM, self._cache)
+        started = time.monotonic()
+        outcome = self._solve(io.BytesIO(image.context(uv)))
+        seconds = time.monotonic() - started
+        built = Built(seconds=seconds, steps=outcome.steps, layers=self._layers(THEIRS))
+        self.theirs.append(built)
+        return built
+
+    def pushed_sizes(self, reference: str) -> dict[str, int]:
+        """What each layer of an image weighs in a registry, in bytes, by its digest here."""
+        self.say(f"pushing {reference} to a registry that only counts")
+        with counting_registry() as registry:
+            name = f"{registry.host}/{reference}"
+            self.room.client.images.get(reference).tag(name)
+            try:
+                push(self.room.client, name, show=_Quiet())
+            finally:
+                self.room.client.images.remove(name)
+            return dict(zip(self._layers(reference), registry.layer_sizes(reference), strict=True))
+
+    @property
+    def base_reference(self) -> str:
+        return find_base(self.material.lock(self.version), asked=self.base).reference
+
+    @property
+    def _cache(self) -> Cache:
+        return Cache(root=self.material.ours.cache)
+
+    def _layers(self, reference: str) -> tuple[str, ...]:
+        return tuple(self.room.client.images.get(reference).attrs["RootFS"]["Layers"])
+
+    def _worker_image(self) -> WorkerImage:
+        lock = self.material.lock(self.version)
+        return WorkerImage(
+            base=self.base_reference,
+            python=lock.python.version,
+            core=self.address + self.material.write_core(self.folder),
+            nodes=[self.address + name for name in self.material.write_nodes(self.folder)],
+            packages=self.address,
+            pins=pins_of(lock),
+            variables=self._variables,
+            workflow=WORKFLOW,
+        )
+
+    def _fill_folder(self) -> None:
+        python = self.material.lock(self.version).python
+        files = [each for each in platform_files(python, _PLATFORM) if not each.in_torch_group]
+        paths = bring_wheels(files, python, self._surroundings)
+        for each in files:
+            (self.folder / each.file.name).symlink_to(paths[each.file.sha256])
+
+    @property
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(cache=self._cache, base_dir=self.material.ours.workspace)
+
+    @property
+    def _variables(self) -> dict[str, str]:
+        """Where uv finds packages, as our build is told it; the served folder has the others."""
+        lock = self.material.lock(self.version)
+        told = dict(packages_for(lock, _PLATFORM, self._surroundings).torch_variables)
+        links = [told.get("UV_FIND_LINKS"), self.address]
+        return {**told, "UV_FIND_LINKS": ",".join(filter(None, links))}
+
+    def _solve(self, context: io.BytesIO) -> BuildOutcome:
+        return solve(
+            self.room.client,
+            context,
+            tags=[THEIRS],
+            platform=_ENGINE_PLATFORM,
+            no_cache=False,
+            # The served folder is on this machine's loopback.
+            network="host",
+            build_args={},
+            labels={},
+            show=_Quiet(),
+        )
+
+
+@contextlib.contextmanager
+def image_contest(
+    client: docker.DockerClient, scratch: Scratch, say: Say, *, rounds: int, base: str
+) -> Iterator[ImageContest]:
+    """A contest with a first version; nothing is built yet."""
+    folder = scratch.new("images")
+    ours = Ours(workspace=folder / "workspace", cache=folder / "cache")
+    (downloads := folder / "downloads").mkdir(parents=True)
+    try:
+        _share_handler(ours.cache, say)
+        with engine_room(client, REPOSITORY) as room, served(downloads) as address:
+            contest = ImageContest(
+                room=room,
+                scratch=scratch,
+                say=say,
+                rounds=rounds,
+                base=base,
+                material=make_image_material(folder, ours),
+                folder=downloads,
+                address=address,
+            )
+            say("5–8: pinning a version with five nodes")
+            contest.edit()
+            yield contest
+    finally:
+        scratch.drop(folder)
+
+
+def _share_handler(cache: Path, say: Say) -> None:
+    """Pants takes minutes for a handler, and the person's own cache keeps it."""
+    pex = handler_pex(_PLATFORM, Cache.from_environment(), say)
+    place = Cache(root=cache).handlers / pex.name
+    place.parent.mkdir(parents=True)
+    shutil.copyfile(pex, place)
+
+
+class _Quiet:
+    """Neither a build nor a push is shown."""
+
+    def started(self, step: str) -> None: ...
+
+    def output(self, step: str, line: str) -> None: ...
+
+    def finished(self, step: BuildStep) -> None: ...
+
+    def layer(self, layer: PushedLayer) -> None: ...
+
+    def under_way(self, sentence: str) -> None: ...

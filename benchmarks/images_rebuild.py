@@ -1,0 +1,95 @@
+"""Target 5: both images again after one node's commit changed, and what would be pushed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from benchmarks.images import OURS, THEIRS, Built, ImageContest
+from benchmarks.rows import Row, faster
+from benchmarks.samples import Samples
+
+NOTES = (
+    "5: ours is the whole `runpod-comfy image build`, of a version that is locked; theirs is the "
+    "engine's build alone. Of five nodes with packages one changes that asks for none. Theirs installs all nodes in one RUN, from archives and packages on this machine's "
+    "loopback: nothing is downloaded, comfy-cli's own time is left out, and no model follows that "
+    "would have to be fetched again. Without the check: our time less that of the check's step.",
+    "5: pushed is what the new layers weigh, compressed, in a registry on loopback. Layers after "
+    "the changed one run again in ours too, and come out with the digests that they had.",
+)
+
+
+def measure(contest: ImageContest, sizes: Mapping[str, Mapping[str, int]]) -> list[Row]:
+    """The rows, once `rebuild` has been called. `sizes` are those of each image's layers."""
+    ours, theirs = contest.ours, contest.theirs
+    whole = Samples([built.seconds for built in ours[1:]])
+    checks = Samples([built.seconds_of("check") for built in ours[1:]])
+    unchecked = Samples([built.seconds - built.seconds_of("check") for built in ours[1:]])
+    worker = ("worker-comfyui's layout", Samples([built.seconds for built in theirs[1:]]))
+    return [
+        faster(
+            5,
+            "image rebuilt with one node's new commit, times as fast",
+            ours=("ours", whole),
+            theirs=worker,
+            at_least=2,
+        ),
+        replace(
+            faster(
+                5,
+                "the same without the check",
+                ours=("ours", unchecked),
+                theirs=worker,
+                at_least=10,
+            ),
+            samples={"ours": unchecked, worker[0]: worker[1], "the check": checks},
+        ),
+        *layer_rows(ours[-2:], theirs[-2:], sizes),
+    ]
+
+
+def rebuild(contest: ImageContest) -> None:
+    """Edits, and builds both in turn, as often as there are rounds."""
+    for number in range(contest.rounds):
+        contest.edit()
+        turns = [("ours", contest.build_ours), ("theirs", contest.build_theirs)]
+        for name, build in turns if number % 2 == 0 else reversed(turns):
+            contest.say(f"5: rebuild {number + 1} of {contest.rounds}: {name}")
+            contest.scratch.settle()
+            build()
+
+
+def layer_rows(
+    ours: Sequence[Built], theirs: Sequence[Built], sizes: Mapping[str, Mapping[str, int]]
+) -> list[Row]:
+    """What is new in the second of two builds of each: layers, and their bytes."""
+    mine, others = ours[1].new_since(ours[0]), theirs[1].new_since(theirs[0])
+    names = [step.name for step in ours[1].steps if not step.cached and is_layer(step.name)]
+    bytes_of_ours = sum(sizes[OURS][layer] for layer in mine)
+    bytes_of_theirs = sum(sizes[THEIRS][layer] for layer in others)
+    return [
+        Row(
+            target=5,
+            what=f"layers that are new; run again were {', '.join(names)}",
+            measured=f"{len(mine)} (theirs {len(others)})",
+            wanted="2: the node's, the check's",
+            met=len(mine) == 2,
+        ),
+        Row(
+            target=5,
+            what="bytes to push",
+            measured=f"{in_words(bytes_of_ours)} (theirs {in_words(bytes_of_theirs)})",
+            wanted="≤ the node's and the check's layer",
+            met=len(mine) == 2,
+        ),
+    ]
+
+
+def is_layer(step: str) -> bool:
+    """Whether a step is a layer of ours: BuildKit's own have names in brackets or sentences."""
+    return " " not in step and not step.startswith("[")
+
+
+def in_words(size: int) -> str:
+    """`1.2 MB`: of 10⁶ bytes, as registries count."""
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
