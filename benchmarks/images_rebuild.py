@@ -11,9 +11,10 @@ from benchmarks.samples import Samples
 
 NOTES = (
     "5: ours is the whole `runpod-comfy image build`, of a version that is locked; theirs is the "
-    "engine's build alone. Of five nodes with packages one changes that asks for none. Theirs installs all nodes in one RUN, from archives and packages on this machine's "
-    "loopback: nothing is downloaded, comfy-cli's own time is left out, and no model follows that "
-    "would have to be fetched again. Without the check: our time less that of the check's step.",
+    "engine's build alone. Of five nodes with packages one changes that asks for none. Theirs "
+    "installs all nodes in one RUN, from archives and packages on this machine's loopback: nothing "
+    "is downloaded, comfy-cli's own time is left out, and no model follows that would have to be "
+    "fetched again. Without the check: our time less that of the check's step.",
     "5: pushed is what the new layers weigh, compressed, in a registry on loopback. Layers after "
     "the changed one run again in ours too, and come out with the digests that they had.",
 )

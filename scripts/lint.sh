@@ -23,7 +23,7 @@ arrows() {
 check "ruff" .venv/bin/ruff check --quiet src tests benchmarks scripts images versions
 check "format" .venv/bin/ruff format --quiet --check src tests benchmarks scripts images versions
 check "types" .venv/bin/mypy src scripts tests benchmarks
-check "shell" .venv/bin/shellcheck -x -P images/layers pants .ci/run .ci/*.sh scripts/*.sh images/*/*.sh
+check "shell" .venv/bin/shellcheck -x -P images/layers pants .ci/run .ci/*.sh scripts/*.sh images/*/*.sh benchmarks/worker_files/*.sh
 check "arrows" arrows
 
 if [ "$status" -ne 0 ]; then echo "lint: something is to be mended, see above" >&2; fi
