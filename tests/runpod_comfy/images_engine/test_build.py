@@ -15,7 +15,7 @@ from typing import Any
 
 import docker
 import pytest
-import requests.certs
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from runpod_comfy.images.base import trusted_certificates
 from runpod_comfy.images.bases import BaseImage
@@ -199,7 +199,7 @@ def test_certificates_for_the_build_do_not_stay_in_the_image(
     python_base: str,
     engine: docker.DockerClient,
 ) -> None:
-    certificates = trusted_certificates() or Path(requests.certs.where())
+    certificates = trusted_certificates() or Path(DEFAULT_CA_BUNDLE_PATH)
     tag = f"{repository}:trusting"
     cached = _steps(_build(version, tag, python_base, "--ca-bundle", str(certificates)))
     assert not cached["wheels"]
