@@ -66,6 +66,7 @@ def test_a_container_makes_the_same_picture_as_a_home(
             *("--version-id", "demo", "--workflow", "/app/workflows/example.json"),
             *("--output", "base64"),
         ],
+        timeout_s=600,
         volumes={models: "/models"},
         environment={"MODELS_DIR": "/models"},
         read_only=True,
@@ -76,5 +77,7 @@ def test_a_container_makes_the_same_picture_as_a_home(
     there = json.loads(done.out)
     assert _picture(there) == _picture(here)
     assert there["version"]["comfyui"] == here["version"]["comfyui"] == "0.3.75"
-    run = program("image", "run", "demo", "--image", image, "--workflow", EXAMPLE, "--output", "base64")
+    run = program(
+        "image", "run", "demo", "--image", image, "--workflow", EXAMPLE, "--output", "base64"
+    )
     assert _picture(run.document()) == _picture(here)
