@@ -21,7 +21,8 @@ venv: ## Make the project's environment at .venv
 	@$(WITH)
 
 run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; pictures go below outputs/
-	@$(COMFY) $(or $(RUN_$(TARGET)),$(error TARGET is local or docker)) --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)"
+	@$(COMFY) $(or $(RUN_$(TARGET)),$(error TARGET is local or docker)) --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)" \
+	  $(if $(TAG),$(if $(filter docker,$(TARGET)),--image "$(TAG)"))
 
 ui: ## Open the web page of VERSION's own ComfyUI on this machine
 	@$(COMFY) run --version-id "$(VERSION)" --ui

@@ -32,9 +32,11 @@ in an image, whose entrypoint this is:
   docker run --rm IMAGE --workflow /app/workflows/minimal.json --output base64
   docker run --rm --gpus all -v /srv/models:/models -e MODELS_DIR=/models IMAGE \\
     --workflow /app/workflows/example.json --output base64
-  docker run --rm -p 8188:8188 IMAGE --ui
-  docker run --rm -p 8000:8000 IMAGE --rp_serve_api --rp_api_host 0.0.0.0
-  docker run --rm IMAGE --test_input '{"input": {"workflow": "example"}}'
+  docker run --rm -p 8188:8188 -v /srv/models:/models -e MODELS_DIR=/models IMAGE --ui
+  docker run --rm -p 8000:8000 -v /srv/models:/models -e MODELS_DIR=/models IMAGE \\
+    --rp_serve_api --rp_api_host 0.0.0.0
+  docker run --rm -e COMFY_MISSING_MODELS=ignore IMAGE \\
+    --test_input '{"input": {"workflow": "minimal"}}'
 
 On RunPod it takes the endpoint's jobs without any flag. COMFY_MODE=ui serves the page instead.
 Models are looked for in MODELS_DIR, on the volume, in a store and in RunPod's cache of the Hub;

@@ -87,9 +87,7 @@ def check_output_mode(mode: str) -> str:
         return mode
     choice = "Use --output base64 or --output files."
     if mode in _LATER_MODES:
-        raise InvalidInputError(
-            f"--output {mode} is not there yet; it comes with the RunPod worker.", remedy=choice
-        )
+        raise InvalidInputError(f"--output {mode} is not supported yet.", remedy=choice)
     raise InvalidInputError(f'"{mode}" is not a way to deliver outputs.', remedy=choice)
 
 

@@ -39,8 +39,11 @@ def _build(arguments: argparse.Namespace) -> int:
     from runpod_comfy.cli.build_display import build_display
     from runpod_comfy.images.build import build_image, image_tags
     from runpod_comfy.images.engine import connect
+    from runpod_comfy.images.names import check_tag
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    if arguments.tag is not None:
+        check_tag(arguments.tag)
     client = connect()
     job = image_job(arguments, console)
     tags = image_tags(job.lock, tag=arguments.tag)

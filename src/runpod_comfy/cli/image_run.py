@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfy_errors import InvalidInputError, MismatchError
+from comfy_errors import MismatchError, UnavailableError
 from rp_handler.request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.cli.console import Console
 from runpod_comfy.cli.options import add_command, add_version
@@ -56,7 +56,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     console = Console(verbose=arguments.verbose)
     if not arguments.workflow.is_file():
-        raise InvalidInputError(
+        raise UnavailableError(
             f"there is no workflow at {arguments.workflow}", remedy="Name a file with --workflow."
         )
     client = connect()

@@ -33,7 +33,8 @@ def add_parser(actions: Subparsers) -> None:
         "show",
         run=_show,
         summary="Show the layers of a version's image, and what a build would do again.",
-        details="Without --change: after what has changed in the lock since the image was built.",
+        details="Without --change: after what has changed in the lock since the image was built.\n"
+        "Without --base: on the base that it stands on.",
         examples=_EXAMPLES,
     )
     add_image_version(parser)
@@ -49,7 +50,9 @@ def add_parser(actions: Subparsers) -> None:
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.images.bases import BaseImage
     from runpod_comfy.images.build import image_tags
+    from runpod_comfy.images.built import find_built
     from runpod_comfy.images.engine import connect
     from runpod_comfy.images.recipe import make_recipe
     from runpod_comfy.images.show import redone_after, redone_now, show_image
@@ -57,10 +60,19 @@ def _show(arguments: argparse.Namespace) -> int:
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     client = connect()
     selected = selected_lock(arguments, console)
+    reference = arguments.image or image_tags(selected.lock)[0]
+    # One that is not ours is refused.
+    find_built(client, reference)
+    image = show_image(client, reference)
     base, platform = base_and_platform(arguments, selected)
+    if arguments.base is None and image.base not in (None, base.image):
+        base = BaseImage(image=image.base)
     steps = make_recipe(selected.lock, base, platform=platform).steps
-    image = show_image(client, arguments.image or image_tags(selected.lock)[0])
-    redone = redone_after(steps, arguments.change) if arguments.change else redone_now(steps, image)
+    redone = (
+        redone_after(steps, arguments.change)
+        if arguments.change
+        else redone_now(steps, image, base=base.image)
+    )
     lines = [*_image_lines(image, selected.lock.digest), "", *_redone_lines(redone)]
     document = {
         "image": image.image_id,
@@ -68,6 +80,7 @@ def _show(arguments: argparse.Namespace) -> int:
         "lock_digest": image.lock_digest,
         "version_lock_digest": selected.lock.digest,
         "size_bytes": image.size_bytes,
+        "base": image.base,
         "layers": [layer.document() for layer in image.layers],
         "changes": arguments.change,
         "build": [{"name": each.name, "fate": each.fate} for each in redone],
@@ -84,6 +97,7 @@ def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
         f"image  {image.image_id}",
         *(f"tag    {tag}" for tag in image.tags),
         f"lock   {told}{'' if same else ', another than the version has now'}",
+        f"base   {image.base or 'not told'}",
         f"size   {readable_size(image.size_bytes)}",
         "",
         *(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from comfy_errors import InvalidInputError
+from runpod_comfy.images.names import is_reference
 from runpod_comfy.lock.model import Lock
 
 CATALOGUE = Path(__file__).parents[3] / "images" / "bases.json"
@@ -62,7 +62,8 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
                 "an image that has it: --base IMAGE",
             )
         return BaseImage(image=entry.image, digest=entry.digest, packages=entry.packages)
-    if not _is_reference(name):
+    # A word alone is more likely a slip of the hand.
+    if not (is_reference(name) and any(sign in name for sign in ":/@")):
         raise InvalidInputError(
             f"'{name}' is neither a base of {catalogue.name} ({', '.join(sorted(known))}) nor the "
             "reference of an image",
@@ -71,14 +72,6 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
     image, _, digest = name.partition("@")
     locked = lock.base.digest if not asked or asked == lock.base.image else None
     return BaseImage(image=image, digest=digest or locked or None)
-
-
-def _is_reference(name: str) -> bool:
-    """`[host[:port]/]path[:tag][@sha256:…]`; a word alone is more likely a slip of the hand."""
-    path = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-    host = r"(?:[a-zA-Z0-9.-]+(?::[0-9]+)?/)?"
-    pattern = rf"{host}{path}(?:/{path})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
-    return bool(re.fullmatch(pattern, name)) and any(sign in name for sign in ":/@")
 
 
 def _read(catalogue: Path) -> dict[str, dict[str, _Entry]]:

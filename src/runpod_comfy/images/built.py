@@ -33,7 +33,8 @@ def find_built(client: docker.DockerClient, reference: str) -> BuiltImage:
         except docker.errors.ImageNotFound as error:
             raise UnavailableError(
                 f"there is no image {reference} on this engine",
-                remedy="Build it: runpod-comfy image build, or make image VERSION=…",
+                remedy="Build it (runpod-comfy image build, or make image VERSION=…), or name "
+                "another one: --image, TAG= with make.",
             ) from error
     version_id = image.labels.get(labels.VERSION)
     lock_digest = image.labels.get(labels.LOCK)

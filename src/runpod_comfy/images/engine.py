@@ -102,7 +102,8 @@ def _refuse_unusable(client: docker.DockerClient, headers: dict[str, str]) -> No
 
 
 def _not_reached(address: str | None, error: BaseException) -> NoEngineError:
-    where = f"at {address}" if address else "here"
+    named = address or os.environ.get("DOCKER_HOST")
+    where = f"at {named}" if named else "here"
     for cause in _causes(error):
         if isinstance(cause, PermissionError):
             return NoEngineError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from comfy_errors import InvalidInputError
 
 DEFAULT_REPOSITORY = "runpod-comfy"
@@ -12,6 +14,24 @@ def split_reference(reference: str) -> tuple[str, str]:
     """Repository and tag. A colon before the last slash belongs to the registry's port."""
     head, colon, last = reference.rpartition(":")
     return (head, last) if colon and "/" not in last else (reference, _DEFAULT_TAG)
+
+
+def is_reference(name: str) -> bool:
+    """Whether `name` is `[host[:port]/]path[:tag][@sha256:…]`, as registries allow it."""
+    path = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+    host = r"(?:[a-zA-Z0-9.-]+(?::[0-9]+)?/)?"
+    pattern = rf"{host}{path}(?:/{path})*(?::[\w][\w.-]{{0,127}})?(?:@sha256:[0-9a-f]{{64}})?"
+    return bool(re.fullmatch(pattern, name))
+
+
+def check_tag(name: str) -> str:
+    """`name`, if an image can be called that. Raises InvalidInputError."""
+    if not is_reference(name) or "@" in name:
+        raise InvalidInputError(
+            f"'{name}' cannot be the name of an image",
+            remedy="Write [REGISTRY/]NAME:TAG in lowercase letters and digits, such as me/comfy:1.",
+        )
+    return name
 
 
 def has_registry(repository: str) -> bool:

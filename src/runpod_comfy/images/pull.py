@@ -16,6 +16,7 @@ from runpod_comfy.images.progress import BuildShow, BuildStep
 from runpod_comfy.images.transfer import Transfers
 
 _BETWEEN_S = 1.0
+_NO_REGISTRY = "Where no registry can be reached: `make base`, then BASE=… with the name it prints."
 _REMEDY = (
     "Check its name, or build a base that needs no registry: `make base`, then BASE=… with "
     "the name that it prints."
@@ -40,7 +41,7 @@ def ensure_image(
         found = f"is here only for {here}" if here else "is not on this engine"
         raise UnavailableError(
             f"the base image {reference} {found}, and {error.message}",
-            remedy=error.remedy or _REMEDY,
+            remedy=f"{error.remedy} {_NO_REGISTRY}" if error.remedy else _REMEDY,
         ) from error
     seconds = round(time.monotonic() - began, 3)
     show.finished(BuildStep(name=step, cached=False, seconds=seconds))

@@ -16,7 +16,7 @@ import docker
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.difference import layer_name
 from runpod_comfy.images.engine_images import inspect_image
-from runpod_comfy.images.labels import LOCK, layer_keys
+from runpod_comfy.images.labels import BASE_NAME, LOCK, layer_keys
 from runpod_comfy.images.messages import engine_errors
 from runpod_comfy.images.steps import Step
 
@@ -37,13 +37,15 @@ class ShownLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownImage:
-    """An image with its layers, lowest first. `lock_digest` is None for one that is not ours."""
+    """An image with its layers, lowest first. `lock_digest` and `base`, the name of the image that
+    it stands on, are None for one that is not ours."""
 
     image_id: str
     tags: tuple[str, ...]
     lock_digest: str | None
     size_bytes: int
     layers: tuple[ShownLayer, ...]
+    base: str | None = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -81,6 +83,7 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
         lock_digest=labels.get(LOCK),
         size_bytes=inspected["Size"],
         layers=tuple(layers),
+        base=labels.get(BASE_NAME),
     )
 
 
@@ -98,9 +101,9 @@ def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone
     return _redone(steps, {step.name for step in steps if step.layer.name in changes})
 
 
-def redone_now(steps: Sequence[Step], image: ShownImage) -> list[Redone]:
-    """What a build of these steps does that the image does not have yet."""
-    keys = image.keys
+def redone_now(steps: Sequence[Step], image: ShownImage, *, base: str) -> list[Redone]:
+    """What a build of these steps on the image `base` does that `image` does not have yet."""
+    keys = image.keys if image.base == base else {}
     new = {step.name for step in steps if keys.get(step.name) != step.key}
     there, wanted = list(keys), [step.name for step in steps]
     # A step that is gone or stands elsewhere makes the ones after it run, though nothing is new.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.images.names import pushed_names, split_reference
+from runpod_comfy.images.names import check_tag, pushed_names, split_reference
 
 LOCK = "sha256:" + "0123456789abcdef" * 4
 
@@ -59,3 +59,16 @@ def test_a_registry_that_is_missing_or_cannot_be_meant_is_refused(
         pushed_names(reference, registry, version_id="demo", lock_digest=LOCK)
 
     assert raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    "name", ["Bad Tag!", "me/Comfy:1", "", ":1", f"me/comfy@sha256:{'0' * 64}"]
+)
+def test_what_no_image_can_be_called_is_refused(name: str) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be the name of an image"):
+        check_tag(name)
+
+
+@pytest.mark.parametrize("name", ["comfy", "me/comfy:1", "host.example:5000/me/a-b_c:v1.2"])
+def test_what_an_image_can_be_called(name: str) -> None:
+    assert check_tag(name) == name

@@ -39,9 +39,11 @@ def image(of: Lock) -> ShownImage:
         lock_digest=of.digest,
         size_bytes=1,
         layers=(ShownLayer(name="imported", size_bytes=1), *layers),
+        base=BASE,
     )
 
 
+BASE = "base:local"
 BEFORE = lock(("a", "1"), ("b", "2"), ("c", "3"))
 
 
@@ -98,16 +100,21 @@ def test_what_is_no_layer_is_told_with_those_that_are() -> None:
 def test_an_image_is_compared_with_what_the_lock_says_now(
     after: Lock, new: list[str], same: list[str]
 ) -> None:
-    redone = redone_now(steps(after), image(BEFORE))
+    redone = redone_now(steps(after), image(BEFORE), base=BASE)
     assert [each.name for each in redone if each.fate == "new"] == new
     assert [each.name for each in redone if each.fate == "same"] == same
 
 
 def test_a_changed_handler_makes_the_check_new_though_the_lock_is_the_same() -> None:
-    redone = redone_now(steps(BEFORE, handler="sha256:2"), image(BEFORE))
+    redone = redone_now(steps(BEFORE, handler="sha256:2"), image(BEFORE), base=BASE)
     assert [each.name for each in redone if each.fate == "new"] == ["handler", "check"]
+
+
+def test_on_another_base_everything_is_new() -> None:
+    redone = redone_now(steps(BEFORE), image(BEFORE), base="another:base")
+    assert {each.fate for each in redone} == {"new"}
 
 
 def test_an_image_that_is_not_ours_has_nothing() -> None:
     stranger = ShownImage(image_id="sha256:1", tags=(), lock_digest=None, size_bytes=1, layers=())
-    assert {each.fate for each in redone_now(steps(BEFORE), stranger)} == {"new"}
+    assert {each.fate for each in redone_now(steps(BEFORE), stranger, base=BASE)} == {"new"}
