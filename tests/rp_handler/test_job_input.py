@@ -55,7 +55,7 @@ def test_another_name_is_refused_with_those_that_there_are(workflows: Path, name
         ({"workflow": GRAPH, "timeout": 0}, '"timeout"'),
         ({"workflow": GRAPH, "timeout": "5"}, '"timeout"'),
         ({"workflow": GRAPH, "strict": "yes"}, '"strict"'),
-        ({"workflow": GRAPH, "output": "gcs"}, "gcs is not there yet"),
+        ({"workflow": GRAPH, "output": "gcs"}, "gcs is not supported yet"),
         ({"workflow": GRAPH, "output": "files"}, "delivers nothing out of a worker"),
         ("workflow", "cannot be used"),
         (None, "cannot be used"),

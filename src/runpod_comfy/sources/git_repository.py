@@ -103,9 +103,10 @@ class GitRepository:
         cache.tmp.mkdir(parents=True, exist_ok=True)
         with FileLock(cache.tmp / f"git-{self.path.name}.lock"):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            run_git(["init", "--quiet", "--bare", "--template=", "--", str(self.path)])
+            # First: also the initialisation may have been killed, and wants its lock again.
             for stale in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
                 stale.unlink(missing_ok=True)
+            run_git(["init", "--quiet", "--bare", "--template=", "--", str(self.path)])
             yield
 
     def _no_commit(self, commit: str) -> UnavailableError:

@@ -362,6 +362,7 @@ def test_locks_that_a_killed_git_left_do_not_stop_the_next_fetch(
     (bare,) = cache.git.iterdir()
     second = node_git.commit("Second")
     (bare / "shallow.lock").touch()
+    (bare / "config.lock").touch()
     (bare / f"refs/kept/{second}.lock").touch()
     tree = source.fetch(TreeRequest(repo=node_git.url, commit=second), surroundings)
     assert tree.tree_hash == _tree_hash(node_git, second)
