@@ -9,6 +9,9 @@ from benchmarks.images import OURS, THEIRS, Built, ImageContest
 from benchmarks.rows import Row, faster
 from benchmarks.samples import Samples
 
+_STEPS_TOLD = 5
+_NAME_CHARS = 40
+
 NOTES = (
     "5: ours is the whole `runpod-comfy image build`, of a version that is locked; theirs is the "
     "engine's build alone. Of five nodes with packages one changes that asks for none. Theirs "
@@ -57,7 +60,14 @@ def rebuild(contest: ImageContest) -> None:
         for name, build in turns if number % 2 == 0 else reversed(turns):
             contest.say(f"5: rebuild {number + 1} of {contest.rounds}: {name}")
             contest.scratch.settle()
-            build()
+            contest.say(in_short(build()))
+
+
+def in_short(built: Built) -> str:
+    """Where the time went: the steps that took the longest."""
+    steps = sorted(built.steps, key=lambda step: -step.seconds)[:_STEPS_TOLD]
+    told = ", ".join(f"{step.name[:_NAME_CHARS]} {step.seconds:.1f} s" for step in steps)
+    return f"5: {built.seconds:.1f} s, of which: {told}"
 
 
 def layer_rows(

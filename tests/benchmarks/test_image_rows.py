@@ -6,7 +6,7 @@ from benchmarks.document import as_markdown
 from benchmarks.engine_room import spare
 from benchmarks.image_rows import unmeasured
 from benchmarks.images import OURS, THEIRS, Built
-from benchmarks.images_rebuild import in_words, layer_rows
+from benchmarks.images_rebuild import in_short, in_words, layer_rows
 from benchmarks.images_size import cuda_runtime_bytes, size_row
 from runpod_comfy.images.progress import BuildStep
 from runpod_comfy.lock.model import Distribution, DistributionFile
@@ -51,6 +51,13 @@ def test_a_third_new_layer_misses_the_target() -> None:
     ]
     sizes = {OURS: dict.fromkeys(ours[1].layers, 1), THEIRS: {}}
     assert [row.met for row in layer_rows(ours, [_built(), _built()], sizes)] == [False, False]
+
+
+def test_the_longest_steps_of_a_build_are_told() -> None:
+    steps = [BuildStep(name=f"step-{number}", cached=False, seconds=number) for number in range(9)]
+    told = in_short(Built(seconds=40.0, steps=tuple(steps), layers=()))
+    assert told.startswith("5: 40.0 s, of which: step-8 8.0 s, step-7 7.0 s")
+    assert "step-3" not in told
 
 
 def test_only_what_the_runtime_image_has_counts_as_cuda() -> None:
