@@ -52,14 +52,13 @@ def _rows(contest: ImageContest, targets: Collection[int]) -> list[Row]:
     rows = []
     if targets != {7}:
         contest.build_both()
-    if 5 in targets:
-        images_rebuild.rebuild(contest)
+    downloading = images_rebuild.rebuild(contest) if 5 in targets else None
     if 8 in targets:
         rows += images_first_result.measure(contest)
     if not {5, 6}.isdisjoint(targets):
         sizes = {name: contest.pushed_sizes(name) for name in (OURS, THEIRS)}
-        if 5 in targets:
-            rows += images_rebuild.measure(contest, sizes)
+        if downloading is not None:
+            rows += images_rebuild.measure(contest, downloading, sizes)
         if 6 in targets:
             rows += images_size.measure(contest, sizes)
     if 7 in targets:

@@ -7,8 +7,8 @@ import contextlib
 import io
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import docker
@@ -97,14 +97,20 @@ class ImageContest:
 
     def build_theirs(self) -> Built:
         """The request that `docker build` makes of the engine."""
-        image = self._worker_image()
+        self.theirs.append(self._build_worker(self._worker_image()))
+        return self.theirs[-1]
+
+    def build_theirs_from_index(self) -> Built:
+        """The same with downloads of what the nodes ask for; it does not come to `theirs`."""
+        image = replace(self._worker_image(), node_variables=self._index_variables)
+        return self._build_worker(image)
+
+    def _build_worker(self, image: WorkerImage) -> Built:
         uv = image_installer(_PLATFORM, self._cache)
         started = time.monotonic()
         outcome = self._solve(io.BytesIO(image.context(uv)))
         seconds = time.monotonic() - started
-        built = Built(seconds=seconds, steps=outcome.steps, layers=self._layers(THEIRS))
-        self.theirs.append(built)
-        return built
+        return Built(seconds=seconds, steps=outcome.steps, layers=self._layers(THEIRS))
 
     def pushed_sizes(self, reference: str) -> dict[str, int]:
         """What each layer of an image weighs in a registry, in bytes, by its digest here."""
@@ -136,9 +142,9 @@ class ImageContest:
             python=lock.python.version,
             core=self.address + self.material.write_core(self.folder),
             nodes=[self.address + name for name in self.material.write_nodes(self.folder)],
-            packages=self.address,
             pins=pins_of(lock),
-            variables=self._variables,
+            variables=self._with_folder(self._index_variables),
+            node_variables=self._with_folder({"UV_NO_INDEX": "1"}),
             workflow=WORKFLOW,
         )
 
@@ -154,12 +160,15 @@ class ImageContest:
         return Surroundings(cache=self._cache, base_dir=self.material.ours.workspace)
 
     @property
-    def _variables(self) -> dict[str, str]:
-        """Where uv finds packages, as our build is told it; the served folder has the others."""
+    def _index_variables(self) -> dict[str, str]:
+        """Where uv finds packages, as our build is told it."""
         lock = self.material.lock(self.version)
-        told = dict(packages_for(lock, _PLATFORM, self._surroundings).torch_variables)
-        links = [told.get("UV_FIND_LINKS"), self.address]
-        return {**told, "UV_FIND_LINKS": ",".join(filter(None, links))}
+        return dict(packages_for(lock, _PLATFORM, self._surroundings).torch_variables)
+
+    def _with_folder(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """The same with the served folder."""
+        links = [variables.get("UV_FIND_LINKS"), self.address]
+        return {**variables, "UV_FIND_LINKS": ",".join(filter(None, links))}
 
     def _solve(self, context: io.BytesIO) -> BuildOutcome:
         return solve(

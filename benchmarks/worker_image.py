@@ -33,8 +33,9 @@ class WorkerImage:
     """What goes into the image.
 
     `core` is the address of ComfyUI's tree, a tar file, and `nodes` are those of the nodes' zip
-    files, in their order. `packages` is an address that lists what the nodes ask for.
-    `pins` are the versions of all packages, and `variables` tell uv where it finds the others.
+    files, in their order. `variables` tell uv where it finds packages, `node_variables` where it
+    finds those that nodes ask for. `pins` are the versions of all but the handler's own, which
+    shares the environment and may ask for others.
     `workflow` is the graph of the job that the handler is started with.
     """
 
@@ -42,18 +43,16 @@ class WorkerImage:
     python: str
     core: str
     nodes: Sequence[str]
-    packages: str
+    node_variables: Mapping[str, str]
     pins: str
     variables: Mapping[str, str]
     workflow: Mapping[str, Any]
 
     def dockerfile(self) -> str:
         """The text. Only the first build, which nobody is timed for, has a cache of packages."""
-        indexes = " ".join(f"{name}='{value}'" for name, value in sorted(self.variables.items()))
+        indexes, node_indexes = _words(self.variables), _words(self.node_variables)
         cache = f"--mount=type=cache,id={CACHE_ID},target=/srv"
         install = f"{indexes} UV_CACHE_DIR=/srv uv pip install".lstrip()
-        # Of each package it has one version, and it is on the machine of the build.
-        local = f"UV_NO_INDEX=1 UV_FIND_LINKS={self.packages}"
         return "\n".join(
             [
                 f"FROM {self.base}",
@@ -73,7 +72,7 @@ class WorkerImage:
                 "ADD start.sh handler.py test_input.json ./",
                 "RUN chmod +x /start.sh",
                 "COPY install_nodes.py /usr/local/bin/install_nodes.py",
-                f"RUN {local} python /usr/local/bin/install_nodes.py /comfyui/custom_nodes "
+                f"RUN {node_indexes} python /usr/local/bin/install_nodes.py /comfyui/custom_nodes "
                 + " ".join(self.nodes),
                 'CMD ["/start.sh"]',
                 "",
@@ -99,6 +98,10 @@ class WorkerImage:
             for name, path in files.items():
                 add_file(archive, path, _member(name))
         return stream.getvalue()
+
+
+def _words(variables: Mapping[str, str]) -> str:
+    return " ".join(f"{name}='{value}'" for name, value in sorted(variables.items()))
 
 
 def _member(name: str) -> tarfile.TarInfo:

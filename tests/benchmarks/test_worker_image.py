@@ -14,7 +14,7 @@ _IMAGE = WorkerImage(
     python="3.11",
     core="http://here/core.tar",
     nodes=["http://here/one-1.zip", "http://here/two-1.zip"],
-    packages="http://here/",
+    node_variables={"UV_NO_INDEX": "1", "UV_FIND_LINKS": "http://here/"},
     pins="numpy==2\n",
     variables={"UV_DEFAULT_INDEX": "http://index/simple"},
     workflow={"1": {}},
@@ -34,7 +34,7 @@ def test_all_nodes_are_installed_by_one_step_that_a_new_commit_changes() -> None
 
 def test_the_step_of_the_nodes_asks_no_index_and_has_no_cache() -> None:
     (step,) = [line for line in _IMAGE.dockerfile().splitlines() if "custom_nodes" in line]
-    assert "UV_NO_INDEX=1 UV_FIND_LINKS=http://here/" in step
+    assert "UV_FIND_LINKS='http://here/' UV_NO_INDEX='1'" in step
     assert "--mount" not in step
     assert "index/simple" not in step
 
