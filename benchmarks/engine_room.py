@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
@@ -20,21 +20,26 @@ _PACKAGES = "exec.cachemount"
 @dataclass(frozen=True, kw_only=True)
 class EngineRoom:
     """An engine, the repository that a benchmark tags its images in, and what the cache of builds
-    had before it."""
+    had before it.
+
+    `made` are the ids of images that have lost their tag to a later one.
+    """
 
     client: docker.DockerClient
     repository: str
     before: Records
+    made: set[str] = field(default_factory=set)
 
     def clear(self, *, keep_packages: bool = False) -> None:
         """Removes the images of the repository, and what came into the cache of builds since.
 
         `keep_packages` leaves what builds downloaded.
         """
-        for image in self.client.images.list(name=self.repository):
-            for tag in image.tags:
-                with contextlib.suppress(docker.errors.APIError):
-                    self.client.images.remove(tag, force=True)
+        tagged = {str(image.id) for image in self.client.images.list(name=self.repository)}
+        for image in tagged | self.made:
+            with contextlib.suppress(docker.errors.APIError):
+                self.client.images.remove(image, force=True)
+        self.made.clear()
         # A record goes after those that stand on it.
         while self._prune(spare(self.before, _records(self.client), keep_packages=keep_packages)):
             pass

@@ -110,6 +110,7 @@ class ImageContest:
         started = time.monotonic()
         outcome = self._solve(io.BytesIO(image.context(uv)))
         seconds = time.monotonic() - started
+        self.room.made.add(outcome.image_id)
         return Built(seconds=seconds, steps=outcome.steps, layers=self._layers(THEIRS))
 
     def pushed_sizes(self, reference: str) -> dict[str, int]:
