@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ import docker.errors
 
 Records = Mapping[str, Mapping[str, Any]]
 
+_TRIES, _BETWEEN_S = 5, 2.0
 _PACKAGES = "exec.cachemount"
 """The kind of record that a `RUN --mount=type=cache` makes."""
 
@@ -40,9 +42,17 @@ class EngineRoom:
             with contextlib.suppress(docker.errors.APIError):
                 self.client.images.remove(image, force=True)
         self.made.clear()
-        # A record goes after those that stand on it.
-        while self._prune(spare(self.before, _records(self.client), keep_packages=keep_packages)):
-            pass
+        # A record goes after those that stand on it, and what an interrupted push reads from stays
+        # for a moment.
+        for _ in range(_TRIES):
+            while self._prune(self._spare(keep_packages=keep_packages)):
+                pass
+            if not _records(self.client).keys() - self.before.keys():
+                break
+            time.sleep(_BETWEEN_S)
+
+    def _spare(self, *, keep_packages: bool) -> list[str]:
+        return spare(self.before, _records(self.client), keep_packages=keep_packages)
 
     def _prune(self, names: Sequence[str]) -> int:
         """How many of these records it could remove."""
