@@ -42,8 +42,9 @@ def name(engine: docker.DockerClient) -> Iterator[str]:
     """A repository of its own; what the test tagged in it is removed."""
     repository = f"runpod-comfy-test-{uuid.uuid4().hex[:12]}"
     yield repository
-    for image in engine.images.list():
-        for tag in image.tags:
+    # Names alone: other tests may remove an image while it is looked at.
+    for image in engine.api.images():
+        for tag in image["RepoTags"] or ():
             if repository in tag:
                 engine.images.remove(tag, force=True)
 

@@ -63,8 +63,8 @@ def repository(engine: docker.DockerClient) -> Iterator[str]:
     """The images of these tests; they go in the end."""
     name = f"runpod-comfy-test-build-{uuid.uuid4().hex[:12]}"
     yield name
-    for image in engine.images.list():
-        for tag in image.tags:
+    for image in engine.api.images():
+        for tag in image["RepoTags"] or ():
             if tag.startswith(f"{name}:"):
                 engine.images.remove(tag, force=True)
 

@@ -135,6 +135,16 @@ def test_after_normalize_every_build_on_every_engine_has_one_id(
     assert not list(tmp_path.iterdir())
 
 
+def _output(client: docker.DockerClient, image: str, command: list[str]) -> bytes:
+    """All that a container says, read after its end: what is followed may lack the last line."""
+    container = client.containers.run(image, command, detach=True, network_mode="none")
+    try:
+        assert container.wait()["StatusCode"] == 0
+        return bytes(container.logs())
+    finally:
+        container.remove(force=True)
+
+
 def test_a_normalized_image_runs_as_before(
     engines: list[NamedEngine], base: str, name: str, tmp_path: Path
 ) -> None:
@@ -142,9 +152,9 @@ def test_a_normalized_image_runs_as_before(
     recipe = Recipe(base=base, dockerfile=SETTLED, added=ADDED)
     recipe.build(client, no_cache=False, tag=f"{name}:1")
     command = ["sh", "-c", "echo $COLOUR; ls -ln /opt /opt/new; cat /opt/new/x /opt/another-name"]
-    before = client.containers.run(f"{name}:1", command, remove=True, network_mode="none")
+    before = _output(client, f"{name}:1", command)
     normalize(client, f"{name}:1", base=base, scratch=tmp_path, say=lambda _: None)
-    after = client.containers.run(f"{name}:1", command, remove=True, network_mode="none")
+    after = _output(client, f"{name}:1", command)
     assert before == after
     assert b"blue" in after
 
