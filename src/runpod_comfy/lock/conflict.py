@@ -22,7 +22,13 @@ from runpod_comfy.lock.override_offer import (
 )
 from runpod_comfy.lock.platform_marker import PLATFORM_MARKERS
 from runpod_comfy.lock.requirements import CORE, RefusedLine, Requirement
-from runpod_comfy.lock.uv_compile import PROJECT, CompileRequest, NoSolutionError, solve
+from runpod_comfy.lock.uv_compile import (
+    PROJECT,
+    CompileRequest,
+    NoSolutionError,
+    solve,
+    undated_files,
+)
 
 # What a person is ready to wait for an explanation.
 _LONGEST_S = 90.0
@@ -101,6 +107,8 @@ def explained(
     request = replace(request, refresh=False)
     if _NOT_CACHED in error.reason and request.offline:
         return _not_cached(oracle, replace(request, requirements=everything))
+    if request.as_of and oracle.ask(replace(request, as_of=None)).solved:
+        return _only_later(request.as_of, error.reason)
     conflicts = _conflicts(oracle, request, error.reason)
     first = conflicts[0]
     offer = _another_python(oracle, request, first)
@@ -115,6 +123,24 @@ def explained(
     told = ". And: ".join(_told(each) for each in conflicts)
     return OperationFailedError(
         f"these requirements have no common solution: {told}", remedy=remedy
+    )
+
+
+def _only_later(as_of: str, reason: str) -> UnavailableError:
+    """There is a solution, but not among what had been uploaded on the day `as_of`."""
+    undated = undated_files(reason)
+    if undated:
+        some = ", ".join(undated[:3]) + (" …" if len(undated) > 3 else "")
+        return UnavailableError(
+            f"options.as_of takes only what was uploaded by {as_of}, and the index does not tell "
+            f"when {len(undated)} files were: {some}",
+            remedy="Use an index that tells upload times (PEP 700), as PyPI does, "
+            "or leave options.as_of out of the spec.",
+        )
+    return UnavailableError(
+        f"these requirements have a solution, but not with what was uploaded by {as_of} "
+        f"(options.as_of). {_in_words(reason)}",
+        remedy="Choose a later day for options.as_of in the spec.",
     )
 
 

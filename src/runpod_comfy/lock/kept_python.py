@@ -8,6 +8,7 @@ from packaging.version import Version
 
 from runpod_comfy.lock.model import Lock, PythonLock
 from runpod_comfy.lock.python import DEFAULT_PLATFORMS, DEFAULT_PYTHON
+from runpod_comfy.lock.torch_family import cuda_of
 from runpod_comfy.lock.trees import PinnedTree
 from runpod_comfy.lock.upgrade import Upgrade
 from runpod_comfy.spec.model import Options, Spec
@@ -33,7 +34,10 @@ def unchanged_python(
     ]
     known_trees = [(node.name, node.tree_hash) for node in previous.custom_nodes]
     same_trees = trees == known_trees and core.fetched.tree_hash == previous.comfy.tree_hash
-    return previous.python if same_trees and _answers(previous.python, spec.options) else None
+    if not same_trees or not _answers(previous.python, spec.options):
+        return None
+    # A lock of an earlier program does not tell it.
+    return previous.python.model_copy(update={"cuda": cuda_of(previous.python.torch)})
 
 
 def _answers(python: PythonLock, options: Options) -> bool:
@@ -42,6 +46,7 @@ def _answers(python: PythonLock, options: Options) -> bool:
         options.python or DEFAULT_PYTHON,
         list(options.platforms or DEFAULT_PLATFORMS),
         options.torch.index,
+        options.as_of,
         options.constraints,
         options.overrides,
     )
@@ -49,6 +54,7 @@ def _answers(python: PythonLock, options: Options) -> bool:
         python.version,
         python.platforms,
         python.torch_index,
+        python.as_of,
         python.constraints,
         python.overrides,
     )

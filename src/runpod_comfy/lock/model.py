@@ -80,11 +80,17 @@ class Replaced(_Strict):
 
 
 class PythonLock(_Strict):
-    """The Python side: a minor version, and two groups that are installed one after the other."""
+    """The Python side: a minor version, and two groups that are installed one after the other.
+
+    `as_of` is the day, in UTC, after which no release was looked at. `cuda` is the CUDA version,
+    say `13.0`, that the locked torch was built for, None for one without CUDA.
+    """
 
     version: str
     platforms: list[str]
     torch_index: str | None = None
+    as_of: str | None = None
+    cuda: str | None = None
     constraints: list[str] = []
     overrides: list[str] = []
     replaced: list[Replaced] = []

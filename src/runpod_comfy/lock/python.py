@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 
-from comfy_errors import ComfyError, InvalidInputError
+from comfy_errors import ComfyError
 from runpod_comfy.lock.conflict import explained, refusal
 from runpod_comfy.lock.distribution_files import locked_files, warnings_of
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
@@ -21,8 +22,9 @@ from runpod_comfy.lock.requirements import (
     refused_error,
 )
 from runpod_comfy.lock.solving import SPEC, ConflictError, Solved, name_of, solve_in_steps
-from runpod_comfy.lock.torch_family import family_constraints, in_torch_group, torch_group
+from runpod_comfy.lock.torch_family import cuda_of, in_torch_group, torch_group
 from runpod_comfy.lock.uv_compile import CompileRequest, files_of
+from runpod_comfy.sources.index_settings import read_index_settings
 from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 from runpod_comfy.spec.model import Options
 
@@ -56,6 +58,7 @@ def lock_python(
     _refuse(reading, request, options)
     surroundings.say(f"Resolving {len(reading.requirements)} Python requirements together")
     solved = _solve(request, options, surroundings)
+    _tell_of_undated(solved, options, surroundings.say)
     return _locked(solved, options, python, platforms, previous, surroundings)
 
 
@@ -72,6 +75,7 @@ def _request(
         overrides=options.overrides,
         preferences=_preferences(previous),
         torch_index=options.torch.index,
+        as_of=options.as_of,
         uv=Path(find_uv_bin()),
         cache_dir=surroundings.cache.uv,
         offline=surroundings.offline,
@@ -104,14 +108,8 @@ def _asked_torch(options: Options) -> list[str]:
     version = options.torch.version
     if version is None:
         return []
-    major, minor, *patch = version.split(".")
-    if major != "2":
-        raise InvalidInputError(
-            f"options.torch.version: '{version}' is not a torch 2 release",
-            remedy="Ask for '2.N' or '2.N.P'.",
-        )
-    exact = [f"torch=={version}"] if patch else []
-    return [*family_constraints(int(minor)), *exact]
+    # `2.11` means any release of it.
+    return [f"torch=={version}" + ("" if version.count(".") > 1 else ".*")]
 
 
 def _solve(request: CompileRequest, options: Options, surroundings: Surroundings) -> Solved:
@@ -174,14 +172,17 @@ def _locked(
     _tell(distributions, replaced, python, platforms, surroundings.say)
     _tell_of_moved_pins(distributions, previous, surroundings.say)
     group = torch_group(required_by)
+    torch = [item for item in distributions if item.name in group]
     return PythonLock(
         version=python,
         platforms=platforms,
         torch_index=options.torch.index,
+        as_of=options.as_of,
+        cuda=cuda_of(torch),
         constraints=options.constraints,
         overrides=options.overrides,
         replaced=replaced,
-        torch=[item for item in distributions if item.name in group],
+        torch=torch,
         wheels=[item for item in distributions if item.name not in group],
     )
 
@@ -203,6 +204,19 @@ def _tell(
     for distribution in distributions:
         for warning in warnings_of(distribution, python=python, platforms=platforms):
             say(warning)
+
+
+def _tell_of_undated(solved: Solved, options: Options, say: Say) -> None:
+    if options.as_of is None:
+        return
+    if read_index_settings().find_links:
+        say("options.as_of: folders and pages of find-links tell no upload times and are left out")
+    names = sorted({canonicalize_name(name.split("-")[0]) for name in solved.solution.undated})
+    if names:
+        say(
+            f"options.as_of: left out {len(solved.solution.undated)} files of {', '.join(names)}, "
+            "because their index does not tell when they were uploaded"
+        )
 
 
 def _tell_of_moved_pins(

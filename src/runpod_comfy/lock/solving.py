@@ -7,18 +7,15 @@ from dataclasses import dataclass, field, replace
 
 from packaging.requirements import Requirement as PackagingRequirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
+from comfy_errors import UnavailableError
 from runpod_comfy.lock.model import Replaced
 from runpod_comfy.lock.opencv import NAMES as OPENCV
 from runpod_comfy.lock.opencv import chosen_name, with_one_opencv
 from runpod_comfy.lock.requirements import CORE, Requirement
-from runpod_comfy.lock.torch_family import (
-    FAMILY,
-    family_constraints,
-    minor_of,
-    newest_whole_minor,
-    torch_group,
-)
+from runpod_comfy.lock.torch_family import MEMBERS, torch_group
+from runpod_comfy.lock.torch_members import Member, members_for
 from runpod_comfy.lock.uv_compile import (
     CompileRequest,
     NoSolutionError,
@@ -30,6 +27,9 @@ from runpod_comfy.sources.tree import Say
 
 # What the spec itself asks for stands beside the trees under this name.
 SPEC = "spec"
+
+# Releases of torch that are tried until one has a whole family.
+_MOST_TORCHES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,19 +73,83 @@ def _torch_of_the_core(request: CompileRequest, say: Say) -> list[str]:
 
 
 def _whole_family(request: CompileRequest, say: Say) -> Solved:
-    solution = _solved_or_conflict(request)
-    versions = {name: found[0] for name, found in solution.versions.items() if name in FAMILY}
-    minor = newest_whole_minor(versions)
-    if minor is None:
-        return Solved(request=request, solution=solution)
-    say(
-        f"Holding torch back to 2.{minor}: "
-        + ", ".join(f"{name} {version}" for name, version in versions.items())
-        + " do not belong together"
-    )
-    held = [*request.held, *family_constraints(minor)]
-    whole = replace(request, held=held, refresh=False)
-    return Solved(request=whole, solution=_solved_or_conflict(whole))
+    """A solution whose family of torch belongs together, with the newest torch that has a whole
+    one. Where torch cannot be another, its family is the best there is, and that is said.
+
+    Raises UnavailableError if a member of the family is surely for another torch.
+    """
+    first = solved = _held_together(request, _solved_or_conflict(request))
+    tried = request
+    for _ in range(_MOST_TORCHES):
+        if not solved.strays:
+            break
+        tried = replace(tried, held=[*tried.held, _older_torch(solved)], refresh=False)
+        try:
+            solved = _held_together(tried, solve(tried))
+        except NoSolutionError:
+            break
+    if not solved.strays and solved is not first:
+        say(f"Holding torch back to {solved.torch}: {_in_words(first)}")
+    if solved.strays:
+        solved = first
+        _refuse_strays(solved)
+        say(f"{_in_words(solved)}; the check of realize tries whether it loads")
+    return Solved(request=solved.request, solution=solved.solution)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Family:
+    """A solution, and the members of its torch family that are not known to belong to its torch."""
+
+    request: CompileRequest
+    solution: Solution
+    torch: str = ""
+    strays: Sequence[Member] = ()
+
+
+def _held_together(request: CompileRequest, solution: Solution) -> _Family:
+    """The solution with the releases that belong to its torch, as far as the lines allow."""
+    releases = solution.releases
+    torch = releases.get("torch")
+    mine = {item.name for item in request.requirements if item.tree == SPEC}
+    mine |= {name_of(text) for text in request.overrides}
+    judged = [name for name in MEMBERS if name in releases and name not in mine]
+    if torch is None or not judged:
+        return _Family(request=request, solution=solution)
+    members = members_for(judged, torch, request)
+    pins = [f"{each.name}=={each.version}" for each in members if each.known]
+    strays = [each for each in members if not each.known]
+    if any(releases[each.name] != each.version for each in members if each.known):
+        held = replace(request, held=[*request.held, f"torch=={torch}", *pins], refresh=False)
+        try:
+            request, solution = held, solve(held)
+        except NoSolutionError:
+            strays = [Member(name=name, version=releases[name]) for name in judged]
+    return _Family(request=request, solution=solution, torch=torch, strays=strays)
+
+
+def _older_torch(family: _Family) -> str:
+    """The bound that leaves out this torch, and those for which there is surely no member."""
+    numbers = [Version(each.version) for each in family.strays if each.for_another]
+    lower = [number for number in numbers if number < Version(family.torch)]
+    return f"torch<={min(lower)}" if lower else f"torch<{family.torch}"
+
+
+def _refuse_strays(family: _Family) -> None:
+    for each in family.strays:
+        if each.for_another:
+            raise UnavailableError(
+                f"no release of {each.name} is for torch {family.torch}: the newest that can be "
+                f"installed beside it, {each.version}, is for torch {each.version}",
+                remedy=f'Choose that torch in the spec, "options": {{"torch": {{"version": '
+                f'"{each.version}"}}}}, or another that has a {each.name}; '
+                f'"constraints": ["{each.name}=={each.version}"] tries this pair all the same.',
+            )
+
+
+def _in_words(family: _Family) -> str:
+    strays = " and ".join(f"{each.name} {each.version}" for each in family.strays)
+    return f"nothing tells that {strays} works with torch {family.torch}"
 
 
 def _solved_or_conflict(request: CompileRequest) -> Solution:
@@ -101,7 +165,7 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> Solved
     if not torch:
         return _whole_family(request, say)
     lines = [_yielding(item, torch) for item in request.requirements]
-    family = family_constraints(_minor(torch))
+    family = _family_around(torch, request)
     held = replace(request, requirements=lines, held=[*family, *torch])
     try:
         solved = Solved(request=held, solution=solve(held))
@@ -112,9 +176,14 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> Solved
     return replace(solved, replaced=[*solved.replaced, *_yielded(request, solved.solution)])
 
 
-def _minor(torch: Sequence[str]) -> int:
-    found = (minor_of(name, _version(pin)) for pin in torch if (name := name_of(pin)) in FAMILY)
-    return next(found)
+def _family_around(torch: Sequence[str], request: CompileRequest) -> list[str]:
+    """Pins of the members that the core has no use for, should a node want them."""
+    versions = {name_of(pin): _version(pin) for pin in torch}
+    others = [name for name in MEMBERS if name not in versions]
+    if "torch" not in versions or not others:
+        return []
+    members = members_for(others, Version(versions["torch"]).public, request)
+    return [f"{each.name}=={each.version}" for each in members]
 
 
 def _yielding(item: Requirement, torch: Sequence[str]) -> Requirement:

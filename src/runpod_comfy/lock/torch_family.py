@@ -1,16 +1,20 @@
-"""The torch family: which versions of torch, torchvision and torchaudio belong together.
+"""The torch family: torch, what is compiled against it, and what they bring along.
 
-They are compiled against each other: torch 2.N goes with torchvision 0.(N+15) and torchaudio 2.N.
-Another pair installs without complaint and then fails at import.
+Releases of the family that do not belong together install without complaint and then fail at
+import. `torch_members` finds those that do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 
 from packaging.version import Version
 
-FAMILY = ("torch", "torchvision", "torchaudio")
+from runpod_comfy.lock.model import Distribution
+
+MEMBERS = ("torchvision", "torchaudio")
+FAMILY = ("torch", *MEMBERS)
 
 # Their heavy companions, which change when torch does and never otherwise.
 _COMPANION_PREFIXES = ("nvidia-", "cuda-", "triton", "pytorch-triton")
@@ -39,21 +43,20 @@ def torch_group(required_by: Mapping[str, Collection[str]]) -> set[str]:
         group |= more
 
 
-def minor_of(name: str, version: str) -> int:
-    """The N of torch 2.N that this version of a family member was compiled for."""
-    minor = Version(version).minor
-    return minor - 15 if name == "torchvision" else minor
+def cuda_of(torch_group: Sequence[Distribution]) -> str | None:
+    """The CUDA version, say `13.0`, that the torch of a lock's group `torch` was built for.
 
-
-def family_constraints(minor: int) -> list[str]:
-    """Constraints that keep all three at torch 2.<minor>."""
-    return [f"torch==2.{minor}.*", f"torchvision==0.{minor + 15}.*", f"torchaudio==2.{minor}.*"]
-
-
-def newest_whole_minor(versions: Mapping[str, str]) -> int | None:
-    """The N that the whole family can have if these versions do not match, else None.
-
-    `versions` maps distribution names to versions; members that are absent do not count.
+    None for a build without CUDA. PyTorch's own indexes tell it in the version, `2.11.0+cu130`;
+    a release on PyPI requires the CUDA libraries of that version.
     """
-    minors = {minor_of(name, versions[name]) for name in FAMILY if name in versions}
-    return min(minors) if len(minors) > 1 else None
+    versions = {item.name: Version(item.version) for item in torch_group}
+    if label := re.fullmatch(r"cu(\d+)(\d)", _label(versions.get("torch"))):
+        return f"{label[1]}.{label[2]}"
+    for name, version in sorted(versions.items()):
+        if name == "cuda-toolkit" or re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
+            return f"{version.major}.{version.minor}"
+    return None
+
+
+def _label(version: Version | None) -> str:
+    return (version.local or "") if version else ""

@@ -14,8 +14,11 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+
+from packaging.version import Version
 
 from comfy_errors import OperationFailedError, UnavailableError
 from runpod_comfy.lock.platform_marker import PLATFORM_MARKERS
@@ -43,6 +46,7 @@ _DEPENDENCY = re.compile(
 # uv draws its explanation with box characters and a multiplication sign.
 _DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
+_UNDATED = re.compile(r"`([^`]+)` is missing an upload date")
 _UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`")
 
 
@@ -53,6 +57,7 @@ class CompileRequest:
     `held` are constraints that are no one's wish, such as the versions of the torch family.
     `torch_index` is where that family comes from; with `torch_links` it is also searched for
     versions that an override names, which uv would otherwise look for on the other indexes.
+    `as_of` is the last day, in UTC, whose uploads count; None for all.
     """
 
     requirements: Sequence[Requirement]
@@ -63,6 +68,7 @@ class CompileRequest:
     preferences: Sequence[str] = ()
     torch_index: str | None = None
     torch_links: bool = False
+    as_of: str | None = None
     uv: Path
     cache_dir: Path
     offline: bool = False
@@ -80,10 +86,12 @@ class NoSolutionError(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Solution:
     """`pins` are `name==version ; marker` as uv words them, `required_by` maps a name to the
-    distributions that need it."""
+    distributions that need it. `undated` are files that were left out, because the request is as
+    of a day and their index does not tell when they were uploaded."""
 
     pins: Sequence[str]
     required_by: dict[str, set[str]]
+    undated: Sequence[str] = ()
 
     @property
     def versions(self) -> dict[str, list[str]]:
@@ -93,6 +101,13 @@ class Solution:
             name, version = pin.partition(";")[0].strip().split("==")
             found.setdefault(name, []).append(version)
         return found
+
+    @property
+    def releases(self) -> dict[str, str]:
+        """The newest version of each name, without a local label such as `+cpu`."""
+        return {
+            name: max(map(Version, versions)).public for name, versions in self.versions.items()
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +136,8 @@ def solve(request: CompileRequest) -> Solution:
     cannot be reached, OperationFailedError for whatever else uv cannot do."""
     with _project(request) as project:
         project.write("solved.txt", "\n".join(request.preferences))
-        project.uv("--quiet", "--output-file", "solved.txt", "--annotation-style", "line")
-        return _solution((project.folder / "solved.txt").read_text(encoding="utf-8"))
+        told = project.uv("--output-file", "solved.txt", "--annotation-style", "line")
+        return project.solution(told)
 
 
 def files_of(request: CompileRequest, solution: Solution) -> list[Compiled]:
@@ -138,6 +153,19 @@ def files_of(request: CompileRequest, solution: Solution) -> list[Compiled]:
     return sorted(map(_compiled, document.get("packages", [])), key=lambda x: (x.name, x.version))
 
 
+def solve_with_needs(
+    request: CompileRequest, names: Sequence[str]
+) -> tuple[Solution, list[Dependency]]:
+    """The versions, and what the distributions ask of `names`. Raises as `solve` does."""
+    with _project(request) as project:
+        project.write("solved.txt", "\n".join(request.preferences))
+        told = project.uv("--verbose", "--output-file", "solved.txt", "--annotation-style", "line")
+        solution = project.solution(told)
+    versions = solution.versions
+    needs = [need for need in _needs(told, names) if need.version in versions.get(need.who, ())]
+    return solution, needs
+
+
 def dependencies_of(request: CompileRequest, names: Sequence[str]) -> list[Dependency]:
     """What the distributions of the solution ask of `names`, read from uv's account of its work.
 
@@ -146,8 +174,12 @@ def dependencies_of(request: CompileRequest, names: Sequence[str]) -> list[Depen
     with _project(replace(request, refresh=False)) as project:
         project.write("solved.txt", "\n".join(request.preferences))
         done = project.run("--verbose", "--output-file", "solved.txt")
+    return _needs(done.stderr, names)
+
+
+def _needs(account: str, names: Sequence[str]) -> list[Dependency]:
     found: set[tuple[str, str, str, str, str | None]] = set()
-    for line in done.stderr.splitlines():
+    for line in account.splitlines():
         match = _DEPENDENCY.search(line)
         if match is not None and match["name"] in names:
             bounds = _specifier(match["bounds"])
@@ -194,10 +226,17 @@ class _Project:
     def write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text + "\n", encoding="utf-8")
 
-    def uv(self, *arguments: str) -> None:
+    def uv(self, *arguments: str) -> str:
+        """What uv says; raises if it fails."""
         done = self.run(*arguments)
         if done.returncode != 0:
             raise _failure(done.stderr, self.request.requirements)
+        return done.stderr
+
+    def solution(self, told: str) -> Solution:
+        """What uv has written, with what it said beside it."""
+        solved = (self.folder / "solved.txt").read_text(encoding="utf-8")
+        return _solution(solved, undated_files(told))
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         request = self.request
@@ -210,11 +249,16 @@ class _Project:
             command += ["--offline"]
         elif request.refresh:
             command += ["--refresh"]
+        if request.as_of:
+            command += ["--exclude-newer", _end_of(request.as_of)]
         command += [*arguments, "pyproject.toml", "requirements.txt"]
         ours = {name: text for name, text in os.environ.items() if name not in _OF_THE_MACHINE}
         environment = {**ours, **uv_environment(settings), "NO_COLOR": "1"}
         # Another Python is reasoned about; it need not be here.
         environment["UV_PYTHON_DOWNLOADS"] = "never"
+        if request.as_of:
+            # No folder or page of links tells times, and uv would take from it what it likes.
+            environment.pop("UV_FIND_LINKS", None)
         if request.torch_index and request.torch_links:
             pages = [f"{request.torch_index.rstrip('/')}/{name}/" for name in FAMILY]
             links = [environment.get("UV_FIND_LINKS", ""), *pages]
@@ -246,7 +290,17 @@ class _Project:
         return "\n".join(lines)
 
 
-def _solution(solved: str) -> Solution:
+def undated_files(told: str) -> list[str]:
+    """The files that uv left out because nothing tells when they were uploaded."""
+    return sorted(set(_UNDATED.findall(told)))
+
+
+def _end_of(day: str) -> str:
+    """The moment after the last one of that day in UTC, as uv takes it."""
+    return f"{date.fromisoformat(day) + timedelta(days=1)}T00:00:00Z"
+
+
+def _solution(solved: str, undated: Sequence[str]) -> Solution:
     """A distribution may stand there twice, with other versions and markers."""
     pins: list[str] = []
     required_by: dict[str, set[str]] = {}
@@ -255,7 +309,7 @@ def _solution(solved: str) -> Solution:
         who = (part.strip() for part in (found["who"] or "").split(","))
         names = {part for part in who if re.fullmatch(r"[a-z0-9._-]+", part)}
         required_by.setdefault(found["name"], set()).update(names)
-    return Solution(pins=pins, required_by=required_by)
+    return Solution(pins=pins, required_by=required_by, undated=undated)
 
 
 def _compiled(document: dict[str, Any]) -> Compiled:

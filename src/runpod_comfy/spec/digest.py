@@ -63,4 +63,5 @@ def _options(options: Options) -> dict[str, Any]:
         allow_pickle=options.allow_pickle,
         user=options.user,
         platforms=list(options.platforms),
+        as_of=options.as_of,
     )

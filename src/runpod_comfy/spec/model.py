@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from runpod_comfy.spec.requirement_text import check_constraint, check_requirement
 from runpod_comfy.spec.text import (
     TreeKind,
+    check_date,
     check_env_name,
     check_file_path,
     check_id,
@@ -176,6 +177,7 @@ class Options(_Strict):
     allow_pickle: list[str] = []
     user: str | None = None
     platforms: list[Literal["linux-x86_64", "linux-aarch64", "macos-arm64"]] = []
+    as_of: Annotated[str, AfterValidator(check_date)] | None = None
 
 
 class Spec(_Strict):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
@@ -140,6 +141,17 @@ def check_index_url(value: str) -> str:
         raise ValueError("must be an index URL without a password")
     if re.search(SECRET_PARAMETER, value, re.IGNORECASE):
         raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
+    return value
+
+
+def check_date(value: str) -> str:
+    """A day, as ISO 8601 writes it."""
+    try:
+        known = date.fromisoformat(value).isoformat() == value
+    except ValueError:
+        known = False
+    if not known:
+        raise ValueError("must be a day such as '2026-11-29'")
     return value
 
 

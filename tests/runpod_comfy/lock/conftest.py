@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from comfy_errors import ComfyError
+from runpod_comfy.lock.model import PythonLock
+from runpod_comfy.lock.python import lock_python
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.spec.model import Options
 from tests.package_index import make_wheel, serve, write_index
 
 
@@ -70,3 +75,54 @@ class Workspace:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "versions")
+
+
+class Bench:
+    """Trees whose requirements a test writes, and the index that they are solved on."""
+
+    def __init__(self, folder: Path, index: Path) -> None:
+        self.folder = folder
+        self.index = index
+        self.said: list[str] = []
+        self.surroundings = Surroundings(
+            cache=Cache(root=folder / "cache"), base_dir=folder, say=self.said.append
+        )
+
+    def release(self, name: str, *versions: str, **details: Any) -> None:
+        for version in versions:
+            make_wheel(self.index / "files", name, version, **details)
+        write_index(self.index)
+
+    def edit_page(self, name: str, edit: Callable[[str], str]) -> None:
+        page = self.index / "simple" / name / "index.html"
+        page.write_text(edit(page.read_text()))
+
+    def lock(
+        self,
+        core: str,
+        previous: PythonLock | None = None,
+        options: dict[str, Any] | None = None,
+        **nodes: str,
+    ) -> PythonLock:
+        trees = {"core": core} | {f"node:{name}": text for name, text in nodes.items()}
+        for tree, text in trees.items():
+            file = self.folder / tree.replace(":", "-") / "requirements.txt"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+        return lock_python(
+            [(tree, self.folder / tree.replace(":", "-")) for tree in trees],
+            options=Options.model_validate(options or {}),
+            previous=previous,
+            surroundings=self.surroundings,
+        )
+
+    def error(self, core: str, **rest: Any) -> ComfyError:
+        with pytest.raises(ComfyError) as caught:
+            self.lock(core, **rest)
+        return caught.value
+
+
+@pytest.fixture
+def bench(tmp_path: Path, index: Path) -> Bench:
+    (tmp_path / "trees").mkdir()
+    return Bench(tmp_path / "trees", index)

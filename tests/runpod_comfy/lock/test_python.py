@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,64 +14,11 @@ import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.lock.model import PythonLock
-from runpod_comfy.lock.python import lock_python
 from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Surroundings
-from runpod_comfy.spec.model import Options
 from tests.package_index import IndexHandler, make_wheel, serve, write_index
+from tests.runpod_comfy.lock.conftest import Bench
 
 LINUX = "sys_platform == 'linux' and platform_machine == 'x86_64'"
-
-
-class Bench:
-    """Trees whose requirements a test writes, and the index that they are solved on."""
-
-    def __init__(self, folder: Path, index: Path) -> None:
-        self.folder = folder
-        self.index = index
-        self.said: list[str] = []
-        self.surroundings = Surroundings(
-            cache=Cache(root=folder / "cache"), base_dir=folder, say=self.said.append
-        )
-
-    def release(self, name: str, *versions: str, **details: Any) -> None:
-        for version in versions:
-            make_wheel(self.index / "files", name, version, **details)
-        write_index(self.index)
-
-    def edit_page(self, name: str, edit: Callable[[str], str]) -> None:
-        page = self.index / "simple" / name / "index.html"
-        page.write_text(edit(page.read_text()))
-
-    def lock(
-        self,
-        core: str,
-        previous: PythonLock | None = None,
-        options: dict[str, Any] | None = None,
-        **nodes: str,
-    ) -> PythonLock:
-        trees = {"core": core} | {f"node:{name}": text for name, text in nodes.items()}
-        for tree, text in trees.items():
-            file = self.folder / tree.replace(":", "-") / "requirements.txt"
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text)
-        return lock_python(
-            [(tree, self.folder / tree.replace(":", "-")) for tree in trees],
-            options=Options.model_validate(options or {}),
-            previous=previous,
-            surroundings=self.surroundings,
-        )
-
-    def error(self, core: str, **rest: Any) -> ComfyError:
-        with pytest.raises(ComfyError) as caught:
-            self.lock(core, **rest)
-        return caught.value
-
-
-@pytest.fixture
-def bench(tmp_path: Path, index: Path) -> Bench:
-    (tmp_path / "trees").mkdir()
-    return Bench(tmp_path / "trees", index)
 
 
 @pytest.fixture
@@ -315,8 +262,9 @@ def test_what_a_node_wants_of_nvidia_is_not_part_of_the_torch_group(bench: Bench
 def test_torch_from_its_own_index_stays_what_it_is_there(bench: Bench, tmp_path: Path) -> None:
     other = tmp_path / "torch-index"
     (other / "files").mkdir(parents=True)
-    for name, version in (("torch", "2.11.0"), ("torchvision", "0.26.0"), ("torchaudio", "2.11.0")):
+    for name, version in (("torch", "2.11.0"), ("torchaudio", "2.11.0")):
         make_wheel(other / "files", name, f"{version}+cpu")
+    make_wheel(other / "files", "torchvision", "0.26.0+cpu", requires=["torch==2.11.0"])
     make_wheel(other / "files", "torch", "2.9.0+cpu")
     write_index(other)
     bench.release("faster", "2.0", requires=["torch==2.9.0"])

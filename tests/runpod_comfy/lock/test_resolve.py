@@ -140,13 +140,14 @@ def test_a_distribution_for_one_platform_keeps_a_brief_marker(
 def test_torch_is_held_back_to_a_whole_family(
     workspace: Any, surroundings: Surroundings, index: Path
 ) -> None:
-    for name, versions in {
-        "torch": ("2.11.0", "2.15.0"),
-        "torchvision": ("0.26.0", "0.30.0"),
-        "torchaudio": ("2.11.0",),
-    }.items():
-        for version in versions:
-            make_wheel(index / "files", name, version)
+    for name, version, requires in (
+        ("torch", "2.11.0", ()),
+        ("torch", "2.15.0", ()),
+        ("torchvision", "0.26.0", ["torch==2.11.0"]),
+        ("torchvision", "0.30.0", ["torch==2.15.0"]),
+        ("torchaudio", "2.11.0", ()),
+    ):
+        make_wheel(index / "files", name, version, requires=requires)
     write_index(index)
     workspace.write("core/requirements.txt", "torch\ntorchvision\ntorchaudio\nalpha\n")
     lock = _resolve(workspace, surroundings)

@@ -1,22 +1,11 @@
-"""Which versions of the torch family belong together."""
+"""What belongs to the torch group, and for which CUDA it was built."""
 
 from __future__ import annotations
 
 import pytest
 
-from runpod_comfy.lock.torch_family import family_constraints, in_torch_group, newest_whole_minor
-
-
-def test_a_matching_family_needs_nothing() -> None:
-    versions = {"torch": "2.11.0", "torchvision": "0.26.0+cpu", "torchaudio": "2.11.0"}
-    assert newest_whole_minor(versions) is None
-    assert newest_whole_minor({"torch": "2.15.0"}) is None
-
-
-def test_the_oldest_member_decides_for_all() -> None:
-    versions = {"torch": "2.15.0", "torchvision": "0.29.2", "torchaudio": "2.11.0"}
-    assert newest_whole_minor(versions) == 11
-    assert family_constraints(11) == ["torch==2.11.*", "torchvision==0.26.*", "torchaudio==2.11.*"]
+from runpod_comfy.lock.model import Distribution
+from runpod_comfy.lock.torch_family import cuda_of, in_torch_group
 
 
 @pytest.mark.parametrize(
@@ -25,3 +14,25 @@ def test_the_oldest_member_decides_for_all() -> None:
 )
 def test_the_heavy_companions_are_in_the_torch_group(name: str, inside: bool) -> None:
     assert in_torch_group(name) is inside
+
+
+@pytest.mark.parametrize(
+    ("group", "cuda"),
+    [
+        # As the releases on PyPI have them.
+        ({"torch": "2.15.0", "cuda-toolkit": "13.2.2", "nvidia-cuda-runtime": "13.2.86"}, "13.2"),
+        ({"torch": "2.14.1", "cuda-toolkit": "13.0.3.0"}, "13.0"),
+        ({"torch": "2.9.1", "nvidia-cuda-runtime-cu12": "12.8.90"}, "12.8"),
+        # As PyTorch's own indexes have them.
+        ({"torch": "2.11.0+cu126", "nvidia-cuda-runtime-cu12": "12.6.77"}, "12.6"),
+        ({"torch": "2.11.0+cu130"}, "13.0"),
+        ({"torch": "2.11.0+cpu"}, None),
+        ({"torch": "2.11.0"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cuda_that_torch_was_built_for(group: dict[str, str], cuda: str | None) -> None:
+    distributions = [
+        Distribution(name=name, version=version, files=[]) for name, version in group.items()
+    ]
+    assert cuda_of(distributions) == cuda

@@ -89,6 +89,7 @@ _OPTIONS: dict[str, Any] = {
     "python": "3.12",
     "base": "cpu",
     "torch": {"version": "2.11.0"},
+    "as_of": "2026-11-29",
     "constraints": ["numpy<2"],
     "overrides": ["numpy==1.26.4"],
     "system_packages": ["ffmpeg"],
