@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+import re
 import threading
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -52,6 +54,40 @@ class IndexHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, *_arguments: object) -> None:
         pass
+
+
+class JsonIndexHandler(IndexHandler):
+    """The same index in JSON (PEP 691), with the sizes that HTML has no place for.
+
+    `uploaded` maps file names to upload times (PEP 700), such as `2026-11-29T12:00:00Z`.
+    """
+
+    uploaded: Mapping[str, str] = {}
+
+    def do_GET(self) -> None:
+        folder = Path(self.translate_path(self.path))
+        if "/simple/" not in self.path or not (folder / "index.html").is_file():
+            super().do_GET()
+            return
+        files = [
+            {
+                "filename": link[1],
+                "url": f"../../files/{link[1]}",
+                "hashes": {"sha256": link[2]},
+                "size": (Path(self.directory) / "files" / link[1]).stat().st_size,
+                **({"upload-time": at} if (at := self.uploaded.get(link[1])) else {}),
+            }
+            for link in re.finditer(
+                r"files/([^#\"]+)#sha256=([0-9a-f]+)", (folder / "index.html").read_text()
+            )
+        ]
+        page = {"meta": {"api-version": "1.1"}, "name": folder.name, "files": files}
+        body = json.dumps(page | {"versions": []}).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def write_index(root: Path) -> None:

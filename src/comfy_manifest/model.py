@@ -37,7 +37,7 @@ class ManifestModel(_Strict):
     mirrors: list[str] = []
 
 
-CHECK_SCHEMA = "runpod-comfy/check/1"
+CHECK_SCHEMA = "runpod-comfy/check/2"
 """Changes with what a check looks at or records, so that older answers are not reused."""
 
 
@@ -63,7 +63,8 @@ class Manifest(_Strict):
     """The marker file. `layers` maps a finished layer's name to its content key.
 
     `complete` is true when every layer of the plan is done and the models are linked.
-    `kind` is `init` for a home made by `init`, which has no lock.
+    `kind` is `init` for a home made by `init`, which has no lock. `cuda` is the CUDA version, say
+    `13.0`, that the version's torch was built for on Linux; None for one without CUDA.
     """
 
     manifest_version: Literal[1] = 1
@@ -76,6 +77,7 @@ class Manifest(_Strict):
     models: list[ManifestModel] = []
     env: dict[str, str] = {}
     comfy_args: list[str] = []
+    cuda: str | None = None
     check: CheckReport | None = None
 
 

@@ -8,10 +8,14 @@ With `--seal` the home's marker gets the report and is complete: in an image not
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from asyncio import Task
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,10 @@ from comfy_manifest.model import OBJECT_INFO_NAME, CheckReport, load_manifest, s
 from rp_handler.client import EngineClient
 from rp_handler.core_facts import known_flags, known_folders, relative_folders
 from rp_handler.engine import Engine
-from rp_handler.engine_command import EngineSetup
+from rp_handler.engine_command import EngineSetup, engine_environment
 from rp_handler.engine_log import read_lines
+from rp_handler.errors import EngineStartError
+from rp_handler.family_check import require_family
 from rp_handler.import_failures import ImportFailure, import_failures
 from rp_handler.interruption import run_interruptibly
 from rp_handler.model_probe import ModelProbe, leave_out_model_files
@@ -58,13 +64,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def check(home: Path, python: Path, report: Path) -> CheckReport:
     """Boots the engine of `home` with `python`; writes `report` and the home's object_info.
 
-    Raises OperationFailedError that names each package which failed to import and why, and
-    EngineStartError if the engine does not start.
+    Raises OperationFailedError that names the member of torch's family that does not load, or each
+    package of nodes that failed to import, and why; EngineStartError if the engine does not start.
     """
     core = home / "ComfyUI"
     manifest = load_manifest(home)
     flags = known_flags(core, python)
-    with tempfile.TemporaryDirectory(prefix="comfy-check-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="comfy-check-") as folder,
+        tempfile.TemporaryDirectory(prefix="comfy-check-") as scratch,
+    ):
         probe = ModelProbe(Path(folder), known_folders(core, python))
         setup = EngineSetup(
             core=core,
@@ -72,12 +81,18 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             arguments=manifest.comfy_args if manifest else (),
             variables=manifest.env if manifest else {},
             flags=frozenset(flags),
+            cuda=manifest.cuda if manifest else None,
             input_folder=None,
             output_folder=None,
             user_folder=None,
             extra_model_paths=probe.paths_file,
         )
-        async with Engine(setup) as engine, EngineClient(engine) as client:
+        async with (
+            _family_loading(setup, Path(scratch)) as family,
+            Engine(setup) as engine,
+            EngineClient(engine) as client,
+        ):
+            await family
             _judge(import_failures(read_lines(engine.log)))
             object_info = await _object_info(client)
             folders = await client.get("/internal/folder_paths") or {}
@@ -97,6 +112,22 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     _write(home / OBJECT_INFO_NAME, json.dumps(object_info, sort_keys=True))
     _write(report, json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True))
     return answer
+
+
+@asynccontextmanager
+async def _family_loading(setup: EngineSetup, scratch: Path) -> AsyncIterator[Task[None]]:
+    """The family of torch, loaded by itself while the engine starts. What it lacks comes before
+    what the engine says, which fails for the same reason in other words."""
+    environment = engine_environment(setup, os.environ, spare_home=scratch)
+    task = asyncio.create_task(require_family(setup.python, environment, scratch))
+    try:
+        yield task
+    except EngineStartError:
+        await task
+        raise
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def _object_info(client: EngineClient) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from comfy_errors import InvalidInputError, UnavailableError
+from rp_handler.cuda_driver import driver_cuda, require_driver
 from rp_handler.engine_command import (
     LOOPBACK,
     EngineFolders,
@@ -25,6 +26,7 @@ from rp_handler.engine_command import (
     engine_command,
     engine_environment,
     needs_cpu,
+    runs_on_cpu,
 )
 from rp_handler.engine_log import follow, last_lines
 from rp_handler.errors import EngineCrashedError, EngineStartError
@@ -64,7 +66,7 @@ class Engine:
     gone, and so are its temporary folders.
 
     Raises UnavailableError for a taken port and EngineStartError when it ends before it is
-    ready or is not ready after `start_timeout_s` seconds.
+    ready, is not ready after `start_timeout_s` seconds, or needs another driver.
     """
 
     def __init__(
@@ -152,6 +154,8 @@ class Engine:
 
     async def _start(self) -> None:
         began = time.monotonic()
+        if not runs_on_cpu(self._setup, os.environ):
+            require_driver(self._setup.cuda, driver_cuda())
         for attempt in range(_TRIES):
             host = self._setup.listen
             asked = self._asked_port

@@ -39,9 +39,10 @@ class EngineSetup:
 
     `core` is ComfyUI's folder, `python` the interpreter to run it with. `arguments` and
     `variables` are the version's own; `flags` are the options that this core is known to have,
-    which decides about those that came late. `listen` is the address to serve on. The folders and
-    the database file may be None: then the engine gets fresh ones that end with it.
-    `extra_model_paths` is one more file that names model folders.
+    which decides about those that came late. `cuda` is the CUDA version that its torch was built
+    for, if any. `listen` is the address to serve on. The folders and the database file may be
+    None: then the engine gets fresh ones that end with it. `extra_model_paths` is one more file
+    that names model folders.
     """
 
     core: Path
@@ -49,6 +50,7 @@ class EngineSetup:
     arguments: Sequence[str] = ()
     variables: Mapping[str, str]
     flags: frozenset[str]
+    cuda: str | None = None
     listen: str = LOOPBACK
     input_folder: Path | None
     output_folder: Path | None
@@ -135,6 +137,11 @@ def _has_name(user: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def runs_on_cpu(setup: EngineSetup, environment: Mapping[str, str]) -> bool:
+    """Whether the engine has no use for a GPU, by its own arguments or for want of one."""
+    return "--cpu" in setup.arguments or needs_cpu(environment)
 
 
 def needs_cpu(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:

@@ -164,6 +164,7 @@ def engine_setup(
         arguments=home.manifest.comfy_args,
         variables=home.manifest.env,
         flags=frozenset(check.flags if check else ()),
+        cuda=home.manifest.cuda,
         listen=listen,
         # One that nobody can write to still holds what workflows read.
         input_folder=_writable(home.input_folder) or _filled(home.input_folder),

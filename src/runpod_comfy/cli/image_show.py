@@ -81,6 +81,7 @@ def _show(arguments: argparse.Namespace) -> int:
         "version_lock_digest": selected.lock.digest,
         "size_bytes": image.size_bytes,
         "base": image.base,
+        "cuda": image.cuda,
         "layers": [layer.document() for layer in image.layers],
         "changes": arguments.change,
         "build": [{"name": each.name, "fate": each.fate} for each in redone],
@@ -98,6 +99,7 @@ def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
         *(f"tag    {tag}" for tag in image.tags),
         f"lock   {told}{'' if same else ', another than the version has now'}",
         f"base   {image.base or 'not told'}",
+        f"cuda   {image.cuda or 'none'}",
         f"size   {readable_size(image.size_bytes)}",
         "",
         *(

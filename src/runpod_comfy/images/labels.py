@@ -21,6 +21,7 @@ BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 CREATED = "org.opencontainers.image.created"
 LOCK = "io.runpod-comfy.lock"
+CUDA = "io.runpod-comfy.cuda"
 LAYERS = "io.runpod-comfy.layers"
 
 
@@ -47,6 +48,7 @@ def labels(
         BASE_DIGEST: base_digest,
         CREATED: datetime.fromtimestamp(lock.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         LOCK: lock.digest,
+        CUDA: lock.python.cuda,
         LAYERS: json.dumps([list(layer) for layer in layers], separators=(",", ":")),
     }
     return {name: value for name, value in sorted(known.items()) if value}

@@ -153,4 +153,5 @@ def _manifest(recipe: Recipe) -> Manifest:
         models=manifest_models(lock),
         env=lock.env,
         comfy_args=lock.comfy_args,
+        cuda=lock.python.cuda,
     )

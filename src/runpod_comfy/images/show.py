@@ -16,7 +16,7 @@ import docker
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.difference import layer_name
 from runpod_comfy.images.engine_images import inspect_image
-from runpod_comfy.images.labels import BASE_NAME, LOCK, layer_keys
+from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, layer_keys
 from runpod_comfy.images.messages import engine_errors
 from runpod_comfy.images.steps import Step
 
@@ -38,7 +38,8 @@ class ShownLayer:
 @dataclass(frozen=True, kw_only=True)
 class ShownImage:
     """An image with its layers, lowest first. `lock_digest` and `base`, the name of the image that
-    it stands on, are None for one that is not ours."""
+    it stands on, are None for one that is not ours. `cuda` is the CUDA version that its torch was
+    built for, None for one without CUDA."""
 
     image_id: str
     tags: tuple[str, ...]
@@ -46,6 +47,7 @@ class ShownImage:
     size_bytes: int
     layers: tuple[ShownLayer, ...]
     base: str | None = None
+    cuda: str | None = None
 
     @property
     def keys(self) -> dict[str, str]:
@@ -84,6 +86,7 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
         size_bytes=inspected["Size"],
         layers=tuple(layers),
         base=labels.get(BASE_NAME),
+        cuda=labels.get(CUDA),
     )
 
 

@@ -93,7 +93,7 @@ def _whole_family(request: CompileRequest, say: Say) -> Solved:
     if solved.strays:
         solved = first
         _refuse_strays(solved)
-        say(f"{_in_words(solved)}; the check of realize tries whether it loads")
+        say(f"{_in_words(solved)}; realize checks whether the family loads")
     return Solved(request=solved.request, solution=solved.solution)
 
 
@@ -149,7 +149,8 @@ def _refuse_strays(family: _Family) -> None:
 
 def _in_words(family: _Family) -> str:
     strays = " and ".join(f"{each.name} {each.version}" for each in family.strays)
-    return f"nothing tells that {strays} works with torch {family.torch}"
+    verb = "are" if len(family.strays) > 1 else "is"
+    return f"{strays} {verb} not known to work with torch {family.torch}"
 
 
 def _solved_or_conflict(request: CompileRequest) -> Solution:

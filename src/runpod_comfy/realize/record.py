@@ -39,6 +39,7 @@ class Record:
             layers=layers,
             env=lock.env,
             comfy_args=lock.comfy_args,
+            cuda=lock.python.cuda,
             check=earlier.check if earlier else None,
         )
         record = cls(home, unfinished)

@@ -15,7 +15,7 @@ import pytest
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.lock.model import PythonLock
 from runpod_comfy.sources.cache import Cache
-from tests.package_index import IndexHandler, make_wheel, serve, write_index
+from tests.package_index import JsonIndexHandler, make_wheel, serve, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
 LINUX = "sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -366,38 +366,9 @@ def test_the_same_lock_from_two_folders_with_two_caches(bench: Bench, tmp_path: 
     assert str(tmp_path) not in _document(first)
 
 
-class _JsonHandler(IndexHandler):
-    """The index in PEP 691's JSON, with the sizes that HTML has no place for."""
-
-    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
-        folder = Path(self.translate_path(self.path))
-        if "/simple/" not in self.path or not (folder / "index.html").is_file():
-            super().do_GET()
-            return
-
-        files = [
-            {
-                "filename": link[1],
-                "url": f"../../files/{link[1]}",
-                "hashes": {"sha256": link[2]},
-                "size": (Path(self.directory) / "files" / link[1]).stat().st_size,
-            }
-            for link in re.finditer(
-                r"files/([^#\"]+)#sha256=([0-9a-f]+)", (folder / "index.html").read_text()
-            )
-        ]
-        page = {"meta": {"api-version": "1.1"}, "name": folder.name, "files": files}
-        body = json.dumps(page | {"versions": []}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
 @pytest.fixture
 def json_mirror(index: Path) -> Iterator[str]:
-    with serve(index, _JsonHandler) as url:
+    with serve(index, JsonIndexHandler) as url:
         yield url
 
 

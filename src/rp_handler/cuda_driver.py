@@ -1,0 +1,60 @@
+"""Whether the NVIDIA driver of this machine can run the CUDA version that torch was built for.
+
+A driver runs what was built for its own major version of CUDA or an earlier one:
+https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rp_handler.errors import EngineStartError
+
+PYTORCH_INDEX = "https://download.pytorch.org/whl"
+"""Each CUDA version has an index below it, `cu128` for 12.8."""
+
+_PYTORCH_CUDA = ((11, 8), (12, 1), (12, 4), (12, 6), (12, 8), (12, 9), (13, 0), (13, 2))
+
+_Version = tuple[int, int]
+
+
+def driver_cuda(load: Callable[[str], Any] = ctypes.CDLL) -> _Version | None:
+    """The newest CUDA version, (major, minor), that the driver of this machine knows; None if no
+    driver can be asked."""
+    if sys.platform != "linux":
+        return None
+    number = ctypes.c_int()
+    try:
+        # The one function of the driver that needs no GPU, and claims none.
+        if load("libcuda.so.1").cuDriverGetVersion(ctypes.byref(number)) != 0:
+            return None
+    except (OSError, AttributeError):
+        return None
+    return number.value // 1000, number.value % 1000 // 10
+
+
+def require_driver(needed: str | None, driver: _Version | None) -> None:
+    """Raises EngineStartError if torch needs a later major version of CUDA than the driver has.
+
+    `needed` is the version that torch was built for, say `13.0`. None, for either, is no matter.
+    """
+    if needed is None or driver is None or int(needed.split(".")[0]) <= driver[0]:
+        return
+    major = needed.split(".")[0]
+    has = f"{driver[0]}.{driver[1]}"
+    older = [version for version in _PYTORCH_CUDA if version <= driver]
+    remedy = f"Install an NVIDIA driver with CUDA {major}"
+    if older:
+        index = f"{PYTORCH_INDEX}/cu{older[-1][0]}{older[-1][1]}"
+        remedy += (
+            f', or take a torch for this driver: "options": {{"torch": {{"index": "{index}"}}}} '
+            "in the spec, then resolve and realize (or build) again"
+        )
+    raise EngineStartError(
+        f"the driver has CUDA {has}, this version needs {needed}.",
+        remedy=f'{remedy}. "--cpu" in options.comfy_args does without the GPU.',
+        details={"driver_cuda": has, "needed_cuda": needed},
+    )

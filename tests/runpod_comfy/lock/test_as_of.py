@@ -1,0 +1,70 @@
+"""`options.as_of`: only what had been uploaded by the end of that day counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import UnavailableError
+from tests.package_index import JsonIndexHandler, serve
+from tests.runpod_comfy.lock.conftest import Bench
+
+DAY = "2026-10-01"
+
+
+class DatedIndex(JsonIndexHandler):
+    uploaded = {
+        "alpha-1.0-py3-none-any.whl": "2026-09-30T12:00:00Z",
+        "alpha-2.0-py3-none-any.whl": "2026-10-02T00:00:00Z",
+        "gamma-1.0-py3-none-any.whl": "2026-10-01T23:59:59.900Z",
+    }
+
+
+@pytest.fixture(autouse=True)
+def dated_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The index of the other tests, which now tells when files were uploaded: not `linux-only`."""
+    with serve(index, DatedIndex) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        yield
+
+
+def _versions(bench: Bench, *lines: str, as_of: str | None = DAY) -> dict[str, str]:
+    lock = bench.lock("\n".join(lines), options={"as_of": as_of} if as_of else {})
+    assert lock.as_of == as_of
+    return {item.name: item.version for item in lock.wheels}
+
+
+def test_what_was_uploaded_later_does_not_count(bench: Bench) -> None:
+    assert _versions(bench, "alpha", as_of=None) == {"alpha": "2.0", "gamma": "1.0"}
+    assert _versions(bench, "alpha") == {"alpha": "1.0", "gamma": "1.0"}
+    assert _versions(bench, "alpha", as_of="2026-10-02") == {"alpha": "2.0", "gamma": "1.0"}
+
+
+def test_a_line_that_only_a_later_release_satisfies_is_told_with_the_day(bench: Bench) -> None:
+    error = bench.error("alpha>1\n", options={"as_of": DAY})
+    assert isinstance(error, UnavailableError)
+    assert f"not with what was uploaded by {DAY} (options.as_of)" in error.message
+    assert "alpha" in error.message
+    assert "later day" in error.remedy
+
+
+def test_an_index_that_tells_no_times_is_named_as_the_reason(bench: Bench) -> None:
+    error = bench.error("linux-only\n", options={"as_of": DAY})
+    assert isinstance(error, UnavailableError)
+    assert "does not tell when 1 files were: linux_only-1.0-py3-none-any.whl" in error.message
+    assert "leave options.as_of out" in error.remedy
+
+
+def test_files_without_a_time_are_left_out_and_that_is_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bench.release("alpha", "3.0")
+    folder = tmp_path / "wheels"
+    (bench.index / "files").rename(folder)
+    (bench.index / "files").symlink_to(folder)
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    assert _versions(bench, "alpha") == {"alpha": "1.0", "gamma": "1.0"}
+    assert any("left out 1 files of alpha" in said for said in bench.said)
+    assert any("find-links tell no upload times" in said for said in bench.said)
