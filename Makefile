@@ -12,7 +12,7 @@ COMFY = $(WITH) runpod-comfy
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize base image verify-image push test test-all bench lint fmt clean
+.PHONY: help venv run ui lock realize base image verify-image push test test-all bench canary lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ test-all: ## Run every test; fails where no Docker engine can be reached
 
 bench: ## Time this against what others use, images on BASE; BENCH="1 2 14 --json" for some of it
 	@$(WITH) python -m benchmarks $(if $(BASE),--base "$(BASE)") $(BENCH)
+
+canary: ## Try what the package index has today, from nothing; before a release
+	@$(WITH) python scripts/canary.py
 
 lint: ## Check style, types, shell scripts and the arrows between packages
 	@sh scripts/lint.sh

@@ -122,9 +122,7 @@ def test_create_writes_the_json_of_the_guide(
     assert model["checksum"].startswith("sha256:")
 
 
-def test_nothing_is_taken_as_it_is_on_the_index_today(
-    place: Path, homes: dict[str, Path]
-) -> None:
+def test_nothing_is_taken_as_it_is_on_the_index_today(place: Path, homes: dict[str, Path]) -> None:
     known = set(held())
     for version in homes:
         lock = json.loads((place / "lockfiles" / f"comfy-{version}.lock.json").read_text())

@@ -1,0 +1,217 @@
+"""`make canary`: does what people get from the package index today work?
+
+Two versions are resolved from nothing, realized and run on real ComfyUI: the demo's core with no
+options, and the example of README.md. Where one fails, packages are held at the versions of
+lockfiles/comfy-demo.lock.json, fewer and fewer, until the one that broke it is found.
+
+Exit codes: 0 both work, 1 one does not, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runpod_comfy.lock.model import Lock, PythonLock
+from runpod_comfy.sources.cache import Cache
+
+ROOT = Path(__file__).resolve().parents[1]
+KNOWN = ROOT / "lockfiles" / "comfy-demo.lock.json"
+WORKFLOW = ROOT / "workflows" / "example.json"
+TORCH = "torch"
+"""Stands for its whole family and what that brings along: they only move together."""
+
+_LONGEST_FAULT = 2000
+
+Versions = dict[str, str]
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What came of one try. `versions` are None if there was no lock, `fault` is None if all went
+    well, else the step that failed and what it said."""
+
+    versions: Versions | None
+    fault: str | None
+
+
+@dataclass(kw_only=True)
+class Canary:
+    """Tries variants of a spec in `folder`, which has what the spec's relative paths name.
+
+    `known` are the pins of a lock that works, in its words; `workflow` is the graph to run.
+    """
+
+    folder: Path
+    known: PythonLock
+    workflow: Path
+    say: Say
+    _tries: int = field(default=0, repr=False)
+
+    def works_today(self, name: str, document: dict[str, Any]) -> bool:
+        """Whether the spec works today; says what moved and, where not, what broke it."""
+        self.say(f"{name}: resolve, realize and run from nothing")
+        first = self.attempt(document)
+        moved = self._moved(first.versions)
+        self.say(f"{name} works" if first.fault is None else f"{name} does not work: {first.fault}")
+        if first.versions is not None:
+            changes = ", ".join(self._change(each, first.versions) for each in moved)
+            self.say(f"Moved since the demo's lock: {changes or 'nothing'}")
+        if first.fault is None:
+            return True
+        culprits = self._culprits(document, moved)
+        if culprits:
+            broke = " and ".join(self._change(each, first.versions) for each in culprits)
+            held = json.dumps(self._pins(culprits))
+            self.say(f'{name} is broken by {broke}. With "constraints": {held} it works')
+        else:
+            self.say(
+                f"{name} does not work with the packages of the demo's lock either: "
+                "it is not what the index has today"
+            )
+        return False
+
+    def attempt(self, document: dict[str, Any], hold: Sequence[str] = ()) -> Attempt:
+        """Resolves, realizes and runs the spec, with the packages in `hold` as they were."""
+        self._tries += 1
+        version = f"canary-{self._tries}"
+        options = dict(document.get("options", {}))
+        if hold:
+            options["constraints"] = [*options.get("constraints", []), *self._pins(hold)]
+        spec = {**document, "version_id": version, "options": options}
+        (self.folder / "versions" / f"{version}.json").write_text(json.dumps(spec))
+        home = self.folder / "homes" / version
+        fault = None
+        for step in (
+            ("resolve", version),
+            ("realize", version, "--target", home),
+            ("run", version, "--target", home, "--workflow", self.workflow),
+        ):
+            fault = self.program(*step)
+            if fault is not None:
+                break
+        lock = self.folder / "lockfiles" / f"comfy-{version}.lock.json"
+        versions = _versions(_python_of(lock)) if lock.is_file() else None
+        if home.exists():
+            self.program("remove", "--target", home, "--yes", "--remove-models", "--remove-root")
+        return Attempt(versions=versions, fault=fault)
+
+    def program(self, *arguments: str | Path) -> str | None:
+        """Runs `runpod-comfy`; None if that went well, else its last lines."""
+        done = subprocess.run(
+            [sys.executable, "-m", "runpod_comfy.cli.app", *map(str, arguments)],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode == 0:
+            return None
+        _, found, error = f"\n{done.stderr}".rpartition("\nerror: ")
+        return f"{arguments[0]}: {(error if found else done.stderr[-_LONGEST_FAULT:]).strip()}"
+
+    def _culprits(self, document: dict[str, Any], moved: Sequence[str]) -> Sequence[str]:
+        """The fewest of `moved` that have to be held for the spec to work, by halving; none if
+        holding all of them does not help."""
+
+        def works(hold: Sequence[str]) -> bool:
+            self.say(f"Trying with {len(hold)} packages as they were: {', '.join(hold)}")
+            return self.attempt(document, hold).fault is None
+
+        if not moved or not works(moved):
+            return ()
+        suspects = list(moved)
+        while len(suspects) > 1:
+            half = len(suspects) // 2
+            for part in (suspects[:half], suspects[half:]):
+                if works(part):
+                    suspects = part
+                    break
+            else:
+                # It takes packages of both halves.
+                break
+        return suspects
+
+    def _moved(self, versions: Versions | None) -> list[str]:
+        known = _versions(self.known)
+        if versions is None:
+            return sorted(known)
+        return sorted(name for name in known if versions.get(name, known[name]) != known[name])
+
+    def _change(self, name: str, versions: Versions | None) -> str:
+        now = (versions or {}).get(name, "today's")
+        return f"{name} {_versions(self.known)[name]} → {now}"
+
+    def _pins(self, names: Sequence[str]) -> list[str]:
+        group = {item.name for item in self.known.torch}
+        return [
+            f"{item.name}=={item.version}"
+            for item in (*self.known.torch, *self.known.wheels)
+            if item.name in names or (item.name in group and TORCH in names)
+        ]
+
+
+def _versions(python: PythonLock) -> Versions:
+    """Distribution → version; of the torch group only torch."""
+    torch = [item for item in python.torch if item.name == TORCH]
+    return {item.name: item.version for item in (*torch, *python.wheels)}
+
+
+def _python_of(lock: Path) -> PythonLock:
+    return Lock.model_validate_json(lock.read_bytes()).python
+
+
+def readme_example(readme: str) -> list[str]:
+    """The arguments of `create` in the example of README.md, without the version's id."""
+    blocks = re.findall(r"^```bash\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    block = next(block for block in blocks if "version.py create" in block)
+    words = shlex.split(block.replace("\\\n", " "), comments=True)
+    return words[words.index("create") + 2 :]
+
+
+def main() -> int:
+    """Tries both versions; gives the exit code."""
+    cache = Cache.from_environment()
+    cache.tmp.mkdir(parents=True, exist_ok=True)
+    # Beside the cache, so that packages are linked.
+    folder = Path(tempfile.mkdtemp(dir=cache.tmp, prefix="canary-"))
+    try:
+        shutil.copytree(ROOT / "versions", folder / "versions")
+        canary = Canary(folder=folder, known=_python_of(KNOWN), workflow=WORKFLOW, say=_say)
+        demo = json.loads((folder / "versions" / "demo.json").read_text())
+        results = [canary.works_today("the demo's core", {**demo, "options": {}})]
+        example = ["create", "example", *readme_example((ROOT / "README.md").read_text())]
+        fault = canary.program(*example)
+        if fault is None:
+            spec = json.loads((folder / "versions" / "example.json").read_text())
+            results.append(canary.works_today("the example of README.md", spec))
+        else:
+            _say(f"the example of README.md does not work: {fault}")
+            results.append(False)
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        for lock in cache.root.glob("resolved/canary-*.lock.json"):
+            lock.unlink()
+    return 0 if all(results) else 1
+
+
+def _say(text: str) -> None:
+    print(f"canary: {text}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
