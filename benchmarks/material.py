@@ -13,7 +13,7 @@ from tests.comfy_releases import ComfyRepository, comfy_repository, downloads_fo
 from tests.git_repositories import GitRepository, new_repository
 
 RELEASE = "v0.3.75"
-# The newest release whose whole family (torchvision, torchaudio) is on PyPI.
+# As the demo's lock has it.
 TORCH = "2.11.0"
 
 

@@ -10,25 +10,29 @@ Exit codes: 0 both work, 1 one does not, 130 interrupted.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runpod_comfy.lock.model import Lock, PythonLock
+from runpod_comfy.lock.torch_family import FAMILY
 from runpod_comfy.sources.cache import Cache
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = ROOT / "lockfiles" / "comfy-demo.lock.json"
 WORKFLOW = ROOT / "workflows" / "example.json"
 TORCH = "torch"
-"""Stands for its whole family and what that brings along: they only move together."""
+"""Stands for its whole group in a lock: what belongs to it only moves together."""
+_OF_THE_PERSON = ("LOCK_PATH", "MODELS_DIR", "OUTPUT_MODE", "COMFY_HOME", "COMFY_VERSION_NAME")
 
 _LONGEST_FAULT = 2000
 
@@ -56,6 +60,7 @@ class Canary:
     known: PythonLock
     workflow: Path
     say: Say
+    name: str = field(default_factory=lambda: f"canary-{uuid.uuid4().hex[:8]}")
     _tries: int = field(default=0, repr=False)
 
     def works_today(self, name: str, document: dict[str, Any]) -> bool:
@@ -75,16 +80,18 @@ class Canary:
             held = json.dumps(self._pins(culprits))
             self.say(f'{name} is broken by {broke}. With "constraints": {held} it works')
         else:
+            new = sorted(set(first.versions or ()) - set(_versions(self.known)))
             self.say(
-                f"{name} does not work with the packages of the demo's lock either: "
-                "it is not what the index has today"
+                f"{name} does not work with the packages of the demo's lock either, so the cause "
+                "is none of them"
+                + (f". Packages that this lock does not have: {', '.join(new)}" if new else "")
             )
         return False
 
     def attempt(self, document: dict[str, Any], hold: Sequence[str] = ()) -> Attempt:
         """Resolves, realizes and runs the spec, with the packages in `hold` as they were."""
         self._tries += 1
-        version = f"canary-{self._tries}"
+        version = f"{self.name}-{self._tries}"
         options = dict(document.get("options", {}))
         if hold:
             options["constraints"] = [*options.get("constraints", []), *self._pins(hold)]
@@ -95,7 +102,7 @@ class Canary:
         for step in (
             ("resolve", version),
             ("realize", version, "--target", home),
-            ("run", version, "--target", home, "--workflow", self.workflow),
+            ("run", version, "--target", home, "--workflow", self.workflow, "--output", "files"),
         ):
             fault = self.program(*step)
             if fault is not None:
@@ -111,6 +118,7 @@ class Canary:
         done = subprocess.run(
             [sys.executable, "-m", "runpod_comfy.cli.app", *map(str, arguments)],
             cwd=self.folder,
+            env={name: text for name, text in os.environ.items() if name not in _OF_THE_PERSON},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -151,8 +159,9 @@ class Canary:
         return sorted(name for name in known if versions.get(name, known[name]) != known[name])
 
     def _change(self, name: str, versions: Versions | None) -> str:
+        title = "" if name == TORCH else f"{name} "
         now = (versions or {}).get(name, "today's")
-        return f"{name} {_versions(self.known)[name]} → {now}"
+        return f"{title}{_versions(self.known)[name]} → {now}"
 
     def _pins(self, names: Sequence[str]) -> list[str]:
         group = {item.name for item in self.known.torch}
@@ -164,9 +173,10 @@ class Canary:
 
 
 def _versions(python: PythonLock) -> Versions:
-    """Distribution → version; of the torch group only torch."""
-    torch = [item for item in python.torch if item.name == TORCH]
-    return {item.name: item.version for item in (*torch, *python.wheels)}
+    """Distribution → version; the torch group is one, with the versions of the family."""
+    family = [item for item in python.torch if item.name in FAMILY]
+    torch = {TORCH: " with ".join(f"{item.name} {item.version}" for item in family)}
+    return {item.name: item.version for item in python.wheels} | (torch if family else {})
 
 
 def _python_of(lock: Path) -> PythonLock:
@@ -187,9 +197,9 @@ def main() -> int:
     cache.tmp.mkdir(parents=True, exist_ok=True)
     # Beside the cache, so that packages are linked.
     folder = Path(tempfile.mkdtemp(dir=cache.tmp, prefix="canary-"))
+    canary = Canary(folder=folder, known=_python_of(KNOWN), workflow=WORKFLOW, say=_say)
     try:
         shutil.copytree(ROOT / "versions", folder / "versions")
-        canary = Canary(folder=folder, known=_python_of(KNOWN), workflow=WORKFLOW, say=_say)
         demo = json.loads((folder / "versions" / "demo.json").read_text())
         results = [canary.works_today("the demo's core", {**demo, "options": {}})]
         example = ["create", "example", *readme_example((ROOT / "README.md").read_text())]
@@ -204,7 +214,7 @@ def main() -> int:
         return 130
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        for lock in cache.root.glob("resolved/canary-*.lock.json"):
+        for lock in cache.resolved.glob(f"{canary.name}-*.lock.json"):
             lock.unlink()
     return 0 if all(results) else 1
 

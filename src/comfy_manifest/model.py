@@ -64,7 +64,7 @@ class Manifest(_Strict):
 
     `complete` is true when every layer of the plan is done and the models are linked.
     `kind` is `init` for a home made by `init`, which has no lock. `cuda` is the CUDA version, say
-    `13.0`, that the version's torch was built for on Linux; None for one without CUDA.
+    `13.0`, that the version's torch was built for; None for one without CUDA.
     """
 
     manifest_version: Literal[1] = 1

@@ -116,8 +116,8 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
 
 @asynccontextmanager
 async def _family_loading(setup: EngineSetup, scratch: Path) -> AsyncIterator[Task[None]]:
-    """The family of torch, loaded by itself while the engine starts. What it lacks comes before
-    what the engine says, which fails for the same reason in other words."""
+    """The family of torch, loaded by itself while the engine starts. Its error takes precedence
+    over the engine's, which may have the same cause."""
     environment = engine_environment(setup, os.environ, spare_home=scratch)
     task = asyncio.create_task(require_family(setup.python, environment, scratch))
     try:

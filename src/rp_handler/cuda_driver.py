@@ -14,9 +14,10 @@ from typing import Any
 from rp_handler.errors import EngineStartError
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
-"""Each CUDA version has an index below it, `cu128` for 12.8."""
+"""Below it is an index for each CUDA version, `cu128` for 12.8."""
 
-_PYTORCH_CUDA = ((11, 8), (12, 1), (12, 4), (12, 6), (12, 8), (12, 9), (13, 0), (13, 2))
+# Of each major version of CUDA, the one for which PyTorch had builds the longest.
+_PYTORCH_CUDA = {11: "cu118", 12: "cu128", 13: "cu130"}
 
 _Version = tuple[int, int]
 
@@ -39,16 +40,15 @@ def driver_cuda(load: Callable[[str], Any] = ctypes.CDLL) -> _Version | None:
 def require_driver(needed: str | None, driver: _Version | None) -> None:
     """Raises EngineStartError if torch needs a later major version of CUDA than the driver has.
 
-    `needed` is the version that torch was built for, say `13.0`. None, for either, is no matter.
+    `needed` is the version that torch was built for, say `13.0`. No check if either is None.
     """
     if needed is None or driver is None or int(needed.split(".")[0]) <= driver[0]:
         return
     major = needed.split(".")[0]
     has = f"{driver[0]}.{driver[1]}"
-    older = [version for version in _PYTORCH_CUDA if version <= driver]
-    remedy = f"Install an NVIDIA driver with CUDA {major}"
-    if older:
-        index = f"{PYTORCH_INDEX}/cu{older[-1][0]}{older[-1][1]}"
+    remedy = f"Install an NVIDIA driver that supports CUDA {major}"
+    if driver[0] in _PYTORCH_CUDA:
+        index = f"{PYTORCH_INDEX}/{_PYTORCH_CUDA[driver[0]]}"
         remedy += (
             f', or take a torch for this driver: "options": {{"torch": {{"index": "{index}"}}}} '
             "in the spec, then resolve and realize (or build) again"

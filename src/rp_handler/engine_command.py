@@ -141,7 +141,7 @@ def _has_name(user: int) -> bool:
 
 def runs_on_cpu(setup: EngineSetup, environment: Mapping[str, str]) -> bool:
     """Whether the engine has no use for a GPU, by its own arguments or for want of one."""
-    return "--cpu" in setup.arguments or needs_cpu(environment)
+    return "--cpu" in setup.arguments or needs_cpu({**setup.variables, **environment})
 
 
 def needs_cpu(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:

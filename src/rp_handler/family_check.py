@@ -15,6 +15,8 @@ from typing import Any
 
 from comfy_errors import OperationFailedError
 
+_TIMEOUT_S = 300.0
+
 # It answers in a file: a package may print what it likes while it is imported.
 _PROGRAM = """
 import importlib, importlib.metadata, json, sys
@@ -35,7 +37,7 @@ for name in ("torch", "torchvision", "torchaudio"):
         break
     tell(loaded=name)
 """
-_LOWEST_TORCH = re.compile(r"torch\s*\(?(?:==|>=|~=)\s*(\d+(?:\.\d+)*)")
+_LOWEST_TORCH = re.compile(r"torch\b[^;]*?(?:==|>=|~=)\s*(\d+(?:\.\d+)*)")
 
 
 async def require_family(python: Path, environment: Mapping[str, str], folder: Path) -> None:
@@ -55,7 +57,11 @@ async def require_family(python: Path, environment: Mapping[str, str], folder: P
         stderr=asyncio.subprocess.DEVNULL,
     )
     try:
-        await process.wait()
+        await asyncio.wait_for(process.wait(), _TIMEOUT_S)
+    except TimeoutError:
+        fault = f"it is not done after {_TIMEOUT_S:.0f} seconds"
+    else:
+        fault = f"Python ended with status {process.returncode}"
     finally:
         if process.returncode is None:
             process.kill()
@@ -65,8 +71,7 @@ async def require_family(python: Path, environment: Mapping[str, str], folder: P
     members = [facts for facts in told if "version" in facts]
     if not members or "loaded" in told[-1]:
         return
-    fault = told[-1].get("fault") or f"Python ended with status {process.returncode}"
-    raise _not_loaded(members[0], members[-1], fault)
+    raise _not_loaded(members[0], members[-1], told[-1].get("fault") or fault)
 
 
 def _not_loaded(torch: dict[str, Any], member: dict[str, Any], fault: str) -> OperationFailedError:

@@ -76,6 +76,8 @@ def test_a_container_makes_the_same_picture_as_a_home(
     assert done.code == 0, done.err
     there = json.loads(done.out)
     assert _picture(there) == _picture(here)
+    shown = program("image", "show", "demo", "--image", image, "--json").document()
+    assert shown["cuda"] == "13.0"
     assert there["version"]["comfyui"] == here["version"]["comfyui"] == "0.3.75"
     run = program(
         "image", "run", "demo", "--image", image, "--workflow", EXAMPLE, "--output", "base64"

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,7 @@ def test_the_check_recorded_every_node(demo: Program) -> None:
     assert manifest["check"]["node_classes"]["marbled_paper"] == ["MarbledPaper"]
     assert "upscale_models" in manifest["check"]["folder_names"]
     assert "--disable-auto-launch" in manifest["check"]["flags"]
+    assert manifest["cuda"] == ("13.0" if sys.platform == "linux" else None)
 
 
 def test_an_unknown_node_class_is_named_with_the_nearest(demo: Program, place: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_driver_runs_its_own_major_version_and_earlier_ones(
 
 
 @pytest.mark.parametrize(
-    ("driver", "index"), [((12, 8), "cu128"), ((12, 7), "cu126"), ((12, 2), "cu121")]
+    ("driver", "index"), [((12, 8), "cu128"), ((12, 2), "cu128"), ((11, 4), "cu118")]
 )
 def test_an_older_driver_is_told_with_the_index_that_has_a_torch_for_it(
     driver: tuple[int, int], index: str
@@ -73,9 +73,9 @@ def test_an_older_driver_is_told_with_the_index_that_has_a_torch_for_it(
 
 def test_for_a_driver_older_than_all_builds_no_index_is_named() -> None:
     with pytest.raises(EngineStartError) as caught:
-        require_driver("13.2", (11, 4))
+        require_driver("13.2", (10, 2))
     assert "index" not in caught.value.remedy
-    assert "Install an NVIDIA driver with CUDA 13" in caught.value.remedy
+    assert "Install an NVIDIA driver that supports CUDA 13" in caught.value.remedy
 
 
 def started(setup: EngineSetup) -> bool:

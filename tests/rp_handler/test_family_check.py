@@ -60,6 +60,7 @@ def test_a_family_that_loads_is_no_matter(packages: Path, tmp_path: Path) -> Non
     [
         ("2.12.1", "torchaudio", "2.11.1", ["torch>=2.11"], {"torch": {"version": "2.11"}}),
         ("2.12.1+cpu", "torchaudio", "2.11.0", [], {"torch": {"version": "2.11.0"}}),
+        ("2.12.1", "torchvision", "0.29.2", ["torch<3,>=2.14.0"], {"torch": {"version": "2.14.0"}}),
         ("2.12.1", "torchvision", "0.26.0", ["torch (==2.11.0)"], {"torch": {"version": "2.11.0"}}),
         (
             "2.11.0",
@@ -95,6 +96,16 @@ def test_the_member_that_does_not_load_is_named_with_a_line_for_the_spec(
     )
     line = error.remedy.partition("settles it: ")[2].partition(". Then")[0]
     assert json.loads(f"{{{line}}}") == {"options": settling}
+
+
+def test_a_member_that_is_never_done_ends_the_check(
+    packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.family_check._TIMEOUT_S", 1.0)
+    install(packages, "torch", "2.15.0", source="import time; time.sleep(60)")
+    assert "torch 2.15.0 does not load: it is not done after 1 seconds" in (
+        fault(packages, tmp_path).message
+    )
 
 
 def test_a_torch_that_does_not_load_is_named_alone(packages: Path, tmp_path: Path) -> None:

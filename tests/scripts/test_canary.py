@@ -76,6 +76,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for name in list(os.environ):
         if name.startswith(("COMFY_", "PIP_", "UV_")):
             monkeypatch.delenv(name)
+    # The program runs as a process of its own, with the modules of this one.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     with serve(index) as url:
         monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
@@ -106,6 +108,28 @@ def test_the_package_that_broke_it_is_found_among_those_that_moved(world: World)
     )
 
 
+def test_a_member_of_the_torch_family_is_found_with_its_family(world: World) -> None:
+    world.publish("torch", "2.11.0")
+    world.publish("torchaudio", "2.11.0")
+    core = world.folder / "versions" / "core" / "requirements.txt"
+    core.write_text("torch==2.11.0\ntorchaudio\nalpha\nbeta\n")
+    canary = world.canary()
+    make_wheel(
+        world.index / "files",
+        "torchaudio",
+        "2.11.1",
+        requires=["torch==2.11.0"],
+        source="raise OSError('libtorchaudio.so')\n",
+    )
+    write_index(world.index)
+    assert not canary.works_today("small", world.document)
+    assert world.said[-1].startswith(
+        "small is broken by torch 2.11.0 with torchaudio 2.11.0 → "
+        "torch 2.11.0 with torchaudio 2.11.1."
+    )
+    assert '"torchaudio==2.11.0"' in world.said[-1]
+
+
 def test_packages_that_break_it_only_together_are_named_together(world: World) -> None:
     canary = world.canary()
     world.publish("alpha", "2.0", source="raise ImportError('alpha')\n")
@@ -119,7 +143,7 @@ def test_a_fault_that_is_none_of_the_packages_is_told_as_such(world: World) -> N
     world.publish("alpha", "2.0")
     (world.folder / "versions" / "painter" / "__init__.py").write_text("import nowhere\n")
     assert not canary.works_today("small", world.document)
-    assert "does not work with the packages of the demo's lock either" in world.said[-1]
+    assert "so the cause is none of them" in world.said[-1]
 
 
 def test_a_package_that_cannot_be_resolved_any_more_is_found(world: World) -> None:

@@ -99,7 +99,7 @@ def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
         *(f"tag    {tag}" for tag in image.tags),
         f"lock   {told}{'' if same else ', another than the version has now'}",
         f"base   {image.base or 'not told'}",
-        f"cuda   {image.cuda or 'none'}",
+        f"cuda   {image.cuda or 'not told'}",
         f"size   {readable_size(image.size_bytes)}",
         "",
         *(

@@ -31,13 +31,15 @@ def labels(
     *,
     base_name: str,
     base_digest: str | None = None,
+    cuda: str | None = None,
     revision: str | None = None,
     source: str | None = None,
 ) -> dict[str, str]:
     """The labels of the lock's image, sorted by name; nothing in them depends on when it is built.
 
     `layers` are name and key of each layer, in the order of the image. `source` is the address of
-    what the image holds, `revision` its commit; what is None is left out.
+    what the image holds, `revision` its commit, `cuda` the CUDA version of its torch; what is None
+    is left out.
     """
     known = {
         TITLE: f"ComfyUI {lock.version_id}",
@@ -48,7 +50,7 @@ def labels(
         BASE_DIGEST: base_digest,
         CREATED: datetime.fromtimestamp(lock.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         LOCK: lock.digest,
-        CUDA: lock.python.cuda,
+        CUDA: cuda,
         LAYERS: json.dumps([list(layer) for layer in layers], separators=(",", ":")),
     }
     return {name: value for name, value in sorted(known.items()) if value}

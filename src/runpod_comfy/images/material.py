@@ -20,6 +20,7 @@ from runpod_comfy.layers.layer import LayerKind, TreeInput
 from runpod_comfy.lock.fetch import fetch_tree
 from runpod_comfy.lock.install_scripts import require_install_scripts
 from runpod_comfy.lock.manifest import manifest_models
+from runpod_comfy.lock.torch_family import cuda_on
 from runpod_comfy.sources.at_once import at_once
 from runpod_comfy.sources.tree import Surroundings
 
@@ -153,5 +154,5 @@ def _manifest(recipe: Recipe) -> Manifest:
         models=manifest_models(lock),
         env=lock.env,
         comfy_args=lock.comfy_args,
-        cuda=lock.python.cuda,
+        cuda=cuda_on(lock.python, recipe.plan.platform),
     )

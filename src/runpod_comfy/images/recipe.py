@@ -14,6 +14,7 @@ from runpod_comfy.images.labels import labels
 from runpod_comfy.images.steps import Step, make_steps
 from runpod_comfy.layers.plan import Plan, make_plan
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.torch_family import cuda_on
 
 _ENGINE_PLATFORMS = {"linux-x86_64": "linux/amd64", "linux-aarch64": "linux/arm64"}
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
@@ -59,6 +60,7 @@ def make_recipe(lock: Lock, base: BaseImage, *, platform: str) -> Recipe:
             [(step.name, step.key) for step in steps],
             base_name=base.image,
             base_digest=base.digest,
+            cuda=cuda_on(lock.python, platform),
             revision=lock.comfy.commit,
             source=lock.comfy.repo,
         ),

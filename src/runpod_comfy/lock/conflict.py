@@ -29,6 +29,7 @@ from runpod_comfy.lock.uv_compile import (
     solve,
     undated_files,
 )
+from runpod_comfy.sources.index_settings import read_index_settings
 
 # What a person is ready to wait for an explanation.
 _LONGEST_S = 90.0
@@ -41,6 +42,7 @@ _NO_OFFER = (
     "No override was found that settles it: use other versions of the nodes involved, "
     "or change 'options.constraints' and 'options.overrides' in the spec."
 )
+NO_TIMES_IN_LINKS = "folders and pages of find-links have no upload times and are left out"
 _NOT_CACHED = "was not found in the cache"
 _SPLIT = re.compile(r"for split \(markers: (?P<marker>[^)]*)\)")
 _NEEDED_PYTHON = re.compile(r"Python\s?>=\s?(3\.\d+)")
@@ -132,14 +134,15 @@ def _only_later(as_of: str, reason: str) -> UnavailableError:
     if undated:
         some = ", ".join(undated[:3]) + (" …" if len(undated) > 3 else "")
         return UnavailableError(
-            f"options.as_of takes only what was uploaded by {as_of}, and the index does not tell "
-            f"when {len(undated)} files were: {some}",
-            remedy="Use an index that tells upload times (PEP 700), as PyPI does, "
+            f"options.as_of takes only what was uploaded by {as_of}, and the index has no upload "
+            f"times for {some}",
+            remedy="Use an index that has them (PEP 700), as PyPI does, "
             "or leave options.as_of out of the spec.",
         )
+    links = f" {NO_TIMES_IN_LINKS.capitalize()}." if read_index_settings().find_links else ""
     return UnavailableError(
         f"these requirements have a solution, but not with what was uploaded by {as_of} "
-        f"(options.as_of). {_in_words(reason)}",
+        f"(options.as_of). {_in_words(reason)}{links}",
         remedy="Choose a later day for options.as_of in the spec.",
     )
 

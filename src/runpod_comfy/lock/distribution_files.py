@@ -22,6 +22,7 @@ def locked_files(
     python: str,
     platforms: Sequence[str],
     torch_index: str | None,
+    as_of: str | None,
     previous: PythonLock | None,
     offline: bool,
 ) -> dict[tuple[str, str], list[DistributionFile]]:
@@ -31,6 +32,9 @@ def locked_files(
     late uploads change nothing.
     """
     known = _known(previous, python, platforms, torch_index)
+    if previous is not None and as_of not in (None, previous.as_of):
+        # It may have files that were uploaded later.
+        known = {}
     entries = {
         (item.name, item.version): [
             entry for entry in item.files if fits_python(_name(entry), python)

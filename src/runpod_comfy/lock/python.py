@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 
 from comfy_errors import ComfyError
-from runpod_comfy.lock.conflict import explained, refusal
+from runpod_comfy.lock.conflict import NO_TIMES_IN_LINKS, explained, refusal
 from runpod_comfy.lock.distribution_files import locked_files, warnings_of
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
 from runpod_comfy.lock.platform_marker import brief_marker, holds_somewhere, platforms_of
@@ -148,6 +147,7 @@ def _locked(
         python=python,
         platforms=platforms,
         torch_index=options.torch.index,
+        as_of=options.as_of,
         previous=previous,
         offline=surroundings.offline,
     )
@@ -210,13 +210,11 @@ def _tell_of_undated(solved: Solved, options: Options, say: Say) -> None:
     if options.as_of is None:
         return
     if read_index_settings().find_links:
-        say("options.as_of: folders and pages of find-links tell no upload times and are left out")
-    names = sorted({canonicalize_name(name.split("-")[0]) for name in solved.solution.undated})
-    if names:
-        say(
-            f"options.as_of: left out {len(solved.solution.undated)} files of {', '.join(names)}, "
-            "because their index does not tell when they were uploaded"
-        )
+        say(f"options.as_of: {NO_TIMES_IN_LINKS}")
+    undated = solved.solution.undated
+    if undated:
+        some = ", ".join(undated[:3]) + (" …" if len(undated) > 3 else "")
+        say(f"options.as_of: left out {some}: their index has no upload times")
 
 
 def _tell_of_moved_pins(

@@ -15,7 +15,7 @@ from runpod_comfy.lock.opencv import NAMES as OPENCV
 from runpod_comfy.lock.opencv import chosen_name, with_one_opencv
 from runpod_comfy.lock.requirements import CORE, Requirement
 from runpod_comfy.lock.torch_family import MEMBERS, torch_group
-from runpod_comfy.lock.torch_members import Member, members_for
+from runpod_comfy.lock.torch_members import Member, are_kept, members_for
 from runpod_comfy.lock.uv_compile import (
     CompileRequest,
     NoSolutionError,
@@ -30,6 +30,7 @@ SPEC = "spec"
 
 # Releases of torch that are tried until one has a whole family.
 _MOST_TORCHES = 8
+_NOTHING = Solution(pins=(), required_by={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,83 +75,138 @@ def _torch_of_the_core(request: CompileRequest, say: Say) -> list[str]:
 
 def _whole_family(request: CompileRequest, say: Say) -> Solved:
     """A solution whose family of torch belongs together, with the newest torch that has a whole
-    one. Where torch cannot be another, its family is the best there is, and that is said.
+    one. Where torch is fixed, also by an earlier lock, its family is the best available, and what
+    is not known to work is reported.
 
-    Raises UnavailableError if a member of the family is surely for another torch.
+    Raises UnavailableError if a member of that family is known to be built for another torch.
     """
-    first = solved = _held_together(request, _solved_or_conflict(request))
+    first = found = _held_together(request, _solved_or_conflict(request))
     tried = request
-    for _ in range(_MOST_TORCHES):
-        if not solved.strays:
+    for _ in range(0 if first.is_kept else _MOST_TORCHES):
+        if not found.strays:
             break
-        tried = replace(tried, held=[*tried.held, _older_torch(solved)], refresh=False)
+        tried = replace(tried, held=[*tried.held, found.older_torch], refresh=False)
         try:
-            solved = _held_together(tried, solve(tried))
+            found = _held_together(tried, solve(tried))
         except NoSolutionError:
             break
-    if not solved.strays and solved is not first:
-        say(f"Holding torch back to {solved.torch}: {_in_words(first)}")
-    if solved.strays:
-        solved = first
-        _refuse_strays(solved)
-        say(f"{_in_words(solved)}; realize checks whether the family loads")
-    return Solved(request=solved.request, solution=solved.solution)
+    if not found.strays and found is not first:
+        say(f"Holding torch back to {found.torch}: {first.doubt}")
+    if found.strays:
+        found = first
+        found.report(say)
+    return Solved(request=found.request, solution=found.solution)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Family:
-    """A solution, and the members of its torch family that are not known to belong to its torch."""
+    """A solution, and the members of its torch family that are not known to belong to its torch.
+
+    `torch` is a public version; '' if there is none.
+    """
 
     request: CompileRequest
     solution: Solution
     torch: str = ""
     strays: Sequence[Member] = ()
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether an earlier lock has this torch."""
+        return are_kept(self.request.preferences, f"torch=={self.torch}")
+
+    @property
+    def older_torch(self) -> str:
+        """The bound that leaves out this torch, and those for which its strays are not built."""
+        numbers = [Version(each.version) for each in self.strays if each.for_another]
+        lower = [number for number in numbers if number < Version(self.torch)]
+        return f"torch<={min(lower)}" if lower else f"torch<{self.torch}"
+
+    @property
+    def doubt(self) -> str:
+        names = " and ".join(f"{each.name} {each.version}" for each in self.strays)
+        verb = "are" if len(self.strays) > 1 else "is"
+        return f"{names} {verb} not known to work with torch {self.torch}"
+
+    def report(self, say: Say) -> None:
+        """Says what is not known to work. Raises UnavailableError for what is known not to."""
+        for each in self.strays:
+            if each.for_another:
+                raise UnavailableError(
+                    f"no release of {each.name} is for torch {self.torch}: the newest that can be "
+                    f"installed beside it, {each.version}, is for torch {each.version}",
+                    remedy=f'Choose that torch in the spec, "options": {{"torch": {{"version": '
+                    f'"{each.version}"}}}}, or another that has a {each.name}; '
+                    f'"constraints": ["{each.name}=={each.version}"] tries this pair all the same.',
+                )
+        if self.strays:
+            say(f"{self.doubt}; realize checks whether the family loads")
+
 
 def _held_together(request: CompileRequest, solution: Solution) -> _Family:
     """The solution with the releases that belong to its torch, as far as the lines allow."""
     releases = solution.releases
-    torch = releases.get("torch")
-    mine = {item.name for item in request.requirements if item.tree == SPEC}
-    mine |= {name_of(text) for text in request.overrides}
-    judged = [name for name in MEMBERS if name in releases and name not in mine]
-    if torch is None or not judged:
-        return _Family(request=request, solution=solution)
-    members = members_for(judged, torch, request)
-    pins = [f"{each.name}=={each.version}" for each in members if each.known]
-    strays = [each for each in members if not each.known]
-    if any(releases[each.name] != each.version for each in members if each.known):
-        held = replace(request, held=[*request.held, f"torch=={torch}", *pins], refresh=False)
+    torches = _torches(solution.pins)
+    judged = [name for name in _judged(request) if name in releases]
+    pins, strays = _members(judged, torches, replace(request, refresh=False))
+    found = {_public(pin) for pin in solution.pins}
+    others = [pin for pin in pins if _public(pin) not in found]
+    if others:
+        own = [f"torch=={torch}{marker}" for torch, marker in torches.items()]
+        held = replace(request, held=[*request.held, *own, *pins], refresh=False)
         try:
             request, solution = held, solve(held)
         except NoSolutionError:
-            strays = [Member(name=name, version=releases[name]) for name in judged]
-    return _Family(request=request, solution=solution, torch=torch, strays=strays)
+            # The core itself asks for another release of them.
+            strays += [
+                Member(name=name, version=releases[name]) for name in sorted(map(name_of, others))
+            ]
+    return _Family(request=request, solution=solution, torch=_newest(torches), strays=strays)
 
 
-def _older_torch(family: _Family) -> str:
-    """The bound that leaves out this torch, and those for which there is surely no member."""
-    numbers = [Version(each.version) for each in family.strays if each.for_another]
-    lower = [number for number in numbers if number < Version(family.torch)]
-    return f"torch<={min(lower)}" if lower else f"torch<{family.torch}"
+def _members(
+    names: Sequence[str], torches: Mapping[str, str], request: CompileRequest
+) -> tuple[list[str], list[Member]]:
+    """Pins of what is known to belong to these torches, and what is not known to."""
+    pins: list[str] = []
+    strays: list[Member] = []
+    for torch, marker in torches.items():
+        for each in members_for(names, torch, request):
+            if each.known:
+                pins.append(f"{each.name}=={each.version}{marker}")
+            else:
+                strays.append(each)
+    return pins, strays
 
 
-def _refuse_strays(family: _Family) -> None:
-    for each in family.strays:
-        if each.for_another:
-            raise UnavailableError(
-                f"no release of {each.name} is for torch {family.torch}: the newest that can be "
-                f"installed beside it, {each.version}, is for torch {each.version}",
-                remedy=f'Choose that torch in the spec, "options": {{"torch": {{"version": '
-                f'"{each.version}"}}}}, or another that has a {each.name}; '
-                f'"constraints": ["{each.name}=={each.version}"] tries this pair all the same.',
-            )
+def _judged(request: CompileRequest) -> list[str]:
+    """The members of the family that the spec leaves to us: those it names are its own choice."""
+    own = {item.name for item in request.requirements if item.tree == SPEC}
+    own |= {name_of(text) for text in request.overrides}
+    return [name for name in MEMBERS if name not in own]
 
 
-def _in_words(family: _Family) -> str:
-    strays = " and ".join(f"{each.name} {each.version}" for each in family.strays)
-    verb = "are" if len(family.strays) > 1 else "is"
-    return f"{strays} {verb} not known to work with torch {family.torch}"
+def _torches(pins: Sequence[str]) -> dict[str, str]:
+    """The public versions of torch; where platforms have different ones, with their markers as
+    ends of pins."""
+    found: dict[str, list[str]] = {}
+    for pin in pins:
+        if name_of(pin) == "torch":
+            found.setdefault(Version(_version(pin)).public, []).append(pin.partition(" ; ")[2])
+    if len(found) < 2:
+        return dict.fromkeys(found, "")
+    return {
+        torch: " ; " + " or ".join(f"({marker})" for marker in markers)
+        for torch, markers in found.items()
+    }
+
+
+def _newest(versions: Iterable[str]) -> str:
+    return max(versions, key=Version, default="")
+
+
+def _public(pin: str) -> str:
+    return f"{name_of(pin)}=={Version(_version(pin)).public}"
 
 
 def _solved_or_conflict(request: CompileRequest) -> Solution:
@@ -166,7 +222,7 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> Solved
     if not torch:
         return _whole_family(request, say)
     lines = [_yielding(item, torch) for item in request.requirements]
-    family = _family_around(torch, request)
+    family = _family_around(torch, request, say)
     held = replace(request, requirements=lines, held=[*family, *torch])
     try:
         solved = Solved(request=held, solution=solve(held))
@@ -177,14 +233,20 @@ def _together(request: CompileRequest, torch: Sequence[str], say: Say) -> Solved
     return replace(solved, replaced=[*solved.replaced, *_yielded(request, solved.solution)])
 
 
-def _family_around(torch: Sequence[str], request: CompileRequest) -> list[str]:
+def _family_around(torch: Sequence[str], request: CompileRequest, say: Say) -> list[str]:
     """Pins of the members that the core has no use for, should a node want them."""
-    versions = {name_of(pin): _version(pin) for pin in torch}
-    others = [name for name in MEMBERS if name not in versions]
-    if "torch" not in versions or not others:
-        return []
-    members = members_for(others, Version(versions["torch"]).public, request)
-    return [f"{each.name}=={each.version}" for each in members]
+    torches = _torches(torch)
+    others = [name for name in _judged(request) if name not in map(name_of, torch)]
+    pins, strays = _members(others, torches, request)
+    wanted = {item.name for item in request.requirements}
+    family = _Family(
+        request=request,
+        solution=_NOTHING,
+        torch=_newest(torches),
+        strays=[each for each in strays if each.name in wanted],
+    )
+    family.report(say)
+    return pins
 
 
 def _yielding(item: Requirement, torch: Sequence[str]) -> Requirement:

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from packaging.version import Version
 
-from runpod_comfy.lock.model import Distribution
+from runpod_comfy.lock.model import Distribution, PythonLock
+from runpod_comfy.lock.platform_marker import platforms_of
 
 MEMBERS = ("torchvision", "torchaudio")
 FAMILY = ("torch", *MEMBERS)
@@ -41,6 +42,17 @@ def torch_group(required_by: Mapping[str, Collection[str]]) -> set[str]:
         if not more:
             return group
         group |= more
+
+
+def cuda_on(python: PythonLock, platform: str) -> str | None:
+    """The CUDA version that the locked torch was built for on a platform such as `linux-x86_64`."""
+    return cuda_of(
+        [
+            item
+            for item in python.torch
+            if platforms_of(item.marker, python=python.version, platforms=[platform])
+        ]
+    )
 
 
 def cuda_of(torch_group: Sequence[Distribution]) -> str | None:

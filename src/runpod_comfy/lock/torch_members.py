@@ -27,7 +27,7 @@ class Member:
     """A release of a family member beside a torch.
 
     `known` says that the two belong together, `for_another` that they do not: that the member has
-    the number of another torch and requires none. Otherwise nobody can tell before it is loaded.
+    the number of another torch and requires none. Otherwise only loading it can tell.
     """
 
     name: str
@@ -54,11 +54,12 @@ def members_for(names: Sequence[str], torch: str, request: CompileRequest) -> li
 def _member_for(name: str, torch: str, request: CompileRequest) -> Member | None:
     """The release of `name` that goes with the release `torch`; versions are public ones.
 
-    One that is made for this torch comes first, then the newest with the newest torch. None if
-    no release of `name` can be installed beside it. `request` tells the indexes, the platforms
-    and the pins to keep. Raises as `solve` does, but for NoSolutionError.
+    A pair that is locked stays. Then one that is made for this torch comes first, then the newest
+    with the newest torch. None if no release of `name` can be installed beside it. `request` tells
+    the indexes, the platforms and the pins to keep. Raises as `solve` does, but for
+    NoSolutionError.
     """
-    alone = replace(request, refresh=False, held=())
+    alone = replace(request, held=())
 
     def beside(line: str) -> _Release | None:
         return _newest(name, [f"torch=={torch}", line], alone)
@@ -69,15 +70,13 @@ def _member_for(name: str, torch: str, request: CompileRequest) -> Member | None
     newest = beside(name)
     if newest is None:
         return None
-    if _is_made_for(torch, newest):
+    line = f"{name}=={newest.version}"
+    if _is_made_for(torch, newest) or are_kept(request.preferences, line, f"torch=={torch}"):
         return known(newest)
     same_major = Version(newest.version).major == Version(torch).major
     if same_major and (numbered := beside(f"{name}=={torch}")):
         return known(numbered)
     if newest.bounds:
-        line = f"{name}=={newest.version}"
-        if _are_kept(request.preferences, [line, f"torch=={torch}"]):
-            return known(newest)
         free = _newest(name, [line], replace(alone, preferences=()))
         if free and free.torch == torch:
             return known(newest)
@@ -121,6 +120,7 @@ def _number(version: str) -> Version:
     return Version(Version(version).base_version)
 
 
-def _are_kept(preferences: Sequence[str], pins: Sequence[str]) -> bool:
+def are_kept(preferences: Sequence[str], *pins: str) -> bool:
+    """Whether all of these pins, of public versions, are among those to keep."""
     kept = {text.partition(";")[0].strip().partition("+")[0] for text in preferences}
     return kept.issuperset(pins)

@@ -257,7 +257,7 @@ class _Project:
         # Another Python is reasoned about; it need not be here.
         environment["UV_PYTHON_DOWNLOADS"] = "never"
         if request.as_of:
-            # No folder or page of links tells times, and uv would take from it what it likes.
+            # No folder or page of links tells times, and uv does not filter them.
             environment.pop("UV_FIND_LINKS", None)
         if request.torch_index and request.torch_links:
             pages = [f"{request.torch_index.rstrip('/')}/{name}/" for name in FAMILY]
@@ -324,7 +324,8 @@ def _compiled(document: dict[str, Any]) -> Compiled:
 
 
 def _failure(stderr: str, requirements: Sequence[Requirement]) -> Exception:
-    text = without_secrets(_DRAWING.sub(" ", stderr))
+    told = [line for line in stderr.splitlines() if not line.startswith(("DEBUG", "TRACE"))]
+    text = without_secrets(_DRAWING.sub(" ", "\n".join(told)))
     reason = " ".join(text.split())
     if "No solution found" in reason:
         return NoSolutionError(text)

@@ -10,6 +10,7 @@ from runpod_comfy.layers.layer import Layer
 from runpod_comfy.layers.plan import Plan
 from runpod_comfy.lock.manifest import manifest_models
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.torch_family import cuda_on
 from runpod_comfy.realize.home import Home
 
 BEGUN = ""
@@ -26,7 +27,13 @@ class Record:
 
     @classmethod
     def open(
-        cls, home: Home, earlier: Manifest | None, lock: Lock, pending: Sequence[Layer]
+        cls,
+        home: Home,
+        earlier: Manifest | None,
+        lock: Lock,
+        pending: Sequence[Layer],
+        *,
+        platform: str,
     ) -> Record:
         """Notes which version the home is becoming, and that `pending` is not to be relied on."""
         layers = dict(earlier.layers) if earlier else {}
@@ -39,7 +46,7 @@ class Record:
             layers=layers,
             env=lock.env,
             comfy_args=lock.comfy_args,
-            cuda=lock.python.cuda,
+            cuda=cuda_on(lock.python, platform),
             check=earlier.check if earlier else None,
         )
         record = cls(home, unfinished)

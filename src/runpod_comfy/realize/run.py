@@ -116,7 +116,7 @@ def realize(job: Realization) -> RealizeResult:
         with held(job.home, job.say) as home_fd:
             if manifest_for(job.home, job.lock.version_id) == manifest:
                 _record_roots(job)
-                record = Record.open(job.home, manifest, job.lock, pending)
+                record = Record.open(job.home, manifest, job.lock, pending, platform=plan.platform)
                 linked = link_models(job.lock.models, job.places)
                 workshop = _workshop(job, supplies.trees, _descriptors(home_fd, cache_fd))
                 removed = remove_nodes(gone_nodes(plan, manifest), record, job.home)

@@ -147,7 +147,8 @@ def check_index_url(value: str) -> str:
 def check_date(value: str) -> str:
     """A day, as ISO 8601 writes it."""
     try:
-        known = date.fromisoformat(value).isoformat() == value
+        day = date.fromisoformat(value)
+        known = day.isoformat() == value and day < date.max
     except ValueError:
         known = False
     if not known:

@@ -16,7 +16,7 @@ from runpod_comfy.images.material import gather_material
 from runpod_comfy.images.recipe import Recipe, make_recipe
 from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.tree import Surroundings, say_nothing
-from tests.runpod_comfy.images.small_lock import python_lock, small_lock
+from tests.runpod_comfy.images.small_lock import distribution, python_lock, small_lock
 
 _BASE = BaseImage(image="debian:bookworm-slim", digest="sha256:" + "d" * 64)
 
@@ -42,6 +42,13 @@ def test_the_labels_tell_the_key_of_every_step_in_order() -> None:
     ]
     text = label.partition("=")[2].replace("\\$", "$")
     assert json.loads(json.loads(text)) == [[step.name, step.key] for step in recipe.steps]
+
+
+def test_a_label_tells_which_cuda_torch_was_built_for() -> None:
+    torch = [distribution("torch"), distribution("cuda-toolkit", version="13.2.2")]
+    text = _recipe(python=python_lock(torch=torch)).text
+    assert 'LABEL io.runpod-comfy.cuda="13.2"\n' in text
+    assert "io.runpod-comfy.cuda" not in _recipe().text
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import UnavailableError
-from tests.package_index import JsonIndexHandler, serve
+from tests.package_index import JsonIndexHandler, serve, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
 DAY = "2026-10-01"
@@ -53,7 +54,7 @@ def test_a_line_that_only_a_later_release_satisfies_is_told_with_the_day(bench: 
 def test_an_index_that_tells_no_times_is_named_as_the_reason(bench: Bench) -> None:
     error = bench.error("linux-only\n", options={"as_of": DAY})
     assert isinstance(error, UnavailableError)
-    assert "does not tell when 1 files were: linux_only-1.0-py3-none-any.whl" in error.message
+    assert "has no upload times for linux_only-1.0-py3-none-any.whl" in error.message
     assert "leave options.as_of out" in error.remedy
 
 
@@ -66,5 +67,28 @@ def test_files_without_a_time_are_left_out_and_that_is_said(
     (bench.index / "files").symlink_to(folder)
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     assert _versions(bench, "alpha") == {"alpha": "1.0", "gamma": "1.0"}
-    assert any("left out 1 files of alpha" in said for said in bench.said)
-    assert any("find-links tell no upload times" in said for said in bench.said)
+    assert any(
+        "left out alpha-3.0-py3-none-any.whl: their index has no upload times" in said
+        for said in bench.said
+    )
+    assert any("find-links have no upload times" in said for said in bench.said)
+
+
+def test_the_files_of_a_kept_release_are_those_of_that_day(bench: Bench) -> None:
+    late = bench.index / "files" / "alpha-1.0-1-py3-none-any.whl"
+    shutil.copy(bench.index / "files" / "alpha-1.0-py3-none-any.whl", late)
+    write_index(bench.index)
+    first = bench.lock("alpha==1.0\n")
+    assert len(first.wheels[0].files) == 1, "the same bytes count once"
+    DatedIndex.uploaded = {**DatedIndex.uploaded, late.name: "2026-11-01T00:00:00Z"}
+    lock = bench.lock("alpha==1.0\n", options={"as_of": DAY}, previous=first)
+    assert [file.name for file in lock.wheels[0].files] == ["alpha-1.0-py3-none-any.whl"]
+
+
+def test_a_folder_of_wheels_alone_is_named_as_the_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(bench.index / "files"))
+    error = bench.error("alpha\n", options={"as_of": DAY})
+    assert "Folders and pages of find-links have no upload times" in error.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,20 @@ def test_an_override_of_the_spec_settles_a_conflict(
     lock = _resolve(workspace, surroundings)
     assert _versions(lock)["alpha"] == "1.0"
     assert lock.python.overrides == ["alpha==1.0"]
+
+
+def test_a_lock_of_an_earlier_program_gets_its_cuda_though_no_index_is_asked(
+    workspace: Any, surroundings: Surroundings, index: Path
+) -> None:
+    make_wheel(index / "files", "torch", "2.11.0", requires=["cuda-toolkit==13.0.2"])
+    make_wheel(index / "files", "cuda-toolkit", "13.0.2")
+    write_index(index)
+    workspace.write("core/requirements.txt", "torch\n")
+    lock = _resolve(workspace, surroundings)
+    assert lock.python.cuda == "13.0"
+    earlier = lock.model_copy(update={"python": lock.python.model_copy(update={"cuda": None})})
+    shutil.rmtree(index / "simple")
+    assert _resolve(workspace, surroundings, earlier).python.cuda == "13.0"
 
 
 def test_a_pin_is_kept_when_a_newer_release_appears(

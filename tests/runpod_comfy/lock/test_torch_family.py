@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from runpod_comfy.lock.model import Distribution
-from runpod_comfy.lock.torch_family import cuda_of, in_torch_group
+from runpod_comfy.lock.model import Distribution, PythonLock
+from runpod_comfy.lock.torch_family import cuda_of, cuda_on, in_torch_group
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,18 @@ def test_the_cuda_that_torch_was_built_for(group: dict[str, str], cuda: str | No
         Distribution(name=name, version=version, files=[]) for name, version in group.items()
     ]
     assert cuda_of(distributions) == cuda
+
+
+def test_a_platform_has_the_cuda_of_its_own_torch() -> None:
+    linux = "sys_platform == 'linux'"
+    python = PythonLock(
+        version="3.11",
+        platforms=["linux-x86_64", "macos-arm64"],
+        torch=[
+            Distribution(name="torch", version="2.15.0", files=[]),
+            Distribution(name="cuda-toolkit", version="13.2.2", marker=linux, files=[]),
+        ],
+        wheels=[],
+    )
+    assert cuda_on(python, "linux-x86_64") == "13.2"
+    assert cuda_on(python, "macos-arm64") is None

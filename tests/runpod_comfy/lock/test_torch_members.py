@@ -131,17 +131,68 @@ def test_a_member_that_only_a_node_wants_belongs_to_the_torch_of_the_core(bench:
     assert found(lock) == ("2.11.0", "0.26.0", "2.11.0")
 
 
-def test_a_family_that_is_locked_stays_when_a_newer_torch_comes(bench: Bench) -> None:
+def test_a_member_that_only_a_node_wants_and_the_spec_chooses_is_taken(bench: Bench) -> None:
+    lock = bench.lock(
+        "torch\n",
+        painter="torchaudio\n",
+        options=asking("2.11.0", constraints=["torchaudio==2.11.1"]),
+    )
+    assert {item.name: item.version for item in lock.torch} == {
+        "torch": "2.11.0",
+        "torchaudio": "2.11.1",
+    }
+
+
+def test_a_member_that_only_a_node_wants_and_may_not_work_is_told(bench: Bench) -> None:
+    bench.lock("torch==2.12.1\n", painter="torchaudio\n")
+    assert any(
+        "torchaudio 2.11.1 is not known to work with torch 2.12.1" in it for it in bench.said
+    )
+
+
+def test_a_member_that_was_withdrawn_meanwhile_is_not_taken_for_a_node(bench: Bench) -> None:
+    core = "torch\n"
+    bench.lock(core, painter="torchaudio\n", options=asking("2.15.0"))
+    bench.release("torchaudio", "2.11.2", requires=["torch>=2.11"])
+    lock = bench.lock(core, painter="torchaudio\n", options=asking("2.15.0"))
+    assert {item.name: item.version for item in lock.torch}["torchaudio"] == "2.11.2"
+
+
+def test_each_platform_has_the_family_of_its_own_torch(bench: Bench) -> None:
+    lines = "torch==2.11.0 ; sys_platform == 'darwin'\ntorch ; sys_platform == 'linux'\n"
+    lock = bench.lock(f"{lines}torchaudio\n", painter="torchvision\n")
+    found = {
+        (item.name, item.version): "darwin" if "darwin" in (item.marker or "") else "linux"
+        for item in lock.torch
+    }
+    assert found == {
+        ("torch", "2.11.0"): "darwin",
+        ("torchaudio", "2.11.0"): "darwin",
+        ("torchvision", "0.26.0"): "darwin",
+        ("torch", "2.15.0"): "linux",
+        ("torchaudio", "2.11.1"): "linux",
+        ("torchvision", "0.29.2"): "linux",
+    }
+
+
+def test_a_family_that_is_locked_stays_when_newer_ones_come(bench: Bench) -> None:
     first = bench.lock(CORE)
     bench.release("torch", "2.16.0")
+    bench.release("torchaudio", "2.15.0")
     assert found(bench.lock(CORE + "alpha\n", previous=first)) == NEWEST
-    assert found(bench.lock(CORE)) == ("2.16.0", "0.29.2", "2.11.1")
 
 
-def test_a_pair_that_an_earlier_program_locked_by_mistake_is_corrected(bench: Bench) -> None:
-    mistaken = bench.lock(
-        CORE, options=asking("2.11.0", overrides=["torchaudio==2.11.1"])
-    ).model_copy(update={"overrides": []})
-    lock = bench.lock(CORE, options=asking("2.11.0"), previous=mistaken)
-    assert found(lock) == ("2.11.0", "0.26.0", "2.11.0")
-    assert any(said.startswith("torchaudio goes from 2.11.1 to 2.11.0") for said in bench.said)
+def test_a_torch_that_is_locked_is_not_held_back_for_a_new_member(bench: Bench) -> None:
+    first = bench.lock("torch\ntorchvision\n")
+    bench.release("torch", "2.16.0")
+    assert found(bench.lock(CORE, previous=first)) == NEWEST
+    assert any(
+        "torchaudio 2.11.1 is not known to work with torch 2.15.0" in it for it in bench.said
+    )
+
+
+def test_what_a_core_pins_against_each_other_is_named_and_nothing_else(bench: Bench) -> None:
+    core = "torch==2.11.0\ntorchvision==0.26.0\ntorchaudio==2.11.1\n"
+    assert found(bench.lock(core)) == ("2.11.0", "0.26.0", "2.11.1")
+    (said,) = (said for said in bench.said if "not known to work" in said)
+    assert said.startswith("torchaudio 2.11.1 is not known to work with torch 2.11.0;")

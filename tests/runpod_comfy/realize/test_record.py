@@ -19,7 +19,7 @@ def test_steps_that_end_at_the_same_time_are_all_noted(version: Version) -> None
     layers = [replace(core, name=f"step {number}") for number in range(60)]
     home = Home(root=version.folder / "home")
     home.root.mkdir()
-    record = Record.open(home, None, lock, layers)
+    record = Record.open(home, None, lock, layers, platform=this_platform())
     at_once(record.finish, layers, threads=6)
     manifest = load_manifest(home.root)
     assert manifest is not None

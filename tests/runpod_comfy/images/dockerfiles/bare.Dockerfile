@@ -87,7 +87,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
     PYTHON=python3.11 \
-    SOURCE_DATE_EPOCH=325350712 \
+    SOURCE_DATE_EPOCH=324363489 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
     sh /mnt/in_image.sh check.sh

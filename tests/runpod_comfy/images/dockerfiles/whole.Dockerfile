@@ -156,7 +156,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
     PYTHON=python3.11 \
-    SOURCE_DATE_EPOCH=323035148 \
+    SOURCE_DATE_EPOCH=326420514 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
     sh /mnt/in_image.sh check.sh
