@@ -13,7 +13,7 @@ place=
 daemon=
 
 answers() {
-  sh "$here/../scripts/with_environment.sh" python -c 'from runpod_comfy.images.engine import connect; connect()'
+  sh "$here/../scripts/with_environment.sh" python -c 'from runpod_comfy.images.docker.connection import connect; connect()'
 }
 
 install() {

@@ -9,7 +9,7 @@ from benchmarks.images import OURS, THEIRS, ImageContest, image_contest
 from benchmarks.rows import Row, not_measured
 from benchmarks.scratch import Scratch
 from comfy_errors import UnavailableError
-from runpod_comfy.images.engine import NoEngineError, connect
+from runpod_comfy.images.docker.connection import NoEngineError, connect
 
 NOTES = {
     5: images_rebuild.NOTES,

@@ -20,16 +20,16 @@ from benchmarks.material import pins_of
 from benchmarks.ours import Ours
 from benchmarks.scratch import Scratch
 from benchmarks.worker_image import WorkerImage
-from runpod_comfy.images.bases import find_base
-from runpod_comfy.images.handler_pex import handler_pex
-from runpod_comfy.images.installer import image_installer
-from runpod_comfy.images.packages import packages_for
-from runpod_comfy.images.progress import BuildStep
-from runpod_comfy.images.push import PushedLayer, push
-from runpod_comfy.images.solve import BuildOutcome, solve
-from runpod_comfy.lock.wheels import bring_wheels, platform_files
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.images.base.catalogue import find_base
+from runpod_comfy.images.context.handler_pex import handler_pex
+from runpod_comfy.images.context.packages import packages_for
+from runpod_comfy.images.context.uv_program import image_installer
+from runpod_comfy.images.docker.build_progress import BuildStep
+from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
+from runpod_comfy.images.registry.push import PushedLayer, push
+from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
 
 Say = Callable[[str], None]
 
@@ -157,8 +157,8 @@ class ImageContest:
             (self.folder / each.file.name).symlink_to(paths[each.file.sha256])
 
     @property
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(cache=self._cache, base_dir=self.material.ours.workspace)
+    def _surroundings(self) -> FetchContext:
+        return FetchContext(cache=self._cache, base_dir=self.material.ours.workspace)
 
     @property
     def _index_variables(self) -> dict[str, str]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runpod_comfy.cache.tree_members import add_file
 from runpod_comfy.images.dockerfile import CACHE_ID
-from runpod_comfy.sources.tree_members import add_file
 
 FILES = Path(__file__).parent / "worker_files"
 

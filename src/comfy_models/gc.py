@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfy_files.locks import is_locked
 from comfy_models.store import ModelStore, names_stored
 
 _STORED = re.compile(r"^([0-9a-f]{2})[0-9a-f]{62}$")
@@ -62,14 +62,7 @@ def _links(folder: Path) -> Iterator[str]:
 
 def _is_left(path: Path) -> bool:
     """Whether no process is writing this file: each holds its lock for as long as it does."""
-    try:
-        with path.open("rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except IsADirectoryError:
-        return True
-    return True
+    return path.is_dir() or not is_locked(path)
 
 
 def _children(folder: Path) -> list[Path]:

@@ -12,7 +12,8 @@ import shutil
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_models.store import names_stored, sha256_of, stored_sha256
+from comfy_files.hashing import sha256_of
+from comfy_models.store import names_stored, stored_sha256
 
 _NO_SYMLINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from comfy_files.atomic import replace_file
 
 MEMORY_NAME = ".comfy_verified.json"
 
@@ -43,15 +44,10 @@ class HashMemory:
                 for identity, sha256 in _read(file).items()
                 if _inode(identity) not in replaced
             }
-            partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-            try:
-                text = json.dumps({"files": {**earlier, **self._new}}, indent=1, sort_keys=True)
-                partial.write_text(text + "\n", encoding="utf-8")
-                partial.replace(file)
+            text = json.dumps({"files": {**earlier, **self._new}}, indent=1, sort_keys=True)
+            with contextlib.suppress(OSError):
+                replace_file(file, f"{text}\n".encode())
                 return
-            except OSError:
-                with contextlib.suppress(OSError):
-                    partial.unlink(missing_ok=True)
 
 
 def _identity(path: Path) -> str:

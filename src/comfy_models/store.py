@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import MismatchError
+from comfy_files.hashing import write_hashed
+from comfy_files.locks import lock
 
 _CHUNK_BYTES = 1 << 20
 _STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
@@ -49,7 +49,7 @@ class ModelStore:
             if expected_sha256 and self.holds(expected_sha256):
                 # Another process brought it while this one waited for the partial file.
                 return expected_sha256, self.path_of(expected_sha256).stat().st_size
-            sha256, size_bytes = _write(chunks, partial_file)
+            sha256, size_bytes = write_hashed(chunks, partial_file)
             if expected_sha256 not in (None, sha256):
                 raise MismatchError(
                     f"{where} has sha256 {sha256}, but {expected_sha256} was expected",
@@ -72,7 +72,7 @@ class ModelStore:
         path = folder / f"{name}.partial"
         while True:
             stream = path.open("ab")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            lock(stream.fileno())
             if _is_still(path, stream):
                 break
             stream.close()
@@ -93,12 +93,6 @@ def _is_still(path: Path, stream: BinaryIO) -> bool:
         return False
 
 
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, as 64 hex digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def stored_sha256(path: Path) -> str | None:
     """The sha256 that a store vouches for, if `path` leads into one. Nothing is read."""
     return names_stored(os.path.realpath(path))
@@ -108,14 +102,3 @@ def names_stored(path: str) -> str | None:
     """The sha256 in the path of a file in some store, None for any other path."""
     match = _STORED.search(path)
     return match.group(2) if match else None
-
-
-def _write(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
-    digest = hashlib.sha256()
-    size_bytes = 0
-    for chunk in chunks:
-        digest.update(chunk)
-        target.write(chunk)
-        size_bytes += len(chunk)
-    target.flush()
-    return digest.hexdigest(), size_bytes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.atomic import replace_file
 
 BASELINE_SCHEMA: Final = "runpod-comfy/baseline/1"
 
@@ -114,15 +114,9 @@ def load_baseline(path: Path) -> Baseline:
 
 
 def save_baseline(path: Path, baseline: Baseline) -> None:
-    """Writes `baseline` to `path` at one stroke, with sorted keys and a final newline."""
+    """Writes `baseline` to `path` atomically, with sorted keys and a final newline."""
     document = baseline.model_dump(mode="json", by_alias=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(path, f"{json.dumps(document, indent=2, sort_keys=True)}\n".encode())
 
 
 Place = tuple[str, OutputKind, int]

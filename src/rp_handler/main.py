@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError
 from rp_handler.errors import JobError, failure_document
-from rp_handler.home_choice import baked_version_id
-from rp_handler.init_process import run_as_init
-from rp_handler.mode import add_sdk_options, choose_listen, choose_mode, sdk_arguments
-from rp_handler.options import add_run_options, add_ui_option
-from rp_handler.request import RunRequest, make_request
+from rp_handler.home.choice import baked_version_id
+from rp_handler.modes.choice import add_sdk_options, choose_listen, choose_mode, sdk_arguments
+from rp_handler.modes.init_process import run_as_init
+from rp_handler.run_options import add_run_options, add_ui_option
+from rp_handler.run_request import RunRequest, make_request
 
 if TYPE_CHECKING:
-    from rp_handler.progress_line import ProgressLine
+    from rp_handler.job.progress_line import ProgressLine
 
 INTERRUPTED = 130
 
@@ -93,7 +93,7 @@ def execute(
     Results go to standard output, everything else to standard error. Never raises ComfyError.
     `judge` sees the result document after it was printed, and raises a ComfyError to fail the run.
     """
-    from rp_handler.progress_line import ProgressLine
+    from rp_handler.job.progress_line import ProgressLine
 
     line = ProgressLine(sys.stderr)
     machine = request.workflow is not None and (request.as_json or request.output == "base64")
@@ -129,24 +129,24 @@ def execute(
 def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any] | int:
     """The result document of a workflow, or the exit code of what served until its end."""
     # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
+    from rp_handler.home.open import open_for_run
     from rp_handler.interruption import run_interruptibly
-    from rp_handler.job import Listener, run_workflow
-    from rp_handler.sinks import sink_for
-    from rp_handler.surroundings import open_surroundings
-    from rp_handler.ui import serve_ui
+    from rp_handler.job.run import Listener, run_workflow
+    from rp_handler.job.sinks import sink_for
+    from rp_handler.modes.ui import serve_ui
 
     listener = Listener(
         say=line.say,
         progress=line.show,
         log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
     )
-    home, search = open_surroundings(request, os.environ, say=line.say)
+    home, search = open_for_run(request, os.environ, say=line.say)
     if request.ui:
         return run_interruptibly(
             serve_ui(home, listener, port=request.port, listen=request.listen, search=search)
         )
     if request.workflow is None:
-        from rp_handler.worker import serve_jobs
+        from rp_handler.modes.worker import serve_jobs
 
         return run_interruptibly(
             serve_jobs(
@@ -174,7 +174,7 @@ def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any] | int:
 
 
 def _print_result(result: dict[str, Any], *, machine: bool) -> None:
-    from rp_handler.report import result_lines
+    from rp_handler.job.result_lines import result_lines
 
     if machine:
         _write_out([json.dumps(result, ensure_ascii=False)])

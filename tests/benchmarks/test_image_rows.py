@@ -8,7 +8,7 @@ from benchmarks.image_rows import unmeasured
 from benchmarks.images import OURS, THEIRS, Built
 from benchmarks.images_rebuild import in_short, in_words, layer_rows
 from benchmarks.images_size import cuda_runtime_bytes, size_row
-from runpod_comfy.images.progress import BuildStep
+from runpod_comfy.images.docker.build_progress import BuildStep
 from runpod_comfy.lock.model import Distribution, DistributionFile
 
 _MIB = 1_000_000

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError
-from comfy_models.store import ModelStore, sha256_of
+from comfy_files.hashing import sha256_of
+from comfy_models.store import ModelStore
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_a_transfer_that_was_killed_leaves_no_final_name_and_its_remains_are_use
         "import os, sys; from pathlib import Path; import comfy_models.store as module\n"
         "def cut(chunks, target):\n"
         "    target.write(next(chunks)[:100]); target.flush(); os._exit(9)\n"
-        "module._write = cut\n"
+        "module.write_hashed = cut\n"
         "module.ModelStore(Path(sys.argv[1])).add_file(Path(sys.argv[2]), "
         "expected_sha256=sys.argv[3])\n"
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from runpod_comfy.sources.pip_settings import read_pip_settings
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 from tests.containers import run_to_end
 
 _NEEDED = "import bz2, ctypes, lzma, sqlite3, ssl, sys, venv, zlib, zoneinfo"

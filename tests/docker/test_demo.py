@@ -12,8 +12,8 @@ from typing import Any
 import docker
 import pytest
 
-from runpod_comfy.images.handler_pex import VARIABLE
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.images.context.handler_pex import VARIABLE
 from tests.built_handler import built_handler
 from tests.containers import run_to_end
 from tests.integration.program import ROOT, Program

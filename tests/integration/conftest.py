@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.cache.paths import Cache
 from tests.integration.program import Program
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from comfy_manifest.model import Manifest, save_manifest
-from rp_handler.engine_command import EngineSetup
+from comfy_home.manifest import Manifest, save_manifest
+from rp_handler.engine.command import EngineSetup
 
 FIXTURE_CORE = Path(__file__).parents[1] / "fixture_core"
 
 
 @pytest.fixture(autouse=True)
-def _own_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("COMFY_", "RUNPOD_", "HF_")):
             monkeypatch.delenv(name)

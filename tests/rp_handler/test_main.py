@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from comfy_manifest.model import Manifest, load_manifest, save_manifest
-from rp_handler.check import main as check
+from comfy_home.manifest import Manifest, load_manifest, save_manifest
+from rp_handler.check.run import main as check
 from rp_handler.main import main
 
 PIXEL = base64.b64decode(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from comfy_files.disk import disk_errors
+from comfy_files.sizes import readable_size
+from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from comfy_models.transfer import local_path
 from runpod_comfy.bundle.format import (
@@ -29,14 +31,12 @@ from runpod_comfy.bundle.format import (
     span,
 )
 from runpod_comfy.bundle.tree_tar import pack_tree
+from runpod_comfy.cache.key_lock import key_lock
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
+from runpod_comfy.cache.tree_hash import tree_hash
 from runpod_comfy.lock.model import Lock, LockedModel, LockedTree
-from runpod_comfy.lock.wheels import PlatformFile, bring_wheels, platform_files
+from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.sources.one_maker import one_maker
-from runpod_comfy.sources.redaction import without_secrets
-from runpod_comfy.sources.sizes import readable_size
-from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
-from runpod_comfy.sources.tree_hash import tree_hash
 
 _CHUNK_BYTES = 1 << 20
 _TOLD_EVERY_BYTES = 1_000_000_000
@@ -67,7 +67,7 @@ class _Part:
 
 
 def create_bundle(
-    request: BundleRequest, target: Path, surroundings: Surroundings
+    request: BundleRequest, target: Path, fetch_context: FetchContext
 ) -> BundleSummary:
     """Writes the bundle to the file `target`, replacing it at one stroke; the same request gives
     the same bytes anywhere.
@@ -86,9 +86,9 @@ def create_bundle(
         )
     files = platform_files(lock.python, request.platform)
     models = lock.models if request.models else []
-    sources = _model_files(models, request.models_dir, surroundings)
-    trees, tree_parts = _tree_parts(lock, surroundings)
-    archives = bring_wheels(files, lock.python, surroundings)
+    sources = _model_files(models, request.models_dir, fetch_context)
+    trees, tree_parts = _tree_parts(lock, fetch_context)
+    archives = bring_wheels(files, lock.python, fetch_context)
     parts = [
         _text_part(LOCK, lock.to_bytes()),
         _text_part(SPEC, request.spec),
@@ -104,7 +104,7 @@ def create_bundle(
         trees=trees,
         entries=[part.entry for part in parts],
     )
-    size = _write(contents, parts, target, surroundings)
+    size = _write(contents, parts, target, fetch_context)
     return BundleSummary(
         version_id=lock.version_id,
         lock_digest=lock.digest,
@@ -117,11 +117,11 @@ def create_bundle(
     )
 
 
-def _tree_parts(lock: Lock, surroundings: Surroundings) -> tuple[list[BundledTree], list[_Part]]:
+def _tree_parts(lock: Lock, fetch_context: FetchContext) -> tuple[list[BundledTree], list[_Part]]:
     trees: dict[tuple[str, str, str], BundledTree] = {}
     parts: dict[str, _Part] = {}
     for tree in (lock.comfy, *lock.custom_nodes):
-        fetched = _fetch(tree, surroundings)
+        fetched = _fetch(tree, fetch_context)
         path = f"trees/{tree.tree_hash.removeprefix('tree:')}.tar"
         trees[tree.repo, tree.commit, tree.subdir or ""] = BundledTree(
             repo=tree.repo,
@@ -138,9 +138,9 @@ def _tree_parts(lock: Lock, surroundings: Surroundings) -> tuple[list[BundledTre
     )
 
 
-def _fetch(tree: LockedTree, surroundings: Surroundings) -> FetchedTree:
+def _fetch(tree: LockedTree, fetch_context: FetchContext) -> FetchedTree:
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-    fetched = source_of(tree.kind).fetch(request, surroundings)
+    fetched = source_of(tree.kind).fetch(request, fetch_context)
     # Looked at anew: what goes to another machine should be what the lock says.
     found = tree_hash(fetched.path)
     if found != tree.tree_hash:
@@ -154,14 +154,14 @@ def _fetch(tree: LockedTree, surroundings: Surroundings) -> FetchedTree:
 
 
 def _model_files(
-    models: Sequence[LockedModel], models_dir: Path | None, surroundings: Surroundings
+    models: Sequence[LockedModel], models_dir: Path | None, fetch_context: FetchContext
 ) -> dict[str, Path]:
     """The file of each model by its sha256."""
-    store = ModelStore(surroundings.cache.models)
+    store = ModelStore(fetch_context.cache.models)
     found: dict[str, Path] = {}
     missing = []
     for model in models:
-        path = _model_file(model, store, models_dir, surroundings.base_dir)
+        path = _model_file(model, store, models_dir, fetch_context.base_dir)
         if path is None:
             source = without_secrets(model.source)
             missing.append(f"{model.name} ({readable_size(model.size)}), from {source}")
@@ -244,7 +244,7 @@ def _copy(file: Path, take: Take) -> None:
 
 
 def _write(
-    contents: Contents, parts: Sequence[_Part], target: Path, surroundings: Surroundings
+    contents: Contents, parts: Sequence[_Part], target: Path, fetch_context: FetchContext
 ) -> int:
     """Writes the file beside its place; gives its size in bytes."""
     table = contents.to_bytes()
@@ -255,10 +255,10 @@ def _write(
         )
     # The same name each time, so that a command that was killed leaves one file behind, not many.
     partial = target.with_name(f".{target.name}.partial")
-    alone = one_maker(
-        surroundings.cache, str(partial.absolute()), what=str(target), say=surroundings.say
+    alone = key_lock(
+        fetch_context.cache, str(partial.absolute()), what=str(target), say=fetch_context.say
     )
-    with _disk_errors_in_words(target), alone:
+    with disk_errors(f"{target} could not be written"), alone:
         target.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
         free = shutil.disk_usage(target.parent).free
@@ -268,7 +268,7 @@ def _write(
                 f"and only {readable_size(free)} are free there",
                 remedy="Make room, or name another place with --output.",
             )
-        surroundings.say(f"Packing {len(parts)} parts, {readable_size(total)}")
+        fetch_context.say(f"Packing {len(parts)} parts, {readable_size(total)}")
         try:
             with partial.open("wb") as stream:
                 stream.write(header(CONTENTS, len(table)) + table + padding(len(table)))
@@ -278,7 +278,7 @@ def _write(
                     done += part.entry.size
                     if done - told >= _TOLD_EVERY_BYTES:
                         told = done
-                        surroundings.say(f"Packed {readable_size(done)}")
+                        fetch_context.say(f"Packed {readable_size(done)}")
                 stream.write(END)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -305,14 +305,3 @@ def _write_part(part: _Part, stream: IO[bytes]) -> None:
             remedy=f"It changed on the disk: remove {part.place} and run the command again.",
         )
     stream.write(padding(entry.size))
-
-
-@contextlib.contextmanager
-def _disk_errors_in_words(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailedError(
-            f"{target} could not be written: {error}",
-            remedy="Check the room and the permissions there, then run the command again.",
-        ) from error

@@ -7,12 +7,13 @@ demand them byte by byte and has no hostile ones to understand.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+
+from comfy_files.hashing import digest_of
 
 BUNDLE_VERSION = 1
 BLOCK_BYTES = 512
@@ -97,7 +98,7 @@ def contents_digest(contents: Contents) -> str:
     """What `digest` has to be."""
     document = contents.model_dump(mode="json", exclude_defaults=True)
     del document["digest"]
-    return "sha256:" + hashlib.sha256(_canonical(document)).hexdigest()
+    return digest_of(_canonical(document))
 
 
 def header(path: str, size_bytes: int) -> bytes:

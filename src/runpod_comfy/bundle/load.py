@@ -9,20 +9,21 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError
+from comfy_files.atomic import replace_file
+from comfy_files.progress import Say, say_nothing
+from comfy_files.sizes import readable_size
+from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundledTree, BundleSummary, Entry
 from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.bundle.tree_tar import unpack_tree
+from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchedSubmodule, TreeRequest
+from runpod_comfy.cache.tree_store import Filling, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.lock.store import write_lock
-from runpod_comfy.sources.archive_store import find_archive, keep_archive
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.redaction import without_secrets
-from runpod_comfy.sources.sizes import readable_size
-from runpod_comfy.sources.tree import FetchedSubmodule, Say, TreeRequest, say_nothing
-from runpod_comfy.sources.tree_store import Filling, TreeStore
-from runpod_comfy.spec.atomic_file import replace_file
 
 _TOLD_EVERY_BYTES = 1_000_000_000
 

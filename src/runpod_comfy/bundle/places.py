@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.store import committed_lock_path
-from runpod_comfy.sources.cache import Cache
 
 
 def loaded_spec_path(cache: Cache, version_id: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from comfy_errors import InvalidInputError, MismatchError
-from runpod_comfy.sources.tree_members import add_tree
+from runpod_comfy.cache.tree_members import add_tree
 from runpod_comfy.sources.tree_writer import TreeWriter
 
 _CHUNK_BYTES = 1 << 20

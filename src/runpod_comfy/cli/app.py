@@ -17,7 +17,6 @@ from runpod_comfy.cli import (
     diff,
     doctor,
     gc,
-    image,
     init,
     realize,
     remove,
@@ -25,6 +24,7 @@ from runpod_comfy.cli import (
     run,
     test,
 )
+from runpod_comfy.cli.image import commands as image
 
 INTERRUPTED = 130
 

@@ -7,13 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json, add_version
-from runpod_comfy.sources.sizes import readable_size
+from comfy_files.sizes import readable_size
+from runpod_comfy.cli.select.options import add_command, add_json, add_version
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
     from runpod_comfy.bundle.format import BundleSummary
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy bundle create demo -o demo.bundle
@@ -101,11 +101,11 @@ def _add_show(actions: Subparsers) -> None:
 
 
 def _create(arguments: argparse.Namespace) -> int:
+    from comfy_home.platforms import this_platform
     from runpod_comfy.bundle.create import BundleRequest, create_bundle
-    from runpod_comfy.cli.version import read_spec, select, surroundings_for
-    from runpod_comfy.cli.workspace import version_id_of
-    from runpod_comfy.realize.run import this_platform
-    from runpod_comfy.sources.cache_use import using
+    from runpod_comfy.cache.use import using
+    from runpod_comfy.cli.select.version import fetch_context_for, read_spec, select
+    from runpod_comfy.cli.select.workspace import version_id_of
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     version_id = version_id_of(arguments.version, arguments.version_id)
@@ -121,10 +121,10 @@ def _create(arguments: argparse.Namespace) -> int:
         models=not arguments.without_models,
         models_dir=Path(named).expanduser() if named else None,
     )
-    surroundings = surroundings_for(selected.base_dir, console, offline=False)
+    fetch_context = fetch_context_for(selected.base_dir, console, offline=False)
     output = arguments.output.expanduser().absolute()
-    with using(surroundings.cache, console.say):
-        summary = create_bundle(request, output, surroundings)
+    with using(fetch_context.cache, console.say):
+        summary = create_bundle(request, output, fetch_context)
     _warn_of_sources(summary, console)
     console.say(f"{summary.version_id}: {_in_words(summary)}")
     console.result(str(output), {"path": str(output), **summary.document()})
@@ -133,14 +133,14 @@ def _create(arguments: argparse.Namespace) -> int:
 
 def _load(arguments: argparse.Namespace) -> int:
     from comfy_errors import UnavailableError
+    from comfy_home.platforms import this_platform
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.bundle.places import loaded_lock_path
-    from runpod_comfy.cli.workspace import workspace
+    from runpod_comfy.cache.paths import Cache
+    from runpod_comfy.cache.use import using
+    from runpod_comfy.cli.select.workspace import workspace
     from runpod_comfy.lock.store import load_lock
-    from runpod_comfy.realize.interpreter import find_interpreter
-    from runpod_comfy.realize.run import this_platform
-    from runpod_comfy.sources.cache import Cache
-    from runpod_comfy.sources.cache_use import using
+    from runpod_comfy.realize.environment.interpreter import find_interpreter
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     cache = Cache.from_environment()

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy create mine --repo https://github.com/comfyanonymous/ComfyUI@v0.3.75
@@ -58,10 +58,10 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.version import surroundings_for
-    from runpod_comfy.cli.workspace import workspace
-    from runpod_comfy.sources.at_once import at_once
-    from runpod_comfy.sources.cache_use import using
+    from comfy_files.parallel import in_parallel
+    from runpod_comfy.cache.use import using
+    from runpod_comfy.cli.select.version import fetch_context_for
+    from runpod_comfy.cli.select.workspace import workspace
     from runpod_comfy.sources.kinds import settle
     from runpod_comfy.spec.create import create_spec
     from runpod_comfy.spec.write import write_spec
@@ -69,8 +69,8 @@ def _run(arguments: argparse.Namespace) -> int:
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     version_id: str = arguments.version_id
     path = (arguments.output or workspace() / "versions" / f"{version_id}.json").absolute()
-    surroundings = surroundings_for(path.parent, console, offline=False)
-    with using(surroundings.cache, console.say):
+    fetch_context = fetch_context_for(path.parent, console, offline=False)
+    with using(fetch_context.cache, console.say):
         spec = create_spec(
             version_id,
             repo=arguments.repo,
@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
             auto_checksum=arguments.auto_checksum,
             output=path,
             working_dir=Path.cwd(),
-            settle=lambda trees: at_once(lambda tree: settle(tree, surroundings), trees),
+            settle=lambda trees: in_parallel(lambda tree: settle(tree, fetch_context), trees),
             say=console.say,
         )
     written = write_spec(spec, path, force=arguments.force)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.lock.diff import Change
     from runpod_comfy.lock.model import Lock
     from runpod_comfy.spec.model import Spec
@@ -53,7 +53,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.changes import change_lines
+    from runpod_comfy.cli.show.changes import change_lines
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     before, after = _side(arguments.before), _side(arguments.after)
@@ -94,9 +94,9 @@ def _side(text: str) -> _Side:
 
 
 def _side_of_version(version_id: str) -> _Side:
-    from runpod_comfy.cli.version import read_spec
+    from runpod_comfy.cache.paths import Cache
+    from runpod_comfy.cli.select.version import read_spec
     from runpod_comfy.lock.store import lock_answering
-    from runpod_comfy.sources.cache import Cache
 
     loaded = read_spec(version_id, None)
     found = lock_answering(loaded, Cache.from_environment())

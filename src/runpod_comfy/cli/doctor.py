@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.upkeep.answer import Answer
 
 _EXAMPLES = """\
@@ -35,7 +35,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from comfy_errors import UnavailableError
-    from runpod_comfy.sources.cache import Cache
+    from runpod_comfy.cache.paths import Cache
     from runpod_comfy.upkeep.doctor import examine, is_ready
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)

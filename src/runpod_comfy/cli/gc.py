@@ -6,12 +6,12 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json
-from runpod_comfy.sources.sizes import readable_size
+from comfy_files.sizes import readable_size
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.upkeep.gc import Clearing
 
 _EXAMPLES = """\
@@ -43,7 +43,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.sources.cache import Cache
+    from runpod_comfy.cache.paths import Cache
     from runpod_comfy.upkeep.gc import clear_cache
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy init --install-torch auto
@@ -46,8 +46,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.cache.paths import Cache
     from runpod_comfy.realize.init import DEFAULT_REPO, Initialization, initialize
-    from runpod_comfy.sources.cache import Cache
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     watched = console.on_a_terminal or console.verbose

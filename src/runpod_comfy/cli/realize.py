@@ -6,21 +6,21 @@ import argparse
 from typing import TYPE_CHECKING
 
 from comfy_errors import MismatchError
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import (
+from comfy_files.sizes import readable_size
+from runpod_comfy.cli.select.options import (
     add_command,
     add_json,
     add_realize_options,
     add_version,
 )
-from runpod_comfy.cli.unchanged import request_of, tell
-from runpod_comfy.sources.sizes import readable_size
+from runpod_comfy.cli.select.unchanged import request_of, tell
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
-    from runpod_comfy.realize.forecast import Forecast
+    from runpod_comfy.cli.select.options import Subparsers
+    from runpod_comfy.realize.prepare.estimate import Estimate
     from runpod_comfy.realize.run import Realization
-    from runpod_comfy.realize.verify import Verification
+    from runpod_comfy.realize.verify.home import Verification
 
 _EXAMPLES = """\
   runpod-comfy realize demo
@@ -65,8 +65,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if request is not None and request.answer(console):
         return 0
 
-    from runpod_comfy.cli.realization import realization_of, realize_visibly
-    from runpod_comfy.realize.run import forecast_realize
+    from runpod_comfy.cli.select.realization import realization_of, realize_visibly
+    from runpod_comfy.realize.run import estimate_realize
 
     if arguments.verify:
         # A lock that is made now is none to compare with.
@@ -75,8 +75,8 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.verify:
         return _verify(realization, console)
     if arguments.dry_run:
-        forecast = forecast_realize(realization)
-        console.result(_plan_text(realization, forecast), _plan_document(realization, forecast))
+        estimate = estimate_realize(realization)
+        console.result(_plan_text(realization, estimate), _plan_document(realization, estimate))
         return 0
     found = _repair(realization, console) if arguments.repair else None
     result = realize_visibly(realization, console)
@@ -87,7 +87,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _verify(realization: Realization, console: Console) -> int:
-    from runpod_comfy.realize.verify import verify
+    from runpod_comfy.realize.verify.home import verify
 
     found = verify(realization)
     _tell_faults(found, console)
@@ -106,7 +106,7 @@ def _verify(realization: Realization, console: Console) -> int:
 
 
 def _repair(realization: Realization, console: Console) -> Verification:
-    from runpod_comfy.realize.verify import take_away, verify
+    from runpod_comfy.realize.verify.home import take_away, verify
 
     found = verify(realization)
     _tell_faults(found, console)
@@ -143,42 +143,42 @@ def _verified(found: Verification) -> str:
     return f"verified: {found.checked_files} files, {size}, in {found.seconds:.1f} s"
 
 
-def _plan_text(realization: Realization, forecast: Forecast) -> str:
+def _plan_text(realization: Realization, estimate: Estimate) -> str:
     lines = [f"{realization.lock.version_id} → {realization.target}"]
-    if forecast.is_nothing:
+    if estimate.is_nothing:
         return "\n".join([*lines, "nothing to do"])
-    lines += [f"keep   layer {name}" for name in forecast.kept_layers]
-    lines += [f"fetch  {name}: {repo} at {commit}" for name, repo, commit in forecast.trees]
-    missing = [file for file in forecast.packages if not file.cached]
+    lines += [f"keep   layer {name}" for name in estimate.kept_layers]
+    lines += [f"fetch  {name}: {repo} at {commit}" for name, repo, commit in estimate.trees]
+    missing = [file for file in estimate.packages if not file.cached]
     lines.append(
-        f"fetch  {len(missing)} of {len(forecast.packages)} Python packages, "
-        f"{readable_size(forecast.download_bytes)}"
+        f"fetch  {len(missing)} of {len(estimate.packages)} Python packages, "
+        f"{readable_size(estimate.download_bytes)}"
     )
     lines += [
         f"fetch  model {model.name}: {model.source}, {readable_size(model.size)}"
-        for model in forecast.models
+        for model in estimate.models
     ]
-    lines += [f"build  layer {name}" for name in forecast.layers]
-    lines += [f"link   model {name}" for name in forecast.links]
-    lines += [f"remove custom node {name}" for name in forecast.removed_nodes]
-    total = forecast.download_bytes + forecast.model_bytes
+    lines += [f"build  layer {name}" for name in estimate.layers]
+    lines += [f"link   model {name}" for name in estimate.links]
+    lines += [f"remove custom node {name}" for name in estimate.removed_nodes]
+    total = estimate.download_bytes + estimate.model_bytes
     return "\n".join([*lines, f"{readable_size(total)} to fetch in all; nothing was touched"])
 
 
-def _plan_document(realization: Realization, forecast: Forecast) -> dict[str, object]:
+def _plan_document(realization: Realization, estimate: Estimate) -> dict[str, object]:
     return {
         "version_id": realization.lock.version_id,
         "lock_digest": realization.lock.digest,
         "target": str(realization.target),
-        "layers": list(forecast.layers),
-        "kept_layers": list(forecast.kept_layers),
+        "layers": list(estimate.layers),
+        "kept_layers": list(estimate.kept_layers),
         "trees": [
-            {"layer": name, "repo": repo, "commit": commit} for name, repo, commit in forecast.trees
+            {"layer": name, "repo": repo, "commit": commit} for name, repo, commit in estimate.trees
         ],
-        "packages": [file.name for file in forecast.packages if not file.cached],
-        "package_bytes": forecast.download_bytes,
-        "models": [model.name for model in forecast.models],
-        "model_bytes": forecast.model_bytes,
-        "links": list(forecast.links),
-        "removed_nodes": list(forecast.removed_nodes),
+        "packages": [file.name for file in estimate.packages if not file.cached],
+        "package_bytes": estimate.download_bytes,
+        "models": [model.name for model in estimate.models],
+        "model_bytes": estimate.model_bytes,
+        "links": list(estimate.links),
+        "removed_nodes": list(estimate.removed_nodes),
     }

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json
-from runpod_comfy.sources.sizes import readable_size
+from comfy_files.sizes import readable_size
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.realize.remove import Removal
 
 _EXAMPLES = """\
@@ -49,8 +49,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.cache.paths import Cache
     from runpod_comfy.realize.remove import plan_removal, remove
-    from runpod_comfy.sources.cache import Cache
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     target = arguments.target or os.environ.get("COMFY_HOME")

@@ -6,12 +6,12 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import add_command, add_json, add_version
+from runpod_comfy.cli.select.options import add_command, add_json, add_version
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
-    from runpod_comfy.lock.drift import Drift
+    from runpod_comfy.cli.select.options import Subparsers
+    from runpod_comfy.lock.drift.check import Drift
     from runpod_comfy.spec.load import LoadedSpec
 
 MOVED = 4
@@ -63,8 +63,8 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.version import read_spec
-    from runpod_comfy.cli.workspace import version_id_of
+    from runpod_comfy.cli.select.version import read_spec
+    from runpod_comfy.cli.select.workspace import version_id_of
 
     console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     version_id = version_id_of(arguments.version, arguments.version_id)
@@ -80,8 +80,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _resolve(loaded: LoadedSpec, console: Console, upgrade: list[Any], *, offline: bool) -> int:
-    from runpod_comfy.cli.changes import change_lines
-    from runpod_comfy.cli.version import resolve_and_write
+    from runpod_comfy.cli.select.version import resolve_and_write
+    from runpod_comfy.cli.show.changes import change_lines
     from runpod_comfy.lock.store import committed_lock_path
 
     names = None if _EVERYTHING in upgrade else upgrade
@@ -109,14 +109,14 @@ def _resolve(loaded: LoadedSpec, console: Console, upgrade: list[Any], *, offlin
 
 
 def _check(loaded: LoadedSpec, console: Console, *, offline: bool) -> int:
-    from runpod_comfy.cli.version import surroundings_for
-    from runpod_comfy.lock.drift import look_for_drift
+    from runpod_comfy.cli.select.version import fetch_context_for
+    from runpod_comfy.lock.drift.check import look_for_drift
     from runpod_comfy.lock.store import last_lock
 
-    surroundings = surroundings_for(loaded.path.parent, console, offline=offline)
-    lock, path = last_lock(loaded, surroundings.cache)
+    fetch_context = fetch_context_for(loaded.path.parent, console, offline=offline)
+    lock, path = last_lock(loaded, fetch_context.cache)
     console.explain(f"Lock: {path}")
-    drift = look_for_drift(loaded, lock, surroundings)
+    drift = look_for_drift(loaded, lock, fetch_context)
     document = {"version_id": lock.version_id, "path": str(path), "digest": lock.digest}
     console.result("\n".join(_lines(drift)), document | drift.document())
     console.say(_summary(drift, lock.version_id))

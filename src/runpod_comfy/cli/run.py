@@ -8,17 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rp_handler.options import add_run_options, add_ui_option
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import (
+from rp_handler.run_options import add_run_options, add_ui_option
+from runpod_comfy.cli.select.options import (
     add_command,
     add_json,
     add_realize_options,
     add_version,
 )
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy run --version-id demo --workflow workflows/example.json --output files
@@ -55,9 +55,9 @@ def run_version(
     """Realizes if need be, runs, and lets `judge` see the result; gives the exit code."""
     from comfy_workflows.load import load_workflow
     from rp_handler.main import execute
-    from rp_handler.request import make_request
-    from runpod_comfy.cli.realization import realization_of, realize_visibly
-    from runpod_comfy.cli.workspace import version_id_of
+    from rp_handler.run_request import make_request
+    from runpod_comfy.cli.select.realization import realization_of, realize_visibly
+    from runpod_comfy.cli.select.workspace import version_id_of
 
     request = make_request(
         os.environ,

@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import MismatchError
-from rp_handler.options import add_run_options
-from runpod_comfy.cli.console import Console
-from runpod_comfy.cli.options import (
+from rp_handler.run_options import add_run_options
+from runpod_comfy.cli.run import run_version
+from runpod_comfy.cli.select.options import (
     add_command,
     add_json,
     add_realize_options,
     add_version,
 )
-from runpod_comfy.cli.run import run_version
+from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.options import Subparsers
+    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy test demo --workflow workflows/example.json --output base64

@@ -1,4 +1,4 @@
-"""A lock as an image: recipe, context, build. The main path, from top to bottom."""
+"""A lock as an image: plan, context, build. The main path, from top to bottom."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, BinaryIO, cast
 
 import docker
 
-from runpod_comfy.images.bases import BaseImage
-from runpod_comfy.images.context import write_context
-from runpod_comfy.images.engine_images import inspect_image
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.use import using
+from runpod_comfy.images.base.catalogue import BaseImage
+from runpod_comfy.images.build_plan import make_build_plan
+from runpod_comfy.images.context.archive import write_context
+from runpod_comfy.images.context.inputs import gather_inputs
+from runpod_comfy.images.docker.build_progress import BuildShow
+from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
+from runpod_comfy.images.docker.local_images import inspect_image
+from runpod_comfy.images.docker.pull import ensure_image
 from runpod_comfy.images.labels import BASE_DIGEST
-from runpod_comfy.images.material import gather_material
-from runpod_comfy.images.names import DEFAULT_REPOSITORY, split_reference
-from runpod_comfy.images.progress import BuildShow
-from runpod_comfy.images.pull import ensure_image
-from runpod_comfy.images.recipe import make_recipe
-from runpod_comfy.images.solve import BuildOutcome, solve
+from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.cache_use import using
-from runpod_comfy.sources.pip_settings import read_pip_settings
-from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
@@ -42,7 +42,7 @@ class ImageJob:
     lock: Lock
     base: BaseImage
     platform: str
-    surroundings: Surroundings
+    fetch_context: FetchContext
     workflows: Sequence[Path] = ()
     ca_bundle: Path | None = None
     network: str | None = None
@@ -61,13 +61,13 @@ def build_image(
     Raises a ComfyError: what the sources and package indexes raise, and BuildFailedError with the
     end of what the failing layer said.
     """
-    recipe = make_recipe(job.lock, job.base, platform=job.platform)
-    cache = job.surroundings.cache
-    with using(cache, job.surroundings.say):
-        ensure_image(client, job.base.reference, platform=recipe.engine_platform, show=show)
-        material = gather_material(
-            recipe,
-            job.surroundings,
+    build_plan = make_build_plan(job.lock, job.base, platform=job.platform)
+    cache = job.fetch_context.cache
+    with using(cache, job.fetch_context.say):
+        ensure_image(client, job.base.reference, platform=build_plan.engine_platform, show=show)
+        build_inputs = gather_inputs(
+            build_plan,
+            job.fetch_context,
             workflows=job.workflows,
             ca_bundle=job.ca_bundle,
             has_network=job.network != "none",
@@ -75,14 +75,17 @@ def build_image(
         with _scratch_file(cache) as context:
             with cache.writing():
                 write_context(
-                    context, dockerfile=recipe.text, steps=recipe.steps, material=material
+                    context,
+                    dockerfile=build_plan.text,
+                    steps=build_plan.steps,
+                    build_inputs=build_inputs,
                 )
                 context.seek(0)
             return solve(
                 client,
                 context,
                 tags=tags,
-                platform=recipe.engine_platform,
+                platform=build_plan.engine_platform,
                 no_cache=no_cache,
                 network=job.network,
                 build_args=proxies(os.environ, read_pip_settings().proxy),

@@ -9,7 +9,7 @@ import docker.errors
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.images import labels
-from runpod_comfy.images.messages import engine_errors
+from runpod_comfy.images.docker.stream import engine_errors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 
-from runpod_comfy.images import places
+from runpod_comfy.images import image_paths as places
 from runpod_comfy.images.steps import Step
 
 CACHE_ID = "runpod-comfy-packages"

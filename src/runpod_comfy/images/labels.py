@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.sources.redaction import without_secrets
 
 TITLE = "org.opencontainers.image.title"
 VERSION = "org.opencontainers.image.version"

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import docker
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.images.difference import layer_name
-from runpod_comfy.images.engine_images import inspect_image
+from runpod_comfy.images.docker.local_images import inspect_image
+from runpod_comfy.images.docker.stream import engine_errors
 from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, layer_keys
-from runpod_comfy.images.messages import engine_errors
+from runpod_comfy.images.proof.difference import layer_name
 from runpod_comfy.images.steps import Step
 
 Fate = Literal["kept", "same", "new"]

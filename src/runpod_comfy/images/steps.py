@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runpod_comfy.images import places
+from comfy_files.hashing import digest_of, sha256_of
+from runpod_comfy.checkout import LAYER_SCRIPTS
+from runpod_comfy.images import image_paths as places
 from runpod_comfy.layers.layer import Layer, TextInput, TreeInput
-from runpod_comfy.layers.plan import SCRIPTS, Plan
+from runpod_comfy.layers.plan import Plan
 from runpod_comfy.layers.requirements import requirements_text
 from runpod_comfy.lock.model import Distribution, Lock
-from runpod_comfy.lock.platform_marker import platforms_of
+from runpod_comfy.lock.python.platform_marker import platforms_of
 
 TORCH_PARTS = 4
 """A worker pulls and unpacks the layers of an image side by side, three at a time by default."""
 
-_WRAPPER = SCRIPTS / "in_image.sh"
+_WRAPPER = LAYER_SCRIPTS / "in_image.sh"
 _INSTALLS = ("torch", "wheels")
 
 
@@ -53,12 +54,12 @@ class Step:
         """The layer's key, with what else decides the content of the step in an image."""
         projection = {
             "layer": self.layer.key,
-            "wrapper": hashlib.sha256(_WRAPPER.read_bytes()).hexdigest(),
+            "wrapper": sha256_of(_WRAPPER),
             "variables": sorted(self.variables.items()),
             "further": self.further,
         }
         text = json.dumps(projection, separators=(",", ":"))
-        return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+        return digest_of(text.encode())
 
     @property
     def installs(self) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from comfy_files.hashing import digest_of, sha256_of
 from runpod_comfy.lock.model import LockedTree
 
 LayerKind = Literal[
@@ -42,7 +42,7 @@ class TextInput:
 
     @property
     def digest(self) -> str:
-        return "sha256:" + hashlib.sha256(self.text.encode()).hexdigest()
+        return digest_of(self.text.encode())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,10 @@ def layer_key(
     projection = {
         "schema": _KEY_SCHEMA,
         "kind": kind,
-        "scripts": [
-            [script.name, hashlib.sha256(script.read_bytes()).hexdigest()] for script in scripts
-        ],
+        "scripts": [[script.name, sha256_of(script)] for script in scripts],
         "inputs": [[each.name, each.digest] for each in inputs],
         "environment": sorted(environment.items()),
         "after": list(after),
     }
     text = json.dumps(projection, separators=(",", ":"))
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(text.encode())

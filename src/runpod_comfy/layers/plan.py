@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from comfy_manifest.model import CHECK_SCHEMA
+from comfy_home.manifest import CHECK_SCHEMA
+from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.layers.layer import Layer, LayerKind, TextInput, TreeInput, layer_key
 from runpod_comfy.layers.requirements import requirements_text
 from runpod_comfy.lock.model import Distribution, Lock
 
-SCRIPTS = Path(__file__).parents[3] / "images" / "layers"
 """The layer scripts of this checkout."""
 
 _SHARED = "steps.sh"
@@ -39,7 +39,7 @@ class Plan:
         return next(layer for layer in self.layers if layer.name == name)
 
 
-def make_plan(lock: Lock, *, platform: str, scripts: Path = SCRIPTS) -> Plan:
+def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Plan:
     """The plan of a lock for a platform such as `linux-x86_64`; `scripts` is `images/layers`."""
     interpreter = {"PYTHON_VERSION": lock.python.version}
     machine = {**interpreter, "PLATFORM": platform}

@@ -110,7 +110,7 @@ def _things_of_lock(lock: Lock) -> _Things:
     document = lock.model_dump(mode="json", exclude_defaults=True)
     python: dict[str, Any] = document.pop("python")
     things = _trees_and_models(document)
-    distributions = [item for group in _DISTRIBUTIONS for item in python.pop(group)]
+    distributions = [item for group in _DISTRIBUTIONS for item in python.pop(group, [])]
     counts = Counter(item["name"] for item in distributions)
     for item in distributions:
         name = item["name"]

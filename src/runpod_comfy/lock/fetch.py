@@ -5,23 +5,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from comfy_errors import MismatchError
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.key_lock import key_lock
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.sources.one_maker import one_maker
-from runpod_comfy.sources.redaction import without_secrets
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
 
 
-def fetch_tree(name: str, tree: LockedTree, surroundings: Surroundings) -> Path:
+def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path:
     """The folder of the tree; `name` is what people know it by.
 
     Raises what the source raises, and MismatchError if it gives other files than the lock knows.
     """
-    surroundings.say(f"Fetching {name}: {without_secrets(tree.repo)}")
+    fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     key = f"tree {tree.repo} {tree.commit} {tree.subdir or ''}"
-    with one_maker(surroundings.cache, key, what=name, say=surroundings.say):
-        fetched = source_of(tree.kind).fetch(request, surroundings)
+    with key_lock(fetch_context.cache, key, what=name, say=fetch_context.say):
+        fetched = source_of(tree.kind).fetch(request, fetch_context)
     if fetched.tree_hash != tree.tree_hash:
         raise MismatchError(
             f"{without_secrets(tree.repo)} at {tree.commit} has the files {fetched.tree_hash}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_manifest.model import ManifestModel
+from comfy_home.manifest import ManifestModel
 from runpod_comfy.lock.model import Lock
 
 

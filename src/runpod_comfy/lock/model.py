@@ -5,12 +5,11 @@ A lock holds no time, no path of a machine and no index that the spec does not n
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from comfy_home.lock_bytes import lock_bytes, lock_digest
 from runpod_comfy.spec.model import FilePath, NodeName, Tree, VersionId
 
 LOCK_VERSION = 1
@@ -61,7 +60,7 @@ class Distribution(_Strict):
     name: str
     version: str
     marker: str | None = None
-    files: list[DistributionFile]
+    files: list[DistributionFile] = []
     requested_by: dict[str, list[str]] = {}
     required_by: list[str] = []
 
@@ -94,8 +93,8 @@ class PythonLock(_Strict):
     constraints: list[str] = []
     overrides: list[str] = []
     replaced: list[Replaced] = []
-    torch: list[Distribution]
-    wheels: list[Distribution]
+    torch: list[Distribution] = []
+    wheels: list[Distribution] = []
 
 
 class LockedModel(_Strict):
@@ -129,23 +128,22 @@ class Lock(_Strict):
     version_id: VersionId
     spec_digest: str
     comfy: LockedTree
-    custom_nodes: list[LockedNode]
+    custom_nodes: list[LockedNode] = []
     python: PythonLock
-    models: list[LockedModel]
-    base: Base
-    env: dict[str, str]
-    comfy_args: list[str]
-    run_install_scripts: list[str]
-    allow_pickle: list[str]
+    models: list[LockedModel] = []
+    base: Base = Field(default_factory=Base)
+    env: dict[str, str] = {}
+    comfy_args: list[str] = []
+    run_install_scripts: list[str] = []
+    allow_pickle: list[str] = []
     user: str | None = None
     epoch: int
 
     def to_bytes(self) -> bytes:
-        """The lock's only serialisation: sorted keys, two spaces, defaults left out, a newline."""
-        document = self.model_dump(mode="json", exclude_defaults=True)
-        return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        """The lock's only serialisation."""
+        return lock_bytes(self.model_dump(mode="json"))
 
     @property
     def digest(self) -> str:
         """`sha256:…` of the lock's bytes: its identity."""
-        return "sha256:" + hashlib.sha256(self.to_bytes()).hexdigest()
+        return lock_digest(self.model_dump(mode="json"))

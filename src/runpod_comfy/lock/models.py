@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_files.hashing import sha256_of
+from comfy_files.progress import Say
 from comfy_models.transfer import local_path
 from runpod_comfy.lock.model import LockedModel
-from runpod_comfy.sources.tree import Say
 from runpod_comfy.spec.model import Model
 
 _FORMATS = {
@@ -105,9 +105,7 @@ def _as_stated(model: Model) -> tuple[str, int]:
 
 
 def _hash(path: Path) -> tuple[str, int]:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return digest.hexdigest(), stream.tell()
+    return sha256_of(path), path.stat().st_size
 
 
 def _compare(model: Model, sha256: str, size: int, path: Path) -> None:

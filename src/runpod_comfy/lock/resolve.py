@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from comfy_errors import ComfyError, UnavailableError
+from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.install_scripts import require_install_scripts
-from runpod_comfy.lock.kept_python import unchanged_python
 from runpod_comfy.lock.model import Base, Lock, LockedNode, PythonLock
 from runpod_comfy.lock.models import lock_models, require_models
-from runpod_comfy.lock.python import lock_python
-from runpod_comfy.lock.requirements import CORE
+from runpod_comfy.lock.python.kept_pins import unchanged_python
+from runpod_comfy.lock.python.pins import lock_python
+from runpod_comfy.lock.requirements.read import CORE
 from runpod_comfy.lock.trees import PinnedTree, pin_trees, refuse_what_is_no_core
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
-from runpod_comfy.sources.tree import Surroundings
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.model import CustomNode, Spec
@@ -22,7 +22,7 @@ from runpod_comfy.spec.model import CustomNode, Spec
 def resolve(
     loaded: LoadedSpec,
     *,
-    surroundings: Surroundings,
+    fetch_context: FetchContext,
     previous: Lock | None,
     upgrade: Upgrade = NO_UPGRADE,
 ) -> Lock:
@@ -34,7 +34,7 @@ def resolve(
     """
     spec = loaded.spec
     known_models = upgrade.kept_models(previous)
-    core, *nodes = _all_pinned(loaded, surroundings, previous, upgrade)
+    core, *nodes = _all_pinned(loaded, fetch_context, previous, upgrade)
     refuse_what_is_no_core(core)
     require_install_scripts(
         {
@@ -45,9 +45,9 @@ def resolve(
     )
     python = unchanged_python(spec, core, nodes, previous, upgrade)
     if python is None:
-        python = _solve(spec, core, nodes, surroundings, upgrade.kept_python(previous))
+        python = _solve(spec, core, nodes, fetch_context, upgrade.kept_python(previous))
     models = lock_models(
-        spec.models, known_models, spec_folder=loaded.path.parent, say=surroundings.say
+        spec.models, known_models, spec_folder=loaded.path.parent, say=fetch_context.say
     )
     return Lock(
         lock_version=1,
@@ -71,11 +71,11 @@ def resolve(
 
 
 def _all_pinned(
-    loaded: LoadedSpec, surroundings: Surroundings, previous: Lock | None, upgrade: Upgrade
+    loaded: LoadedSpec, fetch_context: FetchContext, previous: Lock | None, upgrade: Upgrade
 ) -> list[PinnedTree]:
     """The core and the nodes. The models are looked for as well, so that all that is missing is
     told together, before the long work."""
-    found = pin_trees(loaded.spec, previous, upgrade, surroundings)
+    found = pin_trees(loaded.spec, previous, upgrade, fetch_context)
     errors = [each for each in found if isinstance(each, ComfyError)]
     try:
         require_models(loaded.spec.models, upgrade.kept_models(previous), loaded.path.parent)
@@ -101,7 +101,7 @@ def _solve(
     spec: Spec,
     core: PinnedTree,
     nodes: Sequence[PinnedTree],
-    surroundings: Surroundings,
+    fetch_context: FetchContext,
     known: PythonLock | None,
 ) -> PythonLock:
     folders = {f"node:{node.name}": pinned.fetched.path for node, pinned in _pairs(spec, nodes)}
@@ -110,10 +110,10 @@ def _solve(
             [(CORE, core.fetched.path), *folders.items()],
             options=spec.options,
             previous=known,
-            surroundings=surroundings,
+            fetch_context=fetch_context,
         )
     except UnavailableError as error:
-        if not surroundings.offline:
+        if not fetch_context.offline:
             raise
         raise UnavailableError(
             error.message, remedy="Run the command once without --offline."

@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.atomic import replace_file
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import LOCK_VERSION, Lock
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.roots import record_root
-from runpod_comfy.spec.atomic_file import replace_file
 from runpod_comfy.spec.digest import spec_digest as spec_digest_of
 from runpod_comfy.spec.load import LoadedSpec
 

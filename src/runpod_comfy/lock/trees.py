@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
+from comfy_files.parallel import in_parallel
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
 from runpod_comfy.lock.model import Lock, LockedTree, Submodule
 from runpod_comfy.lock.upgrade import Upgrade
-from runpod_comfy.sources.at_once import at_once
-from runpod_comfy.sources.git import warn_of_foreign_commit
+from runpod_comfy.sources.git.source import warn_of_foreign_commit
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import CORE_PLACE, TreePlace
 
@@ -41,7 +41,7 @@ class PinnedTree:
 
 
 def pin_trees(
-    spec: Spec, previous: Lock | None, upgrade: Upgrade, surroundings: Surroundings
+    spec: Spec, previous: Lock | None, upgrade: Upgrade, fetch_context: FetchContext
 ) -> list[PinnedTree | ComfyError]:
     """The core and then the nodes, each with its files, or with the error that it met."""
 
@@ -50,12 +50,12 @@ def pin_trees(
         known = _previous_tree(tree, previous)
         keep = not (upgrade.everything or place in upgrade.trees)
         try:
-            return _fetch(tree, surroundings, known, keep_pin=keep)
+            return _fetch(tree, fetch_context, known, keep_pin=keep)
         except ComfyError as error:
             return error
 
     core: list[tuple[TreePlace, Tree]] = [(CORE_PLACE, spec.comfy)]
-    return at_once(pin, core + list(enumerate(spec.custom_nodes)))
+    return in_parallel(pin, core + list(enumerate(spec.custom_nodes)))
 
 
 def refuse_what_is_no_core(core: PinnedTree) -> None:
@@ -71,18 +71,18 @@ def refuse_what_is_no_core(core: PinnedTree) -> None:
 
 
 def _fetch(
-    tree: Tree, surroundings: Surroundings, known: LockedTree | None, *, keep_pin: bool
+    tree: Tree, fetch_context: FetchContext, known: LockedTree | None, *, keep_pin: bool
 ) -> PinnedTree:
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     source = source_of(tree.kind)
     kept = known.commit if known and keep_pin else None
-    commit = tree.commit or kept or source.pin(request, surroundings)
+    commit = tree.commit or kept or source.pin(request, fetch_context)
     pinned = TreeRequest(repo=tree.repo, ref=tree.ref, commit=commit, subdir=tree.subdir)
-    surroundings.say(f"Fetching {_title(tree)} at {commit.removeprefix('sha256:')[:12]}")
-    fetched = source.fetch(pinned, surroundings)
+    fetch_context.say(f"Fetching {_title(tree)} at {commit.removeprefix('sha256:')[:12]}")
+    fetched = source.fetch(pinned, fetch_context)
     if tree.kind == "git" and tree.commit and not known:
         # Told once: from now on the lock holds this commit, and it is not asked for again.
-        warn_of_foreign_commit(pinned, surroundings)
+        warn_of_foreign_commit(pinned, fetch_context)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
             f"{tree.repo} at {commit} has the files {fetched.tree_hash}, "

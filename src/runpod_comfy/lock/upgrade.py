@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError
+from comfy_files.parallel import in_parallel
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import Lock, LockedModel, PythonLock
-from runpod_comfy.lock.torch_family import FAMILY
-from runpod_comfy.sources.at_once import at_once
-from runpod_comfy.sources.git_refs import is_commit, list_refs, nearest_names, resolve_ref
+from runpod_comfy.lock.python.torch_family import FAMILY
+from runpod_comfy.sources.git.refs import is_commit, list_refs, nearest_names, resolve_ref
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.sources.redaction import without_secrets
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.model import Spec, Tree
 from runpod_comfy.spec.write import CORE_PLACE, TreePlace
@@ -122,7 +122,7 @@ class MovedPin:
     after: str
 
 
-def moved_pins(spec: Spec, upgrade: Upgrade, surroundings: Surroundings) -> list[MovedPin]:
+def moved_pins(spec: Spec, upgrade: Upgrade, fetch_context: FetchContext) -> list[MovedPin]:
     """The commits of the spec that an upgrade moves: those of branches, and those of folders.
 
     What a person chose for good stays: tags, whole commits, versions, archives.
@@ -135,12 +135,12 @@ def moved_pins(spec: Spec, upgrade: Upgrade, surroundings: Surroundings) -> list
         for place, title, tree in trees
         if tree.commit is not None and (upgrade.everything or place in upgrade.trees)
     ]
-    newest = at_once(lambda item: _newest(item[1], item[2], surroundings), asked)
+    newest = in_parallel(lambda item: _newest(item[1], item[2], fetch_context), asked)
     moved = []
     for (place, title, tree), commit in zip(asked, newest, strict=True):
         if commit is None:
             if place in upgrade.trees:
-                surroundings.say(
+                fetch_context.say(
                     f"{title} stays at {tree.ref or tree.commit}, as the spec says; "
                     "for another one, change it there"
                 )
@@ -163,19 +163,19 @@ def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec
     )
 
 
-def _newest(title: str, tree: Tree, surroundings: Surroundings) -> str | None:
+def _newest(title: str, tree: Tree, fetch_context: FetchContext) -> str | None:
     """The commit that the tree could move to, None for one that stays where it is."""
     if tree.kind == "folder":
         request = TreeRequest(repo=tree.repo, subdir=tree.subdir)
-        return source_of("folder").pin(request, surroundings)
+        return source_of("folder").pin(request, fetch_context)
     if tree.kind != "git" or tree.ref is None or is_commit(tree.ref):
         return None
-    refs = list_refs(tree.repo, tree.ref, surroundings)
-    commit = refs.commit_of(tree.ref) or resolve_ref(tree.repo, tree.ref, surroundings)
+    refs = list_refs(tree.repo, tree.ref, fetch_context)
+    commit = refs.commit_of(tree.ref) or resolve_ref(tree.repo, tree.ref, fetch_context)
     if not (refs.full_name(tree.ref) or "").startswith("refs/tags/"):
         return commit
     if commit != tree.commit:
-        surroundings.say(
+        fetch_context.say(
             f"Warning: the tag '{tree.ref}' of {without_secrets(tree.repo)} is now {commit}; "
             f"{title} stays at {tree.commit}, as the spec says"
         )

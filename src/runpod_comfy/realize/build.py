@@ -10,27 +10,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from comfy_files.progress import Say
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.layers.layer import Layer, TreeInput
 from runpod_comfy.lock.model import PythonLock
-from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.installer import (
+from runpod_comfy.realize.environment.interpreter import find_interpreter
+from runpod_comfy.realize.environment.packages import stored_indexes
+from runpod_comfy.realize.environment.uv import (
     index_variables,
     outside_variables,
     script_variables,
     uv_program,
 )
-from runpod_comfy.realize.interpreter import find_interpreter
-from runpod_comfy.realize.packages import stored_indexes
-from runpod_comfy.realize.progress import Progress
+from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.prepare.progress import Progress
 from runpod_comfy.realize.script import run_script
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Say
 
 _INSTALLS = ("torch", "wheels")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class LayerContext:
     """What every script of one realization is given.
 
     `venv` is where the Python environment lies, `logs` where output goes, `python` what the lock
@@ -61,69 +61,69 @@ class Workshop:
 
 
 def build_layer(
-    layer: Layer, workshop: Workshop, hear: Callable[[bytes], None] | None = None
+    layer: Layer, context: LayerContext, hear: Callable[[bytes], None] | None = None
 ) -> None:
     """Raises a ComfyError with the end of the script's output if it does not succeed.
 
     `hear` gets the output as it comes.
     """
-    workshop.cache.tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=workshop.cache.tmp, prefix="layer-") as folder:
-        inputs = layer_inputs(layer, Path(folder), workshop)
+    context.cache.tmp.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=context.cache.tmp, prefix="layer-") as folder:
+        inputs = layer_inputs(layer, Path(folder), context)
         run_script(
             ["/bin/sh", str(layer.script)],
             title=f"the layer {layer.name}",
-            environment=layer_variables(layer, inputs, workshop),
-            log=workshop.log_of(layer),
-            show=workshop.show,
-            keep_open=workshop.lock_fds,
+            environment=layer_variables(layer, inputs, context),
+            log=context.log_of(layer),
+            show=context.show,
+            keep_open=context.lock_fds,
             hear=hear,
         )
 
 
-def layer_inputs(layer: Layer, folder: Path, workshop: Workshop) -> Path:
+def layer_inputs(layer: Layer, folder: Path, context: LayerContext) -> Path:
     """Puts the inputs of a layer into `folder`, as `$INPUTS` has them; gives the folder."""
     folder.mkdir(exist_ok=True)
     for each in layer.inputs:
         if isinstance(each, TreeInput):
-            (folder / each.name).symlink_to(workshop.trees[each.digest])
+            (folder / each.name).symlink_to(context.trees[each.digest])
         else:
             (folder / each.name).write_text(each.text, encoding="utf-8")
     return folder
 
 
-def layer_variables(layer: Layer, inputs: Path, workshop: Workshop) -> dict[str, str]:
+def layer_variables(layer: Layer, inputs: Path, context: LayerContext) -> dict[str, str]:
     """The variables that the script of a layer runs with."""
     return {
         **outside_variables(),
-        **_places(workshop, inputs),
-        **(_installer(layer, workshop) if layer.kind in _INSTALLS else {}),
-        **(script_variables(workshop.wheels_dir) if layer.kind == "install" else {}),
+        **_places(context, inputs),
+        **(_installer(layer, context) if layer.kind in _INSTALLS else {}),
+        **(script_variables(context.wheels_dir) if layer.kind == "install" else {}),
         "SOURCE_DATE_EPOCH": str(layer.epoch),
         **layer.environment,
     }
 
 
-def _places(workshop: Workshop, inputs: Path) -> dict[str, str]:
+def _places(context: LayerContext, inputs: Path) -> dict[str, str]:
     return {
         "TARGET": "host",
         "INPUTS": str(inputs),
-        "COMFY_HOME": str(workshop.home.root),
-        "VENV": str(workshop.venv),
-        "OFFLINE": "1" if workshop.offline else "0",
+        "COMFY_HOME": str(context.home.root),
+        "VENV": str(context.venv),
+        "OFFLINE": "1" if context.offline else "0",
         "HANDLER_PYTHON": sys.executable,
         "HANDLER_PATH": os.pathsep.join(path for path in sys.path if path),
-        "CHECK_REPORT": str(workshop.check_report),
+        "CHECK_REPORT": str(context.check_report),
     }
 
 
-def _installer(layer: Layer, workshop: Workshop) -> dict[str, str]:
-    python = workshop.python
+def _installer(layer: Layer, context: LayerContext) -> dict[str, str]:
+    python = context.python
     stored = stored_indexes(
         python.torch if layer.kind == "torch" else python.wheels,
         python=python.version,
-        cache=workshop.cache,
-        offline=workshop.offline,
+        cache=context.cache,
+        offline=context.offline,
     )
     return {
         "UV": str(uv_program()),
@@ -131,8 +131,8 @@ def _installer(layer: Layer, workshop: Workshop) -> dict[str, str]:
         # Within the cache; uv itself copies, and says so, where that cannot be.
         "UV_LINK_MODE": "hardlink",
         **index_variables(
-            cache=workshop.cache,
-            wheels_dir=workshop.wheels_dir,
+            cache=context.cache,
+            wheels_dir=context.wheels_dir,
             first_index=python.torch_index if layer.kind == "torch" else None,
             stored=stored,
         ),

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from comfy_manifest.model import CheckReport
+from comfy_files.atomic import place_folder, replace_file
+from comfy_home.manifest import CheckReport
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.realize.home import Home
-from runpod_comfy.sources.cache import Cache
 
 REPORT_NAME = "report.json"
 _OBJECT_INFO_NAME = "object_info.json"
@@ -24,9 +25,7 @@ def recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
         report = CheckReport.model_validate_json((entry / REPORT_NAME).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    partial = home.object_info_partial
-    shutil.copyfile(entry / _OBJECT_INFO_NAME, partial)
-    partial.replace(home.object_info)
+    replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
     return report
 
 
@@ -39,7 +38,6 @@ def remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> Che
     """Takes a finished check into the cache; gives its report."""
     report = read_report(report_file)
     cache.tmp.mkdir(parents=True, exist_ok=True)
-    cache.checks.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="check-") as folder:
         whole = Path(folder) / "entry"
         whole.mkdir()
@@ -47,17 +45,8 @@ def remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> Che
         shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
         entry = check_entry(key, cache)
         if not entry.is_dir():
-            _rename(whole, entry)
+            place_folder(whole, entry)
     return report
-
-
-def _rename(whole: Path, entry: Path) -> None:
-    try:
-        whole.rename(entry)
-    except OSError:
-        # Another process made the same check at the same time.
-        if not entry.is_dir():
-            raise
 
 
 def check_entry(key: str, cache: Cache) -> Path:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
-from runpod_comfy.sources.git_process import GitFailedError, run_git
-from runpod_comfy.sources.git_refs import default_branch, is_commit, list_refs
-from runpod_comfy.sources.git_repository import GitRepository
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.refs import default_branch, is_commit, list_refs
+from runpod_comfy.sources.git.repository import GitRepository
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.sources.redaction import without_secrets
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from runpod_comfy.spec.text import check_repo, tree_kind
 
 
@@ -32,7 +32,7 @@ class PlainCore:
     folder: Path
 
 
-def bring_core(repo: str, ref: str | None, surroundings: Surroundings) -> GitCore | PlainCore:
+def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> GitCore | PlainCore:
     """Brings `repo` at `ref` (its default branch if None) into the cache, that commit alone.
 
     Raises InvalidInputError for an address that is not safe or not known, and what the sources
@@ -47,14 +47,14 @@ def bring_core(repo: str, ref: str | None, surroundings: Surroundings) -> GitCor
         ) from error
     source = source_of(kind)
     if kind != "git":
-        commit = source.pin(TreeRequest(repo=repo, ref=ref), surroundings)
+        commit = source.pin(TreeRequest(repo=repo, ref=ref), fetch_context)
         request = TreeRequest(repo=repo, ref=ref, commit=commit)
-        return PlainCore(folder=source.fetch(request, surroundings).path)
-    ref = ref or default_branch(repo, surroundings)
-    commit = source.pin(TreeRequest(repo=repo, ref=ref), surroundings)
-    repository = GitRepository.of(repo, surroundings.cache)
-    repository.ensure(commit, surroundings)
-    return GitCore(repository=repository, commit=commit, branch=_branch(repo, ref, surroundings))
+        return PlainCore(folder=source.fetch(request, fetch_context).path)
+    ref = ref or default_branch(repo, fetch_context)
+    commit = source.pin(TreeRequest(repo=repo, ref=ref), fetch_context)
+    repository = GitRepository.of(repo, fetch_context.cache)
+    repository.ensure(commit, fetch_context)
+    return GitCore(repository=repository, commit=commit, branch=_branch(repo, ref, fetch_context))
 
 
 def put_core(core: GitCore | PlainCore, folder: Path, staging: Path) -> None:
@@ -70,11 +70,11 @@ def put_core(core: GitCore | PlainCore, folder: Path, staging: Path) -> None:
     staging.replace(folder)
 
 
-def _branch(repo: str, ref: str | None, surroundings: Surroundings) -> str | None:
+def _branch(repo: str, ref: str | None, fetch_context: FetchContext) -> str | None:
     """The branch that `ref` names, None if it names a tag or a commit."""
     if ref is None or is_commit(ref):
         return None
-    full_name = list_refs(repo, ref, surroundings).full_name(ref) or ""
+    full_name = list_refs(repo, ref, fetch_context).full_name(ref) or ""
     heads = "refs/heads/"
     return full_name.removeprefix(heads) if full_name.startswith(heads) else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_manifest.model import MARKER_NAME, OBJECT_INFO_NAME, Manifest, load_manifest
-from runpod_comfy.sources.tree import Say
+from comfy_files.locks import lock
+from comfy_files.progress import Say
+from comfy_home.manifest import MARKER_NAME, OBJECT_INFO_NAME, Manifest, load_manifest
 
 DATA_FOLDERS = ("input", "output", "user")
 """What people put in and get out; never removed with a version."""
@@ -60,10 +60,6 @@ class Home:
         return self.root / OBJECT_INFO_NAME
 
     @property
-    def object_info_partial(self) -> Path:
-        return self.root / f"{OBJECT_INFO_NAME}.partial"
-
-    @property
     def logs(self) -> Path:
         return self.root / ".comfy_logs"
 
@@ -86,9 +82,9 @@ class Home:
         """What `realize` keeps in a home for itself, the marker excepted."""
         return (
             self.object_info,
-            self.object_info_partial,
+            self.root / f".{OBJECT_INFO_NAME}.partial",
             self.logs,
-            self.root / f"{MARKER_NAME}.partial",
+            self.root / f".{MARKER_NAME}.partial",
             self.core_files,
             self.root / ".comfy_core_files.partial",
             self.root / ".comfy_core_staging",
@@ -148,9 +144,6 @@ def held(home: Home, say: Say) -> Iterator[int]:
     """
     home.root.mkdir(parents=True, exist_ok=True)
     with (home.root / ".comfy_lock").open("ab") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"Waiting for another command that works on {home.root}")
-            fcntl.flock(stream, fcntl.LOCK_EX)
+        waiting = f"Waiting for another command that works on {home.root}"
+        lock(stream.fileno(), waiting=waiting, say=say)
         yield stream.fileno()

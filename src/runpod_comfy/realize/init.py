@@ -14,18 +14,19 @@ from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_manifest.model import MARKER_NAME, Manifest, load_manifest, save_manifest
-from runpod_comfy.layers.plan import SCRIPTS
-from runpod_comfy.lock.requirements import requirements_of_core
-from runpod_comfy.lock.torch_family import FAMILY
+from comfy_files.progress import Say, say_nothing
+from comfy_home.manifest import MARKER_NAME, Manifest, load_manifest, save_manifest
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.use import using
+from runpod_comfy.checkout import LAYER_SCRIPTS
+from runpod_comfy.lock.python.torch_family import FAMILY
+from runpod_comfy.lock.requirements.read import requirements_of_core
 from runpod_comfy.realize.clone import GitCore, PlainCore, bring_core, put_core
+from runpod_comfy.realize.environment.uv import installer_variables, outside_variables, uv_program
 from runpod_comfy.realize.home import Home, held
-from runpod_comfy.realize.installer import installer_variables, outside_variables, uv_program
 from runpod_comfy.realize.script import run_script
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.cache_use import using
-from runpod_comfy.sources.redaction import without_secrets
-from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
 DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -113,8 +114,8 @@ def initialize(job: Initialization) -> InitResult:
 
 def _bring_core(job: Initialization) -> GitCore | PlainCore:
     job.say(f"Cloning {without_secrets(job.repo)}")
-    surroundings = Surroundings(cache=job.cache, base_dir=job.base_dir, say=job.say)
-    return bring_core(job.repo, job.ref, surroundings)
+    fetch_context = FetchContext(cache=job.cache, base_dir=job.base_dir, say=job.say)
+    return bring_core(job.repo, job.ref, fetch_context)
 
 
 def _own_manifest(home: Home) -> Manifest | None:
@@ -165,7 +166,7 @@ def _require_index(index: str) -> None:
     """Raises UnavailableError unless the index answers for torch: before anything is made."""
     import requests
 
-    from runpod_comfy.sources.pip_settings import read_pip_settings
+    from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
     url = f"{index.rstrip('/')}/torch/"
     if urlsplit(url).scheme not in ("http", "https"):
@@ -256,7 +257,7 @@ def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
         _write(Path(folder) / "folders.txt", [])
         run_script(
-            ["/bin/sh", str(SCRIPTS / "models.sh")],
+            ["/bin/sh", str(LAYER_SCRIPTS / "models.sh")],
             title="making folders",
             environment={
                 **outside_variables(),

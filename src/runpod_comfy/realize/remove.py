@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, OperationFailedError
-from comfy_manifest.model import MARKER_NAME
+from comfy_errors import InvalidInputError
+from comfy_files.disk import PERMISSIONS, disk_errors
+from comfy_files.progress import Say, say_nothing
+from comfy_home.manifest import MARKER_NAME
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import forget_root
+from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
-from runpod_comfy.realize.install_record import added_files
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.roots import forget_root
-from runpod_comfy.sources.tree import Say, say_nothing
-
-_PROJECT = Path(__file__).resolve().parents[3]
+from runpod_comfy.realize.install.record import added_files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def remove(
     Killed in the middle, it can be run again: the marker goes last.
     """
     home = Home(root=removal.target)
-    with _disk_errors_in_words(), held(home, say):
+    with disk_errors("not everything could be removed", remedy=PERMISSIONS), held(home, say):
         for entry in removal.entries:
             _delete(entry.path)
         # The lock's file came with taking the lock.
@@ -151,7 +151,7 @@ def _refuse_dangerous(root: Path) -> None:
             remedy=f"If that is what you mean: --target {root.resolve()}",
         )
     real = root.resolve()
-    for kept, name in ((Path.home(), "your home folder"), (_PROJECT, "this project")):
+    for kept, name in ((Path.home(), "your home folder"), (CHECKOUT, "this project")):
         if kept.resolve().is_relative_to(real):
             raise InvalidInputError(
                 f"{root} is or contains {name}; nothing was removed",
@@ -200,14 +200,3 @@ def _remove_if_empty(home: Home) -> None:
                 Path(parent).rmdir()
     with contextlib.suppress(OSError):
         home.root.rmdir()
-
-
-@contextlib.contextmanager
-def _disk_errors_in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailedError(
-            f"not everything could be removed: {error}",
-            remedy="Check the permissions there, then run the command again: it goes on.",
-        ) from error

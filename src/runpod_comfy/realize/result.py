@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from runpod_comfy.realize.environment_cache import LinkMode
-from runpod_comfy.realize.install_record import InstallRecord
+from runpod_comfy.realize.environment.kept import LinkMode
+from runpod_comfy.realize.install.record import InstallRecord
 
 
 @dataclass(frozen=True, kw_only=True)

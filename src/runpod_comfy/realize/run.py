@@ -4,37 +4,43 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from comfy_errors import InvalidInputError, OperationFailedError
-from comfy_manifest.model import Manifest
+from comfy_errors import InvalidInputError
+from comfy_files.disk import disk_errors
+from comfy_files.progress import Say, say_nothing
+from comfy_home.manifest import Manifest
+from comfy_home.platforms import this_platform
 from comfy_models.store import ModelStore
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import is_recorded, record_root
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.use import using
 from runpod_comfy.layers.layer import Layer
 from runpod_comfy.layers.plan import Plan, make_plan
 from runpod_comfy.lock.install_scripts import require_install_scripts
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.realize.build import Workshop
-from runpod_comfy.realize.forecast import Forecast, forecast, require_room
+from runpod_comfy.realize.build import LayerContext
 from runpod_comfy.realize.home import Home, held, manifest_for
-from runpod_comfy.realize.install_record import InstallRecord, read_install_record
-from runpod_comfy.realize.missing import refuse_missing
-from runpod_comfy.realize.models import ModelPlaces, are_linked, link_models
-from runpod_comfy.realize.pending import INSTALL_PREFIX, NODE_PREFIX, gone_nodes, pending_layers
-from runpod_comfy.realize.progress import UNSEEN, Progress
-from runpod_comfy.realize.record import Record
+from runpod_comfy.realize.install.record import InstallRecord, read_install_record
+from runpod_comfy.realize.marker import Marker
+from runpod_comfy.realize.prepare.estimate import Estimate, estimate, require_room
+from runpod_comfy.realize.prepare.fetch_all import fetch_inputs
+from runpod_comfy.realize.prepare.models import ModelPlaces, are_linked, link_models
+from runpod_comfy.realize.prepare.outdated_layers import (
+    INSTALL_PREFIX,
+    NODE_PREFIX,
+    gone_nodes,
+    outdated_layers,
+)
+from runpod_comfy.realize.prepare.progress import UNSEEN, Progress
+from runpod_comfy.realize.prepare.unavailable import refuse_missing
 from runpod_comfy.realize.result import LayerResult, RealizeResult
 from runpod_comfy.realize.steps import make_checks, make_layers, remove_nodes
-from runpod_comfy.realize.supplies import bring_supplies
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.cache_use import using
-from runpod_comfy.sources.roots import is_recorded, record_root
-from runpod_comfy.sources.tree import Say, Surroundings, say_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +77,8 @@ class Realization:
         )
 
     @property
-    def surroundings(self) -> Surroundings:
-        return Surroundings(
+    def fetch_context(self) -> FetchContext:
+        return FetchContext(
             cache=self.cache, base_dir=self.base_dir, offline=self.offline, say=self.say
         )
 
@@ -94,35 +100,35 @@ def realize(job: Realization) -> RealizeResult:
             with using(job.cache, job.say):
                 _record_roots(job)
         return _result(job, plan, seconds=time.monotonic() - started)
-    with _disk_errors_in_words(), using(job.cache, job.say) as cache_fd:
-        pending = pending_layers(plan, manifest, job.home)
+    with disk_errors("the disk refused"), using(job.cache, job.say) as cache_fd:
+        pending = outdated_layers(plan, manifest, job.home)
         _refuse_strangers(pending, manifest, job.home)
         refuse_missing(
             job.lock,
             pending,
             places=job.places,
-            surroundings=job.surroundings,
+            fetch_context=job.fetch_context,
             wheels_dir=job.wheels_dir,
         )
-        require_room(_forecast(job, plan, manifest), job.home, job.places, job.cache)
-        supplies = bring_supplies(
+        require_room(_estimate(job, plan, manifest), job.home, job.places, job.cache)
+        fetched = fetch_inputs(
             pending,
             job.lock.models,
             places=job.places,
-            surroundings=job.surroundings,
-            workshop=_workshop(job, {}, _descriptors(cache_fd)),
+            fetch_context=job.fetch_context,
+            context=_layer_context(job, {}, _descriptors(cache_fd)),
         )
-        require_install_scripts(_trees_with_scripts(job.lock, supplies.trees))
+        require_install_scripts(_trees_with_scripts(job.lock, fetched.trees))
         with held(job.home, job.say) as home_fd:
             if manifest_for(job.home, job.lock.version_id) == manifest:
                 _record_roots(job)
-                record = Record.open(job.home, manifest, job.lock, pending, platform=plan.platform)
+                marker = Marker.open(job.home, manifest, job.lock, pending, platform=plan.platform)
                 linked = link_models(job.lock.models, job.places)
-                workshop = _workshop(job, supplies.trees, _descriptors(home_fd, cache_fd))
-                removed = remove_nodes(gone_nodes(plan, manifest), record, job.home)
-                done = make_layers(pending, supplies, workshop, record)
-                done += make_checks(pending, workshop, record)
-                record.complete(job.lock, plan, str(job.places.models_dir))
+                context = _layer_context(job, fetched.trees, _descriptors(home_fd, cache_fd))
+                removed = remove_nodes(gone_nodes(plan, manifest), marker, job.home)
+                done = make_layers(pending, fetched, context, marker)
+                done += make_checks(pending, context, marker)
+                marker.complete(job.lock, plan, str(job.places.models_dir))
                 shutil.rmtree(job.home.logs, ignore_errors=True)
                 seconds = time.monotonic() - started
                 return _result(
@@ -132,11 +138,11 @@ def realize(job: Realization) -> RealizeResult:
     return realize(job)
 
 
-def forecast_realize(job: Realization) -> Forecast:
+def estimate_realize(job: Realization) -> Estimate:
     """What `realize` would do, without touching anything. Raises what can be told beforehand."""
     plan = plan_here(job.lock)
     manifest = manifest_for(job.home, job.lock.version_id)
-    return _forecast(job, plan, manifest)
+    return _estimate(job, plan, manifest)
 
 
 def plan_here(lock: Lock) -> Plan:
@@ -154,14 +160,8 @@ def plan_here(lock: Lock) -> Plan:
     return make_plan(lock, platform=platform)
 
 
-def this_platform() -> str:
-    """This machine as locks name it, say `linux-x86_64` or `macos-arm64`."""
-    system = {"darwin": "macos"}.get(sys.platform, sys.platform)
-    return f"{system}-{os.uname().machine}"
-
-
-def _forecast(job: Realization, plan: Plan, manifest: Manifest | None) -> Forecast:
-    return forecast(job.lock, plan, manifest, job.places, job.cache)
+def _estimate(job: Realization, plan: Plan, manifest: Manifest | None) -> Estimate:
+    return estimate(job.lock, plan, manifest, job.places, job.cache)
 
 
 def _is_whole(job: Realization, plan: Plan, manifest: Manifest | None) -> bool:
@@ -170,7 +170,7 @@ def _is_whole(job: Realization, plan: Plan, manifest: Manifest | None) -> bool:
         and manifest.complete
         and manifest.lock_digest == job.lock.digest
         and manifest.models_dir == str(job.places.models_dir)
-        and not pending_layers(plan, manifest, job.home)
+        and not outdated_layers(plan, manifest, job.home)
         and are_linked(job.lock.models, job.home)
     )
 
@@ -207,8 +207,10 @@ def _descriptors(*descriptors: int | None) -> tuple[int, ...]:
     return tuple(each for each in descriptors if each is not None)
 
 
-def _workshop(job: Realization, trees: Mapping[str, Path], lock_fds: tuple[int, ...]) -> Workshop:
-    return Workshop(
+def _layer_context(
+    job: Realization, trees: Mapping[str, Path], lock_fds: tuple[int, ...]
+) -> LayerContext:
+    return LayerContext(
         home=job.home,
         venv=job.home.venv,
         logs=job.home.logs,
@@ -259,14 +261,3 @@ def _install_records(home: Home, done: Sequence[LayerResult]) -> tuple[InstallRe
         if layer.name.startswith(INSTALL_PREFIX)
     ]
     return tuple(record for node in nodes if (record := read_install_record(home, node)))
-
-
-@contextmanager
-def _disk_errors_in_words() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailedError(
-            f"the disk refused: {error}",
-            remedy="Check the room and the permissions there, then run the command again.",
-        ) from error

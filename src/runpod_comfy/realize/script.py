@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
-from runpod_comfy.sources.at_once import interrupted
+from comfy_files.parallel import interrupted
 
 _TAIL_LINES = 12
 _GRACE_S = 10

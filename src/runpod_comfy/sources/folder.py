@@ -8,9 +8,9 @@ import stat
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
-from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
-from runpod_comfy.sources.tree_hash import is_left_out, tree_hash
-from runpod_comfy.sources.tree_store import Filling, TreeStore
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, pinned
+from runpod_comfy.cache.tree_hash import is_left_out, tree_hash
+from runpod_comfy.cache.tree_store import Filling, TreeStore
 
 # 1 January 1980, the first time that a zip file can hold: what a folder counts as in a lock.
 FOLDER_EPOCH = 315532800
@@ -19,8 +19,8 @@ FOLDER_EPOCH = 315532800
 class FolderSource:
     """The TreeSource of plain paths; a relative one is from the folder of the spec."""
 
-    def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
-        folder = _folder(request, surroundings)
+    def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
+        folder = _folder(request, fetch_context)
         found = _hash(folder)
         if request.commit not in (None, found):
             raise MismatchError(
@@ -29,15 +29,15 @@ class FolderSource:
             )
         return found
 
-    def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
+    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
         if request.commit is None:
-            request = pinned(request, self.pin(request, surroundings))
-        store = TreeStore(cache=surroundings.cache)
+            request = pinned(request, self.pin(request, fetch_context))
+        store = TreeStore(cache=fetch_context.cache)
         entry = store.find(request)
         if entry is not None:
-            _tell_of_changes(request, surroundings)
+            _tell_of_changes(request, fetch_context)
             return entry
-        folder = _folder(request, surroundings)
+        folder = _folder(request, fetch_context)
         found = _hash(folder)
         if found != request.commit:
             raise MismatchError(
@@ -52,8 +52,8 @@ class FolderSource:
         )
 
 
-def _folder(request: TreeRequest, surroundings: Surroundings) -> Path:
-    folder = _path(request, surroundings)
+def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
+    folder = _path(request, fetch_context)
     if not folder.exists():
         raise UnavailableError(
             f"the folder {request.repo} is not there (looked for {folder})",
@@ -67,9 +67,9 @@ def _folder(request: TreeRequest, surroundings: Surroundings) -> Path:
     return folder
 
 
-def _path(request: TreeRequest, surroundings: Surroundings) -> Path:
+def _path(request: TreeRequest, fetch_context: FetchContext) -> Path:
     # The folder of a spec that is yet to be written may not be there: `new/../core` is.
-    return Path(os.path.realpath(surroundings.base_dir / request.repo / (request.subdir or "")))
+    return Path(os.path.realpath(fetch_context.base_dir / request.repo / (request.subdir or "")))
 
 
 def _hash(folder: Path) -> str:
@@ -81,15 +81,15 @@ def _hash(folder: Path) -> str:
         ) from error
 
 
-def _tell_of_changes(request: TreeRequest, surroundings: Surroundings) -> None:
-    if surroundings.base_dir.is_relative_to(surroundings.cache.loaded):
+def _tell_of_changes(request: TreeRequest, fetch_context: FetchContext) -> None:
+    if fetch_context.base_dir.is_relative_to(fetch_context.cache.loaded):
         # The version came in a bundle, and its folders stayed where they were.
         return
-    folder = _path(request, surroundings)
+    folder = _path(request, fetch_context)
     if not folder.is_dir():
-        surroundings.say(f"Warning: the folder {folder} is gone; using its pinned copy")
+        fetch_context.say(f"Warning: the folder {folder} is gone; using its pinned copy")
     elif _hash(folder) != request.commit:
-        surroundings.say(
+        fetch_context.say(
             f"Warning: the folder {folder} has changed since it was pinned; using the pinned copy. "
             "Take the change in with: runpod-comfy resolve <id>"
         )

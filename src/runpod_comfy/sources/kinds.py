@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runpod_comfy.sources.tree import Surroundings, TreeRequest, TreeSource
+from runpod_comfy.cache.tree import FetchContext, TreeRequest, TreeSource
 from runpod_comfy.spec.model import Tree
 from runpod_comfy.spec.text import TreeKind
 
@@ -11,7 +11,7 @@ def source_of(kind: TreeKind) -> TreeSource:
     """The source of a kind."""
     # Each is imported when it is met: a version from git alone needs no index client.
     if kind == "git":
-        from runpod_comfy.sources.git import GitSource
+        from runpod_comfy.sources.git.source import GitSource
 
         return GitSource()
     if kind == "pypi":
@@ -23,15 +23,15 @@ def source_of(kind: TreeKind) -> TreeSource:
 
         return FolderSource()
     if kind == "archive":
-        from runpod_comfy.sources.archive import ArchiveSource
+        from runpod_comfy.sources.archive.source import ArchiveSource
 
         return ArchiveSource()
-    from runpod_comfy.sources.registry import RegistrySource
+    from runpod_comfy.sources.registry.source import RegistrySource
 
     return RegistrySource()
 
 
-def settle(tree: Tree, surroundings: Surroundings) -> Tree:
+def settle(tree: Tree, fetch_context: FetchContext) -> Tree:
     """The tree with `ref` and `commit` filled in, as `create` writes them.
 
     A git repository without a ref is taken at its default branch, a distribution or a node of the
@@ -42,25 +42,25 @@ def settle(tree: Tree, surroundings: Surroundings) -> Tree:
     source = source_of(tree.kind)
     ref = tree.ref
     if ref is None and tree.commit is None:
-        ref = _open_ref(tree, surroundings)
+        ref = _open_ref(tree, fetch_context)
     request = TreeRequest(repo=tree.repo, ref=ref, commit=tree.commit, subdir=tree.subdir)
-    commit = source.pin(request, surroundings)
+    commit = source.pin(request, fetch_context)
     if tree.kind == "folder":
         return tree
     return tree.model_copy(update={"ref": ref, "commit": commit})
 
 
-def _open_ref(tree: Tree, surroundings: Surroundings) -> str | None:
+def _open_ref(tree: Tree, fetch_context: FetchContext) -> str | None:
     if tree.kind == "git":
-        from runpod_comfy.sources.git_refs import default_branch
+        from runpod_comfy.sources.git.refs import default_branch
 
-        return default_branch(tree.repo, surroundings)
+        return default_branch(tree.repo, fetch_context)
     if tree.kind == "pypi":
         from runpod_comfy.sources.pypi import newest_version
 
-        return newest_version(tree.repo, surroundings)
+        return newest_version(tree.repo, fetch_context)
     if tree.kind == "registry":
-        from runpod_comfy.sources.registry import newest_version as newest_of_node
+        from runpod_comfy.sources.registry.source import newest_version as newest_of_node
 
-        return newest_of_node(tree.repo, surroundings)
+        return newest_of_node(tree.repo, fetch_context)
     return None

@@ -12,12 +12,12 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from runpod_comfy.sources.archive_store import find_archive, keep_archive
-from runpod_comfy.sources.extract import extract
-from runpod_comfy.sources.index import Index, IndexFile, check_distribution
-from runpod_comfy.sources.pip_settings import read_pip_settings
-from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
-from runpod_comfy.sources.tree_store import Filling, TreeStore
+from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, pinned
+from runpod_comfy.cache.tree_store import Filling, TreeStore
+from runpod_comfy.sources.archive.extract import extract
+from runpod_comfy.sources.index.files import Index, IndexFile, check_distribution
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _NAMED_AT_MOST = 3
 
@@ -25,8 +25,8 @@ _NAMED_AT_MOST = 3
 class PypiSource:
     """The TreeSource of `pypi://name`, through the indexes that this machine's pip uses."""
 
-    def pin(self, request: TreeRequest, surroundings: Surroundings) -> str:
-        files = _files_of_version(request, surroundings)
+    def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
+        files = _files_of_version(request, fetch_context)
         title = _title(request)
         if request.commit is not None:
             if not any(_pin(file) == request.commit for file in files if file.sha256):
@@ -37,26 +37,26 @@ class PypiSource:
             return request.commit
         chosen = _choose(files, title)
         if chosen.yanked is not None:
-            surroundings.say(f"Warning: {title} was withdrawn by its authors: {chosen.yanked}")
+            fetch_context.say(f"Warning: {title} was withdrawn by its authors: {chosen.yanked}")
         if chosen.sha256 is not None:
             return _pin(chosen)
-        _, sha256 = _download(chosen, surroundings)
+        _, sha256 = _download(chosen, fetch_context)
         return f"sha256:{sha256}"
 
-    def fetch(self, request: TreeRequest, surroundings: Surroundings) -> FetchedTree:
+    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
         if request.commit is None:
-            request = pinned(request, self.pin(request, surroundings))
-        store = TreeStore(cache=surroundings.cache)
+            request = pinned(request, self.pin(request, fetch_context))
+        store = TreeStore(cache=fetch_context.cache)
         entry = store.find(request)
         if entry is not None:
             return entry
-        archive = _archive(request, surroundings)
+        archive = _archive(request, fetch_context)
         return store.enter(request, partial(_unpack, archive, request))
 
 
-def newest_version(repo: str, surroundings: Surroundings) -> str:
+def newest_version(repo: str, fetch_context: FetchContext) -> str:
     """The newest version that is neither a pre-release nor withdrawn."""
-    versions = _recommended(_all_files(repo, surroundings))
+    versions = _recommended(_all_files(repo, fetch_context))
     if not versions:
         raise UnavailableError(
             f"every version of {repo} was withdrawn by its authors",
@@ -87,23 +87,23 @@ def _holds_wheel_metadata(archive: Path) -> bool:
         return any(name.endswith(".dist-info/WHEEL") for name in opened.namelist())
 
 
-def _archive(request: TreeRequest, surroundings: Surroundings) -> Path:
+def _archive(request: TreeRequest, fetch_context: FetchContext) -> Path:
     commit = request.commit or ""
     sha256 = commit.removeprefix("sha256:")
-    archive = find_archive(sha256, surroundings.cache)
+    archive = find_archive(sha256, fetch_context.cache)
     if archive is not None:
         return archive
     title = _title(request)
-    if surroundings.offline:
+    if fetch_context.offline:
         raise UnavailableError(
             f"{title} ({commit}) is not in the cache, and the network may not be asked",
             remedy="Run the command once without --offline.",
         )
-    files = _files_of_version(request, surroundings)
+    files = _files_of_version(request, fetch_context)
     for file in files:
         # One whose hash is not announced can only be tried.
         if file.sha256 in (None, sha256):
-            path, found = _download(file, surroundings)
+            path, found = _download(file, fetch_context)
             if found == sha256:
                 return path
     raise MismatchError(
@@ -114,17 +114,17 @@ def _archive(request: TreeRequest, surroundings: Surroundings) -> Path:
     )
 
 
-def _download(file: IndexFile, surroundings: Surroundings) -> tuple[Path, str]:
-    surroundings.say(f"Downloading {file.name}")
+def _download(file: IndexFile, fetch_context: FetchContext) -> tuple[Path, str]:
+    fetch_context.say(f"Downloading {file.name}")
     with Index(settings=read_pip_settings()).open(file) as chunks:
         return keep_archive(
-            chunks, surroundings.cache, where=file.name, expected_sha256=file.sha256
+            chunks, fetch_context.cache, where=file.name, expected_sha256=file.sha256
         )
 
 
-def _all_files(repo: str, surroundings: Surroundings) -> list[IndexFile]:
+def _all_files(repo: str, fetch_context: FetchContext) -> list[IndexFile]:
     name = check_distribution(repo)
-    if surroundings.offline:
+    if fetch_context.offline:
         raise UnavailableError(
             f"the versions of {repo} cannot be looked up offline",
             remedy="Run the command once without --offline.",
@@ -132,7 +132,7 @@ def _all_files(repo: str, surroundings: Surroundings) -> list[IndexFile]:
     return Index(settings=read_pip_settings()).files_of(name)
 
 
-def _files_of_version(request: TreeRequest, surroundings: Surroundings) -> list[IndexFile]:
+def _files_of_version(request: TreeRequest, fetch_context: FetchContext) -> list[IndexFile]:
     if request.ref is None:
         raise InvalidInputError(
             f"{request.repo} names no version", remedy=f"Write it: {request.repo}@VERSION"
@@ -144,7 +144,7 @@ def _files_of_version(request: TreeRequest, surroundings: Surroundings) -> list[
             f"'{request.ref}' is not a version of a Python distribution ({request.repo})",
             remedy="Write one such as '1.2.3'.",
         ) from error
-    files = _all_files(request.repo, surroundings)
+    files = _all_files(request.repo, fetch_context)
     chosen = [file for file in files if Version(file.version) == wanted]
     if not chosen:
         versions = _recommended(files) or _newest_first(file.version for file in files)

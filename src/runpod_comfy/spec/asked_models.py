@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_files.hashing import sha256_of
 from runpod_comfy.spec.asked import Folders, read_objects, validated
 from runpod_comfy.spec.model import Model, ModelSource
 from runpod_comfy.spec.text import source_file_name, source_scheme
@@ -112,8 +112,7 @@ def _with_checksum(model: Model, path: Path | None, where: str, local: LocalMode
 
 def _checksum_of(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
+        return f"sha256:{sha256_of(path)}"
     except OSError as error:
         raise UnavailableError(
             f"the model file {path} cannot be read: {error.strerror}",

@@ -6,10 +6,10 @@ changes no digest of a spec that does not use it.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
+from comfy_files.hashing import digest_of
 from runpod_comfy.spec.model import Model, Options, Spec, Tree
 
 SCHEMA_TAG = "runpod-comfy/spec-digest/1"
@@ -27,7 +27,7 @@ def spec_digest(spec: Spec) -> str:
         "options": _options(spec.options),
     }
     text = json.dumps(projection, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(text.encode())
 
 
 def _only_set(**fields: Any) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
+from comfy_http.redaction import SECRET_PARAMETER
+
 TreeKind = Literal["git", "archive", "pypi", "registry", "folder"]
 
 MODEL_SCHEMES = ("http", "https", "file", "gs", "hf", "huggingface", "civitai")
@@ -20,11 +22,6 @@ _GIT_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
 ARCHIVE_SUFFIXES = (
     *(".zip", ".whl", ".tar", ".tar.gz", ".tgz"),
     *(".tar.xz", ".txz", ".tar.bz2", ".tbz2"),
-)
-# Parameters of a URL that may be logins, as those of presigned addresses are.
-SECRET_PARAMETER = (
-    r"[?&][^=&#\s]*"
-    r"(?:token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#\s]*="
 )
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
-from comfy_errors import InvalidInputError, OperationFailedError
-from runpod_comfy.spec.atomic_file import replace_file
+from comfy_errors import InvalidInputError
+from comfy_files.atomic import replace_file
+from comfy_files.disk import disk_errors
 from runpod_comfy.spec.model import Spec
 
 # Where a tree stands in a spec: the core, or the index of a custom node.
@@ -53,7 +52,9 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
     content = spec_text(spec).encode()
     # A link is written through, so that it stays one.
     path = path.resolve()
-    with _disk_errors_in_words(path, "Check its folder, or name another file in --output."):
+    with disk_errors(
+        f"{path} could not be written", remedy="Check its folder, or name another file in --output."
+    ):
         if path.is_dir():
             raise InvalidInputError(f"{path} is a folder", remedy="Name a file in --output.")
         if path.exists():
@@ -76,7 +77,9 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
     cannot be written.
     """
     path = path.resolve()
-    with _disk_errors_in_words(path, "Check its permissions, and those of its folder."):
+    with disk_errors(
+        f"{path} could not be written", remedy="Check its permissions, and those of its folder."
+    ):
         _replace_commit(path, place, before, after)
 
 
@@ -101,16 +104,6 @@ def _replace_commit(path: Path, place: TreePlace, before: str, after: str) -> No
         f"{path}: the commit {before} could not be replaced",
         remedy=f"Write {after} there yourself.",
     )
-
-
-@contextlib.contextmanager
-def _disk_errors_in_words(path: Path, remedy: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailedError(
-            f"{path} could not be written: {error.strerror or error}", remedy=remedy
-        ) from error
 
 
 def _set_fields(model: BaseModel, *names: str) -> dict[str, Any]:

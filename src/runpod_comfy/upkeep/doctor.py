@@ -6,6 +6,7 @@ nothing must not keep a person waiting.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -16,10 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.redaction import without_secrets
+from comfy_errors import ComfyError
+from comfy_home.output_modes import OUTPUT_MODES
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.upkeep.answer import Answer, State
-from runpod_comfy.upkeep.engine import look_for_engine
 from runpod_comfy.upkeep.volumes import look_at_cache, look_at_room, look_for_links
 
 _PATIENCE_S = 4.0
@@ -48,7 +50,7 @@ def examine(
         "cache": lambda: look_at_cache(cache),
         "variables": lambda: _variables(environment),
         "index": lambda: _index(patience_s - 0.5),
-        "docker": lambda: look_for_engine(environment),
+        "docker": _docker,
         "gpu": _gpu,
     }
     answers: dict[str, list[Answer]] = {}
@@ -117,7 +119,7 @@ def _git() -> list[Answer]:
 
 
 def _uv() -> list[Answer]:
-    from runpod_comfy.realize.installer import uv_program
+    from runpod_comfy.realize.environment.uv import uv_program
 
     remedy = "Make the project's environment anew: make venv"
     try:
@@ -163,24 +165,37 @@ def _variables(environment: Mapping[str, str]) -> list[Answer]:
                 )
             )
     mode = environment.get("OUTPUT_MODE")
-    if mode and mode not in ("files", "base64", "gcs"):
+    if mode and mode not in OUTPUT_MODES:
         answers.append(
             Answer(
                 name="OUTPUT_MODE",
                 state="warning",
                 found=f"'{mode}' is no output mode",
-                remedy="Set it to files or base64, or unset it.",
+                remedy=f"Set it to {' or '.join(OUTPUT_MODES)}, or unset it.",
             )
         )
     return answers or [Answer(name="variables", state="ok", found="nothing that is not there")]
+
+
+def _docker() -> list[Answer]:
+    """The engine that images are built with. Nothing else needs one."""
+    from runpod_comfy.images.docker.connection import connect
+
+    try:
+        with contextlib.closing(connect()) as client:
+            told = client.version()
+    except ComfyError as error:
+        return [Answer(name="docker", state="optional", found=error.message, remedy=error.remedy)]
+    found = f"{told.get('Version')} (API {told.get('ApiVersion')})"
+    return [Answer(name="docker", state="ok", found=found)]
 
 
 def _index(timeout_s: float) -> list[Answer]:
     """The package index that pip is configured for. Not needed where all is cached."""
     import requests
 
-    from runpod_comfy.sources.http_client import HttpClient
-    from runpod_comfy.sources.pip_settings import local_path_of, read_pip_settings
+    from comfy_http.client import HttpClient
+    from runpod_comfy.sources.index.pip_settings import local_path_of, read_pip_settings
 
     settings = read_pip_settings()
     if settings.no_index:

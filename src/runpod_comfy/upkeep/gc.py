@@ -10,17 +10,18 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import OperationFailedError, UnavailableError
+from comfy_errors import UnavailableError
+from comfy_files.disk import PERMISSIONS, disk_errors
+from comfy_files.progress import Say, say_nothing
 from comfy_models.store import ModelStore
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.cache_use import alone
-from runpod_comfy.sources.git_process import GitFailedError, run_git
-from runpod_comfy.sources.roots import Root, forget_root, read_roots, save_root
-from runpod_comfy.sources.tree import Say, say_nothing
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
+from runpod_comfy.cache.use import alone
+from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.freed import Freed
 from runpod_comfy.upkeep.needs import needs_of
 from runpod_comfy.upkeep.root_locks import RootLocks, look_at_roots
@@ -87,11 +88,11 @@ def clear_cache(
         for root in locks.dropped:
             forget_root(cache, root.path)
         clearing = _clearing(found, locks, _skipped_models(cache, models), dry_run=False)
-        with _disk_errors_in_words(cache):
+        with _disk_errors(cache):
             trash = _move_away(found.entries, cache)
         for each in found.commits:
             _forget_commits(each)
-    with _disk_errors_in_words(cache):
+    with _disk_errors(cache):
         for folder in trash:
             shutil.rmtree(folder, onerror=_unless_gone)
     return clearing
@@ -183,12 +184,7 @@ def _unless_gone(
         raise error[1]
 
 
-@contextlib.contextmanager
-def _disk_errors_in_words(cache: Cache) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OperationFailedError(
-            f"not everything in the cache {cache.root} could be removed: {error}",
-            remedy="Check the permissions there, then run the command again: it goes on.",
-        ) from error
+def _disk_errors(cache: Cache) -> contextlib.AbstractContextManager[None]:
+    return disk_errors(
+        f"not everything in the cache {cache.root} could be removed", remedy=PERMISSIONS
+    )

@@ -12,10 +12,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError
-from comfy_manifest.model import MARKER_NAME
+from comfy_home.manifest import MARKER_NAME
+from runpod_comfy.cache.roots import Root
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import load_lock
-from runpod_comfy.sources.roots import Root
 
 _DAY_S = 24 * 3600
 GRACE_S = 7 * _DAY_S

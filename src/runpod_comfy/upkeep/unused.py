@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from comfy_home.lock_bytes import lock_digest
 from comfy_models.gc import linked_models, unused_models
 from comfy_models.store import ModelStore
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.cache_use import IN_USE_NAME
-from runpod_comfy.sources.git_process import GitFailedError, run_git
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.use import IN_USE_NAME
+from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs
 from runpod_comfy.upkeep.uv_cache import unused_in_uv
 
@@ -156,9 +157,17 @@ def _kept_commits(repository: Path) -> list[str]:
 
 def _locks(cache: Cache, needs: Needs, entries: list[Unused]) -> None:
     for path in _children(cache.resolved):
-        digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest not in needs.lock_digests:
+        if _lock_digest(path) not in needs.lock_digests:
             entries.append(Unused(kind="lock", path=path))
+
+
+def _lock_digest(path: Path) -> str | None:
+    """None for what is no lock."""
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return lock_digest(document) if isinstance(document, dict) else None
 
 
 def _models(

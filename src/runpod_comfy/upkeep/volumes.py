@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.roots import read_roots
-from runpod_comfy.sources.sizes import readable_size
+from comfy_files.sizes import readable_size
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.upkeep.answer import Answer
 
 _FICLONE = 0x40049409

@@ -11,6 +11,9 @@ import pytest
 
 from runpod_comfy.bundle.create import BundleRequest, create_bundle
 from runpod_comfy.bundle.format import BundleSummary
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.tree_hash import tree_hash
 from runpod_comfy.lock.model import (
     Base,
     Distribution,
@@ -21,9 +24,6 @@ from runpod_comfy.lock.model import (
     LockedTree,
     PythonLock,
 )
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Surroundings
-from runpod_comfy.sources.tree_hash import tree_hash
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import parse_spec
 from tests.package_index import make_wheel
@@ -51,8 +51,8 @@ class Place:
     said: list[str] = field(default_factory=list)
 
     @property
-    def surroundings(self) -> Surroundings:
-        return Surroundings(cache=self.cache, base_dir=self.folder, say=self.said.append)
+    def fetch_context(self) -> FetchContext:
+        return FetchContext(cache=self.cache, base_dir=self.folder, say=self.said.append)
 
     def write(self, path: str, content: bytes) -> Path:
         file = self.folder / path
@@ -116,7 +116,7 @@ class Place:
         request = BundleRequest(
             lock=lock or self.lock(), spec=SPEC.encode(), platform=platform, models=models
         )
-        return create_bundle(request, target, self.surroundings)
+        return create_bundle(request, target, self.fetch_context)
 
 
 @pytest.fixture

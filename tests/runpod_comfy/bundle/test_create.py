@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from runpod_comfy.cache.archive_store import find_archive
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import Distribution, DistributionFile
-from runpod_comfy.sources.archive_store import find_archive
-from runpod_comfy.sources.cache import Cache
 from tests.package_index import serve, write_index
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
 

@@ -29,12 +29,12 @@ from runpod_comfy.bundle.format import (
 )
 from runpod_comfy.bundle.load import describe_bundle, load_bundle
 from runpod_comfy.bundle.places import loaded_lock_path, loaded_spec_path
+from runpod_comfy.cache.archive_store import find_archive
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.cache.tree_hash import tree_hash
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.sources.archive_store import find_archive
-from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.folder import FolderSource
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
-from runpod_comfy.sources.tree_hash import tree_hash
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
 
 
@@ -97,10 +97,10 @@ def test_after_load_the_caches_have_everything_and_the_folders_are_not_needed(
     here.folder.rename(here.folder.with_name("gone"))
     summary = load_bundle(bundle, away, platform=PLATFORM)
     assert (summary.trees, summary.wheels, summary.models) == (2, 2, 1)
-    surroundings = Surroundings(cache=away, base_dir=here.folder, offline=True)
+    fetch_context = FetchContext(cache=away, base_dir=here.folder, offline=True)
     for tree in (lock.comfy, *lock.custom_nodes):
         request = TreeRequest(repo=tree.repo, commit=tree.commit)
-        fetched = FolderSource().fetch(request, surroundings)
+        fetched = FolderSource().fetch(request, fetch_context)
         assert fetched.tree_hash == tree.tree_hash == tree_hash(fetched.path)
     core = next(away.trees.glob("core@*[0-9a-f]"))
     assert (core / "bin/tool.sh").stat().st_mode & 0o777 == 0o755
@@ -364,7 +364,7 @@ _LOAD = """
 import sys
 from pathlib import Path
 from runpod_comfy.bundle.load import load_bundle
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.cache.paths import Cache
 load_bundle(Path(sys.argv[1]), Cache(root=Path(sys.argv[2])), platform=sys.argv[3])
 """
 
@@ -422,7 +422,7 @@ def test_a_folder_that_a_loaded_version_never_had_is_not_missed(
     load_bundle(bundle, away, platform=PLATFORM)
     said: list[str] = []
     base_dir = loaded_spec_path(away, "small").parent
-    surroundings = Surroundings(cache=away, base_dir=base_dir, offline=True, say=said.append)
+    fetch_context = FetchContext(cache=away, base_dir=base_dir, offline=True, say=said.append)
     core = here.lock().comfy
-    FolderSource().fetch(TreeRequest(repo=core.repo, commit=core.commit), surroundings)
+    FolderSource().fetch(TreeRequest(repo=core.repo, commit=core.commit), fetch_context)
     assert said == []

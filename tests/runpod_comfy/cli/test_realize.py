@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from runpod_comfy.cache.roots import read_roots
+from runpod_comfy.cache.use import alone
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.sources.cache_use import alone
-from runpod_comfy.sources.roots import read_roots
-from tests.runpod_comfy.cli.test_unchanged import Project
+from tests.runpod_comfy.cli.select.test_unchanged import Project
 from tests.runpod_comfy.realize.conftest import Version, version
 
 __all__ = ["version"]

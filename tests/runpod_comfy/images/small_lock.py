@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from runpod_comfy.layers.plan import SCRIPTS, Plan, make_plan
+from runpod_comfy.checkout import LAYER_SCRIPTS as SCRIPTS
+from runpod_comfy.layers.plan import Plan, make_plan
 from runpod_comfy.lock.model import (
     Base,
     Distribution,

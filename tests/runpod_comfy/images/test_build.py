@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runpod_comfy.images.bases import BaseImage
+from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.build import base_digest_label, image_tags, proxies
 from runpod_comfy.images.labels import BASE_DIGEST
 from tests.runpod_comfy.images.small_lock import small_lock

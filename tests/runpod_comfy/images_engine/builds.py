@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import docker
 
-from runpod_comfy.images.solve import BuildOutcome, solve
+from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
 from tests.runpod_comfy.images.recorded_streams import WrittenDown
 
 

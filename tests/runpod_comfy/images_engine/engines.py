@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import docker
 
-from runpod_comfy.images.engine import connect
+from runpod_comfy.images.docker.connection import connect
 from runpod_comfy.images.labels import BASE_NAME
-from runpod_comfy.images.verify import NamedEngine
+from runpod_comfy.images.proof.verify import NamedEngine
 from tests.runpod_comfy.images.saved_archives import Member, layer
 from tests.runpod_comfy.images_engine.builds import build
 from tests.runpod_comfy.images_engine.small_image import base_tar, context
@@ -26,7 +26,7 @@ _STUBS = ("/dev/.keep", "/proc/.keep", "/sys/.keep", "/etc/hosts", "/etc/resolv.
 
 
 @dataclass(kw_only=True)
-class Recipe:
+class BuildPlan:
     """A Dockerfile after `FROM`, and a layer's files for its `ADD`; builds with `build`."""
 
     base: str

@@ -17,15 +17,16 @@ import docker
 import pytest
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from runpod_comfy.images.base import trusted_certificates
-from runpod_comfy.images.bases import BaseImage
-from runpod_comfy.images.context import write_context
+from comfy_files.progress import say_nothing
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.images.base.catalogue import BaseImage
+from runpod_comfy.images.base.debian import trusted_certificates
+from runpod_comfy.images.build_plan import make_build_plan
+from runpod_comfy.images.context.archive import write_context
+from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.labels import LAYERS
-from runpod_comfy.images.material import gather_material
-from runpod_comfy.images.recipe import make_recipe
 from runpod_comfy.lock.store import load_lock
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Surroundings, say_nothing
 from tests.built_handler import built_handler
 from tests.containers import base_image, run_to_end
 from tests.integration.program import Outcome
@@ -240,22 +241,24 @@ def test_no_secret_of_the_person_is_in_the_context(
 ) -> None:
     for name, value in version.variables.items():
         monkeypatch.setenv(name, value)
-    recipe = make_recipe(
+    build_plan = make_build_plan(
         load_lock(version.folder / "lockfiles" / f"comfy-{VERSION}.lock.json"),
         BaseImage(image="debian:bookworm-slim"),
         platform="linux-x86_64",
     )
-    surroundings = Surroundings(
+    fetch_context = FetchContext(
         cache=Cache.from_environment(),
         base_dir=version.folder / "versions",
         offline=False,
         say=say_nothing,
     )
     context = io.BytesIO()
-    material = gather_material(
-        recipe, surroundings, workflows=[version.folder / "workflows" / "colour.json"]
+    build_inputs = gather_inputs(
+        build_plan, fetch_context, workflows=[version.folder / "workflows" / "colour.json"]
     )
-    write_context(context, dockerfile=recipe.text, steps=recipe.steps, material=material)
+    write_context(
+        context, dockerfile=build_plan.text, steps=build_plan.steps, build_inputs=build_inputs
+    )
     _assert_clean("the context", context.getvalue())
     context.seek(0)
     with tarfile.open(fileobj=context) as archive:

@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
-from runpod_comfy.cli import image_push
+from runpod_comfy.cli.image import push as image_push
 from runpod_comfy.images import labels
 from tests.containers import Registry
 from tests.runpod_comfy.images_engine.builds import build

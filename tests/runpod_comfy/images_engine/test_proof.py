@@ -15,11 +15,16 @@ import docker.errors
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.images.difference import first_difference
-from runpod_comfy.images.normalize import normalize
-from runpod_comfy.images.verify import ImageDiffersError, NamedEngine, saved_files, verify_image
+from runpod_comfy.images.proof.difference import first_difference
+from runpod_comfy.images.proof.normalize import normalize
+from runpod_comfy.images.proof.verify import (
+    ImageDiffersError,
+    NamedEngine,
+    saved_files,
+    verify_image,
+)
 from tests.runpod_comfy.images.saved_archives import Member, folder
-from tests.runpod_comfy.images_engine.engines import Recipe, all_engines, import_base
+from tests.runpod_comfy.images_engine.engines import BuildPlan, all_engines, import_base
 
 OWNER: dict[str, Any] = {"uid": 1000, "gid": 1000, "mtime": 315532800}
 LONG = "opt/" + "/".join(f"a-rather-long-folder-name-{number}" for number in range(6))
@@ -73,8 +78,8 @@ def test_every_layer_is_the_same_each_time_and_every_file_on_all_engines(
     engines: list[NamedEngine], base: str, name: str
 ) -> None:
     said: list[str] = []
-    recipe = Recipe(base=base, dockerfile=SETTLED, added=ADDED)
-    proofs = verify_image(engines, recipe.build, repository=name, say=said.append)
+    build_plan = BuildPlan(base=base, dockerfile=SETTLED, added=ADDED)
+    proofs = verify_image(engines, build_plan.build, repository=name, say=said.append)
     assert [len(proof.layers) for proof in proofs] == [3] * len(engines)
     assert len([line for line in said if line.startswith("Build ")]) == 2 * len(engines)
     # Nothing of it stays behind.
@@ -99,9 +104,9 @@ def test_the_first_file_that_differs_is_named_with_its_layer(
     command: str, path: str, what: str, engines: list[NamedEngine], base: str, name: str
 ) -> None:
     text = f"ADD added.tar /\nRUN LAYER=fickle sh -c '{command}'\nRUN sh -c 'echo > /later'"
-    recipe = Recipe(base=base, dockerfile=text, added=ADDED)
+    build_plan = BuildPlan(base=base, dockerfile=text, added=ADDED)
     with pytest.raises(ImageDiffersError) as raised:
-        verify_image(engines[:1], recipe.build, repository=name, say=lambda _: None)
+        verify_image(engines[:1], build_plan.build, repository=name, say=lambda _: None)
     found = raised.value.difference
     assert (found.layer, found.name, found.path, found.what) == (3, "fickle", path, what)
     assert raised.value.exit_code == 4
@@ -114,10 +119,10 @@ def test_after_normalize_every_build_on_every_engine_has_one_id(
     ids = set()
     # The removal has another time in each build, and the headers are each engine's own.
     text = f"{SETTLED}USER 0:0\nRUN LAYER=two sh -c 'rm /opt/a; touch -d @9 /opt'"
-    recipe = Recipe(base=base, dockerfile=text, added=ADDED)
+    build_plan = BuildPlan(base=base, dockerfile=text, added=ADDED)
     for engine in engines:
         for tag in (f"{name}:1", f"{name}:2"):
-            recipe.build(engine.client, no_cache=True, tag=tag)
+            build_plan.build(engine.client, no_cache=True, tag=tag)
             before = saved_files(engine.client, tag)
             done = normalize(engine.client, tag, base=None, scratch=tmp_path, say=lambda _: None)
             ids.add(done.image_id)
@@ -149,8 +154,8 @@ def test_a_normalized_image_runs_as_before(
     engines: list[NamedEngine], base: str, name: str, tmp_path: Path
 ) -> None:
     client = engines[-1].client
-    recipe = Recipe(base=base, dockerfile=SETTLED, added=ADDED)
-    recipe.build(client, no_cache=False, tag=f"{name}:1")
+    build_plan = BuildPlan(base=base, dockerfile=SETTLED, added=ADDED)
+    build_plan.build(client, no_cache=False, tag=f"{name}:1")
     command = ["sh", "-c", "echo $COLOUR; ls -ln /opt /opt/new; cat /opt/new/x /opt/another-name"]
     before = _output(client, f"{name}:1", command)
     normalize(client, f"{name}:1", base=base, scratch=tmp_path, say=lambda _: None)
@@ -163,8 +168,8 @@ def test_what_is_not_its_base_is_refused(
     engines: list[NamedEngine], base: str, name: str, tmp_path: Path
 ) -> None:
     client = engines[0].client
-    Recipe(base=base, dockerfile="ENV A=b").build(client, no_cache=False, tag=f"{name}:1")
-    Recipe(base=base, dockerfile="ADD added.tar /", added=ADDED).build(
+    BuildPlan(base=base, dockerfile="ENV A=b").build(client, no_cache=False, tag=f"{name}:1")
+    BuildPlan(base=base, dockerfile="ADD added.tar /", added=ADDED).build(
         client, no_cache=False, tag=f"{name}:2"
     )
     with pytest.raises(InvalidInputError, match="does not stand on"):
@@ -176,9 +181,9 @@ def test_what_is_not_its_base_is_refused(
 def test_images_of_one_recipe_hold_the_same_whoever_saves_them(
     engines: list[NamedEngine], base: str, name: str
 ) -> None:
-    recipe = Recipe(base=base, dockerfile=SETTLED, added=ADDED)
+    build_plan = BuildPlan(base=base, dockerfile=SETTLED, added=ADDED)
     for engine in engines:
-        recipe.build(engine.client, no_cache=True, tag=f"{name}:1")
+        build_plan.build(engine.client, no_cache=True, tag=f"{name}:1")
     first, *others = [saved_files(engine.client, f"{name}:1") for engine in engines]
     assert first.layers[1]["opt/a"].first_name == "opt/a"
     assert first.layers[1]["opt/null"].number == (1, 3)

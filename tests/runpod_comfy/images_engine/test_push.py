@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
-from runpod_comfy.images.push import PushedLayer, push, tag_image
+from runpod_comfy.images.registry.push import PushedLayer, push, tag_image
 from tests.containers import Registry, write_login
 from tests.runpod_comfy.images_engine.builds import build
 from tests.runpod_comfy.images_engine.small_image import base_tar, context

@@ -12,8 +12,8 @@ import docker.errors
 import pytest
 
 from comfy_errors import OperationFailedError
-from runpod_comfy.images.engine import connect
-from runpod_comfy.images.solve import BuildFailedError
+from runpod_comfy.images.docker.buildkit import BuildFailedError
+from runpod_comfy.images.docker.connection import connect
 from tests.runpod_comfy.images.recorded_streams import WrittenDown
 from tests.runpod_comfy.images_engine.builds import build, outcome_of
 from tests.runpod_comfy.images_engine.small_image import context
@@ -101,7 +101,7 @@ def test_a_dockerfile_that_is_none_is_told_in_the_engines_words(
 def test_a_step_may_be_silent_for_longer_than_other_requests(
     base: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runpod_comfy.images.engine._ANSWERS_WITHIN_S", 1)
+    monkeypatch.setattr("runpod_comfy.images.docker.connection._ANSWERS_WITHIN_S", 1)
     impatient = connect()
     impatient.api.timeout = 1
     try:

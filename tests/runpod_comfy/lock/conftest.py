@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import PythonLock
-from runpod_comfy.lock.python import lock_python
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.lock.python.pins import lock_python
 from runpod_comfy.spec.model import Options
 from tests.package_index import make_wheel, serve, write_index
 
@@ -37,8 +37,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path) -> Surroundings:
-    return Surroundings(cache=Cache(root=tmp_path / "cache"), base_dir=tmp_path / "versions")
+def fetch_context(tmp_path: Path) -> FetchContext:
+    return FetchContext(cache=Cache(root=tmp_path / "cache"), base_dir=tmp_path / "versions")
 
 
 class Workspace:
@@ -84,7 +84,7 @@ class Bench:
         self.folder = folder
         self.index = index
         self.said: list[str] = []
-        self.surroundings = Surroundings(
+        self.fetch_context = FetchContext(
             cache=Cache(root=folder / "cache"), base_dir=folder, say=self.said.append
         )
 
@@ -113,7 +113,7 @@ class Bench:
             [(tree, self.folder / tree.replace(":", "-")) for tree in trees],
             options=Options.model_validate(options or {}),
             previous=previous,
-            surroundings=self.surroundings,
+            fetch_context=self.fetch_context,
         )
 
     def error(self, core: str, **rest: Any) -> ComfyError:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from comfy_errors import MismatchError
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.resolve import resolve
-from runpod_comfy.sources.cache import Cache
 from runpod_comfy.sources.kinds import settle, source_of
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from runpod_comfy.spec.create import create_spec
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.write import write_spec
@@ -27,13 +27,13 @@ from tests.package_index import serve
 
 
 @pytest.fixture
-def said(surroundings: Surroundings) -> list[str]:
+def said(fetch_context: FetchContext) -> list[str]:
     return []
 
 
 @pytest.fixture
-def talking(surroundings: Surroundings, said: list[str]) -> Surroundings:
-    return replace(surroundings, say=said.append)
+def talking(fetch_context: FetchContext, said: list[str]) -> FetchContext:
+    return replace(fetch_context, say=said.append)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def _warnings(said: list[str]) -> list[str]:
 
 
 def test_create_and_resolve_take_an_archive_and_a_node_of_the_registry(
-    tmp_path: Path, talking: Surroundings, registry: RegistryDouble, said: list[str]
+    tmp_path: Path, talking: FetchContext, registry: RegistryDouble, said: list[str]
 ) -> None:
     _write_core(tmp_path)
     shelf = tmp_path / "shelf"
@@ -97,9 +97,9 @@ def test_create_and_resolve_take_an_archive_and_a_node_of_the_registry(
             ("painter", "1.10.0", f"sha256:{hashlib.sha256(packed).hexdigest()}"),
         ]
         write_spec(spec, path, force=False)
-        lock = resolve(load_spec(path), surroundings=talking, previous=None)
+        lock = resolve(load_spec(path), fetch_context=talking, previous=None)
         elsewhere = replace(talking, cache=Cache(root=tmp_path / "elsewhere"))
-        again = resolve(load_spec(path), surroundings=elsewhere, previous=None)
+        again = resolve(load_spec(path), fetch_context=elsewhere, previous=None)
     assert lock.to_bytes() == again.to_bytes()
     assert lock.epoch == 1714979290
     requested = {item.name: item.requested_by for item in lock.python.wheels}
@@ -112,21 +112,21 @@ def test_create_and_resolve_take_an_archive_and_a_node_of_the_registry(
         fetched = source_of(node.kind).fetch(request, offline)
         assert fetched.tree_hash == node.tree_hash
         assert (fetched.path / "__init__.py").is_file()
-    assert resolve(load_spec(path), surroundings=offline, previous=lock) == lock
+    assert resolve(load_spec(path), fetch_context=offline, previous=lock) == lock
 
 
 def test_an_archive_that_gives_other_bytes_than_the_lock_knows_is_refused(
-    workspace: Any, surroundings: Surroundings, index: Path, tmp_path: Path
+    workspace: Any, fetch_context: FetchContext, index: Path, tmp_path: Path
 ) -> None:
     _write_archive(tmp_path / "shelf" / "brush.tgz")
     with serve(tmp_path / "shelf") as url:
         workspace.document["custom_nodes"] = [{"name": "brush", "repo": f"{url}/brush.tgz"}]
         loaded = load_spec(workspace.save())
-        lock = resolve(loaded, surroundings=surroundings, previous=None)
+        lock = resolve(loaded, fetch_context=fetch_context, previous=None)
         _write_archive(tmp_path / "shelf" / "brush.tgz", "alpha")
-        elsewhere = replace(surroundings, cache=Cache(root=tmp_path / "elsewhere"))
+        elsewhere = replace(fetch_context, cache=Cache(root=tmp_path / "elsewhere"))
         with pytest.raises(MismatchError, match=f"{url}/brush.tgz") as caught:
-            resolve(loaded, surroundings=elsewhere, previous=lock)
+            resolve(loaded, fetch_context=elsewhere, previous=lock)
     assert caught.value.exit_code == 4
     assert "--upgrade" in caught.value.remedy
 
@@ -142,47 +142,47 @@ def pinned_to_a_fork(workspace: Any, index: Path, node_git: GitRepository) -> Gi
 
 
 def test_a_commit_that_its_ref_never_had_is_told_until_the_lock_knows_it(
-    workspace: Any, talking: Surroundings, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
 ) -> None:
     loaded = load_spec(workspace.save())
-    lock = resolve(loaded, surroundings=talking, previous=None)
+    lock = resolve(loaded, fetch_context=talking, previous=None)
     (warning,) = _warnings(said)
     assert "not in the history of 'main'" in warning
     assert lock.custom_nodes[0].commit in warning
     said.clear()
-    assert resolve(loaded, surroundings=talking, previous=lock) == lock
+    assert resolve(loaded, fetch_context=talking, previous=lock) == lock
     assert _warnings(said) == []
 
 
 def test_offline_nothing_is_said_of_where_a_commit_comes_from(
-    workspace: Any, talking: Surroundings, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
 ) -> None:
     loaded = load_spec(workspace.save())
-    lock = resolve(loaded, surroundings=talking, previous=None)
+    lock = resolve(loaded, fetch_context=talking, previous=None)
     said.clear()
     offline = replace(talking, offline=True)
-    again = resolve(loaded, surroundings=offline, previous=None)
+    again = resolve(loaded, fetch_context=offline, previous=None)
     assert again.custom_nodes == lock.custom_nodes
     assert _warnings(said) == []
 
 
 def test_a_ref_that_cannot_be_looked_up_stops_no_resolve(
-    workspace: Any, talking: Surroundings, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
 ) -> None:
     workspace.document["custom_nodes"][0]["ref"] = "gone"
-    resolve(load_spec(workspace.save()), surroundings=talking, previous=None)
+    resolve(load_spec(workspace.save()), fetch_context=talking, previous=None)
     (warning,) = _warnings(said)
     assert "no branch or tag 'gone'" in warning
 
 
 def test_a_commit_of_its_refs_history_is_nothing_to_tell(
-    workspace: Any, talking: Surroundings, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
 ) -> None:
     pinned: Lock | None = None
     for commit in ("main", "elsewhere~1"):
         node = workspace.document["custom_nodes"][0]
         node["ref"] = "elsewhere" if "elsewhere" in commit else "main"
         node["commit"] = pinned_to_a_fork.git("rev-parse", commit)
-        pinned = resolve(load_spec(workspace.save()), surroundings=talking, previous=None)
+        pinned = resolve(load_spec(workspace.save()), fetch_context=talking, previous=None)
         assert pinned.custom_nodes[0].commit == node["commit"]
     assert _warnings(said) == []

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from comfy_home.platforms import this_platform
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree_hash import tree_hash
 from runpod_comfy.lock.model import (
     Base,
     Distribution,
@@ -22,9 +25,7 @@ from runpod_comfy.lock.model import (
     LockedTree,
     PythonLock,
 )
-from runpod_comfy.realize.run import Realization, this_platform
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.tree_hash import tree_hash
+from runpod_comfy.realize.run import Realization
 from tests.package_index import make_wheel
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -36,7 +37,7 @@ models_dir = os.path.join(base_path, "models")
 folder_names_and_paths = {"loras": ([os.path.join(models_dir, "loras")], {".safetensors"})}
 """
 
-# Stands for rp_handler.check, whose own tests start real engines: the same arguments, the same
+# Stands for rp_handler.check.run, whose own tests start real engines: the same arguments, the same
 # files, the same exit code for a node that does not import.
 _CHECK = """
 import argparse, json, pathlib, runpy, sys
@@ -140,7 +141,8 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
     handler = tmp_path / "handler" / "rp_handler"
     handler.mkdir(parents=True)
     (handler / "__init__.py").touch()
-    (handler / "check.py").write_text(_CHECK)
+    (handler / "check").mkdir()
+    (handler / "check" / "run.py").write_text(_CHECK)
     monkeypatch.syspath_prepend(str(handler.parent))
     return Version(tmp_path / "version")
 

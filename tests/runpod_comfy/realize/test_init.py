@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_manifest.model import Manifest, load_manifest, save_manifest
+from comfy_home.manifest import Manifest, load_manifest, save_manifest
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.realize import init as module
 from runpod_comfy.realize.init import Initialization, initialize
 from runpod_comfy.realize.remove import plan_removal, remove
-from runpod_comfy.sources.cache import Cache
 from tests.package_index import make_wheel, serve, write_index
 from tests.runpod_comfy.realize.conftest import imports, snapshot, times
 
@@ -34,7 +34,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class FetchContext:
     """A repository with a tag `v1` and a newer branch `main`, and where `init` puts its things."""
 
     repository: Path
@@ -56,7 +56,7 @@ class Surroundings:
 
 
 @pytest.fixture
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Surroundings]:
+def fetch_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FetchContext]:
     repository = tmp_path / "repository"
     repository.mkdir()
     _git(repository, "init", "--quiet", "--initial-branch=main")
@@ -83,7 +83,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Su
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     with serve(usual) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
-        yield Surroundings(repository=repository, folder=tmp_path)
+        yield FetchContext(repository=repository, folder=tmp_path)
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def _versions(venv: Path) -> dict[str, str]:
 
 
 def test_a_home_to_develop_in_has_core_environment_folders_and_marker(
-    surroundings: Surroundings,
+    fetch_context: FetchContext,
 ) -> None:
-    result = initialize(surroundings.job())
-    home = surroundings.home
+    result = initialize(fetch_context.job())
+    home = fetch_context.home
     assert result.changed
     assert (home / "ComfyUI/main.py").read_text() == "print('two')\n"
     assert imports(home, "alpha")
@@ -122,44 +122,44 @@ def test_a_home_to_develop_in_has_core_environment_folders_and_marker(
     assert manifest.complete
 
 
-def test_the_clone_follows_its_branch_so_that_people_can_pull(surroundings: Surroundings) -> None:
-    initialize(surroundings.job())
-    clone = surroundings.home / "ComfyUI"
+def test_the_clone_follows_its_branch_so_that_people_can_pull(fetch_context: FetchContext) -> None:
+    initialize(fetch_context.job())
+    clone = fetch_context.home / "ComfyUI"
     assert _git(clone, "status", "--porcelain") == ""
-    (surroundings.repository / "main.py").write_text("print('three')\n")
-    _git(surroundings.repository, "commit", "--quiet", "-am", "three")
+    (fetch_context.repository / "main.py").write_text("print('three')\n")
+    _git(fetch_context.repository, "commit", "--quiet", "-am", "three")
     _git(clone, "pull", "--quiet")
     assert (clone / "main.py").read_text() == "print('three')\n"
-    assert _git(clone, "remote", "get-url", "origin") == surroundings.repository.as_uri()
+    assert _git(clone, "remote", "get-url", "origin") == fetch_context.repository.as_uri()
 
 
-def test_a_pulled_core_is_not_hidden_by_old_bytecode(surroundings: Surroundings) -> None:
-    initialize(surroundings.job())
-    assert not list((surroundings.home / "ComfyUI").rglob("*.pyc"))
+def test_a_pulled_core_is_not_hidden_by_old_bytecode(fetch_context: FetchContext) -> None:
+    initialize(fetch_context.job())
+    assert not list((fetch_context.home / "ComfyUI").rglob("*.pyc"))
 
 
 @pytest.mark.parametrize("by_commit", [False, True])
-def test_a_tag_or_a_commit_can_be_asked_for(surroundings: Surroundings, by_commit: bool) -> None:
-    commit = _git(surroundings.repository, "rev-parse", "v1")
-    initialize(surroundings.job(ref=commit if by_commit else "v1"))
-    clone = surroundings.home / "ComfyUI"
+def test_a_tag_or_a_commit_can_be_asked_for(fetch_context: FetchContext, by_commit: bool) -> None:
+    commit = _git(fetch_context.repository, "rev-parse", "v1")
+    initialize(fetch_context.job(ref=commit if by_commit else "v1"))
+    clone = fetch_context.home / "ComfyUI"
     assert (clone / "main.py").read_text() == "print('one')\n"
     assert _git(clone, "rev-parse", "HEAD") == commit
 
 
 def test_skip_leaves_torch_out_although_another_package_requires_it(
-    surroundings: Surroundings,
+    fetch_context: FetchContext,
 ) -> None:
-    initialize(surroundings.job(install_torch="skip"))
-    assert set(_versions(surroundings.home / ".venv")) == {"torchsde", "alpha"}
+    initialize(fetch_context.job(install_torch="skip"))
+    assert set(_versions(fetch_context.home / ".venv")) == {"torchsde", "alpha"}
 
 
 @pytest.mark.parametrize("choice", ["auto", "cpu"])
 def test_on_linux_the_torch_family_alone_comes_from_the_cpu_index(
-    surroundings: Surroundings, cpu_index: Path, choice: Any
+    fetch_context: FetchContext, cpu_index: Path, choice: Any
 ) -> None:
-    initialize(surroundings.job(install_torch=choice))
-    versions = _versions(surroundings.home / ".venv")
+    initialize(fetch_context.job(install_torch=choice))
+    versions = _versions(fetch_context.home / ".venv")
     family = ("torch", "torchvision", "torchaudio")
     assert {versions[name] for name in family} == {"8.0+cpu"}
     assert versions["alpha"] == "1.0"
@@ -167,116 +167,116 @@ def test_on_linux_the_torch_family_alone_comes_from_the_cpu_index(
 
 
 def test_elsewhere_the_usual_build_is_taken(
-    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+    fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    initialize(surroundings.job(install_torch="auto"))
-    assert _versions(surroundings.home / ".venv")["torch"] == "9.0"
+    initialize(fetch_context.job(install_torch="auto"))
+    assert _versions(fetch_context.home / ".venv")["torch"] == "9.0"
 
 
 def test_a_cpu_index_that_cannot_be_reached_is_told_before_anything_is_made(
-    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+    fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://127.0.0.1:1/cpu")
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/cpu, cannot be reached") as caught:
-        initialize(surroundings.job(install_torch="cpu"))
+        initialize(fetch_context.job(install_torch="cpu"))
     assert module.TORCH_CPU_INDEX_VARIABLE in caught.value.remedy
-    assert not surroundings.home.exists()
+    assert not fetch_context.home.exists()
 
 
-def test_a_second_time_nothing_is_done(surroundings: Surroundings) -> None:
-    initialize(surroundings.job())
-    before = times(surroundings.home)
-    assert not initialize(surroundings.job()).changed
-    assert times(surroundings.home) == before
+def test_a_second_time_nothing_is_done(fetch_context: FetchContext) -> None:
+    initialize(fetch_context.job())
+    before = times(fetch_context.home)
+    assert not initialize(fetch_context.job()).changed
+    assert times(fetch_context.home) == before
 
 
-def test_cut_short_it_is_finished_by_the_next_run(surroundings: Surroundings) -> None:
+def test_cut_short_it_is_finished_by_the_next_run(fetch_context: FetchContext) -> None:
     with pytest.raises(UnavailableError, match="no-such-package"):
-        initialize(_broken(surroundings))
-    manifest = load_manifest(surroundings.home)
+        initialize(_broken(fetch_context))
+    manifest = load_manifest(fetch_context.home)
     assert manifest is not None
     assert not manifest.complete
-    requirements = surroundings.home / "ComfyUI/requirements.txt"
+    requirements = fetch_context.home / "ComfyUI/requirements.txt"
     requirements.write_text("alpha\n")
-    assert initialize(surroundings.job()).changed
-    assert imports(surroundings.home, "alpha")
+    assert initialize(fetch_context.job()).changed
+    assert imports(fetch_context.home, "alpha")
 
 
-def _broken(surroundings: Surroundings) -> Initialization:
-    (surroundings.repository / "requirements.txt").write_text("no-such-package\n")
-    _git(surroundings.repository, "commit", "--quiet", "-am", "broken")
-    return surroundings.job()
+def _broken(fetch_context: FetchContext) -> Initialization:
+    (fetch_context.repository / "requirements.txt").write_text("no-such-package\n")
+    _git(fetch_context.repository, "commit", "--quiet", "-am", "broken")
+    return fetch_context.job()
 
 
 def test_an_environment_elsewhere_is_made_there_and_an_existing_one_is_used(
-    surroundings: Surroundings,
+    fetch_context: FetchContext,
 ) -> None:
-    venv = surroundings.folder / "my environment"
-    initialize(surroundings.job(venv=venv))
-    assert not (surroundings.home / ".venv").exists()
+    venv = fetch_context.folder / "my environment"
+    initialize(fetch_context.job(venv=venv))
+    assert not (fetch_context.home / ".venv").exists()
     (venv / "mine.txt").write_text("mine")
-    remove(plan_removal(surroundings.home, remove_models=True, remove_root=True))
-    assert initialize(surroundings.job(venv=venv)).changed
+    remove(plan_removal(fetch_context.home, remove_models=True, remove_root=True))
+    assert initialize(fetch_context.job(venv=venv)).changed
     assert (venv / "mine.txt").read_text() == "mine"
     assert "alpha" in _versions(venv)
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(surroundings: Surroundings) -> None:
-    venv = surroundings.folder / "pictures"
+def test_a_folder_that_is_no_environment_is_left_alone(fetch_context: FetchContext) -> None:
+    venv = fetch_context.folder / "pictures"
     venv.mkdir()
     (venv / "a.png").write_text("a")
     with pytest.raises(InvalidInputError, match="is not a virtual environment"):
-        initialize(surroundings.job(venv=venv))
-    assert not surroundings.home.exists()
+        initialize(fetch_context.job(venv=venv))
+    assert not fetch_context.home.exists()
     assert (venv / "a.png").is_file()
 
 
 @pytest.mark.parametrize("occupant", ["version", "core"])
 def test_a_folder_that_is_someone_elses_is_left_untouched(
-    surroundings: Surroundings, occupant: str
+    fetch_context: FetchContext, occupant: str
 ) -> None:
-    surroundings.home.mkdir()
+    fetch_context.home.mkdir()
     if occupant == "version":
-        save_manifest(surroundings.home, Manifest(version_id="demo"))
+        save_manifest(fetch_context.home, Manifest(version_id="demo"))
     else:
-        (surroundings.home / "ComfyUI").mkdir()
-    before = snapshot(surroundings.home)
-    with pytest.raises(InvalidInputError, match=str(surroundings.home)):
-        initialize(surroundings.job())
-    assert snapshot(surroundings.home) == before
+        (fetch_context.home / "ComfyUI").mkdir()
+    before = snapshot(fetch_context.home)
+    with pytest.raises(InvalidInputError, match=str(fetch_context.home)):
+        initialize(fetch_context.job())
+    assert snapshot(fetch_context.home) == before
 
 
-def test_a_ref_that_is_not_there_leaves_no_core(surroundings: Surroundings) -> None:
+def test_a_ref_that_is_not_there_leaves_no_core(fetch_context: FetchContext) -> None:
     with pytest.raises(UnavailableError, match="no-such-branch"):
-        initialize(surroundings.job(ref="no-such-branch"))
-    assert not surroundings.home.exists()
+        initialize(fetch_context.job(ref="no-such-branch"))
+    assert not fetch_context.home.exists()
 
 
 @pytest.mark.parametrize(
     "repo", ["https://me:hush@example.org/core.git", "svn://example.org/core", "ext::sh -c x"]
 )
 def test_an_address_that_must_not_be_asked_is_refused_without_its_secrets(
-    surroundings: Surroundings, repo: str
+    fetch_context: FetchContext, repo: str
 ) -> None:
     with pytest.raises(InvalidInputError, match="the address") as caught:
-        initialize(surroundings.job(repo=repo))
+        initialize(fetch_context.job(repo=repo))
     assert "hush" not in caught.value.message
-    assert not surroundings.home.exists()
+    assert not fetch_context.home.exists()
 
 
 def test_a_password_of_the_cpu_index_is_not_told(
-    surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+    fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://me:hush@127.0.0.1:9/simple")
     with pytest.raises(UnavailableError) as caught:
-        initialize(surroundings.job(install_torch="cpu"))
+        initialize(fetch_context.job(install_torch="cpu"))
     assert "hush" not in caught.value.message + caught.value.remedy
 
 
-def test_an_interpreter_that_is_not_there_is_named(surroundings: Surroundings) -> None:
+def test_an_interpreter_that_is_not_there_is_named(fetch_context: FetchContext) -> None:
     with pytest.raises(UnavailableError, match="python-of-tomorrow"):
-        initialize(surroundings.job(python="python-of-tomorrow"))
-    assert not surroundings.home.exists()
+        initialize(fetch_context.job(python="python-of-tomorrow"))
+    assert not fetch_context.home.exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_manifest.model import load_manifest
+from comfy_home.manifest import load_manifest
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.run import Realization, realize
 from tests.runpod_comfy.realize.conftest import Version, snapshot
@@ -28,10 +28,11 @@ _DEADLINE_S = 120
 # there by itself, after the script and before the marker knows.
 _PROGRAM = """
 import os, pickle, signal, sys
-from runpod_comfy.realize import environment, run, steps
+from runpod_comfy.realize.environment import make as environment
+from runpod_comfy.realize import run, steps
 build = steps.build_layer
-def build_and_die(layer, workshop, **options):
-    build(layer, workshop, **options)
+def build_and_die(layer, context, **options):
+    build(layer, context, **options)
     if layer.name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
 steps.build_layer = environment.build_layer = build_and_die

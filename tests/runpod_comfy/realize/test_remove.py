@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError
-from comfy_manifest.model import MARKER_NAME, Manifest, save_manifest
+from comfy_home.manifest import MARKER_NAME, Manifest, save_manifest
 from runpod_comfy.realize import remove as module
 from runpod_comfy.realize.home import UNCHANGED_NAME
 from runpod_comfy.realize.remove import plan_removal, remove
@@ -183,7 +183,7 @@ def test_the_root_of_the_disk_and_this_project_are_never_versions(
 ) -> None:
     with pytest.raises(InvalidInputError):
         plan_removal(Path("/"))
-    monkeypatch.setattr(module, "_PROJECT", tmp_path / "project")
+    monkeypatch.setattr(module, "CHECKOUT", tmp_path / "project")
     with pytest.raises(InvalidInputError, match="this project"):
         plan_removal(_marked(tmp_path / "project"))
 

@@ -16,9 +16,9 @@ from comfy_errors import (
     OperationFailedError,
     UnavailableError,
 )
-from comfy_manifest.model import Manifest, load_manifest, save_manifest
+from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from runpod_comfy.realize.result import RealizeResult
-from runpod_comfy.realize.run import forecast_realize, realize
+from runpod_comfy.realize.run import estimate_realize, realize
 from tests.package_index import serve, write_index
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 
@@ -322,7 +322,7 @@ def test_a_folder_with_a_nodes_name_that_we_did_not_make_is_left_alone(version: 
 def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
     version.models = [version.model("a.bin", "weights")]
     before = snapshot(version.folder)
-    told = forecast_realize(version.job())
+    told = estimate_realize(version.job())
     assert snapshot(version.folder) == before
     assert told.layers == (
         *("system", "torch", "wheels", "handler", "core", "models", "node:painter", "check"),
@@ -334,9 +334,9 @@ def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
     assert told.model_bytes == 7
     assert told.links == ("a.bin",)
     realize(version.job())
-    assert forecast_realize(version.job()).is_nothing
+    assert estimate_realize(version.job()).is_nothing
     elsewhere = version.job(models_dir=version.folder / "shared")
-    assert forecast_realize(elsewhere).links == ("a.bin",)
+    assert estimate_realize(elsewhere).links == ("a.bin",)
     assert realize(elsewhere).changed
 
 

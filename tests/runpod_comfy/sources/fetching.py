@@ -10,9 +10,9 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
 from runpod_comfy.spec.text import tree_kind
 
 _PROGRAM = "import sys; from tests.runpod_comfy.sources.fetching import main; main(sys.argv[1])"
@@ -23,8 +23,8 @@ def main(argument: str) -> None:
     asked = json.loads(argument)
     request = TreeRequest(**asked["request"])
     root = Path(asked["root"])
-    surroundings = Surroundings(cache=Cache(root=root), base_dir=root)
-    tree = source_of(tree_kind(request.repo)).fetch(request, surroundings)
+    fetch_context = FetchContext(cache=Cache(root=root), base_dir=root)
+    tree = source_of(tree_kind(request.repo)).fetch(request, fetch_context)
     sys.stdout.write(tree.tree_hash)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from runpod_comfy.cache.tree import FetchContext, TreeRequest, pinned
+from runpod_comfy.cache.tree_hash import tree_hash
 from runpod_comfy.sources.folder import FOLDER_EPOCH, FolderSource
-from runpod_comfy.sources.tree import Surroundings, TreeRequest, pinned
-from runpod_comfy.sources.tree_hash import tree_hash
 
 REQUEST = TreeRequest(repo="nodes/mine")
 
@@ -28,14 +28,14 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_pin_is_the_tree_hash(folder: Path, surroundings: Surroundings) -> None:
-    assert FolderSource().pin(REQUEST, surroundings) == tree_hash(folder)
+def test_the_pin_is_the_tree_hash(folder: Path, fetch_context: FetchContext) -> None:
+    assert FolderSource().pin(REQUEST, fetch_context) == tree_hash(folder)
 
 
-def test_a_copy_with_the_same_content_is_fetched(folder: Path, surroundings: Surroundings) -> None:
+def test_a_copy_with_the_same_content_is_fetched(folder: Path, fetch_context: FetchContext) -> None:
     source = FolderSource()
-    commit = source.pin(REQUEST, surroundings)
-    fetched = source.fetch(pinned(REQUEST, commit), surroundings)
+    commit = source.pin(REQUEST, fetch_context)
+    fetched = source.fetch(pinned(REQUEST, commit), fetch_context)
     assert fetched.tree_hash == commit == tree_hash(fetched.path)
     assert fetched.epoch == FOLDER_EPOCH
     assert sorted(item.name for item in fetched.path.iterdir()) == ["__init__.py", "link", "run.sh"]
@@ -47,64 +47,64 @@ def test_a_copy_with_the_same_content_is_fetched(folder: Path, surroundings: Sur
 
 
 def test_a_changed_folder_gives_its_pinned_copy_with_a_warning(
-    folder: Path, surroundings: Surroundings, said: list[str]
+    folder: Path, fetch_context: FetchContext, said: list[str]
 ) -> None:
     source = FolderSource()
-    request = pinned(REQUEST, source.pin(REQUEST, surroundings))
-    before = source.fetch(request, surroundings)
+    request = pinned(REQUEST, source.pin(REQUEST, fetch_context))
+    before = source.fetch(request, fetch_context)
     assert said == []
     (folder / "__init__.py").write_text("two\n")
-    assert source.fetch(request, surroundings) == before
+    assert source.fetch(request, fetch_context) == before
     assert "has changed since it was pinned" in said[-1]
     subprocess.run(["rm", "-r", str(folder)], check=True)
-    assert source.fetch(request, surroundings) == before
+    assert source.fetch(request, fetch_context) == before
     assert "is gone; using its pinned copy" in said[-1]
 
 
 def test_a_changed_folder_without_a_copy_is_a_mismatch(
-    folder: Path, surroundings: Surroundings
+    folder: Path, fetch_context: FetchContext
 ) -> None:
-    request = pinned(REQUEST, FolderSource().pin(REQUEST, surroundings))
+    request = pinned(REQUEST, FolderSource().pin(REQUEST, fetch_context))
     (folder / "__init__.py").write_text("two\n")
     with pytest.raises(MismatchError, match="has changed") as caught:
-        FolderSource().fetch(request, surroundings)
+        FolderSource().fetch(request, fetch_context)
     assert "runpod-comfy resolve" in caught.value.remedy
 
 
-def test_a_pin_of_the_spec_is_confirmed(folder: Path, surroundings: Surroundings) -> None:
+def test_a_pin_of_the_spec_is_confirmed(folder: Path, fetch_context: FetchContext) -> None:
     source = FolderSource()
-    request = pinned(REQUEST, source.pin(REQUEST, surroundings))
-    assert source.pin(request, surroundings) == request.commit
+    request = pinned(REQUEST, source.pin(REQUEST, fetch_context))
+    assert source.pin(request, fetch_context) == request.commit
     (folder / "__init__.py").write_text("two\n")
     with pytest.raises(MismatchError, match="has the content"):
-        source.pin(request, surroundings)
+        source.pin(request, fetch_context)
 
 
 @pytest.mark.parametrize("target", ["../outside", "/etc/passwd"])
 def test_a_link_that_leads_out_is_refused(
-    folder: Path, surroundings: Surroundings, target: str
+    folder: Path, fetch_context: FetchContext, target: str
 ) -> None:
     (folder / "out").symlink_to(target)
     with pytest.raises(InvalidInputError, match="leads out of the tree"):
-        FolderSource().fetch(REQUEST, surroundings)
+        FolderSource().fetch(REQUEST, fetch_context)
 
 
 def test_a_missing_folder_and_a_file_are_told_apart(
-    folder: Path, surroundings: Surroundings
+    folder: Path, fetch_context: FetchContext
 ) -> None:
     with pytest.raises(UnavailableError, match="is not there"):
-        FolderSource().pin(TreeRequest(repo="nodes/gone"), surroundings)
+        FolderSource().pin(TreeRequest(repo="nodes/gone"), fetch_context)
     with pytest.raises(InvalidInputError, match="is a file, not a folder"):
-        FolderSource().pin(TreeRequest(repo="nodes/mine/run.sh"), surroundings)
+        FolderSource().pin(TreeRequest(repo="nodes/mine/run.sh"), fetch_context)
 
 
-def test_it_needs_no_network(folder: Path, surroundings: Surroundings) -> None:
-    offline = replace(surroundings, offline=True)
+def test_it_needs_no_network(folder: Path, fetch_context: FetchContext) -> None:
+    offline = replace(fetch_context, offline=True)
     assert FolderSource().fetch(REQUEST, offline).path.is_dir()
 
 
-def test_a_subdir_is_a_tree_of_its_own(folder: Path, surroundings: Surroundings) -> None:
+def test_a_subdir_is_a_tree_of_its_own(folder: Path, fetch_context: FetchContext) -> None:
     (folder / "inner").mkdir()
     (folder / "inner" / "file").write_text("x")
-    fetched = FolderSource().fetch(replace(REQUEST, subdir="inner"), surroundings)
+    fetched = FolderSource().fetch(replace(REQUEST, subdir="inner"), fetch_context)
     assert [item.name for item in fetched.path.iterdir()] == ["file"]

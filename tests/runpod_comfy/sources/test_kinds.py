@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from runpod_comfy.sources.archive import ArchiveSource
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.sources.archive.source import ArchiveSource
 from runpod_comfy.sources.folder import FolderSource
-from runpod_comfy.sources.git import GitSource
+from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.sources.kinds import settle, source_of
 from runpod_comfy.sources.pypi import PypiSource
-from runpod_comfy.sources.registry import RegistrySource
-from runpod_comfy.sources.tree import Surroundings
+from runpod_comfy.sources.registry.source import RegistrySource
 from runpod_comfy.spec.model import Tree
 from tests.git_repositories import GitRepository
 
@@ -22,9 +22,9 @@ def test_each_kind_has_its_source() -> None:
 
 
 def test_a_detached_head_is_settled_without_a_ref(
-    node_git: GitRepository, surroundings: Surroundings
+    node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     commit = node_git.git("rev-parse", "HEAD")
     node_git.git("checkout", "--quiet", "--detach")
-    settled = settle(Tree(repo=node_git.url), surroundings)
+    settled = settle(Tree(repo=node_git.url), fetch_context)
     assert (settled.ref, settled.commit) == (None, commit)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.sources.pip_settings import (
+from runpod_comfy.sources.index.pip_settings import (
     PYPI_INDEX_URL,
     PipSettings,
     read_pip_settings,

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, pinned
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.sources.pypi import PypiSource
-from runpod_comfy.sources.tree import FetchedTree, Surroundings, TreeRequest, pinned
 from runpod_comfy.spec.model import Tree
 from tests.package_index import make_wheel
 
@@ -128,50 +128,50 @@ def sdist(folder: Path, version: str = "1.0") -> Path:
     return path
 
 
-def fetch(surroundings: Surroundings, request: TreeRequest = REQUEST) -> FetchedTree:
+def fetch(fetch_context: FetchContext, request: TreeRequest = REQUEST) -> FetchedTree:
     source = PypiSource()
-    return source.fetch(pinned(request, source.pin(request, surroundings)), surroundings)
+    return source.fetch(pinned(request, source.pin(request, fetch_context)), fetch_context)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_pin_is_the_hash_of_the_wheel_for_every_platform(
-    index: Index, surroundings: Surroundings, tmp_path: Path, as_json: bool
+    index: Index, fetch_context: FetchContext, tmp_path: Path, as_json: bool
 ) -> None:
     index.as_json = as_json
     index.add(make_wheel(tmp_path, "thing", "1.0", tag="cp311-cp311-linux_x86_64"))
     index.add(sdist(tmp_path))
     expected = index.add(make_wheel(tmp_path, "thing", "1.0"))
-    assert PypiSource().pin(REQUEST, surroundings) == expected
+    assert PypiSource().pin(REQUEST, fetch_context) == expected
     assert index.asked == ["/simple/thing/"]
 
 
-def test_a_wheel_is_unpacked(index: Index, surroundings: Surroundings, tmp_path: Path) -> None:
+def test_a_wheel_is_unpacked(index: Index, fetch_context: FetchContext, tmp_path: Path) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0", source="x = 1"))
-    fetched = fetch(surroundings)
+    fetched = fetch(fetch_context)
     names = sorted(item.name for item in fetched.path.iterdir())
     assert names == ["thing-1.0.dist-info", "thing.py"]
     assert fetched.epoch == 1_704_067_200
 
 
 def test_an_sdist_is_unpacked_and_nothing_of_it_runs(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     expected = index.add(sdist(tmp_path))
     request = replace(REQUEST, subdir="src")
-    assert PypiSource().pin(request, surroundings) == expected
-    fetched = fetch(surroundings, request)
+    assert PypiSource().pin(request, fetch_context) == expected
+    fetched = fetch(fetch_context, request)
     assert [item.name for item in fetched.path.iterdir()] == ["x.py"]
     assert fetched.epoch == 1_600_000_000
 
 
 def test_what_was_fetched_is_not_asked_for_again(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0"))
-    fetched = fetch(surroundings)
-    request = pinned(REQUEST, PypiSource().pin(REQUEST, surroundings))
+    fetched = fetch(fetch_context)
+    request = pinned(REQUEST, PypiSource().pin(REQUEST, fetch_context))
     index.asked.clear()
-    offline = replace(surroundings, offline=True)
+    offline = replace(fetch_context, offline=True)
     assert PypiSource().fetch(request, offline) == fetched
     # Another folder of the same archive comes from the kept archive.
     other = replace(request, subdir="thing-1.0.dist-info")
@@ -179,9 +179,9 @@ def test_what_was_fetched_is_not_asked_for_again(
     assert index.asked == []
 
 
-def test_offline_what_is_missing_is_named(index: Index, surroundings: Surroundings) -> None:
+def test_offline_what_is_missing_is_named(index: Index, fetch_context: FetchContext) -> None:
     request = pinned(REQUEST, "sha256:" + "0" * 64)
-    offline = replace(surroundings, offline=True)
+    offline = replace(fetch_context, offline=True)
     with pytest.raises(UnavailableError, match="pypi://Thing@1.0 .* is not in the cache"):
         PypiSource().fetch(request, offline)
     with pytest.raises(UnavailableError, match="cannot be looked up offline"):
@@ -199,105 +199,105 @@ def test_offline_what_is_missing_is_named(index: Index, surroundings: Surroundin
     ],
 )
 def test_an_unknown_version_is_answered_with_the_newest_and_its_neighbours(
-    index: Index, surroundings: Surroundings, tmp_path: Path, wanted: str, remedy: str
+    index: Index, fetch_context: FetchContext, tmp_path: Path, wanted: str, remedy: str
 ) -> None:
     for version in ("1.9", "2.10", "2.2", "3.0rc1", "2.11"):
         index.add(make_wheel(tmp_path, "thing", version))
     index.yanked["thing-2.11-py3-none-any.whl"] = "broken"
     with pytest.raises(UnavailableError, match=f"has no version {wanted}") as caught:
-        PypiSource().pin(replace(REQUEST, ref=wanted), surroundings)
+        PypiSource().pin(replace(REQUEST, ref=wanted), fetch_context)
     assert caught.value.remedy == remedy
 
 
 def test_versions_are_compared_as_versions(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     expected = index.add(make_wheel(tmp_path, "thing", "1.0"))
-    assert PypiSource().pin(replace(REQUEST, ref="1.0.0"), surroundings) == expected
+    assert PypiSource().pin(replace(REQUEST, ref="1.0.0"), fetch_context) == expected
 
 
-def test_an_unknown_distribution_is_unavailable(index: Index, surroundings: Surroundings) -> None:
+def test_an_unknown_distribution_is_unavailable(index: Index, fetch_context: FetchContext) -> None:
     request = TreeRequest(repo="pypi://other", ref="1.0")
     with pytest.raises(UnavailableError, match="no index has a distribution 'other'") as caught:
-        PypiSource().pin(request, surroundings)
+        PypiSource().pin(request, fetch_context)
     assert index.url in caught.value.message
 
 
-def test_a_version_must_be_named(index: Index, surroundings: Surroundings) -> None:
+def test_a_version_must_be_named(index: Index, fetch_context: FetchContext) -> None:
     with pytest.raises(InvalidInputError, match="names no version"):
-        PypiSource().pin(replace(REQUEST, ref=None), surroundings)
+        PypiSource().pin(replace(REQUEST, ref=None), fetch_context)
     with pytest.raises(InvalidInputError, match="is not a version"):
-        PypiSource().pin(replace(REQUEST, ref="main"), surroundings)
+        PypiSource().pin(replace(REQUEST, ref="main"), fetch_context)
 
 
 def test_without_a_version_the_newest_stable_one_is_settled(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.9"))
     expected = index.add(make_wheel(tmp_path, "thing", "1.10"))
     index.add(make_wheel(tmp_path, "thing", "2.0rc1"))
     index.yanked[make_wheel(tmp_path, "thing", "1.11").name] = "broken"
     index.add(tmp_path / "thing-1.11-py3-none-any.whl")
-    settled = settle(Tree(repo="pypi://thing"), surroundings)
+    settled = settle(Tree(repo="pypi://thing"), fetch_context)
     assert (settled.ref, settled.commit) == ("1.10", expected)
 
 
 def test_a_withdrawn_version_is_taken_with_a_warning(
-    index: Index, surroundings: Surroundings, tmp_path: Path, said: list[str]
+    index: Index, fetch_context: FetchContext, tmp_path: Path, said: list[str]
 ) -> None:
     wheel = make_wheel(tmp_path, "thing", "1.0")
     index.add(wheel)
     index.yanked[wheel.name] = "it deletes files"
-    PypiSource().pin(REQUEST, surroundings)
+    PypiSource().pin(REQUEST, fetch_context)
     assert any("withdrawn by its authors: it deletes files" in line for line in said)
 
 
 def test_wheels_for_single_platforms_are_no_tree(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0", tag="cp311-cp311-linux_x86_64"))
     with pytest.raises(InvalidInputError, match="only wheels for single platforms"):
-        PypiSource().pin(REQUEST, surroundings)
+        PypiSource().pin(REQUEST, fetch_context)
 
 
 def test_an_index_that_announces_no_hashes_serves_too(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     wheel = make_wheel(tmp_path, "thing", "1.0")
     expected = index.add(wheel)
     index.announced[wheel.name] = None
-    assert PypiSource().pin(REQUEST, surroundings) == expected
-    assert fetch(surroundings).path.is_dir()
+    assert PypiSource().pin(REQUEST, fetch_context) == expected
+    assert fetch(fetch_context).path.is_dir()
 
 
-def nothing_is_kept(surroundings: Surroundings) -> bool:
-    cache = surroundings.cache
+def nothing_is_kept(fetch_context: FetchContext) -> bool:
+    cache = fetch_context.cache
     folders = (cache.archives, cache.trees, cache.tmp)
     return not any(list(folder.glob("*")) for folder in folders if folder.is_dir())
 
 
 def test_other_bytes_than_announced_are_a_mismatch_and_not_kept(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     wheel = make_wheel(tmp_path, "thing", "1.0")
     index.add(wheel)
     index.announced[wheel.name] = "0" * 64
     with pytest.raises(MismatchError, match=f"{wheel.name} arrived with sha256 "):
-        fetch(surroundings)
-    assert nothing_is_kept(surroundings)
+        fetch(fetch_context)
+    assert nothing_is_kept(fetch_context)
 
 
 def test_a_connection_that_ends_in_the_middle_keeps_nothing(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     wheel = make_wheel(tmp_path, "thing", "1.0")
     index.add(wheel)
     index.cut.add(wheel.name)
     with pytest.raises(UnavailableError, match=f"{wheel.name} could not be read"):
-        fetch(surroundings)
-    assert nothing_is_kept(surroundings)
+        fetch(fetch_context)
+    assert nothing_is_kept(fetch_context)
     index.cut.clear()
-    assert fetch(surroundings).path.is_dir()
+    assert fetch(fetch_context).path.is_dir()
 
 
 @pytest.mark.parametrize(
@@ -309,52 +309,52 @@ def test_a_connection_that_ends_in_the_middle_keeps_nothing(
     ],
 )
 def test_a_server_that_answers_with_an_error_is_named(
-    index: Index, surroundings: Surroundings, tmp_path: Path, path: str, status: int, sentence: str
+    index: Index, fetch_context: FetchContext, tmp_path: Path, path: str, status: int, sentence: str
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0"))
     index.answers[path] = status
     with pytest.raises(UnavailableError, match=sentence):
-        fetch(surroundings)
+        fetch(fetch_context)
 
 
 def test_a_server_that_is_not_there_is_named(
-    index: Index, surroundings: Surroundings, monkeypatch: pytest.MonkeyPatch
+    index: Index, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://someone:secret@127.0.0.1:9/simple")
     with pytest.raises(UnavailableError, match="127.0.0.1:9") as caught:
-        fetch(surroundings)
+        fetch(fetch_context)
     assert "secret" not in caught.value.message + caught.value.remedy
 
 
 def test_the_login_of_the_index_is_used_for_its_files_and_never_told(
-    index: Index, surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, fetch_context: FetchContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0"))
     index.login = "someone:secret"
     with pytest.raises(UnavailableError, match="it answered 401"):
-        fetch(surroundings)
+        fetch(fetch_context)
     monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("://", "://someone:secret@"))
-    assert fetch(surroundings).path.is_dir()
+    assert fetch(fetch_context).path.is_dir()
     with pytest.raises(UnavailableError) as caught:
-        fetch(surroundings, TreeRequest(repo="pypi://other", ref="1"))
+        fetch(fetch_context, TreeRequest(repo="pypi://other", ref="1"))
     assert "secret" not in caught.value.message
 
 
 def test_a_file_that_left_the_index_is_a_mismatch_that_names_the_others(
-    index: Index, surroundings: Surroundings, tmp_path: Path
+    index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     present = index.add(make_wheel(tmp_path, "thing", "1.0"))
     request = pinned(REQUEST, "sha256:" + "0" * 64)
     for verb in (PypiSource().fetch, PypiSource().pin):
         with pytest.raises(MismatchError, match="no file of pypi://Thing@1.0") as caught:
-            verb(request, surroundings)
+            verb(request, fetch_context)
     with pytest.raises(MismatchError) as caught:
-        PypiSource().fetch(request, surroundings)
+        PypiSource().fetch(request, fetch_context)
     assert present in caught.value.message
 
 
 def test_files_come_from_local_indexes_and_folders_too(
-    index: Index, surroundings: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: Index, fetch_context: FetchContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = tmp_path / "local" / "thing" / "index.html"
     page.parent.mkdir(parents=True)
@@ -365,14 +365,14 @@ def test_files_come_from_local_indexes_and_folders_too(
     make_wheel(links, "thing", "2.0")
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", (tmp_path / "local").as_uri())
     monkeypatch.setenv("PIP_FIND_LINKS", str(links))
-    assert fetch(surroundings).path.is_dir()
-    assert fetch(surroundings, replace(REQUEST, ref="2.0")).path.is_dir()
+    assert fetch(fetch_context).path.is_dir()
+    assert fetch(fetch_context, replace(REQUEST, ref="2.0")).path.is_dir()
 
 
 def test_an_error_page_in_place_of_an_archive_is_refused(
-    index: Index, surroundings: Surroundings
+    index: Index, fetch_context: FetchContext
 ) -> None:
     index.files["thing-1.0-py3-none-any.whl"] = b"<html>sign in first</html>"
     with pytest.raises(ComfyError, match="is not an archive that can be read"):
-        fetch(surroundings)
-    assert not list(surroundings.cache.trees.glob("*"))
+        fetch(fetch_context)
+    assert not list(fetch_context.cache.trees.glob("*"))

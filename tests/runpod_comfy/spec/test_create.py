@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.sources.kinds import settle
-from runpod_comfy.sources.tree import Surroundings
 from runpod_comfy.spec.create import create_spec
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Spec
@@ -25,10 +25,10 @@ Create = Callable[..., Spec]
 
 
 @pytest.fixture
-def create(tmp_path: Path, surroundings: Surroundings, said: list[str]) -> Create:
+def create(tmp_path: Path, fetch_context: FetchContext, said: list[str]) -> Create:
     """`create` in `tmp_path`, for the file `versions/x.json` there."""
     output = tmp_path / "versions" / "x.json"
-    of_spec = replace(surroundings, base_dir=output.parent)
+    of_spec = replace(fetch_context, base_dir=output.parent)
 
     def run(
         repo: str,
@@ -395,13 +395,13 @@ def test_one_thing_wrong_among_many_leaves_no_trace(
 
 
 def test_a_spec_elsewhere_says_its_paths_from_there_through_links_too(
-    core: str, tmp_path: Path, surroundings: Surroundings
+    core: str, tmp_path: Path, fetch_context: FetchContext
 ) -> None:
     real = tmp_path / "deep" / "down" / "versions"
     real.mkdir(parents=True)
     (tmp_path / "link").symlink_to(real)
     output = tmp_path / "link" / "x.json"
-    of_spec = replace(surroundings, base_dir=output.parent)
+    of_spec = replace(fetch_context, base_dir=output.parent)
     spec = create_spec(
         "x",
         repo=core,

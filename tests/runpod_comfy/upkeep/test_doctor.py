@@ -13,15 +13,15 @@ from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
 
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.sources.cache import Cache
 from runpod_comfy.upkeep.answer import Answer
 from runpod_comfy.upkeep.doctor import examine, is_ready
 from tests.package_index import make_wheel, serve, write_index
 
 
 @pytest.fixture(autouse=True)
-def _quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _quiet_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
@@ -30,7 +30,6 @@ def _quiet_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def _examine(cache: Cache, tmp_path: Path, **environment: str) -> dict[str, Answer]:
-    environment.setdefault("DOCKER_HOST", f"unix://{tmp_path}/no-engine.sock")
     return {answer.name: answer for answer in examine(cache, tmp_path, environment)}
 
 
@@ -158,11 +157,25 @@ def _engine(path: Path) -> Iterator[None]:
             thread.join()
 
 
-def test_an_engine_is_asked_over_its_socket(cache: Cache, tmp_path: Path) -> None:
+def test_an_engine_is_found_as_a_build_finds_it(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert _examine(cache, tmp_path)["docker"].state == "optional"
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
     with _engine(tmp_path / "engine.sock"):
-        answers = _examine(cache, tmp_path, DOCKER_HOST=f"unix://{tmp_path}/engine.sock")
-    assert answers["docker"].found == "27.1.0 (API 1.46), with BuildKit"
+        assert _examine(cache, tmp_path)["docker"].found == "27.1.0 (API 1.46)"
+    monkeypatch.delenv("DOCKER_HOST")
+    monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
+    answer = _examine(cache, tmp_path)["docker"]
+    assert (answer.state, answer.found) == (
+        "optional",
+        "there is no Docker context named 'nowhere'",
+    )
+
+
+def test_an_output_mode_that_a_run_refuses_is_told(cache: Cache, tmp_path: Path) -> None:
+    assert _examine(cache, tmp_path, OUTPUT_MODE="gcs")["OUTPUT_MODE"].state == "warning"
+    assert "OUTPUT_MODE" not in _examine(cache, tmp_path, OUTPUT_MODE="base64")
 
 
 def test_a_tree_that_lost_its_record_is_told(cache: Cache, tmp_path: Path) -> None:

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import read_roots, record_root
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.cache.use import using
 from runpod_comfy.lock.model import LockedNode
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.run import realize
-from runpod_comfy.realize.verify import verify
-from runpod_comfy.sources.cache import Cache
-from runpod_comfy.sources.cache_use import using
-from runpod_comfy.sources.git import GitSource
-from runpod_comfy.sources.roots import read_roots, record_root
-from runpod_comfy.sources.tree import Surroundings, TreeRequest
+from runpod_comfy.realize.verify.home import verify
+from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.upkeep.gc import Clearing, RemovedEntry, clear_cache
 from tests.git_repositories import GitRepository
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
@@ -294,7 +294,7 @@ def test_it_waits_for_a_command_that_uses_the_cache(version: Version) -> None:
     realize(version.job())
     program = (
         "import sys; from pathlib import Path\n"
-        "from runpod_comfy.sources.cache import Cache\n"
+        "from runpod_comfy.cache.paths import Cache\n"
         "from runpod_comfy.upkeep.gc import Clearing, RemovedEntry, clear_cache\n"
         "clear_cache(Cache(root=Path(sys.argv[1])), say=lambda m: print(m, flush=True))\n"
         "print('done', flush=True)\n"
@@ -318,14 +318,14 @@ def test_it_waits_for_a_command_that_uses_the_cache(version: Version) -> None:
 def test_git_repositories_keep_the_commits_of_locks_and_lose_the_others(
     version: Version, node_git: GitRepository
 ) -> None:
-    surroundings = Surroundings(cache=version.cache, base_dir=version.folder)
+    fetch_context = FetchContext(cache=version.cache, base_dir=version.folder)
     old = node_git.git("rev-parse", "HEAD")
     node_git.write("big.bin", "x" * 200_000)
     new = node_git.commit("Another one")
 
     def fetch(commit: str) -> str:
         request = TreeRequest(repo=node_git.url, ref="main", commit=commit)
-        return GitSource().fetch(request, surroundings).tree_hash
+        return GitSource().fetch(request, fetch_context).tree_hash
 
     fetch(new)
     node = LockedNode(name="small", repo=node_git.url, ref="main", commit=old, tree_hash=fetch(old))
@@ -356,7 +356,7 @@ def test_killed_after_renaming_the_next_one_deletes_the_rest(version: Version) -
     remove(plan_removal(version.job().home.root, remove_root=True), cache=version.cache)
     program = (
         "import os, shutil, signal, sys; from pathlib import Path\n"
-        "from runpod_comfy.sources.cache import Cache\n"
+        "from runpod_comfy.cache.paths import Cache\n"
         "from runpod_comfy.upkeep import gc\n"
         "gc.shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "gc.clear_cache(Cache(root=Path(sys.argv[1])))\n"
@@ -376,7 +376,7 @@ def test_killed_after_renaming_the_next_one_deletes_the_rest(version: Version) -
 _CLEARS = """
 import sys, time
 from pathlib import Path
-from runpod_comfy.sources.cache import Cache
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.upkeep.gc import clear_cache
 while True:
     clear_cache(Cache(root=Path(sys.argv[1])))

@@ -1,0 +1,41 @@
+"""A lock as bytes, and its identity: the same where it is made and where it is run."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfy_files.hashing import digest_of
+
+_ALWAYS: dict[str, Any] = {
+    **{"allow_pickle": [], "base": {}, "comfy_args": [], "custom_nodes": []},
+    **{"env": {}, "models": [], "run_install_scripts": []},
+}
+_ALWAYS_IN_PYTHON: dict[str, Any] = {"torch": [], "wheels": []}
+
+
+def lock_bytes(document: dict[str, Any]) -> bytes:
+    """The one way to write a lock, given as its JSON document: sorted keys, two spaces, a newline.
+
+    What else is empty is left out: in a lock every default is.
+    """
+    filled = _filled(document)
+    python = {**_ALWAYS_IN_PYTHON, **filled.get("python", {})}
+    whole = {**_ALWAYS, **filled, "python": python}
+    text = json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def lock_digest(document: dict[str, Any]) -> str:
+    """`sha256:…` of `lock_bytes`, however the file is laid out and whether it states defaults."""
+    return digest_of(lock_bytes(document))
+
+
+def _filled(value: Any) -> Any:
+    """Without the keys whose value is None or empty."""
+    if isinstance(value, list):
+        return [_filled(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    filled = {key: _filled(each) for key, each in value.items()}
+    return {key: each for key, each in filled.items() if each not in (None, [], {})}

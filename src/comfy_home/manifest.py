@@ -1,0 +1,108 @@
+"""The manifest: what a home (or an image) holds, as the marker file `.comfy_env`.
+
+It is written by `realize` and `init`, and read by `remove`, `rp_handler` and every later `realize`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from comfy_errors import InvalidInputError
+from comfy_files.atomic import replace_file
+
+MARKER_NAME = ".comfy_env"
+OBJECT_INFO_NAME = ".comfy_object_info.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+
+class ManifestModel(_Strict):
+    """A model that the version needs, below its models folder. `size` in bytes.
+
+    `source` and `mirrors` say where the file comes from, as the lock has them; `revision` is the
+    commit of a source on the Hugging Face Hub.
+    """
+
+    target_path: str
+    sha256: str
+    size: int
+    source: str | None = None
+    revision: str | None = None
+    mirrors: list[str] = []
+
+
+CHECK_SCHEMA = "runpod-comfy/check/2"
+"""Changes with what a check looks at or records, so that older answers are not reused."""
+
+
+class CheckReport(_Strict):
+    """What one normal start of the engine taught: see `rp_handler.check.run`.
+
+    `node_classes` maps each custom node package to the node classes it registered.
+    `folder_names` maps a model folder's name to directories, relative to the core's `models`
+    folder where they lie below it.
+    `flags` are the options that this core's `main.py --help` lists, with their dashes.
+    `model_inputs` maps a node class and one of its inputs to the folder names whose files that
+    input offers, as far as the core's own folders go.
+    """
+
+    comfyui_version: str
+    node_classes: dict[str, list[str]]
+    folder_names: dict[str, list[str]]
+    flags: list[str]
+    model_inputs: dict[str, dict[str, list[str]]] = {}
+
+
+class Manifest(_Strict):
+    """The marker file. `layers` maps a finished layer's name to its content key.
+
+    `complete` is true when every layer of the plan is done and the models are linked.
+    `kind` is `init` for a home made by `init`, which has no lock. `cuda` is the CUDA version, say
+    `13.0`, that the version's torch was built for; None for one without CUDA.
+    """
+
+    manifest_version: Literal[1] = 1
+    kind: Literal["version", "init"] = "version"
+    version_id: str | None = None
+    lock_digest: str | None = None
+    complete: bool = False
+    models_dir: str | None = None
+    layers: dict[str, str] = {}
+    models: list[ManifestModel] = []
+    env: dict[str, str] = {}
+    comfy_args: list[str] = []
+    cuda: str | None = None
+    check: CheckReport | None = None
+
+
+def load_manifest(home: Path) -> Manifest | None:
+    """The manifest of `home`, or None where there is none. Raises InvalidInputError if broken."""
+    marker = home / MARKER_NAME
+    try:
+        text = marker.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"{marker} cannot be read: {error}",
+            remedy="Check its permissions, or choose another target folder.",
+        ) from error
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"{marker} is not a manifest that this program can read ({error.errors()[0]['msg']})",
+            remedy="Choose another target folder, or remove this one and realize it again.",
+        ) from error
+
+
+def save_manifest(home: Path, manifest: Manifest) -> None:
+    """Writes the manifest into `home` atomically: a reader sees the old one or the new one."""
+    document = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
+    replace_file(home / MARKER_NAME, f"{document}\n".encode())

@@ -1,0 +1,3 @@
+"""The ways to deliver what a workflow makes, as `--output` and OUTPUT_MODE name them."""
+
+OUTPUT_MODES = ("files", "base64")

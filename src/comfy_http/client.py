@@ -1,0 +1,213 @@
+"""HTTP as every fetch here speaks it: patient, and through this machine's proxy and certificates.
+
+Logins come from the address itself, where one is allowed there, and from ~/.netrc; neither follows
+a redirect to another host.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests.adapters import BaseAdapter, HTTPAdapter, Retry
+
+# urllib3's own, which requests does not translate where bytes are read undecoded.
+from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.parallel import interrupted
+from comfy_files.progress import Say, say_nothing
+from comfy_http.redaction import without_secrets
+from comfy_http.settings import NetworkSettings
+
+_LARGEST_BYTES = 10 * 1024**3
+# Without a byte for so long, the server is taken for dead.
+_STALL_S = 60.0
+_CHUNK_BYTES = 1024 * 1024
+_RETRIES = 3
+# What a server answers while it, or the one behind it, is away for a moment.
+_PASSING = (429, 502, 503, 504)
+_TOLD_EVERY_S = 10.0
+_MB = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpClient:
+    """`remedy` is the next step to try when a server cannot be read, `retries` how often it is
+    asked again."""
+
+    settings: NetworkSettings
+    remedy: str
+    retries: int = _RETRIES
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[requests.Session]:
+        """Connections that are kept open from one request to the next."""
+        # A `Retry-After` is not obeyed: a server could make us wait for days.
+        retry = Retry(
+            total=self.retries,
+            # One that was silent for so long is asked once more, and not four times.
+            read=min(1, self.retries),
+            redirect=False,
+            backoff_factor=0.3,
+            status_forcelist=_PASSING,
+            raise_on_status=False,
+            respect_retry_after_header=False,
+        )
+        unverified = _UnverifiedAdapter(max_retries=retry)
+        with _Session(frozenset(self.settings.trusted_hosts), unverified) as session:
+            for scheme in ("https://", "http://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retry))
+            if self.settings.proxy:
+                session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
+            session.cert = self.settings.client_cert
+            yield session
+
+    def get(
+        self,
+        session: requests.Session,
+        url: str,
+        *,
+        stream: bool = False,
+        headers: dict[str, str] | None = None,
+    ) -> requests.Response:
+        """One answer, whatever its status. Raises requests.RequestException without one."""
+        return session.get(
+            url,
+            stream=stream,
+            headers=headers,
+            timeout=self.settings.timeout_s or _STALL_S,
+            # None leaves it to REQUESTS_CA_BUNDLE and certifi; said here because those
+            # would win over a session's own setting.
+            verify=self.settings.cert,
+        )
+
+    @contextlib.contextmanager
+    def download(self, url: str, *, say: Say = say_nothing) -> Iterator[Iterator[bytes]]:
+        """The bytes of a file as they arrive; a connection that breaks is taken up where it broke.
+
+        Raises UnavailableError when they do not come, InvalidInputError when they are too many.
+        """
+        with self.session() as session, contextlib.closing(_Transfer(self, session, url)) as file:
+            yield file.chunks(say)
+
+    def unreachable(self, url: str, error: Exception) -> UnavailableError:
+        """The error of a server that could not be asked or gave an answer of no use."""
+        response = getattr(error, "response", None)
+        if response is not None and response.status_code >= 400:
+            reason = f"it answered {response.status_code} {response.reason}"
+        else:
+            reason = str(error).split(" (Caused by ")[-1].rstrip(")")
+        return UnavailableError(
+            f"{without_secrets(url)} could not be read: {without_secrets(reason)}",
+            remedy=self.remedy,
+        )
+
+
+class _Session(requests.Session):
+    """Each host is judged by itself, also the one that a redirect leads to."""
+
+    def __init__(self, trusted_hosts: frozenset[str], unverified: HTTPAdapter) -> None:
+        super().__init__()
+        self._trusted_hosts, self._unverified = trusted_hosts, unverified
+
+    def get_adapter(self, url: str) -> BaseAdapter:
+        parts = urlsplit(url)
+        if self._trusted_hosts & {parts.hostname, parts.netloc.rpartition("@")[2]}:
+            return self._unverified
+        return super().get_adapter(url)
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target and resp.url.startswith("https://"):
+            scheme = urlsplit(urljoin(resp.url, target)).scheme
+            if scheme != "https":
+                raise requests.exceptions.InvalidURL(f"it leads on to {scheme}: without encryption")
+        return target
+
+
+class _UnverifiedAdapter(HTTPAdapter):
+    """For hosts that pip's owner calls trusted."""
+
+    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
+        # pip does not warn for such a host either.
+        warnings.filterwarnings("ignore", message="Unverified HTTPS request")
+        return super().send(request, **{**options, "verify": False})
+
+
+class _Transfer:
+    """One file on its way, over as many connections as it takes."""
+
+    def __init__(self, client: HttpClient, session: requests.Session, url: str) -> None:
+        self._client, self._session, self._url = client, session, url
+        self._arrived = 0
+        self._response = self._ask({})
+        self._size = _number(self._response.headers.get("Content-Length"))
+        # Only a strong validator says that the rest is the rest of the same bytes.
+        tag = self._response.headers.get("ETag", "")
+        self._tag = None if tag.startswith("W/") else tag or None
+
+    def close(self) -> None:
+        self._response.close()
+
+    def chunks(self, say: Say) -> Iterator[bytes]:
+        self._refuse_giant(self._size or 0)
+        told = time.monotonic()
+        for _ in range(_RETRIES + 1):
+            try:
+                # Not decoded: an archive would arrive with other bytes than it has.
+                for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
+                    self._arrived += len(chunk)
+                    self._refuse_giant(self._arrived)
+                    if interrupted():
+                        raise KeyboardInterrupt
+                    yield chunk
+                    if time.monotonic() - told > _TOLD_EVERY_S:
+                        told = time.monotonic()
+                        say(f"  {self._progress()} of {without_secrets(self._url)}")
+                return
+            except (BaseHTTPError, OSError) as error:
+                broken = error
+                if not self._take_up():
+                    break
+        raise self._client.unreachable(self._url, broken) from broken
+
+    def _take_up(self) -> bool:
+        """Whether the server goes on where the connection broke."""
+        if self._tag is None:
+            return False
+        self._response.close()
+        span = {"Range": f"bytes={self._arrived}-", "If-Range": self._tag}
+        self._response = self._ask(span)
+        begins = self._response.headers.get("Content-Range", "")
+        return self._response.status_code == 206 and begins.startswith(f"bytes {self._arrived}-")
+
+    def _ask(self, headers: dict[str, str]) -> requests.Response:
+        headers = {"Accept-Encoding": "identity", **headers}
+        try:
+            response = self._client.get(self._session, self._url, stream=True, headers=headers)
+            response.raise_for_status()
+        except requests.RequestException as error:
+            raise self._client.unreachable(self._url, error) from error
+        return response
+
+    def _progress(self) -> str:
+        whole = f" of {self._size / _MB:.0f}" if self._size else ""
+        return f"{self._arrived / _MB:.0f}{whole} MB"
+
+    def _refuse_giant(self, size_bytes: int) -> None:
+        if size_bytes > _LARGEST_BYTES:
+            raise InvalidInputError(
+                f"{without_secrets(self._url)} is larger than {_LARGEST_BYTES:,} bytes",
+                remedy="An archive of that size is taken for a mistake; name a smaller one.",
+            )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

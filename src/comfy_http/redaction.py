@@ -1,0 +1,20 @@
+"""Keeps names, passwords and tokens of URLs out of everything that a person or a log may see."""
+
+from __future__ import annotations
+
+import re
+
+# Parameters of a URL that may be logins, as those of presigned addresses are.
+SECRET_PARAMETER = (
+    r"[?&][^=&#\s]*"
+    r"(?:token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#\s]*="
+)
+_HTTP_USER = re.compile(r"(?i)\b(https?://)[^/\s@]+@")
+_PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
+_PARAMETER = re.compile(rf"({SECRET_PARAMETER})[^&#\s'\")]+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """The same text with the credentials of every URL in it replaced by `***`."""
+    text = _PASSWORD.sub(r"\1:***@", _HTTP_USER.sub(r"\1***@", text))
+    return _PARAMETER.sub(r"\1***", text)

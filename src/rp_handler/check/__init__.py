@@ -1,0 +1,1 @@
+"""The check of a version: the engine started once, and what that taught."""

@@ -1,0 +1,265 @@
+"""The engine's HTTP and WebSocket interface, as far as a job needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import uuid
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+
+from comfy_workflows.graph import Graph
+from rp_handler.engine.process import Engine
+from rp_handler.engine.prompt_errors import failure, node_error_sentences, refusal
+from rp_handler.engine.prompt_events import ProgressSay, PromptEvents, Timings
+from rp_handler.errors import EngineCrashedError, JobTimeoutError
+
+Answer = TypeVar("Answer")
+
+# The history is the authority. It is also asked now and then while nothing is heard, because a
+# core forgets a client whose new socket arrives before it has noticed the end of the old one.
+_QUIET_S = 2.0
+_RECONNECT_S = 0.2
+# For both requests: the whole must end within 5 seconds, with the grace that the engine has.
+_INTERRUPT_S = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """What came of a prompt: the outputs of the history by node id, and the times it took.
+
+    `warnings` are faults with which the engine ran the rest of the graph nevertheless. `cached`
+    are the nodes that did not run, because the engine had their results from an earlier prompt.
+    """
+
+    prompt_id: str
+    outputs: Mapping[str, Any]
+    timings: Timings
+    warnings: tuple[str, ...]
+    cached: frozenset[str] = frozenset()
+
+    @property
+    def names_earlier_files(self) -> bool:
+        """Whether an output is a file that an earlier prompt wrote."""
+        return any(
+            isinstance(entry, Mapping) and "filename" in entry and entry.get("type") != "input"
+            for node in self.cached
+            for entries in (self.outputs.get(node) or {}).values()
+            if isinstance(entries, list)
+            for entry in entries
+        )
+
+
+class EngineClient:
+    """Talks to a running engine; use it as `async with EngineClient(engine) as client`."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._client_id = uuid.uuid4().hex
+
+    async def __aenter__(self) -> EngineClient:
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    async def get(self, path: str) -> Any:
+        """The JSON at `path`, or None if this core has no such path.
+
+        Raises EngineCrashedError when the engine ends instead of answering.
+        """
+        return await self._while_alive(self._get(path), "while it was asked for " + path)
+
+    async def run(
+        self,
+        graph: Graph,
+        *,
+        say: ProgressSay = lambda _: None,
+        timeout_s: float | None = None,
+        strict: bool = False,
+    ) -> Execution:
+        """Runs `graph` to its end, telling progress.
+
+        With `strict`, a graph of which the engine would run only a part is an error.
+        Raises RefusedPromptError, ExecutionError, JobCancelledError, EngineCrashedError, and
+        JobTimeoutError after `timeout_s` seconds. A run that is given up, for whatever
+        reason, is interrupted in the engine.
+        """
+        prompt_id = str(uuid.uuid4())
+        events = PromptEvents(graph=graph, prompt_id=prompt_id, say=say)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._run(events, strict=strict)
+        except TimeoutError as error:
+            await self._interrupt(events.prompt_id)
+            at = f", at node {events.running}" if events.running else ""
+            raise JobTimeoutError(
+                f"The run was not finished after {timeout_s:g} seconds{at}.",
+                remedy="Give it more time with --timeout.",
+                details={"node": events.running},
+            ) from error
+        except asyncio.CancelledError:
+            await self._interrupt(events.prompt_id)
+            raise
+
+    async def _run(self, events: PromptEvents, *, strict: bool) -> Execution:
+        # The socket comes first: a short prompt is over before a later one would hear of it.
+        socket = await self._while_alive(self._connect(), "while it was called")
+        try:
+            warnings = await self._while_alive(
+                self._post(events, strict=strict), "while it was given the workflow"
+            )
+            entry = await self._follow(events, socket)
+        finally:
+            await socket.close()
+        error = failure(entry.get("status") or {})
+        if error is not None:
+            raise error
+        return Execution(
+            prompt_id=events.prompt_id,
+            outputs=entry.get("outputs") or {},
+            timings=events.timings(),
+            warnings=warnings,
+            cached=_cached_nodes(entry.get("status") or {}),
+        )
+
+    async def forget_results(self) -> None:
+        """Has the engine drop the results that it remembers, but not the models it has loaded.
+
+        It does so when it is idle, at the latest after the next prompt.
+        """
+        body = {"unload_models": False, "free_memory": True}
+        posting = self._session.post(f"{self._engine.url}/free", json=body)
+        response = await self._while_alive(posting, "while it was asked to forget")
+        response.release()
+
+    async def _post(self, events: PromptEvents, *, strict: bool) -> tuple[str, ...]:
+        body = {
+            "prompt": events.graph.document,
+            "client_id": self._client_id,
+            "prompt_id": events.prompt_id,
+        }
+        async with self._session.post(f"{self._engine.url}/prompt", json=body) as response:
+            text = await response.text()
+            try:
+                answer = json.loads(text)
+            except ValueError:
+                answer = {"error": f"HTTP {response.status}: {text.strip()[:500]}"}
+            if response.status != 200:
+                raise refusal(answer)
+        # A core too old to take our id gives its own.
+        events.prompt_id = str(answer.get("prompt_id", events.prompt_id))
+        node_errors = answer.get("node_errors") or {}
+        if node_errors and strict:
+            await self._interrupt(events.prompt_id)
+            raise refusal(answer)
+        return tuple(
+            f"ComfyUI left out a part of the workflow: {sentence}"
+            for sentence in node_error_sentences(node_errors)
+        )
+
+    async def _follow(
+        self, events: PromptEvents, socket: aiohttp.ClientWebSocketResponse
+    ) -> Mapping[str, Any]:
+        """Listens until the prompt is in the history, over as many sockets as it takes."""
+        when = "while it ran the workflow"
+        while True:
+            message = await self._while_alive(_next_message(socket), when, events)
+            if message is None or message.type not in _DATA:
+                entry = await self._while_alive(self._history(events.prompt_id), when, events)
+                if entry is not None:
+                    return entry
+                if message is not None:
+                    socket = await self._while_alive(self._reconnect(), when, events)
+            elif message.type is aiohttp.WSMsgType.TEXT:
+                said = json.loads(message.data)
+                if events.take(said.get("type", ""), said.get("data") or {}):
+                    return await self._while_alive(
+                        self._history_soon(events.prompt_id), when, events
+                    )
+
+    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
+        # Previews of any size arrive here, and nobody else speaks on this socket.
+        return await self._session.ws_connect(
+            f"{self._engine.url}/ws?clientId={self._client_id}", max_msg_size=0
+        )
+
+    async def _reconnect(self) -> aiohttp.ClientWebSocketResponse:
+        while True:
+            try:
+                return await self._connect()
+            except aiohttp.ClientError:
+                await asyncio.sleep(_RECONNECT_S)
+
+    async def _get(self, path: str) -> Any:
+        async with self._session.get(f"{self._engine.url}{path}") as response:
+            return await response.json() if response.status == 200 else None
+
+    async def _history(self, prompt_id: str) -> Mapping[str, Any] | None:
+        try:
+            history = await self._get(f"/history/{prompt_id}")
+        except aiohttp.ClientError:
+            return None
+        return history.get(prompt_id) if isinstance(history, dict) else None
+
+    async def _history_soon(self, prompt_id: str) -> Mapping[str, Any]:
+        while (entry := await self._history(prompt_id)) is None:
+            await asyncio.sleep(0.01)
+        return entry
+
+    async def _interrupt(self, prompt_id: str) -> None:
+        """Takes the prompt out of the queue or stops it, unless the engine is past answering."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(_INTERRUPT_S):
+                for path, body in (
+                    ("/queue", {"delete": [prompt_id]}),
+                    ("/interrupt", {"prompt_id": prompt_id}),
+                ):
+                    async with self._session.post(f"{self._engine.url}{path}", json=body):
+                        pass
+
+    async def _while_alive(
+        self, work: Awaitable[Answer], when: str, events: PromptEvents | None = None
+    ) -> Answer:
+        """The result of `work`, or EngineCrashedError as soon as the engine has ended."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self._engine.ended}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                try:
+                    return task.result()
+                except (aiohttp.ClientError, OSError) as error:
+                    # The connection may break a moment before the process is known to be gone.
+                    await asyncio.wait({self._engine.ended}, timeout=_QUIET_S)
+                    if not self._engine.ended.done():
+                        raise EngineCrashedError(
+                            f"ComfyUI broke off {when}: {error}.",
+                            remedy=f"Its log is {self._engine.log}.",
+                        ) from error
+        finally:
+            task.cancel()
+        if events is not None and events.running is not None:
+            node = events.graph.nodes.get(events.running)
+            when = f"while it ran node {events.running}" + (f" ({node.class_type})" if node else "")
+        raise self._engine.crashed(when)
+
+
+_DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+
+
+def _cached_nodes(status: Mapping[str, Any]) -> frozenset[str]:
+    messages = dict(status.get("messages") or ())
+    return frozenset((messages.get("execution_cached") or {}).get("nodes") or ())
+
+
+async def _next_message(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage | None:
+    """The next message, one of a closed socket included, or None after a quiet while."""
+    try:
+        return await socket.receive(timeout=_QUIET_S)
+    except TimeoutError:
+        return None

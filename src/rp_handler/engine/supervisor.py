@@ -1,0 +1,119 @@
+"""One engine that stays for many jobs, started again when it ended or no longer listens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from comfy_workflows.graph import Graph
+from rp_handler.engine.client import EngineClient, Execution
+from rp_handler.engine.process import Engine
+from rp_handler.errors import EngineCrashedError
+from rp_handler.home.realized import Home
+from rp_handler.job.run import Listener, one_run_setup
+
+# How long a run that was given up may take to stop before the engine is started again.
+_SETTLE_S = 5.0
+_POLL_S = 0.1
+# A cached result is noticed after the first run, and forgotten by the third at the latest.
+_RUNS = 3
+
+
+class ResidentEngine:
+    """The engine of `home`, up while the block lasts: `async with ResidentEngine(...) as engine`.
+
+    Raises EngineStartError when it cannot be started.
+    """
+
+    def __init__(self, home: Home, listener: Listener) -> None:
+        self._home = home
+        self._listener = listener
+        self._stack = contextlib.AsyncExitStack()
+        self._engine: Engine | None = None
+        self._is_unsettled = False
+
+    async def __aenter__(self) -> ResidentEngine:
+        await self.running()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._end(error)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that ran last."""
+        assert self._engine is not None
+        return self._engine
+
+    async def running(self) -> Engine:
+        """The engine, started if there is none that works."""
+        if self._engine is not None and self._engine.ended.done():
+            await self._end(self._engine.crashed("between two jobs"))
+        if self._engine is not None and self._is_unsettled:
+            await self._settle(self._engine)
+        if self._engine is None:
+            self._listener.say(f"Starting ComfyUI of {self._home.path}.")
+            setup = self._stack.enter_context(one_run_setup(self._home))
+            starting = Engine(setup, log_say=self._listener.log)
+            self._engine = await self._stack.enter_async_context(starting)
+            self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
+        return self._engine
+
+    async def run(self, graph: Graph, *, timeout_s: float | None, strict: bool) -> Execution:
+        """Runs `graph` with outputs that are this run's own. Raises as EngineClient.run does."""
+        engine = await self.running()
+        try:
+            async with EngineClient(engine) as client:
+                for _ in range(_RUNS):
+                    # ComfyUI numbers its files after those that are there already.
+                    _empty(engine.folders.output)
+                    _empty(engine.folders.temp)
+                    execution = await client.run(
+                        graph, say=self._listener.progress, timeout_s=timeout_s, strict=strict
+                    )
+                    # What it answers from memory names files of an earlier job.
+                    if not execution.names_earlier_files:
+                        break
+                    await client.forget_results()
+                return execution
+        except EngineCrashedError as error:
+            await self._end(error)
+            raise
+        except BaseException:
+            self._is_unsettled = True
+            raise
+
+    async def _settle(self, engine: Engine) -> None:
+        """Waits until nothing runs, or ends the engine: a node may not hear of an interruption."""
+        with contextlib.suppress(TimeoutError, EngineCrashedError):
+            async with asyncio.timeout(_SETTLE_S), EngineClient(engine) as client:
+                while (await client.get("/queue") or {}).get("queue_running"):
+                    await asyncio.sleep(_POLL_S)
+                self._is_unsettled = False
+        if self._is_unsettled:
+            self._listener.say("ComfyUI still runs a job that was given up; it is started again.")
+            await self._end(None)
+
+    async def _end(self, error: BaseException | None) -> None:
+        stack, self._stack = self._stack, contextlib.AsyncExitStack()
+        self._engine = None
+        self._is_unsettled = False
+        # With its error: the log of a crashed engine is kept.
+        await stack.__aexit__(type(error) if error else None, error, None)
+
+
+def _empty(folder: Path) -> None:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""A realized version on disk: which one is run, and where its models are."""

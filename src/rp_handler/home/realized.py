@@ -1,0 +1,149 @@
+"""A realized version on disk, as the run side sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_home.manifest import OBJECT_INFO_NAME, Manifest, load_manifest
+from comfy_workflows.model_files import ModelFolders
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """A realized version: its folder, its manifest and the models folder to use with it.
+
+    `other_models` is a models folder that is not the home's own and that its
+    `extra_model_paths.yaml` does not name, or None. `linked_models` is one with links to models
+    that were found elsewhere, which come before all others, or None.
+    """
+
+    path: Path
+    manifest: Manifest
+    other_models: Path | None
+    linked_models: Path | None = None
+
+    @property
+    def core(self) -> Path:
+        """The folder of ComfyUI's own files."""
+        return self.path / "ComfyUI"
+
+    @property
+    def python(self) -> Path:
+        """The interpreter with the version's packages."""
+        return self.path / ".venv" / "bin" / "python"
+
+    @property
+    def input_folder(self) -> Path:
+        return self.path / "input"
+
+    @property
+    def output_folder(self) -> Path:
+        return self.path / "output"
+
+    @property
+    def user_folder(self) -> Path:
+        return self.path / "user"
+
+    def model_folders(self) -> ModelFolders:
+        """Where this version's engine looks for models, in the order that a person cares for."""
+        roots = [self.linked_models, self.other_models, self.path / "models", self.core / "models"]
+        check = self.manifest.check
+        return ModelFolders(
+            roots=[root for root in roots if root is not None],
+            folders=check.folder_names if check else {},
+            inputs=check.model_inputs if check else {},
+        )
+
+    def object_info(self) -> dict[str, Any] | None:
+        """The engine's `/object_info` as the check recorded it; None where no check was made."""
+        path = self.path / OBJECT_INFO_NAME
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(
+                f"{path} cannot be read: {error}.",
+                remedy=f"Delete it and realize {self.path} again.",
+            ) from error
+        if not isinstance(document, dict):
+            raise InvalidInputError(
+                f"{path} does not hold node classes.",
+                remedy=f"Delete it and realize {self.path} again.",
+            )
+        return document
+
+
+def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:
+    """Where the version lies: the folder asked for, else `COMFY_HOME`, else `~/comfy-<id>`."""
+    if asked_home is not None:
+        return asked_home.expanduser().absolute()
+    if environment.get("COMFY_HOME"):
+        return Path(environment["COMFY_HOME"]).expanduser().absolute()
+    return Path.home() / f"comfy-{version_id}"
+
+
+def open_home(
+    path: Path,
+    *,
+    version_id: str,
+    id_was_asked: bool,
+    models_dir: Path | None = None,
+    is_baked: bool = False,
+) -> Home:
+    """The finished version at `path`.
+
+    `id_was_asked` is true when somebody named `version_id` instead of leaving it to the default.
+    `models_dir` is the models folder to use, None for the version's own. `is_baked` is true for the
+    home that an image was built with.
+    Raises UnavailableError when nothing (or nothing whole) is realized there, and
+    InvalidInputError when it is another version than the one asked for.
+    """
+    remedy = (
+        "The image is damaged; build it again."
+        if is_baked
+        else f"Make it with: runpod-comfy realize --version-id {version_id} --target {path}"
+        f" (or: make realize VERSION={version_id})"
+    )
+    manifest = load_manifest(path)
+    if manifest is None:
+        raise UnavailableError(f"No version is realized at {path}.", remedy=remedy)
+    if id_was_asked and manifest.kind == "version" and manifest.version_id != version_id:
+        raise InvalidInputError(
+            f'{path} holds the version "{manifest.version_id}", and "{version_id}" was asked for.',
+            remedy="Give the home of that version with --home or COMFY_HOME, "
+            f"or ask for --version-id {manifest.version_id}.",
+        )
+    if manifest.kind == "version" and not manifest.complete:
+        raise UnavailableError(f"The version at {path} is not realized to the end.", remedy=remedy)
+    home = Home(
+        path=path, manifest=manifest, other_models=_other_models(path, manifest, models_dir)
+    )
+    for needed in (home.core / "main.py", home.python):
+        if not needed.exists():
+            raise UnavailableError(
+                f"The version at {path} is damaged: {needed} is missing.", remedy=remedy
+            )
+    return home
+
+
+def _other_models(path: Path, manifest: Manifest, models_dir: Path | None) -> Path | None:
+    if models_dir is None:
+        return None
+    asked = models_dir.expanduser().absolute()
+    own = [path / "models", path / "ComfyUI" / "models"]
+    if manifest.models_dir:
+        own.append(Path(manifest.models_dir))
+    if any(asked.resolve() == one.resolve() for one in own):
+        return None
+    if not asked.is_dir():
+        raise UnavailableError(
+            f"There is no models folder at {asked}.",
+            remedy="Give an existing folder with --models-dir or MODELS_DIR.",
+        )
+    return asked

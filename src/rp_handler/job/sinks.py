@@ -1,0 +1,108 @@
+"""Where outputs go: a sink for each `--output`, which takes the files, then the result."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_home.output_modes import OUTPUT_MODES
+from rp_handler.home.writable import can_write
+
+if TYPE_CHECKING:
+    from rp_handler.job.outputs import OutputFile
+
+_LATER_MODES = ("gcs", "s3")
+
+
+class OutputSink(Protocol):
+    """A place for outputs. Nothing that it was given lasts unless `finish` was called."""
+
+    def put(self, output: OutputFile) -> dict[str, Any]:
+        """Takes a file. Gives how it is reached: `type`, and what that type says beside it."""
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Takes the whole result document, after the last file."""
+
+    def abandon(self) -> None:
+        """Forgets what it was given. Does nothing after `finish`."""
+
+
+class Base64Sink:
+    """Files within the result document itself."""
+
+    def put(self, output: OutputFile) -> dict[str, Any]:
+        data = base64.b64encode(output.path.read_bytes()).decode("ascii")
+        return {"type": "base64", "data": data}
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+class FilesSink:
+    """Files in a new folder `<output_dir>/<run>/`, with the document in `result.json`.
+
+    The run is named by UTC time, workflow and a random id. The folder gets that name when it is
+    whole; before, it is `.<run>.partial`.
+    """
+
+    def __init__(self, output_dir: Path, workflow_name: str) -> None:
+        now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        run = f"{now}-{workflow_name}-{uuid.uuid4().hex[:8]}"
+        self.folder = output_dir / run
+        self._partial = output_dir / f".{run}.partial"
+
+    def put(self, output: OutputFile) -> dict[str, Any]:
+        # Previews and results may have the same name in their different folders.
+        place = Path("" if output.folder == "output" else output.folder)
+        place = place / output.subfolder / output.filename
+        target = self._partial / place
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(output.path, target)
+        return {"type": "file", "path": str(self.folder / place)}
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        self._partial.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        (self._partial / "result.json").write_text(text, encoding="utf-8")
+        os.rename(self._partial, self.folder)  # noqa: PTH104
+
+    def abandon(self) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+
+def check_output_mode(mode: str) -> str:
+    """`mode`, if outputs can be delivered that way. Raises InvalidInputError."""
+    if mode in OUTPUT_MODES:
+        return mode
+    choice = "Use --output base64 or --output files."
+    if mode in _LATER_MODES:
+        raise InvalidInputError(f"--output {mode} is not supported yet.", remedy=choice)
+    raise InvalidInputError(f'"{mode}" is not a way to deliver outputs.', remedy=choice)
+
+
+def sink_for(mode: str, *, output_dir: Path, workflow_name: str) -> OutputSink:
+    """The sink of `mode`. Raises InvalidInputError, or OperationFailedError for the folder."""
+    if check_output_mode(mode) == "base64":
+        return Base64Sink()
+    _require_writable(output_dir)
+    return FilesSink(output_dir, workflow_name)
+
+
+def _require_writable(folder: Path) -> None:
+    """Raises OperationFailedError now, and not after a run of many minutes. Makes nothing."""
+    if not can_write(folder):
+        raise OperationFailedError(
+            f"Nothing can be written to {folder}.",
+            remedy="Name another folder with --output-dir, or use --output base64.",
+        )

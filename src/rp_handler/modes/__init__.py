@@ -1,0 +1,1 @@
+"""What the program is there for: ComfyUI's page, RunPod's jobs, and a container's first process."""

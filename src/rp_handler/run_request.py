@@ -1,0 +1,99 @@
+"""What a person asks the run side for, and the defaults for what they leave out.
+
+Both doors, `runpod-comfy run` and `python -m rp_handler.main`, make their request here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from rp_handler.engine.command import LOOPBACK
+from rp_handler.job.sinks import check_output_mode
+
+DEFAULT_VERSION_ID = "demo"
+DEFAULT_OUTPUT_MODE = "files"
+DEFAULT_OUTPUT_DIR = Path("outputs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A run, with every default applied.
+
+    `id_was_asked` tells whether somebody named the version. `home` and `models_dir` are None for
+    the usual places. With `ui`, the version's page is served, on the address `listen`, and there
+    is no `workflow`. `timeout_s` limits the run in seconds, None is no limit. `lock_path` is the
+    lock that the home must have been made from, None for any. Without page and workflow, jobs are
+    taken, and `sdk_arguments` go to RunPod's SDK.
+    """
+
+    version_id: str
+    id_was_asked: bool
+    workflow: Path | None
+    home: Path | None
+    models_dir: Path | None
+    output: str
+    output_dir: Path
+    ui: bool
+    port: int | None
+    timeout_s: float | None
+    as_json: bool
+    verbose: bool
+    listen: str = LOOPBACK
+    lock_path: Path | None = None
+    sdk_arguments: tuple[str, ...] = ()
+
+
+def make_request(
+    environment: Mapping[str, str],
+    *,
+    version_id: str | None = None,
+    workflow: Path | None = None,
+    home: Path | None = None,
+    models_dir: Path | None = None,
+    output: str | None = None,
+    output_dir: Path | None = None,
+    ui: bool = False,
+    worker: bool = False,
+    port: int | None = None,
+    timeout_s: float | None = None,
+    as_json: bool = False,
+    verbose: bool = False,
+    image_id: str | None = None,
+) -> RunRequest:
+    """The request of these flags: what is None comes from `environment`, then from the defaults.
+
+    `image_id` is the version of an image. It names that in COMFY_VERSION_NAME by itself, which is
+    nobody's wish. Raises InvalidInputError.
+    """
+    if workflow is None and not ui and not worker:
+        raise InvalidInputError(
+            "No workflow was given.",
+            remedy="Name one with --workflow, or serve ComfyUI's page with --ui.",
+        )
+    if timeout_s is not None and not timeout_s > 0:
+        raise InvalidInputError(
+            f"{timeout_s:g} seconds are no time to run in.",
+            remedy="Give --timeout more than 0 seconds, or leave it out.",
+        )
+    if models_dir is None and environment.get("MODELS_DIR"):
+        models_dir = Path(environment["MODELS_DIR"])
+    named_id = environment.get("COMFY_VERSION_NAME")
+    usual = "base64" if worker else DEFAULT_OUTPUT_MODE
+    mode = output or environment.get("OUTPUT_MODE") or usual
+    return RunRequest(
+        version_id=version_id or named_id or DEFAULT_VERSION_ID,
+        id_was_asked=bool(version_id or (named_id and named_id != image_id)),
+        workflow=None if ui else workflow,
+        home=home,
+        models_dir=models_dir,
+        output=mode if ui else check_output_mode(mode),
+        output_dir=output_dir or DEFAULT_OUTPUT_DIR,
+        ui=ui,
+        port=port,
+        timeout_s=timeout_s,
+        as_json=as_json,
+        verbose=verbose,
+    )

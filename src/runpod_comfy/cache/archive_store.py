@@ -1,0 +1,92 @@
+"""Downloaded archives in the cache, named by their sha256 and checked while they arrive."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from comfy_errors import InvalidInputError, MismatchError
+from comfy_files.hashing import write_hashed
+from runpod_comfy.cache.paths import Cache
+
+
+def find_archive(sha256: str, cache: Cache) -> Path | None:
+    """The archive with this hash (64 hex digits), or None."""
+    path = cache.archives / sha256
+    return path if path.is_file() else None
+
+
+def archive_index(project: str, file_name: str, sha256: str, cache: Cache) -> str | None:
+    """The URL of a package index (PEP 503) that offers this one archive under its own name, for
+    installers, which go by names; None if the archive is not here.
+
+    Each has an index of its own, at the same place for ever: uv remembers what it unpacked by the
+    index that it came from.
+    """
+    if find_archive(sha256, cache) is None:
+        return None
+    for name in (project, file_name):
+        if "/" in name or name.startswith("."):
+            raise InvalidInputError(
+                f"{name!a} is no name of a Python distribution or of its file",
+                remedy="Make the lock again: runpod-comfy resolve <id>",
+            )
+    index = cache.named_archives / sha256
+    with cache.writing():
+        if not (index / file_name).is_symlink():
+            _make_index(index, project, file_name, sha256, cache)
+    return index.as_uri()
+
+
+def _make_index(index: Path, project: str, file_name: str, sha256: str, cache: Cache) -> None:
+    cache.tmp.mkdir(parents=True, exist_ok=True)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="index-") as folder:
+        whole = Path(folder) / "index"
+        page = whole / project / "index.html"
+        page.parent.mkdir(parents=True)
+        link = f"../{quote(file_name)}#sha256={sha256}"
+        page.write_text(f'<!DOCTYPE html><a href="{link}">{escape(file_name)}</a>\n', "utf-8")
+        (whole / file_name).symlink_to(f"../../{cache.archives.name}/{sha256}")
+        whole.chmod(0o755)
+        try:
+            whole.rename(index)
+        except OSError:
+            # Another process was first; or the same bytes are known by another name already.
+            if (index / file_name).is_symlink():
+                return
+            index.rename(Path(folder) / "outdated")
+            whole.rename(index)
+
+
+def keep_archive(
+    chunks: Iterable[bytes], cache: Cache, *, where: str, expected_sha256: str | None
+) -> tuple[Path, str]:
+    """Writes an archive into the cache; returns its path and its sha256.
+
+    `where` names its origin in messages. Raises MismatchError if the bytes are not the expected
+    ones: nothing is kept then.
+    """
+    with cache.writing():
+        cache.tmp.mkdir(parents=True, exist_ok=True)
+        cache.archives.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=cache.tmp, prefix="archive-")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                found, _ = write_hashed(chunks, stream)
+                os.fsync(stream.fileno())
+            if expected_sha256 not in (None, found):
+                raise MismatchError(
+                    f"{where} arrived with sha256 {found}, but {expected_sha256} is expected",
+                    remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
+                )
+            Path(partial).chmod(0o644)
+            path = cache.archives / found
+            Path(partial).replace(path)
+        finally:
+            Path(partial).unlink(missing_ok=True)
+    return path, found

@@ -1,0 +1,1 @@
+"""The commands of `runpod-comfy image`, a module each."""

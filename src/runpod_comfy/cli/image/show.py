@@ -1,0 +1,123 @@
+"""`image show`: the layers of an image, and what a build would do again."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from comfy_files.sizes import readable_size
+from runpod_comfy.cli.image.options import add_image_version, base_and_platform, selected_lock
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
+
+if TYPE_CHECKING:
+    from runpod_comfy.cli.select.options import Subparsers
+    from runpod_comfy.images.show import Redone, ShownImage
+
+_EXAMPLES = """\
+  runpod-comfy image show demo
+  runpod-comfy image show demo --change node:marbled_paper
+  runpod-comfy image show demo --image registry.example.org/me/comfy:1 --json
+"""
+_SHORT = 12
+_FATES = {
+    "kept": "as it is",
+    "same": "runs again, comes out the same",
+    "new": "runs again, is pushed anew",
+}
+
+
+def add_parser(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "show",
+        run=_show,
+        summary="Show the layers of a version's image, and what a build would do again.",
+        details="Without --change: after what has changed in the lock since the image was built.\n"
+        "Without --base: on the base that it stands on.",
+        examples=_EXAMPLES,
+    )
+    add_image_version(parser)
+    parser.add_argument("--image", metavar="IMAGE", help="default: runpod-comfy:<id>")
+    parser.add_argument(
+        "--change",
+        metavar="LAYER",
+        action="append",
+        default=[],
+        help="as if this layer changed: core, torch, wheels, handler, node:NAME, …; repeatable",
+    )
+    add_json(parser)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.images.base.catalogue import BaseImage
+    from runpod_comfy.images.build import image_tags
+    from runpod_comfy.images.build_plan import make_build_plan
+    from runpod_comfy.images.built import find_built
+    from runpod_comfy.images.docker.connection import connect
+    from runpod_comfy.images.show import redone_after, redone_now, show_image
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    client = connect()
+    selected = selected_lock(arguments, console)
+    reference = arguments.image or image_tags(selected.lock)[0]
+    # One that is not ours is refused.
+    find_built(client, reference)
+    image = show_image(client, reference)
+    base, platform = base_and_platform(arguments, selected)
+    if arguments.base is None and image.base not in (None, base.image):
+        base = BaseImage(image=image.base)
+    steps = make_build_plan(selected.lock, base, platform=platform).steps
+    redone = (
+        redone_after(steps, arguments.change)
+        if arguments.change
+        else redone_now(steps, image, base=base.image)
+    )
+    lines = [*_image_lines(image, selected.lock.digest), "", *_redone_lines(redone)]
+    document = {
+        "image": image.image_id,
+        "tags": list(image.tags),
+        "lock_digest": image.lock_digest,
+        "version_lock_digest": selected.lock.digest,
+        "size_bytes": image.size_bytes,
+        "base": image.base,
+        "cuda": image.cuda,
+        "layers": [layer.document() for layer in image.layers],
+        "changes": arguments.change,
+        "build": [{"name": each.name, "fate": each.fate} for each in redone],
+    }
+    console.result("\n".join(lines), document)
+    return 0
+
+
+def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
+    same = image.lock_digest == lock_digest
+    told = image.lock_digest or "not told"
+    width = max((len(layer.name) for layer in image.layers), default=0)
+    return [
+        f"image  {image.image_id}",
+        *(f"tag    {tag}" for tag in image.tags),
+        f"lock   {told}{'' if same else ', another than the version has now'}",
+        f"base   {image.base or 'not told'}",
+        f"cuda   {image.cuda or 'not told'}",
+        f"size   {readable_size(image.size_bytes)}",
+        "",
+        *(
+            f"{layer.name:<{width}}  {readable_size(layer.size_bytes):>10}  {_short(layer.key)}"
+            for layer in image.layers
+        ),
+    ]
+
+
+def _redone_lines(redone: list[Redone]) -> list[str]:
+    if all(each.fate == "kept" for each in redone):
+        return ["A build would run nothing again."]
+    width = max(len(each.name) for each in redone)
+    return [
+        "A build would do this:",
+        *(f"{each.name:<{width}}  {_FATES[each.fate]}" for each in redone),
+    ]
+
+
+def _short(key: str | None) -> str:
+    return key.removeprefix("sha256:")[:_SHORT] if key else ""

@@ -1,0 +1,69 @@
+"""`image verify`: proves that a version's image comes out the same each time."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli.image.options import add_build_options, add_image_version, image_job
+from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.show.console import Console
+
+if TYPE_CHECKING:
+    import docker
+
+    from runpod_comfy.cli.select.options import Subparsers
+
+_EXAMPLES = """\
+  runpod-comfy image verify demo
+  runpod-comfy image verify demo --engine unix:///var/run/docker.sock --engine tcp://10.0.0.5:2375
+"""
+
+
+def add_parser(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "verify",
+        run=_verify,
+        summary="Build a version's image twice without a cache, and compare.",
+        details="On one engine every layer has to have the same digest, between engines every "
+        "file.\nExit 4 names the first file that differs.",
+        examples=_EXAMPLES,
+    )
+    add_image_version(parser)
+    parser.add_argument(
+        "--engine",
+        metavar="URL",
+        action="append",
+        help="an engine to build on, repeatable; default: the one that Docker's settings name",
+    )
+    add_build_options(parser)
+    add_json(parser)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from runpod_comfy.cli.show.build import build_display
+    from runpod_comfy.images.build import build_image
+    from runpod_comfy.images.docker.connection import connect
+    from runpod_comfy.images.proof.verify import NamedEngine, verify_image
+    from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY
+
+    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+    engines = [
+        NamedEngine(name=address or "the engine", client=connect(address))
+        for address in arguments.engine or [None]
+    ]
+    job = image_job(arguments, console)
+
+    def build(client: docker.DockerClient, *, no_cache: bool, tag: str) -> str:
+        show = build_display(console)
+        return build_image(job, client, tags=[tag], show=show, no_cache=no_cache).image_id
+
+    proofs = verify_image(engines, build, repository=DEFAULT_REPOSITORY, say=console.say)
+    document = {
+        "version_id": job.lock.version_id,
+        "lock_digest": job.lock.digest,
+        "engines": [proof.document() for proof in proofs],
+    }
+    console.result(f"{job.lock.version_id}: the image is the same each time", document)
+    return 0

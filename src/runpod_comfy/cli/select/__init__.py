@@ -1,0 +1,1 @@
+"""From flags to what is meant: the version, its lock, its folders, the realization."""

@@ -1,0 +1,226 @@
+"""A `realize` that has nothing to do, answered before any model of a spec or a lock is loaded.
+
+After a realization the home keeps a note of everything that its answer followed from. The same
+request, with all of that still as it was, gets the same answer. Whatever differs, or cannot be
+looked at, goes the long way, which alone decides what there is to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_files.atomic import replace_file
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.cli.select.workspace import version_id_of, workspace
+from runpod_comfy.cli.show.console import Console
+
+if TYPE_CHECKING:
+    from runpod_comfy.realize.result import RealizeResult
+    from runpod_comfy.realize.run import Realization
+
+# The first is `Home`'s, the second the manifest's: those would bring the models along.
+NOTE_NAME = ".comfy_unchanged.json"
+_MARKER_NAME = ".comfy_env"
+_NOTE_SCHEMA = "runpod-comfy/unchanged/1"
+_VARIABLES = ("LOCK_PATH", "MODELS_DIR", "HOME")
+
+
+class Request:
+    """What a command line asks for and from what its answer follows, as it was at the start.
+
+    Taken before anything is read, so that what changes during a realization is not in its note.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self.started = time.monotonic()
+        self._asked = _asked(arguments)
+        self._home = _home(arguments)
+        self._sources = _digests(_sources(arguments))
+        self._program = _program()
+
+    def answer(self, console: Console) -> bool:
+        """Answers the request if everything is as it was; else says nothing and gives False."""
+        try:
+            note = json.loads((self._home / NOTE_NAME).read_bytes())
+            same = self._is_same(note)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if same:
+            document = note["document"] | {"seconds": round(time.monotonic() - self.started, 3)}
+            tell(document, console)
+        return same
+
+    def note(self, realization: Realization, result: RealizeResult) -> None:
+        """Writes down what the answer followed from, for the next time."""
+        from runpod_comfy.cache.roots import root_file
+        from runpod_comfy.realize.prepare.outdated_layers import looked_at
+        from runpod_comfy.realize.run import plan_here
+
+        home, cache = realization.home, realization.cache
+        marker = home.marker.read_bytes()
+        manifest = json.loads(marker)
+        if (manifest["lock_digest"], manifest["complete"]) != (result.lock_digest, True):
+            # Another command has made something else of the home meanwhile.
+            return
+        places = [
+            *looked_at(plan_here(realization.lock), home),
+            root_file(cache, home.root),
+            *(root_file(cache, Path(path)) for path in self._sources),
+        ]
+        files = self._sources | _digests([home.marker])
+        if home.root != self._home or files[str(home.marker)] != _digest(marker):
+            return
+        note = {
+            "schema": _NOTE_SCHEMA,
+            "asked": self._asked,
+            "program": self._program,
+            "files": files,
+            "places": {str(place): _kind(place) for place in places},
+            "sizes": {
+                str(home.models / model.target_path): model.size
+                for model in realization.lock.models
+            },
+            "document": result.again().document(),
+        }
+        with contextlib.suppress(OSError):
+            replace_file(home.root / NOTE_NAME, json.dumps(note).encode())
+
+    def _is_same(self, note: dict[str, Any]) -> bool:
+        marker = str(self._home / _MARKER_NAME)
+        return bool(
+            note["schema"] == _NOTE_SCHEMA
+            and note["asked"] == self._asked
+            and note["program"] == self._program
+            and note["files"] == self._sources | _digests([Path(marker)])
+            and all(_kind(Path(place)) == kind for place, kind in note["places"].items())
+            and all(os.stat(path).st_size == size for path, size in note["sizes"].items())  # noqa: PTH116
+        )
+
+
+def request_of(arguments: argparse.Namespace) -> Request | None:
+    """None for a request that is always to go the long way."""
+    unusual = arguments.verbose or arguments.dry_run or getattr(arguments, "verify", False)
+    unusual = unusual or getattr(arguments, "repair", False)
+    # The lock of a spec that is named by its file is found by what stands in it.
+    elsewhere = not arguments.lock and not _spec(_version_id(arguments)).is_file()
+    if unusual or arguments.spec or elsewhere:
+        return None
+    try:
+        return Request(arguments)
+    except OSError:
+        return None
+
+
+def tell(document: dict[str, Any], console: Console) -> None:
+    """The end of a realization, the same on both ways."""
+    how = f" in {document['seconds']:.1f} s" if document["changed"] else ", nothing to do"
+    console.say(f"{document['version_id']}: realized{how}")
+    console.result(str(document["target"]), document)
+
+
+def _version_id(arguments: argparse.Namespace) -> str:
+    return version_id_of(arguments.version, arguments.version_id)
+
+
+def _spec(version_id: str) -> Path:
+    return workspace() / "versions" / f"{version_id}.json"
+
+
+def _home(arguments: argparse.Namespace) -> Path:
+    named = arguments.target or os.environ.get("COMFY_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    return Path.home() / f"comfy-{_version_id(arguments)}"
+
+
+def _asked(arguments: argparse.Namespace) -> dict[str, str]:
+    """Every option and variable that has a say, paths in full."""
+    options = {
+        name: str(value.absolute() if isinstance(value, Path) else value)
+        for name, value in vars(arguments).items()
+        if name not in ("run", "as_json")
+    }
+    variables = {
+        f"${name}": value
+        for name, value in os.environ.items()
+        if name in _VARIABLES or name.startswith("COMFY_")
+    }
+    return {
+        **options,
+        **variables,
+        "workspace": str(workspace()),
+        # What relative paths in variables are from.
+        "folder": str(Path.cwd()) if not all(map(_is_full, variables.values())) else "",
+        "machine": f"{sys.platform} {os.uname().machine}",
+        "wheels": str(arguments.wheels_dir is None or arguments.wheels_dir.is_dir()),
+    }
+
+
+def _is_full(path: str) -> bool:
+    return path.startswith(("/", "~"))
+
+
+def _sources(arguments: argparse.Namespace) -> list[Path]:
+    """The files that decide which lock is meant, whether they are there or not."""
+    if arguments.lock:
+        return [arguments.lock.absolute()]
+    version_id = _version_id(arguments)
+    name = f"comfy-{version_id}.lock.json"
+    named = os.environ.get("LOCK_PATH")
+    return [
+        _spec(version_id),
+        *([Path(named).absolute()] if named else []),
+        workspace() / "lockfiles" / name,
+        Cache.from_environment().resolved / f"{version_id}.lock.json",
+    ]
+
+
+def _program() -> str:
+    """This program and its layer scripts: another size or time of any file is another program."""
+    folders = (CHECKOUT / "src", CHECKOUT / "images" / "layers")
+    found = [file for folder in folders for file in sorted(_files(folder))]
+    return _digest(repr((sys.version, found)).encode())
+
+
+def _files(folder: Path) -> Iterable[tuple[str, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                if entry.name != "__pycache__":
+                    yield from _files(Path(entry.path))
+            else:
+                of = entry.stat()
+                yield entry.path, of.st_size, of.st_mtime_ns
+
+
+def _digests(paths: Iterable[Path]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for path in paths:
+        try:
+            found[str(path)] = _digest(path.read_bytes())
+        except FileNotFoundError:
+            found[str(path)] = None
+    return found
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _kind(path: Path) -> int | None:
+    """Whether a path leads to a file or to a folder; None where it leads to nothing."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except OSError:
+        return None

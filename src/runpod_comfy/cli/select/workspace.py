@@ -1,0 +1,33 @@
+"""Which version is meant, and the folder of its spec: known before any model is loaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.checkout import CHECKOUT
+
+
+def workspace() -> Path:
+    """The folder whose `versions/` is meant: the working directory if it has one, else ours."""
+    here = Path.cwd()
+    return here if (here / "versions").is_dir() else CHECKOUT
+
+
+def version_id_of(argument: str | None, option: str | None = None) -> str:
+    """The id that was asked for, from the argument, the option or COMFY_VERSION_NAME.
+
+    Raises InvalidInputError if argument and option name two.
+    """
+    if argument and option and argument != option:
+        raise InvalidInputError(
+            f"two versions were named: '{argument}' and '{option}'", remedy="Name one of them."
+        )
+    named = argument or option or os.environ.get("COMFY_VERSION_NAME")
+    if named:
+        return named
+    # Loaded where nobody names one: a `realize` that has nothing to do should not wait for it.
+    from rp_handler.run_request import DEFAULT_VERSION_ID
+
+    return DEFAULT_VERSION_ID

@@ -1,0 +1,69 @@
+"""How the differences between two locks or two specs read on a terminal: one line each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from comfy_files.sizes import readable_size
+from runpod_comfy.lock.diff import PARTS, Change
+
+_TITLES = {
+    "core": "core",
+    "nodes": "custom nodes",
+    "python": "Python",
+    "models": "models",
+    "environment": "environment",
+}
+_SHORT = 12
+# What a person looks for first in a thing that came or went.
+_TELLING = ("version", "ref", "commit", "value", "source")
+
+
+def change_lines(changes: Iterable[Change]) -> list[str]:
+    """The changes under the titles of their parts."""
+    known = list(changes)
+    lines: list[str] = []
+    for part in PARTS:
+        of_part = [change for change in known if change.part == part]
+        if of_part:
+            lines += [_TITLES[part], *(f"  {_line(change)}" for change in of_part)]
+    return lines
+
+
+def _line(change: Change) -> str:
+    if not change.key:
+        sign, thing = ("+", change.after) if change.before is None else ("-", change.before)
+        told = [_short(thing[key]) for key in _TELLING if thing.get(key)]
+        return " ".join([sign, change.name, *told])
+    if change.key == "files":
+        gone, new = len(change.before), len(change.after)
+        return f"~ {change.name} hashes: {gone} gone, {new} new"
+    if change.key in ("requested_by", "required_by"):
+        return f"~ {change.name} asked for by: {_of(change.before)} → {_of(change.after)}"
+    if change.key == "size":
+        sizes = [readable_size(size) for size in (change.before, change.after) if size is not None]
+        return f"~ {change.name} size: {' → '.join(sizes)}"
+    label = "" if change.key in ("version", "value") else f" {change.key}:"
+    return f"~ {change.name}{label} {_short(change.before)} → {_short(change.after)}"
+
+
+def _of(value: Sequence[str] | Mapping[str, Sequence[str]] | None) -> str:
+    if isinstance(value, Mapping):
+        value = [f"{who} ({'; '.join(lines)})" for who, lines in value.items()]
+    return ", ".join(value or []) or "nobody"
+
+
+def _short(value: Any) -> str:
+    """A value in few words; of a hash or a commit, what tells it from another one."""
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return f"[{', '.join(_short(item) for item in value)}]"
+    if isinstance(value, dict):
+        return " ".join(_short(item) for item in value.values())
+    text = str(value)
+    digits = text.removeprefix("sha256:").removeprefix("tree:")
+    if len(digits) in (40, 64) and all(character in "0123456789abcdef" for character in digits):
+        return text[: len(text) - len(digits) + _SHORT]
+    return text

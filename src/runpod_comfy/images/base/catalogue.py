@@ -1,0 +1,89 @@
+"""The base of an image: a name of the catalogue `images/bases.json`, or any image reference."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.images.registry.names import is_reference
+from runpod_comfy.lock.model import Lock
+
+CATALOGUE = CHECKOUT / "images" / "bases.json"
+"""`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages that bring
+the interpreter where the image has none."""
+
+DEFAULT_BASE = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseImage:
+    """What `FROM` names. `digest` is `sha256:…` where it is known.
+
+    `packages` are Debian packages that have to be installed for its Python.
+    """
+
+    image: str
+    digest: str | None = None
+    packages: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """What `FROM` says, by digest where that is known."""
+        return f"{self.image}@{self.digest}" if self.digest else self.image
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image: str
+    digest: str | None = None
+    packages: tuple[str, ...] = ()
+
+
+def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOGUE) -> BaseImage:
+    """The base that was asked for, else the lock's, else `cpu`.
+
+    Raises InvalidInputError for a name that is neither in the catalogue nor a reference of an
+    image, and for a base of the catalogue that has not the lock's Python.
+    """
+    name = asked or lock.base.image or DEFAULT_BASE
+    known = _read(catalogue)
+    if name in known:
+        entry = known[name].get(lock.python.version)
+        if entry is None:
+            raise InvalidInputError(
+                f"the base '{name}' has no Python {lock.python.version}, only "
+                + ", ".join(sorted(known[name])),
+                remedy="Choose another one with options.python in the spec, another base, or name "
+                "an image that has it: --base IMAGE",
+            )
+        return BaseImage(image=entry.image, digest=entry.digest, packages=entry.packages)
+    # A word alone is more likely a slip of the hand.
+    if not (is_reference(name) and any(sign in name for sign in ":/@")):
+        raise InvalidInputError(
+            f"'{name}' is neither a base of {catalogue.name} ({', '.join(sorted(known))}) nor the "
+            "reference of an image",
+            remedy="Name an image with its tag or digest, such as debian:bookworm-slim.",
+        )
+    image, _, digest = name.partition("@")
+    locked = lock.base.digest if not asked or asked == lock.base.image else None
+    return BaseImage(image=image, digest=digest or locked or None)
+
+
+def _read(catalogue: Path) -> dict[str, dict[str, _Entry]]:
+    try:
+        document = json.loads(catalogue.read_text(encoding="utf-8"))
+        return {
+            name: {python: _Entry.model_validate(entry) for python, entry in pythons.items()}
+            for name, pythons in document.items()
+        }
+    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        raise InvalidInputError(
+            f"{catalogue} is not a catalogue of bases: {error}",
+            remedy="Correct it; git has the last good one.",
+        ) from error

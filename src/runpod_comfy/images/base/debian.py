@@ -1,0 +1,170 @@
+"""A base image from Debian's packages, for machines that reach no registry.
+
+The recipe is `images/base/debian.sh`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.utils
+
+from comfy_errors import OperationFailedError, UnavailableError
+from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.images.base.debian_mirrors import DebianMirrors
+from runpod_comfy.images.docker.stream import engine_errors, read_messages
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+RECIPE = CHECKOUT / "images" / "base" / "debian.sh"
+DEFAULT_TAG = "runpod-comfy-base:local"
+
+_LAST_LINES = 12
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian keeps what a machine trusts, in one file."""
+_CONFIGURATION = (
+    "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "ENV LANG=C.UTF-8",
+    # pip and uv bring certificates of their own, unless told.
+    f"ENV SSL_CERT_FILE={_CERTIFICATES}",
+    f"ENV REQUESTS_CA_BUNDLE={_CERTIFICATES}",
+    'CMD ["/bin/sh"]',
+)
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy")
+# Nothing of it outlives this process: neither what it started nor what it mounted.
+_CONFINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeBase:
+    """A base image in an engine. `layer` is the digest of its one layer's uncompressed tar."""
+
+    tag: str
+    image_id: str
+    layer: str
+    size_bytes: int
+
+
+def make_base(
+    client: docker.DockerClient,
+    *,
+    tag: str,
+    suite: str,
+    mirrors: DebianMirrors,
+    ca_bundle: Path | None,
+    hear: Callable[[str], None],
+) -> MadeBase:
+    """Makes the base image `tag` of Debian's release `suite` in the engine.
+
+    It trusts what `ca_bundle` trusts. `hear` gets the recipe's output line by line.
+    Raises UnavailableError where a base cannot be made at all, else OperationFailedError.
+    """
+    _require_tools()
+    with tempfile.TemporaryDirectory(prefix="runpod-comfy-base-") as folder:
+        root, archive = Path(folder, "root"), Path(folder, "base.tar")
+        root.mkdir()
+        inputs = {
+            "ROOT": str(root),
+            "SUITE": suite,
+            "MIRROR": mirrors.packages,
+            "UPDATES_MIRROR": mirrors.updates or "",
+            "SECURITY_MIRROR": mirrors.security or "",
+            "CA_BUNDLE": str(ca_bundle.absolute()) if ca_bundle else "",
+            "OUTPUT": str(archive),
+        }
+        _run_recipe(inputs, hear)
+        return _import(client, archive, tag)
+
+
+def trusted_certificates(environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The file of what this machine trusts: as pip is told, else OpenSSL, else Debian's."""
+    named = (read_pip_settings(environment).cert, environment.get("SSL_CERT_FILE"), _CERTIFICATES)
+    return next((Path(name) for name in named if name and Path(name).is_file()), None)
+
+
+def _require_tools() -> None:
+    path = _search_path()
+    missing = [
+        name for name in ("debootstrap", "unshare", "chroot") if not shutil.which(name, path=path)
+    ]
+    if missing:
+        raise UnavailableError(
+            f"a base image is made with {' and '.join(missing)}, which this machine does not have",
+            remedy="On Debian or Ubuntu: `apt-get install debootstrap debian-archive-keyring`. "
+            "Elsewhere, name an image with the lock's Python instead: --base IMAGE.",
+        )
+    if os.geteuid() != 0:
+        raise UnavailableError(
+            "only root can make a base image: its files belong to root, and it holds devices",
+            remedy="Run it with sudo, or name an image with the lock's Python: --base IMAGE.",
+        )
+
+
+def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    process = subprocess.Popen(
+        [*_CONFINED, "sh", str(RECIPE)],
+        env={**_machine_environment(), **inputs},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            last.append(line.rstrip())
+            hear(line.rstrip())
+        code = process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if code != 0:
+        end = "".join(f"\n  {line}" for line in last)
+        raise OperationFailedError(
+            f"the base image could not be made, {RECIPE.name} ended with {code}:{end}",
+            remedy="If packages could not be had, name a mirror that this machine reaches: "
+            "--mirror URL. `--verbose` shows the whole output.",
+        )
+
+
+def _machine_environment() -> dict[str, str]:
+    """Nothing but proxies: what else is set here, such as TMPDIR, means nothing to Debian's own."""
+    proxies = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
+    return {"PATH": _search_path(), "HOME": "/root", **proxies}
+
+
+def _search_path() -> str:
+    """The tools of an administrator are not on everyone's PATH."""
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
+
+
+def _import(client: docker.DockerClient, archive: Path, tag: str) -> MadeBase:
+    doing = f"importing {tag}"
+    repository, label = docker.utils.parse_repository_tag(tag)
+    label = label or "latest"
+    with engine_errors(doing):
+        answer = client.api.import_image_from_file(
+            str(archive), repository=repository, tag=label, changes=list(_CONFIGURATION)
+        )
+        lines = [json.loads(line) for line in answer.splitlines() if line.strip()]
+        for _ in read_messages(lines, doing=doing):
+            pass
+        about = client.images.get(f"{repository}:{label}").attrs
+    return MadeBase(
+        tag=f"{repository}:{label}",
+        image_id=about["Id"],
+        layer=about["RootFS"]["Layers"][0],
+        size_bytes=about["Size"],
+    )

@@ -1,0 +1,1 @@
+"""The context of a build: what its steps are given, in one tar file."""

@@ -1,0 +1,122 @@
+"""Steps and their inputs → the context of a build: one tar file, the same for the same build.
+
+It is in GNU format with whole seconds: the builder takes Python's default, PAX, for a Dockerfile.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from runpod_comfy.cache.tree_members import add_file, add_tree
+from runpod_comfy.images import image_paths as places
+from runpod_comfy.images.steps import Step
+from runpod_comfy.layers.layer import TreeInput
+
+_FIRST_TIME_S = 315_532_800
+"""1980-01-01: nothing of ours is older."""
+
+# The runtime lays its own over both; a base without them would get marks of the build's time.
+_HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildInputs:
+    """What the steps are given.
+
+    `trees` are folders by tree hash, `tools` and `files` what lies beside the steps, by its path
+    in the context: `files` are bytes. `workflows` are the files of `/app/workflows`, by name, and
+    `user` is `uid:gid`.
+    """
+
+    trees: Mapping[str, Path]
+    tools: Mapping[str, Path]
+    files: Mapping[str, bytes]
+    workflows: Mapping[str, bytes]
+    user: str
+
+
+def write_context(
+    target: IO[bytes], *, dockerfile: str, steps: Sequence[Step], build_inputs: BuildInputs
+) -> None:
+    """Writes the context of these steps to `target`."""
+    with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        _add_bytes(archive, "Dockerfile", dockerfile.encode())
+        _add_bytes(archive, "frame.tar", _frame(build_inputs.user))
+        _add_bytes(archive, "workflows.tar", _workflows(build_inputs.workflows, build_inputs.user))
+        for step in steps:
+            for script in sorted(step.scripts):
+                add_file(archive, script, _member(f"{step.folder}/{script.name}"))
+            for each in step.inputs:
+                place = f"{step.folder}/inputs/{each.name}"
+                if isinstance(each, TreeInput):
+                    add_tree(archive, build_inputs.trees[each.digest], prefix=f"{place}/")
+                else:
+                    _add_bytes(archive, place, each.text.encode())
+        for name, path in sorted(build_inputs.tools.items()):
+            add_file(archive, path, _member(name))
+        for name, content in sorted(build_inputs.files.items()):
+            _add_bytes(archive, name, content)
+
+
+def _frame(user: str) -> bytes:
+    """The folders of the image that are ours, and what the runtime expects of a base."""
+    folders = ["etc", "home", "opt", places.HOME[1:]]
+    own = [places.APP[1:], places.USER_HOME[1:]]
+    return _tar(
+        [
+            *(_folder(name) for name in folders),
+            *(_folder(name, user) for name in own),
+            _file("etc/hosts", _HOSTS),
+            _file("etc/resolv.conf", b""),
+        ]
+    )
+
+
+def _workflows(files: Mapping[str, bytes], user: str) -> bytes:
+    folder = places.WORKFLOWS[1:]
+    return _tar(
+        [
+            _folder(places.APP[1:], user),
+            _folder(folder, user),
+            *(_file(f"{folder}/{name}", files[name], user) for name in sorted(files)),
+        ]
+    )
+
+
+def _tar(members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        for member, content in members:
+            archive.addfile(member, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def _folder(name: str, user: str = "0:0") -> tuple[tarfile.TarInfo, bytes]:
+    member = _member(name, user)
+    member.type = tarfile.DIRTYPE
+    member.mode = 0o755
+    return member, b""
+
+
+def _file(name: str, content: bytes, user: str = "0:0") -> tuple[tarfile.TarInfo, bytes]:
+    member = _member(name, user)
+    member.size = len(content)
+    return member, content
+
+
+def _member(name: str, user: str = "0:0") -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.mtime = _FIRST_TIME_S
+    member.uid, member.gid = (int(number) for number in user.split(":"))
+    return member
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = _member(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))

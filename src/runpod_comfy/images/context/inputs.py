@@ -1,0 +1,160 @@
+"""Plan → inputs: what its steps are given, fetched and made at the same time."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from comfy_files.parallel import in_parallel
+from comfy_home.manifest import Manifest
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.images import image_paths as places
+from runpod_comfy.images.build_plan import BuildPlan
+from runpod_comfy.images.context.archive import BuildInputs
+from runpod_comfy.images.context.handler_pex import handler_pex
+from runpod_comfy.images.context.packages import Packages, packages_for
+from runpod_comfy.images.context.sbom import sbom_bytes
+from runpod_comfy.images.context.uv_program import image_installer
+from runpod_comfy.images.steps import Step
+from runpod_comfy.layers.layer import LayerKind, TreeInput
+from runpod_comfy.lock.fetch import fetch_tree
+from runpod_comfy.lock.install_scripts import require_install_scripts
+from runpod_comfy.lock.manifest import manifest_models
+from runpod_comfy.lock.python.torch_family import cuda_on
+
+_CA_BUNDLE = "ca-bundle.pem"
+_TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
+
+
+def gather_inputs(
+    build_plan: BuildPlan,
+    fetch_context: FetchContext,
+    *,
+    workflows: Sequence[Path],
+    ca_bundle: Path | None = None,
+    has_network: bool = True,
+) -> BuildInputs:
+    """What the steps of `build_plan` are given.
+
+    `ca_bundle` is a file of certificates that steps with a network trust; `has_network` says
+    whether there are such steps.
+    Raises what the sources, the package indexes and the build of the handler raise, and
+    InvalidInputError for a file of this machine that cannot be read.
+    """
+    certificates = _read(ca_bundle) if ca_bundle is not None else None
+    graphs = {path.name: _read(path) for path in workflows}
+    trees: dict[str, Path] = {}
+    made: dict[str, Path] = {}
+    packages: list[Packages] = []
+    platform = build_plan.plan.platform
+    parts = [
+        lambda: trees.update(_trees(build_plan, fetch_context)),
+        lambda: made.update(pex=handler_pex(platform, fetch_context.cache, fetch_context.say)),
+        lambda: made.update(uv=image_installer(platform, fetch_context.cache)),
+        lambda: packages.append(
+            packages_for(build_plan.lock, platform, fetch_context, has_network=has_network)
+        ),
+    ]
+    in_parallel(lambda part: part(), parts, give_up=True)
+    handler = next(step for step in build_plan.steps if step.layer.kind == "handler")
+    tools = {f"{handler.folder}/inputs/handler.pex": made["pex"], "tools/uv": made["uv"]}
+    files = _check_files(build_plan)
+    for step in build_plan.steps:
+        if not step.has_network:
+            continue
+        variables = _variables(step, packages[0])
+        if step.installs:
+            wheels = _wheels(step, packages[0])
+            tools |= wheels
+            if wheels:
+                links = [variables.get("UV_FIND_LINKS"), f"{places.STEP}/wheels"]
+                variables["UV_FIND_LINKS"] = ",".join(filter(None, links))
+        if not has_network:
+            variables["OFFLINE"] = "1"
+        if certificates is not None:
+            files[f"{step.folder}/{_CA_BUNDLE}"] = certificates
+            variables |= dict.fromkeys(_TRUST, f"{places.STEP}/{_CA_BUNDLE}")
+        if variables:
+            files[f"{step.folder}/installer.env"] = _shell_text(variables).encode()
+    return BuildInputs(
+        trees=trees, tools=tools, files=files, workflows=graphs, user=build_plan.user
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"{path} cannot be read: {error.strerror}", remedy="Check the file and its permissions."
+        ) from error
+
+
+def _trees(build_plan: BuildPlan, fetch_context: FetchContext) -> dict[str, Path]:
+    wanted = [
+        (step.name, each.tree)
+        for step in build_plan.steps
+        for each in step.inputs
+        if isinstance(each, TreeInput)
+    ]
+    folders = in_parallel(lambda item: fetch_tree(*item, fetch_context), wanted, give_up=True)
+    trees = {tree.tree_hash: folder for (_, tree), folder in zip(wanted, folders, strict=True)}
+    listed = set(build_plan.lock.run_install_scripts)
+    require_install_scripts(
+        {
+            node.name: trees[node.tree_hash]
+            for node in build_plan.lock.custom_nodes
+            if node.name in listed
+        }
+    )
+    return trees
+
+
+def _variables(step: Step, packages: Packages) -> dict[str, str]:
+    """What a step is told of package indexes."""
+    told: dict[LayerKind, Mapping[str, str]] = {
+        "torch": packages.torch_variables,
+        "wheels": packages.variables,
+        "install": packages.script_variables,
+    }
+    return dict(told.get(step.layer.kind, {}))
+
+
+def _wheels(step: Step, packages: Packages) -> dict[str, Path]:
+    """The files that are handed in to a step, by their place in the context."""
+    handed_in = (
+        packages.handed_in[file.sha256]
+        for distribution in step.distributions
+        for file in distribution.files
+        if file.sha256 in packages.handed_in
+    )
+    return {f"{step.folder}/wheels/{name}": path for name, path in handed_in}
+
+
+def _shell_text(variables: Mapping[str, str]) -> str:
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
+
+
+def _check_files(build_plan: BuildPlan) -> dict[str, bytes]:
+    check = next(step for step in build_plan.steps if step.layer.kind == "check")
+    inputs = f"{check.folder}/inputs"
+    return {
+        f"{inputs}/manifest.json": _manifest(build_plan).model_dump_json(indent=2).encode(),
+        f"{inputs}/lock.json": build_plan.lock.to_bytes(),
+        f"{inputs}/sbom.cdx.json": sbom_bytes(build_plan.lock, build_plan.plan.platform),
+    }
+
+
+def _manifest(build_plan: BuildPlan) -> Manifest:
+    lock = build_plan.lock
+    return Manifest(
+        version_id=lock.version_id,
+        lock_digest=lock.digest,
+        layers={layer.name: layer.key for layer in build_plan.plan.layers},
+        models=manifest_models(lock),
+        env=lock.env,
+        comfy_args=lock.comfy_args,
+        cuda=cuda_on(lock.python, build_plan.plan.platform),
+    )

@@ -1,0 +1,156 @@
+"""A build as it goes on: BuildKit's messages folded into steps, told to whoever shows them."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from comfy_http.redaction import without_secrets
+from runpod_comfy.images.docker.buildkit_status import Trace, Vertex, VertexLog
+
+_LAST_LINES = 20
+_LAYER = re.compile(r"""\bLAYER=(?:'([^']*)'|"([^"]*)"|(\S+))""")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildStep:
+    """A step that ended. `name` is its layer's, else BuildKit's; a `cached` one was not run."""
+
+    name: str
+    cached: bool
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFailure:
+    """A step that failed; `layer` is None for what BuildKit does itself."""
+
+    layer: str | None
+    step: str
+    reason: str
+    last_lines: tuple[str, ...]
+
+
+class BuildShow(Protocol):
+    """Whoever shows a build. `step` is a step's name."""
+
+    def started(self, step: str) -> None:
+        """The step runs now."""
+
+    def output(self, step: str, line: str) -> None:
+        """It printed a line."""
+
+    def finished(self, step: BuildStep) -> None:
+        """It ended well, or was there already."""
+
+
+@dataclass(kw_only=True)
+class _Running:
+    """A step as far as it has been told. `runs` are its times: a step may be taken up again."""
+
+    vertex: Vertex
+    runs: dict[float, float | None] = field(default_factory=dict)
+    rest: dict[int, bytes] = field(default_factory=dict)
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+    told_start: bool = False
+    outcome: BuildStep | None = None
+
+    @property
+    def name(self) -> str:
+        return step_name(self.vertex.name)
+
+    def end(self) -> BuildStep:
+        seconds = sum(end - start for start, end in self.runs.items() if end is not None)
+        self.outcome = BuildStep(
+            name=self.name,
+            cached=self.vertex.cached,
+            seconds=round(seconds, 3),
+        )
+        return self.outcome
+
+
+class BuildProgress:
+    """Takes in the messages of one build."""
+
+    def __init__(self, show: BuildShow) -> None:
+        self._show = show
+        self._steps: dict[str, _Running] = {}
+
+    def hear(self, trace: Trace) -> None:
+        for vertex in trace.vertexes:
+            self._vertex(vertex)
+        for log in trace.logs:
+            self._log(log)
+        for warning in trace.warnings:
+            if step := self._steps.get(warning.vertex):
+                self._line(step, f"warning: {warning.text}")
+
+    def steps(self) -> tuple[BuildStep, ...]:
+        """All steps that ended well, in no order that means anything."""
+        return tuple(step.outcome for step in self._steps.values() if step.outcome)
+
+    def failure(self) -> StepFailure | None:
+        """The step that failed, if one did; the others that ran at its side were cancelled."""
+        failed = [step for step in self._steps.values() if step.vertex.error]
+        for step in sorted(failed, key=lambda step: "context canceled" in step.vertex.error):
+            self._flush(step)
+            return StepFailure(
+                layer=layer_in(step.vertex.name),
+                step=step.vertex.name,
+                reason=step.vertex.error,
+                last_lines=tuple(step.last_lines),
+            )
+        return None
+
+    def _vertex(self, vertex: Vertex) -> None:
+        step = self._steps.setdefault(vertex.digest, _Running(vertex=vertex))
+        step.vertex = vertex
+        if vertex.started is None:
+            return
+        step.runs[vertex.started] = vertex.completed
+        if not step.told_start:
+            step.told_start = True
+            if not vertex.cached:
+                self._show.started(step.name)
+        # What ran is told again as cached, when a later step asks for it.
+        if vertex.completed is not None and not vertex.error and step.outcome is None:
+            self._flush(step)
+            self._show.finished(step.end())
+
+    def _log(self, log: VertexLog) -> None:
+        if step := self._steps.get(log.vertex):
+            *lines, rest = (step.rest.get(log.stream, b"") + log.text).split(b"\n")
+            step.rest[log.stream] = rest
+            for line in lines:
+                self._line(step, line.decode("utf-8", "replace"))
+
+    def _flush(self, step: _Running) -> None:
+        for rest in step.rest.values():
+            self._line(step, rest.decode("utf-8", "replace"))
+        step.rest.clear()
+
+    def _line(self, step: _Running, line: str) -> None:
+        line = readable_line(line)
+        if line:
+            step.last_lines.append(line)
+            self._show.output(step.name, line)
+
+
+def step_name(vertex_name: str) -> str:
+    """The layer that a step makes, else BuildKit's own name of the step."""
+    return layer_in(vertex_name) or vertex_name
+
+
+def layer_in(vertex_name: str) -> str | None:
+    """The name after `LAYER=`, which stands before the command of every step that makes a layer."""
+    found = _LAYER.search(vertex_name)
+    return next((name for name in found.groups() if name), None) if found else None
+
+
+def readable_line(line: str) -> str:
+    """A line as a terminal would have left it: without colours, after its last carriage return."""
+    shown = _ESCAPES.sub("", line).rstrip().rsplit("\r", 1)[-1]
+    return without_secrets("".join(char for char in shown if char.isprintable() or char == "\t"))

@@ -1,0 +1,158 @@
+"""One build by BuildKit, through the Docker SDK's own connection.
+
+docker-py's `images.build` reaches only the classic builder. The same address with `version=2` and
+the context as a tar in the body is BuildKit, which then needs no session of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import docker
+import requests
+
+from comfy_errors import OperationFailedError
+from comfy_http.redaction import without_secrets
+from runpod_comfy.images.docker.build_progress import BuildProgress, BuildShow, BuildStep
+from runpod_comfy.images.docker.buildkit_status import read_trace
+from runpod_comfy.images.docker.remedies import engine_remedy, step_remedy
+from runpod_comfy.images.docker.stream import Message, engine_errors, failed, read_messages
+
+_BUILDKIT = "2"
+_DOING = "building the image"
+_TRACE, _IMAGE = "moby.buildkit.trace", "moby.image.id"
+_EXIT_CODE = re.compile(r"exit code: \d+")
+_OTHERWISE = (
+    "Mend what its lines name. `runpod-comfy realize` runs the same layer on this machine; "
+    "--verbose shows all that the build prints."
+)
+
+
+class BuildFailedError(OperationFailedError):
+    """A step failed. `step` is its layer or BuildKit's name, `last_lines` the end of its output."""
+
+    def __init__(
+        self, message: str, *, remedy: str, step: str, last_lines: tuple[str, ...]
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.step = step
+        self.last_lines = last_lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOutcome:
+    """The image, and every step that ended; those that BuildKit adds have its names."""
+
+    image_id: str
+    steps: tuple[BuildStep, ...]
+
+
+def solve(
+    client: docker.DockerClient,
+    context: BinaryIO | Iterator[bytes],
+    *,
+    tags: Sequence[str],
+    platform: str | None,
+    no_cache: bool,
+    network: str | None,
+    build_args: Mapping[str, str],
+    labels: Mapping[str, str],
+    show: BuildShow,
+) -> BuildOutcome:
+    """Builds the `Dockerfile` in `context`, a tar in GNU or USTAR format with whole-second times.
+
+    `platform` is `linux/amd64` and the like, `network` a mode for the whole build (`host`, `none`).
+    Raises BuildFailedError for a step that fails, OperationFailedError for anything else. An
+    interruption closes the connection, and the engine then stops the build.
+    """
+    parameters = {
+        "version": _BUILDKIT,
+        "t": list(tags),
+        "rm": "1",
+        "nocache": "1" if no_cache else "0",
+        "buildargs": json.dumps(dict(build_args)),
+        "labels": json.dumps(dict(labels)),
+        **({"platform": platform} if platform else {}),
+        **({"networkmode": network} if network else {}),
+    }
+    progress = BuildProgress(show)
+    with engine_errors(_DOING):
+        response = client.api.post(
+            f"{client.api.base_url}/v{client.api.api_version}/build",
+            params=parameters,
+            data=context,
+            headers={"Content-Type": "application/x-tar"},
+            stream=True,
+            # A step may be silent for as long as it takes.
+            timeout=None,
+        )
+    with response:
+        return _follow(response, progress)
+
+
+def _follow(response: requests.Response, progress: BuildProgress) -> BuildOutcome:
+    image_id = None
+    try:
+        for message in read_messages(_documents(response), doing=_DOING):
+            if message.get("id") == _IMAGE:
+                image_id = str(message["aux"]["ID"])
+            elif message.get("id") == _TRACE:
+                _hear(progress, message)
+    except OperationFailedError as error:
+        raise _step_failed(progress) or error from error
+    if image_id is None:
+        raise failed(_DOING, "the engine broke off without a reason")
+    return BuildOutcome(image_id=image_id, steps=progress.steps())
+
+
+def _documents(response: requests.Response) -> Iterator[Message]:
+    if response.status_code >= 400:
+        yield {"error": _refusal(response)}
+        return
+    for line in response.iter_lines(chunk_size=None):
+        if line.strip():
+            yield _document(line)
+
+
+def _document(line: bytes) -> Message:
+    try:
+        document: Any = json.loads(line)
+    except ValueError as error:
+        raise failed(_DOING, "the engine's answer broke off in the middle") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _refusal(response: requests.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text or f"HTTP {response.status_code}"
+
+
+def _hear(progress: BuildProgress, message: Message) -> None:
+    try:
+        progress.hear(read_trace(message["aux"]))
+    except (ValueError, KeyError) as error:
+        raise failed(_DOING, f"the engine's record of it cannot be read ({error})") from error
+
+
+def _step_failed(progress: BuildProgress) -> BuildFailedError | None:
+    failure = progress.failure()
+    if failure is None:
+        return None
+    exit_code = _EXIT_CODE.search(failure.reason)
+    reason = exit_code.group() if exit_code else without_secrets(failure.reason)
+    lines = "".join(f"\n  | {line}" for line in failure.last_lines)
+    what = f"the layer '{failure.layer}'" if failure.layer else f"the step '{failure.step}'"
+    said = "\n".join([failure.reason, *failure.last_lines])
+    remedy = (step_remedy(said) or _OTHERWISE) if failure.layer else engine_remedy(said)
+    return BuildFailedError(
+        f"{what} did not build: {reason}" + (f"; its last lines:{lines}" if lines else ""),
+        remedy=remedy,
+        step=failure.layer or failure.step,
+        last_lines=failure.last_lines,
+    )

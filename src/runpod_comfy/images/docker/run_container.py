@@ -1,0 +1,91 @@
+"""One workflow in a container of an image, which sees the files it needs and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import docker
+import docker.types
+from docker.models.containers import Container
+
+from runpod_comfy.images.docker.stream import engine_errors
+
+_STOP_WITHIN_S = 10
+_NVIDIA = "nvidia"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerRun:
+    """What the handler of `image` is called with, and which paths of this machine it sees.
+
+    A path lies at the same place in the container, so that what the handler says of it is true
+    outside; `readable` and `writable` ones exist. `variables` are set in the container.
+    """
+
+    image: str
+    arguments: Sequence[str]
+    readable: Sequence[Path] = ()
+    writable: Sequence[Path] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_container(
+    client: docker.DockerClient, run: ContainerRun, *, out: BinaryIO, err: BinaryIO
+) -> int:
+    """Runs to the end, passing on what the handler says as it comes; gives its exit code.
+
+    The container's root cannot be written to, it has no privileges, and it is gone afterwards,
+    after an interruption as well. Raises OperationFailedError if the engine refuses.
+    """
+    doing = f"running {run.image}"
+    with engine_errors(doing), _container(client, run) as container:
+        output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+        container.start()
+        for said, told in output:
+            for stream, chunk in ((out, said), (err, told)):
+                if chunk:
+                    stream.write(chunk)
+                    stream.flush()
+        return int(container.wait()["StatusCode"])
+
+
+@contextlib.contextmanager
+def _container(client: docker.DockerClient, run: ContainerRun) -> Iterator[Container]:
+    container = client.containers.create(
+        run.image,
+        list(run.arguments),
+        environment=dict(run.variables),
+        volumes=_volumes(run),
+        # What it writes belongs to whoever called.
+        user=f"{os.getuid()}:{os.getgid()}",
+        read_only=True,
+        tmpfs={"/tmp": "exec"},
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+        device_requests=_gpus(client),
+    )
+    try:
+        yield container
+    except BaseException:
+        with contextlib.suppress(docker.errors.DockerException):
+            container.stop(timeout=_STOP_WITHIN_S)
+        raise
+    finally:
+        container.remove(force=True)
+
+
+def _volumes(run: ContainerRun) -> dict[str, dict[str, str]]:
+    modes = {**dict.fromkeys(run.readable, "ro"), **dict.fromkeys(run.writable, "rw")}
+    return {str(path): {"bind": str(path), "mode": mode} for path, mode in modes.items()}
+
+
+def _gpus(client: docker.DockerClient) -> list[docker.types.DeviceRequest]:
+    """All of them, where the engine knows NVIDIA's runtime."""
+    if _NVIDIA not in client.info().get("Runtimes", {}):
+        return []
+    return [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])]

@@ -1,0 +1,212 @@
+"""An image rewritten so that its id depends on its files alone, not on the engine that built it.
+
+The image is saved, the layers above its base get fixed headers and the configuration fixed times,
+and the result is loaded again under the same tags.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import hashlib
+import json
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import docker
+from docker.errors import APIError
+
+from comfy_errors import InvalidInputError
+from comfy_files.sizes import readable_size
+from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
+from runpod_comfy.images.docker.stream import engine_errors, read_messages
+from runpod_comfy.images.labels import BASE_NAME
+from runpod_comfy.images.proof.normal_config import normal_config
+from runpod_comfy.images.proof.normal_layer import normal_entries, normal_size, write_layer
+from runpod_comfy.images.proof.saved_image import MANIFEST, alias_of, archive_names
+
+Say = Callable[[str], None]
+
+_GZIP = b"\x1f\x8b"
+_CHUNK_BYTES = 1 << 20
+_TOLD_EVERY_BYTES = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalized:
+    """An image before and after: its ids, its tags, and the digests of its layers now."""
+
+    before: str
+    image_id: str
+    tags: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def normalize(
+    client: docker.DockerClient, reference: str, *, base: str | None, scratch: Path, say: Say
+) -> Normalized:
+    """Rewrites an image on its engine; the old one goes if nothing else uses it.
+
+    `base` is the image that it stands on, else its label says so. In the folder `scratch` the
+    image needs room once. Raises UnavailableError for an image that is not there,
+    InvalidInputError for a base that is not its base.
+    """
+    image = inspect_image(client, reference)
+    tags = tuple(image["RepoTags"] or ())
+    below = _layers_below(client, image, base)
+    with tempfile.TemporaryFile(dir=scratch) as saved:
+        _save(client, image, saved, say)
+        rewriting = Rewriting(saved, kept=below, tags=tags, scratch=scratch, say=say)
+        with engine_errors("loading the rewritten image"):
+            answer = client.api.load_image(  # type: ignore[no-untyped-call]
+                rewriting.archive(), quiet=True
+            )
+        for _ in read_messages(answer, doing="loading the rewritten image"):
+            pass
+    image_id = f"sha256:{rewriting.config_digest}"
+    if image_id != image["Id"]:
+        # It may serve a container, or be the parent of another image.
+        with contextlib.suppress(APIError):
+            client.images.remove(image["Id"])
+    inspect_image(client, image_id)
+    return Normalized(
+        before=image["Id"], image_id=image_id, tags=tags, layers=tuple(rewriting.digests)
+    )
+
+
+class Rewriting:
+    """A saved image on its way into a new archive.
+
+    The lowest `kept` layers stay as they are. `digests` and `config_digest` are known when the
+    archive is finished.
+    """
+
+    def __init__(
+        self, saved: IO[bytes], *, kept: int, tags: Sequence[str], scratch: Path, say: Say
+    ) -> None:
+        self._saved = saved
+        self._kept = kept
+        self._tags = list(tags)
+        self._scratch = scratch
+        self._say = say
+        self.digests: list[str] = []
+        self.config_digest = ""
+
+    def archive(self) -> Iterator[bytes]:
+        """The new archive, as `docker load` takes it, piece by piece."""
+        self._saved.seek(0)
+        with tarfile.open(fileobj=self._saved, mode="r:") as archive:
+            members = {member.name: member for member in archive}
+            aliases = {
+                name: alias_of(member)
+                for name, member in members.items()
+                if member.issym() or member.islnk()
+            }
+            names = archive_names(json.loads(_read(archive, members[MANIFEST])), aliases)
+            config = json.loads(_read(archive, members[names.config]))
+            paths = [f"{index}/layer.tar" for index in range(len(names.layers))]
+            for index, (name, path) in enumerate(zip(names.layers, paths, strict=True)):
+                with _unpacked(archive, members[name], self._scratch) as (layer, size):
+                    yield from self._layer(index, len(paths), path, layer, size)
+        content = normal_config(config, self.digests)
+        self.config_digest = hashlib.sha256(content).hexdigest()
+        config_name = f"{self.config_digest}.json"
+        manifest = [{"Config": config_name, "RepoTags": self._tags or None, "Layers": paths}]
+        yield from _entry(config_name, content)
+        yield from _entry(MANIFEST, json.dumps(manifest).encode())
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+    def _layer(
+        self, index: int, count: int, path: str, layer: IO[bytes], size_bytes: int
+    ) -> Iterator[bytes]:
+        if index < self._kept:
+            yield from self._counted(path, size_bytes, _chunks(layer))
+            return
+        self._say(f"Layer {index + 1} of {count}, {readable_size(size_bytes)}")
+        with tarfile.open(fileobj=layer, mode="r:") as opened:
+            entries = normal_entries(opened)
+            yield from self._counted(path, normal_size(entries), write_layer(opened, entries))
+
+    def _counted(self, path: str, size_bytes: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        digest = hashlib.sha256()
+        yield _header(path, size_bytes)
+        for chunk in chunks:
+            digest.update(chunk)
+            yield chunk
+        yield bytes(-size_bytes % tarfile.BLOCKSIZE)
+        self.digests.append(f"sha256:{digest.hexdigest()}")
+
+
+def _layers_below(client: docker.DockerClient, image: dict[str, Any], base: str | None) -> int:
+    """How many of the image's layers are those of its base."""
+    named = base or (image["Config"].get("Labels") or {}).get(BASE_NAME)
+    if not named:
+        raise InvalidInputError(
+            "the image does not say what it stands on", remedy="Name its base with --base."
+        )
+    below = inspect_image(client, named)["RootFS"]["Layers"]
+    layers = image["RootFS"]["Layers"]
+    if layers[: len(below)] != below:
+        raise InvalidInputError(
+            f"the image does not stand on {named} as the engine has it now",
+            remedy="Name the base that it was built on with --base, or build it again.",
+        )
+    return len(below)
+
+
+def _save(client: docker.DockerClient, image: dict[str, Any], target: IO[bytes], say: Say) -> None:
+    size = readable_size(image["Size"])
+    say(f"Saving the image, about {size}")
+    written = told = 0
+    for chunk in saved_chunks(client, image["Id"]):
+        target.write(chunk)
+        written += len(chunk)
+        if written - told >= _TOLD_EVERY_BYTES:
+            told = written
+            say(f"Saved {readable_size(written)} of about {size}")
+
+
+@contextlib.contextmanager
+def _unpacked(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path
+) -> Iterator[tuple[IO[bytes], int]]:
+    """A layer's tar file to read from anywhere, and its size in bytes."""
+    content = archive.extractfile(member)
+    assert content is not None
+    packed = content.read(len(_GZIP)) == _GZIP
+    content.seek(0)
+    if not packed:
+        yield content, member.size
+        return
+    # Engines that keep images as a registry does save their layers compressed.
+    with tempfile.TemporaryFile(dir=scratch) as plain, gzip.open(content) as unpacking:
+        shutil.copyfileobj(unpacking, plain, _CHUNK_BYTES)
+        size = plain.tell()
+        plain.seek(0)
+        yield plain, size
+
+
+def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    content = archive.extractfile(member)
+    assert content is not None
+    return content.read()
+
+
+def _entry(name: str, content: bytes) -> Iterator[bytes]:
+    yield _header(name, len(content))
+    yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
+
+
+def _header(name: str, size_bytes: int) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size = size_bytes
+    return header.tobuf(tarfile.GNU_FORMAT)
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    return iter(lambda: stream.read(_CHUNK_BYTES), b"")

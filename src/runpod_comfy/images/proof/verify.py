@@ -1,0 +1,144 @@
+"""Proof that a version's image comes out the same: built twice, on every engine that is given.
+
+On one engine every layer has to have the same digest. Engines write the headers of tar files
+differently, so that between engines every file of every layer is compared instead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import docker
+from docker.errors import APIError
+
+from comfy_errors import MismatchError
+from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
+from runpod_comfy.images.proof.difference import (
+    Difference,
+    first_difference,
+    first_digest_difference,
+)
+from runpod_comfy.images.proof.saved_image import ChunkStream, ImageFiles, read_image
+
+Say = Callable[[str], None]
+
+_BUILDS = 2
+# Times in layers are whole seconds, and a small image takes less.
+_APART_S = 2.0
+_READ_BYTES = 1 << 20
+
+
+class Build(Protocol):
+    """Builds the image on an engine, gives it the tag, and returns its id."""
+
+    def __call__(self, client: docker.DockerClient, *, no_cache: bool, tag: str) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedEngine:
+    """An engine, and what to call it."""
+
+    name: str
+    client: docker.DockerClient
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineProof:
+    """What one engine built, each time: the id, and `layers`, the digests, equal for all builds."""
+
+    engine: str
+    version: str
+    image_ids: tuple[str, ...]
+    layers: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "engine": self.engine,
+            "version": self.version,
+            "image_ids": list(self.image_ids),
+            "layers": list(self.layers),
+        }
+
+
+class ImageDiffersError(MismatchError):
+    """Two builds of one lock differ; `difference` says where first."""
+
+    def __init__(self, message: str, difference: Difference) -> None:
+        super().__init__(
+            f"{message}: {difference.in_words()}",
+            remedy="Look at what writes that file: a layer has to leave the same bytes, owners, "
+            "modes and times each time.",
+        )
+        self.difference = difference
+
+
+def verify_image(
+    engines: Sequence[NamedEngine], build: Build, *, repository: str, say: Say
+) -> list[EngineProof]:
+    """Builds the image twice without a cache on each engine, and compares.
+
+    The images are tagged `<repository>:verify-<n>` meanwhile, and removed at the end.
+    Raises ImageDiffersError naming the first file that differs, and what the builds raise.
+    """
+    tags = [f"{repository}:verify-{number}" for number in range(1, _BUILDS + 1)]
+    proofs: list[EngineProof] = []
+    try:
+        for engine in engines:
+            proofs.append(_built_twice(engine, build, tags, say))
+        _compare_engines(engines, proofs, tags[0], say)
+    finally:
+        for engine in engines:
+            for tag in tags:
+                with contextlib.suppress(APIError):
+                    engine.client.images.remove(tag)
+    return proofs
+
+
+def saved_files(client: docker.DockerClient, reference: str) -> ImageFiles:
+    """Every file of an image that an engine has, read from it as a stream."""
+    chunks = saved_chunks(client, reference)
+    return read_image(io.BufferedReader(ChunkStream(chunks), _READ_BYTES))
+
+
+def _built_twice(engine: NamedEngine, build: Build, tags: Sequence[str], say: Say) -> EngineProof:
+    version: str = engine.client.version()["Version"]
+    ids, layers = [], []
+    for number, tag in enumerate(tags, start=1):
+        if number > 1:
+            time.sleep(_APART_S)
+        say(f"Build {number} of {len(tags)} on {engine.name} (Engine {version}), without a cache")
+        ids.append(build(engine.client, no_cache=True, tag=tag))
+        layers.append(tuple(inspect_image(engine.client, tag)["RootFS"]["Layers"]))
+        if layers[-1] != layers[0]:
+            say("The layers differ: looking for the first file")
+            one, other = (saved_files(engine.client, each) for each in (tags[0], tag))
+            difference = first_digest_difference(one, other)
+            assert difference is not None
+            raise ImageDiffersError(f"two builds on {engine.name} differ", difference)
+    say(f"{engine.name}: {len(layers[0])} layers, each with the same digest every time")
+    return EngineProof(engine=engine.name, version=version, image_ids=tuple(ids), layers=layers[0])
+
+
+def _compare_engines(
+    engines: Sequence[NamedEngine], proofs: Sequence[EngineProof], tag: str, say: Say
+) -> None:
+    if len(engines) < _BUILDS:
+        return
+    say(f"Comparing the files of {engines[0].name} with those of the others")
+    first = saved_files(engines[0].client, tag)
+    for engine, proof in zip(engines[1:], proofs[1:], strict=True):
+        difference = first_difference(first, saved_files(engine.client, tag))
+        between = f"{proofs[0].engine} and {proof.engine}"
+        if difference is not None:
+            raise ImageDiffersError(f"the images of {between} differ", difference)
+        files = sum(map(len, first.layers))
+        same = sum(one == other for one, other in zip(proofs[0].layers, proof.layers, strict=True))
+        say(
+            f"{between}: all {files} files of {len(first.layers)} layers are equal "
+            f"({same} layers have the same digest as well)"
+        )

@@ -1,0 +1,1 @@
+"""Images in registries: their names, pushes, and what was pushed from here."""

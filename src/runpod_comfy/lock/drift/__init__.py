@@ -1,0 +1,1 @@
+"""A lock against the world of today. Looks only, and changes nothing."""

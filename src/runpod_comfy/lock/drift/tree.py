@@ -1,0 +1,293 @@
+"""One tree of a lock against its source: moved, gone, withdrawn, or as it was."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from packaging.version import Version
+
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.lock.drift.finding import Answer, Finding, answer
+from runpod_comfy.lock.model import LockedTree
+from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.refs import RemoteRefs, is_commit, list_refs
+from runpod_comfy.sources.index.files import Index, check_distribution
+from runpod_comfy.sources.index.pip_settings import local_path_of, read_pip_settings
+from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.spec.model import Tree
+
+# How git, and the forges through it, say that there is no such repository, or none for us.
+_NO_REPOSITORY = (
+    "not found",
+    "does not appear to be a git repository",
+    "does not exist",
+    "could not read Username",
+    "Authentication failed",
+    "access denied",
+    "Permission denied",
+)
+_NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
+_GONE = (404, 410)
+_WITHDRAWN = {
+    "NodeVersionStatusFlagged": "was flagged by the registry's security scan",
+    "NodeVersionStatusBanned": "was banned by the registry",
+    "NodeVersionStatusDeleted": "was deleted by its author",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockedPlace:
+    """A tree of the lock, and what the spec asks for in its place (None if it is not there)."""
+
+    part: Literal["core", "nodes"]
+    name: str
+    tree: LockedTree
+    asked: Tree | None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether no network is needed to look at it."""
+        tree = self.tree
+        return tree.kind == "folder" or (tree.kind == "archive" and tree.repo.startswith("file:"))
+
+    @property
+    def pinned_by_spec(self) -> bool:
+        """Whether the commit stands in the spec too."""
+        return self.asked is not None and self.asked.commit is not None
+
+
+def look_at_tree(place: LockedPlace, version_id: str, fetch_context: FetchContext) -> Answer:
+    """What became of one tree."""
+    look = _Look(place=place, version_id=version_id, fetch_context=fetch_context)
+    looks = {
+        "git": look.at_git,
+        "pypi": look.at_distribution,
+        "archive": look.at_archive,
+        "registry": look.at_registry,
+        "folder": look.at_folder,
+    }
+    return answer(place.part, place.name, looks[place.tree.kind])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    place: LockedPlace
+    version_id: str
+    fetch_context: FetchContext
+
+    @property
+    def tree(self) -> LockedTree:
+        return self.place.tree
+
+    @property
+    def shown(self) -> str:
+        return without_secrets(self.tree.repo)
+
+    def at_git(self) -> list[Finding]:
+        try:
+            refs = list_refs(self.tree.repo, self.tree.ref, self.fetch_context)
+        except UnavailableError as error:
+            return [self._gone_repository(self.shown, error)]
+        found = self._moved_ref(refs)
+        if not found and not _is_served(refs, self.tree.commit):
+            found = [
+                self._found(
+                    f"{self.shown} no longer has the commit {self.tree.commit}",
+                    self._upgrade("Caches may still hold it. Another commit: "),
+                    before=self.tree.commit,
+                )
+            ]
+        return found + self._at_submodules()
+
+    def _moved_ref(self, refs: RemoteRefs) -> list[Finding]:
+        ref = self.tree.ref
+        if (ref is None and self.place.pinned_by_spec) or (ref is not None and is_commit(ref)):
+            return []
+        now = refs.commit_of(ref or "HEAD")
+        title = f"'{ref}'" if ref else "the default branch"
+        if now is None:
+            return [
+                self._found(
+                    f"{self.shown} no longer has {title}",
+                    "Name another 'ref' in the spec, or leave it out to stay at the commit.",
+                    before=self.tree.commit,
+                )
+            ]
+        if now == self.tree.commit:
+            return []
+        is_tag = (refs.full_name(ref or "HEAD") or "").startswith("refs/tags/")
+        remedy = self._upgrade("Move along with: ")
+        if is_tag:
+            remedy = "A tag should not move: find out why. " + (
+                f"To take it in, write 'commit': '{now}' in the spec."
+                if self.place.pinned_by_spec
+                else remedy
+            )
+        held = "" if _is_served(refs, self.tree.commit) else ", which is gone from there"
+        return [
+            self._found(
+                f"{title} of {self.shown} is now {now}, the lock has {self.tree.commit}{held}",
+                remedy,
+                before=self.tree.commit,
+                after=now,
+            )
+        ]
+
+    def _at_submodules(self) -> list[Finding]:
+        found = []
+        for module in self.tree.submodules:
+            shown = without_secrets(module.repo)
+            try:
+                refs = list_refs(module.repo, None, self.fetch_context)
+            except UnavailableError as error:
+                found.append(self._gone_repository(f"{shown} (submodule {module.path})", error))
+                continue
+            if not _is_served(refs, module.commit):
+                found.append(
+                    self._found(
+                        f"{shown} (submodule {module.path}) no longer has {module.commit}",
+                        self._upgrade("Caches may still hold it. Another commit of the node: "),
+                    )
+                )
+        return found
+
+    def _gone_repository(self, shown: str, error: UnavailableError) -> Finding:
+        """Raises the error again where nothing says that the repository is gone."""
+        reason = error.__cause__.reason if isinstance(error.__cause__, GitFailedError) else ""
+        if not any(sign in reason for sign in _NO_REPOSITORY):
+            raise error
+        return self._found(
+            f"the repository {shown} is gone, or not open to you: {reason}",
+            "Name another 'repo' in the spec, say a fork; caches may still hold the commit.",
+        )
+
+    def at_distribution(self) -> list[Finding]:
+        name = check_distribution(self.tree.repo)
+        offered = Index(settings=read_pip_settings()).look_up([name])[name]
+        if isinstance(offered, UnavailableError):
+            raise offered
+        version = self.tree.ref or ""
+        files = [file for file in offered if Version(file.version) == Version(version)]
+        other = "Name another version as 'ref' in the spec; caches may still hold this one."
+        if not files:
+            what = f"the version {version}" if offered else "any version"
+            return [self._found(f"the index no longer has {what} of {self.shown}", other)]
+        pinned = [
+            file for file in files if file.sha256 and f"sha256:{file.sha256}" == self.tree.commit
+        ]
+        if not pinned and all(file.sha256 for file in files):
+            return [
+                self._found(
+                    f"no file of {self.shown}@{version} on the index is {self.tree.commit}",
+                    "Find out why its bytes changed. " + other,
+                    before=self.tree.commit,
+                )
+            ]
+        withdrawn = next((file.yanked for file in pinned if file.yanked is not None), None)
+        if withdrawn is None:
+            return []
+        message = f"{self.shown}@{version} was withdrawn by its authors: {withdrawn}"
+        return [self._found(message, other)]
+
+    def at_archive(self) -> list[Finding]:
+        return self._at_address(self.tree.repo)
+
+    def at_registry(self) -> list[Finding]:
+        from runpod_comfy.sources.registry.api import Registry
+
+        node, version = self.tree.repo.removeprefix("comfy://"), self.tree.ref or ""
+        registry = Registry.from_environment()
+        try:
+            found = registry.version_of(node, version)
+        except UnavailableError as error:
+            if error.__cause__ is not None:
+                raise
+            return [self._found(error.message, error.remedy)]
+        if found.status in _WITHDRAWN:
+            return [
+                self._found(
+                    f"{self.shown}@{version} {_WITHDRAWN[found.status]}",
+                    "Name another version as 'ref' in the spec.",
+                )
+            ]
+        return self._at_address(registry.archive_url(node, found))
+
+    def _at_address(self, url: str) -> list[Finding]:
+        remedy = "Name another address in the spec; caches may still hold the archive."
+        gone = self._found(f"the archive {without_secrets(url)} is gone", remedy)
+        path = local_path_of(url)
+        if path is not None:
+            return [] if path.is_file() else [gone]
+        import requests
+
+        from comfy_http.client import HttpClient
+
+        settings = replace(read_pip_settings(), client_cert=None)
+        client = HttpClient(settings=settings, remedy="Check the network and the proxy.")
+        try:
+            # Not HEAD, which servers of signed addresses refuse; the body is not read.
+            with client.session() as session, client.get(session, url, stream=True) as response:
+                if response.status_code in _GONE:
+                    return [gone]
+                response.raise_for_status()
+        except requests.RequestException as error:
+            raise client.unreachable(url, error) from error
+        return []
+
+    def at_folder(self) -> list[Finding]:
+        request = TreeRequest(repo=self.tree.repo, subdir=self.tree.subdir)
+        try:
+            now = source_of("folder").pin(request, self.fetch_context)
+        except (UnavailableError, InvalidInputError) as error:
+            return [self._found(error.message, "Put it back, or correct 'repo' in the spec.")]
+        except ComfyError as error:
+            raise UnavailableError(error.message, remedy=error.remedy) from error
+        if now == self.tree.commit:
+            return []
+        plain = f"Take the change in with: runpod-comfy resolve {self.version_id}"
+        return [
+            self._found(
+                f"the folder {self.tree.repo} was changed since the lock was made",
+                self._upgrade("Take it in with: ") if self.place.pinned_by_spec else plain,
+                before=self.tree.commit,
+                after=now,
+            )
+        ]
+
+    def _upgrade(self, words: str) -> str:
+        return f"{words}runpod-comfy resolve {self.version_id} --upgrade {self.place.name}"
+
+    def _found(
+        self, message: str, remedy: str, *, before: str | None = None, after: str | None = None
+    ) -> Finding:
+        return Finding(
+            part=self.place.part,
+            name=self.place.name,
+            message=f"{self.place.name}: {message}",
+            remedy=remedy,
+            before=before,
+            after=after,
+        )
+
+
+def _is_served(refs: RemoteRefs, commit: str) -> bool:
+    """Whether the repository still gives the commit; yes where that cannot be told.
+
+    It is asked for into a folder that is thrown away, without files where the server can.
+    """
+    if commit in refs.commits.values():
+        return True
+    with tempfile.TemporaryDirectory(prefix="runpod-comfy-look-") as folder:
+        repository = Path(folder)
+        run_git(["init", "--quiet", "--bare", "--template=", "--", folder])
+        try:
+            options = ["--no-tags", "--depth=1", "--filter=tree:0"]
+            run_git(["fetch", *options, "--", refs.repo, commit], repository=repository)
+        except GitFailedError as error:
+            return not any(sign in error.reason for sign in _NO_COMMIT)
+    return True

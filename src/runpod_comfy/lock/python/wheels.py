@@ -1,0 +1,154 @@
+"""The files of distributions that a platform takes, brought into the archive store as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comfy_errors import ComfyError, MismatchError, UnavailableError
+from comfy_files.parallel import in_parallel
+from comfy_files.sizes import readable_size
+from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
+from runpod_comfy.lock.python.platform_marker import fits_platform, fits_python, platforms_of
+from runpod_comfy.sources.index.files import Index, IndexFile
+from runpod_comfy.sources.index.pip_settings import PipSettings, read_pip_settings
+
+_TRANSFERS_AT_ONCE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformFile:
+    """A wheel or sdist that a machine of the platform may take."""
+
+    distribution: Distribution
+    file: DistributionFile
+    in_torch_group: bool
+
+
+def platform_files(python: PythonLock, platform: str) -> list[PlatformFile]:
+    """All wheels of the lock that some machine of `platform` may take, sorted by name.
+
+    Machines of one platform differ in the wheels that fit them best. An sdist counts only where a
+    distribution has no such wheel.
+    Raises UnavailableError for a distribution that has no file for the platform.
+    """
+    chosen = []
+    for group in (python.torch, python.wheels):
+        for distribution in group:
+            marker = distribution.marker
+            if not platforms_of(marker, python=python.version, platforms=[platform]):
+                continue
+            files = _fitting(distribution, python.version, platform)
+            if not files:
+                raise UnavailableError(
+                    f"the lock has no file of {distribution.name} {distribution.version} "
+                    f"for {platform}",
+                    remedy="Choose another version of it with options.overrides, and resolve.",
+                )
+            chosen += [
+                PlatformFile(
+                    distribution=distribution, file=file, in_torch_group=group is python.torch
+                )
+                for file in files
+            ]
+    by_hash = {each.file.sha256: each for each in chosen}
+    return sorted(by_hash.values(), key=lambda each: (each.file.name, each.file.sha256))
+
+
+def bring_wheels(
+    files: Sequence[PlatformFile],
+    python: PythonLock,
+    fetch_context: FetchContext,
+    settings: PipSettings | None = None,
+) -> dict[str, Path]:
+    """The path of each file in the archive store, by its sha256; downloads what is not there.
+
+    `settings` say where from, None: as pip is told on this machine.
+    Raises one error that names everything that cannot be had: MismatchError if an index gives
+    other bytes than the lock knows, else UnavailableError.
+    """
+    cache = fetch_context.cache
+    absent = [each for each in files if find_archive(each.file.sha256, cache) is None]
+    if absent:
+        known = sum(each.file.size or 0 for each in absent)
+        fetch_context.say(f"Downloading {len(absent)} Python packages, {readable_size(known)}")
+        errors = _download_all(absent, python, fetch_context, settings or read_pip_settings())
+        if errors:
+            kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
+            lines = "".join(f"\n  {error.message}" for error in errors)
+            raise kind(
+                f"{len(errors)} of {len(files)} Python packages cannot be had:{lines}",
+                remedy="Check the network, and the indexes that pip is configured to use "
+                "('pip config list'); then run the command again, it goes on from here.",
+            )
+    return {each.file.sha256: cache.archives / each.file.sha256 for each in files}
+
+
+def _fitting(distribution: Distribution, python: str, platform: str) -> list[DistributionFile]:
+    files = [file for file in distribution.files if fits_python(file.name, python)]
+    wheels = [
+        file for file in files if file.name.endswith(".whl") and fits_platform(file.name, platform)
+    ]
+    return wheels or [file for file in files if not file.name.endswith(".whl")]
+
+
+def _download_all(
+    files: Sequence[PlatformFile],
+    python: PythonLock,
+    fetch_context: FetchContext,
+    settings: PipSettings,
+) -> list[ComfyError]:
+    offered = {
+        in_torch_group: Index(
+            settings=_with_torch_index(settings, python) if in_torch_group else settings
+        ).look_up(
+            sorted(
+                {each.distribution.name for each in files if each.in_torch_group == in_torch_group}
+            )
+        )
+        for in_torch_group in (True, False)
+    }
+
+    def bring(wanted: PlatformFile) -> ComfyError | None:
+        try:
+            found = offered[wanted.in_torch_group][wanted.distribution.name]
+            _download(wanted, found, fetch_context, settings)
+        except (MismatchError, UnavailableError) as error:
+            return error
+        return None
+
+    errors = in_parallel(bring, files, threads=_TRANSFERS_AT_ONCE)
+    return [error for error in errors if error is not None]
+
+
+def _with_torch_index(settings: PipSettings, python: PythonLock) -> PipSettings:
+    if python.torch_index is None or settings.no_index:
+        return settings
+    return replace(settings, extra_index_urls=(python.torch_index, *settings.extra_index_urls))
+
+
+def _download(
+    wanted: PlatformFile,
+    offered: list[IndexFile] | UnavailableError,
+    fetch_context: FetchContext,
+    settings: PipSettings,
+) -> None:
+    if isinstance(offered, UnavailableError):
+        raise offered
+    file = wanted.file
+    places = [place for place in offered if place.sha256 == file.sha256]
+    # One whose hash is not announced can only be tried.
+    places += [place for place in offered if place.sha256 is None and place.name == file.name]
+    if not places:
+        others = [place.sha256 for place in offered if place.name == file.name]
+        if others:
+            raise MismatchError(
+                f"{file.name} is offered with sha256 {others[0]}, the lock says {file.sha256}"
+            )
+        raise UnavailableError(f"{file.name} is on no index any more (sha256 {file.sha256})")
+    with Index(settings=settings).open(places[0]) as chunks:
+        keep_archive(chunks, fetch_context.cache, where=file.name, expected_sha256=file.sha256)
+    fetch_context.say(f"Downloaded {file.name}")

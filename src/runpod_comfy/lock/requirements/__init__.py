@@ -1,0 +1,1 @@
+"""The `requirements.txt` of cores and nodes, read as pip reads them and as untrusted input."""

@@ -1,0 +1,136 @@
+"""The models of a lock on this machine: into the store, and linked to where the core looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import MismatchError, UnavailableError
+from comfy_files.parallel import in_parallel, interrupted
+from comfy_files.progress import Say
+from comfy_models.links import holds_model, link_model
+from comfy_models.store import ModelStore
+from comfy_models.transfer import local_source
+from runpod_comfy.lock.model import LockedModel
+from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.prepare.progress import Progress
+
+_TRANSFERS_AT_ONCE = 2
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlaces:
+    """Where models lie: the store, the shared folder `models_dir`, the home that sees them."""
+
+    store: ModelStore
+    models_dir: Path
+    home: Home
+
+    @property
+    def one_step(self) -> bool:
+        """Whether the shared folder is the home's own."""
+        return self.models_dir.resolve() == self.home.models.resolve()
+
+
+def models_to_bring(models: Sequence[LockedModel], places: ModelPlaces) -> list[LockedModel]:
+    """Those that neither the store nor the models folder holds."""
+    return [
+        model
+        for model in models
+        if not places.store.holds(model.sha256)
+        and not holds_model(
+            places.models_dir / model.target_path, sha256=model.sha256, size_bytes=model.size
+        )
+    ]
+
+
+def bring_models(
+    models: Sequence[LockedModel],
+    places: ModelPlaces,
+    *,
+    base_dir: Path,
+    say: Say,
+    progress: Progress,
+) -> list[str]:
+    """Brings what is missing into the store; gives the names of the models brought.
+
+    Raises UnavailableError naming every missing file at once, MismatchError naming a file that is
+    not the one that was locked, InvalidInputError for a kind of source that has no transfer yet.
+    """
+    sources = [
+        (model, local_source(model.source, base_dir)) for model in models_to_bring(models, places)
+    ]
+    missing = [f"{model.name} ({path})" for model, path in sources if not path.is_file()]
+    if missing:
+        raise UnavailableError(
+            "model files are missing: " + ", ".join(missing),
+            remedy="Put them there, or correct 'source' in the spec and resolve again.",
+        )
+
+    def bring(item: tuple[LockedModel, Path]) -> str:
+        model, path = item
+        say(f"Copying the model {model.name} into the store")
+        try:
+            places.store.add(_chunks(path, progress), where=str(path), expected_sha256=model.sha256)
+        except MismatchError as error:
+            raise MismatchError(
+                f"model {model.name}: {error.message}", remedy=error.remedy
+            ) from error
+        progress.arrived("models", count=1)
+        return model.name
+
+    size_bytes = sum(model.size for model, _ in sources)
+    progress.expect("models", count=len(sources), size_bytes=size_bytes)
+    return in_parallel(bring, sources, threads=_TRANSFERS_AT_ONCE, give_up=True)
+
+
+def _chunks(path: Path, progress: Progress) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            if interrupted():
+                raise KeyboardInterrupt
+            progress.arrived("models", size_bytes=len(chunk))
+            yield chunk
+
+
+def link_models(models: Sequence[LockedModel], places: ModelPlaces) -> list[str]:
+    """Links store → models folder → home; gives the names of the models that needed it."""
+    return [model.name for model in models if _link(model, places)]
+
+
+def _link(model: LockedModel, places: ModelPlaces) -> bool:
+    linked = link_model(
+        places.store.path_of(model.sha256),
+        places.models_dir,
+        model.target_path,
+        sha256=model.sha256,
+        size_bytes=model.size,
+        # In the home every link is the version's own; elsewhere another version may need it.
+        replace_links=places.one_step,
+    )
+    if places.one_step:
+        return linked
+    return (
+        link_model(
+            places.models_dir / model.target_path,
+            places.home.models,
+            model.target_path,
+            sha256=model.sha256,
+            size_bytes=model.size,
+            replace_links=True,
+        )
+        or linked
+    )
+
+
+def are_linked(models: Sequence[LockedModel], home: Home) -> bool:
+    """Whether every model is where the core looks, by size alone: a look, not a verification."""
+    for model in models:
+        try:
+            if (home.models / model.target_path).stat().st_size != model.size:
+                return False
+        except OSError:
+            return False
+    return True

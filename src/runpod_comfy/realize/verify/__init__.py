@@ -1,0 +1,1 @@
+"""`realize --verify`: every byte of a home and of the cache behind it, once more."""

@@ -1,0 +1,1 @@
+"""Trees from archives: their download, and their content as untrusted input."""

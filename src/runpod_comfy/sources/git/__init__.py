@@ -1,0 +1,1 @@
+"""Trees from git repositories, and the one way to run git."""

@@ -1,0 +1,177 @@
+"""The files of a commit, and of its submodules, exactly as they are in git.
+
+Blobs are written as they are: no hooks, no filters, no line-ending conversion, so that the same
+commit gives the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule
+from runpod_comfy.cache.tree_store import Filling
+from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git
+from runpod_comfy.sources.git.repository import GitRepository
+from runpod_comfy.sources.git.submodules import find_submodule_url
+from runpod_comfy.sources.tree_writer import TreeWriter
+
+_CHUNK_BYTES = 1024 * 1024
+_DEEPEST_SUBMODULE = 8
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_EXECUTABLE, _LINK, _SUBMODULE = "100755", "120000", "160000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entry:
+    mode: str
+    object_id: str
+    path: str
+
+
+def check_out(
+    repository: GitRepository,
+    commit: str,
+    target: Path,
+    fetch_context: FetchContext,
+    *,
+    subdir: str | None = None,
+    depth: int = 0,
+) -> Filling:
+    """Writes the files of `commit` (or of one folder in it) into the empty folder `target`.
+
+    Submodules are fetched and written too. Raises InvalidInputError for a folder that the commit
+    does not have and for hostile paths and addresses, UnavailableError for submodules that
+    cannot be had.
+    """
+    where = without_secrets(repository.repo)
+    entries = _entries(repository, commit, subdir)
+    writer = TreeWriter(root=target, where=where)
+    pointers = _write_files(repository, entries, writer)
+    if pointers:
+        named = ", ".join(pointers[:3]) + ("…" if len(pointers) > 3 else "")
+        fetch_context.say(
+            f"Warning: {where} keeps {len(pointers)} file(s) in Git LFS, "
+            f"only their pointers were fetched: {named}"
+        )
+    epoch = int(repository.text("show", "--no-patch", "--format=%ct", commit))
+    fillings: list[Filling] = [Filling(epoch=epoch)]
+    for entry in entries:
+        if entry.mode == _SUBMODULE:
+            full_path = f"{subdir}/{entry.path}" if subdir else entry.path
+            url = find_submodule_url(repository, commit, full_path)
+            if url is None:
+                fetch_context.say(
+                    f"Warning: {where} names no address for its submodule {full_path}"
+                )
+                continue
+            fillings.append(_check_out_submodule(entry, url, writer, fetch_context, depth=depth))
+    writer.finish()
+    return Filling(
+        epoch=max(filling.epoch for filling in fillings),
+        submodules=tuple(item for filling in fillings for item in filling.submodules),
+    )
+
+
+def _check_out_submodule(
+    entry: _Entry, url: str, writer: TreeWriter, fetch_context: FetchContext, *, depth: int
+) -> Filling:
+    if depth >= _DEEPEST_SUBMODULE:
+        raise InvalidInputError(
+            f"{writer.where} nests its submodules deeper than {_DEEPEST_SUBMODULE}",
+            remedy="Use a version of it that does not.",
+        )
+    fetch_context.say(f"Fetching submodule {entry.path} of {writer.where}")
+    repository = GitRepository.of(url, fetch_context.cache)
+    repository.ensure(entry.object_id, fetch_context)
+    target = writer.make_folder(entry.path)
+    filling = check_out(repository, entry.object_id, target, fetch_context, depth=depth + 1)
+    inner = (
+        FetchedSubmodule(path=f"{entry.path}/{item.path}", repo=item.repo, commit=item.commit)
+        for item in filling.submodules
+    )
+    itself = FetchedSubmodule(path=entry.path, repo=url, commit=entry.object_id)
+    return Filling(epoch=filling.epoch, submodules=(itself, *inner))
+
+
+def _entries(repository: GitRepository, commit: str, subdir: str | None) -> list[_Entry]:
+    tree = f"{commit}:{subdir}" if subdir else commit
+    try:
+        output = repository.bytes_of("ls-tree", "-r", "-z", "--full-tree", tree)
+    except GitFailedError as error:
+        if subdir is None:
+            raise
+        raise InvalidInputError(
+            f"{without_secrets(repository.repo)} has no folder '{subdir}' at {commit}",
+            remedy="Correct 'subdir'; at the top it has: "
+            + ", ".join(_top_folders(repository, commit))
+            + ".",
+        ) from error
+    return [_entry(line) for line in output.split(b"\0") if line]
+
+
+def _entry(line: bytes) -> _Entry:
+    description, _, path = line.partition(b"\t")
+    mode, _, object_id = description.decode("ascii").split(" ")
+    return _Entry(mode=mode, object_id=object_id, path=os.fsdecode(path))
+
+
+def _top_folders(repository: GitRepository, commit: str) -> list[str]:
+    output = repository.bytes_of("ls-tree", "-d", "-z", "--name-only", "--full-tree", commit)
+    return [os.fsdecode(name) for name in output.split(b"\0") if name][:20]
+
+
+def _write_files(repository: GitRepository, entries: list[_Entry], writer: TreeWriter) -> list[str]:
+    """Writes everything but submodules; returns the paths of Git LFS pointers."""
+    pointers = []
+    process = start_git(["cat-file", "--batch"], repository=repository.path, interactive=True)
+    try:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for entry in entries:
+            if entry.mode == _SUBMODULE:
+                continue
+            process.stdin.write(f"{entry.object_id}\n".encode())
+            process.stdin.flush()
+            blob = _read_blob(process.stdout, entry, writer.where)
+            if entry.mode == _LINK:
+                writer.add_link(entry.path, os.fsdecode(b"".join(blob)))
+                continue
+            first = next(blob, b"")
+            if first.startswith(_LFS_POINTER):
+                pointers.append(entry.path)
+            writer.write_file(
+                entry.path, _with_first(first, blob), executable=entry.mode == _EXECUTABLE
+            )
+    finally:
+        end_git(process)
+    return pointers
+
+
+def _read_blob(stream: IO[bytes], entry: _Entry, where: str) -> Iterator[bytes]:
+    header = stream.readline().split()
+    if len(header) != 3 or header[1] != b"blob":
+        raise OperationFailedError(
+            f"the cached copy of {where} lacks the content of {entry.path!a}",
+            remedy="Remove its folder below 'git' in the cache and run the command again.",
+        )
+    left = int(header[2])
+    while left > 0:
+        chunk = stream.read(min(left, _CHUNK_BYTES))
+        if not chunk:
+            raise OperationFailedError(
+                f"git ended while {entry.path!a} of {where} was read", remedy="Try again."
+            )
+        left -= len(chunk)
+        yield chunk
+    stream.read(1)
+
+
+def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest

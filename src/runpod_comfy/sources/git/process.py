@@ -1,0 +1,172 @@
+"""Runs git so that nothing in a repository or in the person's set-up can surprise us.
+
+Credential helpers, ssh keys and `insteadOf` of the person keep working; hooks, prompts, remote
+helpers (`ext::`) and optional housekeeping do not run.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from comfy_errors import OperationFailedError, UnavailableError
+from comfy_files.parallel import interrupted
+from comfy_http.redaction import without_secrets
+
+ALLOWED_PROTOCOLS = ("file", "git", "http", "https", "ssh")
+
+# Without a byte from git for so long, the server is taken for dead.
+_STALL_S = 120.0
+_END_S = 5.0
+_CONFIGURATION = {
+    "core.hooksPath": os.devnull,
+    "core.fsmonitor": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "fetch.recurseSubmodules": "false",
+    "protocol.ext.allow": "never",
+    "advice.detachedHead": "false",
+}
+# Set when we are started from a git hook; they would lead git to that repository.
+_FOREIGN_VARIABLES = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_NAMESPACE",
+    "GIT_PREFIX",
+)
+
+
+class GitFailedError(OperationFailedError):
+    """git ended with an error; `reason` is its own explanation, on one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"git failed: {reason}",
+            remedy="If it stays so, remove the folder 'git' in the cache: it is fetched again.",
+        )
+        self.reason = reason
+
+
+class GitStalledError(GitFailedError):
+    """The other side sent nothing for too long."""
+
+
+def run_git(
+    arguments: Sequence[str], *, repository: Path | None = None, stall_s: float = _STALL_S
+) -> bytes:
+    """What git wrote to standard output.
+
+    `repository` is the git directory to work in. `stall_s`: seconds without any output after
+    which git is ended.
+    Raises GitFailedError with git's own explanation, UnavailableError where there is no git.
+    """
+    # Its http helper outlives a git that is ended, so it is told to give up by itself as well.
+    patience = [
+        *("-c", "http.lowSpeedLimit=1"),
+        *("-c", f"http.lowSpeedTime={max(1, round(stall_s))}"),
+    ]
+    process = start_git([*patience, *arguments], repository=repository)
+    try:
+        out, err = _read_both(process, stall_s)
+        code = process.wait()
+    finally:
+        end_git(process)
+    if code != 0:
+        raise GitFailedError(_reason(err) or f"exit status {code}")
+    return out
+
+
+def start_git(
+    arguments: Sequence[str], *, repository: Path | None = None, interactive: bool = False
+) -> subprocess.Popen[bytes]:
+    """git with pipes for its output, and for its input if `interactive`. `end_git` ends it."""
+    command = ["git"]
+    for name, value in _CONFIGURATION.items():
+        command += ["-c", f"{name}={value}"]
+    if repository is not None:
+        command += ["--git-dir", str(repository)]
+    try:
+        return subprocess.Popen(
+            [*command, *arguments],
+            stdin=subprocess.PIPE if interactive else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if interactive else subprocess.PIPE,
+            env=_environment(),
+        )
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            "git is not installed",
+            remedy="Install it: 'apt-get install git' or 'xcode-select --install'.",
+        ) from error
+
+
+def end_git(process: subprocess.Popen[bytes]) -> None:
+    """Ends git, if it still runs, and closes the pipes. Asked to end, git ends its helpers too."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _environment() -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
+    environment |= {
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": ":".join(ALLOWED_PROTOCOLS),
+        # ssh asks this program instead of the terminal, and gets no answer.
+        "SSH_ASKPASS": "false",
+        "SSH_ASKPASS_REQUIRE": "force",
+    }
+    # A program that the person named answers by itself in CI; a default one would open a window.
+    environment.setdefault("GIT_ASKPASS", "")
+    return environment
+
+
+def _read_both(process: subprocess.Popen[bytes], stall_s: float) -> tuple[bytes, bytes]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    chunks: dict[int, list[bytes]] = {process.stdout.fileno(): [], process.stderr.fileno(): []}
+    last_output = time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        for descriptor in chunks:
+            selector.register(descriptor, selectors.EVENT_READ)
+        while selector.get_map():
+            for key, _ in selector.select(timeout=min(stall_s, 1.0)):
+                chunk = os.read(key.fd, 65536)
+                last_output = time.monotonic()
+                if chunk:
+                    chunks[key.fd].append(chunk)
+                else:
+                    selector.unregister(key.fd)
+            if interrupted():
+                raise GitFailedError("it was interrupted")
+            if time.monotonic() - last_output > stall_s:
+                raise GitStalledError(f"no answer for {stall_s:.0f} seconds")
+    return tuple(b"".join(chunks[stream.fileno()]) for stream in (process.stdout, process.stderr))  # type: ignore[return-value]
+
+
+def _reason(stderr: bytes) -> str:
+    """The lines in which git says what went wrong, without its progress and without secrets."""
+    lines = stderr.decode("utf-8", "replace").replace("\r", "\n").splitlines()
+    telling = [
+        line.strip().removeprefix("remote: ")
+        for line in lines
+        if line.startswith(("fatal:", "error:", "remote: fatal:", "ssh:", "Host key", "Permission"))
+    ]
+    chosen = telling or [line.strip() for line in lines if line.strip()][-3:]
+    return without_secrets("; ".join(dict.fromkeys(chosen)))[:600]

@@ -1,0 +1,1 @@
+"""Python package indexes as pip's settings name them, for us and for uv."""

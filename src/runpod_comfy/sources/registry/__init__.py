@@ -1,0 +1,1 @@
+"""Trees from the Comfy Registry, and its API."""

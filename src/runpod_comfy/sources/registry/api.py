@@ -1,0 +1,232 @@
+"""What the Comfy Registry says of a node: https://docs.comfy.org/registry/api-reference/overview.
+
+Its answers are untrusted: a version leads to bytes only through an address that is safe to ask.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, TypeVar
+from urllib.parse import quote, urlsplit
+
+from packaging.version import InvalidVersion, Version
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_http.redaction import without_secrets
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+if TYPE_CHECKING:
+    import requests
+
+_DEFAULT_URL = "https://api.comfy.org"
+_LARGEST_ANSWER_BYTES = 64 * 1024**2
+_CHUNK_BYTES = 64 * 1024
+_REMEDY = "Check the network and the proxy; a mirror is named by COMFY_REGISTRY_URL."
+_OTHER_VERSION = "Use another version of it, or its git repository."
+
+_ACTIVE = "NodeVersionStatusActive"
+# Versions that nobody should be given who did not ask for them by name.
+_WITHHELD = ("NodeVersionStatusBanned", "NodeVersionStatusDeleted")
+_WARNINGS = {
+    "NodeVersionStatusFlagged": "is flagged by the registry's security scan",
+    "NodeVersionStatusPending": "has not passed the registry's security scan yet",
+    "NodeVersionStatusBanned": "is banned by the registry, as harmful versions are",
+    "NodeVersionStatusDeleted": "was deleted by its author",
+}
+
+
+class NodeVersion(BaseModel):
+    """One version of a node, of which the registry tells more than is read here."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    version: str
+    download_url: Annotated[str, BeforeValidator(lambda text: "" if text is None else text)] = (
+        Field(default="", alias="downloadUrl")
+    )
+    status: str | None = None
+    deprecated: bool | None = None
+
+    @property
+    def concerns(self) -> list[str]:
+        """What a person should hear before using this version, as half sentences."""
+        concerns = [_WARNINGS[self.status]] if self.status in _WARNINGS else []
+        return concerns + ["is deprecated by its author"] * bool(self.deprecated)
+
+
+_Answer = TypeVar("_Answer")
+_VERSION, _VERSIONS = TypeAdapter(NodeVersion), TypeAdapter(list[NodeVersion])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """The registry at `url`."""
+
+    url: str
+
+    @classmethod
+    def from_environment(cls) -> Registry:
+        """The one that COMFY_REGISTRY_URL names, or the public one."""
+        url = (os.environ.get("COMFY_REGISTRY_URL") or _DEFAULT_URL).rstrip("/")
+        if not re.match(r"https?://[^/]", url):
+            raise InvalidInputError(
+                f"COMFY_REGISTRY_URL is {without_secrets(url)!r}, which is no web address",
+                remedy=f"Unset it, or name one such as {_DEFAULT_URL}.",
+            )
+        return cls(url=url)
+
+    def version_of(self, node: str, version: str) -> NodeVersion:
+        """The version to be installed. Raises UnavailableError naming those that there are."""
+        url = f"{self._node_url(node)}/install?version={quote(version, safe='')}"
+        # 400 is for versions that are not three numbers, which the list may have all the same.
+        answer = self._ask(url, _VERSION, missing=(400, 404))
+        if answer is not None and answer.version == version and answer.download_url:
+            return answer
+        versions = self.versions_of(node)
+        listed = next((item for item in versions if item.version == version), None)
+        if listed is None:
+            raise UnavailableError(
+                f"comfy://{node} has no version {version}",
+                remedy=_in_words(version, versions) or "It has no version at all.",
+            )
+        if not listed.download_url:
+            raise UnavailableError(
+                f"the registry has no archive of comfy://{node}@{version}",
+                remedy=_in_words(version, [item for item in versions if item.download_url])
+                or "Use its git repository.",
+            )
+        return listed
+
+    def newest_of(self, node: str) -> NodeVersion:
+        """The newest version that may be given to anyone; one with concerns if all have some.
+
+        Not left to the registry, whose own choice sorts versions as text.
+        """
+        versions = [item for item in self.versions_of(node) if item.download_url]
+        offered = [item for item in versions if item.status not in _WITHHELD]
+        active = [item for item in offered if item.status in (None, _ACTIVE)]
+        final = [item for item in active if not _order(item.version)[0].is_prerelease]
+        current = [item for item in final if not item.deprecated]
+        chosen = current or final or active or offered
+        if not chosen:
+            raise UnavailableError(
+                f"the registry offers no version of comfy://{node}",
+                remedy=_in_words("", versions) or "Use its git repository.",
+            )
+        return max(chosen, key=lambda item: _order(item.version))
+
+    def versions_of(self, node: str) -> list[NodeVersion]:
+        """Every version, whatever its status. Raises UnavailableError for an unknown node."""
+        versions = self._ask(f"{self._node_url(node)}/versions", _VERSIONS, missing=(404,))
+        if versions is None:
+            raise UnavailableError(
+                f"the registry {without_secrets(self.url)} has no node '{node}'",
+                remedy="Look up its id on https://registry.comfy.org, or name its git repository.",
+            )
+        return versions
+
+    def archive_url(self, node: str, found: NodeVersion) -> str:
+        """Where the archive is. Raises UnavailableError for an address that must not be asked."""
+        if not _may_be_asked(found.download_url, self.url):
+            raise UnavailableError(
+                f"the registry names {without_secrets(found.download_url)!a} as the archive of "
+                f"comfy://{node}@{found.version}, which is no https address",
+                remedy=_OTHER_VERSION,
+            )
+        return found.download_url
+
+    def _node_url(self, node: str) -> str:
+        return f"{self.url}/nodes/{quote(node, safe='')}"
+
+    def _ask(
+        self, url: str, shape: TypeAdapter[_Answer], *, missing: tuple[int, ...]
+    ) -> _Answer | None:
+        """The registry's answer; None for a status of `missing`."""
+        # Loaded late: a node that the cache has needs no network.
+        import requests
+
+        from comfy_http.client import HttpClient
+
+        # pip's own certificate of a client is for its index.
+        settings = replace(read_pip_settings(), client_cert=None)
+        client = HttpClient(settings=settings, remedy=_REMEDY)
+        try:
+            with (
+                client.session() as session,
+                client.get(
+                    session, url, stream=True, headers={"Accept": "application/json"}
+                ) as response,
+            ):
+                if response.status_code in missing:
+                    return None
+                if response.status_code == 403:
+                    raise _banned(url)
+                response.raise_for_status()
+                text = _limited(response, url)
+        except requests.RequestException as error:
+            raise client.unreachable(url, error) from error
+        try:
+            return shape.validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise UnavailableError(
+                f"{without_secrets(url)} did not answer as the Comfy Registry does"
+                f"{f' (at {place!r})' if place else ''}: {first['msg']}",
+                remedy=_REMEDY,
+            ) from error
+
+
+def _may_be_asked(url: str, registry_url: str) -> bool:
+    """Whether an address of an archive is https, or on the very registry that was asked."""
+    try:
+        theirs, ours = urlsplit(url), urlsplit(registry_url)
+    except ValueError:
+        return False
+    if not theirs.hostname or "@" in theirs.netloc:
+        return False
+    return theirs.scheme == "https" or (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
+
+
+def _limited(response: requests.Response, url: str) -> bytes:
+    text = b""
+    for chunk in response.iter_content(_CHUNK_BYTES):
+        text += chunk
+        if len(text) > _LARGEST_ANSWER_BYTES:
+            raise UnavailableError(
+                f"{without_secrets(url)} answered with more than {_LARGEST_ANSWER_BYTES:,} bytes",
+                remedy=_REMEDY,
+            )
+    return text
+
+
+def _banned(url: str) -> UnavailableError:
+    return UnavailableError(
+        f"the registry refuses {without_secrets(url)}: the node, or its publisher, is banned",
+        remedy="Do not use it, unless you know why it was banned; then name its git repository.",
+    )
+
+
+def _in_words(wanted: str, versions: list[NodeVersion]) -> str:
+    """The newest versions, and those next to `wanted`, in one sentence."""
+    active = [item for item in versions if item.status in (None, _ACTIVE)]
+    ordered = sorted({item.version for item in active or versions}, key=_order, reverse=True)
+    if not ordered:
+        return ""
+    newer = [version for version in ordered if _order(version) > _order(wanted)]
+    older = [version for version in ordered if _order(version) < _order(wanted)]
+    near = [version for version in newer[-1:] + older[:1] if version != ordered[0]]
+    return f"The newest is {ordered[0]}" + (
+        f"; next to {wanted}: {', '.join(near)}." if wanted and near else "."
+    )
+
+
+def _order(version: str) -> tuple[Version, str]:
+    """Sorts semantic versions; what is none comes first."""
+    try:
+        return Version(version), ""
+    except InvalidVersion:
+        return Version("0.dev0"), version

@@ -1,0 +1,61 @@
+"""Locks that end with the process that holds them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from comfy_files.locks import is_locked, lock
+
+_HOLD = """
+import sys
+from comfy_files.locks import lock
+file = open(sys.argv[1], "ab")
+lock(file.fileno(), shared=sys.argv[2] == "shared")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]:
+    """The lock of `path`, held by another process until it is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(path), kind],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_lock_ends_with_its_process_and_waiting_is_told_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / "file"
+    with held(path) as process, path.open("ab") as mine:
+        assert is_locked(path)
+
+        def told(text: str) -> None:
+            said.append(text)
+            process.send_signal(signal.SIGKILL)
+
+        assert lock(mine.fileno(), waiting="Waiting for another", say=told)
+    assert said == ["Waiting for another"]
+    assert not is_locked(path)
+
+
+def test_several_share_a_lock_that_nobody_wants_alone(tmp_path: Path) -> None:
+    said: list[str] = []
+    path = tmp_path / "file"
+    with held(path, "shared"), path.open("ab") as mine:
+        assert lock(mine.fileno(), shared=True, waiting="Waiting", say=said.append)
+    assert said == []

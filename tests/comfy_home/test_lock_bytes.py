@@ -1,0 +1,33 @@
+"""The identity of a lock follows from its content, not from how a file states it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from comfy_files.hashing import digest_of
+from comfy_home.lock_bytes import lock_bytes, lock_digest
+from runpod_comfy.lock.store import load_lock
+
+DEMO = Path(__file__).parents[2] / "lockfiles" / "comfy-demo.lock.json"
+
+
+def _with_defaults(value: Any) -> Any:
+    """The same content, with some of what is empty written out."""
+    if isinstance(value, dict):
+        return {**{key: _with_defaults(each) for key, each in value.items()}, "user": None}
+    return [_with_defaults(each) for each in value] if isinstance(value, list) else value
+
+
+def test_a_lock_that_states_its_defaults_is_the_same_lock() -> None:
+    document = json.loads(DEMO.read_text())
+    assert lock_digest(_with_defaults(document)) == lock_digest(document)
+    assert lock_digest(document | {"env": {"A": "1"}}) != lock_digest(document)
+
+
+def test_both_sides_have_the_same_identity_and_it_is_that_of_the_file() -> None:
+    lock = load_lock(DEMO)
+    document = json.loads(DEMO.read_text())
+    assert lock.digest == lock_digest(document) == digest_of(lock.to_bytes())
+    assert lock_bytes(document) == lock.to_bytes() == DEMO.read_bytes()

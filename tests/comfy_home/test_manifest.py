@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError
+from comfy_home.manifest import (
+    MARKER_NAME,
+    CheckReport,
+    Manifest,
+    ManifestModel,
+    load_manifest,
+    save_manifest,
+)
+
+
+def test_a_manifest_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    manifest = Manifest(
+        version_id="demo",
+        lock_digest="sha256:" + "a" * 64,
+        complete=True,
+        layers={"core": "k"},
+        models=[ManifestModel(target_path="vae/x.pth", sha256="b" * 64, size=3)],
+        env={"A": "1"},
+        check=CheckReport(
+            comfyui_version="0.3.75",
+            node_classes={"mine": ["Mine"]},
+            folder_names={"vae": ["vae"]},
+            flags=["--cpu"],
+            model_inputs={"VAELoader": {"vae_name": ["vae"]}},
+        ),
+    )
+    save_manifest(tmp_path, manifest)
+    assert load_manifest(tmp_path) == manifest
+    assert [path.name for path in tmp_path.iterdir()] == [MARKER_NAME]
+
+
+def test_a_folder_without_marker_has_no_manifest(tmp_path: Path) -> None:
+    assert load_manifest(tmp_path) is None
+
+
+def test_a_report_from_before_model_inputs_is_still_read(tmp_path: Path) -> None:
+    (tmp_path / MARKER_NAME).write_text(
+        '{"check": {"comfyui_version": "1", "node_classes": {}, "folder_names": {}, "flags": []}}',
+        encoding="utf-8",
+    )
+    manifest = load_manifest(tmp_path)
+    assert manifest is not None
+    assert manifest.check is not None
+    assert manifest.check.model_inputs == {}
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"manifest_version": 2}', '{"more": 1}'])
+def test_a_broken_marker_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / MARKER_NAME).write_text(text, encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=MARKER_NAME):
+        load_manifest(tmp_path)

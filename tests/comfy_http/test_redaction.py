@@ -1,0 +1,28 @@
+"""Credentials stay out of messages."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfy_http.redaction import without_secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://user:secret@host/x", "https://***@host/x"),
+        ("fatal: 'https://secret@host/x' not found", "fatal: 'https://***@host/x' not found"),
+        ("ssh://git:secret@host/x", "ssh://git:***@host/x"),
+        ("ssh://git@host/x", "ssh://git@host/x"),
+        ("git@host:owner/x", "git@host:owner/x"),
+        ("https://host/@scope/x@1", "https://host/@scope/x@1"),
+        ("two: http://a:secret@h https://secret@h", "two: http://***@h https://***@h"),
+        (
+            "url: /a.zip?X-Amz-Signature=abc&x=1&token=def (gone)",
+            "url: /a.zip?X-Amz-Signature=***&x=1&token=*** (gone)",
+        ),
+        ("https://host/x?file=monkey.zip", "https://host/x?file=monkey.zip"),
+    ],
+)
+def test_the_credentials_of_every_url_are_hidden(text: str, shown: str) -> None:
+    assert without_secrets(text) == shown

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import socket
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_workflows.load import parse_workflow
+from rp_handler.engine.client import EngineClient
+from rp_handler.engine.command import EngineSetup
+from rp_handler.engine.process import Engine
+from rp_handler.errors import EngineStartError
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until_gone(pid: int) -> None:
+    """The guard kills the group a moment after us; a process that stays fails by the limit."""
+    for _ in range(6000):
+        if not is_alive(pid):
+            return
+        time.sleep(0.01)
+    pytest.fail(f"process {pid} is still there")
+
+
+def scratch() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).iterdir())
+
+
+def test_an_engine_is_ready_inside_the_block_and_gone_after_it(setup_of: EngineSetup) -> None:
+    async def scenario() -> int:
+        async with Engine(setup_of) as engine:
+            assert engine.stats["system"]["comfyui_version"] == "0.0.1"
+            assert is_alive(engine.pid)
+            assert engine.folders.temp.is_dir()
+            return engine.pid
+
+    pid = asyncio.run(scenario())
+    assert not is_alive(pid)
+    assert scratch() == []
+
+
+def test_an_engine_is_ended_when_the_block_fails(setup_of: EngineSetup) -> None:
+    pids = []
+
+    async def scenario() -> None:
+        async with Engine(setup_of) as engine:
+            pids.append(engine.pid)
+            raise ValueError("ours")
+
+    with pytest.raises(ValueError, match="ours"):
+        asyncio.run(scenario())
+    assert not is_alive(pids[0])
+    assert scratch() == []
+
+
+def test_two_engines_run_side_by_side_in_folders_of_their_own(setup_of: EngineSetup) -> None:
+    async def scenario() -> None:
+        async with Engine(setup_of) as one, Engine(setup_of) as other:
+            assert one.port != other.port
+            assert one.folders.output != other.folders.output
+            assert one.folders.temp != other.folders.temp
+
+    asyncio.run(scenario())
+
+
+def test_a_core_that_dies_at_its_start_is_quoted(
+    setup_of: EngineSetup,
+) -> None:
+    setup = dataclasses.replace(setup_of, variables={"FIXTURE_DIE_AT_START": "no such library"})
+
+    async def scenario() -> None:
+        async with Engine(setup):
+            pass
+
+    with pytest.raises(EngineStartError, match="ended with status 3 before it was ready") as it:
+        asyncio.run(scenario())
+    assert it.value.exit_code == 3
+    assert "no such library" in it.value.message
+    (log,) = scratch()
+    assert str(log) in it.value.remedy
+    assert "no such library" in log.read_text(encoding="utf-8")
+
+
+def test_a_core_that_is_never_ready_is_given_up(setup_of: EngineSetup) -> None:
+    setup = dataclasses.replace(setup_of, variables={"FIXTURE_NEVER_READY": "1"})
+
+    async def scenario() -> None:
+        async with Engine(setup, start_timeout_s=0.5):
+            pass
+
+    with pytest.raises(EngineStartError, match="was not ready after"):
+        asyncio.run(scenario())
+
+
+def test_a_taken_port_is_an_error_in_words(setup_of: EngineSetup) -> None:
+    async def scenario(port: int) -> None:
+        async with Engine(setup_of, port=port):
+            pass
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UnavailableError, match=f"port {port} on 127.0.0.1 is taken"):
+            asyncio.run(scenario(port))
+    with pytest.raises(InvalidInputError, match="70000 is not a port"):
+        asyncio.run(scenario(70000))
+    assert scratch() == []
+
+
+def test_the_asked_port_is_the_one_served(setup_of: EngineSetup) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    async def scenario() -> str:
+        async with Engine(setup_of, port=port) as engine:
+            return engine.url
+
+    assert asyncio.run(scenario()) == f"http://127.0.0.1:{port}"
+
+
+def test_an_engine_that_ignores_the_request_to_end_is_killed(
+    setup_of: EngineSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.engine.process._GRACE_S", 0.2)
+    setup = dataclasses.replace(setup_of, variables={"FIXTURE_IGNORES_TERM": "1"})
+    said: list[str] = []
+
+    async def scenario() -> int:
+        async with Engine(setup, log_say=said.append) as engine:
+            ended = engine.ended
+        return ended.result()
+
+    assert asyncio.run(scenario()) == -signal.SIGKILL
+    assert "asked to end" in said
+
+
+def test_what_a_node_has_started_ends_with_the_engine(setup_of: EngineSetup) -> None:
+    async def scenario() -> int:
+        async with Engine(setup_of) as engine, EngineClient(engine) as client:
+            document = {"1": {"class_type": "FixtureSpawn", "inputs": {}}}
+            execution = await client.run(parse_workflow(document, place="g"))
+            child = int(execution.outputs["1"]["text"][0])
+            assert is_alive(child)
+            return child
+
+    wait_until_gone(asyncio.run(scenario()))
+
+
+def test_the_log_can_be_followed_live(setup_of: EngineSetup) -> None:
+    said: list[str] = []
+
+    async def scenario() -> None:
+        async with Engine(setup_of, log_say=said.append):
+            while "Starting server" not in said:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))

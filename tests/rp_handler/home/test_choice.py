@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_home.lock_bytes import lock_digest
+from comfy_home.manifest import Manifest, save_manifest
+from rp_handler.home.choice import baked_version_id, choose_home, require_lock
+from rp_handler.home.realized import open_home
+
+
+def image(home: Path, **others: str) -> dict[str, str]:
+    return {"COMFY_BAKED_HOME": str(home), **others}
+
+
+def test_outside_of_an_image_the_usual_places_count(tmp_path: Path) -> None:
+    choice = choose_home("demo", None, {"COMFY_HOME": str(tmp_path)})
+    assert (choice.path, choice.baked, choice.volume) == (tmp_path, None, None)
+    assert choose_home("demo", None, {}).path == Path.home() / "comfy-demo"
+    assert baked_version_id({}) is None
+
+
+def test_an_image_runs_its_own_home(home: Path) -> None:
+    choice = choose_home("demo", None, image(home))
+    assert choice.path == home
+    assert not choice.replaces_baked
+    assert baked_version_id(image(home)) == "demo"
+
+
+def test_a_marked_home_on_the_volume_replaces_the_images_own(home: Path, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    save_manifest(volume, Manifest(version_id="other", complete=True))
+    choice = choose_home("demo", None, image(home, COMFY_HOME=str(volume)))
+    assert choice.path == volume
+    assert choice.replaces_baked
+    assert choice.volume is None
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_unmarked_folder_on_the_volume_is_only_a_place_for_models(
+    home: Path, tmp_path: Path, exists: bool
+) -> None:
+    volume = tmp_path / "volume"
+    if exists:
+        volume.mkdir()
+    choice = choose_home("demo", None, image(home, COMFY_HOME=str(volume)))
+    assert (choice.path, choice.volume) == (home, volume)
+
+
+def test_a_home_that_was_asked_for_comes_before_all_others(home: Path, tmp_path: Path) -> None:
+    choice = choose_home("demo", tmp_path, image(home, COMFY_HOME=str(home)))
+    assert choice.path == tmp_path
+    assert choice.replaces_baked
+
+
+def test_the_lock_that_is_asked_for_has_to_be_that_of_the_home(home: Path, tmp_path: Path) -> None:
+    document = {"lock_version": 1, "version_id": "dämo"}
+    digest = lock_digest(document)
+    lock = tmp_path / "lock.json"
+    # Another layout, and a default that is stated.
+    lock.write_text(json.dumps({**document, "user": None}), encoding="utf-8")
+    opened = open_home(home, version_id="demo", id_was_asked=False)
+    with pytest.raises(InvalidInputError) as caught:
+        require_lock(opened, lock)
+    assert "sha256:" + "0" * 64 in caught.value.message
+    assert digest in caught.value.message
+    save_manifest(home, Manifest(version_id="demo", lock_digest=digest, complete=True))
+    require_lock(open_home(home, version_id="demo", id_was_asked=False), lock)
+
+
+def test_a_lock_that_is_not_there_or_none_is_told(home: Path, tmp_path: Path) -> None:
+    opened = open_home(home, version_id="demo", id_was_asked=False)
+    with pytest.raises(UnavailableError, match="no lock at"):
+        require_lock(opened, tmp_path / "lock.json")
+    (tmp_path / "lock.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        require_lock(opened, tmp_path / "lock.json")

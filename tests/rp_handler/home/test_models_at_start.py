@@ -1,0 +1,296 @@
+"""An image's models: found on whatever is mounted, or all told as missing."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import http.server
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_home.manifest import Manifest, ManifestModel, load_manifest, save_manifest
+from comfy_models.memory import MEMORY_NAME
+from rp_handler.home.models_at_start import models_at_hand
+from rp_handler.home.open import open_for_run
+from rp_handler.job.run import extra_models_of
+from rp_handler.main import main
+from rp_handler.run_request import make_request
+
+NAMES = ("a.pth", "b.pth")
+BYTES = {"a.pth": b"first model", "b.pth": b"second"}
+SAVE = {
+    "class_type": "FixtureSave",
+    "inputs": {"content": "c", "prefix": "x", "suffix": ".txt", "key": "files"},
+}
+
+
+def sha256(name: str) -> str:
+    return hashlib.sha256(BYTES[name]).hexdigest()
+
+
+def manifest_model(name: str, **more: Any) -> ManifestModel:
+    return ManifestModel(
+        target_path=f"upscale_models/{name}", sha256=sha256(name), size=len(BYTES[name]), **more
+    )
+
+
+@pytest.fixture(autouse=True)
+def image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An image of two models, which is told of no place to find them in."""
+    models = [manifest_model(name) for name in NAMES]
+    save_manifest(home, Manifest(version_id="demo", complete=True, models=models))
+    monkeypatch.setenv("COMFY_BAKED_HOME", str(home))
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    for name in ("SERVERLESS", "POD"):
+        monkeypatch.setattr(f"rp_handler.home.model_search._{name}_VOLUME", tmp_path / name.lower())
+    monkeypatch.chdir(tmp_path)
+    return home
+
+
+def put(folder: Path, name: str, content: bytes | None = None) -> Path:
+    place = folder / "upscale_models" / name
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(BYTES[name] if content is None else content)
+    return place
+
+
+def run(graph: dict[str, Any], tmp_path: Path) -> int:
+    path = tmp_path / "graph.json"
+    path.write_text(json.dumps(graph), encoding="utf-8")
+    return main(["--workflow", str(path), "--output", "base64"])
+
+
+def counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> int:
+    """How many model files the engine sees."""
+    capsys.readouterr()
+    assert run({}, tmp_path) == 0
+    count: int = json.loads(capsys.readouterr().out)["counts"]["models"]
+    return count
+
+
+def test_missing_models_are_listed_all_at_once_with_where_was_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = tmp_path / "volume"
+    put(volume / "models", "a.pth", b"too short")
+    (volume / "models/upscale_models/b.pth").symlink_to("/host/store/sha256/ab")
+    monkeypatch.setenv("COMFY_HOME", str(volume))
+    assert run({"1": SAVE}, tmp_path) == 3
+    said = capsys.readouterr()
+    document = json.loads(said.out)
+    assert document["error_type"] == "missing_models"
+    assert [one["target_path"] for one in document["details"]["models"]] == [
+        "upscale_models/a.pth",
+        "upscale_models/b.pth",
+    ]
+    assert "a.pth has 9 bytes, not 11" in said.err
+    assert "b.pth leads to /host/store/sha256/ab, which is not there" in said.err
+    assert f"{volume}/models" in said.err
+    assert f"{tmp_path}/serverless/models (not there)" in said.err
+    assert "MODELS_DIR" in said.err
+    assert "Starting ComfyUI" not in said.err
+
+
+@pytest.mark.parametrize(
+    "place", ["MODELS_DIR", "COMFY_HOME", "home", "serverless", "pod", "COMFY_CACHE_ROOT", "store"]
+)
+def test_models_are_found_wherever_they_are_mounted(
+    place: str,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mounted = tmp_path / "mounted"
+    stores = {"store": mounted, "COMFY_CACHE_ROOT": tmp_path / "cache/models"}
+    for name in NAMES:
+        if place in stores:
+            stored = stores[place] / "sha256" / sha256(name)[:2] / sha256(name)
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            stored.write_bytes(BYTES[name])
+        else:
+            folders = {
+                "MODELS_DIR": mounted,
+                "COMFY_HOME": mounted / "models",
+                "home": image / "models",
+                "serverless": tmp_path / "serverless/models",
+                "pod": tmp_path / "pod/models",
+            }
+            put(folders[place], name)
+    if place in ("MODELS_DIR", "COMFY_HOME"):
+        monkeypatch.setenv(place, str(mounted))
+    if place == "store":
+        monkeypatch.setenv("COMFY_CACHE_MODELS", str(mounted))
+    assert run({"1": SAVE}, tmp_path) == 0
+    assert counted(tmp_path, capsys) == 2
+
+
+def test_models_are_found_in_runpods_cache_of_the_hub(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = [
+        manifest_model(name, source=f"hf://org/repo/{name}", revision="c0ffee") for name in NAMES
+    ]
+    save_manifest(image, Manifest(version_id="demo", complete=True, models=models))
+    repository = tmp_path / "serverless/huggingface-cache/hub/models--org--repo"
+    (repository / "snapshots/c0ffee").mkdir(parents=True)
+    (repository / "blobs").mkdir()
+    for name in NAMES:
+        (repository / "blobs" / sha256(name)).write_bytes(BYTES[name])
+        link = repository / "snapshots/c0ffee" / name
+        link.symlink_to(f"../../blobs/{sha256(name)}")
+    assert run({"1": SAVE}, tmp_path) == 0
+    assert counted(tmp_path, capsys) == 2
+
+
+def test_a_wrong_file_of_the_same_name_does_not_hide_the_right_one(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The core takes the first file of a name: ours has to come first."""
+    put(image / "models", "a.pth", b"wrong model")
+    put(image / "models", "b.pth")
+    put(tmp_path / "pod/models", "a.pth")
+    request = make_request({}, workflow=tmp_path / "graph.json")
+    home, search = open_for_run(request, os.environ, say=print)
+
+    async def scenario() -> None:
+        async with models_at_hand(home, search, say=print) as (ready, warnings):
+            assert warnings == ()
+            first = ready.model_folders().directories(["upscale_models"])[0]
+            assert [path.name for path in first.iterdir()] == ["a.pth"]
+            assert (first / "a.pth").read_bytes() == BYTES["a.pth"]
+            with extra_models_of(ready) as paths:
+                assert paths is not None
+                assert "is_default: true" in paths.read_text(encoding="utf-8")
+        assert not first.exists()
+
+    asyncio.run(scenario())
+
+
+def test_what_was_hashed_once_is_remembered_beside_the_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    for name in NAMES:
+        put(models, name)
+    monkeypatch.setenv("MODELS_DIR", str(models))
+    assert run({"1": SAVE}, tmp_path) == 0
+    remembered = json.loads((models / MEMORY_NAME).read_text(encoding="utf-8"))["files"]
+    assert sorted(remembered.values()) == sorted(map(sha256, NAMES))
+    # A memory that lies is believed, until somebody asks for the bytes.
+    wrong = dict.fromkeys(remembered, "0" * 64)
+    (models / MEMORY_NAME).write_text(json.dumps({"files": wrong}), encoding="utf-8")
+    assert run({"1": SAVE}, tmp_path) == 3
+    monkeypatch.setenv("COMFY_VERIFY_MODELS", "1")
+    assert run({"1": SAVE}, tmp_path) == 0
+
+
+def test_missing_models_can_be_ignored_and_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFY_MISSING_MODELS", "ignore")
+    assert run({"1": SAVE}, tmp_path) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "a.pth" in warning
+    assert "b.pth" in warning
+
+
+def test_the_smoke_test_tells_of_missing_models_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run({}, tmp_path) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "b.pth" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("COMFY_MISSING_MODELS", "shrug"), ("COMFY_VERIFY_MODELS", "perhaps")]
+)
+def test_a_value_that_means_nothing_is_refused(
+    name: str,
+    value: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert run({}, tmp_path) == 2
+    assert f'{name} is "{value}"' in capsys.readouterr().err
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[str]:
+    """An HTTP server that has both models."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(BYTES[name])
+    handler = functools.partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def with_sources(image: Path, *sources: str) -> None:
+    manifest = load_manifest(image)
+    assert manifest is not None
+    models = [
+        manifest_model(name, source=source) for name, source in zip(NAMES, sources, strict=True)
+    ]
+    save_manifest(image, manifest.model_copy(update={"models": models}))
+
+
+def test_missing_models_can_be_downloaded_to_the_models_folder(
+    server: str,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with_sources(image, f"{server}/a.pth", f"{server}/b.pth")
+    models = tmp_path / "not made yet"
+    monkeypatch.setenv("MODELS_DIR", str(models))
+    monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
+    assert run({"1": SAVE}, tmp_path) == 0
+    for name in NAMES:
+        assert (models / "upscale_models" / name).read_bytes() == BYTES[name]
+    assert counted(tmp_path, capsys) == 2
+
+
+def test_what_cannot_be_downloaded_is_told_with_its_reason(
+    server: str,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with_sources(image, f"{server}/b.pth", "civitai://1")
+    monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
+    assert run({"1": SAVE}, tmp_path) == 3
+    said = capsys.readouterr().err
+    assert "has 6 bytes, not 11" in said
+    assert "civitai://1 cannot be downloaded at start" in said
+    assert not (image / "models/upscale_models/a.pth").exists()
+
+
+def test_outside_of_an_image_nothing_is_looked_for(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COMFY_BAKED_HOME")
+    monkeypatch.setenv("COMFY_HOME", str(home))
+    assert run({"1": SAVE}, tmp_path) == 0

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_home.manifest import CheckReport, Manifest, save_manifest
+from rp_handler.home.realized import find_home, open_home
+
+
+def test_a_home_is_found_by_flag_then_variable_then_id(tmp_path: Path) -> None:
+    environment = {"COMFY_HOME": "/var/home"}
+    assert find_home("demo", tmp_path, environment) == tmp_path
+    assert find_home("demo", None, environment) == Path("/var/home")
+    assert find_home("demo", None, {}) == Path.home() / "comfy-demo"
+
+
+def test_a_finished_version_is_opened(home: Path) -> None:
+    opened = open_home(home, version_id="demo", id_was_asked=True)
+    assert opened.python == home / ".venv/bin/python"
+    assert opened.other_models is None
+    assert opened.object_info() is None
+
+
+def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="No version is realized at") as caught:
+        open_home(tmp_path, version_id="mine", id_was_asked=True)
+    assert "runpod-comfy realize --version-id mine" in caught.value.remedy
+    assert "make realize VERSION=mine" in caught.value.remedy
+
+
+def test_an_unfinished_version_is_not_run(home: Path) -> None:
+    save_manifest(home, Manifest(version_id="demo", complete=False))
+    with pytest.raises(UnavailableError, match="not realized to the end"):
+        open_home(home, version_id="demo", id_was_asked=True)
+
+
+def test_a_damaged_version_is_told(home: Path) -> None:
+    (home / "ComfyUI/main.py").unlink()
+    with pytest.raises(UnavailableError, match=r"damaged: .*main\.py is missing"):
+        open_home(home, version_id="demo", id_was_asked=True)
+
+
+def test_another_version_than_asked_for_is_refused_saying_both(home: Path) -> None:
+    with pytest.raises(InvalidInputError, match='holds the version "demo", and "other" was'):
+        open_home(home, version_id="other", id_was_asked=True)
+    assert open_home(home, version_id="other", id_was_asked=False).path == home
+
+
+def test_a_home_made_by_init_is_run_as_it_is(home: Path) -> None:
+    save_manifest(home, Manifest(kind="init"))
+    assert open_home(home, version_id="any", id_was_asked=True).manifest.kind == "init"
+
+
+def test_a_foreign_models_folder_is_searched_first(home: Path, tmp_path: Path) -> None:
+    check = CheckReport(
+        comfyui_version="1",
+        node_classes={},
+        folder_names={"loras": ["loras"]},
+        flags=[],
+    )
+    save_manifest(home, Manifest(version_id="demo", complete=True, check=check))
+    other = tmp_path / "shared"
+    (other / "loras").mkdir(parents=True)
+    (other / "loras/x.pth").touch()
+    opened = open_home(home, version_id="demo", id_was_asked=False, models_dir=other)
+    assert opened.other_models == other
+    assert opened.model_folders().holds(["loras"], "x.pth")
+    own = open_home(home, version_id="demo", id_was_asked=False, models_dir=home / "models")
+    assert own.other_models is None
+
+
+def test_a_models_folder_that_is_not_there_is_refused(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnavailableError, match="no models folder at"):
+        open_home(home, version_id="demo", id_was_asked=False, models_dir=tmp_path / "none")

@@ -1,0 +1,111 @@
+"""Commands use the cache together; the one that clears it is alone with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import OperationFailedError
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.use import alone, using
+
+# Holds the cache in a process of its own until a line comes, or its input ends.
+_HOLDER = """
+import sys
+from pathlib import Path
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache import use as cache_use
+def say(message):
+    print(message, flush=True)
+with getattr(cache_use, sys.argv[2])(Cache(root=Path(sys.argv[1])), say):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def _start(cache: Cache, kind: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLDER, str(cache.root), kind],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.communicate()
+
+
+def _line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def _release(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_several_use_it_at_once(cache: Cache) -> None:
+    with using(cache) as first, _start(cache, "using") as other:
+        assert first is not None
+        assert _line(other) == "held"
+
+
+def test_the_one_that_clears_it_waits_and_says_so(cache: Cache) -> None:
+    with _start(cache, "using") as user:
+        assert _line(user) == "held"
+        with _start(cache, "alone") as clearer:
+            assert _line(clearer) == f"Waiting for the commands that use the cache {cache.root}"
+            _release(user)
+            assert _line(clearer) == "held"
+
+
+def test_a_command_waits_for_the_one_that_clears_it(cache: Cache) -> None:
+    cache.root.mkdir()
+    said: list[str] = []
+    with _start(cache, "alone") as clearer:
+        assert _line(clearer) == "held"
+
+        def release(message: str) -> None:
+            said.append(message)
+            _release(clearer)
+
+        with using(cache, release):
+            assert said == [f"Waiting for gc, which clears the cache {cache.root}"]
+
+
+def test_a_program_that_inherited_it_keeps_it_when_its_parent_is_gone(cache: Cache) -> None:
+    with using(cache) as descriptor:
+        assert descriptor is not None
+        child = subprocess.Popen(
+            ["sh", "-c", "read -r line"], stdin=subprocess.PIPE, pass_fds=[descriptor]
+        )
+    said: list[str] = []
+
+    def end_child(message: str) -> None:
+        said.append(message)
+        child.communicate()
+
+    with alone(cache, end_child):
+        assert len(said) == 1
+
+
+def test_where_nothing_can_be_written_a_command_goes_on_and_clearing_is_refused(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    cache = Cache(root=tmp_path / "file" / "cache")
+    with using(cache) as descriptor:
+        assert descriptor is None
+    with pytest.raises(OperationFailedError, match="cannot be written"), alone(cache):
+        pass

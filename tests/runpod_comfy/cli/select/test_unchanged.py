@@ -1,0 +1,226 @@
+"""The short way of a realize that has nothing to do: taken when nothing changed, and only then."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.cli.select import realization, unchanged
+from runpod_comfy.realize import run
+from runpod_comfy.realize.run import Realization
+from runpod_comfy.spec.digest import spec_digest
+from runpod_comfy.spec.load import load_spec
+from tests.runpod_comfy.realize.conftest import Version, version
+
+__all__ = ["version"]
+
+
+class Project:
+    """A folder with a spec, its lock and what they name, and the home that is made of them."""
+
+    def __init__(self, version: Version) -> None:
+        self.version = version
+        self.folder = version.folder
+        self.home = version.folder / "home"
+        self.spec = self.folder / "versions" / "small.json"
+        self.lock = self.folder / "lockfiles" / "comfy-small.lock.json"
+        version.models = [version.model("a.bin", "weights")]
+        self.write_spec({})
+        self.write_lock()
+
+    def write_spec(self, env: dict[str, str]) -> None:
+        self.spec.parent.mkdir(exist_ok=True)
+        for name in ("core", "painter", "a.bin"):
+            place = self.spec.parent / name
+            if not place.exists():
+                place.symlink_to(self.folder / name)
+        document = {
+            "schema_version": 2,
+            "version_id": "small",
+            "comfy": {"repo": "core"},
+            "env": env,
+        }
+        self.spec.write_text(json.dumps(document))
+
+    def write_lock(self, path: Path | None = None) -> None:
+        path = path or self.lock
+        path.parent.mkdir(exist_ok=True)
+        self.version.changes = {"spec_digest": spec_digest(load_spec(self.spec).spec)}
+        path.write_bytes(self.version.lock().to_bytes())
+
+    def realize(self, *options: str) -> int:
+        wheels = str(self.version.wheels_dir)
+        return run_command_line(
+            ["realize", "small", "--target", str(self.home), "--wheels-dir", wheels, *options]
+        )
+
+
+@pytest.fixture
+def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """An entry for each realization that went the long way."""
+    gone: list[str] = []
+    realize = run.realize
+
+    def counted(job: Realization) -> object:
+        gone.append(job.lock.version_id)
+        return realize(job)
+
+    monkeypatch.setattr(realization, "realize", counted)
+    return gone
+
+
+@pytest.fixture
+def project(version: Version, monkeypatch: pytest.MonkeyPatch, long_ways: list[str]) -> Project:
+    for name in ("LOCK_PATH", "MODELS_DIR", "COMFY_HOME", "COMFY_VERSION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(version.cache.root))
+    monkeypatch.chdir(version.folder)
+    project = Project(version)
+    assert project.realize() == 0
+    assert len(long_ways) == 1
+    return project
+
+
+def test_a_second_time_goes_the_short_way_and_says_the_same(
+    project: Project, long_ways: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.home / unchanged.NOTE_NAME).unlink()
+    capsys.readouterr()
+    told = []
+    for _ in ("long", "short"):
+        assert project.realize() == 0
+        told.append(capsys.readouterr())
+    assert len(long_ways) == 2
+    assert told[0] == told[1]
+    documents = []
+    (project.home / unchanged.NOTE_NAME).unlink()
+    for _ in ("long", "short"):
+        assert project.realize("--json") == 0
+        documents.append(json.loads(capsys.readouterr().out) | {"seconds": 0})
+    assert len(long_ways) == 3
+    assert documents[0] == documents[1]
+
+
+def test_the_short_way_loads_no_model_and_starts_no_process(project: Project) -> None:
+    program = (
+        "import subprocess, sys\n"
+        "subprocess.Popen = None\n"
+        "from runpod_comfy.cli.app import run_command_line\n"
+        "code = run_command_line(sys.argv[1:])\n"
+        "sys.exit(code or 'pydantic' in sys.modules)\n"
+    )
+    wheels = str(project.version.wheels_dir)
+    arguments = ["realize", "small", "--target", str(project.home), "--wheels-dir", wheels]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "small: realized, nothing to do\n")
+
+
+def _edit_spec(project: Project) -> None:
+    project.write_spec({"COLOUR": "red"})
+    project.write_lock()
+
+
+def _replace_lock(project: Project) -> None:
+    project.version.nodes = []
+    project.write_lock()
+
+
+def _edit_marker(project: Project) -> None:
+    marker = project.home / ".comfy_env"
+    marker.write_text(marker.read_text().replace('"complete": true', '"complete": false'))
+
+
+def _resize_model(project: Project) -> None:
+    place = project.home / "models/loras/a.bin"
+    place.unlink()
+    place.write_text("other")
+
+
+def _forget_root(project: Project) -> None:
+    shutil.rmtree(project.version.cache.roots)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _edit_spec,
+        _replace_lock,
+        _edit_marker,
+        _resize_model,
+        _forget_root,
+        lambda project: (project.home / "models/loras/a.bin").unlink(),
+        lambda project: shutil.rmtree(project.home / "ComfyUI/custom_nodes/painter"),
+        lambda project: shutil.rmtree(project.home / ".venv"),
+        lambda project: (project.home / "ComfyUI/main.py").unlink(),
+        lambda project: (project.home / "ComfyUI/extra_model_paths.yaml").unlink(),
+        lambda project: (project.home / ".comfy_object_info.json").unlink(),
+        lambda project: (project.home / unchanged.NOTE_NAME).write_text("{}"),
+        lambda project: (project.home / unchanged.NOTE_NAME).write_text("torn"),
+    ],
+)
+def test_whatever_changed_goes_the_long_way(
+    project: Project, long_ways: list[str], change: Callable[[Project], object]
+) -> None:
+    change(project)
+    project.realize()
+    assert len(long_ways) == 2
+
+
+@pytest.mark.parametrize("variable", ["LOCK_PATH", "MODELS_DIR"])
+def test_another_variable_goes_the_long_way(
+    project: Project, long_ways: list[str], monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    place = project.folder / "elsewhere"
+    if variable == "LOCK_PATH":
+        project.write_lock(place)
+    monkeypatch.setenv(variable, str(place))
+    assert project.realize() == 0
+    assert len(long_ways) == 2
+
+
+@pytest.mark.parametrize("option", ["--verbose", "--offline", "--models-dir=elsewhere"])
+def test_another_option_goes_the_long_way(
+    project: Project, long_ways: list[str], option: str
+) -> None:
+    assert project.realize(option) == 0
+    assert len(long_ways) == 2
+
+
+def test_a_dry_run_is_not_answered_from_the_note(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert project.realize("--dry-run") == 0
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_an_edited_program_goes_the_long_way(
+    project: Project, long_ways: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "program"
+    for name in ("src/runpod_comfy", "images/layers"):
+        shutil.copytree(CHECKOUT / name, other / name)
+    monkeypatch.setattr(unchanged, "CHECKOUT", other)
+    assert project.realize() == 0
+    assert project.realize() == 0
+    assert len(long_ways) == 2
+    for edited in (other / "src/runpod_comfy/__init__.py", other / "images/layers/core.sh"):
+        before = len(long_ways)
+        edited.write_text(edited.read_text() + "\n")
+        assert project.realize() == 0
+        assert len(long_ways) == before + 1

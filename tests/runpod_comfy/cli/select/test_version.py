@@ -1,0 +1,129 @@
+"""Which version a command is about, and which lock answers it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.cli.select.version import select
+from runpod_comfy.cli.select.workspace import version_id_of
+from runpod_comfy.cli.show.console import Console
+from tests.package_index import make_wheel, serve, write_index
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a version `small` whose core is a folder without requirements."""
+    core = tmp_path / "versions" / "core"
+    core.mkdir(parents=True)
+    (core / "main.py").write_text("print('core')\n")
+    (core / "folder_paths.py").write_text("models_dir = 'models'\n")
+    spec = {"schema_version": 2, "version_id": "small", "comfy": {"repo": "core"}}
+    (tmp_path / "versions" / "small.json").write_text(json.dumps(spec))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    monkeypatch.delenv("LOCK_PATH", raising=False)
+    return tmp_path
+
+
+def _select(spec: Path | None = None, lock: Path | None = None, *, offline: bool = False) -> str:
+    console = Console()
+    return select(
+        version_id="small", spec=spec, lock=lock, offline=offline, console=console
+    ).lock.version_id
+
+
+def test_the_environment_names_the_version_when_nothing_else_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("COMFY_VERSION_NAME", raising=False)
+    assert version_id_of(None) == "demo"
+    monkeypatch.setenv("COMFY_VERSION_NAME", "mine")
+    assert version_id_of(None) == "mine"
+    assert version_id_of(None, "asked") == "asked"
+
+
+def test_offline_without_a_lock_says_how_to_make_one(workspace: Path) -> None:
+    with pytest.raises(UnavailableError) as caught:
+        _select(offline=True)
+    assert caught.value.remedy.endswith("runpod-comfy resolve small")
+
+
+def test_a_version_without_a_lock_is_resolved_first_and_both_copies_are_written(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _select() == "small"
+    assert "resolving it first" in capsys.readouterr().err
+    written = workspace / "lockfiles" / "comfy-small.lock.json"
+    cached = workspace / "cache" / "resolved" / "small.lock.json"
+    assert written.read_bytes() == cached.read_bytes()
+    assert _select(offline=True) == "small"
+
+
+def test_resolve_prints_where_the_lock_lies_and_its_digest(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["resolve", "small", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["path"] == str(workspace / "lockfiles" / "comfy-small.lock.json")
+    assert told["digest"].startswith("sha256:")
+
+
+def test_upgrade_forgets_pins_that_a_plain_resolve_keeps(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = workspace / "index"
+    (index / "files").mkdir(parents=True)
+    make_wheel(index / "files", "alpha", "1.0")
+    write_index(index)
+    (workspace / "versions" / "core" / "requirements.txt").write_text("alpha\n")
+    lock = workspace / "lockfiles" / "comfy-small.lock.json"
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    with serve(index) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        assert run_command_line(["resolve", "small"]) == 0
+        make_wheel(index / "files", "alpha", "2.0")
+        write_index(index)
+        before = lock.read_bytes()
+        assert run_command_line(["resolve", "small"]) == 0
+        assert lock.read_bytes() == before
+        assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    (alpha,) = json.loads(lock.read_text())["python"]["wheels"]
+    assert alpha["version"] == "2.0"
+
+
+def test_a_lock_named_by_lock_path_must_answer_the_spec(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _select()
+    lock = workspace / "lockfiles" / "comfy-small.lock.json"
+    monkeypatch.setenv("LOCK_PATH", str(lock))
+    assert _select(offline=True) == "small"
+    spec = workspace / "versions" / "small.json"
+    spec.write_text(json.dumps(json.loads(spec.read_text()) | {"env": {"A": "b"}}))
+    with pytest.raises(InvalidInputError, match="LOCK_PATH"):
+        _select()
+
+
+def test_a_lock_file_can_be_used_without_its_spec(workspace: Path) -> None:
+    _select()
+    lock = workspace / "lockfiles" / "comfy-small.lock.json"
+    (workspace / "versions" / "small.json").unlink()
+    assert _select(lock=lock, offline=True) == "small"
+
+
+def test_a_lock_of_another_version_than_the_one_asked_for_is_refused(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _select()
+    lock = workspace / "lockfiles" / "comfy-small.lock.json"
+    assert run_command_line(["realize", "large", "--lock", str(lock), "--dry-run"]) == 2
+    told = capsys.readouterr().err
+    assert "'large'" in told
+    assert "'small'" in told

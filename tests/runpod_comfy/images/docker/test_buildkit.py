@@ -1,0 +1,74 @@
+"""Builds whose engine refuses, or dies on the way. Those that end are in tests of a real engine."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from comfy_errors import OperationFailedError
+from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome, solve
+from runpod_comfy.images.docker.connection import connect
+from tests.runpod_comfy.images.canned_engine import CannedEngine, served
+from tests.runpod_comfy.images.recorded_streams import ENGINES, WrittenDown, recorded
+
+
+def _solve(engine: CannedEngine) -> BuildOutcome:
+    with served(engine) as address:
+        return solve(
+            connect(address),
+            io.BytesIO(b"a tar"),
+            tags=["demo:1"],
+            platform=None,
+            no_cache=False,
+            network=None,
+            build_args={},
+            labels={},
+            show=WrittenDown(),
+        )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_recorded_build_ends_with_its_image(engine: str) -> None:
+    outcome = _solve(CannedEngine(stream=recorded(engine, "built")))
+
+    assert outcome.image_id.startswith("sha256:")
+    assert {"node:paper", "torch 1/2"} <= {step.name for step in outcome.steps}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_failed_layer_is_told_with_exit_code_last_lines_and_next_step(engine: str) -> None:
+    with pytest.raises(BuildFailedError) as raised:
+        _solve(CannedEngine(stream=recorded(engine, "failed")))
+
+    error = raised.value
+    assert error.step == "node:bad one"
+    assert error.message.startswith("the layer 'node:bad one' did not build: exit code: 3;")
+    assert "\n  | ModuleNotFoundError: no module named nothing" in error.message
+    assert "runpod-comfy realize" in error.remedy
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_stream_that_ends_before_the_image_is_a_failure(engine: str) -> None:
+    lines = recorded(engine, "built").splitlines(keepends=True)
+    without_image = b"".join(line for line in lines if b"moby.image.id" not in line)
+
+    with pytest.raises(OperationFailedError, match="broke off"):
+        _solve(CannedEngine(stream=without_image))
+
+
+def test_a_stream_cut_in_the_middle_of_a_line_is_a_failure() -> None:
+    with pytest.raises(OperationFailedError, match="broke off in the middle"):
+        _solve(CannedEngine(stream=recorded("26.1", "built")[:1000]))
+
+
+def test_a_trace_that_cannot_be_read_is_told() -> None:
+    with pytest.raises(OperationFailedError, match="record of it cannot be read"):
+        _solve(CannedEngine(stream=b'{"id": "moby.buildkit.trace", "aux": "?"}\n'))
+
+
+def test_a_request_that_the_engine_refuses_is_told_in_its_words() -> None:
+    refused = CannedEngine(stream=b'{"message": "invalid reference format"}', status=400)
+
+    with pytest.raises(OperationFailedError, match="failed: invalid reference format"):
+        _solve(refused)

@@ -1,0 +1,161 @@
+"""Engines that cannot build, each told in words with exit code 5."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.images.docker.connection import NoEngineError, connect
+from tests.runpod_comfy.images.canned_engine import CannedEngine, served
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+
+
+def test_without_an_engine_the_error_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(NoEngineError) as raised:
+        connect(f"unix://{tmp_path}/docker.sock")
+
+    assert raised.value.exit_code == 5
+    assert f"no Docker engine answers at unix://{tmp_path}/docker.sock" in raised.value.message
+    assert "No such file" in raised.value.message
+    assert "apt-get install docker.io" in raised.value.remedy
+
+
+def test_a_port_where_nobody_listens_is_no_engine() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+
+    with pytest.raises(NoEngineError, match="Connection refused"):
+        connect(f"tcp://127.0.0.1:{port}")
+
+
+def test_the_engine_of_docker_host_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/elsewhere.sock")
+
+    with pytest.raises(NoEngineError, match="no Docker engine answers"):
+        connect()
+
+    with served(CannedEngine()) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        connect().close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("DOCKER_HOST", "ftp://somewhere"), ("DOCKER_CONTEXT", "not-there")],
+)
+def test_settings_that_name_no_engine_are_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(NoEngineError) as raised:
+        connect()
+
+    assert value.partition("://")[2] in raised.value.message
+
+
+def test_a_login_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    settings = tmp_path / "docker" / "config.json"
+    settings.parent.mkdir()
+    settings.write_text('{"auths": {"registry.test": {"auth": "bm8gY29sb24="}}}')
+
+    with (
+        served(CannedEngine()) as address,
+        pytest.raises(InvalidInputError, match=r"config\.json") as raised,
+    ):
+        connect(address)
+
+    assert "docker login" in raised.value.remedy
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
+def test_a_socket_of_others_is_told_with_the_group_to_join(tmp_path: Path) -> None:
+    place = tmp_path / "docker.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        place.chmod(0)
+
+        with pytest.raises(NoEngineError, match="does not let this user in") as raised:
+            connect(f"unix://{place}")
+
+    assert "group `docker`" in raised.value.remedy
+
+
+def test_an_engine_that_is_too_old_is_told_so() -> None:
+    with (
+        served(CannedEngine(api_version="1.40")) as address,
+        pytest.raises(NoEngineError, match=r"too old: of a test \(API 1\.40\)") as raised,
+    ):
+        connect(address)
+
+    assert "20.10" in raised.value.remedy
+
+
+@pytest.mark.parametrize("headers", [{}, {"Builder-Version": "2"}])
+def test_an_engine_that_leaves_the_builder_open_or_has_buildkit_will_do(
+    headers: dict[str, str],
+) -> None:
+    with served(CannedEngine(ping_headers=headers)) as address:
+        connect(address).close()
+
+
+def test_an_engine_with_buildkit_switched_off_is_told_so() -> None:
+    with (
+        served(CannedEngine(ping_headers={"Builder-Version": "1"})) as address,
+        pytest.raises(NoEngineError, match="BuildKit switched off") as raised,
+    ):
+        connect(address)
+
+    assert "daemon.json" in raised.value.remedy
+
+
+def test_podman_is_told_that_it_has_no_buildkit() -> None:
+    with (
+        served(CannedEngine(ping_headers={"Libpod-API-Version": "4.3.1"})) as address,
+        pytest.raises(NoEngineError, match="Podman"),
+    ):
+        connect(address)
+
+
+def _about(version: str, driver: str) -> dict[str, object]:
+    return {"ServerVersion": version, "DriverStatus": [["driver-type", driver]]}
+
+
+@pytest.mark.parametrize("version", ["26.1.5+dfsg1", "27.4.1"])
+def test_an_engine_that_finds_no_context_in_containerds_store_is_told_so(version: str) -> None:
+    about = _about(version, "io.containerd.snapshotter.v1")
+
+    with (
+        served(CannedEngine(about=about)) as address,
+        pytest.raises(NoEngineError, match=r"containerd's store") as raised,
+    ):
+        connect(address)
+
+    assert "27.5" in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        _about("27.5.0", "io.containerd.snapshotter.v1"),
+        _about("29.0.4", "io.containerd.snapshotter.v1"),
+        {"ServerVersion": "26.1.5", "DriverStatus": [["Backing Filesystem", "extfs"]]},
+        {"ServerVersion": "20.10.24", "DriverStatus": None},
+    ],
+)
+def test_an_engine_whose_store_does_not_matter_will_do(about: dict[str, object]) -> None:
+    with served(CannedEngine(about=about)) as address:
+        connect(address).close()

@@ -1,0 +1,58 @@
+"""Pushes by engines that cannot run here; tests of a real engine have those to real registries."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from comfy_errors import OperationFailedError
+from runpod_comfy.images.docker.connection import connect
+from runpod_comfy.images.docker.stream import Message
+from runpod_comfy.images.registry.push import PushedLayer, PushResult, push
+from tests.runpod_comfy.images.canned_engine import CannedEngine, served
+
+DIGEST = "sha256:8fd8e3e774e692d6ddc99f83fae92a160d2f760ad81cd1d2fa17d91c634834cb"
+# Engine 26.1 with its images in containerd's store, which names layers by their packed bytes and
+# the image's digest in a sentence alone.
+CONTAINERD: list[Message] = [
+    {"status": "The push refers to repository [127.0.0.1:5000/me/demo]"},
+    {
+        "status": "Pushing",
+        "progressDetail": {"current": 1548801, "total": 1548801},
+        "id": "36ea8b1fd2c4",
+    },
+    {"status": "Pushed", "progressDetail": {}, "id": "36ea8b1fd2c4"},
+    {"status": f"1: digest: {DIGEST} size: 405"},
+]
+
+
+class Unseen:
+    def layer(self, layer: PushedLayer) -> None:
+        pass
+
+    def under_way(self, sentence: str) -> None:
+        pass
+
+
+def _push(messages: list[Message]) -> PushResult:
+    engine = CannedEngine(
+        image={"Id": "sha256:1", "RootFS": {"Layers": ["sha256:2"]}},
+        stream=b"".join(json.dumps(message).encode() + b"\r\n" for message in messages),
+    )
+    with served(engine) as address:
+        return push(connect(address), "127.0.0.1:5000/me/demo:1", show=Unseen())
+
+
+def test_the_digest_and_layers_of_containerds_store_are_told() -> None:
+    result = _push(CONTAINERD)
+
+    assert result.digest == DIGEST
+    assert [(layer.digest, layer.how, layer.size_bytes) for layer in result.layers] == [
+        ("36ea8b1fd2c4", "pushed", 1548801)
+    ]
+
+
+def test_a_push_that_ends_without_a_digest_is_a_failure() -> None:
+    with pytest.raises(OperationFailedError, match="broke off"):
+        _push(CONTAINERD[:-1])

@@ -1,0 +1,448 @@
+"""Core and nodes solved together, on an index of wheels that the tests make."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.lock.model import PythonLock
+from tests.package_index import JsonIndexHandler, make_wheel, serve, write_index
+from tests.runpod_comfy.lock.conftest import Bench
+
+LINUX = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+
+
+@pytest.fixture
+def torch(bench: Bench) -> None:
+    for version, triton in (("2.9.0", "3.9"), ("2.11.0", "3.11")):
+        needs = [f"triton=={triton} ; sys_platform == 'linux'", "gamma"]
+        bench.release("torch", version, requires=needs)
+        bench.release("triton", triton)
+    bench.release("torchvision", "0.24.0", requires=["torch==2.9.0"])
+    bench.release("torchvision", "0.26.0", requires=["torch==2.11.0"])
+
+
+def _versions(lock: PythonLock) -> dict[str, str]:
+    return {item.name: item.version for item in (*lock.torch, *lock.wheels)}
+
+
+def _offered(error: ComfyError) -> list[str]:
+    found = re.search(r'"overrides": (\[[^]]*\])', error.remedy)
+    assert found, error.remedy
+
+    overrides: list[str] = json.loads(found[1])
+    return overrides
+
+
+# Conflicts
+
+
+def test_a_conflict_names_both_nodes_and_the_offered_override_settles_it(bench: Bench) -> None:
+    lines: dict[str, Any] = {"painter": "# palette\nalpha<2\n", "printer": "alpha>=2 # new\n"}
+    error = bench.error("gamma\n", **lines)
+    assert isinstance(error, OperationFailedError)
+    assert "node:painter, requirements.txt line 2: alpha<2" in error.message
+    assert "node:printer, requirements.txt line 1: alpha>=2" in error.message
+    assert "core" not in error.message
+    settled = bench.lock("gamma\n", options={"overrides": _offered(error)}, **lines)
+    assert _versions(settled)["alpha"] == "2.0"
+    assert settled.overrides == _offered(error) == ["alpha>=2"]
+    assert "node:painter, requirements.txt line 2" in error.remedy
+
+
+def test_a_conflict_through_other_distributions_names_the_lines_that_lead_there(
+    bench: Bench,
+) -> None:
+    bench.release("old-side", "1.0", requires=["alpha<2"])
+    bench.release("new-side", "1.0", requires=["between"])
+    bench.release("between", "1.0", requires=["alpha>=2"])
+    lines: dict[str, Any] = {"one": "gamma\nold-side\n", "two": "linux-only\n\nnew_side\n"}
+    error = bench.error("alpha\n", **lines)
+    assert "node:one, requirements.txt line 2: old-side" in error.message
+    assert "node:two, requirements.txt line 3: new_side" in error.message
+    assert "line 1" not in error.message
+    assert "between" in error.message
+    assert _versions(bench.lock("alpha\n", options={"overrides": _offered(error)}, **lines))
+
+
+def test_the_wish_of_the_core_comes_first_among_overrides(bench: Bench) -> None:
+    error = bench.error("alpha<2\n", painter="alpha>=2\n")
+    assert _offered(error) == ["alpha<2"]
+
+
+def test_two_conflicts_are_told_at_once_and_settled_together(bench: Bench) -> None:
+    bench.release("beta", "1.0", "2.0")
+    lines: dict[str, Any] = {"one": "alpha==1.0\nbeta==1.0\n", "two": "alpha==2.0\nbeta==2.0\n"}
+    error = bench.error("gamma\n", options={"overrides": ["gamma==1.0"]}, **lines)
+    for place in ("one, requirements.txt line 1", "two, requirements.txt line 2"):
+        assert place in error.message
+    overrides = _offered(error)
+    assert overrides[0] == "gamma==1.0"
+    assert len(overrides) == 3
+    assert bench.lock("gamma\n", options={"overrides": overrides}, **lines)
+
+
+def test_a_constraint_of_the_spec_that_is_in_the_way_is_named_by_its_key(bench: Bench) -> None:
+    error = bench.error("alpha>=2\n", options={"constraints": ["gamma<9", "alpha<2"]})
+    assert "options.constraints[1]: alpha<2" in error.message
+    assert "core, requirements.txt line 1: alpha>=2" in error.message
+
+
+def test_a_constraints_file_of_a_node_bounds_the_whole(bench: Bench) -> None:
+    folder = bench.folder / "node-painter"
+    folder.mkdir()
+    (folder / "bounds.txt").write_text("alpha<2\n")
+    assert _versions(bench.lock("alpha\n", painter="-c bounds.txt\n"))["alpha"] == "1.0"
+
+
+def test_constraints_of_the_spec_are_honoured_and_recorded(bench: Bench) -> None:
+    lock = bench.lock("alpha\n", options={"constraints": ["alpha<2"]})
+    assert _versions(lock)["alpha"] == "1.0"
+    assert lock.constraints == ["alpha<2"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "told"),
+    [
+        ("no-such-thing", UnavailableError, "needs a distribution that no index has"),
+        ("alpha==9.0", UnavailableError, "asks for a version that no index has"),
+        ("alpha>2", UnavailableError, "asks for a version that no index has"),
+        ("withdrawn>1", UnavailableError, "withdrawn"),
+        ("newer", OperationFailedError, "has no release for Python 3.11"),
+        ("windows-only", OperationFailedError, "has no wheel for Python 3.11"),
+    ],
+)
+def test_one_line_that_cannot_be_satisfied_is_named_with_what_is_the_matter(
+    bench: Bench, line: str, kind: type[ComfyError], told: str
+) -> None:
+    bench.release("withdrawn", "1.0", "2.0")
+    bench.release("newer", "1.0")
+    bench.release("windows-only", "1.0", tag="cp311-cp311-win_amd64")
+    bench.edit_page(
+        "withdrawn", lambda page: page.replace('">withdrawn-2', '" data-yanked="x">withdrawn-2')
+    )
+    bench.edit_page(
+        "newer", lambda page: page.replace('">newer', '" data-requires-python="&gt;=3.12">newer')
+    )
+    error = bench.error("alpha\n", painter=f"gamma\n{line}\n")
+    assert isinstance(error, kind)
+    assert f"node:painter, requirements.txt line 2: {line} " in error.message
+    assert told in error.message
+    assert bench.lock("alpha\n", painter=line, options={"overrides": _offered(error)})
+
+
+def test_offline_everything_that_the_cache_does_not_know_is_named(bench: Bench) -> None:
+    bench.fetch_context = replace(bench.fetch_context, offline=True)
+    error = bench.error("alpha\n", painter="gamma\nalpha>=1\n")
+    assert isinstance(error, UnavailableError)
+    assert "core, requirements.txt line 1: alpha; " in error.message
+    assert "node:painter, requirements.txt line 1: gamma; " in error.message
+    assert "without --offline" in error.remedy
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_torch_of_the_spec_that_no_index_has_is_named_by_its_key(bench: Bench) -> None:
+    error = bench.error("torch\n", options={"torch": {"version": "2.99.0"}})
+    assert isinstance(error, UnavailableError)
+    assert "options.torch.version: torch==2.99.0" in error.message
+    assert "Change options.torch.version" in error.remedy
+
+
+def test_another_python_is_offered_where_it_helps(bench: Bench) -> None:
+    bench.release("newer", "1.0")
+    bench.edit_page(
+        "newer", lambda page: page.replace('">newer', '" data-requires-python="&gt;=3.12">newer')
+    )
+    error = bench.error("alpha\n", painter="newer\n")
+    assert '"options": {"python": "3.12"}' in error.remedy
+    assert "newer" in _versions(bench.lock("newer\n", options={"python": "3.12"}))
+
+
+def test_refused_lines_are_told_together_with_the_overrides_that_settle_them(bench: Bench) -> None:
+    lines: dict[str, Any] = {
+        "one": "git+https://example.com/a/gamma.git\n",
+        "two": "alpha\nnowhere @ file:///home/me/nowhere\n",
+    }
+    error = bench.error("alpha\n", **lines)
+    assert isinstance(error, InvalidInputError)
+    assert "node:one, requirements.txt line 1" in error.message
+    assert "node:two, requirements.txt line 2" in error.message
+    assert _offered(error) == ["gamma", "nowhere ; python_version < '3'"]
+    lock = bench.lock("alpha\n", options={"overrides": _offered(error)}, **lines)
+    assert set(_versions(lock)) == {"alpha", "gamma"}
+
+
+# Torch
+
+
+@pytest.mark.usefixtures("torch")
+@pytest.mark.parametrize("line", ["torch==2.9.0", "torch<2.10 ; python_version > '3'", "torch==1"])
+def test_a_node_that_asks_for_another_torch_does_not_get_it(bench: Bench, line: str) -> None:
+    lock = bench.lock("torch\nalpha\n", painter=f"gamma\n{line}\n")
+    assert _versions(lock)["torch"] == "2.11.0"
+    (replaced,) = lock.replaced
+    assert (replaced.asked_by, replaced.place) == ("node:painter", "requirements.txt line 2")
+    assert (replaced.requirement, replaced.given) == (line, "torch==2.11.0")
+    assert any(f"node:painter, requirements.txt line 2 asks for {line}" in s for s in bench.said)
+    assert lock.torch[0].requested_by == {"core": ["torch"], "node:painter": [line]}
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_node_without_a_bound_changes_nothing_about_torch(bench: Bench) -> None:
+    lock = bench.lock("torch\n", painter="torch\ntorchvision\ntorch>=2\n")
+    assert (_versions(lock)["torch"], _versions(lock)["torchvision"]) == ("2.11.0", "0.26.0")
+    assert lock.replaced == []
+
+
+@pytest.mark.usefixtures("torch")
+def test_another_member_of_the_family_follows_the_core(bench: Bench) -> None:
+    lock = bench.lock("torch\n", painter="torchvision==0.24.0\ntriton==3.9\n")
+    assert _versions(lock)["torchvision"] == "0.26.0"
+    assert _versions(lock)["triton"] == "3.11"
+    assert {item.requirement for item in lock.replaced} == {"torchvision==0.24.0", "triton==3.9"}
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_distribution_with_a_release_for_this_torch_is_taken_in_that_release(
+    bench: Bench,
+) -> None:
+    bench.release("faster", "1.0", requires=["torch==2.11.0"])
+    bench.release("faster", "2.0", requires=["torch==2.9.0"])
+    lock = bench.lock("torch\n", painter="faster\n")
+    assert (_versions(lock)["faster"], _versions(lock)["torch"]) == ("1.0", "2.11.0")
+    assert lock.replaced == []
+
+
+@pytest.mark.usefixtures("torch")
+def test_a_distribution_that_insists_on_another_torch_does_not_get_it(bench: Bench) -> None:
+    bench.release("faster", "2.0", requires=["torch==2.9.0"])
+    lock = bench.lock("torch\n", painter="faster\n")
+    assert _versions(lock)["torch"] == "2.11.0"
+    (replaced,) = lock.replaced
+    assert (replaced.asked_by, replaced.requirement) == ("faster 2.0", "torch==2.9.0")
+    assert any("faster 2.0 asks for torch==2.9.0" in said for said in bench.said)
+    assert bench.lock("torch\n", painter="faster\n", previous=lock) == lock
+
+
+@pytest.mark.usefixtures("torch")
+def test_without_torch_in_the_core_the_nodes_agree_on_one(bench: Bench) -> None:
+    lock = bench.lock("alpha\n", painter="torch<2.10\n", printer="torch\n")
+    assert _versions(lock)["torch"] == "2.9.0"
+    error = bench.error("alpha\n", painter="torch<2.10\n", printer="torch>2.10\n")
+    assert "node:painter" in error.message
+    assert "node:printer" in error.message
+
+
+@pytest.mark.usefixtures("torch")
+def test_an_override_of_the_spec_decides_torch_for_all(bench: Bench) -> None:
+    lock = bench.lock(
+        "torch>=2.10\n", painter="torch==2.11.0\n", options={"overrides": ["torch==2.9.0"]}
+    )
+    assert _versions(lock)["torch"] == "2.9.0"
+
+
+@pytest.mark.usefixtures("torch")
+def test_what_a_node_wants_of_nvidia_is_not_part_of_the_torch_group(bench: Bench) -> None:
+    bench.release("nvidia-ml-py", "12.0")
+    lock = bench.lock("torch\n", painter="nvidia-ml-py\n")
+    assert [item.name for item in lock.torch] == ["torch", "triton"]
+    assert "nvidia-ml-py" in {item.name for item in lock.wheels}
+
+
+@pytest.mark.usefixtures("torch")
+def test_torch_from_its_own_index_stays_what_it_is_there(bench: Bench, tmp_path: Path) -> None:
+    other = tmp_path / "torch-index"
+    (other / "files").mkdir(parents=True)
+    for name, version in (("torch", "2.11.0"), ("torchaudio", "2.11.0")):
+        make_wheel(other / "files", name, f"{version}+cpu")
+    make_wheel(other / "files", "torchvision", "0.26.0+cpu", requires=["torch==2.11.0"])
+    make_wheel(other / "files", "torch", "2.9.0+cpu")
+    write_index(other)
+    bench.release("faster", "2.0", requires=["torch==2.9.0"])
+    with serve(other) as url:
+        options = {"torch": {"index": f"{url}/simple"}}
+        lock = bench.lock("torch\n", painter="faster\ntorch==2.9.0+cpu\n", options=options)
+    assert _versions(lock)["torch"] == "2.11.0+cpu"
+    assert [item.asked_by for item in lock.replaced] == ["faster 2.0", "node:painter"]
+    digest = hashlib.sha256(next((other / "files").glob("torch-2.11*")).read_bytes()).hexdigest()
+    (torch,) = (item for item in lock.torch if item.name == "torch")
+    assert [file.sha256 for file in torch.files] == [digest]
+
+
+# Opencv
+
+
+@pytest.fixture
+def opencv(bench: Bench) -> None:
+    for name in ("python", "python-headless", "contrib-python", "contrib-python-headless"):
+        bench.release(f"opencv-{name}", "4.9.0.80", "4.11.0.86")
+
+
+@pytest.mark.usefixtures("opencv")
+@pytest.mark.parametrize(
+    ("one", "two", "chosen"),
+    [
+        ("opencv-python", "opencv-python", "opencv-python-headless"),
+        ("opencv-python", "opencv-python-headless", "opencv-python-headless"),
+        ("opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
+        ("opencv-contrib-python-headless", "gamma", "opencv-contrib-python-headless"),
+    ],
+)
+def test_a_lock_has_one_opencv(bench: Bench, one: str, two: str, chosen: str) -> None:
+    lock = bench.lock("alpha\n", painter=f"{one}>=4.7\n", printer=f"{two}\n")
+    assert [name for name in _versions(lock) if "opencv" in name] == [chosen]
+    (opencv,) = (item for item in lock.wheels if item.name == chosen)
+    assert opencv.requested_by["node:painter"] == [f"{one}>=4.7"]
+    others = {item.requirement.split(">")[0] for item in lock.replaced}
+    assert others == {one, two} - {chosen, "gamma"}
+
+
+@pytest.mark.usefixtures("opencv")
+def test_the_bounds_on_every_name_hold_for_the_one_opencv(bench: Bench) -> None:
+    bench.release("masker", "1.0", requires=["opencv-python<4.10"])
+    lock = bench.lock("alpha\n", painter="masker\nopencv-contrib-python>=4.7\n")
+    (opencv,) = (item for item in lock.wheels if "opencv" in item.name)
+    assert (opencv.name, opencv.version) == ("opencv-contrib-python-headless", "4.9.0.80")
+    assert opencv.required_by == ["masker"]
+    assert ("masker 1.0", "opencv-python<4.10") in {
+        (item.asked_by, item.requirement) for item in lock.replaced
+    }
+    assert any("stands for" in said for said in bench.said)
+    assert bench.lock("alpha\n", painter="masker\nopencv-contrib-python>=4.7\n") == lock
+
+
+@pytest.mark.usefixtures("opencv")
+def test_the_spec_may_choose_another_opencv(bench: Bench) -> None:
+    lock = bench.lock(
+        "alpha\n",
+        painter="opencv-python-headless\n",
+        printer="opencv-contrib-python\n",
+        options={"overrides": ["opencv-python<4.11"]},
+    )
+    assert {n: v for n, v in _versions(lock).items() if "opencv" in n} == {
+        "opencv-python": "4.9.0.80"
+    }
+
+
+@pytest.mark.usefixtures("opencv")
+def test_an_opencv_for_one_platform_stays_there(bench: Bench) -> None:
+    lock = bench.lock("alpha\n", painter="opencv-python ; sys_platform == 'linux'\n")
+    (opencv,) = (item for item in lock.wheels if "opencv" in item.name)
+    assert (opencv.name, opencv.marker) == ("opencv-python-headless", LINUX)
+
+
+@pytest.mark.usefixtures("opencv")
+def test_bounds_on_two_opencv_names_that_exclude_each_other_name_both_lines(bench: Bench) -> None:
+    error = bench.error(
+        "alpha\n", painter="opencv-python<4.10\n", printer="opencv_python_headless>4.10\n"
+    )
+    assert "node:painter, requirements.txt line 1: opencv-python<4.10" in error.message
+    assert "node:printer, requirements.txt line 1: opencv_python_headless>4.10" in error.message
+
+
+# The same bytes
+
+
+def _document(lock: PythonLock) -> str:
+    return lock.model_dump_json(indent=1)
+
+
+def test_the_same_lock_from_two_folders_with_two_caches(bench: Bench, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / "with a space"
+    other.mkdir(parents=True)
+    nodes: dict[str, Any] = {"painter": "alpha>=1\n", "printer": "pip install alpha linux-only\n"}
+    first = bench.lock("alpha\n", **nodes)
+    second = Bench(other, bench.index).lock("alpha\n", **nodes)
+    assert _document(first) == _document(second)
+    assert str(tmp_path) not in _document(first)
+
+
+@pytest.fixture
+def json_mirror(index: Path) -> Iterator[str]:
+    with serve(index, JsonIndexHandler) as url:
+        yield url
+
+
+def test_the_same_lock_through_mirrors_that_tell_more_or_less(
+    bench: Bench, json_mirror: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    first = bench.lock("alpha\nlinux-only\n")
+    assert all(file.size for item in first.wheels for file in item.files)
+    for number, mirror in enumerate((f"{json_mirror}/simple", (bench.index / "simple").as_uri())):
+        monkeypatch.setenv("PIP_INDEX_URL", mirror)
+        folder = tmp_path / f"mirror-{number}"
+        folder.mkdir()
+        assert _document(Bench(folder, bench.index).lock("alpha\nlinux-only\n")) == _document(first)
+
+
+def test_an_index_that_announces_no_hashes_gives_the_same_lock(bench: Bench) -> None:
+    first = bench.lock("alpha\n")
+    for name in ("alpha", "gamma"):
+        bench.edit_page(name, lambda page: re.sub("#sha256=[0-9a-f]*", "", page))
+    assert _document(bench.lock("alpha\n")) == _document(first)
+
+
+def test_a_withdrawn_release_stays_where_it_is_locked(bench: Bench) -> None:
+    first = bench.lock("alpha\n")
+    bench.edit_page("alpha", lambda page: page.replace('">alpha-2', '" data-yanked="bad">alpha-2'))
+    cache = Cache(root=bench.folder / "another-cache")
+    bench.fetch_context = replace(bench.fetch_context, cache=cache)
+    assert _document(bench.lock("alpha\n", previous=first)) == _document(first)
+    assert _versions(bench.lock("alpha\n"))["alpha"] == "1.0"
+
+
+def test_a_pin_that_no_index_has_any_more_moves_and_that_is_said(bench: Bench) -> None:
+    first = bench.lock("alpha\n")
+    next((bench.index / "files").glob("alpha-2*")).unlink()
+    write_index(bench.index)
+    cache = Cache(root=bench.folder / "another-cache")
+    bench.fetch_context = replace(bench.fetch_context, cache=cache)
+    assert _versions(bench.lock("alpha\n", previous=first))["alpha"] == "1.0"
+    assert any(said.startswith("alpha goes from 2.0 to 1.0") for said in bench.said)
+    bench.said.clear()
+    bench.lock("alpha\n", previous=bench.lock("alpha\n"))
+    assert not any("goes from" in said for said in bench.said)
+
+
+def test_another_python_has_its_own_files_of_the_same_release(bench: Bench) -> None:
+    for tag in ("cp311-cp311", "cp312-cp312"):
+        bench.release("native", "1.0", tag=f"{tag}-manylinux_2_17_x86_64")
+    linux = {"platforms": ["linux-x86_64"]}
+    first = bench.lock("native\n", options=linux)
+    second = bench.lock("native\n", options={**linux, "python": "3.12"}, previous=first)
+    assert ["cp311" in first.wheels[0].files[0].name, len(second.wheels[0].files)] == [True, 1]
+    assert "cp312" in second.wheels[0].files[0].name
+
+
+def test_what_a_machine_tells_its_uv_does_not_change_the_lock(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    bound = tmp_path / "bound.txt"
+    bound.write_text("alpha<2\n")
+    monkeypatch.setenv("UV_CONSTRAINT", str(bound))
+    monkeypatch.setenv("UV_EXCLUDE_NEWER", "2001-01-01")
+    assert _versions(bench.lock("alpha\n"))["alpha"] == "2.0"
+
+
+def test_sources_only_are_warned_of(bench: Bench) -> None:
+    bench.release("half", "1.0", tag="py3-none-manylinux_2_17_x86_64")
+    source = bench.index / "files" / "half-1.0.tar.gz"
+    source.write_bytes(b"never opened: the wheel tells what it needs")
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    link = f'<a href="../../files/{source.name}#sha256={digest}">{source.name}</a></body>'
+    bench.edit_page("half", lambda page: page.replace("</body>", link))
+    lock = bench.lock("half\n")
+    assert [file.name for file in lock.wheels[0].files] == [
+        "half-1.0-py3-none-manylinux_2_17_x86_64.whl",
+        "half-1.0.tar.gz",
+    ]
+    assert any("half 1.0 has no wheel for macos-arm64" in said for said in bench.said)

@@ -1,0 +1,33 @@
+"""What uv says it has downloaded, counted."""
+
+from __future__ import annotations
+
+from runpod_comfy.lock.model import DistributionFile
+from runpod_comfy.realize.environment.packages import NeededFile
+from runpod_comfy.realize.prepare.progress import Downloads, Part
+
+
+class Counted:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int, int]] = []
+
+    def expect(self, part: Part, *, count: int, size_bytes: int = 0) -> None:
+        self.told.append((part, count, size_bytes))
+
+    def arrived(self, part: Part, *, count: int = 0, size_bytes: int = 0) -> None:
+        self.told.append((part, count, size_bytes))
+
+
+def _needed(name: str, size: int) -> NeededFile:
+    file = DistributionFile(name=f"{name}-1.0-py3-none-any.whl", sha256="0" * 64, size=size)
+    return NeededFile(distribution=f"{name} 1.0", file=file, unpacked=False, stored=False)
+
+
+def test_packages_are_counted_as_uv_names_them_and_the_small_ones_at_the_end() -> None:
+    counted = Counted()
+    downloads = Downloads([_needed("Nvidia_Nccl.cu12", 7), _needed("six", 1)], counted)
+    downloads.hear(b"Downloading nvidia-nccl-cu12 (7.0B)\n Downlo")
+    downloads.hear(b"aded nvidia-nccl-cu12\n Downloaded another\n")
+    assert counted.told == [("packages", 2, 8), ("packages", 1, 7)]
+    downloads.finish()
+    assert counted.told[2:] == [("packages", 1, 1)]

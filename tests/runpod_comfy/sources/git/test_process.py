@@ -1,0 +1,43 @@
+"""How git is run."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import UnavailableError
+from runpod_comfy.sources.git.process import GitFailedError, GitStalledError, run_git
+
+
+def test_a_failure_gives_gits_own_explanation(tmp_path: Path) -> None:
+    with pytest.raises(GitFailedError) as raised:
+        run_git(["rev-parse", "HEAD"], repository=tmp_path)
+    assert raised.value.reason.startswith("fatal: not a git repository")
+
+
+def test_a_machine_without_git_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="git is not installed") as raised:
+        run_git(["--version"])
+    assert "apt-get install git" in raised.value.remedy
+
+
+def test_a_server_that_says_nothing_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"git://127.0.0.1:{silent.getsockname()[1]}/x.git"
+        with pytest.raises(GitStalledError, match="no answer for 1 seconds"):
+            run_git(["ls-remote", "--", url], stall_s=1.0)
+
+
+def test_git_asks_nobody_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GIT_ASKPASS", raising=False)
+    monkeypatch.setenv("SSH_ASKPASS", "a-window")
+    script = tmp_path / "git"
+    script.write_text('#!/bin/sh\necho "$GIT_TERMINAL_PROMPT|$GIT_ASKPASS|$SSH_ASKPASS"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert run_git(["ls-remote"]) == b"0||false\n"
