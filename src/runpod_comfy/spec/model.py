@@ -143,7 +143,12 @@ class TorchOptions(_Strict):
     version: (
         Annotated[
             str,
-            AfterValidator(matching(r"\d+\.\d+(\.\d+)?", "must be a version such as '2.11.0'")),
+            AfterValidator(
+                matching(
+                    r"\d+\.\d+(\.\d+)?",
+                    "must be a version such as '2.11.0'; 'options.torch.index' chooses the build",
+                )
+            ),
         ]
         | None
     ) = None

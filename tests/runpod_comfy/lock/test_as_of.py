@@ -71,7 +71,9 @@ def test_files_without_a_time_are_left_out_and_that_is_said(
         "left out alpha-3.0-py3-none-any.whl: their index has no upload times" in said
         for said in bench.said
     )
-    assert any("find-links have no upload times" in said for said in bench.said)
+    assert any(
+        f"left out {folder}: files there have no upload times" in said for said in bench.said
+    )
 
 
 def test_the_files_of_a_kept_release_are_those_of_that_day(bench: Bench) -> None:
@@ -92,3 +94,16 @@ def test_a_folder_of_wheels_alone_is_named_as_the_reason(
     monkeypatch.setenv("PIP_FIND_LINKS", str(bench.index / "files"))
     error = bench.error("alpha\n", options={"as_of": DAY})
     assert "Folders and pages of find-links have no upload times" in error.message
+
+
+def test_pins_that_move_with_the_day_are_told_together(bench: Bench) -> None:
+    first = bench.lock("alpha\n")
+    bench.said.clear()
+    bench.lock("alpha\n", options={"as_of": DAY}, previous=first)
+    assert f"1 pins move to what was uploaded by {DAY} (options.as_of)" in bench.said
+    assert not any("goes from" in said for said in bench.said)
+
+
+def test_a_day_that_has_not_passed_is_told(bench: Bench) -> None:
+    bench.lock("alpha\n", options={"as_of": "2999-01-01"})
+    assert any("2999-01-01 has not passed yet" in said for said in bench.said)

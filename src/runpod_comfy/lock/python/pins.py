@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from uv import find_uv_bin
 
 from comfy_errors import ComfyError
 from comfy_files.progress import Say, say_nothing
+from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
-from runpod_comfy.lock.python.conflict import NO_TIMES_IN_LINKS, explained, refusal
+from runpod_comfy.lock.python.conflict import explained, refusal
 from runpod_comfy.lock.python.distribution_files import locked_files, warnings_of
 from runpod_comfy.lock.python.platform_marker import brief_marker, holds_somewhere, platforms_of
 from runpod_comfy.lock.python.solve import SPEC, ConflictError, Solved, name_of, solve_in_steps
@@ -173,7 +175,7 @@ def _locked(
     ]
     replaced = sorted(set(solved.replaced), key=lambda item: item.model_dump_json())
     _tell(distributions, replaced, python, platforms, fetch_context.say)
-    _tell_of_moved_pins(distributions, previous, fetch_context.say)
+    _tell_of_moved_pins(distributions, previous, options, fetch_context.say)
     group = torch_group(required_by)
     torch = [item for item in distributions if item.name in group]
     return PythonLock(
@@ -212,8 +214,12 @@ def _tell(
 def _tell_of_undated(solved: Solved, options: Options, say: Say) -> None:
     if options.as_of is None:
         return
-    if read_index_settings().find_links:
-        say(f"options.as_of: {NO_TIMES_IN_LINKS}")
+    if date.fromisoformat(options.as_of) >= datetime.now(UTC).date():
+        say(f"options.as_of: {options.as_of} has not passed yet, so what counts can still change")
+    links = read_index_settings().find_links
+    if links:
+        places = ", ".join(map(without_secrets, links))
+        say(f"options.as_of: left out {places}: files there have no upload times")
     undated = solved.solution.undated
     if undated:
         some = ", ".join(undated[:3]) + (" …" if len(undated) > 3 else "")
@@ -221,21 +227,38 @@ def _tell_of_undated(solved: Solved, options: Options, say: Say) -> None:
 
 
 def _tell_of_moved_pins(
-    distributions: Sequence[Distribution], previous: PythonLock | None, say: Say
+    distributions: Sequence[Distribution],
+    previous: PythonLock | None,
+    options: Options,
+    say: Say,
 ) -> None:
     """Pins are kept; where one could not be, that is worth a line."""
     if previous is None:
         return
+    moved = _moved_pins(distributions, previous)
+    if options.as_of not in (None, previous.as_of):
+        if moved:
+            say(f"{len(moved)} pins move to what was uploaded by {options.as_of} (options.as_of)")
+        return
+    for name, before, after in moved:
+        say(
+            f"{name} goes from {' and '.join(sorted(before))} to {after}: "
+            "the old pin no longer fits what is asked, or no index has it any more"
+        )
+
+
+def _moved_pins(
+    distributions: Sequence[Distribution], previous: PythonLock
+) -> list[tuple[str, set[str], str]]:
+    """Name, the versions that it was pinned to, and the one that it has now."""
     before: dict[str, set[str]] = {}
     for item in (*previous.torch, *previous.wheels):
         before.setdefault(item.name, set()).add(item.version)
-    for item in distributions:
-        known = before.get(item.name)
-        if known and item.version not in known:
-            say(
-                f"{item.name} goes from {' and '.join(sorted(known))} to {item.version}: "
-                "the old pin no longer fits what is asked, or no index has it any more"
-            )
+    return [
+        (item.name, known, item.version)
+        for item in distributions
+        if (known := before.get(item.name)) and item.version not in known
+    ]
 
 
 def _asked_lines(request: CompileRequest) -> dict[str, dict[str, list[str]]]:

@@ -18,7 +18,7 @@ from comfy_files.parallel import in_parallel
 from runpod_comfy.lock.python.uv_compile import CompileRequest, NoSolutionError, solve_with_needs
 from runpod_comfy.lock.requirements.read import Requirement
 
-# Releases with an open end that are passed over in search of one that is made for the torch.
+# Releases that are passed over in search of one that is made for the torch.
 _MOST_PASSED_OVER = 4
 
 
@@ -76,18 +76,17 @@ def _member_for(name: str, torch: str, request: CompileRequest) -> Member | None
     same_major = Version(newest.version).major == Version(torch).major
     if same_major and (numbered := beside(f"{name}=={torch}")):
         return known(numbered)
-    if newest.bounds:
-        free = _newest(name, [line], replace(alone, preferences=()))
-        if free and free.torch == torch:
-            return known(newest)
-        older = newest
-        for _ in range(_MOST_PASSED_OVER):
-            found = beside(f"{name}<{older.version}")
-            if found is None or not found.bounds:
-                break
-            if _is_made_for(torch, found):
-                return known(found)
-            older = found
+    free = _newest(name, [line], replace(alone, preferences=()))
+    if newest.bounds and free and free.torch == torch:
+        return known(newest)
+    older = newest
+    for _ in range(_MOST_PASSED_OVER):
+        found = beside(f"{name}<{older.version}")
+        if found is None:
+            break
+        if _is_made_for(torch, found):
+            return known(found)
+        older = found
     return Member(name=name, version=newest.version, for_another=same_major and not newest.bounds)
 
 

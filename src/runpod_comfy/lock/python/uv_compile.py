@@ -46,6 +46,7 @@ _DEPENDENCY = re.compile(
 # uv draws its explanation with box characters and a multiplication sign.
 _DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
+_NOT_THE_REASON = ("DEBUG", "TRACE", "warning: Requirements file")
 _UNDATED = re.compile(r"`([^`]+)` is missing an upload date")
 _UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`")
 
@@ -324,7 +325,7 @@ def _compiled(document: dict[str, Any]) -> Compiled:
 
 
 def _failure(stderr: str, requirements: Sequence[Requirement]) -> Exception:
-    told = [line for line in stderr.splitlines() if not line.startswith(("DEBUG", "TRACE"))]
+    told = [line for line in stderr.splitlines() if not line.startswith(_NOT_THE_REASON)]
     text = without_secrets(_DRAWING.sub(" ", "\n".join(told)))
     reason = " ".join(text.split())
     if "No solution found" in reason:

@@ -75,6 +75,18 @@ def test_members_made_for_the_torch_that_is_asked_for_come_first(
     assert found(bench.lock(CORE, options=asking(asked))) == expected
 
 
+def test_a_member_of_an_older_number_that_is_made_for_the_torch_is_found(bench: Bench) -> None:
+    """torchaudio 2.0.1 was made for torch 2.0.0, and 2.0.2 for 2.0.1."""
+    bench.release("torch", "1.13.1", "2.0.1")
+    bench.release("torchvision", "0.14.1", requires=["torch==1.13.1"])
+    bench.release("torchvision", "0.15.2", requires=["torch==2.0.1"])
+    bench.release("torchaudio", "0.13.1", requires=["torch==1.13.1"])
+    bench.release("torchaudio", "2.0.1", requires=["torch==2.0.0"])
+    bench.release("torchaudio", "2.0.2", requires=["torch==2.0.1"])
+    assert found(bench.lock(CORE, options=asking("2.0.1"))) == ("2.0.1", "0.15.2", "2.0.2")
+    assert found(bench.lock(CORE, options=asking("1.13"))) == ("1.13.1", "0.14.1", "0.13.1")
+
+
 def test_a_torch_with_no_more_than_a_promise_is_taken_if_asked_for_and_that_is_said(
     bench: Bench,
 ) -> None:
