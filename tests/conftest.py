@@ -51,7 +51,7 @@ def index(tmp_path: Path, pip_knows_nothing: None) -> Path:
 
 @pytest.fixture
 def said() -> list[str]:
-    """What `fetch_context` was told of progress."""
+    """The progress that `fetch_context` reported."""
     return []
 
 

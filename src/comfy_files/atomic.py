@@ -1,4 +1,4 @@
-"""Files and folders that appear whole, whoever reads them or is killed at that moment."""
+"""Files and folders that appear whole or not at all, also to a process that is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long work says what it does: one sentence at a time, to whoever shows it."""
+"""How long-running work reports progress: one sentence at a time."""
 
 from __future__ import annotations
 

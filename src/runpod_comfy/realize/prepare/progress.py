@@ -1,4 +1,4 @@
-"""What arrives while a realization fetches, counted for whoever shows it."""
+"""What arrives while a realization fetches, counted for a progress display."""
 
 from __future__ import annotations
 
