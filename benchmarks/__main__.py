@@ -30,7 +30,7 @@ from benchmarks.scratch import Scratch, scratch
 from comfy_errors import ComfyError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.base.catalogue import DEFAULT_BASE
-from runpod_comfy.realize.environment.uv import uv_program
+from runpod_comfy.layers.uv import uv_program
 
 TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15)
 _INSTALLING = {1, 2, 3, 4}

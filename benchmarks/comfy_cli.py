@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.material import Material
 from benchmarks.processes import Program, free_port
 from benchmarks.variables import plain_variables, variables_in_home
-from runpod_comfy.realize.environment.uv import uv_program
+from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_environment
 
 VERSION = "1.23.0"

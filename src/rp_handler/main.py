@@ -20,7 +20,7 @@ from rp_handler.run_options import add_run_options, add_ui_option
 from rp_handler.run_request import RunRequest, make_request
 
 if TYPE_CHECKING:
-    from rp_handler.job.progress_line import ProgressLine
+    from rp_handler.job.run import Listener
 
 INTERRUPTED = 130
 
@@ -94,11 +94,17 @@ def execute(
     `judge` sees the result document after it was printed, and raises a ComfyError to fail the run.
     """
     from rp_handler.job.progress_line import ProgressLine
+    from rp_handler.job.run import Listener
 
     line = ProgressLine(sys.stderr)
+    listener = Listener(
+        say=line.say,
+        progress=line.show,
+        log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
+    )
     machine = request.workflow is not None and (request.as_json or request.output == "base64")
     try:
-        result = _do(request, line)
+        result = perform(request, listener)
     except ComfyError as error:
         line.clear()
         return _fail(error, machine=machine)
@@ -126,21 +132,17 @@ def execute(
     return 0
 
 
-def _do(request: RunRequest, line: ProgressLine) -> dict[str, Any] | int:
-    """The result document of a workflow, or the exit code of what served until its end."""
+def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
+    """Does what `request` asks, in a realized home: the result document of a workflow, or the exit
+    code of what served until its end. Prints nothing; raises a ComfyError."""
     # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
     from rp_handler.home.open import open_for_run
     from rp_handler.interruption import run_interruptibly
-    from rp_handler.job.run import Listener, run_workflow
+    from rp_handler.job.run import run_workflow
     from rp_handler.job.sinks import sink_for
     from rp_handler.modes.ui import serve_ui
 
-    listener = Listener(
-        say=line.say,
-        progress=line.show,
-        log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
-    )
-    home, search = open_for_run(request, os.environ, say=line.say)
+    home, search = open_for_run(request, os.environ, say=listener.say)
     if request.ui:
         return run_interruptibly(
             serve_ui(home, listener, port=request.port, listen=request.listen, search=search)

@@ -1,1 +1,40 @@
-"""The build side: from a version spec to a lock, a plan, a realized home or an image."""
+"""Pinned ComfyUI: from a version spec to a lock, to a home or an image, to what a workflow makes.
+
+    from runpod_comfy import create, resolve, realize, build_image, push, run
+
+    lock = resolve("demo").lock
+    home = realize("demo").target
+    result = run("demo", workflow="workflows/example.json")
+
+Versions are those of `versions/` in the working directory. Nothing is printed: `say` of each
+function takes its progress, a sentence at a time. Every error is a `comfy_errors.ComfyError`, with
+a `message`, a `remedy` and the `exit_code` that the command line gives.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from runpod_comfy.api.homes import realize, run  # pants: no-infer-dep
+    from runpod_comfy.api.images import build_image, push  # pants: no-infer-dep
+    from runpod_comfy.api.versions import create, resolve  # pants: no-infer-dep
+
+__all__ = ["build_image", "create", "push", "realize", "resolve", "run"]
+
+_MODULES = {
+    "create": "versions",
+    "resolve": "versions",
+    "realize": "homes",
+    "run": "homes",
+    "build_image": "images",
+    "push": "images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use: the models of a spec and a lock take longer to load than a short command.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.api.{_MODULES[name]}"), name)

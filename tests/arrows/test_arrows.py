@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 SUBPACKAGES = (
-    *("cli", "bundle", "upkeep", "realize", "images", "layers"),
+    *("cli", "api", "bundle", "upkeep", "realize", "images", "layers"),
     *("lock", "sources", "cache", "spec"),
 )
 # The arrows, written a second time from the document, so that a slip in src/BUILD shows.
@@ -37,11 +37,12 @@ _BUILD_SIDE: dict[str, set[str]] = {
     "cache": set(),
     "sources": {"cache", "spec"},
     "lock": {"sources", "cache", "spec"},
-    "layers": {"lock", "spec"},
+    "layers": {"lock", "sources", "cache", "spec"},
     "realize": {"layers", "lock", "sources", "cache", "spec"},
     "images": {"layers", "lock", "sources", "cache", "spec"},
     "upkeep": {"realize", "images", "layers", "lock", "sources", "cache", "spec"},
     "bundle": {"lock", "sources", "cache", "spec"},
+    "api": set(SUBPACKAGES) - {"cli", "api", "upkeep"},
     "cli": set(SUBPACKAGES) - {"cli"},
 }
 ALLOWED: dict[str, set[str]] = {
@@ -51,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         f"runpod_comfy.{name}": {
             *SHARED,
             *(f"runpod_comfy.{other}" for other in {name, *others}),
-            *({"rp_handler"} if name == "cli" else ()),
+            *({"rp_handler"} if name in ("cli", "api") else ()),
         }
         for name, others in _BUILD_SIDE.items()
     },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -22,9 +21,9 @@ from runpod_comfy.cli import (
     remove,
     resolve,
     run,
-    test,
 )
 from runpod_comfy.cli.image import commands as image
+from runpod_comfy.cli.show.console import Console
 
 INTERRUPTED = 130
 
@@ -52,7 +51,6 @@ def build_parser() -> argparse.ArgumentParser:
         diff,
         realize,
         run,
-        test,
         remove,
         bundle,
         image,
@@ -70,27 +68,25 @@ def run_command_line(arguments: Sequence[str]) -> int:
     With `--json` the error is also the one document on standard output.
     """
     parsed = build_parser().parse_args(arguments)
-    as_json: bool = getattr(parsed, "as_json", False)
+    console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
     try:
-        code: int = parsed.run(parsed)
+        code: int = parsed.run(parsed, console)
     except ComfyError as error:
-        return _tell(error.in_words(), error, error.exit_code, as_json=as_json)
+        return _tell(error.in_words(), error, error.exit_code, console)
     except KeyboardInterrupt:
         interrupted = ComfyError("interrupted")
-        return _tell(interrupted.message, interrupted, INTERRUPTED, as_json=as_json)
+        return _tell(interrupted.message, interrupted, INTERRUPTED, console)
     except BrokenPipeError:
         raise
     except OSError as error:
         refused = ComfyError(str(error))
-        return _tell(refused.in_words(), refused, refused.exit_code, as_json=as_json)
+        return _tell(refused.in_words(), refused, refused.exit_code, console)
     return code
 
 
-def _tell(words: str, error: ComfyError, exit_code: int, *, as_json: bool) -> int:
-    print(words, file=sys.stderr)
-    if as_json:
-        document = {"error": error.message, "remedy": error.remedy, "exit_code": exit_code}
-        print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+def _tell(words: str, error: ComfyError, exit_code: int, console: Console) -> int:
+    console.say(words)
+    console.result("", {"error": error.message, "remedy": error.remedy, "exit_code": exit_code})
     return exit_code
 
 

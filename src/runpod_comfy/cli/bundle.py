@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_files.sizes import readable_size
-from runpod_comfy.cli.select.options import add_command, add_json, add_version
+from runpod_comfy.cli.options import Subparsers, add_command, add_group, add_version, named_version
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
     from runpod_comfy.bundle.format import BundleSummary
-    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy bundle create demo -o demo.bundle
@@ -33,16 +31,8 @@ _SHOW_EXAMPLES = """\
 
 
 def add_parser(commands: Subparsers) -> None:
-    parser = commands.add_parser(
-        "bundle",
-        help="Pack a version into one file, for machines without a network, and unpack it there.",
-        description="Pack a version into one file, for machines without a network, and unpack it "
-        "there.",
-        epilog=f"examples:\n{_EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    actions = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "Pack a version into one file, for machines without a network, and unpack it there."
+    actions = add_group(commands, "bundle", summary=summary, examples=_EXAMPLES)
     _add_create(actions)
     _add_load(actions)
     _add_show(actions)
@@ -72,7 +62,6 @@ def _add_create(actions: Subparsers) -> None:
         type=Path,
         help="where models may lie besides the store; default $MODELS_DIR",
     )
-    add_json(parser)
 
 
 def _add_load(actions: Subparsers) -> None:
@@ -85,7 +74,6 @@ def _add_load(actions: Subparsers) -> None:
         examples=_LOAD_EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the bundle")
-    add_json(parser)
 
 
 def _add_show(actions: Subparsers) -> None:
@@ -97,52 +85,47 @@ def _add_show(actions: Subparsers) -> None:
         examples=_SHOW_EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the bundle")
-    add_json(parser)
 
 
-def _create(arguments: argparse.Namespace) -> int:
+def _create(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_home.platforms import this_platform
+    from runpod_comfy.api.homes import find_models_dir
+    from runpod_comfy.api.versions import fetch_context_for, read_spec, select
+    from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle
     from runpod_comfy.cache.use import using
-    from runpod_comfy.cli.select.version import fetch_context_for, read_spec, select
-    from runpod_comfy.cli.select.workspace import version_id_of
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
-    version_id = version_id_of(arguments.version, arguments.version_id)
-    selected = select(
-        version_id=version_id, spec=arguments.spec, lock=None, offline=False, console=console
-    )
-    spec = read_spec(version_id, arguments.spec)
-    named = arguments.models_dir or os.environ.get("MODELS_DIR")
+    version_id = named_version(arguments)
+    selected = select(version_id, spec=arguments.spec, say=console.say, explain=console.explain)
+    spec = read_spec(version_id_of(version_id), arguments.spec)
     request = BundleRequest(
         lock=selected.lock,
         spec=spec.path.read_bytes(),
         platform=arguments.platform or this_platform(),
         models=not arguments.without_models,
-        models_dir=Path(named).expanduser() if named else None,
+        models_dir=find_models_dir(arguments.models_dir),
     )
-    fetch_context = fetch_context_for(selected.base_dir, console, offline=False)
+    fetch_context = fetch_context_for(selected.base_dir, offline=False, say=console.say)
     output = arguments.output.expanduser().absolute()
     with using(fetch_context.cache, console.say):
         summary = create_bundle(request, output, fetch_context)
     _warn_of_sources(summary, console)
     console.say(f"{summary.version_id}: {_in_words(summary)}")
-    console.result(str(output), {"path": str(output), **summary.document()})
+    console.result(str(output), {"path": output, **summary.document()})
     return 0
 
 
-def _load(arguments: argparse.Namespace) -> int:
+def _load(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_errors import UnavailableError
     from comfy_home.platforms import this_platform
+    from runpod_comfy.api.workspace import workspace
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.bundle.places import loaded_lock_path
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.cache.use import using
-    from runpod_comfy.cli.select.workspace import workspace
     from runpod_comfy.lock.store import load_lock
     from runpod_comfy.realize.environment.interpreter import find_interpreter
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     cache = Cache.from_environment()
     with using(cache, console.say):
         summary = load_bundle(arguments.file, cache, platform=this_platform(), say=console.say)
@@ -161,10 +144,9 @@ def _load(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _show(arguments: argparse.Namespace) -> int:
+def _show(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.bundle.load import describe_bundle
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     summary = describe_bundle(arguments.file)
     lines = [
         f"version   {summary.version_id}",
@@ -201,6 +183,6 @@ def _warn_of_another_spec(path: Path, lock: Any, console: Console) -> None:
 
     if path.is_file() and spec_digest(load_spec(path).spec) != lock.spec_digest:
         console.say(
-            f"Warning: {path} is another spec of the same id and goes before the loaded one; "
-            "outside this folder the loaded one counts"
+            f"Warning: {path} is another spec of the same id and takes precedence over the "
+            "loaded one; outside this folder the loaded one is used"
         )

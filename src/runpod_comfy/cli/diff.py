@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.lock.diff import Change
     from runpod_comfy.lock.model import Lock
     from runpod_comfy.spec.model import Spec
@@ -49,13 +48,11 @@ def add_parser(commands: Subparsers) -> None:
     )
     parser.add_argument("before", metavar="A", help="a version id, a lock file or a spec file")
     parser.add_argument("after", metavar="B", help="the same")
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cli.show.changes import change_lines
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     before, after = _side(arguments.before), _side(arguments.after)
     form, changes = _compare(before, after, console)
     lines = change_lines(changes) or [f"no differences between the two {form}s"]
@@ -94,8 +91,8 @@ def _side(text: str) -> _Side:
 
 
 def _side_of_version(version_id: str) -> _Side:
+    from runpod_comfy.api.versions import read_spec
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.cli.select.version import read_spec
     from runpod_comfy.lock.store import lock_answering
 
     loaded = read_spec(version_id, None)

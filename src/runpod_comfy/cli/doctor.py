@@ -7,11 +7,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.upkeep.answer import Answer
 
 _EXAMPLES = """\
@@ -22,7 +21,7 @@ _WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "look
 
 
 def add_parser(commands: Subparsers) -> None:
-    parser = add_command(
+    add_command(
         commands,
         "doctor",
         run=_run,
@@ -30,15 +29,13 @@ def add_parser(commands: Subparsers) -> None:
         details="Exit 3 if something needed is missing. Docker and a GPU are not needed.",
         examples=_EXAMPLES,
     )
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(_arguments: argparse.Namespace, console: Console) -> int:
     from comfy_errors import UnavailableError
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.upkeep.doctor import examine, is_ready
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     named = os.environ.get("COMFY_HOME")
     home = Path(named).expanduser().absolute() if named else Path.home()
     answers = examine(Cache.from_environment(), home, os.environ)

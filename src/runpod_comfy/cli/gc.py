@@ -7,11 +7,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from comfy_files.sizes import readable_size
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.upkeep.gc import Clearing
 
 _EXAMPLES = """\
@@ -39,14 +38,12 @@ def add_parser(commands: Subparsers) -> None:
         help="clear the store of models; default: only if COMFY_CACHE_MODELS is not elsewhere, "
         "where other machines may use it",
     )
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.upkeep.gc import clear_cache
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     clearing = clear_cache(
         Cache.from_environment(),
         dry_run=arguments.dry_run,
@@ -81,16 +78,13 @@ def _document(clearing: Clearing) -> dict[str, object]:
     return {
         "dry_run": clearing.dry_run,
         "freed_bytes": clearing.freed_bytes,
-        "removed": [
-            {"kind": entry.kind, "path": str(entry.path), "freed_bytes": entry.freed_bytes}
-            for entry in clearing.removed
-        ],
+        "removed": clearing.removed,
         "commits": clearing.commits,
         "roots": [
-            {"kind": root.kind, "path": str(root.path), "gone_since": root.gone_since}
+            {"kind": root.kind, "path": root.path, "gone_since": root.gone_since}
             for root in clearing.roots
         ],
-        "dropped_roots": [str(root.path) for root in clearing.dropped],
-        "left_alone": [str(path) for path in clearing.unknown],
-        "notes": list(clearing.remarks),
+        "dropped_roots": [root.path for root in clearing.dropped],
+        "left_alone": clearing.unknown,
+        "notes": clearing.remarks,
     }

@@ -6,13 +6,9 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.options import Subparsers, add_command, given
 from runpod_comfy.cli.show.console import Console
-
-if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy init --install-torch auto
@@ -42,24 +38,20 @@ def add_parser(commands: Subparsers) -> None:
         "and the usual build on macOS",
     )
     add("--python", metavar="PYTHON", default="python3", help="the interpreter; default python3")
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.realize.init import DEFAULT_REPO, Initialization, initialize
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     watched = console.on_a_terminal or console.verbose
     path = arguments.path or Path(os.environ.get("COMFY_HOME") or "comfy")
     result = initialize(
         Initialization(
             path=path.expanduser().absolute(),
             repo=arguments.repo or DEFAULT_REPO,
-            ref=arguments.ref,
             venv=arguments.venv.expanduser().absolute() if arguments.venv else None,
-            install_torch=arguments.install_torch,
-            python=arguments.python,
+            **given(arguments, "ref", "install_torch", "python"),
             cache=Cache.from_environment(),
             base_dir=Path.cwd(),
             say=console.say,
@@ -71,10 +63,5 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.install_torch == "skip":
         console.say(f"PyTorch was left out: ComfyUI starts once it is in {result.venv}")
     console.say(f"Start it with: {result.venv}/bin/python {result.target}/ComfyUI/main.py")
-    document = {
-        "target": str(result.target),
-        "venv": str(result.venv),
-        "changed": result.changed,
-    }
-    console.result(str(result.target), document)
+    console.result(str(result.target), result)
     return 0

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from comfy_errors import MismatchError
 from comfy_files.sizes import readable_size
-from runpod_comfy.cli.select.options import (
+from runpod_comfy.cli.options import (
+    Subparsers,
     add_command,
-    add_json,
     add_realize_options,
     add_version,
+    given,
+    named_version,
 )
-from runpod_comfy.cli.select.unchanged import request_of, tell
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.unchanged import request_of, tell
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
-    from runpod_comfy.realize.prepare.estimate import Estimate
-    from runpod_comfy.realize.run import Realization
+    from runpod_comfy.realize.changes import Changes
+    from runpod_comfy.realize.job import Realization
+    from runpod_comfy.realize.result import RealizeResult
     from runpod_comfy.realize.verify.home import Verification
 
 _EXAMPLES = """\
@@ -56,68 +59,95 @@ def add_parser(commands: Subparsers) -> None:
         action="store_true",
         help="verify, take away what differs, and make it again",
     )
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     request = request_of(arguments)
     if request is not None and request.answer(console):
         return 0
 
-    from runpod_comfy.cli.select.realization import realization_of, realize_visibly
-    from runpod_comfy.realize.run import estimate_realize
+    from runpod_comfy.realize.changes import find_changes
+    from runpod_comfy.realize.run import plan_here
 
+    # A lock that is made now is none to verify with.
+    offline = arguments.offline or arguments.verify
+    job = find_job(arguments, console, offline=offline, keep_cache=not arguments.dry_run)
     if arguments.verify:
-        # A lock that is made now is none to compare with.
-        arguments.offline = True
-    realization = realization_of(arguments, console)
-    if arguments.verify:
-        return _verify(realization, console)
+        return _verify(job, console)
     if arguments.dry_run:
-        estimate = estimate_realize(realization)
-        console.result(_plan_text(realization, estimate), _plan_document(realization, estimate))
+        changes = find_changes(job, plan_here(job.lock))
+        console.result(_changes_text(job, changes), _changes_document(job, changes))
         return 0
-    found = _repair(realization, console) if arguments.repair else None
-    result = realize_visibly(realization, console)
+    found = _repair(job, console) if arguments.repair else None
+    result = realize_visibly(job, console)
     if request is not None:
-        request.note(realization, result)
+        request.note(job, result)
     tell(result.document(), console)
-    return _tell_strangers(found, console) if found is not None else 0
+    return _tell_unmanaged(found, console) if found is not None else 0
 
 
-def _verify(realization: Realization, console: Console) -> int:
+def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) -> Realization:
+    """What the options of `add_version` and `add_realize_options` ask for."""
+    from runpod_comfy.api.homes import find_realization
+
+    options = given(arguments, "spec", "lock", "target", "models_dir", "wheels_dir", "offline")
+    return find_realization(
+        named_version(arguments),
+        **{**options, **changes},
+        say=console.say,
+        explain=console.explain,
+        show=console.script_output,
+    )
+
+
+def realize_visibly(job: Realization, console: Console) -> RealizeResult:
+    """Realizes; on a terminal one line shows what arrives, unless scripts are to be seen."""
+    from dataclasses import replace
+
+    from runpod_comfy.cli.show.arrivals import Display
+    from runpod_comfy.realize.run import realize
+
+    if console.verbose or not console.on_a_terminal:
+        return realize(job)
+    display = Display(sys.stderr)
+    try:
+        return realize(replace(job, say=display.say, progress=display))
+    finally:
+        display.clear()
+
+
+def _verify(job: Realization, console: Console) -> int:
     from runpod_comfy.realize.verify.home import verify
 
-    found = verify(realization)
+    found = verify(job)
     _tell_faults(found, console)
     console.result("" if found.faults else _verified(found), found.document())
     if not found.faults:
         return 0
     count = len(found.faults)
     if count == len(found.strangers):
-        return _tell_strangers(found, console)
+        return _tell_unmanaged(found, console)
     error = MismatchError(
-        f"{realization.target} differs from its lock in {count} place{'s' * (count > 1)}",
+        f"{job.target} differs from its lock in {count} place{'s' * (count > 1)}",
         remedy="Mend it with the same command and --repair in place of --verify.",
     )
     console.say(error.in_words())
     return error.exit_code
 
 
-def _repair(realization: Realization, console: Console) -> Verification:
+def _repair(job: Realization, console: Console) -> Verification:
     from runpod_comfy.realize.verify.home import take_away, verify
 
-    found = verify(realization)
+    found = verify(job)
     _tell_faults(found, console)
     if found.faults:
-        take_away(found, realization)
+        take_away(found, job)
     else:
         console.say(_verified(found))
     return found
 
 
-def _tell_strangers(found: Verification, console: Console) -> int:
+def _tell_unmanaged(found: Verification, console: Console) -> int:
     if not found.strangers:
         return 0
     names = ", ".join(map(str, found.strangers))
@@ -143,42 +173,48 @@ def _verified(found: Verification) -> str:
     return f"verified: {found.checked_files} files, {size}, in {found.seconds:.1f} s"
 
 
-def _plan_text(realization: Realization, estimate: Estimate) -> str:
-    lines = [f"{realization.lock.version_id} → {realization.target}"]
-    if estimate.is_nothing:
+def _changes_text(job: Realization, changes: Changes) -> str:
+    lines = [f"{job.lock.version_id} → {job.target}"]
+    if not (changes.pending or changes.models or changes.links or changes.removed_nodes):
         return "\n".join([*lines, "nothing to do"])
-    lines += [f"keep   layer {name}" for name in estimate.kept_layers]
-    lines += [f"fetch  {name}: {repo} at {commit}" for name, repo, commit in estimate.trees]
-    missing = [file for file in estimate.packages if not file.cached]
-    lines.append(
-        f"fetch  {len(missing)} of {len(estimate.packages)} Python packages, "
-        f"{readable_size(estimate.download_bytes)}"
-    )
+    missing = [file for file in changes.packages if not file.cached]
     lines += [
-        f"fetch  model {model.name}: {model.source}, {readable_size(model.size)}"
-        for model in estimate.models
+        *(f"keep   layer {name}" for name in changes.kept),
+        *(
+            f"fetch  {layer.name}: {tree.repo} at {tree.commit}"
+            for layer in changes.pending
+            for tree in layer.trees
+        ),
+        f"fetch  {len(missing)} of {len(changes.packages)} Python packages, "
+        f"{readable_size(changes.download_bytes)}",
+        *(
+            f"fetch  model {model.name}: {model.source}, {readable_size(model.size)}"
+            for model in changes.models
+        ),
+        *(f"build  layer {layer.name}" for layer in changes.pending),
+        *(f"link   model {name}" for name in changes.links),
+        *(f"remove custom node {name}" for name in changes.removed_nodes),
     ]
-    lines += [f"build  layer {name}" for name in estimate.layers]
-    lines += [f"link   model {name}" for name in estimate.links]
-    lines += [f"remove custom node {name}" for name in estimate.removed_nodes]
-    total = estimate.download_bytes + estimate.model_bytes
-    return "\n".join([*lines, f"{readable_size(total)} to fetch in all; nothing was touched"])
+    total = readable_size(changes.download_bytes + changes.model_bytes)
+    return "\n".join([*lines, f"{total} to fetch in all; nothing was touched"])
 
 
-def _plan_document(realization: Realization, estimate: Estimate) -> dict[str, object]:
+def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:
     return {
-        "version_id": realization.lock.version_id,
-        "lock_digest": realization.lock.digest,
-        "target": str(realization.target),
-        "layers": list(estimate.layers),
-        "kept_layers": list(estimate.kept_layers),
+        "version_id": job.lock.version_id,
+        "lock_digest": job.lock.digest,
+        "target": job.target,
+        "layers": [layer.name for layer in changes.pending],
+        "kept_layers": changes.kept,
         "trees": [
-            {"layer": name, "repo": repo, "commit": commit} for name, repo, commit in estimate.trees
+            {"layer": layer.name, "repo": tree.repo, "commit": tree.commit}
+            for layer in changes.pending
+            for tree in layer.trees
         ],
-        "packages": [file.name for file in estimate.packages if not file.cached],
-        "package_bytes": estimate.download_bytes,
-        "models": [model.name for model in estimate.models],
-        "model_bytes": estimate.model_bytes,
-        "links": list(estimate.links),
-        "removed_nodes": list(estimate.removed_nodes),
+        "packages": [file.name for file in changes.packages if not file.cached],
+        "package_bytes": changes.download_bytes,
+        "models": [model.name for model in changes.models],
+        "model_bytes": changes.model_bytes,
+        "links": changes.links,
+        "removed_nodes": changes.removed_nodes,
     }

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
 from comfy_files.sizes import readable_size
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.realize.remove import Removal
 
 _EXAMPLES = """\
@@ -45,14 +44,12 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="show what would be removed, and touch nothing"
     )
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.realize.remove import plan_removal, remove
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     target = arguments.target or os.environ.get("COMFY_HOME")
     if not target:
         raise InvalidInputError(
@@ -70,7 +67,7 @@ def _run(arguments: argparse.Namespace) -> int:
         console.say("Nothing was removed")
         return 1
     left = remove(removal, console.say, cache=Cache.from_environment())
-    document = _document(removal, removed=True) | {"left": [str(path) for path in left]}
+    document = _document(removal, removed=True) | {"left": left}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
     kept = f"; kept: {', '.join(path.name for path in left)}" if left else ""
     console.result(text + kept, document)
@@ -97,10 +94,10 @@ def _plan_text(removal: Removal) -> str:
 
 def _document(removal: Removal, *, removed: bool) -> dict[str, object]:
     return {
-        "target": str(removal.target),
+        "target": removal.target,
         "removed": removed,
         "freed_bytes": removal.freed_bytes,
         "entries": [
-            {"path": str(entry.path), "size_bytes": entry.size_bytes} for entry in removal.entries
+            {"path": entry.path, "size_bytes": entry.size_bytes} for entry in removal.entries
         ],
     }

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cli.select.options import add_command, add_json, add_version
+from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.lock.drift.check import Drift
-    from runpod_comfy.spec.load import LoadedSpec
 
 MOVED = 4
 UNREACHABLE = 3
@@ -59,65 +57,65 @@ def add_parser(commands: Subparsers) -> None:
         "--check", action="store_true", help="only tell what moved since the lock was made"
     )
     parser.add_argument("--offline", action="store_true", help="use the caches only")
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.select.version import read_spec
-    from runpod_comfy.cli.select.workspace import version_id_of
-
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
-    version_id = version_id_of(arguments.version, arguments.version_id)
-    loaded = read_spec(version_id, arguments.spec)
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    version_id = named_version(arguments)
     if arguments.check:
-        return _check(loaded, console, offline=arguments.offline)
+        return _check(version_id, arguments, console)
     if arguments.upgrade and arguments.offline:
         raise InvalidInputError(
             "--upgrade looks for what is newest, and --offline forbids to look",
             remedy="Leave one of the two out.",
         )
-    return _resolve(loaded, console, arguments.upgrade, offline=arguments.offline)
+    return _resolve(version_id, arguments, console)
 
 
-def _resolve(loaded: LoadedSpec, console: Console, upgrade: list[Any], *, offline: bool) -> int:
-    from runpod_comfy.cli.select.version import resolve_and_write
+def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.versions import resolve
     from runpod_comfy.cli.show.changes import change_lines
-    from runpod_comfy.lock.store import committed_lock_path
 
-    names = None if _EVERYTHING in upgrade else upgrade
-    resolved = resolve_and_write(loaded, console, offline=offline, upgrade=names)
+    resolved = resolve(
+        version_id,
+        **given(arguments, "spec", "offline"),
+        upgrade=None if _EVERYTHING in arguments.upgrade else arguments.upgrade,
+        say=console.say,
+    )
     lock = resolved.lock
-    path = committed_lock_path(loaded.path, lock.version_id)
-    distributions = [*lock.python.torch, *lock.python.wheels]
     for line in change_lines(resolved.changes):
         console.say(line)
-    if upgrade and resolved.previous is not None and not resolved.changes:
+    if arguments.upgrade and resolved.previous is not None and not resolved.changes:
         console.say("Nothing newer was found")
     console.say(
         f"{lock.version_id}: core, {len(lock.custom_nodes)} custom nodes, "
-        f"{len(distributions)} Python distributions, {len(lock.models)} models"
+        f"{len(lock.python.torch) + len(lock.python.wheels)} Python distributions, "
+        f"{len(lock.models)} models"
     )
     document = {
         "version_id": lock.version_id,
-        "path": str(path),
+        "path": resolved.path,
         "digest": lock.digest,
         "changes": [change.document() for change in resolved.changes],
-        "spec_changes": [vars(pin) for pin in resolved.moved],
+        "spec_changes": resolved.moved,
     }
-    console.result(f"{path} {lock.digest}", document)
+    console.result(f"{resolved.path} {lock.digest}", document)
     return 0
 
 
-def _check(loaded: LoadedSpec, console: Console, *, offline: bool) -> int:
-    from runpod_comfy.cli.select.version import fetch_context_for
+def _check(version_id: str | None, arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.versions import fetch_context_for, read_spec
+    from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.lock.drift.check import look_for_drift
     from runpod_comfy.lock.store import last_lock
 
-    fetch_context = fetch_context_for(loaded.path.parent, console, offline=offline)
+    loaded = read_spec(version_id_of(version_id), arguments.spec)
+    fetch_context = fetch_context_for(
+        loaded.path.parent, offline=arguments.offline, say=console.say
+    )
     lock, path = last_lock(loaded, fetch_context.cache)
     console.explain(f"Lock: {path}")
     drift = look_for_drift(loaded, lock, fetch_context)
-    document = {"version_id": lock.version_id, "path": str(path), "digest": lock.digest}
+    document = {"version_id": lock.version_id, "path": path, "digest": lock.digest}
     console.result("\n".join(_lines(drift)), document | drift.document())
     console.say(_summary(drift, lock.version_id))
     if drift.moved:

@@ -1,4 +1,4 @@
-"""`run`: realizes a version if need be, then runs a workflow on it, or serves its page."""
+"""`run` and `test`: realize a version if need be, then run a workflow on it or serve its page."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from comfy_errors import MismatchError
 from rp_handler.run_options import add_run_options, add_ui_option
-from runpod_comfy.cli.select.options import (
+from runpod_comfy.cli.options import (
+    Subparsers,
     add_command,
-    add_json,
     add_realize_options,
     add_version,
+    given,
+    named_version,
 )
+from runpod_comfy.cli.realize import find_job, realize_visibly
 from runpod_comfy.cli.show.console import Console
 
-if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
-
-_EXAMPLES = """\
+_RUN_EXAMPLES = """\
   runpod-comfy run --version-id demo --workflow workflows/example.json --output files
   runpod-comfy run --version-id demo --workflow workflows/minimal.json --output base64
   runpod-comfy run --version-id demo --ui
+"""
+_TEST_EXAMPLES = """\
+  runpod-comfy test demo --workflow workflows/example.json --output base64
 """
 
 
@@ -34,20 +39,29 @@ def add_parser(commands: Subparsers) -> None:
         run=_run,
         summary="Run a workflow on a version, headless, or serve the version's own page.",
         details="The version is realized first where it is not. The workflow {} is a smoke test.",
-        examples=_EXAMPLES,
+        examples=_RUN_EXAMPLES,
     )
+    _add_options(parser)
+    add_ui_option(parser)
+    parser = add_command(
+        commands,
+        "test",
+        run=_test,
+        summary="Run a workflow on a version and compare what it made with its baseline.",
+        details="The baseline of w.json is w.baseline.json beside it. Exit 4 if they differ.",
+        examples=_TEST_EXAMPLES,
+    )
+    _add_options(parser)
+    parser.set_defaults(ui=False)
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
     add_version(parser)
     add_realize_options(parser)
     add_run_options(parser)
-    add_ui_option(parser)
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    return run_version(arguments, Console(as_json=arguments.as_json, verbose=arguments.verbose))
-
-
-def run_version(
+def _run(
     arguments: argparse.Namespace,
     console: Console,
     judge: Callable[[Mapping[str, Any]], None] = lambda _result: None,
@@ -56,26 +70,43 @@ def run_version(
     from comfy_workflows.load import load_workflow
     from rp_handler.main import execute
     from rp_handler.run_request import make_request
-    from runpod_comfy.cli.select.realization import realization_of, realize_visibly
-    from runpod_comfy.cli.select.workspace import version_id_of
 
+    options = ("workflow", "models_dir", "output", "output_dir", "ui", "port", "as_json", "verbose")
     request = make_request(
         os.environ,
-        version_id=version_id_of(arguments.version, arguments.version_id),
-        workflow=arguments.workflow,
-        models_dir=arguments.models_dir,
-        output=arguments.output,
-        output_dir=arguments.output_dir,
-        ui=arguments.ui,
-        port=arguments.port,
+        version_id=named_version(arguments),
+        **given(arguments, *options),
         timeout_s=arguments.timeout,
-        as_json=arguments.as_json,
-        verbose=arguments.verbose,
     )
     if request.workflow is not None:
         # A mistake in it should not cost a person the minutes of a first realization.
         load_workflow(request.workflow)
-    realization = realization_of(arguments, console)
-    realize_visibly(realization, console)
-    version_id = realization.lock.version_id
-    return execute(replace(request, version_id=version_id, home=realization.target), judge)
+    job = find_job(arguments, console)
+    realize_visibly(job, console)
+    return execute(replace(request, version_id=job.lock.version_id, home=job.target), judge)
+
+
+def _test(arguments: argparse.Namespace, console: Console) -> int:
+    from comfy_workflows.baseline import compare, load_baseline
+
+    path = _baseline_path(arguments.workflow)
+    # Before the run: a baseline that cannot be read should not cost a person its time.
+    baseline = load_baseline(path) if path and path.is_file() else None
+
+    def judge(result: Mapping[str, Any]) -> None:
+        if baseline is None:
+            console.say("It ran; it has no baseline to be compared with")
+            return
+        differences = compare(baseline, result, lock_digest=result["version"].get("lock"))
+        if differences:
+            raise MismatchError(
+                f"the outputs are not those of {path}: " + " ".join(differences),
+                remedy="Find out what changed: the workflow, the lock, the device or the driver.",
+            )
+        console.say(f"Same as {path}")
+
+    return _run(arguments, console, judge)
+
+
+def _baseline_path(workflow: Path | None) -> Path | None:
+    return workflow.with_name(f"{workflow.stem}.baseline.json") if workflow else None

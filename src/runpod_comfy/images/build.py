@@ -15,7 +15,6 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.cache.use import using
 from runpod_comfy.images.base.catalogue import BaseImage
-from runpod_comfy.images.build_plan import make_build_plan
 from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.docker.build_progress import BuildShow
@@ -23,6 +22,7 @@ from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
 from runpod_comfy.images.docker.local_images import inspect_image
 from runpod_comfy.images.docker.pull import ensure_image
 from runpod_comfy.images.labels import BASE_DIGEST
+from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.sources.index.pip_settings import read_pip_settings

@@ -82,12 +82,10 @@ def _run(step: Step, python: str) -> str:
         }
     variables = {
         "LAYER": step.name,
-        "TARGET": "image",
-        "INPUTS": f"{places.STEP}/inputs",
-        "COMFY_HOME": places.HOME,
-        "VENV": places.VENV,
+        **step.layer.variables(
+            target="image", inputs=f"{places.STEP}/inputs", home=places.HOME, venv=places.VENV
+        ),
         "PYTHON": python,
-        "SOURCE_DATE_EPOCH": str(step.layer.epoch),
         **installer,
         **step.variables,
     }

@@ -32,20 +32,17 @@ def labels(
     base_name: str,
     base_digest: str | None = None,
     cuda: str | None = None,
-    revision: str | None = None,
-    source: str | None = None,
 ) -> dict[str, str]:
     """The labels of the lock's image, sorted by name; nothing in them depends on when it is built.
 
-    `layers` are name and key of each layer, in the order of the image. `source` is the address of
-    what the image holds, `revision` its commit, `cuda` the CUDA version of its torch; what is None
-    is left out.
+    `layers` are name and key of each layer, in the order of the image. `cuda` is the CUDA version
+    of its torch; what is None is left out. Revision and source are ComfyUI's.
     """
     known = {
         TITLE: f"ComfyUI {lock.version_id}",
         VERSION: lock.version_id,
-        REVISION: revision,
-        SOURCE: without_secrets(source) if source else None,
+        REVISION: lock.comfy.commit,
+        SOURCE: without_secrets(lock.comfy.repo),
         BASE_NAME: base_name,
         BASE_DIGEST: base_digest,
         CREATED: datetime.fromtimestamp(lock.epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -1,4 +1,7 @@
-"""Lock → plan. Pure: it reads the layer scripts and nothing else, and starts nothing."""
+"""Lock → plan: ordered layers, each with its scripts, its inputs and a content key.
+
+Pure: it reads the layer scripts and nothing else, and starts nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,128 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
+from comfy_files.hashing import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
 from runpod_comfy.checkout import LAYER_SCRIPTS
-from runpod_comfy.layers.layer import Layer, LayerKind, TextInput, TreeInput, layer_key
-from runpod_comfy.layers.requirements import requirements_text
-from runpod_comfy.lock.model import Distribution, Lock
+from runpod_comfy.lock.model import Distribution, Lock, LockedTree, PythonLock
 
-"""The layer scripts of this checkout."""
+LayerKind = Literal[
+    "system", "torch", "wheels", "handler", "core", "models", "node", "install", "check"
+]
+
+ENVIRONMENT: tuple[LayerKind, ...] = ("torch", "wheels")
+"""The layers that share the Python environment."""
+NODE_PREFIX = "node:"
+INSTALL_PREFIX = "install:"
+"""Before the name of a node, the names of its layers."""
+
+_KEY_SCHEMA = "runpod-comfy layer key 1"
+
+_FIRST_TIME_S = 315_532_800
+"""1980-01-01, the first time that a ZIP archive can hold."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeInput:
+    """A tree of the lock, to lie in the folder `name` below `$INPUTS`."""
+
+    name: str
+    tree: LockedTree
+
+    @property
+    def digest(self) -> str:
+        return self.tree.tree_hash
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextInput:
+    """A text, to lie in the file `name` below `$INPUTS`."""
+
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.text.encode())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One step from a lock to a working version.
+
+    `scripts` is the script to run, then the files beside it that it uses.
+    `environment` holds the layer's own variables, not those of the place where it runs.
+    `key` is `sha256:…` over everything that decides what the layer leaves behind.
+    `after` names the earlier layers that it depends on: it looks at what they left.
+    """
+
+    name: str
+    kind: LayerKind
+    scripts: tuple[Path, ...]
+    key: str
+    inputs: tuple[TreeInput | TextInput, ...]
+    environment: Mapping[str, str]
+    after: tuple[str, ...] = ()
+
+    @property
+    def script(self) -> Path:
+        return self.scripts[0]
+
+    @property
+    def trees(self) -> list[LockedTree]:
+        return [each.tree for each in self.inputs if isinstance(each, TreeInput)]
+
+    def distributions(self, python: PythonLock) -> list[Distribution]:
+        """What it installs, of the packages of its lock."""
+        return {"torch": python.torch, "wheels": python.wheels}.get(self.kind, [])
+
+    def variables(
+        self, *, target: Literal["host", "image"], inputs: str, home: str, venv: str
+    ) -> dict[str, str]:
+        """The variables of its script wherever it runs: where its inputs lie, and the home and the
+        Python environment that it works on."""
+        return {
+            "TARGET": target,
+            "INPUTS": inputs,
+            "COMFY_HOME": home,
+            "VENV": venv,
+            "SOURCE_DATE_EPOCH": str(self.epoch),
+            **self.environment,
+        }
+
+    @property
+    def epoch(self) -> int:
+        """The layer's SOURCE_DATE_EPOCH, in seconds since 1970.
+
+        It lies in the first half of 1980 and follows from the key: the lock's epoch moves with
+        every changed node, and would move torch with it; one time for all content would let a
+        browser mistake a page of one version for the same page of another.
+        """
+        return _FIRST_TIME_S + int(self.key.removeprefix("sha256:")[:6], 16)
+
+
+def layer_key(
+    kind: LayerKind,
+    *,
+    scripts: Sequence[Path],
+    inputs: Sequence[TreeInput | TextInput],
+    environment: Mapping[str, str],
+    after: Sequence[str] = (),
+) -> str:
+    """The key of a layer; `after` are the keys of earlier layers that its content depends on."""
+    projection = {
+        "schema": _KEY_SCHEMA,
+        "kind": kind,
+        "scripts": [[script.name, sha256_of(script)] for script in scripts],
+        "inputs": [[each.name, each.digest] for each in inputs],
+        "environment": sorted(environment.items()),
+        "after": list(after),
+    }
+    text = json.dumps(projection, separators=(",", ":"))
+    return digest_of(text.encode())
+
 
 _SHARED = "steps.sh"
 _COMPILER = "compile_bytecode.py"
@@ -89,7 +206,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
             "node",
             TreeInput(name="tree", tree=node),
             environment={**interpreter, "NODE_NAME": node.name},
-            name=f"node:{node.name}",
+            name=NODE_PREFIX + node.name,
         )
         for node in sorted(lock.custom_nodes, key=lambda node: node.name)
     ]
@@ -102,7 +219,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
                 TextInput(name="torch.txt", text=_pins(lock.python.torch)),
                 environment={**machine, "NODE_NAME": name},
                 after=before,
-                name=f"install:{name}",
+                name=INSTALL_PREFIX + name,
             )
         )
     # These settings reach the engine through the manifest; here they only decide the key.
@@ -125,3 +242,20 @@ def _model_folders(lock: Lock) -> str:
     folders = {PurePosixPath(model.target_path).parts[0] for model in lock.models}
     files = {model.target_path for model in lock.models}
     return "".join(f"{folder}\n" for folder in sorted(folders - files))
+
+
+def requirements_text(distributions: Sequence[Distribution]) -> str:
+    """One requirement per distribution, sorted by name: `name==version ; marker --hash=sha256:…`.
+
+    Markers stay, for the installer to evaluate, so the text is the same on every platform.
+    """
+    ordered = sorted(distributions, key=lambda each: (each.name, each.version, each.marker or ""))
+    return "".join(_requirement(distribution) for distribution in ordered)
+
+
+def _requirement(distribution: Distribution) -> str:
+    marker = f" ; {distribution.marker}" if distribution.marker else ""
+    hashes = sorted({file.sha256 for file in distribution.files})
+    lines = [f"{distribution.name}=={distribution.version}{marker}"]
+    lines += [f"    --hash=sha256:{sha256}" for sha256 in hashes]
+    return " \\\n".join(lines) + "\n"

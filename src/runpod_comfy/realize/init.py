@@ -21,12 +21,13 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.cache.use import using
 from runpod_comfy.checkout import LAYER_SCRIPTS
+from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import requirements_of_core
 from runpod_comfy.realize.clone import GitCore, PlainCore, bring_core, put_core
-from runpod_comfy.realize.environment.uv import installer_variables, outside_variables, uv_program
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.script import run_script
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -166,8 +167,6 @@ def _require_index(index: str) -> None:
     """Raises UnavailableError unless the index answers for torch: before anything is made."""
     import requests
 
-    from runpod_comfy.sources.index.pip_settings import read_pip_settings
-
     url = f"{index.rstrip('/')}/torch/"
     if urlsplit(url).scheme not in ("http", "https"):
         return
@@ -192,7 +191,10 @@ def _brief(error: Exception) -> str:
 def _install(job: Initialization, interpreter: Path, lock_fds: Sequence[int]) -> None:
     variables = {
         **outside_variables(),
-        **installer_variables(cache=job.cache, home=job.home, say=job.say),
+        "UV_CACHE_DIR": str(job.cache.uv),
+        # uv itself copies, and says so, where that cannot be.
+        "UV_LINK_MODE": "hardlink",
+        **uv_variables(read_pip_settings(), os.environ),
     }
     # What tells uv to forget a package's own index would send torch to the usual one.
     variables.pop("UV_NO_SOURCES", None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from runpod_comfy.layers.plan import INSTALL_PREFIX, Plan
 from runpod_comfy.realize.environment.kept import LinkMode
-from runpod_comfy.realize.install.record import InstallRecord
+from runpod_comfy.realize.install.record import InstallRecord, read_install_record
+from runpod_comfy.realize.job import Realization
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +59,42 @@ class RealizeResult:
     def document(self) -> dict[str, object]:
         """The same, as JSON takes it."""
         return {
-            "version_id": self.version_id,
-            "lock_digest": self.lock_digest,
+            **vars(self),
             "target": str(self.target),
             "models_dir": str(self.models_dir),
-            "layers": [vars(layer) for layer in self.layers],
-            "linked": list(self.linked),
-            "removed_nodes": list(self.removed_nodes),
+            "layers": [asdict(layer) for layer in self.layers],
             "install_scripts": [record.document() for record in self.install_scripts],
-            "changed": self.changed,
             "seconds": round(self.seconds, 3),
         }
+
+
+def result_of(
+    job: Realization,
+    plan: Plan,
+    *,
+    done: Sequence[LayerResult],
+    linked: Sequence[str],
+    removed: Sequence[str],
+    seconds: float,
+) -> RealizeResult:
+    """The result of a realization that made the layers `done`."""
+    made = {layer.name: layer for layer in done}
+    installed = [name for name in made if name.startswith(INSTALL_PREFIX)]
+    records = [
+        read_install_record(job.home, name.removeprefix(INSTALL_PREFIX)) for name in installed
+    ]
+    return RealizeResult(
+        version_id=job.lock.version_id,
+        lock_digest=job.lock.digest,
+        target=job.home.root,
+        models_dir=job.places.models_dir,
+        layers=tuple(
+            made.get(layer.name) or LayerResult(name=layer.name, outcome="kept", seconds=0.0)
+            for layer in plan.layers
+        ),
+        linked=tuple(linked),
+        removed_nodes=tuple(removed),
+        install_scripts=tuple(record for record in records if record),
+        changed=bool(done or linked or removed),
+        seconds=seconds,
+    )

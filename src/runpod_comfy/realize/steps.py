@@ -3,53 +3,52 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
+from pathlib import Path
 
+from pydantic import ValidationError
+
+from comfy_files.atomic import place_folder, replace_file
 from comfy_files.parallel import in_parallel
-from runpod_comfy.layers.layer import Layer
-from runpod_comfy.realize.build import LayerContext, build_layer
-from runpod_comfy.realize.check_cache import read_report, recall_check, remember_check
+from comfy_home.manifest import CheckReport
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer
 from runpod_comfy.realize.environment.kept import environment_entry, put_environment
-from runpod_comfy.realize.environment.uv import link_report
-from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.fetch import Fetched
+from runpod_comfy.realize.home import Home, Marker
 from runpod_comfy.realize.install.scripts import run_install_script, undo_install_scripts
-from runpod_comfy.realize.marker import Marker
-from runpod_comfy.realize.prepare.fetch_all import FetchedInputs
-from runpod_comfy.realize.prepare.outdated_layers import ENVIRONMENT, NODE_PREFIX
+from runpod_comfy.realize.job import LayerContext
+from runpod_comfy.realize.layer import build_layer
 from runpod_comfy.realize.result import LayerResult
+
+_REPORT_NAME = "report.json"
+_OBJECT_INFO_NAME = "object_info.json"
 
 
 def make_layers(
-    pending: Sequence[Layer], fetched: FetchedInputs, context: LayerContext, marker: Marker
+    pending: Sequence[Layer], fetched: Fetched, context: LayerContext, marker: Marker
 ) -> list[LayerResult]:
-    """Makes every pending layer but the check: first those that need no more than the caches,
-    then the install scripts, in order."""
+    """Makes every pending layer: first those that need no more than the caches, then the install
+    scripts, in order, then the check, which looks at all of them."""
     if any(layer.kind != "check" for layer in pending):
-        undo_install_scripts(context.home)
+        undo_install_scripts(context.job.home)
     environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
-    installs = [layer for layer in pending if layer.kind == "install"]
-    last = {*ENVIRONMENT, "install", "check"}
-    others = [layer for layer in pending if layer.kind not in last]
+    last = [layer for layer in pending if layer.kind in ("install", "check")]
+    others = [layer for layer in pending if layer not in (*environment, *last)]
     done = (
         _make_beside_environment(environment, others, fetched, context, marker)
         if environment
         else [_make(layer, context, marker) for layer in others]
     )
-    return done + [_make(layer, context, marker) for layer in installs]
+    return done + [_make(layer, context, marker) for layer in last]
 
 
-def make_checks(
-    pending: Sequence[Layer], context: LayerContext, marker: Marker
-) -> list[LayerResult]:
-    """Makes the check, if it is pending: after everything that it looks at."""
-    return [_check(layer, context, marker) for layer in pending if layer.kind == "check"]
-
-
-def remove_nodes(nodes: Sequence[str], marker: Marker, home: Home) -> list[str]:
-    """Takes nodes out that this program had placed; gives their names."""
+def remove_nodes(nodes: Sequence[str], marker: Marker, home: Home) -> None:
+    """Takes nodes out that this program had placed."""
     for node in nodes:
         folder = home.custom_nodes / node
         if folder.is_symlink():
@@ -57,25 +56,38 @@ def remove_nodes(nodes: Sequence[str], marker: Marker, home: Home) -> list[str]:
         elif folder.exists():
             shutil.rmtree(folder)
         marker.forget(NODE_PREFIX + node)
-    return list(nodes)
+
+
+def check_entry(key: str, cache: Cache) -> Path:
+    """Where the cache keeps the result of the check with this key, or would keep it: what was
+    learned once holds wherever the same layers lie."""
+    return cache.checks / key.replace(":", "-")
 
 
 def _make(layer: Layer, context: LayerContext, marker: Marker) -> LayerResult:
     started = time.monotonic()
-    context.say(f"Layer {layer.name}")
-    marker.begin(layer)
-    if layer.kind == "install":
-        context.say(run_install_script(layer, context).in_words())
+    recalled = False
+    if layer.kind == "check":
+        recalled = _check(layer, context, marker)
     else:
-        build_layer(layer, context)
+        context.job.say(f"Layer {layer.name}")
+        marker.begin(layer)
+        if layer.kind == "install":
+            context.job.say(run_install_script(layer, context).in_words())
+        else:
+            build_layer(layer, context)
     marker.finish(layer)
-    return LayerResult(name=layer.name, outcome="built", seconds=time.monotonic() - started)
+    return LayerResult(
+        name=layer.name,
+        outcome="recalled" if recalled else "built",
+        seconds=time.monotonic() - started,
+    )
 
 
 def _make_beside_environment(
     environment: Sequence[Layer],
     others: Sequence[Layer],
-    fetched: FetchedInputs,
+    fetched: Fetched,
     context: LayerContext,
     marker: Marker,
 ) -> list[LayerResult]:
@@ -83,7 +95,7 @@ def _make_beside_environment(
 
     They need an interpreter only, and take that of the environment in the cache.
     """
-    beside = replace(context, venv=environment_entry(environment, context.cache))
+    beside = replace(context, venv=environment_entry(environment, context.job.cache))
     parts: list[Callable[[], list[LayerResult]]] = [
         lambda: _put_environment(environment, fetched, context, marker),
         lambda: [_make(layer, beside, marker) for layer in others],
@@ -92,44 +104,65 @@ def _make_beside_environment(
 
 
 def _put_environment(
-    layers: Sequence[Layer], fetched: FetchedInputs, context: LayerContext, marker: Marker
+    layers: Sequence[Layer], fetched: Fetched, context: LayerContext, marker: Marker
 ) -> list[LayerResult]:
     """The layers that share the Python environment, which is in the cache."""
     started = time.monotonic()
+    job = context.job
     marker.begin(*layers)
-    mode = put_environment(layers, context.home, context.cache)
+    mode = put_environment(layers, job.home, job.cache)
     marker.finish(*layers)
-    context.say(link_report(mode, context.home, context.cache))
+    job.say(
+        "Packages are hard-linked from the cache"
+        if mode == "hardlink"
+        else f"warning: {job.home.root} and the cache {job.cache.root} cannot share files: "
+        "packages are copied. Put COMFY_CACHE_ROOT on the same volume to save room and time."
+    )
     seconds = (time.monotonic() - started) / len(layers)
     return [
         LayerResult(
             name=layer.name,
-            outcome="built" if layer.name in fetched.made else "recalled",
-            seconds=seconds + fetched.made.get(layer.name, 0.0),
+            outcome="built" if layer.name in fetched.seconds else "recalled",
+            seconds=seconds + fetched.seconds.get(layer.name, 0.0),
             link_mode=mode,
         )
         for layer in layers
     ]
 
 
-def _check(layer: Layer, context: LayerContext, marker: Marker) -> LayerResult:
-    started = time.monotonic()
+def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
+    """Notes what the check reports; tells whether that was known."""
+    home, cache = context.job.home, context.job.cache
     # What install scripts did is not in the key.
-    repeatable = not context.home.install_records.exists()
-    report = recall_check(layer.key, context.home, context.cache) if repeatable else None
+    repeatable = not home.install_records.exists()
+    report = _recall_check(layer.key, home, cache) if repeatable else None
     recalled = report is not None
     if report is None:
-        context.say("Layer check: starting the engine once")
+        context.job.say("Layer check: starting the engine once")
         build_layer(layer, context)
-        report = (
-            remember_check(layer.key, context.check_report, context.home, context.cache)
-            if repeatable
-            else read_report(context.check_report)
-        )
+        report = CheckReport.model_validate_json(context.check_report.read_bytes())
+        if repeatable:
+            _remember_check(layer.key, context.check_report, home, cache)
     marker.set_check(report)
-    marker.finish(layer)
-    return LayerResult(
-        name=layer.name,
-        outcome="recalled" if recalled else "built",
-        seconds=time.monotonic() - started,
-    )
+    return recalled
+
+
+def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
+    """The report of the check with this key, its object_info put into `home`; None if unknown."""
+    entry = check_entry(key, cache)
+    try:
+        report = CheckReport.model_validate_json((entry / _REPORT_NAME).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
+    return report
+
+
+def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> None:
+    cache.tmp.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="check-") as folder:
+        whole = Path(folder) / "entry"
+        whole.mkdir()
+        shutil.copyfile(report_file, whole / _REPORT_NAME)
+        shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
+        place_folder(whole, check_entry(key, cache))

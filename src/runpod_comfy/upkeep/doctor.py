@@ -119,7 +119,7 @@ def _git() -> list[Answer]:
 
 
 def _uv() -> list[Answer]:
-    from runpod_comfy.realize.environment.uv import uv_program
+    from runpod_comfy.layers.uv import uv_program
 
     remedy = "Make the project's environment anew: make venv"
     try:

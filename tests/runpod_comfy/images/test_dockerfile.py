@@ -10,7 +10,7 @@ import pytest
 
 from runpod_comfy.images.docker.build_progress import layer_in
 from runpod_comfy.images.dockerfile import dockerfile
-from runpod_comfy.images.steps import make_steps
+from runpod_comfy.images.plan import make_steps
 from runpod_comfy.lock.model import Base, Lock
 from tests.runpod_comfy.images.small_lock import plan_without_scripts, python_lock, small_lock
 

@@ -9,7 +9,14 @@ from runpod_comfy.images.labels import labels, layer_keys
 from runpod_comfy.lock.store import load_lock
 
 DEMO = load_lock(Path(__file__).parents[3] / "lockfiles" / "comfy-demo.lock.json")
-LOCK = DEMO.model_copy(update={"epoch": 1_766_627_436})
+LOCK = DEMO.model_copy(
+    update={
+        "epoch": 1_766_627_436,
+        "comfy": DEMO.comfy.model_copy(
+            update={"commit": "abc", "repo": "https://me:token@example.org/me/comfy"}
+        ),
+    }
+)
 LAYERS = [("torch", "sha256:1"), ("node:a b", "sha256:2")]
 
 
@@ -19,8 +26,6 @@ def test_labels_name_version_lock_base_and_layers() -> None:
         LAYERS,
         base_name="debian:bookworm-slim",
         base_digest="sha256:3",
-        revision="abc",
-        source="https://example.org/me/comfy",
     )
     oci = "org.opencontainers.image."
     assert made == {
@@ -30,7 +35,7 @@ def test_labels_name_version_lock_base_and_layers() -> None:
         f"{oci}base.name": "debian:bookworm-slim",
         f"{oci}created": "2025-12-25T01:50:36Z",
         f"{oci}revision": "abc",
-        f"{oci}source": "https://example.org/me/comfy",
+        f"{oci}source": "https://***@example.org/me/comfy",
         f"{oci}title": "ComfyUI demo",
         f"{oci}version": "demo",
     }
@@ -39,9 +44,9 @@ def test_labels_name_version_lock_base_and_layers() -> None:
 
 
 def test_what_is_not_known_has_no_label_and_no_password_gets_into_one() -> None:
-    made = labels(LOCK, [], base_name="x", source="https://me:token@example.org/comfy.git")
+    made = labels(LOCK, [], base_name="x")
     assert "token" not in "".join(made.values())
-    assert not {name for name in made if name.endswith(("base.digest", "revision"))}
+    assert not {name for name in made if name.endswith("base.digest")}
 
 
 def test_an_image_without_our_labels_has_no_keys() -> None:

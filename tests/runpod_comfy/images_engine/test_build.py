@@ -22,10 +22,10 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.base.debian import trusted_certificates
-from runpod_comfy.images.build_plan import make_build_plan
 from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.labels import LAYERS
+from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.lock.store import load_lock
 from tests.built_handler import built_handler
 from tests.containers import base_image, run_to_end

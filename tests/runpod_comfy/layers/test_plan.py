@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from runpod_comfy.checkout import LAYER_SCRIPTS as SCRIPTS
-from runpod_comfy.layers.layer import TextInput
-from runpod_comfy.layers.plan import Plan, make_plan
+from runpod_comfy.layers.plan import Plan, TextInput, make_plan
 from runpod_comfy.lock.model import (
     Base,
     Distribution,

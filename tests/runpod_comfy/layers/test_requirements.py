@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from runpod_comfy.layers.requirements import requirements_text
+from runpod_comfy.layers.plan import requirements_text
 from runpod_comfy.lock.model import Distribution, DistributionFile
 
 

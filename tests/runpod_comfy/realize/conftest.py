@@ -25,7 +25,7 @@ from runpod_comfy.lock.model import (
     LockedTree,
     PythonLock,
 )
-from runpod_comfy.realize.run import Realization
+from runpod_comfy.realize.job import Realization
 from tests.package_index import make_wheel
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

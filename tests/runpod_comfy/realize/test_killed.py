@@ -15,7 +15,8 @@ import pytest
 
 from comfy_home.manifest import load_manifest
 from runpod_comfy.realize.home import Home, held
-from runpod_comfy.realize.run import Realization, realize
+from runpod_comfy.realize.job import Realization
+from runpod_comfy.realize.run import realize
 from tests.runpod_comfy.realize.conftest import Version, snapshot
 
 # In the order in which they are made: the environment comes before the home is touched.
@@ -28,7 +29,7 @@ _DEADLINE_S = 120
 # there by itself, after the script and before the marker knows.
 _PROGRAM = """
 import os, pickle, signal, sys
-from runpod_comfy.realize.environment import make as environment
+from runpod_comfy.realize.environment import kept as environment
 from runpod_comfy.realize import run, steps
 build = steps.build_layer
 def build_and_die(layer, context, **options):

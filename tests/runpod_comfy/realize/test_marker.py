@@ -8,8 +8,7 @@ from comfy_files.parallel import in_parallel
 from comfy_home.manifest import load_manifest
 from comfy_home.platforms import this_platform
 from runpod_comfy.layers.plan import make_plan
-from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.marker import Marker
+from runpod_comfy.realize.home import Home, Marker
 from tests.runpod_comfy.realize.conftest import Version
 
 

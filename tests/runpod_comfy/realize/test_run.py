@@ -17,10 +17,16 @@ from comfy_errors import (
     UnavailableError,
 )
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
+from runpod_comfy.realize.changes import Changes, find_changes
+from runpod_comfy.realize.job import Realization
 from runpod_comfy.realize.result import RealizeResult
-from runpod_comfy.realize.run import estimate_realize, realize
+from runpod_comfy.realize.run import plan_here, realize
 from tests.package_index import serve, write_index
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
+
+
+def _changes(job: Realization) -> Changes:
+    return find_changes(job, plan_here(job.lock))
 
 
 def _built(result: RealizeResult) -> list[str]:
@@ -322,21 +328,21 @@ def test_a_folder_with_a_nodes_name_that_we_did_not_make_is_left_alone(version: 
 def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
     version.models = [version.model("a.bin", "weights")]
     before = snapshot(version.folder)
-    told = estimate_realize(version.job())
+    told = _changes(version.job())
     assert snapshot(version.folder) == before
-    assert told.layers == (
+    assert tuple(layer.name for layer in told.pending) == (
         *("system", "torch", "wheels", "handler", "core", "models", "node:painter", "check"),
     )
-    assert [name for name, _, _ in told.trees] == ["core", "node:painter"]
+    assert [layer.name for layer in told.pending if layer.trees] == ["core", "node:painter"]
     assert told.download_bytes == sum(
         path.stat().st_size for path in version.wheels_dir.glob("*.whl")
     )
     assert told.model_bytes == 7
     assert told.links == ("a.bin",)
     realize(version.job())
-    assert estimate_realize(version.job()).is_nothing
+    assert _changes(version.job()).is_nothing
     elsewhere = version.job(models_dir=version.folder / "shared")
-    assert estimate_realize(elsewhere).links == ("a.bin",)
+    assert _changes(elsewhere).links == ("a.bin",)
     assert realize(elsewhere).changed
 
 

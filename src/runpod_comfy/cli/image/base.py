@@ -1,17 +1,13 @@
-"""`image base`: a base image from Debian's packages, for machines that reach no registry."""
+"""`image base` and `image normalize`: a base from Debian's packages, one id from any engine."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from comfy_files.sizes import readable_size
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
-
-if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
 
 _DEFAULT_SUITE = "bookworm"
 _EXAMPLES = """\
@@ -20,8 +16,18 @@ _EXAMPLES = """\
   runpod-comfy image build demo --base runpod-comfy-base:local
 """
 
+_NORMALIZE_EXAMPLES = """\
+  runpod-comfy image normalize runpod-comfy:demo
+  runpod-comfy image normalize me/comfy:1 --base debian:bookworm-slim
+"""
+
 
 def add_parser(actions: Subparsers) -> None:
+    _add_base(actions)
+    _add_normalize(actions)
+
+
+def _add_base(actions: Subparsers) -> None:
     parser = add_command(
         actions,
         "base",
@@ -49,16 +55,31 @@ def add_parser(actions: Subparsers) -> None:
         type=Path,
         help="certificates to trust, PEM; default: what this machine's pip or OpenSSL is told",
     )
-    add_json(parser)
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _add_normalize(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "normalize",
+        run=_normalize,
+        summary="Rewrite an image so that its digests and its id are the same from any engine.",
+        details="Engines write the headers of tar files differently. The layers above the base "
+        "get fixed\nones, the configuration fixed times; files and tags stay. It is saved to the "
+        "cache's disk and\nloaded again, and needs room there once.",
+        examples=_NORMALIZE_EXAMPLES,
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a tag or an id")
+    parser.add_argument(
+        "--base", metavar="IMAGE", help="what it stands on; default: what its label says"
+    )
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_errors import InvalidInputError
     from runpod_comfy.images.base.debian import DEFAULT_TAG, make_base, trusted_certificates
     from runpod_comfy.images.base.debian_mirrors import find_mirrors
     from runpod_comfy.images.docker.connection import connect
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     bundle = arguments.ca_bundle
     if bundle and not bundle.is_file():
         raise InvalidInputError(f"--ca-bundle names no file: {bundle}")
@@ -74,11 +95,28 @@ def _run(arguments: argparse.Namespace) -> int:
         hear=console.explain,
     )
     console.say(f"{made.tag}: {readable_size(made.size_bytes)}, layer {made.layer}")
+    console.result(made.tag, made)
+    return 0
+
+
+def _normalize(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.cache.paths import Cache
+    from runpod_comfy.cache.use import using
+    from runpod_comfy.images.docker.connection import connect
+    from runpod_comfy.images.proof.normalize import normalize
+
+    client = connect()
+    cache = Cache.from_environment()
+    with using(cache, console.say), cache.writing():
+        cache.tmp.mkdir(parents=True, exist_ok=True)
+        normalized = normalize(
+            client, arguments.image, base=arguments.base, scratch=cache.tmp, say=console.say
+        )
     document = {
-        "tag": made.tag,
-        "image_id": made.image_id,
-        "layer": made.layer,
-        "size_bytes": made.size_bytes,
+        "image": normalized.image_id,
+        "before": normalized.before,
+        "tags": list(normalized.tags),
+        "layers": list(normalized.layers),
     }
-    console.result(made.tag, document)
+    console.result(normalized.image_id, document)
     return 0

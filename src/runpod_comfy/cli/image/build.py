@@ -1,21 +1,26 @@
-"""`image build`: compiles a version into an image, on the engine that Docker's settings name."""
+"""`image build` and `image dockerfile`: a version as an image, or as the text of one."""
 
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.image.options import add_build_options, add_image_version, image_job
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.image.options import (
+    add_build_options,
+    add_image_version,
+    build_options,
+    selected_lock,
+)
+from runpod_comfy.cli.options import Subparsers, add_command, given, named_version
 from runpod_comfy.cli.show.console import Console
 
-if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
-
-_EXAMPLES = """\
+_BUILD_EXAMPLES = """\
   runpod-comfy image build demo
   runpod-comfy image build --version demo --tag registry.example.org/me/comfy:1 --base cuda
   runpod-comfy image build demo --base runpod-comfy-base:local
+"""
+_DOCKERFILE_EXAMPLES = """\
+  runpod-comfy image dockerfile demo
+  runpod-comfy image dockerfile --version demo --base cuda-devel
 """
 
 
@@ -26,43 +31,52 @@ def add_parser(actions: Subparsers) -> None:
         run=_build,
         summary="Build the image of a version, layer by layer, as `realize` makes a home.",
         details="It is called runpod-comfy:<id>, and runpod-comfy:<id>-<digest of the lock>.",
-        examples=_EXAMPLES,
+        examples=_BUILD_EXAMPLES,
     )
     add_image_version(parser)
     parser.add_argument("--tag", metavar="TAG", help="instead of runpod-comfy:<id>")
     parser.add_argument("--no-cache", action="store_true", help="run every layer again")
     add_build_options(parser)
-    add_json(parser)
-
-
-def _build(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.cli.show.build import build_display
-    from runpod_comfy.images.build import build_image, image_tags
-    from runpod_comfy.images.docker.connection import connect
-    from runpod_comfy.images.registry.names import check_tag
-
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
-    if arguments.tag is not None:
-        check_tag(arguments.tag)
-    client = connect()
-    job = image_job(arguments, console)
-    tags = image_tags(job.lock, tag=arguments.tag)
-    outcome = build_image(
-        job,
-        client,
-        tags=tags,
-        show=build_display(console),
-        no_cache=arguments.no_cache,
+    parser = add_command(
+        actions,
+        "dockerfile",
+        run=_dockerfile,
+        summary="Print the Dockerfile of a version. Needs no engine.",
+        details="The context that belongs to it is made by `image build`.",
+        examples=_DOCKERFILE_EXAMPLES,
     )
+    add_image_version(parser)
+
+
+def _build(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.images import build_image
+    from runpod_comfy.cli.show.build import build_display
+
+    built = build_image(
+        named_version(arguments),
+        **build_options(arguments, console),
+        **given(arguments, "tag", "no_cache"),
+        show=build_display(console),
+    )
+    console.result(f"{built.tags[0]}  {built.image}", built)
+    return 0
+
+
+def _dockerfile(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.images import platform_name
+    from runpod_comfy.images.base.catalogue import find_base
+    from runpod_comfy.images.plan import make_build_plan
+
+    lock = selected_lock(arguments, console).lock
+    base = find_base(lock, asked=arguments.base)
+    build_plan = make_build_plan(lock, base, platform=platform_name(arguments.platform))
     document = {
-        "version_id": job.lock.version_id,
-        "lock_digest": job.lock.digest,
-        "image": outcome.image_id,
-        "tags": tags,
-        "steps": [
-            {"name": step.name, "cached": step.cached, "seconds": step.seconds}
-            for step in outcome.steps
-        ],
+        "version_id": lock.version_id,
+        "lock_digest": lock.digest,
+        "base": base.reference,
+        "platform": build_plan.plan.platform,
+        "layers": [{"name": step.name, "key": step.key} for step in build_plan.steps],
+        "dockerfile": build_plan.text,
     }
-    console.result(f"{tags[0]}  {outcome.image_id}", document)
+    console.result(build_plan.text.rstrip("\n"), document)
     return 0

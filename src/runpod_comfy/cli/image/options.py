@@ -1,29 +1,21 @@
-"""The options that the commands of `image` share, and the job that they mean."""
+"""The options that the commands of `image` share."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from comfy_errors import InvalidInputError
-from comfy_home.platforms import PLATFORMS
-from runpod_comfy.cli.select.options import add_version
-from runpod_comfy.cli.select.workspace import version_id_of, workspace
+from runpod_comfy.cli.options import add_version, given, named_version
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.version import Selected
-    from runpod_comfy.images.base.catalogue import BaseImage
-    from runpod_comfy.images.build import ImageJob
-
-DEFAULT_PLATFORM = "linux-x86_64"
+    from runpod_comfy.api.versions import Selected
 
 
 def add_image_version(parser: argparse.ArgumentParser) -> None:
-    """Which version, and what it stands on."""
-    add_version(parser)
-    parser.add_argument("--version", dest="version_id", metavar="ID", help="the same as above")
+    """Which version, and what it is based on."""
+    add_named_version(parser)
     parser.add_argument("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
     parser.add_argument(
         "--base",
@@ -33,8 +25,14 @@ def add_image_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--platform",
         metavar="PLATFORM",
-        help=f"{DEFAULT_PLATFORM} (the default) or linux-aarch64; Docker's names do as well",
+        help="linux-x86_64 (the default) or linux-aarch64; Docker's names do as well",
     )
+
+
+def add_named_version(parser: argparse.ArgumentParser) -> None:
+    """Which version, in one more way: `--version`."""
+    add_version(parser)
+    parser.add_argument("--version", dest="version_id", metavar="ID", help="the same as above")
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
@@ -51,49 +49,19 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--offline", action="store_true", help="fetch nothing on this machine")
 
 
+def build_options(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """What `add_image_version` and `add_build_options` were given, but for the version's name."""
+    names = ("spec", "lock", "base", "platform", "network", "ca_bundle", "offline")
+    return {**given(arguments, *names), "say": console.say, "explain": console.explain}
+
+
 def selected_lock(arguments: argparse.Namespace, console: Console) -> Selected:
     """The lock of the version that was named; resolves it first where none answers it."""
-    from runpod_comfy.cli.select.version import select
+    from runpod_comfy.api.versions import select
 
     return select(
-        version_id=version_id_of(arguments.version, arguments.version_id),
-        spec=arguments.spec,
-        lock=arguments.lock,
-        offline=getattr(arguments, "offline", False),
-        console=console,
-    )
-
-
-def base_and_platform(arguments: argparse.Namespace, selected: Selected) -> tuple[BaseImage, str]:
-    from runpod_comfy.images.base.catalogue import find_base
-
-    platform = arguments.platform or DEFAULT_PLATFORM
-    names = {each.docker: each.name for each in PLATFORMS.values() if each.docker}
-    base = find_base(selected.lock, asked=arguments.base)
-    return base, names.get(platform, platform)
-
-
-def image_job(arguments: argparse.Namespace, console: Console) -> ImageJob:
-    """Raises InvalidInputError for a certificate bundle that is not there."""
-    from runpod_comfy.cli.select.version import fetch_context_for, keep_cache_for
-    from runpod_comfy.images.build import ImageJob
-
-    bundle: Path | None = arguments.ca_bundle
-    if bundle is not None and not bundle.is_file():
-        raise InvalidInputError(
-            f"there is no certificate bundle at {bundle}",
-            remedy="Name a file of certificates in PEM format.",
-        )
-    selected = selected_lock(arguments, console)
-    base, platform = base_and_platform(arguments, selected)
-    fetch_context = fetch_context_for(selected.base_dir, console, offline=arguments.offline)
-    keep_cache_for(selected, fetch_context.cache, console)
-    return ImageJob(
-        lock=selected.lock,
-        base=base,
-        platform=platform,
-        fetch_context=fetch_context,
-        workflows=sorted((workspace() / "workflows").glob("*.json")),
-        ca_bundle=bundle,
-        network=arguments.network,
+        named_version(arguments),
+        **given(arguments, "spec", "lock"),
+        say=console.say,
+        explain=console.explain,
     )

@@ -6,12 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from comfy_files.sizes import readable_size
-from runpod_comfy.cli.image.options import add_image_version, base_and_platform, selected_lock
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.image.options import add_image_version, selected_lock
+from runpod_comfy.cli.options import Subparsers, add_command, given
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.cli.select.options import Subparsers
     from runpod_comfy.images.show import Redone, ShownImage
 
 _EXAMPLES = """\
@@ -46,45 +45,39 @@ def add_parser(actions: Subparsers) -> None:
         default=[],
         help="as if this layer changed: core, torch, wheels, handler, node:NAME, …; repeatable",
     )
-    add_json(parser)
 
 
-def _show(arguments: argparse.Namespace) -> int:
-    from runpod_comfy.images.base.catalogue import BaseImage
+def _show(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.images import platform_name
+    from runpod_comfy.images.base.catalogue import BaseImage, find_base
     from runpod_comfy.images.build import image_tags
-    from runpod_comfy.images.build_plan import make_build_plan
     from runpod_comfy.images.built import find_built
     from runpod_comfy.images.docker.connection import connect
+    from runpod_comfy.images.plan import make_build_plan
     from runpod_comfy.images.show import redone_after, redone_now, show_image
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     client = connect()
-    selected = selected_lock(arguments, console)
-    reference = arguments.image or image_tags(selected.lock)[0]
+    lock = selected_lock(arguments, console).lock
+    reference = arguments.image or image_tags(lock)[0]
     # One that is not ours is refused.
     find_built(client, reference)
     image = show_image(client, reference)
-    base, platform = base_and_platform(arguments, selected)
+    base = find_base(lock, asked=arguments.base)
     if arguments.base is None and image.base not in (None, base.image):
         base = BaseImage(image=image.base)
-    steps = make_build_plan(selected.lock, base, platform=platform).steps
+    steps = make_build_plan(lock, base, platform=platform_name(arguments.platform)).steps
     redone = (
         redone_after(steps, arguments.change)
         if arguments.change
         else redone_now(steps, image, base=base.image)
     )
-    lines = [*_image_lines(image, selected.lock.digest), "", *_redone_lines(redone)]
+    lines = [*_image_lines(image, lock.digest), "", *_redone_lines(redone)]
     document = {
         "image": image.image_id,
-        "tags": list(image.tags),
-        "lock_digest": image.lock_digest,
-        "version_lock_digest": selected.lock.digest,
-        "size_bytes": image.size_bytes,
-        "base": image.base,
-        "cuda": image.cuda,
-        "layers": [layer.document() for layer in image.layers],
+        "version_lock_digest": lock.digest,
+        **given(image, "tags", "lock_digest", "size_bytes", "base", "cuda", "layers"),
         "changes": arguments.change,
-        "build": [{"name": each.name, "fate": each.fate} for each in redone],
+        "build": redone,
     }
     console.result("\n".join(lines), document)
     return 0

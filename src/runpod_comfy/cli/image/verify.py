@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from runpod_comfy.cli.image.options import add_build_options, add_image_version, image_job
-from runpod_comfy.cli.select.options import add_command, add_json
+from runpod_comfy.cli.image.options import add_build_options, add_image_version, build_options
+from runpod_comfy.cli.options import Subparsers, add_command, named_version
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
     import docker
 
-    from runpod_comfy.cli.select.options import Subparsers
 
 _EXAMPLES = """\
   runpod-comfy image verify demo
@@ -38,22 +37,21 @@ def add_parser(actions: Subparsers) -> None:
         help="an engine to build on, repeatable; default: the one that Docker's settings name",
     )
     add_build_options(parser)
-    add_json(parser)
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+def _verify(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.images import find_image_job
     from runpod_comfy.cli.show.build import build_display
     from runpod_comfy.images.build import build_image
     from runpod_comfy.images.docker.connection import connect
     from runpod_comfy.images.proof.verify import NamedEngine, verify_image
     from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY
 
-    console = Console(as_json=arguments.as_json, verbose=arguments.verbose)
     engines = [
         NamedEngine(name=address or "the engine", client=connect(address))
         for address in arguments.engine or [None]
     ]
-    job = image_job(arguments, console)
+    job = find_image_job(named_version(arguments), **build_options(arguments, console))
 
     def build(client: docker.DockerClient, *, no_cache: bool, tag: str) -> str:
         show = build_display(console)

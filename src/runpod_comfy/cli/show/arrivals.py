@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from comfy_files.sizes import readable_size
 
 if TYPE_CHECKING:
-    from runpod_comfy.realize.prepare.progress import Part
+    from runpod_comfy.realize.progress import Part
 
 _ERASE = "\r\x1b[K"
 _BETWEEN_S = 0.1

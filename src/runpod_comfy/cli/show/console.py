@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,11 @@ class Console:
     def on_a_terminal(self) -> bool:
         return sys.stderr.isatty()
 
+    @property
+    def script_output(self) -> BinaryIO | None:
+        """Where scripts and installers show what they do: with --verbose."""
+        return sys.stderr.buffer if self.verbose else None
+
     def say(self, message: str) -> None:
         """A step, or something that a person should know."""
         # One write for the whole line: several threads tell of their progress.
@@ -30,9 +37,28 @@ class Console:
         if self.verbose:
             self.say(message)
 
-    def result(self, text: str, document: dict[str, Any]) -> None:
-        """The command's result: `text` for people, `document` for --json."""
+    def result(self, text: str, document: object) -> None:
+        """The command's result: `text` for people, `document` for --json.
+
+        A document may hold dataclasses, paths, tuples and sets.
+        """
         if self.as_json:
-            print(json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False))
+            print(as_json(document))
         elif text:
             print(text)
+
+
+def as_json(document: object) -> str:
+    """One JSON document, as every command with --json prints it."""
+    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if dataclasses.is_dataclass(value):
+        # Not `asdict`, which would copy what lies within.
+        return vars(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"{type(value).__name__} has no place in a JSON document")

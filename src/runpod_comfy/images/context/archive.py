@@ -15,7 +15,7 @@ from typing import IO
 from runpod_comfy.cache.tree_members import add_file, add_tree
 from runpod_comfy.images import image_paths as places
 from runpod_comfy.images.steps import Step
-from runpod_comfy.layers.layer import TreeInput
+from runpod_comfy.layers.plan import TreeInput
 
 _FIRST_TIME_S = 315_532_800
 """1980-01-01: nothing of ours is older."""

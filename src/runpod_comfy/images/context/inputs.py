@@ -8,21 +8,18 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_files.parallel import in_parallel
-from comfy_home.manifest import Manifest
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images import image_paths as places
-from runpod_comfy.images.build_plan import BuildPlan
 from runpod_comfy.images.context.archive import BuildInputs
 from runpod_comfy.images.context.handler_pex import handler_pex
 from runpod_comfy.images.context.packages import Packages, packages_for
 from runpod_comfy.images.context.sbom import sbom_bytes
 from runpod_comfy.images.context.uv_program import image_installer
+from runpod_comfy.images.plan import BuildPlan
 from runpod_comfy.images.steps import Step
-from runpod_comfy.layers.layer import LayerKind, TreeInput
-from runpod_comfy.lock.fetch import fetch_tree
-from runpod_comfy.lock.install_scripts import require_install_scripts
-from runpod_comfy.lock.manifest import manifest_models
-from runpod_comfy.lock.python.torch_family import cuda_on
+from runpod_comfy.layers.manifest import manifest_of
+from runpod_comfy.layers.plan import LayerKind
+from runpod_comfy.layers.trees import fetch_trees
 
 _CA_BUNDLE = "ca-bundle.pem"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
@@ -50,7 +47,7 @@ def gather_inputs(
     packages: list[Packages] = []
     platform = build_plan.plan.platform
     parts = [
-        lambda: trees.update(_trees(build_plan, fetch_context)),
+        lambda: trees.update(fetch_trees(build_plan.plan.layers, build_plan.lock, fetch_context)),
         lambda: made.update(pex=handler_pex(platform, fetch_context.cache, fetch_context.say)),
         lambda: made.update(uv=image_installer(platform, fetch_context.cache)),
         lambda: packages.append(
@@ -92,26 +89,6 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _trees(build_plan: BuildPlan, fetch_context: FetchContext) -> dict[str, Path]:
-    wanted = [
-        (step.name, each.tree)
-        for step in build_plan.steps
-        for each in step.inputs
-        if isinstance(each, TreeInput)
-    ]
-    folders = in_parallel(lambda item: fetch_tree(*item, fetch_context), wanted, give_up=True)
-    trees = {tree.tree_hash: folder for (_, tree), folder in zip(wanted, folders, strict=True)}
-    listed = set(build_plan.lock.run_install_scripts)
-    require_install_scripts(
-        {
-            node.name: trees[node.tree_hash]
-            for node in build_plan.lock.custom_nodes
-            if node.name in listed
-        }
-    )
-    return trees
-
-
 def _variables(step: Step, packages: Packages) -> dict[str, str]:
     """What a step is told of package indexes."""
     told: dict[LayerKind, Mapping[str, str]] = {
@@ -140,21 +117,11 @@ def _shell_text(variables: Mapping[str, str]) -> str:
 def _check_files(build_plan: BuildPlan) -> dict[str, bytes]:
     check = next(step for step in build_plan.steps if step.layer.kind == "check")
     inputs = f"{check.folder}/inputs"
+    plan = build_plan.plan
+    keys = {layer.name: layer.key for layer in plan.layers}
+    manifest = manifest_of(build_plan.lock, plan.platform, layers=keys)
     return {
-        f"{inputs}/manifest.json": _manifest(build_plan).model_dump_json(indent=2).encode(),
+        f"{inputs}/manifest.json": manifest.model_dump_json(indent=2).encode(),
         f"{inputs}/lock.json": build_plan.lock.to_bytes(),
-        f"{inputs}/sbom.cdx.json": sbom_bytes(build_plan.lock, build_plan.plan.platform),
+        f"{inputs}/sbom.cdx.json": sbom_bytes(build_plan.lock, plan.platform),
     }
-
-
-def _manifest(build_plan: BuildPlan) -> Manifest:
-    lock = build_plan.lock
-    return Manifest(
-        version_id=lock.version_id,
-        lock_digest=lock.digest,
-        layers={layer.name: layer.key for layer in build_plan.plan.layers},
-        models=manifest_models(lock),
-        env=lock.env,
-        comfy_args=lock.comfy_args,
-        cuda=cuda_on(lock.python, build_plan.plan.platform),
-    )

@@ -24,16 +24,11 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.layers.uv import install_script_variables, uv_variables
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels, platform_files
 from runpod_comfy.sources.index.files import Index
-from runpod_comfy.sources.index.pip_settings import (
-    PipSettings,
-    local_path_of,
-    pip_environment,
-    uv_arguments,
-    uv_environment,
-)
+from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of
 from runpod_comfy.sources.index.settings import read_index_settings
 
 _NOWHERE = PipSettings(no_index=True)
@@ -82,9 +77,9 @@ def packages_for(
         paths = bring_wheels(closed, lock.python, fetch_context, settings)
     names = {each.file.sha256: each.file.name for each in files}
     return Packages(
-        torch_variables=_variables(torch_told),
-        variables=_variables(told),
-        script_variables={**pip_environment(told), **uv_environment(told, {})},
+        torch_variables=uv_variables(torch_told, {}),
+        variables=uv_variables(told, {}),
+        script_variables=install_script_variables(told, {}),
         handed_in={sha256: (names[sha256], path) for sha256, path in paths.items()},
     )
 
@@ -221,15 +216,3 @@ def _with_first(settings: PipSettings, index: str | None) -> PipSettings:
 
 def _places(settings: PipSettings) -> tuple[str, ...]:
     return (*settings.index_urls, *settings.find_links)
-
-
-def _variables(told: PipSettings) -> dict[str, str]:
-    """The same as variables for uv and the layer scripts."""
-    variables = uv_environment(told, {})
-    arguments = uv_arguments(told, {})
-    if "--no-index" in arguments:
-        variables["NO_INDEX"] = "1"
-    if "--index-strategy" in arguments:
-        # Hashes decide what is installed: any index that has the file will do.
-        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return variables

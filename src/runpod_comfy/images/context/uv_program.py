@@ -13,6 +13,7 @@ from comfy_files.atomic import replace_file
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
@@ -24,9 +25,7 @@ def image_installer(image_platform: str, cache: Cache) -> Path:
     """
     machine = PLATFORMS[image_platform].machine
     if sys.platform == "linux" and platform.machine() == machine:
-        from uv import find_uv_bin
-
-        return Path(find_uv_bin())
+        return uv_program()
     wanted = version("uv")
     place = cache.tools / f"uv-{wanted}-{image_platform}"
     if not place.is_file():

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from comfy_errors import UnavailableError
-from runpod_comfy.realize.environment.uv import uv_program
+from runpod_comfy.layers.uv import uv_program
 
 
 def find_interpreter(version: str) -> Path:

@@ -1,29 +1,35 @@
-"""Finished Python environments in the cache, by the keys of the layers that made them.
+"""Python environments in the cache, by the keys of the layers that make them.
 
-An environment is made here, by the layer scripts, and each home gets hard links to its files: most
+An environment is made there, by the layer scripts, and each home gets hard links to its files: most
 of the time that one takes is spent on bytecode. It is relocatable and its files depend on no place.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from comfy_files.atomic import place_folder
 from comfy_files.parallel import interrupted
-from comfy_files.progress import Say
+from comfy_files.sizes import readable_size
 from runpod_comfy.cache.key_lock import key_lock
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.layers.layer import Layer
+from runpod_comfy.layers.plan import Layer
+from runpod_comfy.realize.environment.listing import write_listing
+from runpod_comfy.realize.environment.packages import NeededFile
 from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.job import LayerContext
+from runpod_comfy.realize.layer import build_layer
+from runpod_comfy.realize.progress import Downloads
 
 LinkMode = Literal["hardlink", "copy"]
 
@@ -35,25 +41,51 @@ def has_environment(layers: Sequence[Layer], cache: Cache) -> bool:
     return (environment_entry(layers, cache) / "bin" / "python").exists()
 
 
-@contextlib.contextmanager
-def environment_to_make(layers: Sequence[Layer], cache: Cache, say: Say) -> Iterator[Path | None]:
-    """A place for the environment of these layers, which is kept when the block ends well.
+def make_environment(
+    layers: Sequence[Layer], packages: Sequence[NeededFile], context: LayerContext
+) -> dict[str, float]:
+    """Makes the environment of `layers` (torch, wheels) of `packages`, if the cache has none.
 
-    None if it is there, made by another command while this one waited.
+    Gives the seconds that each layer took; nothing where nothing was made.
     """
+    job = context.job
+    cache = job.cache
+    if not layers or has_environment(layers, cache):
+        return {}
     entry = environment_entry(layers, cache)
-    what = "the same Python environment"
-    with key_lock(cache, str(entry), what=what, say=say):
+    with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
         if has_environment(layers, cache):
-            yield None
-            return
-        cache.tmp.mkdir(parents=True, exist_ok=True)
+            return {}
         with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="environment-") as folder:
             whole = Path(folder) / ".venv"
-            yield whole
+            # They outlive a failure, for people to read, until `gc`. No other environment has
+            # them, not one with the same wheels and another PyTorch that is made at this moment.
+            logs = cache.tmp / f"{entry.name}-logs"
+            missing = [file for file in packages if not file.cached]
+            seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
+            write_listing(whole)
+            shutil.rmtree(logs, ignore_errors=True)
             if entry.exists():
                 entry.rename(Path(folder) / "outdated")
             place_folder(whole, entry)
+    return seconds
+
+
+def _build(
+    layers: Sequence[Layer], missing: Sequence[NeededFile], context: LayerContext
+) -> dict[str, float]:
+    if missing:
+        size = readable_size(sum(file.size_bytes or 0 for file in missing))
+        context.job.say(f"Fetching {len(missing)} Python packages, {size}")
+    downloads = Downloads(missing, context.job.progress)
+    seconds: dict[str, float] = {}
+    for layer in layers:
+        started = time.monotonic()
+        context.job.say(f"Layer {layer.name}")
+        build_layer(layer, context, hear=downloads.hear)
+        seconds[layer.name] = time.monotonic() - started
+    downloads.finish()
+    return seconds
 
 
 def put_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> LinkMode:

@@ -40,6 +40,8 @@ def needed_files(
     distributions: Sequence[Distribution], *, python: str, cache: Cache
 ) -> list[NeededFile]:
     """The file of each distribution whose marker holds here, under Python `python` (`3.11`)."""
+    if not distributions:
+        return []
     unpacked = _unpacked_wheels(cache.uv)
     return [
         NeededFile(

@@ -13,8 +13,7 @@ import shutil
 from pathlib import Path
 
 from comfy_errors import ComfyError, OperationFailedError
-from runpod_comfy.layers.layer import Layer
-from runpod_comfy.realize.build import LayerContext, build_layer
+from runpod_comfy.layers.plan import Layer
 from runpod_comfy.realize.environment.listing import write_listing
 from runpod_comfy.realize.home import DATA_FOLDERS, Home
 from runpod_comfy.realize.install.record import (
@@ -23,6 +22,8 @@ from runpod_comfy.realize.install.record import (
     files_before,
     read_install_record,
 )
+from runpod_comfy.realize.job import LayerContext
+from runpod_comfy.realize.layer import build_layer
 
 _FICLONE = 0x40049409
 """Of Linux; other systems do not know it, and refuse it."""
@@ -35,15 +36,15 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
     then not whole, and is made anew by the next run.
     """
     node = layer.environment["NODE_NAME"]
-    copied = own_environment(context.home)
+    copied = own_environment(context.job.home)
     if copied:
-        context.say(
+        context.job.say(
             f"{copied} files of the environment are copied: install scripts may write to them"
         )
     try:
         build_layer(layer, context)
     except ComfyError as error:
-        record = read_install_record(context.home, node)
+        record = read_install_record(context.job.home, node)
         if record and record.torch_touched:
             raise OperationFailedError(
                 f"install.py of {node} touched the torch group, which is pinned: "
@@ -57,13 +58,13 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
             remedy=f"The whole output is in {context.log_of(layer)}. When its cause is gone, run "
             "the command again: it makes this home anew.",
         ) from error
-    record = read_install_record(context.home, node)
+    record = read_install_record(context.job.home, node)
     if record is None:
         raise OperationFailedError(
             f"install.py of {node} left no record of what it changed",
             remedy="Run the command again: it makes this home anew.",
         )
-    write_listing(context.home.venv)
+    write_listing(context.job.home.venv)
     return record
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
+from runpod_comfy.layers.plan import ENVIRONMENT
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.realize.environment.listing import (
     LISTING,
@@ -18,7 +19,6 @@ from runpod_comfy.realize.environment.listing import (
     walk,
 )
 from runpod_comfy.realize.install.record import InstallRecord
-from runpod_comfy.realize.prepare.outdated_layers import ENVIRONMENT
 from runpod_comfy.realize.verify.differences import Findings
 
 _IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")

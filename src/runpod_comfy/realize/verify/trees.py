@@ -15,13 +15,12 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.cache.tree_hash import is_left_out, tree_hash
 from runpod_comfy.cache.tree_store import TreeStore
-from runpod_comfy.layers.layer import Layer, TreeInput
+from runpod_comfy.layers.plan import NODE_PREFIX, Layer, TreeInput
+from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.realize.environment.interpreter import find_interpreter
 from runpod_comfy.realize.environment.listing import hash_of
-from runpod_comfy.realize.environment.uv import outside_variables
 from runpod_comfy.realize.home import DATA_FOLDERS, Home
-from runpod_comfy.realize.prepare.outdated_layers import NODE_PREFIX
 from runpod_comfy.realize.verify import bytecode as bytecode_check
 from runpod_comfy.realize.verify.differences import Findings
 

@@ -9,9 +9,9 @@ RUN --mount=type=bind,source=layers/system,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=324708103 \
     SYSTEM_PACKAGES=python3.11 \
+    PYTHON=python3.11 \
     IMAGE_USER=1000:1000 \
     sh /mnt/in_image.sh system.sh
 
@@ -21,14 +21,14 @@ RUN --mount=type=bind,source=layers/torch,target=/mnt --mount=type=bind,source=t
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=326624984 \
+    PYTHON_VERSION=3.11 \
+    PLATFORM=linux-x86_64 \
+    PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    PYTHON_VERSION=3.11 \
-    PLATFORM=linux-x86_64 \
     sh /mnt/in_image.sh torch.sh
 
 RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=tools,target=/media --mount=type=cache,id=runpod-comfy-packages,target=/srv \
@@ -37,14 +37,14 @@ RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=327445790 \
+    PYTHON_VERSION=3.11 \
+    PLATFORM=linux-x86_64 \
+    PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    PYTHON_VERSION=3.11 \
-    PLATFORM=linux-x86_64 \
     sh /mnt/in_image.sh wheels.sh
 
 RUN --mount=type=bind,source=layers/handler,target=/mnt \
@@ -53,8 +53,8 @@ RUN --mount=type=bind,source=layers/handler,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=325504589 \
+    PYTHON=python3.11 \
     HANDLER_HOME=/opt/handler \
     sh /mnt/in_image.sh handler.sh
 
@@ -64,9 +64,9 @@ RUN --mount=type=bind,source=layers/core,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=323168040 \
     PYTHON_VERSION=3.11 \
+    PYTHON=python3.11 \
     sh /mnt/in_image.sh core.sh
 
 RUN --mount=type=bind,source=layers/models,target=/mnt \
@@ -75,8 +75,8 @@ RUN --mount=type=bind,source=layers/models,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=321277799 \
+    PYTHON=python3.11 \
     IMAGE_USER=1000:1000 \
     sh /mnt/in_image.sh models.sh
 
@@ -86,8 +86,8 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=324363489 \
+    PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
     sh /mnt/in_image.sh check.sh

@@ -9,9 +9,9 @@ RUN --mount=type=bind,source=layers/system,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=324745308 \
     SYSTEM_PACKAGES='python3.11 ffmpeg' \
+    PYTHON=python3.11 \
     IMAGE_USER=1000:1000 \
     sh /mnt/in_image.sh system.sh
 
@@ -21,14 +21,14 @@ RUN --mount=type=bind,source=layers/torch,target=/mnt --mount=type=bind,source=t
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=322842053 \
+    PYTHON_VERSION=3.11 \
+    PLATFORM=linux-x86_64 \
+    PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    PYTHON_VERSION=3.11 \
-    PLATFORM=linux-x86_64 \
     sh /mnt/in_image.sh torch.sh
 
 RUN --mount=type=bind,source=layers/torch-2,target=/mnt --mount=type=bind,source=tools,target=/media --mount=type=cache,id=runpod-comfy-packages,target=/srv \
@@ -37,14 +37,14 @@ RUN --mount=type=bind,source=layers/torch-2,target=/mnt --mount=type=bind,source
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=322842053 \
+    PYTHON_VERSION=3.11 \
+    PLATFORM=linux-x86_64 \
+    PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    PYTHON_VERSION=3.11 \
-    PLATFORM=linux-x86_64 \
     sh /mnt/in_image.sh wheels.sh
 
 RUN --mount=type=bind,source=layers/torch-3,target=/mnt --mount=type=bind,source=tools,target=/media --mount=type=cache,id=runpod-comfy-packages,target=/srv \
@@ -53,14 +53,14 @@ RUN --mount=type=bind,source=layers/torch-3,target=/mnt --mount=type=bind,source
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=322842053 \
+    PYTHON_VERSION=3.11 \
+    PLATFORM=linux-x86_64 \
+    PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    PYTHON_VERSION=3.11 \
-    PLATFORM=linux-x86_64 \
     sh /mnt/in_image.sh wheels.sh
 
 RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=tools,target=/media --mount=type=cache,id=runpod-comfy-packages,target=/srv \
@@ -69,14 +69,14 @@ RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=323676365 \
+    PYTHON_VERSION=3.11 \
+    PLATFORM=linux-x86_64 \
+    PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never \
-    PYTHON_VERSION=3.11 \
-    PLATFORM=linux-x86_64 \
     sh /mnt/in_image.sh wheels.sh
 
 RUN --mount=type=bind,source=layers/handler,target=/mnt \
@@ -85,8 +85,8 @@ RUN --mount=type=bind,source=layers/handler,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=325504589 \
+    PYTHON=python3.11 \
     HANDLER_HOME=/opt/handler \
     sh /mnt/in_image.sh handler.sh
 
@@ -96,9 +96,9 @@ RUN --mount=type=bind,source=layers/core,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=323168040 \
     PYTHON_VERSION=3.11 \
+    PYTHON=python3.11 \
     sh /mnt/in_image.sh core.sh
 
 RUN --mount=type=bind,source=layers/models,target=/mnt \
@@ -107,8 +107,8 @@ RUN --mount=type=bind,source=layers/models,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=329573068 \
+    PYTHON=python3.11 \
     IMAGE_USER=1000:1000 \
     sh /mnt/in_image.sh models.sh
 
@@ -118,10 +118,10 @@ RUN --mount=type=bind,source=layers/node-a,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=330711597 \
     PYTHON_VERSION=3.11 \
     NODE_NAME=a \
+    PYTHON=python3.11 \
     sh /mnt/in_image.sh node.sh
 
 RUN --mount=type=bind,source=layers/node-b.node,target=/mnt \
@@ -130,10 +130,10 @@ RUN --mount=type=bind,source=layers/node-b.node,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=329922916 \
     PYTHON_VERSION=3.11 \
     NODE_NAME=b.node \
+    PYTHON=python3.11 \
     sh /mnt/in_image.sh node.sh
 
 RUN --mount=type=bind,source=layers/install-a,target=/mnt \
@@ -142,11 +142,11 @@ RUN --mount=type=bind,source=layers/install-a,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=322841716 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     NODE_NAME=a \
+    PYTHON=python3.11 \
     sh /mnt/in_image.sh install.sh
 
 RUN --mount=type=bind,source=layers/check,target=/mnt \
@@ -155,8 +155,8 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    PYTHON=python3.11 \
     SOURCE_DATE_EPOCH=326420514 \
+    PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
     sh /mnt/in_image.sh check.sh

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from runpod_comfy.realize.environment.packages import needed_files
-from runpod_comfy.realize.environment.uv import uv_program
 from tests.package_index import make_wheel
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"

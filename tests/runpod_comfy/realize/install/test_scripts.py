@@ -12,10 +12,11 @@ import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_home.manifest import load_manifest
+from runpod_comfy.realize.changes import find_changes
 from runpod_comfy.realize.install.record import InstallRecord
 from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.result import RealizeResult
-from runpod_comfy.realize.run import estimate_realize, realize
+from runpod_comfy.realize.run import plan_here, realize
 from tests.package_index import make_wheel, serve, write_index
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot
 from tests.runpod_comfy.realize.test_killed import LEFT_OUT, Runner
@@ -273,7 +274,7 @@ def test_a_second_time_nothing_runs(version: Version) -> None:
     realize(version.job())
     result = realize(version.job())
     assert not result.changed
-    assert estimate_realize(version.job()).is_nothing
+    assert find_changes(version.job(), plan_here(version.lock())).is_nothing
     assert (_home(version) / "ComfyUI/n").read_text() == "1"
 
 

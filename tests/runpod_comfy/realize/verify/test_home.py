@@ -13,7 +13,8 @@ import pytest
 from comfy_errors import UnavailableError
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.archive_store import keep_archive
-from runpod_comfy.realize.run import Realization, realize
+from runpod_comfy.realize.job import Realization
+from runpod_comfy.realize.run import realize
 from runpod_comfy.realize.verify.home import Verification, take_away, verify
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 

@@ -14,7 +14,7 @@ from comfy_models.store import ModelStore
 from comfy_models.transfer import local_source
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.prepare.progress import Progress
+from runpod_comfy.realize.progress import Progress
 
 _TRANSFERS_AT_ONCE = 2
 _CHUNK_BYTES = 1 << 20

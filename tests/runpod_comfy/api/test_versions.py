@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.api.versions import select
+from runpod_comfy.api.workspace import one_name, version_id_of
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.cli.select.version import select
-from runpod_comfy.cli.select.workspace import version_id_of
-from runpod_comfy.cli.show.console import Console
 from tests.package_index import make_wheel, serve, write_index
 
 
@@ -30,11 +29,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _select(spec: Path | None = None, lock: Path | None = None, *, offline: bool = False) -> str:
-    console = Console()
-    return select(
-        version_id="small", spec=spec, lock=lock, offline=offline, console=console
-    ).lock.version_id
+def _select(lock: Path | None = None, *, offline: bool = False) -> str:
+    return select("small", lock=lock, offline=offline).lock.version_id
 
 
 def test_the_environment_names_the_version_when_nothing_else_does(
@@ -44,7 +40,13 @@ def test_the_environment_names_the_version_when_nothing_else_does(
     assert version_id_of(None) == "demo"
     monkeypatch.setenv("COMFY_VERSION_NAME", "mine")
     assert version_id_of(None) == "mine"
-    assert version_id_of(None, "asked") == "asked"
+    assert version_id_of("asked") == "asked"
+
+
+def test_two_names_for_one_version_are_refused() -> None:
+    assert one_name("one", None) == one_name(None, "one") == one_name("one", "one") == "one"
+    with pytest.raises(InvalidInputError, match="two versions"):
+        one_name("one", "two")
 
 
 def test_offline_without_a_lock_says_how_to_make_one(workspace: Path) -> None:
@@ -54,10 +56,11 @@ def test_offline_without_a_lock_says_how_to_make_one(workspace: Path) -> None:
 
 
 def test_a_version_without_a_lock_is_resolved_first_and_both_copies_are_written(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
+    workspace: Path,
 ) -> None:
-    assert _select() == "small"
-    assert "resolving it first" in capsys.readouterr().err
+    said: list[str] = []
+    assert select("small", say=said.append).lock.version_id == "small"
+    assert "resolving it first" in said[0]
     written = workspace / "lockfiles" / "comfy-small.lock.json"
     cached = workspace / "cache" / "resolved" / "small.lock.json"
     assert written.read_bytes() == cached.read_bytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runpod_comfy.lock.model import DistributionFile
 from runpod_comfy.realize.environment.packages import NeededFile
-from runpod_comfy.realize.prepare.progress import Downloads, Part
+from runpod_comfy.realize.progress import Downloads, Part
 
 
 class Counted:

@@ -6,6 +6,7 @@ are not there or are not the locked ones.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -21,17 +22,17 @@ from comfy_http.redaction import without_secrets
 from comfy_models.transfer import local_path
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.layers.layer import Layer, TreeInput
-from runpod_comfy.layers.requirements import requirements_text
-from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedModel
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
+from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
+from runpod_comfy.lock.fetch import fetch_tree
+from runpod_comfy.lock.model import Distribution, DistributionFile, LockedModel
+from runpod_comfy.realize.changes import Changes
 from runpod_comfy.realize.environment.interpreter import find_interpreter
 from runpod_comfy.realize.environment.kept import has_environment
-from runpod_comfy.realize.environment.packages import fitting_files, needed_files, stored_indexes
-from runpod_comfy.realize.environment.uv import index_variables, outside_variables, uv_program
-from runpod_comfy.realize.prepare.models import ModelPlaces, models_to_bring
-from runpod_comfy.realize.prepare.outdated_layers import ENVIRONMENT
-from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.realize.environment.packages import fitting_files, stored_indexes
+from runpod_comfy.realize.job import Realization
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _PROBES_AT_ONCE = 4
 
@@ -44,28 +45,21 @@ class _Lack:
     wrong: list[str] = field(default_factory=list)
 
 
-def refuse_missing(
-    lock: Lock,
-    pending: Sequence[Layer],
-    *,
-    places: ModelPlaces,
-    fetch_context: FetchContext,
-    wheels_dir: Path | None,
-) -> None:
-    """Raises one error that names everything that `pending` and the models of `lock` lack.
+def refuse_missing(job: Realization, changes: Changes) -> None:
+    """Raises one error that names everything that the changes need and that cannot be had.
 
     UnavailableError, or MismatchError if a wheel has other bytes than the lock says.
     """
-    if not fetch_context.offline and wheels_dir is None:
+    if not job.offline and job.wheels_dir is None:
         return
     lack = _Lack()
-    if fetch_context.offline:
-        lack.missing += _missing_trees(pending, fetch_context)
-    _look_for_packages(lock, pending, fetch_context, wheels_dir, lack)
-    if fetch_context.offline:
-        lack.missing += _missing_models(lock.models, places, fetch_context.base_dir)
+    if job.offline:
+        lack.missing += _missing_trees(changes.pending, job.fetch_context)
+    _look_for_packages(job, changes, lack)
+    if job.offline:
+        lack.missing += _missing_models(changes.models, job.base_dir)
     if lack.wrong or lack.missing:
-        raise _error(lack, offline=fetch_context.offline, wheels_dir=wheels_dir)
+        raise _error(lack, offline=job.offline, wheels_dir=job.wheels_dir)
 
 
 def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError:
@@ -93,25 +87,17 @@ def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list
     quiet = replace(fetch_context, say=say_nothing)
     missing = []
     for layer in layers:
-        for each in layer.inputs:
-            if not isinstance(each, TreeInput):
-                continue
-            tree = each.tree
-            request = TreeRequest(
-                repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir
-            )
+        for tree in layer.trees:
             try:
-                source_of(tree.kind).fetch(request, quiet)
+                fetch_tree(layer.name, tree, quiet)
             except UnavailableError:
                 missing.append(f"tree {layer.name}: {without_secrets(tree.repo)} at {tree.commit}")
     return missing
 
 
-def _missing_models(
-    models: Sequence[LockedModel], places: ModelPlaces, base_dir: Path
-) -> list[str]:
+def _missing_models(models: Sequence[LockedModel], base_dir: Path) -> list[str]:
     missing = []
-    for model in models_to_bring(models, places):
+    for model in models:
         path = local_path(model.source, base_dir)
         if path is None or not path.is_file():
             source = without_secrets(model.source)
@@ -119,30 +105,25 @@ def _missing_models(
     return missing
 
 
-def _look_for_packages(
-    lock: Lock,
-    pending: Sequence[Layer],
-    fetch_context: FetchContext,
-    wheels_dir: Path | None,
-    lack: _Lack,
-) -> None:
-    layers = [layer for layer in pending if layer.kind in ENVIRONMENT]
-    if not layers or has_environment(layers, fetch_context.cache):
+def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
+    layers = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
+    if not layers or has_environment(layers, job.cache):
         return
-    python, cache = lock.python, fetch_context.cache
+    python, cache = job.lock.python, job.cache
     distributions = [*python.torch, *python.wheels]
-    if wheels_dir is not None:
-        distributions = _settled_by_folder(distributions, python.version, wheels_dir, lack)
+    if job.wheels_dir is not None:
+        distributions = _settled_by_folder(distributions, python.version, job.wheels_dir, lack)
     try:
         interpreter = find_interpreter(python.version)
     except UnavailableError as error:
-        if not lack.missing and not lack.wrong and not fetch_context.offline:
+        if not lack.missing and not lack.wrong and not job.offline:
             raise
         lack.missing.append(f"interpreter: {error.message}; {error.remedy}")
-        if wheels_dir is None:
-            files = needed_files(distributions, python=python.version, cache=cache)
+        if job.wheels_dir is None:
             lack.missing += [
-                _package(file.distribution, file.file) for file in files if not file.cached
+                _package(each.distribution, each.file)
+                for each in changes.packages
+                if not each.cached
             ]
         return
     fitting = fitting_files(distributions, python=python.version)
@@ -155,13 +136,19 @@ def _look_for_packages(
     probe = _Probe(
         interpreter=interpreter,
         cache=cache,
-        variables=index_variables(
-            cache=cache,
-            wheels_dir=wheels_dir,
-            first_index=python.torch_index,
-            stored=stored_indexes(distributions, python=python.version, cache=cache, offline=True),
-        ),
-        offline=fetch_context.offline,
+        variables={
+            "UV_CACHE_DIR": str(cache.uv),
+            **uv_variables(
+                read_pip_settings(),
+                os.environ,
+                wheels_dir=job.wheels_dir,
+                first_index=python.torch_index,
+                stored=stored_indexes(
+                    distributions, python=python.version, cache=cache, offline=True
+                ),
+            ),
+        },
+        offline=job.offline,
     )
     unsure = [distribution for distribution, _ in fitting if distribution.name in files_of]
     to_build = [each for each in unsure if _is_source(files_of[each.name])]

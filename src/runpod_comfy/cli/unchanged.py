@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_files.atomic import replace_file
+from runpod_comfy.api.workspace import one_name, version_id_of, workspace
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.checkout import CHECKOUT
-from runpod_comfy.cli.select.workspace import version_id_of, workspace
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
+    from runpod_comfy.realize.job import Realization
     from runpod_comfy.realize.result import RealizeResult
-    from runpod_comfy.realize.run import Realization
 
 # The first is `Home`'s, the second the manifest's: those would bring the models along.
 NOTE_NAME = ".comfy_unchanged.json"
@@ -64,8 +64,7 @@ class Request:
     def note(self, realization: Realization, result: RealizeResult) -> None:
         """Writes down what the answer followed from, for the next time."""
         from runpod_comfy.cache.roots import root_file
-        from runpod_comfy.realize.prepare.outdated_layers import looked_at
-        from runpod_comfy.realize.run import plan_here
+        from runpod_comfy.realize.changes import places_of
 
         home, cache = realization.home, realization.cache
         marker = home.marker.read_bytes()
@@ -74,7 +73,7 @@ class Request:
             # Another command has made something else of the home meanwhile.
             return
         places = [
-            *looked_at(plan_here(realization.lock), home),
+            *places_of([layer.name for layer in result.layers], home),
             root_file(cache, home.root),
             *(root_file(cache, Path(path)) for path in self._sources),
         ]
@@ -130,7 +129,7 @@ def tell(document: dict[str, Any], console: Console) -> None:
 
 
 def _version_id(arguments: argparse.Namespace) -> str:
-    return version_id_of(arguments.version, arguments.version_id)
+    return version_id_of(one_name(arguments.version, arguments.version_id))
 
 
 def _spec(version_id: str) -> Path:

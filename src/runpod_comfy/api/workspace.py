@@ -15,19 +15,21 @@ def workspace() -> Path:
     return here if (here / "versions").is_dir() else CHECKOUT
 
 
-def version_id_of(argument: str | None, option: str | None = None) -> str:
-    """The id that was asked for, from the argument, the option or COMFY_VERSION_NAME.
+def version_id_of(named: str | None) -> str:
+    """The id that was asked for, else COMFY_VERSION_NAME's, else the default."""
+    asked = named or os.environ.get("COMFY_VERSION_NAME")
+    if asked:
+        return asked
+    # Loaded where no version is named: a `realize` that has nothing to do should not wait for it.
+    from rp_handler.run_request import DEFAULT_VERSION_ID
 
-    Raises InvalidInputError if argument and option name two.
-    """
+    return DEFAULT_VERSION_ID
+
+
+def one_name(argument: str | None, option: str | None) -> str | None:
+    """The id of a version that may be named twice. Raises InvalidInputError for two ids."""
     if argument and option and argument != option:
         raise InvalidInputError(
             f"two versions were named: '{argument}' and '{option}'", remedy="Name one of them."
         )
-    named = argument or option or os.environ.get("COMFY_VERSION_NAME")
-    if named:
-        return named
-    # Loaded where nobody names one: a `realize` that has nothing to do should not wait for it.
-    from rp_handler.run_request import DEFAULT_VERSION_ID
-
-    return DEFAULT_VERSION_ID
+    return argument or option

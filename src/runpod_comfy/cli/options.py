@@ -5,38 +5,53 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+from runpod_comfy.cli.show.console import Console
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def add_command(
     commands: Subparsers,
     name: str,
     *,
-    run: Callable[[argparse.Namespace], int],
+    run: Callable[[argparse.Namespace, Console], int],
     summary: str,
     details: str = "",
     examples: str,
+    json: bool = True,
 ) -> argparse.ArgumentParser:
     """A subcommand whose help ends in examples, with the options that every command has."""
-    parser = commands.add_parser(
+    parser = _add_parser(commands, name, summary, details, examples)
+    parser.set_defaults(run=run, as_json=False)
+    parser.add_argument("--verbose", action="store_true", help="explain each step")
+    if json:
+        parser.add_argument(
+            "--json",
+            dest="as_json",
+            action="store_true",
+            help="one JSON document on standard output",
+        )
+    return parser
+
+
+def add_group(commands: Subparsers, name: str, *, summary: str, examples: str) -> Subparsers:
+    """A command that has commands of its own."""
+    parser = _add_parser(commands, name, summary, "", examples)
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _add_parser(
+    commands: Subparsers, name: str, summary: str, details: str, examples: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
         name,
         help=summary,
         description=f"{summary}\n\n{details}".strip(),
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    parser.add_argument("--verbose", action="store_true", help="explain each step")
-    return parser
-
-
-def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--json", dest="as_json", action="store_true", help="one JSON document on standard output"
     )
 
 
@@ -73,3 +88,18 @@ def add_realize_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="shared models folder; default $MODELS_DIR, else models/ of the target",
     )
+
+
+def named_version(arguments: argparse.Namespace) -> str | None:
+    """The version that was named, as an argument or an option.
+
+    Raises InvalidInputError if the two name different ones.
+    """
+    from runpod_comfy.api.workspace import one_name
+
+    return one_name(arguments.version, arguments.version_id)
+
+
+def given(arguments: object, *names: str) -> dict[str, Any]:
+    """The options of these names, to be passed on."""
+    return {name: getattr(arguments, name) for name in names}

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.cli.select import realization, unchanged
 from runpod_comfy.realize import run
-from runpod_comfy.realize.run import Realization
+from runpod_comfy.realize.job import Realization
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import load_spec
 from tests.runpod_comfy.realize.conftest import Version, version
@@ -74,7 +74,7 @@ def long_ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         gone.append(job.lock.version_id)
         return realize(job)
 
-    monkeypatch.setattr(realization, "realize", counted)
+    monkeypatch.setattr(run, "realize", counted)
     return gone
 
 

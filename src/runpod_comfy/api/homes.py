@@ -1,0 +1,149 @@
+"""Versions on this machine: realized, and workflows run on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from comfy_errors import UnavailableError
+from comfy_files.progress import Say, say_nothing
+from rp_handler.home.realized import find_home
+from runpod_comfy.api.versions import keep_cache_for, select
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.realize.job import Realization
+from runpod_comfy.realize.progress import UNSEEN, Progress
+from runpod_comfy.realize.result import RealizeResult
+from runpod_comfy.realize.run import realize as realize_job
+
+
+def realize(
+    version_id: str | None = None,
+    *,
+    spec: Path | None = None,
+    lock: Path | None = None,
+    target: Path | None = None,
+    models_dir: Path | None = None,
+    wheels_dir: Path | None = None,
+    offline: bool = False,
+    say: Say = say_nothing,
+    progress: Progress = UNSEEN,
+) -> RealizeResult:
+    """Installs a version on this machine, in `target` (`COMFY_HOME`, then `~/comfy-<id>`); resolves
+    it first where no lock answers its spec. Does nothing when all is there.
+
+    `models_dir` is a shared folder of models (`MODELS_DIR`, then one of the home's own), and
+    `wheels_dir` the only place that packages come from. `progress` counts what arrives.
+    Raises what `resolve` raises, and: InvalidInputError for a home that is someone else's,
+    UnavailableError for what is out of reach, MismatchError for bytes that are not the locked ones,
+    OperationFailedError for a script that failed or a disk that is full.
+    """
+    return realize_job(
+        find_realization(
+            version_id,
+            spec=spec,
+            lock=lock,
+            target=target,
+            models_dir=models_dir,
+            wheels_dir=wheels_dir,
+            offline=offline,
+            say=say,
+            progress=progress,
+        )
+    )
+
+
+def find_realization(
+    version_id: str | None = None,
+    *,
+    spec: Path | None = None,
+    lock: Path | None = None,
+    target: Path | None = None,
+    models_dir: Path | None = None,
+    wheels_dir: Path | None = None,
+    offline: bool = False,
+    keep_cache: bool = True,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+    progress: Progress = UNSEEN,
+    show: BinaryIO | None = None,
+) -> Realization:
+    """What `realize` of these arguments is to do, without doing it.
+
+    Without `keep_cache` nothing is noted in the cache. Scripts' output goes to `show`.
+    """
+    selected = select(version_id, spec=spec, lock=lock, offline=offline, say=say, explain=explain)
+    cache = Cache.from_environment()
+    if keep_cache:
+        keep_cache_for(selected, cache, say)
+    if wheels_dir and not wheels_dir.is_dir():
+        raise UnavailableError(
+            f"there is no folder {wheels_dir}",
+            remedy="Name a folder of wheels with --wheels-dir, or leave it out.",
+        )
+    return Realization(
+        lock=selected.lock,
+        base_dir=selected.base_dir,
+        target=find_home(selected.lock.version_id, target, os.environ),
+        cache=cache,
+        models_dir=find_models_dir(models_dir),
+        wheels_dir=wheels_dir.absolute() if wheels_dir else None,
+        offline=offline,
+        say=say,
+        progress=progress,
+        show=show,
+    )
+
+
+def find_models_dir(models_dir: Path | None) -> Path | None:
+    """The shared models folder: the one given, else `MODELS_DIR`; None without either."""
+    named = models_dir or os.environ.get("MODELS_DIR")
+    return Path(named).expanduser().absolute() if named else None
+
+
+def run(
+    version_id: str | None = None,
+    *,
+    workflow: Path | str,
+    output: str = "files",
+    output_dir: Path | None = None,
+    timeout_s: float | None = None,
+    target: Path | None = None,
+    models_dir: Path | None = None,
+    offline: bool = False,
+    say: Say = say_nothing,
+    on_progress: Callable[[Any], None] = lambda _progress: None,
+) -> dict[str, Any]:
+    """Realizes a version if need be, runs a workflow file on it, headless, and gives the result,
+    the document that `--json` prints, as docs/contracts.md describes it.
+
+    `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `on_progress` gets where
+    the run is: an `rp_handler.engine.prompt_events.Progress`.
+    Raises what `realize` raises, InvalidInputError for a workflow that cannot run on this version,
+    OperationFailedError for one that fails.
+    """
+    from comfy_workflows.load import load_workflow
+    from rp_handler.job.run import Listener
+    from rp_handler.main import perform
+    from rp_handler.run_request import make_request
+
+    request = make_request(
+        os.environ,
+        version_id=version_id,
+        workflow=Path(workflow),
+        models_dir=models_dir,
+        output=output,
+        output_dir=Path(output_dir) if output_dir is not None else None,
+        timeout_s=timeout_s,
+    )
+    # A mistake in it should not cost a person the minutes of a first realization.
+    load_workflow(Path(workflow))
+    home = realize(version_id, target=target, models_dir=models_dir, offline=offline, say=say)
+    result = perform(
+        replace(request, version_id=home.version_id, home=home.target),
+        Listener(say=say, progress=on_progress),
+    )
+    assert not isinstance(result, int), "only what serves ends with a code"
+    return result

@@ -1,0 +1,279 @@
+"""Versions as images: built, pushed, and workflows run in their containers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from comfy_files.progress import Say, say_nothing
+from comfy_home.platforms import PLATFORMS
+from comfy_models.store import ModelStore
+from rp_handler.home.realized import find_home
+from rp_handler.job.sinks import check_output_mode
+from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
+from runpod_comfy.api.homes import find_models_dir
+from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
+from runpod_comfy.api.workspace import version_id_of, workspace
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.use import using
+from runpod_comfy.images.base.catalogue import find_base
+from runpod_comfy.images.build import ImageJob, image_tags
+from runpod_comfy.images.build import build_image as build_job
+from runpod_comfy.images.built import BuiltImage, find_built
+from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
+from runpod_comfy.images.docker.connection import connect
+from runpod_comfy.images.docker.run_container import ContainerRun, run_container
+from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, check_tag, pushed_names
+from runpod_comfy.images.registry.push import PushedLayer, PushShow, tag_image
+from runpod_comfy.images.registry.push import push as push_image
+from runpod_comfy.images.registry.pushed import PushRecord, record_push
+from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.models import ModelPlaces, bring_models
+from runpod_comfy.realize.progress import UNSEEN
+
+DEFAULT_PLATFORM = "linux-x86_64"
+
+
+class _Unseen:
+    """A build or a push that is not shown."""
+
+    def started(self, step: str) -> None:
+        pass
+
+    def output(self, step: str, line: str) -> None:
+        pass
+
+    def finished(self, step: BuildStep) -> None:
+        pass
+
+    def layer(self, layer: PushedLayer) -> None:
+        pass
+
+    def under_way(self, sentence: str) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltVersion:
+    """An image that was built: its id on the engine, its names, and what its build did."""
+
+    version_id: str
+    lock_digest: str
+    image: str
+    tags: list[str]
+    steps: list[BuildStep]
+
+
+def build_image(
+    version_id: str | None = None,
+    *,
+    spec: Path | None = None,
+    lock: Path | None = None,
+    base: str | None = None,
+    platform: str | None = None,
+    tag: str | None = None,
+    network: str | None = None,
+    ca_bundle: Path | None = None,
+    no_cache: bool = False,
+    offline: bool = False,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+    show: BuildShow | None = None,
+) -> BuiltVersion:
+    """Builds the image of a version on the engine that Docker's settings name, with the workspace's
+    workflows; resolves the version first where no lock answers its spec.
+
+    `base` is a name of `images/bases.json` or an image (the spec's `options.base`, then `cpu`),
+    `platform` `linux-x86_64` or `linux-aarch64`, also as Docker writes them. The image is called
+    `tag` (`runpod-comfy:<id>`), and by its lock's digest. `network` is that of the build's steps,
+    `ca_bundle` a file of certificates that they trust. `no_cache` runs every step again.
+    Raises what `resolve` raises; DockerUnavailableError without an engine, InvalidInputError for
+    a name that is none, BuildFailedError with the end of what the failing layer said.
+    """
+    if tag is not None:
+        check_tag(tag)
+    client = connect()
+    job = find_image_job(
+        version_id,
+        spec=spec,
+        lock=lock,
+        base=base,
+        platform=platform,
+        network=network,
+        ca_bundle=ca_bundle,
+        offline=offline,
+        say=say,
+        explain=explain,
+    )
+    tags = image_tags(job.lock, tag=tag)
+    outcome = build_job(job, client, tags=tags, show=show or _Unseen(), no_cache=no_cache)
+    return BuiltVersion(
+        version_id=job.lock.version_id,
+        lock_digest=job.lock.digest,
+        image=outcome.image_id,
+        tags=tags,
+        steps=list(outcome.steps),
+    )
+
+
+def find_image_job(
+    version_id: str | None = None,
+    *,
+    spec: Path | None = None,
+    lock: Path | None = None,
+    base: str | None = None,
+    platform: str | None = None,
+    network: str | None = None,
+    ca_bundle: Path | None = None,
+    offline: bool = False,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+) -> ImageJob:
+    """What `build_image` of these arguments is to build, without building it."""
+    if ca_bundle is not None and not ca_bundle.is_file():
+        raise InvalidInputError(
+            f"there is no certificate bundle at {ca_bundle}",
+            remedy="Name a file of certificates in PEM format.",
+        )
+    selected = select(version_id, spec=spec, lock=lock, offline=offline, say=say, explain=explain)
+    fetch_context = fetch_context_for(selected.base_dir, offline=offline, say=say)
+    keep_cache_for(selected, fetch_context.cache, say)
+    return ImageJob(
+        lock=selected.lock,
+        base=find_base(selected.lock, asked=base),
+        platform=platform_name(platform),
+        fetch_context=fetch_context,
+        workflows=sorted((workspace() / "workflows").glob("*.json")),
+        ca_bundle=ca_bundle,
+        network=network,
+    )
+
+
+def platform_name(platform: str | None) -> str:
+    """The name of a platform that may be written as Docker does; `linux-x86_64` by default."""
+    asked = platform or DEFAULT_PLATFORM
+    return next((each.name for each in PLATFORMS.values() if each.docker == asked), asked)
+
+
+def push(
+    version_id: str | None = None,
+    *,
+    registry: str | None = None,
+    tag: str | None = None,
+    spec: Path | None = None,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+    show: PushShow | None = None,
+) -> list[PushRecord]:
+    """Pushes the image of a version, or the one called `tag`, under its own tag and by its lock.
+
+    `registry` is where to, with the account there: `ghcr.io/me`; by default what the tag names.
+    The login is that of `docker login`. Raises UnavailableError for an image or a registry that is
+    not there, InvalidInputError for an image of another program, OperationFailedError if the
+    registry refuses.
+    """
+    cache = Cache.from_environment()
+    client = connect()
+    built = find_built(client, tag or f"{DEFAULT_REPOSITORY}:{version_id_of(version_id)}")
+    names = pushed_names(
+        built.reference, registry, version_id=built.version_id, lock_digest=built.lock_digest
+    )
+    _warn_of_another_lock(built, spec, say, explain)
+    records = []
+    for name in names:
+        say(f"Pushing {name}")
+        tag_image(client, built.image_id, name)
+        record = PushRecord(
+            pushed=push_image(client, name, show=show or _Unseen()),
+            version_id=built.version_id,
+            lock_digest=built.lock_digest,
+            image_id=built.image_id,
+        )
+        with using(cache, say):
+            explain(f"Recorded in {record_push(cache, record)}")
+        records.append(record)
+    return records
+
+
+def _warn_of_another_lock(built: BuiltImage, spec: Path | None, say: Say, explain: Say) -> None:
+    """An image may be older than the lock that lies here; what was asked for is pushed anyway."""
+    try:
+        lock = select(built.version_id, spec=spec, offline=True, say=say, explain=explain).lock
+    except ComfyError as error:
+        explain(f"Not compared with a lock: {error.message}")
+        return
+    if lock.digest != built.lock_digest:
+        say(
+            f"Warning: {built.reference} was built from another lock than that of "
+            f"{built.version_id} now; `runpod-comfy image build {built.version_id}` builds it again"
+        )
+
+
+def run_image(
+    version_id: str | None = None,
+    *,
+    workflow: Path,
+    output: str | None = None,
+    output_dir: Path | None = None,
+    models_dir: Path | None = None,
+    image: str | None = None,
+    spec: Path | None = None,
+    out: BinaryIO,
+    err: BinaryIO,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+) -> int:
+    """Runs a workflow in a container of a version's image, passing on what the handler prints to
+    `out` and `err`; gives its exit code.
+
+    The container sees the workflow, the store of models, `models_dir` and the folder for outputs,
+    and can write to the last one only. Models that are not in the store are brought first.
+    Raises MismatchError for an image of another lock than the version's.
+    """
+    if not workflow.is_file():
+        raise UnavailableError(
+            f"there is no workflow at {workflow}", remedy="Name a file with --workflow."
+        )
+    client = connect()
+    version_id = version_id_of(version_id)
+    built = find_built(client, image or f"{DEFAULT_REPOSITORY}:{version_id}")
+    selected = select(version_id, spec=spec, say=say, explain=explain)
+    if built.lock_digest != selected.lock.digest:
+        raise MismatchError(
+            f"{built.reference} was built from another lock than that of {version_id}",
+            remedy=f"Build it again: runpod-comfy image build {version_id}",
+        )
+    cache = Cache.from_environment()
+    shared_models = find_models_dir(models_dir)
+    home = Home(root=find_home(version_id, None, os.environ))
+    places = ModelPlaces(
+        store=ModelStore(cache.models), models_dir=shared_models or home.models, home=home
+    )
+    mode = check_output_mode(output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE)
+    outputs = (output_dir or DEFAULT_OUTPUT_DIR).absolute()
+    with using(cache, say):
+        bring_models(
+            selected.lock.models, places, base_dir=selected.base_dir, say=say, progress=UNSEEN
+        )
+        cache.models.mkdir(parents=True, exist_ok=True)
+        readable = [workflow.absolute(), cache.models]
+        variables = {"COMFY_CACHE_MODELS": str(cache.models)}
+        if shared_models is not None and shared_models.is_dir():
+            readable.append(shared_models)
+            variables["MODELS_DIR"] = str(shared_models)
+        if mode == "files":
+            outputs.mkdir(parents=True, exist_ok=True)
+        run = ContainerRun(
+            image=built.reference,
+            arguments=[
+                *("--version-id", version_id, "--workflow", str(workflow.absolute())),
+                *("--output", mode, "--output-dir", str(outputs)),
+            ],
+            readable=readable,
+            writable=[outputs] if mode == "files" else [],
+            variables=variables,
+        )
+        return run_container(client, run, out=out, err=err)

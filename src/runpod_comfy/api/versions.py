@@ -1,0 +1,245 @@
+"""Versions by id, spec or lock: written, resolved, and the lock to work with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.progress import Say, say_nothing
+from runpod_comfy.api.workspace import version_id_of, workspace
+from runpod_comfy.bundle.places import loaded_spec_path
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import is_recorded, record_root
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.use import using
+from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.store import find_lock, load_lock, previous_lock, write_lock
+from runpod_comfy.spec.digest import spec_digest
+from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
+
+if TYPE_CHECKING:
+    from runpod_comfy.lock.diff import Change
+    from runpod_comfy.lock.upgrade import MovedPin
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """A spec's file; `written` is false if it said the same already."""
+
+    version_id: str
+    path: Path
+    written: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A new lock and its committed file, the commits that moved in the spec, and how the lock
+    differs from the last one, `previous`."""
+
+    lock: Lock
+    path: Path
+    previous: Lock | None = None
+    moved: tuple[MovedPin, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selected:
+    """A lock, the folder that its relative paths are from, and its file if it was there."""
+
+    lock: Lock
+    base_dir: Path
+    path: Path | None = None
+
+
+def create(
+    version_id: str,
+    *,
+    repo: str,
+    nodes: Sequence[str] = (),
+    models: Sequence[str] = (),
+    models_root: Path | None = None,
+    auto_checksum: bool = False,
+    output: Path | None = None,
+    force: bool = False,
+    say: Say = say_nothing,
+) -> Created:
+    """Writes a version's spec to `output`, `versions/<id>.json` of the workspace by default.
+
+    `repo` is `URL[@REF]` or a path, each of `nodes` the same, a JSON object or a JSON file, each of
+    `models` a JSON object or a JSON file with a list. Every ref is resolved to the commit that it
+    means now. Model files are looked for in `models_root`, and hashed with `auto_checksum`.
+    Raises InvalidInputError for what cannot be understood and for another spec that is there, which
+    `force` replaces; UnavailableError for what cannot be reached.
+    """
+    from comfy_files.parallel import in_parallel
+    from runpod_comfy.sources.kinds import settle
+    from runpod_comfy.spec.create import create_spec
+    from runpod_comfy.spec.write import write_spec
+
+    path = (output or workspace() / "versions" / f"{version_id}.json").absolute()
+    fetch_context = FetchContext(cache=Cache.from_environment(), base_dir=path.parent, say=say)
+    with using(fetch_context.cache, say):
+        spec = create_spec(
+            version_id,
+            repo=repo,
+            nodes=nodes,
+            models=models,
+            models_root=models_root,
+            auto_checksum=auto_checksum,
+            output=path,
+            working_dir=Path.cwd(),
+            settle=lambda trees: in_parallel(lambda tree: settle(tree, fetch_context), trees),
+            say=say,
+        )
+    written = write_spec(spec, path, force=force)
+    return Created(version_id=version_id, path=path, written=written)
+
+
+def resolve(
+    version_id: str | None = None,
+    *,
+    spec: Path | None = None,
+    offline: bool = False,
+    upgrade: Sequence[str] | None = (),
+    say: Say = say_nothing,
+) -> Resolved:
+    """Pins every byte of a version and writes both copies of its lock.
+
+    `version_id` is `COMFY_VERSION_NAME` or `demo` by default, `spec` a file in place of
+    `versions/<id>.json`. `upgrade` names what is to move to its newest, None is everything; commits
+    in the spec file move with it. `offline` uses the caches only.
+    Raises InvalidInputError for a spec that is wrong and for an upgrade of what the version does
+    not have, UnavailableError for what cannot be reached, OperationFailedError for requirements
+    that have no solution.
+    """
+    return resolve_spec(
+        read_spec(version_id_of(version_id), spec), offline=offline, upgrade=upgrade, say=say
+    )
+
+
+def resolve_spec(
+    loaded: LoadedSpec,
+    *,
+    offline: bool = False,
+    upgrade: Sequence[str] | None = (),
+    say: Say = say_nothing,
+) -> Resolved:
+    """The same for a spec that was read."""
+    # These load uv's side and the sources, which a version with a lock does not need.
+    from runpod_comfy.lock.diff import compare_locks
+    from runpod_comfy.lock.resolve import resolve as resolve_lock
+    from runpod_comfy.lock.store import committed_lock_path
+    from runpod_comfy.lock.upgrade import UPGRADE_ALL, moved_pins, upgrade_of, with_moved_pins
+    from runpod_comfy.spec.write import replace_commit
+
+    fetch_context = fetch_context_for(loaded.path.parent, offline=offline, say=say)
+    with using(fetch_context.cache, say):
+        previous = previous_lock(loaded.path, loaded.spec.version_id, fetch_context.cache)
+        chosen = UPGRADE_ALL
+        if upgrade is not None:
+            chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=_is_version)
+        moved = moved_pins(loaded.spec, chosen, fetch_context)
+        loaded = with_moved_pins(loaded, moved)
+        lock = resolve_lock(loaded, fetch_context=fetch_context, previous=previous, upgrade=chosen)
+        for pin in moved:
+            replace_commit(loaded.path, pin.place, pin.before, pin.after)
+            say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
+        for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
+            say(f"Wrote {path}")
+    return Resolved(
+        lock=lock,
+        path=committed_lock_path(loaded.path, lock.version_id),
+        previous=previous,
+        moved=tuple(moved),
+        changes=tuple(compare_locks(previous, lock)) if previous else (),
+    )
+
+
+def select(
+    version_id: str | None = None,
+    *,
+    spec: Path | None = None,
+    lock: Path | None = None,
+    offline: bool = False,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+) -> Selected:
+    """The lock to work with: the file `lock`, or the one that answers the version's spec, which is
+    resolved first where none does.
+
+    `explain` is told which lock it is. Raises UnavailableError offline without a lock,
+    InvalidInputError for a file of another version than `version_id`, and what resolving raises.
+    """
+    selected = _select(version_id_of(version_id), spec, lock, offline, say, explain)
+    if version_id and version_id != selected.lock.version_id:
+        raise InvalidInputError(
+            f"'{version_id}' was asked for, and {lock or spec} is of '{selected.lock.version_id}'",
+            remedy="Leave one of the two out.",
+        )
+    return selected
+
+
+def _select(
+    version_id: str, spec: Path | None, lock: Path | None, offline: bool, say: Say, explain: Say
+) -> Selected:
+    if lock is not None:
+        return Selected(lock=load_lock(lock), base_dir=_spec_folder_of(lock), path=lock)
+    loaded = read_spec(version_id, spec)
+    found = find_lock(
+        spec_digest=spec_digest(loaded.spec),
+        spec_path=loaded.path,
+        version_id=loaded.spec.version_id,
+        cache=Cache.from_environment(),
+    )
+    if found is not None:
+        explain(f"Lock: {found[1]}")
+        return Selected(lock=found[0], base_dir=loaded.path.parent, path=found[1])
+    if offline:
+        raise UnavailableError(
+            f"no lock answers {loaded.path} as it is now, and --offline forbids making one",
+            remedy=f"With a network: runpod-comfy resolve {loaded.spec.version_id}",
+        )
+    say(f"No lock answers {loaded.path} yet: resolving it first")
+    return Selected(lock=resolve_spec(loaded, say=say).lock, base_dir=loaded.path.parent)
+
+
+def read_spec(version_id: str, spec: Path | None) -> LoadedSpec:
+    """The spec of a version, by file or by id; one that no folder has may come from a bundle."""
+    if spec is not None:
+        return load_spec(spec)
+    try:
+        return load_spec(find_spec(version_id, workspace()))
+    except UnavailableError:
+        loaded = loaded_spec_path(Cache.from_environment(), version_id)
+        if not loaded.is_file():
+            raise
+        return load_spec(loaded)
+
+
+def fetch_context_for(folder: Path, *, offline: bool, say: Say) -> FetchContext:
+    """What the sources of a spec in `folder` need."""
+    return FetchContext(cache=Cache.from_environment(), base_dir=folder, offline=offline, say=say)
+
+
+def keep_cache_for(selected: Selected, cache: Cache, say: Say) -> None:
+    """A lock that came with a clone was never written here, so that `gc` does not know it yet."""
+    path = selected.path
+    if path is None or path.absolute().is_relative_to(cache.resolved) or is_recorded(cache, path):
+        return
+    with using(cache, say):
+        record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
+
+
+def _is_version(name: str) -> bool:
+    return (workspace() / "versions" / f"{name}.json").is_file()
+
+
+def _spec_folder_of(lock: Path) -> Path:
+    """Relative paths in a lock are from its spec's folder: `versions/` beside `lockfiles/`."""
+    folder = lock.absolute().parent
+    versions = folder.parent / "versions"
+    return versions if folder.name == "lockfiles" and versions.is_dir() else folder

@@ -1,1 +1,0 @@
-"""From flags to what is meant: the version, its lock, its folders, the realization."""

@@ -1,0 +1,199 @@
+"""Lock → the plan of an image: the steps of its build, each with what it runs, what it is given and
+its variables, and the text of their Dockerfile. Fetches nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from comfy_home.platforms import PLATFORMS
+from runpod_comfy.images import image_paths as places
+from runpod_comfy.images.base.catalogue import BaseImage
+from runpod_comfy.images.context.handler_pex import handler_digest
+from runpod_comfy.images.dockerfile import dockerfile
+from runpod_comfy.images.labels import labels
+from runpod_comfy.images.steps import WRAPPER, Step
+from runpod_comfy.layers.plan import (
+    Layer,
+    Plan,
+    TextInput,
+    make_plan,
+    requirements_text,
+)
+from runpod_comfy.lock.model import Distribution, Lock
+from runpod_comfy.lock.python.platform_marker import platforms_of
+from runpod_comfy.lock.python.torch_family import cuda_on
+
+TORCH_PARTS = 4
+"""A worker pulls and unpacks the layers of an image side by side, three at a time by default."""
+
+_USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildPlan:
+    """What is built: a lock on a base, as steps, and the text of their Dockerfile."""
+
+    lock: Lock
+    base: BaseImage
+    plan: Plan
+    steps: tuple[Step, ...]
+    user: str
+    text: str
+
+    @property
+    def engine_platform(self) -> str:
+        """The platform as Docker writes it."""
+        name = PLATFORMS[self.plan.platform].docker
+        assert name is not None, "no image is made for another"
+        return name
+
+
+def make_build_plan(lock: Lock, base: BaseImage, *, platform: str) -> BuildPlan:
+    """Raises InvalidInputError for a platform that no image is made for or that the lock has not,
+    and for a user that is not `uid` or `uid:gid`."""
+    known = PLATFORMS.get(platform)
+    if known is None or known.docker is None or platform not in lock.python.platforms:
+        raise InvalidInputError(
+            f"the version {lock.version_id} has no image for {platform}: it is locked for "
+            + ", ".join(lock.python.platforms),
+            remedy="Add linux-x86_64 or linux-aarch64 to 'options.platforms' and resolve again.",
+        )
+    user = _user_of(lock)
+    plan = make_plan(lock, platform=platform)
+    steps = make_steps(plan, lock, handler=handler_digest(), base_packages=base.packages, user=user)
+    text = dockerfile(
+        steps,
+        base=base.reference,
+        python=lock.python.version,
+        user=user,
+        version_id=lock.version_id,
+        labels=labels(
+            lock,
+            [(step.name, step.key) for step in steps],
+            base_name=base.image,
+            base_digest=base.digest,
+            cuda=cuda_on(lock.python, platform),
+        ),
+    )
+    return BuildPlan(lock=lock, base=base, plan=plan, steps=tuple(steps), user=user, text=text)
+
+
+def make_steps(
+    plan: Plan,
+    lock: Lock,
+    *,
+    handler: str,
+    base_packages: Sequence[str] = (),
+    user: str = places.DEFAULT_USER,
+) -> list[Step]:
+    """The steps of `plan`, in its order. The group `torch` is dealt out to several.
+
+    `handler` is the digest of the handler's sources, `base_packages` are Debian packages that the
+    base lacks, `user` is `uid:gid`.
+    """
+    steps: list[Step] = []
+    for layer in plan.layers:
+        if layer.kind == "torch":
+            steps += _torch_steps(layer, plan, lock)
+        elif layer.kind == "wheels":
+            steps.append(_install_step(layer, "wheels", layer.scripts, _here(layer, plan, lock)))
+        else:
+            further = handler if layer.kind == "handler" else None
+            steps.append(_step(layer, _variables(layer, base_packages, user), further))
+    return steps
+
+
+def _step(layer: Layer, variables: Mapping[str, str], further: str | None) -> Step:
+    return Step(
+        name=layer.name,
+        layer=layer,
+        scripts=(*layer.scripts, WRAPPER),
+        inputs=layer.inputs,
+        variables={**layer.environment, **variables},
+        further=further,
+    )
+
+
+def _variables(layer: Layer, base_packages: Sequence[str], user: str) -> dict[str, str]:
+    if layer.kind == "system":
+        packages = [*base_packages, *layer.environment["SYSTEM_PACKAGES"].split()]
+        return {"SYSTEM_PACKAGES": " ".join(dict.fromkeys(packages)), "IMAGE_USER": user}
+    if layer.kind == "models":
+        return {"IMAGE_USER": user}
+    if layer.kind == "handler":
+        return {"HANDLER_HOME": places.HANDLER}
+    if layer.kind == "check":
+        return {
+            "HANDLER_PYTHON": f"{places.HANDLER}/bin/python",
+            "CHECK_REPORT": "/tmp/check-report.json",  # of the build's own container
+        }
+    return {}
+
+
+def _torch_steps(layer: Layer, plan: Plan, lock: Lock) -> list[Step]:
+    first, *others = _balanced(_here(layer, plan, lock), TORCH_PARTS)
+    scripts = plan.layer("wheels").scripts
+    return [
+        _install_step(layer, "torch", layer.scripts, first),
+        *(
+            _install_step(layer, f"torch-{number}", scripts, part)
+            for number, part in enumerate(others, start=2)
+        ),
+    ]
+
+
+def _install_step(
+    layer: Layer, name: str, scripts: tuple[Path, ...], distributions: Sequence[Distribution]
+) -> Step:
+    requirements = TextInput(name="requirements.txt", text=requirements_text(distributions))
+    return Step(
+        name=name,
+        layer=layer,
+        scripts=(*scripts, WRAPPER),
+        inputs=(requirements,),
+        variables=dict(layer.environment),
+        further=requirements.digest if layer.kind == "torch" else None,
+        distributions=tuple(distributions),
+    )
+
+
+def _here(layer: Layer, plan: Plan, lock: Lock) -> list[Distribution]:
+    """What the platform takes of a layer's packages; markers of others would only add noise."""
+    return [
+        each
+        for each in layer.distributions(lock.python)
+        if platforms_of(each.marker, python=lock.python.version, platforms=[plan.platform])
+    ]
+
+
+def _balanced(distributions: Sequence[Distribution], parts: int) -> list[list[Distribution]]:
+    """At most `parts` lists of about equal size in bytes, at least one; the largest file first."""
+    dealt: list[list[Distribution]] = [[]]
+    sizes = [0]
+    for each in sorted(distributions, key=lambda one: (-_size(one), one.name)):
+        if dealt[-1] and len(dealt) < parts and _size(each) > min(sizes) / 2:
+            dealt.append([])
+            sizes.append(0)
+        least = sizes.index(min(sizes))
+        dealt[least].append(each)
+        sizes[least] += _size(each)
+    return dealt
+
+
+def _size(distribution: Distribution) -> int:
+    """The bytes of its largest file: files of one release differ little between machines."""
+    return max((file.size or 0 for file in distribution.files), default=0)
+
+
+def _user_of(lock: Lock) -> str:
+    asked = lock.user or places.DEFAULT_USER
+    if not _USER.fullmatch(asked):
+        raise InvalidInputError(
+            f"'options.user' of {lock.version_id} is '{asked}'; an image needs numbers",
+            remedy="Write uid:gid, such as 1000:1000.",
+        )
+    return asked if ":" in asked else f"{asked}:{asked}"

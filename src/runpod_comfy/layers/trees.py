@@ -1,0 +1,45 @@
+"""The trees of a plan in the cache: where a home and a build context take their files from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from comfy_files.parallel import in_parallel
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.layers.plan import Layer
+from runpod_comfy.lock.fetch import fetch_tree
+from runpod_comfy.lock.install_scripts import require_install_scripts
+from runpod_comfy.lock.model import Lock, LockedTree
+
+
+def fetch_trees(
+    layers: Sequence[Layer],
+    lock: Lock,
+    fetch_context: FetchContext,
+    finish: Callable[[Path, LockedTree], Path] = lambda folder, _tree: folder,
+) -> dict[str, Path]:
+    """The folder of each tree that `layers` take in, by the tree's hash; several at once.
+
+    `finish` gives the folder to use for a tree that was fetched. Raises what the sources raise,
+    MismatchError if one gives other files than the lock knows, and InvalidInputError for a node
+    whose install.py is to run and that has none.
+    """
+
+    def fetch(layer: Layer) -> Path:
+        tree = layer.trees[0]
+        return finish(fetch_tree(layer.name, tree, fetch_context), tree)
+
+    with_trees = [layer for layer in layers if layer.trees]
+    folders = in_parallel(fetch, with_trees, give_up=True)
+    trees = {
+        layer.trees[0].tree_hash: folder for layer, folder in zip(with_trees, folders, strict=True)
+    }
+    require_install_scripts(
+        {
+            node.name: trees[node.tree_hash]
+            for node in lock.custom_nodes
+            if node.name in lock.run_install_scripts and node.tree_hash in trees
+        }
+    )
+    return trees
