@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from comfy_errors import UnavailableError
-from comfy_files.progress import Say, say_nothing
+from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from rp_handler.home.realized import find_home
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.realize.job import Realization
-from runpod_comfy.realize.progress import UNSEEN, Progress
 from runpod_comfy.realize.result import RealizeResult
 from runpod_comfy.realize.run import realize as realize_job
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
-from comfy_files.progress import Say, say_nothing
+from comfy_files.progress import UNSEEN, Say, say_nothing
 from comfy_home.platforms import PLATFORMS
 from comfy_models.store import ModelStore
 from rp_handler.home.realized import find_home
@@ -32,7 +32,6 @@ from runpod_comfy.images.registry.push import push as push_image
 from runpod_comfy.images.registry.pushed import PushRecord, record_push
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.models import ModelPlaces, bring_models
-from runpod_comfy.realize.progress import UNSEEN
 
 DEFAULT_PLATFORM = "linux-x86_64"
 

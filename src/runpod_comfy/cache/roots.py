@@ -54,6 +54,14 @@ def record_root(
                 raise
 
 
+def record_home(cache: Cache, home: Path, *, lock_bytes: bytes, models_dir: Path | None) -> None:
+    """Notes what a home needs, also while it is unfinished: its lock, and the models folder that
+    its models are linked from."""
+    record_root(cache, kind="home", path=home, lock_bytes=lock_bytes)
+    if models_dir is not None:
+        record_root(cache, kind="models", path=models_dir)
+
+
 def is_recorded(cache: Cache, path: Path) -> bool:
     """Whether the cache is kept for `path`: one look, for commands that have no time."""
     return root_file(cache, path).exists()

@@ -124,7 +124,7 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.cache.use import using
     from runpod_comfy.lock.store import load_lock
-    from runpod_comfy.realize.environment.interpreter import find_interpreter
+    from runpod_comfy.realize.environment import find_interpreter
 
     cache = Cache.from_environment()
     with using(cache, console.say):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import MismatchError
@@ -67,6 +66,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         return 0
 
     from runpod_comfy.realize.changes import find_changes
+    from runpod_comfy.realize.home import manifest_for
     from runpod_comfy.realize.run import plan_here
 
     # A lock that is made now is none to verify with.
@@ -75,7 +75,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.verify:
         return _verify(job, console)
     if arguments.dry_run:
-        changes = find_changes(job, plan_here(job.lock))
+        changes = find_changes(
+            job, plan_here(job.lock), manifest_for(job.home, job.lock.version_id)
+        )
         console.result(_changes_text(job, changes), _changes_document(job, changes))
         return 0
     found = _repair(job, console) if arguments.repair else None
@@ -104,16 +106,14 @@ def realize_visibly(job: Realization, console: Console) -> RealizeResult:
     """Realizes; on a terminal one line shows what arrives, unless scripts are to be seen."""
     from dataclasses import replace
 
-    from runpod_comfy.cli.show.arrivals import Display
+    from runpod_comfy.cli.show.progress import ArrivalsDisplay
     from runpod_comfy.realize.run import realize
 
-    if console.verbose or not console.on_a_terminal:
-        return realize(job)
-    display = Display(sys.stderr)
+    line = console.status_line()
     try:
-        return realize(replace(job, say=display.say, progress=display))
+        return realize(replace(job, say=line.say, progress=ArrivalsDisplay(line)))
     finally:
-        display.clear()
+        line.clear()
 
 
 def _verify(job: Realization, console: Console) -> int:
@@ -177,7 +177,7 @@ def _changes_text(job: Realization, changes: Changes) -> str:
     lines = [f"{job.lock.version_id} → {job.target}"]
     if not (changes.pending or changes.models or changes.links or changes.removed_nodes):
         return "\n".join([*lines, "nothing to do"])
-    missing = [file for file in changes.packages if not file.cached]
+    missing = [each for each in changes.packages if not each.cached]
     lines += [
         *(f"keep   layer {name}" for name in changes.kept),
         *(
@@ -211,7 +211,9 @@ def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:
             for layer in changes.pending
             for tree in layer.trees
         ],
-        "packages": [file.name for file in changes.packages if not file.cached],
+        "packages": [
+            each.files[0].name for each in changes.packages if each.files and not each.cached
+        ],
         "package_bytes": changes.download_bytes,
         "models": [model.name for model in changes.models],
         "model_bytes": changes.model_bytes,

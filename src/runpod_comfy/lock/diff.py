@@ -38,7 +38,7 @@ class Change:
     only what differs is there.
     """
 
-    part: Part
+    part: str
     name: str
     key: str = ""
     before: Any = None
@@ -85,7 +85,7 @@ def _follows_from_another(change: Change) -> bool:
 
 
 def _changed_keys(
-    part: Part, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
+    part: str, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[Change]:
     differing = [
         key

@@ -18,10 +18,10 @@ from runpod_comfy.layers.plan import (
     Plan,
 )
 from runpod_comfy.lock.model import LockedModel
-from runpod_comfy.realize.environment.packages import NeededFile, needed_files
-from runpod_comfy.realize.home import Home, manifest_for
+from runpod_comfy.realize.environment import Package, needed_packages
+from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.job import Realization
-from runpod_comfy.realize.models import are_linked, models_to_bring
+from runpod_comfy.realize.models import model_changes
 
 # Measured on the 83 packages of ComfyUI 0.3.75 with CUDA torch: bytes on disk for each byte of
 # a wheel, and bytes of bytecode for each byte of an unpacked package.
@@ -33,15 +33,15 @@ _BYTECODE = 0.04
 class Changes:
     """What has to be done to a home, whose `manifest` is that of this moment.
 
-    `pending` are the layers to make, in order, `kept` the names of the others. `packages` are the
-    files that the pending layers install, `models` those that have to be brought, `links` the names
+    `pending` are the layers to make, in order, `kept` the names of the others. `packages` are
+    what the pending layers install, `models` those that have to be brought, `links` the names
     of the models that are not where the core looks. `is_nothing` is true for a home that is whole.
     """
 
     manifest: Manifest | None
     pending: tuple[Layer, ...] = ()
     kept: tuple[str, ...]
-    packages: tuple[NeededFile, ...] = ()
+    packages: tuple[Package, ...] = ()
     models: tuple[LockedModel, ...] = ()
     links: tuple[str, ...] = ()
     removed_nodes: tuple[str, ...] = ()
@@ -50,64 +50,65 @@ class Changes:
     @property
     def download_bytes(self) -> int:
         """Bytes of distributions that are in no cache, as far as the lock knows sizes."""
-        return sum(file.size_bytes or 0 for file in self.packages if not file.cached)
+        return sum(each.size_bytes for each in self.packages if not each.cached)
 
     @property
     def model_bytes(self) -> int:
         return sum(model.size for model in self.models)
 
 
-def find_changes(job: Realization, plan: Plan) -> Changes:
-    """Compares the plan with the home and with the caches.
+def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Changes:
+    """Compares the plan with the home, whose marker says `manifest`, and with the caches.
 
-    Raises InvalidInputError for a home that is someone else's, or in which a node's folder is taken
-    by something that was not made by this program.
+    Raises InvalidInputError if a node's folder is taken by something that was not made by this
+    program.
     """
     lock, places = job.lock, job.places
-    manifest = manifest_for(places.home, lock.version_id)
+    done = manifest.layers if manifest else {}
+    planned = {layer.name for layer in plan.layers}
     pending = _outdated_layers(plan, manifest, places.home)
+    _refuse_unmanaged_nodes(pending, done, places.home)
     models_dir = str(places.models_dir)
-    if (
+    is_whole = (
         manifest is not None
         and manifest.complete
         and (manifest.lock_digest, manifest.models_dir) == (lock.digest, models_dir)
         and not pending
-        and are_linked(lock.models, places.home)
-    ):
-        names = tuple(layer.name for layer in plan.layers)
-        return Changes(manifest=manifest, kept=names, is_nothing=True)
-    done = manifest.layers if manifest else {}
-    _refuse_unmanaged_nodes(pending, done, places.home)
-    planned = {layer.name for layer in plan.layers}
+    )
     distributions = [each for layer in pending for each in layer.distributions(lock.python)]
-    moved = manifest is not None and manifest.models_dir not in (None, models_dir)
+    packages = needed_packages(distributions, python=lock.python.version, cache=job.cache)
+    models, links = model_changes(
+        lock.models,
+        places,
+        relink=manifest is not None and manifest.models_dir not in (None, models_dir),
+        may_be_whole=is_whole,
+    )
     return Changes(
         manifest=manifest,
         pending=tuple(pending),
         kept=tuple(layer.name for layer in plan.layers if layer not in pending),
-        packages=tuple(needed_files(distributions, python=lock.python.version, cache=job.cache)),
-        models=tuple(models_to_bring(lock.models, places)),
-        links=tuple(
-            model.name for model in lock.models if moved or not are_linked([model], places.home)
-        ),
+        packages=tuple(packages),
+        models=tuple(models),
+        links=tuple(links),
         removed_nodes=tuple(
             name.removeprefix(NODE_PREFIX)
             for name in done
             if name.startswith(NODE_PREFIX) and name not in planned
         ),
+        is_nothing=is_whole and not links,
     )
 
 
 def require_room(job: Realization, changes: Changes) -> None:
     """Raises OperationFailedError if the changes need more bytes than a disk has free."""
     home, uv = job.home.root, job.cache.uv
-    unpacked = _UNPACKED * sum(file.size_bytes or 0 for file in changes.packages)
+    unpacked = _UNPACKED * sum(each.size_bytes for each in changes.packages)
     to_home = _BYTECODE * unpacked
     # An environment that install scripts may write to is the home's own.
     private = any(layer.kind == "install" for layer in changes.pending)
     if private or _device(home) != _device(uv):
         to_home += unpacked
-    to_unpack = sum(file.size_bytes or 0 for file in changes.packages if not file.unpacked)
+    to_unpack = sum(each.size_bytes for each in changes.packages if not each.unpacked)
     needs = [
         (home, to_home),
         (uv, _UNPACKED * to_unpack),

@@ -6,26 +6,37 @@ The home is not touched meanwhile: what cannot be had is reported before anythin
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_files.atomic import place_folder
 from comfy_files.hashing import sha256_of
 from comfy_files.parallel import in_parallel
+from comfy_files.progress import Progress
+from comfy_files.sizes import readable_size
 from runpod_comfy.cache.key_lock import key_lock
 from runpod_comfy.checkout import LAYER_SCRIPTS
-from runpod_comfy.layers.plan import ENVIRONMENT
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer
 from runpod_comfy.layers.trees import fetch_trees
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.realize.changes import Changes
-from runpod_comfy.realize.environment.interpreter import find_interpreter
-from runpod_comfy.realize.environment.kept import link_tree, make_environment
+from runpod_comfy.realize.environment import (
+    Package,
+    environment_entry,
+    find_interpreter,
+    has_environment,
+    link_tree,
+)
 from runpod_comfy.realize.job import LayerContext, Realization
+from runpod_comfy.realize.listing import write_listing
 from runpod_comfy.realize.models import bring_models
-from runpod_comfy.realize.script import run_script
+from runpod_comfy.realize.script import build_layer, run_script
 
 _COMPILER = LAYER_SCRIPTS / "compile_bytecode.py"
 
@@ -67,10 +78,55 @@ def fetch(changes: Changes, context: LayerContext) -> Fetched:
             progress=job.progress,
         ),
         fetch_and_compile,
-        lambda: seconds.update(make_environment(environment, changes.packages, context)),
+        lambda: seconds.update(_make_environment(environment, context)),
     ]
     in_parallel(lambda part: part(), parts, give_up=True)
     return Fetched(trees=trees, seconds=seconds)
+
+
+def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[str, float]:
+    """Makes the environment of `layers` (torch, wheels), if the cache has none.
+
+    Gives the seconds that each layer took; nothing where nothing was made.
+    """
+    job = context.job
+    cache = job.cache
+    if not layers or has_environment(layers, cache):
+        return {}
+    entry = environment_entry(layers, cache)
+    with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
+        if has_environment(layers, cache):
+            return {}
+        with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="environment-") as folder:
+            whole = Path(folder) / ".venv"
+            # They outlive a failure, for people to read, until `gc`. No other environment has
+            # them, not one with the same wheels and another PyTorch that is made at this moment.
+            logs = cache.tmp / f"{entry.name}-logs"
+            missing = [each for each in context.packages if not each.cached]
+            seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
+            write_listing(whole)
+            shutil.rmtree(logs, ignore_errors=True)
+            if entry.exists():
+                entry.rename(Path(folder) / "outdated")
+            place_folder(whole, entry)
+    return seconds
+
+
+def _build(
+    layers: Sequence[Layer], missing: Sequence[Package], context: LayerContext
+) -> dict[str, float]:
+    if missing:
+        size = readable_size(sum(each.size_bytes for each in missing))
+        context.job.say(f"Fetching {len(missing)} Python packages, {size}")
+    downloads = Downloads(missing, context.job.progress)
+    seconds: dict[str, float] = {}
+    for layer in layers:
+        started = time.monotonic()
+        context.job.say(f"Layer {layer.name}")
+        build_layer(layer, context, hear=downloads.hear)
+        seconds[layer.name] = time.monotonic() - started
+    downloads.finish()
+    return seconds
 
 
 def _compiled_tree(
@@ -106,3 +162,36 @@ def _compiled_tree(
             log.unlink()
             place_folder(whole, entry)
     return entry
+
+
+class Downloads:
+    """The packages that uv says it has downloaded; it names those above a megabyte."""
+
+    _LINE = re.compile(rb"^ ?Downloaded (\S+)")
+
+    def __init__(self, packages: Sequence[Package], progress: Progress) -> None:
+        self._sizes = {_normal(each.name): each.size_bytes for each in packages}
+        self._progress = progress
+        self._rest = b""
+        progress.expect("packages", count=len(self._sizes), size_bytes=sum(self._sizes.values()))
+
+    def hear(self, output: bytes) -> None:
+        """Takes in what an installer prints, in pieces as they come."""
+        *lines, self._rest = (self._rest + output).split(b"\n")
+        for line in lines:
+            if found := self._LINE.match(line):
+                self._arrive(_normal(found.group(1).decode("utf-8", "replace")))
+
+    def finish(self) -> None:
+        """All of them are installed."""
+        for name in list(self._sizes):
+            self._arrive(name)
+
+    def _arrive(self, name: str) -> None:
+        size = self._sizes.pop(name, None)
+        if size is not None:
+            self._progress.arrived("packages", count=1, size_bytes=size)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

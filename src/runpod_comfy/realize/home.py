@@ -1,11 +1,9 @@
-"""A home on this machine: what lies where in it, whose it is, who may work on it, and its marker
-while it changes: at each moment that tells no more than what is whole."""
+"""A home on this machine: what lies where in it, who may work on it, and whose it is."""
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +11,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.locks import lock
 from comfy_files.progress import Say
-from comfy_home.manifest import (
-    MARKER_NAME,
-    OBJECT_INFO_NAME,
-    CheckReport,
-    Manifest,
-    load_manifest,
-    save_manifest,
-)
-from runpod_comfy.layers.manifest import manifest_of
-from runpod_comfy.layers.plan import Layer, Plan
-from runpod_comfy.lock.model import Lock
+from comfy_home.manifest import MARKER_NAME, OBJECT_INFO_NAME, Manifest, load_manifest
 
 DATA_FOLDERS = ("input", "output", "user")
 """What people put in and get out; never removed with a version."""
@@ -161,62 +149,3 @@ def held(home: Home, say: Say) -> Iterator[int]:
         waiting = f"Waiting for another command that works on {home.root}"
         lock(stream.fileno(), waiting=waiting, say=say)
         yield stream.fileno()
-
-
-class Marker:
-    """The manifest of one home, written after each step. Several threads may take steps."""
-
-    def __init__(self, home: Home, manifest: Manifest) -> None:
-        self._home = home
-        self._manifest = manifest
-        self._one_at_a_time = threading.Lock()
-
-    @classmethod
-    def open(
-        cls,
-        home: Home,
-        earlier: Manifest | None,
-        lock: Lock,
-        pending: Sequence[Layer],
-        *,
-        platform: str,
-    ) -> Marker:
-        """Notes which version the home is becoming, and that `pending` is not to be relied on."""
-        layers = dict(earlier.layers) if earlier else {}
-        layers |= {layer.name: BEGUN for layer in pending if layer.name in layers}
-        check = earlier.check if earlier else None
-        marker = cls(home, manifest_of(lock, platform, layers=layers, check=check))
-        marker._save()
-        return marker
-
-    def begin(self, *layers: Layer) -> None:
-        self._set_layers({layer.name: BEGUN for layer in layers})
-
-    def finish(self, *layers: Layer) -> None:
-        self._set_layers({layer.name: layer.key for layer in layers})
-
-    def forget(self, layer_name: str) -> None:
-        self._set_layers({}, without=layer_name)
-
-    def set_check(self, report: CheckReport) -> None:
-        self._manifest = self._manifest.model_copy(update={"check": report})
-
-    def complete(self, plan: Plan, models_dir: Path) -> None:
-        """Notes that the home is whole."""
-        planned = {layer.name for layer in plan.layers}
-        layers = {name: key for name, key in self._manifest.layers.items() if name in planned}
-        self._manifest = self._manifest.model_copy(
-            update={"complete": True, "models_dir": str(models_dir), "layers": layers}
-        )
-        self._save()
-
-    def _set_layers(self, changed: Mapping[str, str], *, without: str | None = None) -> None:
-        with self._one_at_a_time:
-            layers = {**self._manifest.layers, **changed}
-            if without is not None:
-                layers.pop(without, None)
-            self._manifest = self._manifest.model_copy(update={"layers": layers})
-            self._save()
-
-    def _save(self) -> None:
-        save_manifest(self._home.root, self._manifest)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from comfy_files.progress import Say, say_nothing
+from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.realize.environment import Package
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.models import ModelPlaces
-from runpod_comfy.realize.progress import UNSEEN, Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +62,15 @@ class Realization:
 class LayerContext:
     """What the scripts of a realization are given.
 
-    `venv` is where the Python environment lies, `logs` where output goes. `trees` are the fetched
-    trees by hash, `lock_fds` the locks of the home and of the cache, which a script keeps for as
-    long as it runs.
+    `venv` is where the Python environment lies, `logs` where output goes. `packages` are what they
+    install, `trees` the fetched trees by hash, `lock_fds` the locks of the home and of the cache,
+    which a script keeps for as long as it runs.
     """
 
     job: Realization
     venv: Path
     logs: Path
+    packages: Sequence[Package]
     trees: Mapping[str, Path] = field(default_factory=dict)
     lock_fds: tuple[int, ...]
 

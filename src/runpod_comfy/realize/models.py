@@ -8,13 +8,12 @@ from pathlib import Path
 
 from comfy_errors import MismatchError, UnavailableError
 from comfy_files.parallel import in_parallel, interrupted
-from comfy_files.progress import Say
+from comfy_files.progress import Progress, Say
 from comfy_models.links import holds_model, link_model
 from comfy_models.store import ModelStore
 from comfy_models.transfer import local_source
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.progress import Progress
 
 _TRANSFERS_AT_ONCE = 2
 _CHUNK_BYTES = 1 << 20
@@ -125,12 +124,20 @@ def _link(model: LockedModel, places: ModelPlaces) -> bool:
     )
 
 
-def are_linked(models: Sequence[LockedModel], home: Home) -> bool:
-    """Whether every model is where the core looks, by size alone: a look, not a verification."""
-    for model in models:
-        try:
-            if (home.models / model.target_path).stat().st_size != model.size:
-                return False
-        except OSError:
-            return False
-    return True
+def model_changes(
+    models: Sequence[LockedModel], places: ModelPlaces, *, relink: bool, may_be_whole: bool
+) -> tuple[list[LockedModel], list[str]]:
+    """The models that have to be brought, and the names of those that are not where the core looks:
+    by size alone, a look and not a verification. With `relink` these are all.
+
+    With `may_be_whole` nothing is brought for models that are all in place.
+    """
+    links = [model.name for model in models if relink or not _is_linked(model, places.home)]
+    return ([] if may_be_whole and not links else models_to_bring(models, places)), links
+
+
+def _is_linked(model: LockedModel, home: Home) -> bool:
+    try:
+        return (home.models / model.target_path).stat().st_size == model.size
+    except OSError:
+        return False

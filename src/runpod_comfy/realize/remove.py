@@ -18,7 +18,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
 from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.realize.home import DATA_FOLDERS, Home, held
-from runpod_comfy.realize.install.record import added_files
+from runpod_comfy.realize.install_scripts import added_files
 
 
 @dataclass(frozen=True, kw_only=True)

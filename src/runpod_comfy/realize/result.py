@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from runpod_comfy.layers.plan import INSTALL_PREFIX, Plan
-from runpod_comfy.realize.environment.kept import LinkMode
-from runpod_comfy.realize.install.record import InstallRecord, read_install_record
+from runpod_comfy.realize.environment import LinkMode
+from runpod_comfy.realize.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.realize.job import Realization
 
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import replace
 
 from comfy_errors import InvalidInputError
 from comfy_files.disk import disk_errors
 from comfy_home.platforms import this_platform
-from runpod_comfy.cache.roots import is_recorded, record_root
+from runpod_comfy.cache.roots import is_recorded, record_home
 from runpod_comfy.cache.use import using
 from runpod_comfy.layers.plan import Plan, make_plan
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.realize.changes import Changes, find_changes, require_room
-from runpod_comfy.realize.fetch import Fetched, fetch
-from runpod_comfy.realize.home import Marker, held, manifest_for
+from runpod_comfy.realize.changes import find_changes, require_room
+from runpod_comfy.realize.fetch import fetch
+from runpod_comfy.realize.home import held, manifest_for
 from runpod_comfy.realize.job import LayerContext, Realization
-from runpod_comfy.realize.models import link_models
 from runpod_comfy.realize.result import LayerResult, RealizeResult, result_of
-from runpod_comfy.realize.steps import make_layers, remove_nodes
+from runpod_comfy.realize.steps import change_home
 from runpod_comfy.realize.unavailable import refuse_missing
 
 
@@ -33,36 +31,39 @@ def realize(job: Realization) -> RealizeResult:
     """
     started = time.monotonic()
     plan = plan_here(job.lock)
-    changes = find_changes(job, plan)
+    changes = find_changes(job, plan, manifest_for(job.home, job.lock.version_id))
     done: list[LayerResult] = []
     linked: list[str] = []
     if changes.is_nothing:
         # A home may be older than the cache, or have been made with another one.
         if not is_recorded(job.cache, job.home.root):
             with using(job.cache, job.say):
-                _record_roots(job)
+                _keep_caches(job)
     else:
         with disk_errors("the disk refused"), using(job.cache, job.say) as cache_fd:
-            refuse_missing(job, changes)
-            require_room(job, changes)
             context = LayerContext(
                 job=job,
                 venv=job.home.venv,
                 logs=job.home.logs,
+                packages=changes.packages,
                 lock_fds=() if cache_fd is None else (cache_fd,),
             )
+            refuse_missing(job, changes)
+            require_room(job, changes)
             fetched = fetch(changes, context)
             with held(job.home, job.say) as home_fd:
-                if manifest_for(job.home, job.lock.version_id) != changes.manifest:
+                manifest = manifest_for(job.home, job.lock.version_id)
+                if manifest != changes.manifest:
                     # Another command has changed the home meanwhile.
-                    changes = find_changes(job, plan)
+                    changes = find_changes(job, plan, manifest)
+                    context = replace(context, packages=changes.packages)
                     fetched = fetch(changes, context)
-                _record_roots(job)
+                _keep_caches(job)
                 if not changes.is_nothing:
                     context = replace(
                         context, trees=fetched.trees, lock_fds=(home_fd, *context.lock_fds)
                     )
-                    linked, done = _change_home(changes, fetched, context, plan)
+                    linked, done = change_home(changes, fetched, context, plan)
     return result_of(
         job,
         plan,
@@ -88,24 +89,11 @@ def plan_here(lock: Lock) -> Plan:
     return make_plan(lock, platform=platform)
 
 
-def _change_home(
-    changes: Changes, fetched: Fetched, context: LayerContext, plan: Plan
-) -> tuple[list[str], list[LayerResult]]:
-    """Takes every step; gives the models that were linked and the layers that were made."""
-    job = context.job
-    marker = Marker.open(
-        job.home, changes.manifest, job.lock, changes.pending, platform=plan.platform
+def _keep_caches(job: Realization) -> None:
+    """What this home needs stays in the caches, also while it is unfinished."""
+    record_home(
+        job.cache,
+        job.home.root,
+        lock_bytes=job.lock.to_bytes(),
+        models_dir=job.places.models_dir if job.lock.models else None,
     )
-    linked = link_models(job.lock.models, job.places)
-    remove_nodes(changes.removed_nodes, marker, job.home)
-    done = make_layers(changes.pending, fetched, context, marker)
-    marker.complete(plan, job.places.models_dir)
-    shutil.rmtree(job.home.logs, ignore_errors=True)
-    return linked, done
-
-
-def _record_roots(job: Realization) -> None:
-    """What this home needs stays in the caches: also while it is unfinished."""
-    record_root(job.cache, kind="home", path=job.home.root, lock_bytes=job.lock.to_bytes())
-    if job.lock.models:
-        record_root(job.cache, kind="models", path=job.places.models_dir)

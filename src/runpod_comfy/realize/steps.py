@@ -1,11 +1,15 @@
-"""The steps that change a home, each noted in its marker when it is whole."""
+"""The steps that change a home, each noted in its marker when it is whole.
+
+At each moment the marker tells no more than what is there.
+"""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -14,54 +18,117 @@ from pydantic import ValidationError
 
 from comfy_files.atomic import place_folder, replace_file
 from comfy_files.parallel import in_parallel
-from comfy_home.manifest import CheckReport
+from comfy_home.manifest import CheckReport, Manifest, save_manifest
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer
-from runpod_comfy.realize.environment.kept import environment_entry, put_environment
+from runpod_comfy.layers.manifest import manifest_of
+from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan
+from runpod_comfy.realize.changes import Changes
+from runpod_comfy.realize.environment import environment_entry, put_environment
 from runpod_comfy.realize.fetch import Fetched
-from runpod_comfy.realize.home import Home, Marker
-from runpod_comfy.realize.install.scripts import run_install_script, undo_install_scripts
+from runpod_comfy.realize.home import BEGUN, Home
+from runpod_comfy.realize.install_scripts import run_install_script, undo_install_scripts
 from runpod_comfy.realize.job import LayerContext
-from runpod_comfy.realize.layer import build_layer
+from runpod_comfy.realize.models import link_models
 from runpod_comfy.realize.result import LayerResult
+from runpod_comfy.realize.script import build_layer
 
 _REPORT_NAME = "report.json"
 _OBJECT_INFO_NAME = "object_info.json"
 
 
-def make_layers(
-    pending: Sequence[Layer], fetched: Fetched, context: LayerContext, marker: Marker
-) -> list[LayerResult]:
-    """Makes every pending layer: first those that need no more than the caches, then the install
-    scripts, in order, then the check, which looks at all of them."""
-    if any(layer.kind != "check" for layer in pending):
-        undo_install_scripts(context.job.home)
-    environment = [layer for layer in pending if layer.kind in ENVIRONMENT]
-    last = [layer for layer in pending if layer.kind in ("install", "check")]
-    others = [layer for layer in pending if layer not in (*environment, *last)]
+class Marker:
+    """The manifest of one home, written after each step. Several threads may take steps."""
+
+    def __init__(self, home: Home, manifest: Manifest) -> None:
+        self._home = home
+        self._manifest = manifest
+        self._one_at_a_time = threading.Lock()
+        self._save()
+
+    def begin(self, *layers: Layer) -> None:
+        self._set_layers({layer.name: BEGUN for layer in layers})
+
+    def finish(self, *layers: Layer) -> None:
+        self._set_layers({layer.name: layer.key for layer in layers})
+
+    def forget(self, layer_name: str) -> None:
+        self._set_layers({}, without=layer_name)
+
+    def set_check(self, report: CheckReport) -> None:
+        self._manifest = self._manifest.model_copy(update={"check": report})
+
+    def complete(self, plan: Plan, models_dir: Path) -> None:
+        """Notes that the home is whole."""
+        planned = {layer.name for layer in plan.layers}
+        layers = {name: key for name, key in self._manifest.layers.items() if name in planned}
+        self._manifest = self._manifest.model_copy(
+            update={"complete": True, "models_dir": str(models_dir), "layers": layers}
+        )
+        self._save()
+
+    def _set_layers(self, changed: Mapping[str, str], *, without: str | None = None) -> None:
+        with self._one_at_a_time:
+            layers = {**self._manifest.layers, **changed}
+            if without is not None:
+                layers.pop(without, None)
+            self._manifest = self._manifest.model_copy(update={"layers": layers})
+            self._save()
+
+    def _save(self) -> None:
+        save_manifest(self._home.root, self._manifest)
+
+
+def change_home(
+    changes: Changes, fetched: Fetched, context: LayerContext, plan: Plan
+) -> tuple[list[str], list[LayerResult]]:
+    """Takes every step that makes the home hold the plan: first those that need no more than the
+    caches, then the install scripts, in order, then the check, which looks at all of them.
+
+    Gives the names of the models that were linked, and the layers that were made.
+    """
+    job, home = context.job, context.job.home
+    marker = Marker(home, _begun(changes, context, plan))
+    linked = link_models(job.lock.models, job.places)
+    for node in changes.removed_nodes:
+        _remove_node(home.custom_nodes / node)
+        marker.forget(NODE_PREFIX + node)
+    if any(layer.kind != "check" for layer in changes.pending):
+        undo_install_scripts(home)
+    environment = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
+    last = [layer for layer in changes.pending if layer.kind in ("install", "check")]
+    others = [layer for layer in changes.pending if layer not in (*environment, *last)]
     done = (
         _make_beside_environment(environment, others, fetched, context, marker)
         if environment
         else [_make(layer, context, marker) for layer in others]
     )
-    return done + [_make(layer, context, marker) for layer in last]
-
-
-def remove_nodes(nodes: Sequence[str], marker: Marker, home: Home) -> None:
-    """Takes nodes out that this program had placed."""
-    for node in nodes:
-        folder = home.custom_nodes / node
-        if folder.is_symlink():
-            folder.unlink()
-        elif folder.exists():
-            shutil.rmtree(folder)
-        marker.forget(NODE_PREFIX + node)
+    done += [_make(layer, context, marker) for layer in last]
+    marker.complete(plan, job.places.models_dir)
+    shutil.rmtree(home.logs, ignore_errors=True)
+    return linked, done
 
 
 def check_entry(key: str, cache: Cache) -> Path:
     """Where the cache keeps the result of the check with this key, or would keep it: what was
     learned once holds wherever the same layers lie."""
     return cache.checks / key.replace(":", "-")
+
+
+def _begun(changes: Changes, context: LayerContext, plan: Plan) -> Manifest:
+    """Which version the home is becoming; what is pending is not to be relied on."""
+    earlier = changes.manifest
+    layers = dict(earlier.layers) if earlier else {}
+    layers |= {layer.name: BEGUN for layer in changes.pending if layer.name in layers}
+    return manifest_of(
+        context.job.lock, plan.platform, layers=layers, check=earlier.check if earlier else None
+    )
+
+
+def _remove_node(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
 
 
 def _make(layer: Layer, context: LayerContext, marker: Marker) -> LayerResult:

@@ -26,11 +26,14 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
-from runpod_comfy.lock.model import Distribution, DistributionFile, LockedModel
+from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.realize.changes import Changes
-from runpod_comfy.realize.environment.interpreter import find_interpreter
-from runpod_comfy.realize.environment.kept import has_environment
-from runpod_comfy.realize.environment.packages import fitting_files, stored_indexes
+from runpod_comfy.realize.environment import (
+    Package,
+    find_interpreter,
+    has_environment,
+    stored_indexes,
+)
 from runpod_comfy.realize.job import Realization
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
@@ -109,10 +112,10 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     layers = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
     if not layers or has_environment(layers, job.cache):
         return
-    python, cache = job.lock.python, job.cache
-    distributions = [*python.torch, *python.wheels]
+    python = job.lock.python
+    packages: Sequence[Package] = changes.packages
     if job.wheels_dir is not None:
-        distributions = _settled_by_folder(distributions, python.version, job.wheels_dir, lack)
+        packages = _settled_by_folder(packages, job.wheels_dir, lack)
     try:
         interpreter = find_interpreter(python.version)
     except UnavailableError as error:
@@ -120,101 +123,77 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
             raise
         lack.missing.append(f"interpreter: {error.message}; {error.remedy}")
         if job.wheels_dir is None:
-            lack.missing += [
-                _package(each.distribution, each.file)
-                for each in changes.packages
-                if not each.cached
-            ]
+            lack.missing += [_missing(each) for each in packages if not each.cached]
         return
-    fitting = fitting_files(distributions, python=python.version)
-    files_of = {
-        distribution.name: files
-        for distribution, files in fitting
-        # A wheel in the archive store can be installed whatever else there is.
-        if not any(_is_stored_wheel(file, cache) for file in files)
-    }
     probe = _Probe(
         interpreter=interpreter,
-        cache=cache,
+        cache=job.cache,
         variables={
-            "UV_CACHE_DIR": str(cache.uv),
+            "UV_CACHE_DIR": str(job.cache.uv),
             **uv_variables(
                 read_pip_settings(),
                 os.environ,
                 wheels_dir=job.wheels_dir,
                 first_index=python.torch_index,
-                stored=stored_indexes(
-                    distributions, python=python.version, cache=cache, offline=True
-                ),
+                stored=stored_indexes(packages, job.cache, offline=True),
             ),
         },
         offline=job.offline,
     )
-    unsure = [distribution for distribution, _ in fitting if distribution.name in files_of]
-    to_build = [each for each in unsure if _is_source(files_of[each.name])]
-    reasons = probe.lacks([each for each in unsure if each not in to_build])
+    # A wheel in the archive store can be installed whatever else there is.
+    unsure = [each for each in packages if not _has_stored_wheel(each, job.cache)]
     # Only building tells whether a source can be built.
-    reasons += [(each, reason) for each in to_build if (reason := probe.ask([each], dry=False))]
-    for distribution, reason in reasons:
-        lack.missing.append(_why(distribution, files_of[distribution.name], reason))
+    lack.missing += [
+        _missing(each) + (f", a source that has to be built: {reason}" if _is_source(each) else "")
+        for each, reason in probe.lacks(unsure)
+    ]
 
 
-def _is_source(files: Sequence[DistributionFile]) -> bool:
-    return bool(files) and not files[0].name.endswith(".whl")
+def _is_source(package: Package) -> bool:
+    return bool(package.files) and not package.files[0].name.endswith(".whl")
 
 
-def _is_stored_wheel(file: DistributionFile, cache: Cache) -> bool:
-    return file.name.endswith(".whl") and find_archive(file.sha256, cache) is not None
+def _has_stored_wheel(package: Package, cache: Cache) -> bool:
+    return any(
+        file.name.endswith(".whl") and find_archive(file.sha256, cache) for file in package.files
+    )
 
 
-def _settled_by_folder(
-    distributions: Sequence[Distribution], python: str, folder: Path, lack: _Lack
-) -> list[Distribution]:
-    """Notes what the folder lacks of wheels, and gives the distributions that exist only as source
-    and lie there: whether they can be built is for the installer to say."""
+def _settled_by_folder(packages: Sequence[Package], folder: Path, lack: _Lack) -> list[Package]:
+    """Notes what the folder lacks of wheels, and gives the packages that exist only as source and
+    lie there: whether they can be built is for the installer to say."""
     there = {path.name for path in folder.iterdir()}
     sources = []
-    for distribution, files in fitting_files(distributions, python=python):
-        title = f"{distribution.name} {distribution.version}"
-        wheels = [file for file in files if file.name.endswith(".whl")]
-        archives = [file for file in files if file not in wheels]
+    for package in packages:
+        wheels = [file for file in package.files if file.name.endswith(".whl")]
+        archives = [file for file in package.files if file not in wheels]
         lying = [file for file in (wheels or archives) if file.name in there]
         wrong = [file.name for file in lying if sha256_of(folder / file.name) != file.sha256]
+        source = next((file.name for file in archives if file.name in there), None)
         if len(lying) > len(wrong):
             if not wheels:
-                sources.append(distribution)
-            continue
-        if wrong:
+                sources.append(package)
+        elif wrong:
             lack.wrong += [
-                f"package {title}: {folder / name} does not have the sha256 of the lock"
+                f"package {package.title}: {folder / name} does not have the sha256 of the lock"
                 for name in wrong
             ]
-            continue
-        source = next((file.name for file in archives if file.name in there), None)
-        if source is not None:
+        elif source is not None:
             lack.missing.append(
-                f"package {title}: only its source {source} lies there, which would have to be "
-                f"built; the lock has {wheels[0].name}"
+                f"package {package.title}: only its source {source} lies there, which would have "
+                f"to be built; the lock has {wheels[0].name}"
             )
-        elif files:
-            lack.missing.append(_package(title, files[0]))
         else:
-            lack.missing.append(f"package {title}: the lock has no file of it for this machine")
+            lack.missing.append(_missing(package))
     return sources
 
 
-def _package(title: str, file: DistributionFile) -> str:
-    size = "" if file.size is None else f", {readable_size(file.size)}"
-    return f"package {title} ({file.name}{size})"
-
-
-def _why(distribution: Distribution, files: Sequence[DistributionFile], reason: str) -> str:
-    title = f"{distribution.name} {distribution.version}"
-    if not files:
-        return f"package {title}: the lock has no file of it for this machine"
-    if files[0].name.endswith(".whl"):
-        return _package(title, files[0])
-    return f"{_package(title, files[0])}, a source that has to be built: {reason}"
+def _missing(package: Package) -> str:
+    if not package.files:
+        return f"package {package.title}: the lock has no file of it for this machine"
+    best = package.files[0]
+    size = "" if best.size is None else f", {readable_size(best.size)}"
+    return f"package {package.title} ({best.name}{size})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,25 +205,27 @@ class _Probe:
     variables: dict[str, str]
     offline: bool
 
-    def lacks(self, distributions: Sequence[Distribution]) -> list[tuple[Distribution, str]]:
+    def lacks(self, packages: Sequence[Package]) -> list[tuple[Package, str]]:
         """Those that uv cannot install as things are, each with uv's reason."""
-        if not distributions or self.ask(distributions) is None:
-            return []
-        reasons = in_parallel(self._lack_of, distributions, threads=_PROBES_AT_ONCE)
+        wheels = [each for each in packages if not _is_source(each)]
+        if not wheels or self.ask(wheels) is None:
+            packages = [each for each in packages if _is_source(each)]
+        reasons = in_parallel(self._lack_of, packages, threads=_PROBES_AT_ONCE)
         return [
-            (distribution, reason)
-            for distribution, reason in zip(distributions, reasons, strict=True)
+            (package, reason)
+            for package, reason in zip(packages, reasons, strict=True)
             if reason is not None
         ]
 
-    def _lack_of(self, distribution: Distribution) -> str | None:
-        if self.ask([distribution]) is None:
+    def _lack_of(self, package: Package) -> str | None:
+        if not _is_source(package) and self.ask([package]) is None:
             return None
         # Dry, uv does not tell a file of this disk from one that it would have to download.
-        return self.ask([distribution], dry=False)
+        return self.ask([package], dry=False)
 
-    def ask(self, distributions: Sequence[Distribution], *, dry: bool = True) -> str | None:
+    def ask(self, packages: Sequence[Package], *, dry: bool = True) -> str | None:
         """Why uv cannot install these; None if it can."""
+        distributions = [each.distribution for each in packages]
         self.cache.tmp.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.cache.tmp, prefix="probe-") as folder:
             requirements = Path(folder) / "requirements.txt"

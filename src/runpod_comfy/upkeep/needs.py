@@ -15,7 +15,7 @@ from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.cache.tree_store import TreeStore
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
 from runpod_comfy.lock.model import Lock, LockedTree
-from runpod_comfy.realize.environment.kept import environment_entry
+from runpod_comfy.realize.environment import environment_entry
 from runpod_comfy.realize.steps import check_entry
 from runpod_comfy.sources.git.repository import GitRepository
 

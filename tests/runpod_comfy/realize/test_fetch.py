@@ -29,7 +29,7 @@ def test_the_first_error_ends_the_rest_and_is_the_one_that_is_told(
     version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uv = _stalling_uv(version.folder)
-    monkeypatch.setattr("runpod_comfy.realize.layer.uv_program", lambda: uv)
+    monkeypatch.setattr("runpod_comfy.realize.script.uv_program", lambda: uv)
     version.models = [version.model("a.bin", "weights")]
     job = dataclasses.replace(version.job(), wheels_dir=None)
     (version.folder / "a.bin").unlink()
@@ -57,7 +57,7 @@ def test_logs_of_a_layer_that_failed_stay_and_are_named(
     uv = version.folder / "uv"
     uv.write_text("#!/bin/sh\necho no such luck\nexit 1\n")
     uv.chmod(0o755)
-    monkeypatch.setattr("runpod_comfy.realize.layer.uv_program", lambda: uv)
+    monkeypatch.setattr("runpod_comfy.realize.script.uv_program", lambda: uv)
     with pytest.raises(ComfyError, match="no such luck") as caught:
         realize(dataclasses.replace(version.job(), wheels_dir=None))
     log = caught.value.remedy.split("The whole output is in ")[1].split(". ")[0]
@@ -73,7 +73,7 @@ def test_environments_with_the_same_last_layer_have_logs_of_their_own(
     uv.write_text("#!/bin/sh\nexit 1\n")
     uv.chmod(0o755)
     with monkeypatch.context() as patch:
-        patch.setattr("runpod_comfy.realize.layer.uv_program", lambda: uv)
+        patch.setattr("runpod_comfy.realize.script.uv_program", lambda: uv)
         with pytest.raises(ComfyError):
             realize(dataclasses.replace(version.job(), wheels_dir=None))
     logs = list(version.cache.tmp.glob("*-logs/*.log"))
@@ -86,8 +86,8 @@ def test_environments_with_the_same_last_layer_have_logs_of_their_own(
 _PROGRAM = """
 import pickle, sys
 from pathlib import Path
-from runpod_comfy.realize import layer, run
-layer.uv_program = lambda: Path(sys.argv[2])
+from runpod_comfy.realize import run, script
+script.uv_program = lambda: Path(sys.argv[2])
 with open(sys.argv[1], "rb") as stream:
     job = pickle.load(stream)
 run.realize(job)

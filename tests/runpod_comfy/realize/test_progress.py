@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from runpod_comfy.lock.model import DistributionFile
-from runpod_comfy.realize.environment.packages import NeededFile
-from runpod_comfy.realize.progress import Downloads, Part
+from runpod_comfy.lock.model import Distribution, DistributionFile
+from runpod_comfy.realize.environment import Package
+from runpod_comfy.realize.fetch import Downloads
 
 
 class Counted:
     def __init__(self) -> None:
         self.told: list[tuple[str, int, int]] = []
 
-    def expect(self, part: Part, *, count: int, size_bytes: int = 0) -> None:
+    def expect(self, part: str, *, count: int, size_bytes: int = 0) -> None:
         self.told.append((part, count, size_bytes))
 
-    def arrived(self, part: Part, *, count: int = 0, size_bytes: int = 0) -> None:
+    def arrived(self, part: str, *, count: int = 0, size_bytes: int = 0) -> None:
         self.told.append((part, count, size_bytes))
 
 
-def _needed(name: str, size: int) -> NeededFile:
+def _needed(name: str, size: int) -> Package:
     file = DistributionFile(name=f"{name}-1.0-py3-none-any.whl", sha256="0" * 64, size=size)
-    return NeededFile(distribution=f"{name} 1.0", file=file, unpacked=False, stored=False)
+    distribution = Distribution(name=name, version="1.0", files=[file])
+    return Package(distribution=distribution, files=(file,), unpacked=False, stored=False)
 
 
 def test_packages_are_counted_as_uv_names_them_and_the_small_ones_at_the_end() -> None:

@@ -26,7 +26,7 @@ from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, time
 
 
 def _changes(job: Realization) -> Changes:
-    return find_changes(job, plan_here(job.lock))
+    return find_changes(job, plan_here(job.lock), load_manifest(job.target))
 
 
 def _built(result: RealizeResult) -> list[str]:

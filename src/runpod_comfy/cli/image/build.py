@@ -50,13 +50,13 @@ def add_parser(actions: Subparsers) -> None:
 
 def _build(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import build_image
-    from runpod_comfy.cli.show.build import build_display
+    from runpod_comfy.cli.show.progress import BuildDisplay
 
     built = build_image(
         named_version(arguments),
         **build_options(arguments, console),
         **given(arguments, "tag", "no_cache"),
-        show=build_display(console),
+        show=BuildDisplay(console.status_line(), verbose=console.verbose),
     )
     console.result(f"{built.tags[0]}  {built.image}", built)
     return 0

@@ -38,16 +38,19 @@ def add_parser(actions: Subparsers) -> None:
 
 def _push(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import push
-    from runpod_comfy.cli.show.push import push_display
+    from runpod_comfy.cli.show.progress import PushDisplay
 
-    with push_display(console) as show:
+    line = console.status_line()
+    try:
         records = push(
             named_version(arguments),
             **given(arguments, "registry", "tag", "spec"),
-            say=console.say,
+            say=line.say,
             explain=console.explain,
-            show=show,
+            show=PushDisplay(line),
         )
+    finally:
+        line.clear()
     text = "\n".join(f"{each.pushed.reference}  {each.pushed.digest}" for each in records)
     console.result(text, {"pushed": [record.document() for record in records]})
     return 0

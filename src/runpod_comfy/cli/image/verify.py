@@ -41,7 +41,7 @@ def add_parser(actions: Subparsers) -> None:
 
 def _verify(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import find_image_job
-    from runpod_comfy.cli.show.build import build_display
+    from runpod_comfy.cli.show.progress import BuildDisplay
     from runpod_comfy.images.build import build_image
     from runpod_comfy.images.docker.connection import connect
     from runpod_comfy.images.proof.verify import NamedEngine, verify_image
@@ -54,7 +54,7 @@ def _verify(arguments: argparse.Namespace, console: Console) -> int:
     job = find_image_job(named_version(arguments), **build_options(arguments, console))
 
     def build(client: docker.DockerClient, *, no_cache: bool, tag: str) -> str:
-        show = build_display(console)
+        show = BuildDisplay(console.status_line(), verbose=console.verbose)
         return build_image(job, client, tags=[tag], show=show, no_cache=no_cache).image_id
 
     proofs = verify_image(engines, build, repository=DEFAULT_REPOSITORY, say=console.say)

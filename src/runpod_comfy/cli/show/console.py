@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from comfy_files.status_line import StatusLine
+
 
 @dataclass(frozen=True, kw_only=True)
 class Console:
@@ -25,6 +27,10 @@ class Console:
     def script_output(self) -> BinaryIO | None:
         """Where scripts and installers show what they do: with --verbose."""
         return sys.stderr.buffer if self.verbose else None
+
+    def status_line(self) -> StatusLine:
+        """A line on standard error that changes in place: on a terminal, without --verbose."""
+        return StatusLine(sys.stderr, moving=self.on_a_terminal and not self.verbose)
 
     def say(self, message: str) -> None:
         """A step, or something that a person should know."""

@@ -16,7 +16,7 @@ class Finding:
     """One sentence, and what to do about it. `before` is what the lock has, `after` what there is
     now, where both can be said in a word."""
 
-    part: Part
+    part: str
     name: str
     message: str
     remedy: str
@@ -32,7 +32,7 @@ class Answer:
     unanswered: tuple[Finding, ...] = ()
 
 
-def answer(part: Part, name: str, look: Callable[[], list[Finding]]) -> Answer:
+def answer(part: str, name: str, look: Callable[[], list[Finding]]) -> Answer:
     """What `look` finds; an UnavailableError of it means that there was no answer."""
     try:
         return Answer(moved=tuple(look()))
@@ -40,7 +40,7 @@ def answer(part: Part, name: str, look: Callable[[], list[Finding]]) -> Answer:
         return unanswered(part, name, error)
 
 
-def unanswered(part: Part, name: str, error: UnavailableError) -> Answer:
+def unanswered(part: str, name: str, error: UnavailableError) -> Answer:
     """The answer of one that could not be asked."""
     finding = Finding(part=part, name=name, message=error.message, remedy=error.remedy)
     return Answer(unanswered=(finding,))

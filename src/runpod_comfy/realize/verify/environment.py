@@ -11,14 +11,14 @@ from packaging.utils import canonicalize_name
 
 from runpod_comfy.layers.plan import ENVIRONMENT
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.realize.environment.listing import (
+from runpod_comfy.realize.install_scripts import InstallRecord
+from runpod_comfy.realize.listing import (
     LISTING,
     hashes_of,
     read_listing,
     recorded_files,
     walk,
 )
-from runpod_comfy.realize.install.record import InstallRecord
 from runpod_comfy.realize.verify.differences import Findings
 
 _IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")

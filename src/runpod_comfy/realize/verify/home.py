@@ -20,11 +20,11 @@ from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.use import alone, using
 from runpod_comfy.layers.plan import ENVIRONMENT, Plan
 from runpod_comfy.layers.uv import outside_variables, uv_program
-from runpod_comfy.realize.environment.kept import environment_entry
-from runpod_comfy.realize.environment.listing import hash_of, hashes_of
+from runpod_comfy.realize.environment import environment_entry
 from runpod_comfy.realize.home import BEGUN, held, manifest_for
-from runpod_comfy.realize.install.record import InstallRecord, read_install_record
+from runpod_comfy.realize.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.realize.job import Realization
+from runpod_comfy.realize.listing import hash_of, hashes_of
 from runpod_comfy.realize.run import plan_here
 from runpod_comfy.realize.verify.differences import Fault, Findings
 from runpod_comfy.realize.verify.environment import EnvironmentCheck

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfy_files.parallel import in_parallel
 from runpod_comfy.lock.model import LockedModel
-from runpod_comfy.realize.environment.listing import hash_of
+from runpod_comfy.realize.listing import hash_of
 from runpod_comfy.realize.models import ModelPlaces
 from runpod_comfy.realize.verify.differences import Findings
 

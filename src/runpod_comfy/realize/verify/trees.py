@@ -18,9 +18,9 @@ from runpod_comfy.cache.tree_store import TreeStore
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer, TreeInput
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
-from runpod_comfy.realize.environment.interpreter import find_interpreter
-from runpod_comfy.realize.environment.listing import hash_of
+from runpod_comfy.realize.environment import find_interpreter
 from runpod_comfy.realize.home import DATA_FOLDERS, Home
+from runpod_comfy.realize.listing import hash_of
 from runpod_comfy.realize.verify import bytecode as bytecode_check
 from runpod_comfy.realize.verify.differences import Findings
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.realize.environment.listing import (
+from runpod_comfy.realize.listing import (
     LISTING,
     read_listing,
     recorded_files,

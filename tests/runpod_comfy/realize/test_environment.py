@@ -8,7 +8,7 @@ from pathlib import Path
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
-from runpod_comfy.realize.environment.packages import needed_files
+from runpod_comfy.realize.environment import needed_packages
 from tests.package_index import make_wheel
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -24,7 +24,10 @@ NOWHERE = Cache(root=Path("/nowhere"))
 
 
 def _needed(*distributions: Distribution, cache: Cache = NOWHERE) -> list[str]:
-    return [file.name for file in needed_files(distributions, python=PYTHON, cache=cache)]
+    return [
+        package.files[0].name
+        for package in needed_packages(distributions, python=PYTHON, cache=cache)
+    ]
 
 
 def test_the_wheel_that_fits_this_machine_best_is_taken() -> None:
@@ -51,7 +54,7 @@ def test_what_uv_has_unpacked_already_is_known(tmp_path: Path) -> None:
     wheel = make_wheel(wheels, "two-words", "1.0")
     distribution = _distribution(wheel.name)
     cache = Cache(root=tmp_path / "cache")
-    assert not needed_files([distribution], python=PYTHON, cache=cache)[0].cached
+    assert not needed_packages([distribution], python=PYTHON, cache=cache)[0].cached
     install = ["pip", "install", "--no-index", "--find-links", str(wheels), "--target"]
     subprocess.run(
         [str(uv_program()), *install, str(tmp_path / "target"), "two-words"],
@@ -59,4 +62,4 @@ def test_what_uv_has_unpacked_already_is_known(tmp_path: Path) -> None:
         check=True,
         capture_output=True,
     )
-    assert needed_files([distribution], python=PYTHON, cache=cache)[0].cached
+    assert needed_packages([distribution], python=PYTHON, cache=cache)[0].cached

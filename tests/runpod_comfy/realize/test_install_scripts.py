@@ -13,7 +13,7 @@ import pytest
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_home.manifest import load_manifest
 from runpod_comfy.realize.changes import find_changes
-from runpod_comfy.realize.install.record import InstallRecord
+from runpod_comfy.realize.install_scripts import InstallRecord
 from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.result import RealizeResult
 from runpod_comfy.realize.run import plan_here, realize
@@ -274,7 +274,8 @@ def test_a_second_time_nothing_runs(version: Version) -> None:
     realize(version.job())
     result = realize(version.job())
     assert not result.changed
-    assert find_changes(version.job(), plan_here(version.lock())).is_nothing
+    job = version.job()
+    assert find_changes(job, plan_here(job.lock), load_manifest(job.target)).is_nothing
     assert (_home(version) / "ComfyUI/n").read_text() == "1"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from comfy_files.parallel import in_parallel
-from comfy_home.manifest import load_manifest
+from comfy_home.manifest import Manifest, load_manifest
 from comfy_home.platforms import this_platform
 from runpod_comfy.layers.plan import make_plan
-from runpod_comfy.realize.home import Home, Marker
+from runpod_comfy.realize.home import Home
+from runpod_comfy.realize.steps import Marker
 from tests.runpod_comfy.realize.conftest import Version
 
 
@@ -18,7 +19,7 @@ def test_steps_that_end_at_the_same_time_are_all_noted(version: Version) -> None
     layers = [replace(core, name=f"step {number}") for number in range(60)]
     home = Home(root=version.folder / "home")
     home.root.mkdir()
-    marker = Marker.open(home, None, lock, layers, platform=this_platform())
+    marker = Marker(home, Manifest())
     in_parallel(marker.finish, layers, threads=6)
     manifest = load_manifest(home.root)
     assert manifest is not None

@@ -1,1 +1,0 @@
-"""Nodes' install scripts in a home, and the record of what they changed."""
