@@ -24,8 +24,12 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-from runpod_comfy.images.base.debian import DEFAULT_TAG, make_base, trusted_certificates
-from runpod_comfy.images.base.debian_mirrors import find_mirrors
+from runpod_comfy.images.base.debian import (
+    DEFAULT_TAG,
+    find_mirrors,
+    make_base,
+    trusted_certificates,
+)
 from runpod_comfy.images.docker.connection import connect
 
 BASE_VARIABLE = "TEST_BASE_IMAGE"

@@ -22,14 +22,19 @@ from runpod_comfy.cache.use import using
 from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job
-from runpod_comfy.images.built import BuiltImage, find_built
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.connection import connect
 from runpod_comfy.images.docker.run_container import ContainerRun, run_container
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, check_tag, pushed_names
-from runpod_comfy.images.registry.push import PushedLayer, PushShow, tag_image
+from runpod_comfy.images.registry.push import (
+    PushedLayer,
+    PushRecord,
+    PushShow,
+    record_push,
+    tag_image,
+)
 from runpod_comfy.images.registry.push import push as push_image
-from runpod_comfy.images.registry.pushed import PushRecord, record_push
+from runpod_comfy.images.show import BuiltImage, find_built
 from runpod_comfy.realize.home import Home
 from runpod_comfy.realize.models import ModelPlaces, bring_models
 

@@ -1,31 +1,30 @@
-"""The format of a bundle: a tar file whose every byte follows from its table of contents.
+"""The format of a bundle: a tar file whose every byte follows from its index and its parts.
 
-`bundle.json` comes first and names each entry with its size and sha256. Nothing else of a tar file
-is used: headers carry a name and a size, the rest of them is always the same, so that a reader can
-demand them byte by byte and has no hostile ones to understand.
+`bundle.json`, the index, comes first and names each entry with its size and sha256. Headers carry a
+name and a size, the rest of them is always the same, so that a reader can demand them byte by byte
+and has no hostile ones to understand.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+import tarfile
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from comfy_files.hashing import digest_of
+from comfy_http.redaction import without_secrets
+from runpod_comfy.lock.model import Lock, LockedTree
 
-BUNDLE_VERSION = 1
-BLOCK_BYTES = 512
-END = bytes(2 * BLOCK_BYTES)
+BUNDLE_VERSION: Final = 2
+END = bytes(2 * tarfile.BLOCKSIZE)
 """What ends a tar file (POSIX.1-1988)."""
 
-CONTENTS = "bundle.json"
+INDEX = "bundle.json"
 LOCK = "lock.json"
 SPEC = "spec.json"
-
-_NAME_BYTES = 100
-_OCTAL_SIZE_LIMIT = 8**11
 
 
 class _Strict(BaseModel):
@@ -36,37 +35,59 @@ class Entry(_Strict):
     """One file of the bundle. `size` is in bytes, `sha256` 64 hex digits."""
 
     path: str
-    size: int
+    size: NonNegativeInt
     sha256: str
 
+    @property
+    def header(self) -> bytes:
+        """The tar header: a plain file of mode 644, of nobody, from 1970."""
+        member = tarfile.TarInfo(self.path)
+        member.size = self.size
+        return member.tobuf(tarfile.GNU_FORMAT)
 
-class BundledTree(_Strict):
-    """A tree of the lock, and the entry that holds its files, as a tar file.
+    @property
+    def padding(self) -> bytes:
+        """The zeros after the content."""
+        return bytes(-self.size % tarfile.BLOCKSIZE)
 
-    `epoch` is the newest time in it, in seconds since 1970, which a lock has only for all trees.
+
+class Index(_Strict):
+    """What the entries are, in their order.
+
+    `epochs` are the newest times in the core and in each node, in seconds since 1970, which a lock
+    has only for all of them. `models` says whether models came along. `digest` is `sha256:…` over
+    all the rest.
     """
 
-    repo: str
-    commit: str
-    subdir: str | None = None
-    epoch: int
-    entry: str
-
-
-class Contents(_Strict):
-    """The table of contents. `digest` is `sha256:…` over all the rest of it."""
-
-    bundle_version: int
-    version_id: str
-    lock_digest: str
+    bundle_version: Literal[2] = BUNDLE_VERSION
     platform: str
     models: bool
-    trees: list[BundledTree]
+    epochs: list[int]
     entries: list[Entry]
-    digest: str
+    digest: str = ""
 
     def to_bytes(self) -> bytes:
-        return _canonical(self.model_dump(mode="json", exclude_defaults=True))
+        """The index with its digest."""
+        document = self.model_dump(mode="json", exclude={"digest"})
+        return _canonical({**document, "digest": digest_of(_canonical(document))})
+
+    def size_of_bundle(self) -> int:
+        """How many bytes the whole file has."""
+        content = self.to_bytes()
+        index = Entry(path=INDEX, size=len(content), sha256="")
+        sizes = (
+            tarfile.BLOCKSIZE + entry.size + len(entry.padding) for entry in (index, *self.entries)
+        )
+        return sum(sizes) + len(END)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """What a lock says of an entry: its name for people, and where known its sha256 and size."""
+
+    title: str
+    sha256: str | None = None
+    size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,75 +106,51 @@ class BundleSummary:
 
     def document(self) -> dict[str, Any]:
         """The summary as JSON."""
-        return {**vars(self), "sources": list(self.sources)}
+        return asdict(self)
 
 
-def make_contents(**parts: Any) -> Contents:
-    """The contents with their digest."""
-    open_contents = Contents(bundle_version=BUNDLE_VERSION, digest="", **parts)
-    return open_contents.model_copy(update={"digest": contents_digest(open_contents)})
+def trees_of(lock: Lock) -> list[LockedTree]:
+    """The core and the nodes, in the order of `epochs`."""
+    return [lock.comfy, *lock.custom_nodes]
 
 
-def contents_digest(contents: Contents) -> str:
-    """What `digest` has to be."""
-    document = contents.model_dump(mode="json", exclude_defaults=True)
-    del document["digest"]
-    return digest_of(_canonical(document))
+def tree_path(tree: LockedTree) -> str:
+    """The entry that holds the files of a tree, as a tar file."""
+    return f"trees/{tree.tree_hash.removeprefix('tree:')}.tar"
 
 
-def header(path: str, size_bytes: int) -> bytes:
-    """The tar header of an entry: a plain file of mode 644, of nobody, from 1970."""
-    name = path.encode("ascii")
-    if len(name) > _NAME_BYTES:
-        raise ValueError(f"{path} is too long for an entry")
-    fields = [
-        name.ljust(_NAME_BYTES, b"\0"),
-        b"0000644\0",
-        b"0000000\0",
-        b"0000000\0",
-        _size_field(size_bytes),
-        b"00000000000\0",
-        b" " * 8,
-        b"0",
-        bytes(100),
-        b"ustar\00000",
-        bytes(32 + 32),
-        b"0000000\0" * 2,
-        bytes(155 + 12),
-    ]
-    block = b"".join(fields)
-    checksum = b"%06o\0 " % sum(block)
-    return block[:148] + checksum + block[156:]
+def parts_of(lock: Lock) -> dict[str, Part]:
+    """By its path, every entry that a bundle of this lock may have."""
+    parts = {path: Part(title=path) for path in (LOCK, SPEC)}
+    for tree in trees_of(lock):
+        parts[tree_path(tree)] = Part(title=f"the tree of {without_secrets(tree.repo)}")
+    for distribution in (*lock.python.torch, *lock.python.wheels):
+        for file in distribution.files:
+            part = Part(title=file.name, sha256=file.sha256, size=file.size)
+            parts[f"wheels/{file.sha256}"] = part
+    for model in lock.models:
+        part = Part(title=f"the model {model.name}", sha256=model.sha256, size=model.size)
+        parts[f"models/{model.sha256}"] = part
+    return parts
 
 
-def padding(size_bytes: int) -> bytes:
-    """The zeros after an entry's bytes."""
-    return bytes(-size_bytes % BLOCK_BYTES)
-
-
-def span(size_bytes: int) -> int:
-    """How many bytes of a bundle an entry takes."""
-    return BLOCK_BYTES + size_bytes + len(padding(size_bytes))
-
-
-def size_in_header(block: bytes) -> int:
-    """The size that a header tells; -1 if it tells none."""
-    field = block[124:136]
-    if field[:1] == b"\x80":
-        return int.from_bytes(field[1:], "big")
-    try:
-        return int(field.rstrip(b"\0"), 8)
-    except ValueError:
-        return -1
-
-
-def _size_field(size_bytes: int) -> bytes:
-    if size_bytes < _OCTAL_SIZE_LIMIT:
-        return b"%011o\0" % size_bytes
-    # As GNU tar and all after it write a size above 8 GiB.
-    return b"\x80" + size_bytes.to_bytes(11, "big")
+def summary_of(index: Index, lock: Lock) -> BundleSummary:
+    """What the bundle with this index holds."""
+    parts = parts_of(lock)
+    kinds = [entry.path.split("/")[0] for entry in index.entries]
+    wheels = [entry.path for entry in index.entries if entry.path.startswith("wheels/")]
+    names = [parts[path].title for path in wheels]
+    return BundleSummary(
+        version_id=lock.version_id,
+        lock_digest=lock.digest,
+        platform=index.platform,
+        trees=kinds.count("trees"),
+        wheels=len(wheels),
+        models=kinds.count("models"),
+        sources=tuple(name for name in names if not name.endswith(".whl")),
+        size_bytes=index.size_of_bundle(),
+    )
 
 
 def _canonical(document: dict[str, Any]) -> bytes:
-    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
-    return (text + "\n").encode("utf-8", "surrogatepass")
+    return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()

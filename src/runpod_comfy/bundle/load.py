@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
+import stat
+import tarfile
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError
 from comfy_files.atomic import replace_file
+from comfy_files.hashing import write_hashed
 from comfy_files.progress import Say, say_nothing
 from comfy_files.sizes import readable_size
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
-from runpod_comfy.bundle.format import BundledTree, BundleSummary, Entry
+from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path, trees_of
 from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
-from runpod_comfy.bundle.tree_tar import unpack_tree
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchedSubmodule, TreeRequest
 from runpod_comfy.cache.tree_store import Filling, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.lock.store import write_lock
+from runpod_comfy.sources.tree_writer import TreeWriter
 
+_CHUNK_BYTES = 1 << 20
 _TOLD_EVERY_BYTES = 1_000_000_000
 
 
@@ -38,130 +42,94 @@ def load_bundle(
     of that part is kept.
     """
     with open_bundle(path) as bundle:
-        contents = bundle.contents
-        if contents.platform != platform:
+        lock = bundle.lock
+        if bundle.index.platform != platform:
             raise InvalidInputError(
-                f"{path} is for {contents.platform}, and this machine is {platform}",
-                remedy=f"Make one for it: runpod-comfy bundle create {contents.version_id} "
+                f"{path} is for {bundle.index.platform}, and this machine is {platform}",
+                remedy=f"Make one for it: runpod-comfy bundle create {lock.version_id} "
                 f"--platform {platform}",
             )
         _require_room(bundle, cache)
+        summary = summary_of(bundle.index, lock)
+        models = ModelStore(cache.models)
         told = done = 0
-        for entry in bundle.entries:
-            _keep(entry, bundle, cache)
+        for entry, content in bundle.read():
+            kind = entry.path.split("/")[0]
+            where = f"{entry.path} in {path}"
+            with cache.writing():
+                if kind == "trees":
+                    _keep_trees(entry.path, content, bundle, cache)
+                elif kind == "wheels" and not find_archive(entry.sha256, cache):
+                    keep_archive(content, cache, where=where, expected_sha256=entry.sha256)
+                elif kind == "models" and not models.holds(entry.sha256):
+                    models.add(content, where=where, expected_sha256=entry.sha256)
             done += entry.size
             if done - told >= _TOLD_EVERY_BYTES:
                 told = done
-                say(f"Checked {readable_size(done)} of {readable_size(bundle.size_bytes)}")
-        bundle.finish()
-        _keep_spec_and_lock(bundle, cache)
-        return summary_of(bundle)
+                say(f"Checked {readable_size(done)} of {readable_size(summary.size_bytes)}")
+        spec_path = loaded_spec_path(cache, lock.version_id)
+        with cache.writing():
+            replace_file(spec_path, bundle.spec, workplace=cache.tmp)
+            write_lock(lock, spec_path=spec_path, cache=cache)
+        return summary
 
 
 def describe_bundle(path: Path) -> BundleSummary:
     """What a bundle says it holds; the bytes of its parts are not read."""
     with open_bundle(path) as bundle:
-        return summary_of(bundle)
+        return summary_of(bundle.index, bundle.lock)
 
 
-def summary_of(bundle: OpenBundle) -> BundleSummary:
-    """What an open bundle holds."""
-    names = {
-        file.sha256: file.name
-        for distribution in (*bundle.lock.python.torch, *bundle.lock.python.wheels)
-        for file in distribution.files
-    }
-    kinds = [entry.path.split("/")[0] for entry in bundle.entries]
-    files = [names[entry.sha256] for entry in bundle.entries if entry.path.startswith("wheels/")]
-    return BundleSummary(
-        version_id=bundle.lock.version_id,
-        lock_digest=bundle.lock.digest,
-        platform=bundle.contents.platform,
-        trees=kinds.count("trees"),
-        wheels=kinds.count("wheels"),
-        models=kinds.count("models"),
-        sources=tuple(name for name in files if not name.endswith(".whl")),
-        size_bytes=bundle.size_bytes,
-    )
-
-
-def _keep(entry: Entry, bundle: OpenBundle, cache: Cache) -> None:
-    kind = entry.path.split("/")[0]
-    chunks = bundle.read(entry)
-    if kind == "trees":
-        _keep_trees(entry, chunks, bundle, cache)
-    elif kind == "wheels":
-        name = next(
-            file.name
-            for distribution in (*bundle.lock.python.torch, *bundle.lock.python.wheels)
-            for file in distribution.files
-            if file.sha256 == entry.sha256
-        )
-        with _named(f"{name} in {bundle.path}"):
-            if not find_archive(entry.sha256, cache):
-                keep_archive(chunks, cache, where=name, expected_sha256=entry.sha256)
-            _drain(chunks)
-    else:
-        name = next(model.name for model in bundle.lock.models if model.sha256 == entry.sha256)
-        store = ModelStore(cache.models)
-        with _named(f"the model {name} in {bundle.path}"), cache.writing():
-            if not store.holds(entry.sha256):
-                store.add(chunks, expected_sha256=entry.sha256, where=name)
-            _drain(chunks)
-
-
-def _keep_trees(entry: Entry, chunks: Iterable[bytes], bundle: OpenBundle, cache: Cache) -> None:
+def _keep_trees(entry: str, content: Iterator[bytes], bundle: OpenBundle, cache: Cache) -> None:
+    """Enters every tree of the lock that has these files and is not in the cache yet."""
     store = TreeStore(cache=cache)
-    described = [tree for tree in bundle.contents.trees if tree.entry == entry.path]
-    locked = {
-        (tree.repo, tree.commit, tree.subdir): tree
-        for tree in (bundle.lock.comfy, *bundle.lock.custom_nodes)
-    }
-    repos = ", ".join(without_secrets(tree.repo) for tree in described)
-    with _named(f"the tree of {repos} in {bundle.path}"), cache.writing():
-        if all(store.find(_request(locked[_key(tree)])) for tree in described):
-            _drain(chunks)
-            return
-        cache.tmp.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=cache.tmp, prefix="bundled-tree-") as packed:
-            for chunk in chunks:
-                packed.write(chunk)
-            packed.flush()
-            for tree in described:
-                request = _request(locked[_key(tree)])
-                if store.find(request) is None:
-                    store.enter(
-                        request,
-                        _filling(Path(packed.name), tree, locked[_key(tree)]),
-                        expected_tree_hash=locked[_key(tree)].tree_hash,
+    missing = []
+    for tree, epoch in zip(trees_of(bundle.lock), bundle.index.epochs, strict=True):
+        request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
+        if tree_path(tree) == entry and store.find(request) is None:
+            missing.append((tree, epoch, request))
+    if not missing:
+        return
+    cache.tmp.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="bundled-tree-") as folder:
+        packed = Path(folder, "tree.tar")
+        with packed.open("wb") as stream:
+            write_hashed(content, stream)
+        for tree, epoch, request in missing:
+            fill = partial(_fill, packed=packed, tree=tree, epoch=epoch)
+            try:
+                store.enter(request, fill, expected_tree_hash=tree.tree_hash)
+            except MismatchError as error:
+                raise MismatchError(
+                    f"the tree of {error.message}, in {bundle.path}", remedy=error.remedy
+                ) from error
+
+
+def _fill(folder: Path, *, packed: Path, tree: LockedTree, epoch: int) -> Filling:
+    """Unpacks the tar file of a tree. Raises InvalidInputError for a hostile or damaged one."""
+    where = f"the bundled tree of {without_secrets(tree.repo)}"
+    remedy = "Make the bundle again: runpod-comfy bundle create ID"
+    writer = TreeWriter(root=folder, where=where)
+    try:
+        with tarfile.open(packed, mode="r:") as archive:
+            for member in archive:
+                content = archive.extractfile(member) if member.isreg() else None
+                if content is not None:
+                    chunks = iter(partial(content.read, _CHUNK_BYTES), b"")
+                    executable = bool(member.mode & stat.S_IXUSR)
+                    writer.write_file(member.name, chunks, executable=executable)
+                elif member.issym():
+                    writer.add_link(member.name, member.linkname)
+                else:
+                    raise InvalidInputError(
+                        f"{where}: '{member.name}' is neither a file nor a symbolic link",
+                        remedy=remedy,
                     )
-
-
-def _filling(packed: Path, tree: BundledTree, locked: LockedTree) -> Callable[[Path], Filling]:
-    def fill(folder: Path) -> Filling:
-        unpack_tree(packed, folder, where=f"the bundled tree of {without_secrets(tree.repo)}")
-        submodules = (
-            FetchedSubmodule(path=item.path, repo=item.repo, commit=item.commit)
-            for item in locked.submodules
-        )
-        return Filling(epoch=tree.epoch, submodules=tuple(submodules))
-
-    return fill
-
-
-def _key(tree: BundledTree) -> tuple[str, str, str | None]:
-    return tree.repo, tree.commit, tree.subdir
-
-
-def _request(tree: LockedTree) -> TreeRequest:
-    return TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-
-
-def _keep_spec_and_lock(bundle: OpenBundle, cache: Cache) -> None:
-    spec_path = loaded_spec_path(cache, bundle.lock.version_id)
-    with cache.writing():
-        replace_file(spec_path, bundle.spec, workplace=cache.tmp)
-        write_lock(bundle.lock, spec_path=spec_path, cache=cache)
+    except tarfile.TarError as error:
+        raise InvalidInputError(f"{where} is damaged: {error}", remedy=remedy) from error
+    writer.finish()
+    submodules = (FetchedSubmodule(**dict(item)) for item in tree.submodules)
+    return Filling(epoch=epoch, submodules=tuple(submodules))
 
 
 def _require_room(bundle: OpenBundle, cache: Cache) -> None:
@@ -185,18 +153,3 @@ def _require_room(bundle: OpenBundle, cache: Cache) -> None:
                     f"but only {readable_size(free)} are free there",
                     remedy="Make room, or name another folder in COMFY_CACHE_ROOT.",
                 )
-
-
-def _drain(chunks: Iterable[bytes]) -> None:
-    """Reads what is left: what need not be kept is checked all the same."""
-    for _ in chunks:
-        pass
-
-
-@contextlib.contextmanager
-def _named(title: str) -> Iterator[None]:
-    """Says which part it is that has a wrong byte."""
-    try:
-        yield
-    except MismatchError as error:
-        raise MismatchError(f"{title}: {error.message}", remedy=error.remedy) from error

@@ -11,7 +11,7 @@ from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.upkeep.answer import Answer
+    from runpod_comfy.upkeep.doctor import Answer
 
 _EXAMPLES = """\
   runpod-comfy doctor

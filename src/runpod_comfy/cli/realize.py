@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runpod_comfy.realize.changes import Changes
     from runpod_comfy.realize.job import Realization
     from runpod_comfy.realize.result import RealizeResult
-    from runpod_comfy.realize.verify.home import Verification
+    from runpod_comfy.realize.verify.findings import Verification
 
 _EXAMPLES = """\
   runpod-comfy realize demo

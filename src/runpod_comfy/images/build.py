@@ -19,8 +19,7 @@ from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.docker.build_progress import BuildShow
 from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
-from runpod_comfy.images.docker.local_images import inspect_image
-from runpod_comfy.images.docker.pull import ensure_image
+from runpod_comfy.images.docker.local_images import ensure_image, inspect_image
 from runpod_comfy.images.labels import BASE_DIGEST
 from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, split_reference

@@ -8,19 +8,34 @@ with the digest that registries have already.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import docker
 
 from comfy_errors import InvalidInputError
+from runpod_comfy.images.docker.build_progress import layer_in
 from runpod_comfy.images.docker.local_images import inspect_image
 from runpod_comfy.images.docker.stream import engine_errors
-from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, layer_keys
-from runpod_comfy.images.proof.difference import layer_name
+from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_keys
 from runpod_comfy.images.steps import Step
 
 Fate = Literal["kept", "same", "new"]
+
+_BUILD_IT = (
+    "Build it (runpod-comfy image build, or make image VERSION=…), or name another one: --image, "
+    "TAG= with make."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    """`reference` is the name it was asked for by, `image_id` the engine's."""
+
+    reference: str
+    image_id: str
+    version_id: str
+    lock_digest: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +47,7 @@ class ShownLayer:
     key: str | None = None
 
     def document(self) -> dict[str, Any]:
-        return {"name": self.name, "size_bytes": self.size_bytes, "key": self.key}
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +79,24 @@ class Redone:
     fate: Fate
 
 
+def find_built(client: docker.DockerClient, reference: str) -> BuiltImage:
+    """The image of that name.
+
+    Raises UnavailableError if the engine has none, InvalidInputError if it is not one of ours.
+    """
+    image = inspect_image(client, reference, remedy=_BUILD_IT)
+    labels = image["Config"].get("Labels") or {}
+    version_id, lock_digest = labels.get(VERSION), labels.get(LOCK)
+    if not version_id or not lock_digest:
+        raise InvalidInputError(
+            f"{reference} was not built by runpod-comfy: it has no label {LOCK}",
+            remedy="Name an image that `runpod-comfy image build` made.",
+        )
+    return BuiltImage(
+        reference=reference, image_id=image["Id"], version_id=version_id, lock_digest=lock_digest
+    )
+
+
 def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
     """Raises UnavailableError for an image that the engine does not have."""
     inspected = inspect_image(client, reference)
@@ -73,7 +106,7 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
         history = client.images.get(reference).history()
     layers = []
     for step in reversed(history):
-        name = layer_name(step["CreatedBy"])
+        name = layer_in(step["CreatedBy"])
         # What only sets something takes no room.
         if name or step["Size"]:
             title = name or _title(step["CreatedBy"])

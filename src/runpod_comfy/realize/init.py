@@ -1,4 +1,4 @@
-"""`init`: ComfyUI for developing in it, not pinned: a clone, an environment, its requirements."""
+"""`init`: ComfyUI to develop in, not pinned: a clone to pull into, an environment, requirements."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
+from comfy_files.disk import ROOM_AND_PERMISSIONS
 from comfy_files.progress import Say, say_nothing
 from comfy_home.manifest import MARKER_NAME, Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.cache.use import using
 from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import requirements_of_core
-from runpod_comfy.realize.clone import GitCore, PlainCore, bring_core, put_core
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.script import run_script
+from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.refs import default_branch, is_commit, list_refs
+from runpod_comfy.sources.git.repository import GitRepository
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
+from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.spec.text import check_repo, tree_kind
 
 DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -35,7 +40,6 @@ TORCH_CPU_INDEX_VARIABLE = "TORCH_CPU_INDEX_URL"
 
 InstallTorch = Literal["auto", "cpu", "skip"]
 
-_PROBE_TIMEOUT_S = 30
 _EPOCH = "315532800"
 
 
@@ -97,12 +101,19 @@ def initialize(job: Initialization) -> InitResult:
     if job.torch_index:
         _require_index(job.torch_index)
     with using(job.cache, job.say) as cache_fd:
-        core = None if home.comfyui.exists() else _bring_core(job)
+        core = None
+        if not home.comfyui.exists():
+            job.say(f"Cloning {without_secrets(job.repo)}")
+            fetch_context = FetchContext(cache=job.cache, base_dir=job.base_dir, say=job.say)
+            core = _bring_core(job.repo, job.ref, fetch_context)
         with held(home, job.say) as lock_fd:
             lock_fds = (lock_fd,) if cache_fd is None else (lock_fd, cache_fd)
             save_manifest(home.root, Manifest(kind="init", complete=False))
             if core is not None and not home.comfyui.exists():
-                put_core(core, home.comfyui, home.root / ".comfy_core_staging")
+                staging = home.root / ".comfy_core_staging"
+                shutil.rmtree(staging, ignore_errors=True)
+                core(staging)
+                staging.replace(home.comfyui)
             job.say("Installing the core's requirements")
             _install(job, interpreter, lock_fds)
             job.say("Making the folders")
@@ -113,10 +124,63 @@ def initialize(job: Initialization) -> InitResult:
     return InitResult(target=home.root, venv=job.environment, changed=True)
 
 
-def _bring_core(job: Initialization) -> GitCore | PlainCore:
-    job.say(f"Cloning {without_secrets(job.repo)}")
-    fetch_context = FetchContext(cache=job.cache, base_dir=job.base_dir, say=job.say)
-    return bring_core(job.repo, job.ref, fetch_context)
+def _bring_core(
+    repo: str, ref: str | None, fetch_context: FetchContext
+) -> Callable[[Path], object]:
+    """Brings `repo` at `ref` (its default branch if None) into the cache, that commit alone.
+
+    Gives what makes the working copy at a path that is free; a branch is checked out as one that
+    follows the remote. Raises InvalidInputError for an address that is not safe or not known, and
+    what the sources raise.
+    """
+    try:
+        kind = tree_kind(check_repo(repo))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"the address {without_secrets(repo)} {error}",
+            remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
+        ) from error
+    source = source_of(kind)
+    if kind == "git":
+        ref = ref or default_branch(repo, fetch_context)
+    commit = source.pin(TreeRequest(repo=repo, ref=ref), fetch_context)
+    if kind != "git":
+        fetched = source.fetch(TreeRequest(repo=repo, ref=ref, commit=commit), fetch_context)
+        return lambda folder: shutil.copytree(fetched.path, folder, symlinks=True)
+    repository = GitRepository.of(repo, fetch_context.cache)
+    repository.ensure(commit, fetch_context)
+    branch = _branch(repo, ref, fetch_context)
+    return lambda folder: _check_out(repository, commit, branch, folder)
+
+
+def _branch(repo: str, ref: str | None, fetch_context: FetchContext) -> str | None:
+    """The branch that `ref` names, None if it names a tag or a commit."""
+    if ref is None or is_commit(ref):
+        return None
+    full_name = list_refs(repo, ref, fetch_context).full_name(ref) or ""
+    heads = "refs/heads/"
+    return full_name.removeprefix(heads) if full_name.startswith(heads) else None
+
+
+def _check_out(repository: GitRepository, commit: str, branch: str | None, folder: Path) -> None:
+    def git(*arguments: str) -> None:
+        run_git(["--work-tree", str(folder), *arguments], repository=folder / ".git")
+
+    try:
+        folder.mkdir(parents=True)
+        run_git(["init", "--quiet", "--", str(folder)])
+        git("fetch", "--quiet", "--depth=1", "--", repository.path.as_uri(), f"refs/kept/{commit}")
+        git("remote", "add", "--", "origin", repository.repo)
+        if branch is None:
+            git("checkout", "--quiet", "--detach", commit)
+        else:
+            git("update-ref", f"refs/remotes/origin/{branch}", commit)
+            git("checkout", "--quiet", "-B", branch, "--track", f"origin/{branch}")
+    except GitFailedError as error:
+        raise OperationFailedError(
+            f"{folder} could not be checked out: {error.reason}",
+            remedy=ROOM_AND_PERMISSIONS,
+        ) from error
 
 
 def _own_manifest(home: Home) -> Manifest | None:
@@ -167,25 +231,21 @@ def _require_index(index: str) -> None:
     """Raises UnavailableError unless the index answers for torch: before anything is made."""
     import requests
 
+    from comfy_http.client import HttpClient
+
     url = f"{index.rstrip('/')}/torch/"
     if urlsplit(url).scheme not in ("http", "https"):
         return
-    settings = read_pip_settings()
+    client = HttpClient(
+        settings=read_pip_settings(),
+        remedy="PyTorch's builds for CPUs come from there: use --install-torch skip and install "
+        f"torch yourself, or name a mirror in {TORCH_CPU_INDEX_VARIABLE}.",
+    )
     try:
-        answer = requests.get(url, timeout=_PROBE_TIMEOUT_S, verify=settings.cert or True)
-        answer.raise_for_status()
+        with client.session() as session:
+            client.get(session, url).raise_for_status()
     except (requests.RequestException, OSError) as error:
-        raise UnavailableError(
-            f"PyTorch's index for CPU builds, {without_secrets(index)}, cannot be reached "
-            f"({_brief(error)})",
-            remedy="Use --install-torch skip and install torch yourself, or name a mirror in "
-            f"{TORCH_CPU_INDEX_VARIABLE}.",
-        ) from error
-
-
-def _brief(error: Exception) -> str:
-    response = getattr(error, "response", None)
-    return f"HTTP {response.status_code}" if response is not None else type(error).__name__
+        raise client.unreachable(url, error) from error
 
 
 def _install(job: Initialization, interpreter: Path, lock_fds: Sequence[int]) -> None:
@@ -200,28 +260,15 @@ def _install(job: Initialization, interpreter: Path, lock_fds: Sequence[int]) ->
     variables.pop("UV_NO_SOURCES", None)
     no_index = ["--no-index"] if variables.get("NO_INDEX") == "1" else []
     uv = str(uv_program())
-
-    def run(title: str, command: Sequence[str]) -> None:
-        run_script(
-            command,
-            title=title,
-            environment=variables,
-            log=job.home.logs / f"{title.split()[1]}.log",
-            show=job.show,
-            keep_open=lock_fds,
-        )
-
     if job.venv is None or not (job.environment / "pyvenv.cfg").is_file():
-        # The home's own is made anew: one that was cut short may hold half a package.
+        # The home's own is made again: one that was cut short may hold half a package.
         make = [uv, "venv", "--quiet", "--no-project", "--clear", "--python", str(interpreter)]
-        run("making environment", [*make, str(job.environment)])
+        _run("making environment", [*make, str(job.environment)], variables, job, lock_fds)
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
         python = str(job.environment / "bin" / "python")
         asked = _requirement_files(job, Path(folder))
-        run(
-            "installing requirements",
-            [uv, "pip", "install", "--python", python, *no_index, *asked],
-        )
+        install = [uv, "pip", "install", "--python", python, *no_index, *asked]
+        _run("installing requirements", install, variables, job, lock_fds)
 
 
 def _requirement_files(job: Initialization, folder: Path) -> list[str]:
@@ -258,18 +305,30 @@ def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
     """The models layer alone: mount points and extra_model_paths.yaml, as a version has them."""
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
         _write(Path(folder) / "folders.txt", [])
-        run_script(
-            ["/bin/sh", str(LAYER_SCRIPTS / "models.sh")],
-            title="making folders",
-            environment={
-                **outside_variables(),
-                "TARGET": "host",
-                "INPUTS": folder,
-                "COMFY_HOME": str(job.home.root),
-                "VENV": str(job.environment),
-                "SOURCE_DATE_EPOCH": _EPOCH,
-            },
-            log=job.home.logs / "folders.log",
-            show=job.show,
-            keep_open=lock_fds,
-        )
+        variables = {
+            **outside_variables(),
+            "TARGET": "host",
+            "INPUTS": folder,
+            "COMFY_HOME": str(job.home.root),
+            "VENV": str(job.environment),
+            "SOURCE_DATE_EPOCH": _EPOCH,
+        }
+        command = ["/bin/sh", str(LAYER_SCRIPTS / "models.sh")]
+        _run("making folders", command, variables, job, lock_fds)
+
+
+def _run(
+    title: str,
+    command: Sequence[str],
+    variables: Mapping[str, str],
+    job: Initialization,
+    lock_fds: Sequence[int],
+) -> None:
+    run_script(
+        command,
+        title=title,
+        environment=variables,
+        log=job.home.logs / f"{title.split()[1]}.log",
+        show=job.show,
+        keep_open=lock_fds,
+    )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +55,8 @@ def plan_removal(
     """
     home = Home(root=target.absolute())
     _refuse_dangerous(home.root)
-    if not _is_ours(home):
+    marked = home.marker.is_file() and not home.marker.is_symlink()
+    if not marked and (home.comfyui.is_symlink() or not home.comfyui.is_dir()):
         raise InvalidInputError(
             f"{home.root} holds neither a {MARKER_NAME} file nor a ComfyUI folder; "
             "nothing was removed",
@@ -95,11 +96,6 @@ def remove(
     return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
 
 
-def _is_ours(home: Home) -> bool:
-    marked = home.marker.is_file() and not home.marker.is_symlink()
-    return marked or (home.comfyui.is_dir() and not home.comfyui.is_symlink())
-
-
 def _core_paths(home: Home, *, remove_models: bool) -> list[Path]:
     """`ComfyUI/`, or all that is in it but the folders with people's files: ComfyUI started by
     hand, and not by this program, keeps pictures, settings and models in there."""
@@ -112,7 +108,7 @@ def _holds_peoples_files(home: Home, name: str) -> bool:
     folder = home.comfyui / name
     if folder.is_symlink() or not folder.is_dir():
         return False
-    brought = _brought_by_the_core(home) | _brought_by_install_scripts(home)
+    brought = _brought_along(home)
     # What the core keeps its empty folders with is empty itself.
     return any(
         path.relative_to(home.comfyui).as_posix() not in brought
@@ -121,8 +117,10 @@ def _holds_peoples_files(home: Home, name: str) -> bool:
     )
 
 
-def _brought_by_the_core(home: Home) -> set[str]:
-    """The files that came with the core, relative to it, as far as `realize` or git knows them."""
+def _brought_along(home: Home) -> set[str]:
+    """The files that came with the core, as far as `realize` or git knows them, or with install
+    scripts; relative to the core."""
+    names: list[bytes] = []
     if home.core_files.is_file():
         names = home.core_files.read_bytes().split(b"\0")
     elif (home.comfyui / ".git").is_dir():
@@ -130,18 +128,11 @@ def _brought_by_the_core(home: Home) -> set[str]:
             ["git", "-C", str(home.comfyui), "ls-files", "-z"], capture_output=True, check=False
         )
         names = listed.stdout.split(b"\0")
-    else:
-        names = []
-    return {os.fsdecode(name).removeprefix("./") for name in names}
-
-
-def _brought_by_install_scripts(home: Home) -> set[str]:
-    try:
-        added = added_files(home)
-    except InvalidInputError:
-        # Better to leave a file too many.
-        return set()
-    return {str(path.relative_to(home.comfyui)) for path in added}
+    brought = {os.fsdecode(name).removeprefix("./") for name in names}
+    # Where the records cannot be read: better to leave a file too many.
+    with contextlib.suppress(InvalidInputError):
+        brought |= {str(path.relative_to(home.comfyui)) for path in added_files(home)}
+    return brought
 
 
 def _refuse_dangerous(root: Path) -> None:
@@ -160,26 +151,15 @@ def _refuse_dangerous(root: Path) -> None:
 
 
 def _measure(path: Path) -> RemovedEntry:
-    sizes = [(status.st_size, status.st_nlink) for status in _files(path)]
+    files = [str(path)] if path.is_file() else []
+    if not path.is_symlink():
+        files += [f"{parent}/{name}" for parent, _, names in os.walk(path) for name in names]
+    found = [status for file in files if stat.S_ISREG((status := os.lstat(file)).st_mode)]
     return RemovedEntry(
         path=path,
-        size_bytes=sum(size for size, _ in sizes),
-        freed_bytes=sum(size for size, links in sizes if links == 1),
+        size_bytes=sum(status.st_size for status in found),
+        freed_bytes=sum(status.st_size for status in found if status.st_nlink == 1),
     )
-
-
-def _files(path: Path) -> Iterator[os.stat_result]:
-    if path.is_symlink():
-        return
-    if not path.is_dir():
-        yield path.lstat()
-        return
-    with os.scandir(path) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
-            elif not entry.is_symlink():
-                yield entry.stat(follow_symlinks=False)
 
 
 def _delete(path: Path) -> None:
@@ -190,12 +170,11 @@ def _delete(path: Path) -> None:
 
 
 def _remove_if_empty(home: Home) -> None:
-    """The target, if all that is left in it are folders that `realize` made and nobody filled."""
-    folders: Sequence[Path] = [home.models, *(home.root / name for name in DATA_FOLDERS)]
-    for folder in folders:
+    """The target, if all that is left in it are folders that `realize` made and nothing filled."""
+    for folder in (home.models, *(home.root / name for name in DATA_FOLDERS)):
         if folder.is_symlink():
             continue
-        for parent, _folders, _files_there in os.walk(folder, topdown=False):
+        for parent, _folders, _files in os.walk(folder, topdown=False):
             with contextlib.suppress(OSError):
                 Path(parent).rmdir()
     with contextlib.suppress(OSError):

@@ -7,22 +7,25 @@ nothing must not keep a person waiting.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from comfy_errors import ComfyError
+from comfy_files.sizes import readable_size
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.upkeep.answer import Answer, State
-from runpod_comfy.upkeep.volumes import look_at_cache, look_at_room, look_for_links
+from runpod_comfy.cache.roots import read_roots
 
 _PATIENCE_S = 4.0
 _NOT_FOUND = 404
@@ -30,8 +33,24 @@ _NEEDED_GIT = (2, 11)
 _NEEDED_PYTHON = (3, 11)
 _ROOM_BYTES = 10 * 1000**3
 """A version with PyTorch takes about 7 GB, most of it shared between the cache and its homes."""
+_FICLONE = 0x40049409
+"""Linux's request to share the blocks of a file until one of the two copies is written to."""
+_CHECK_CACHE = "Check its permissions, or name another one with COMFY_CACHE_ROOT."
 
-Check = Callable[[], list[Answer]]
+
+@dataclass(frozen=True)
+class Answer:
+    """What a check says. `state` is ok, `missing` for something needed, `optional` for something
+    that is not there and not needed, `warning` for something that works and could be better.
+    `remedy` is what to do."""
+
+    name: str
+    state: Literal["ok", "missing", "optional", "warning"]
+    found: str
+    remedy: str = ""
+
+    def document(self) -> dict[str, str]:
+        return asdict(self)
 
 
 def examine(
@@ -39,25 +58,31 @@ def examine(
 ) -> list[Answer]:
     """The answers of all checks, in a fixed order. `home` is where versions go, say `~`.
 
-    A check that has not ended after `patience_s` seconds is told as such.
+    A check that has not ended after `patience_s` seconds is reported as such.
     """
-    checks: dict[str, Check] = {
+    checks: dict[str, Callable[[], Iterator[Answer]]] = {
         "python": _python,
         "git": _git,
         "uv": _uv,
-        "room": lambda: look_at_room(cache, home, _ROOM_BYTES),
-        "links": lambda: look_for_links(cache, home),
-        "cache": lambda: look_at_cache(cache),
+        "room": lambda: _room(cache, home),
+        "links": lambda: _links(cache, home),
+        "cache": lambda: _cache(cache),
         "variables": lambda: _variables(environment),
         "index": lambda: _index(patience_s - 0.5),
         "docker": _docker,
         "gpu": _gpu,
     }
     answers: dict[str, list[Answer]] = {}
-    threads = [
-        threading.Thread(target=_run, args=(name, check, answers), daemon=True)
-        for name, check in checks.items()
-    ]
+
+    def run(name: str) -> None:
+        try:
+            answers[name] = list(checks[name]())
+        except Exception as error:
+            # One check that fails in an unforeseen way must not hide what the others found.
+            found = f"could not be looked at: {type(error).__name__}: {error}"
+            answers[name] = [Answer(name, "warning", found)]
+
+    threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in checks]
     for thread in threads:
         thread.start()
     deadline = time.monotonic() + patience_s
@@ -73,111 +98,156 @@ def is_ready(answers: list[Answer]) -> bool:
     return all(answer.state != "missing" for answer in answers)
 
 
-def _run(name: str, check: Check, answers: dict[str, list[Answer]]) -> None:
-    try:
-        answers[name] = check()
-    except Exception as error:
-        # One check that fails in an unforeseen way must not hide what the others found.
-        answers[name] = [
-            Answer(
-                name=name,
-                state="warning",
-                found=f"could not be looked at: {type(error).__name__}: {error}",
-            )
-        ]
-
-
 def _silent(name: str, patience_s: float) -> Answer:
-    state: State = "missing" if name in ("git", "uv") else "warning"
-    return Answer(
-        name=name, state=state, found=f"no answer within {patience_s:g} s", remedy="Try again."
+    state: Literal["missing", "warning"] = "missing" if name in ("git", "uv") else "warning"
+    return Answer(name, state, f"no answer within {patience_s:g} s", "Try again.")
+
+
+def _python() -> Iterator[Answer]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] >= _NEEDED_PYTHON:
+        yield Answer("python", "ok", f"{found} at {sys.executable}")
+    else:
+        yield Answer("python", "missing", found, "Install Python 3.11 or newer.")
+
+
+def _git() -> Iterator[Answer]:
+    program = shutil.which("git")
+    said = _first_line([program, "--version"]) if program else None
+    digits = said.split()[2].split(".") if said and len(said.split()) > 2 else []
+    if said and tuple(int(part) for part in digits[:2] if part.isdecimal()) >= _NEEDED_GIT:
+        yield Answer("git", "ok", said.removeprefix("git version "))
+    else:
+        found = said or (f"{program} fails" if program else "not there")
+        remedy = "Install git 2.11 or newer, and see that it is on the PATH."
+        yield Answer("git", "missing", found, remedy)
+
+
+def _uv() -> Iterator[Answer]:
+    from runpod_comfy.layers.uv import uv_program
+
+    said = None
+    with contextlib.suppress(ImportError, FileNotFoundError):
+        said = _first_line([str(uv_program()), "--version"])
+    if said is None:
+        yield Answer(
+            "uv", "missing", "not there", "Make the project's environment again: make venv"
+        )
+    else:
+        yield Answer("uv", "ok", said.removeprefix("uv "))
+
+
+def _room(cache: Cache, home: Path) -> Iterator[Answer]:
+    """The free room of each volume that a version goes to."""
+    seen: set[int] = set()
+    for name, path in (
+        ("room for the cache", cache.root),
+        ("room for homes", home),
+        ("room for models", cache.models),
+    ):
+        place = _nearest(path)
+        device = place.stat().st_dev
+        if device in seen:
+            continue
+        seen.add(device)
+        free = shutil.disk_usage(place).free
+        found = f"{readable_size(free)} free at {place}"
+        if free >= _ROOM_BYTES:
+            yield Answer(name, "ok", found)
+            continue
+        yield Answer(
+            name,
+            "warning",
+            found,
+            f"A version with PyTorch takes about {readable_size(_ROOM_BYTES)}: make room "
+            "(runpod-comfy gc), or move the cache with COMFY_CACHE_ROOT.",
+        )
+
+
+def _links(cache: Cache, home: Path) -> Iterator[Answer]:
+    """Which kinds of links there are from the cache to where homes lie."""
+    source, target = _nearest(cache.root), _nearest(home)
+    for place in (source, target):
+        if not os.access(place, os.W_OK):
+            yield Answer("links", "missing", f"{place} cannot be written", _CHECK_CACHE)
+            return
+    with (
+        tempfile.TemporaryDirectory(dir=source, prefix=".doctor-") as from_folder,
+        tempfile.TemporaryDirectory(dir=target, prefix=".doctor-") as to_folder,
+    ):
+        probe, to = Path(from_folder) / "probe", Path(to_folder)
+        probe.write_bytes(b"probe" * 1000)
+        attempts: dict[str, Callable[[], object]] = {
+            "hard links": lambda: (to / "hard").hardlink_to(probe),
+            "symbolic links": lambda: (to / "soft").symlink_to(probe),
+            "shared blocks": lambda: _share_blocks(probe, to / "clone"),
+        }
+        works = [name for name, attempt in attempts.items() if _works(attempt)]
+    found = ", ".join([*works, *(f"no {name}" for name in attempts if name not in works)])
+    if {"hard links", "symbolic links"} <= set(works):
+        yield Answer("links", "ok", found)
+        return
+    same = source.stat().st_dev == target.stat().st_dev
+    why = "" if same else f"{source} and {target} lie on different file systems; "
+    yield Answer(
+        "links",
+        "warning",
+        why + found,
+        "Files are copied instead, which takes more room and time. "
+        "Put COMFY_CACHE_ROOT on the file system of the homes.",
     )
 
 
-def _python() -> list[Answer]:
-    found = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] >= _NEEDED_PYTHON:
-        return [Answer(name="python", state="ok", found=f"{found} at {sys.executable}")]
-    return [
-        Answer(name="python", state="missing", found=found, remedy="Install Python 3.11 or newer.")
-    ]
+def _cache(cache: Cache) -> Iterator[Answer]:
+    """Whether the cache can be used: a look, not a verification."""
+    if not cache.root.is_dir():
+        yield Answer("cache", "ok", f"{cache.root} is not there yet")
+        return
+    if not os.access(cache.root, os.W_OK):
+        found = f"{cache.root} cannot be written: only what is in it can be used"
+        yield Answer("cache", "warning", found, _CHECK_CACHE)
+        return
+    trees = (path for path in _children(cache.trees) if path.is_dir())
+    lost = [path for path in trees if not path.with_name(f"{path.name}.json").is_file()]
+    if lost:
+        remedy = "These trees lack their record: remove them, they are fetched again."
+        yield Answer("cache", "warning", ", ".join(map(str, lost[:3])), remedy)
+        return
+    roots = len(read_roots(cache))
+    leftovers = len([path for path in _children(cache.tmp) if path.suffix != ".lock"])
+    found = f"{cache.root}, kept for {roots} lock(s) and folder(s)"
+    if leftovers:
+        # Commands at work have theirs there as well.
+        found += f", {leftovers} thing(s) unfinished (gc clears what was left)"
+    yield Answer("cache", "ok", found)
 
 
-def _git() -> list[Answer]:
-    program = shutil.which("git")
-    remedy = "Install git 2.11 or newer, and see that it is on the PATH."
-    if program is None:
-        return [Answer(name="git", state="missing", found="not there", remedy=remedy)]
-    said = _first_line([program, "--version"])
-    if said is None:
-        return [Answer(name="git", state="missing", found=f"{program} fails", remedy=remedy)]
-    digits = said.split()[2].split(".") if len(said.split()) > 2 else []
-    version = tuple(int(part) for part in digits[:2] if part.isdecimal())
-    if version < _NEEDED_GIT:
-        return [Answer(name="git", state="missing", found=said, remedy=remedy)]
-    return [Answer(name="git", state="ok", found=said.removeprefix("git version "))]
-
-
-def _uv() -> list[Answer]:
-    from runpod_comfy.layers.uv import uv_program
-
-    remedy = "Make the project's environment anew: make venv"
-    try:
-        said = _first_line([str(uv_program()), "--version"])
-    except (ImportError, FileNotFoundError):
-        said = None
-    if said is None:
-        return [Answer(name="uv", state="missing", found="not there", remedy=remedy)]
-    return [Answer(name="uv", state="ok", found=said.removeprefix("uv "))]
-
-
-def _variables(environment: Mapping[str, str]) -> list[Answer]:
+def _variables(environment: Mapping[str, str]) -> Iterator[Answer]:
     """Variables that name something that is not there, or what no command understands."""
     answers = []
-    named = {
-        "MODELS_DIR": "folder",
-        "GOOGLE_APPLICATION_CREDENTIALS": "file",
-        "LOCK_PATH": "file",
-    }
-    for name, kind in named.items():
-        value = environment.get(name)
-        if not value:
-            continue
-        path = Path(value).expanduser()
-        if not (path.is_dir() if kind == "folder" else path.is_file()):
-            answers.append(
-                Answer(
-                    name=name,
-                    state="warning",
-                    found=f"there is no {kind} {path}",
-                    remedy=f"Correct {name}, or unset it.",
-                )
-            )
+    paths = {name: Path(value).expanduser() for name, value in environment.items() if value}
+    for name, kind in (
+        ("MODELS_DIR", "folder"),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "file"),
+        ("LOCK_PATH", "file"),
+    ):
+        path = paths.get(name)
+        if path and not (path.is_dir() if kind == "folder" else path.is_file()):
+            remedy = f"Correct {name}, or unset it."
+            answers.append(Answer(name, "warning", f"there is no {kind} {path}", remedy))
     for name in ("COMFY_HOME", "COMFY_CACHE_ROOT", "COMFY_CACHE_MODELS"):
-        value = environment.get(name)
-        if value and Path(value).expanduser().exists() and not Path(value).expanduser().is_dir():
-            answers.append(
-                Answer(
-                    name=name,
-                    state="missing",
-                    found=f"{value} is not a folder",
-                    remedy=f"Correct {name}, or unset it.",
-                )
-            )
+        path = paths.get(name)
+        if path and path.exists() and not path.is_dir():
+            found = f"{environment[name]} is not a folder"
+            answers.append(Answer(name, "missing", found, f"Correct {name}, or unset it."))
     mode = environment.get("OUTPUT_MODE")
     if mode and mode not in OUTPUT_MODES:
-        answers.append(
-            Answer(
-                name="OUTPUT_MODE",
-                state="warning",
-                found=f"'{mode}' is no output mode",
-                remedy=f"Set it to {' or '.join(OUTPUT_MODES)}, or unset it.",
-            )
-        )
-    return answers or [Answer(name="variables", state="ok", found="nothing that is not there")]
+        remedy = f"Set it to {' or '.join(OUTPUT_MODES)}, or unset it."
+        answers.append(Answer("OUTPUT_MODE", "warning", f"'{mode}' is no output mode", remedy))
+    yield from answers or [Answer("variables", "ok", "nothing that is not there")]
 
 
-def _docker() -> list[Answer]:
+def _docker() -> Iterator[Answer]:
     """The engine that images are built with. Nothing else needs one."""
     from runpod_comfy.images.docker.connection import connect
 
@@ -185,12 +255,12 @@ def _docker() -> list[Answer]:
         with contextlib.closing(connect()) as client:
             told = client.version()
     except ComfyError as error:
-        return [Answer(name="docker", state="optional", found=error.message, remedy=error.remedy)]
-    found = f"{told.get('Version')} (API {told.get('ApiVersion')})"
-    return [Answer(name="docker", state="ok", found=found)]
+        yield Answer("docker", "optional", error.message, error.remedy)
+    else:
+        yield Answer("docker", "ok", f"{told.get('Version')} (API {told.get('ApiVersion')})")
 
 
-def _index(timeout_s: float) -> list[Answer]:
+def _index(timeout_s: float) -> Iterator[Answer]:
     """The package index that pip is configured for. Not needed where all is cached."""
     import requests
 
@@ -199,64 +269,53 @@ def _index(timeout_s: float) -> list[Answer]:
 
     settings = read_pip_settings()
     if settings.no_index:
-        return [Answer(name="index", state="ok", found="pip is told to use none")]
+        yield Answer("index", "ok", "pip is told to use none")
+        return
     index = settings.index_urls[0]
     shown = without_secrets(index)
     remedy = (
         "Check the network and pip's configuration (pip config list). "
         "With all in the cache, --offline needs no index."
     )
+    problem = ""
     if (path := local_path_of(index)) is not None:
-        if path.is_dir():
-            return [Answer(name="index", state="ok", found=shown)]
-        found = f"there is no folder {path}"
-        return [Answer(name="index", state="warning", found=found, remedy=remedy)]
-    top = f"{index.rstrip('/')}/"
-    client = HttpClient(settings=replace(settings, timeout_s=timeout_s), remedy=remedy, retries=0)
-    try:
-        with client.session() as session:
-            # A page of few bytes first; an index of a company's own may have no pip.
-            for url in (f"{top}pip/", top):
-                with client.get(session, url, stream=True) as answer:
-                    status = answer.status_code
-                if status != _NOT_FOUND:
-                    break
-    except (requests.RequestException, OSError) as error:
-        found = f"{shown} cannot be reached ({type(error).__name__})"
-        return [Answer(name="index", state="warning", found=found, remedy=remedy)]
-    if status >= 400:
-        found = f"{shown} answers with HTTP {status}"
-        return [Answer(name="index", state="warning", found=found, remedy=remedy)]
-    return [Answer(name="index", state="ok", found=shown)]
+        problem = "" if path.is_dir() else f"there is no folder {path}"
+    else:
+        top = f"{index.rstrip('/')}/"
+        patient = replace(settings, timeout_s=timeout_s)
+        client = HttpClient(settings=patient, remedy=remedy, retries=0)
+        try:
+            with client.session() as session:
+                # A page of few bytes first; an index of a company's own may have no pip.
+                for url in (f"{top}pip/", top):
+                    with client.get(session, url, stream=True) as answer:
+                        status = answer.status_code
+                    if status != _NOT_FOUND:
+                        break
+            problem = f"{shown} answers with HTTP {status}" if status >= 400 else ""
+        except (requests.RequestException, OSError) as error:
+            problem = f"{shown} cannot be reached ({type(error).__name__})"
+    if problem:
+        yield Answer("index", "warning", problem, remedy)
+    else:
+        yield Answer("index", "ok", shown)
 
 
-def _gpu() -> list[Answer]:
+def _gpu() -> Iterator[Answer]:
     if sys.platform == "darwin":
-        return [Answer(name="gpu", state="ok", found="Metal, as far as PyTorch supports it")]
+        yield Answer("gpu", "ok", "Metal, as far as PyTorch supports it")
+        return
     program = shutil.which("nvidia-smi")
-    if program:
-        query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
-        said = _first_line([program, *query])
-        if said:
-            return [Answer(name="gpu", state="ok", found=said)]
-    driver = Path("/proc/driver/nvidia/version")
-    if driver.is_file():
-        return [
-            Answer(
-                name="gpu",
-                state="warning",
-                found="the driver is loaded, but nvidia-smi tells of no GPU",
-                remedy="Check that nvidia-smi of the same driver is installed and sees the GPU.",
-            )
-        ]
-    return [
-        Answer(
-            name="gpu",
-            state="optional",
-            found="no NVIDIA driver",
-            remedy="Without a GPU the engine runs on the CPU (options.comfy_args: --cpu).",
-        )
-    ]
+    query = ["--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    if program and (said := _first_line([program, *query])):
+        yield Answer("gpu", "ok", said)
+    elif Path("/proc/driver/nvidia/version").is_file():
+        found = "the driver is loaded, but nvidia-smi reports no GPU"
+        remedy = "Check that nvidia-smi of the same driver is installed and sees the GPU."
+        yield Answer("gpu", "warning", found, remedy)
+    else:
+        remedy = "Without a GPU the engine runs on the CPU (options.comfy_args: --cpu)."
+        yield Answer("gpu", "optional", "no NVIDIA driver", remedy)
 
 
 def _first_line(command: list[str]) -> str | None:
@@ -276,3 +335,29 @@ def _first_line(command: list[str]) -> str | None:
         return None
     lines = done.stdout.strip().splitlines()
     return lines[0] if done.returncode == 0 and lines else None
+
+
+def _works(attempt: Callable[[], object]) -> bool:
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def _share_blocks(source: Path, target: Path) -> None:
+    if sys.platform != "linux":
+        raise OSError("not looked for here")
+    with source.open("rb") as original, target.open("wb") as copy:
+        fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+
+
+def _nearest(path: Path) -> Path:
+    """The folder itself, or the one in which it would be made."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

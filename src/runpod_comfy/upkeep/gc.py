@@ -1,17 +1,20 @@
 """`gc`: takes out of the cache what no lock and no realized version needs.
 
-What goes is first renamed into `tmp/`, while nobody else uses the cache, and deleted afterwards:
-killed at any moment, it leaves nothing half removed under a final name.
+What goes is first renamed into `tmp/`, while no other command uses the cache, and deleted
+afterwards: killed at any moment, it leaves nothing half removed under a final name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_errors import UnavailableError
@@ -22,19 +25,8 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
 from runpod_comfy.cache.use import alone
 from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.upkeep.freed import Freed
-from runpod_comfy.upkeep.needs import needs_of
-from runpod_comfy.upkeep.root_locks import RootLocks, look_at_roots
-from runpod_comfy.upkeep.unused import Found, Unused, UnusedCommits, find_unused
-
-
-@dataclass(frozen=True, kw_only=True)
-class RemovedEntry:
-    """`freed_bytes` counts what no home and no other entry shares."""
-
-    kind: str
-    path: Path
-    freed_bytes: int
+from runpod_comfy.upkeep.needs import look_at_roots, needs_of
+from runpod_comfy.upkeep.unused import Unused, find_unused, unused_commits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +37,12 @@ class Clearing:
     been gone for long enough, `unknown` paths that were left alone, `remarks` is for people.
     """
 
-    removed: tuple[RemovedEntry, ...]
-    commits: int
-    roots: tuple[Root, ...]
-    dropped: tuple[Root, ...]
-    unknown: tuple[Path, ...]
-    remarks: tuple[str, ...]
+    removed: tuple[Unused, ...] = ()
+    commits: int = 0
+    roots: tuple[Root, ...] = ()
+    dropped: tuple[Root, ...] = ()
+    unknown: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
     dry_run: bool
 
     @property
@@ -75,41 +67,61 @@ def clear_cache(
     cannot be removed.
     """
     if not cache.root.is_dir():
-        return _nothing(dry_run)
+        return Clearing(dry_run=dry_run)
     now = int(time.time()) if now is None else now
     if dry_run:
-        locks, found = _look(cache, models, now)
-        return _clearing(found, locks, _skipped_models(cache, models), dry_run=True)
+        return _look(cache, models, now)[0]
+    refused = f"not everything in the cache {cache.root} could be removed"
     with alone(cache, say):
-        locks, found = _look(cache, models, now)
+        clearing, commits = _look(cache, models, now)
         with cache.writing():
-            for root in locks.roots:
+            for root in clearing.roots:
                 save_root(cache, root)
-        for root in locks.dropped:
+        for root in clearing.dropped:
             forget_root(cache, root.path)
-        clearing = _clearing(found, locks, _skipped_models(cache, models), dry_run=False)
-        with _disk_errors(cache):
-            trash = _move_away(found.entries, cache)
-        for each in found.commits:
-            _forget_commits(each)
-    with _disk_errors(cache):
+        with disk_errors(refused, remedy=PERMISSIONS):
+            trash = _move_away(clearing.removed, cache)
+        _forget(commits)
+    with disk_errors(refused, remedy=PERMISSIONS):
         for folder in trash:
             shutil.rmtree(folder, onerror=_unless_gone)
-    return clearing
+    return replace(clearing, dry_run=False)
 
 
-def _look(cache: Cache, models: bool | None, now: int) -> tuple[RootLocks, Found]:
+def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[Path, list[str]]]:
+    """What would go, and the commits of it by their repository."""
     if not cache.roots.is_dir() and _holds_something(cache):
         raise UnavailableError(
             f"the cache {cache.root} has no record of what it is kept for: nothing was removed",
             remedy="Run realize once for every version that you keep, then this again; "
             "or delete the whole folder.",
         )
-    locks = look_at_roots(read_roots(cache), now=now)
-    with_models = cache.models.is_relative_to(cache.root) if models is None else models
-    needs = needs_of(locks.locks, cache)
-    found = find_unused(cache, needs, model_folders=locks.model_folders, with_models=with_models)
-    return locks, found
+    kept = look_at_roots(read_roots(cache), now=now)
+    if models is None:
+        models = cache.models.is_relative_to(cache.root)
+        if not models and cache.models.is_dir():
+            kept.remarks.append(
+                f"the models in {cache.models} were left alone: other machines may use them; "
+                "--models clears them as well"
+            )
+    needs = needs_of(kept.locks, cache)
+    found = find_unused(cache, needs, model_folders=kept.model_folders, with_models=models)
+    commits = unused_commits(cache, needs)
+    links_seen: Counter[tuple[int, int]] = Counter()
+    clearing = Clearing(
+        removed=tuple(
+            replace(entry, freed_bytes=_freed_by(entry.path, links_seen))
+            for entry in found
+            if entry.kind != "unknown"
+        ),
+        commits=sum(map(len, commits.values())),
+        roots=tuple(kept.roots),
+        dropped=tuple(kept.dropped),
+        unknown=tuple(entry.path for entry in found if entry.kind == "unknown"),
+        remarks=tuple(kept.remarks),
+        dry_run=True,
+    )
+    return clearing, commits
 
 
 def _holds_something(cache: Cache) -> bool:
@@ -117,39 +129,23 @@ def _holds_something(cache: Cache) -> bool:
     return any(folder.is_dir() for folder in folders)
 
 
-def _skipped_models(cache: Cache, models: bool | None) -> tuple[str, ...]:
-    if models is not None or cache.models.is_relative_to(cache.root) or not cache.models.is_dir():
-        return ()
-    return (
-        f"the models in {cache.models} were left alone: other machines may use them; "
-        "--models clears them as well",
-    )
-
-
-def _clearing(
-    found: Found, locks: RootLocks, remarks: tuple[str, ...], *, dry_run: bool
-) -> Clearing:
-    freed = Freed()
-    return Clearing(
-        removed=tuple(
-            RemovedEntry(
-                kind=entry.kind, path=entry.path, freed_bytes=freed.by_removing(entry.path)
-            )
-            for entry in found.entries
-        ),
-        commits=sum(len(each.commits) for each in found.commits),
-        roots=locks.roots,
-        dropped=locks.dropped,
-        unknown=found.unknown,
-        remarks=(*locks.remarks, *remarks),
-        dry_run=dry_run,
-    )
-
-
-def _nothing(dry_run: bool) -> Clearing:
-    return Clearing(
-        removed=(), commits=0, roots=(), dropped=(), unknown=(), remarks=(), dry_run=dry_run
-    )
+def _freed_by(path: Path | str, links_seen: Counter[tuple[int, int]]) -> int:
+    """Bytes on the disk that go with `path`: a file's room is free when the last of its links goes,
+    and `links_seen` counts those that go before. Symbolic links are not followed."""
+    # A look takes no lock: what commands at work take away meanwhile does not count.
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(path)
+        on_disk = status.st_blocks * 512
+        if stat.S_ISDIR(status.st_mode):
+            # A folder's links are its subfolders.
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(path):  # noqa: PTH208
+                    on_disk += _freed_by(f"{path}/{name}", links_seen)
+            return on_disk
+        inode = (status.st_dev, status.st_ino)
+        links_seen[inode] += 1
+        return on_disk if links_seen[inode] == status.st_nlink else 0
+    return 0
 
 
 def _move_away(entries: Sequence[Unused], cache: Cache) -> list[Path]:
@@ -168,12 +164,13 @@ def _move_away(entries: Sequence[Unused], cache: Cache) -> list[Path]:
     return list(trash.values())
 
 
-def _forget_commits(unused: UnusedCommits) -> None:
+def _forget(commits: Mapping[Path, Sequence[str]]) -> None:
     """What git cannot do now, it can the next time: nothing depends on it."""
-    with contextlib.suppress(GitFailedError):
-        for commit in unused.commits:
-            run_git(["update-ref", "-d", f"refs/kept/{commit}"], repository=unused.repository)
-        run_git(["gc", "--quiet", "--prune=now"], repository=unused.repository)
+    for repository, unneeded in commits.items():
+        with contextlib.suppress(GitFailedError):
+            for commit in unneeded:
+                run_git(["update-ref", "-d", f"refs/kept/{commit}"], repository=repository)
+            run_git(["gc", "--quiet", "--prune=now"], repository=repository)
 
 
 def _unless_gone(
@@ -182,9 +179,3 @@ def _unless_gone(
     """Another `gc` may be deleting the same leftovers."""
     if not isinstance(error[1], FileNotFoundError):
         raise error[1]
-
-
-def _disk_errors(cache: Cache) -> contextlib.AbstractContextManager[None]:
-    return disk_errors(
-        f"not everything in the cache {cache.root} could be removed", remedy=PERMISSIONS
-    )

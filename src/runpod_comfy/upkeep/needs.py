@@ -1,23 +1,48 @@
-"""What locks need of the cache, by the names that it has there."""
+"""What the cache is kept for at this moment: roots → locks → the names that they need there."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import json
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
+from pydantic import ValidationError
 
+from comfy_errors import ComfyError, InvalidInputError
+from comfy_home.manifest import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import Root
 from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.cache.tree_store import TreeStore
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
 from runpod_comfy.lock.model import Lock, LockedTree
+from runpod_comfy.lock.store import load_lock
 from runpod_comfy.realize.environment import environment_entry
 from runpod_comfy.realize.steps import check_entry
 from runpod_comfy.sources.git.repository import GitRepository
+
+_DAY_S = 24 * 3600
+_GRACE_S = 7 * _DAY_S
+"""How long the cache is kept for a lock or a home whose path is gone: a volume that is not
+mounted, a branch that is not checked out."""
+
+
+@dataclass(kw_only=True)
+class RootLocks:
+    """`roots` as they are now, those that drop out left out and named in `dropped`; `locks` are
+    theirs, `model_folders` the folders whose links keep models, `remarks` is for people."""
+
+    roots: list[Root] = field(default_factory=list)
+    dropped: list[Root] = field(default_factory=list)
+    locks: list[Lock] = field(default_factory=list)
+    model_folders: list[Path] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -34,6 +59,38 @@ class Needs:
     distributions: set[tuple[str, str]] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
     lock_digests: set[str] = field(default_factory=set)
+
+
+def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
+    """Looks at each root's path; `now` in seconds since 1970.
+
+    A lock that is there is read again; one that cannot be read counts as it was last recorded.
+    Raises InvalidInputError for a recorded lock that this program cannot read.
+    """
+    found = RootLocks()
+    for root in roots:
+        if _is_there(root):
+            current = replace(root, gone_since=None)
+            if root.kind == "lock":
+                current = _read_again(current, found.remarks)
+        else:
+            current = replace(root, gone_since=root.gone_since or now)
+            left_s = (root.gone_since or now) + _GRACE_S - now
+            if left_s <= 0:
+                found.dropped.append(current)
+                continue
+            days = math.ceil(left_s / _DAY_S)
+            found.remarks.append(
+                f"{root.path} is gone; what it needs is kept for {days} more day(s)"
+            )
+        found.roots.append(current)
+        if current.lock is not None:
+            found.locks.append(_lock_of(current))
+        if current.kind == "home":
+            found.model_folders.append(current.path / "models")
+        if current.kind == "models":
+            found.model_folders.append(current.path)
+    return found
 
 
 def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
@@ -60,6 +117,37 @@ def distribution_key(name: str, version: str) -> tuple[str, str]:
     with contextlib.suppress(InvalidVersion):
         version = str(Version(version))
     return canonicalize_name(name), version
+
+
+def _is_there(root: Root) -> bool:
+    place = root.path / MARKER_NAME if root.kind == "home" else root.path
+    try:
+        os.stat(place)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        # What cannot be looked at is not gone.
+        return True
+    return True
+
+
+def _read_again(root: Root, remarks: list[str]) -> Root:
+    try:
+        return replace(root, lock=json.loads(load_lock(root.path).to_bytes()))
+    except ComfyError as error:
+        remarks.append(f"{error.message}; what it needed last is kept")
+        return root
+
+
+def _lock_of(root: Root) -> Lock:
+    try:
+        return Lock.model_validate_json(json.dumps(root.lock))
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"the lock recorded for {root.path} cannot be read by this program "
+            f"({error.errors()[0]['msg']}), so what it needs is not known",
+            remedy="Use the program that made it, or resolve or realize that version again.",
+        ) from error
 
 
 def _add_tree(tree: LockedTree, python: str, needs: Needs, cache: Cache) -> None:

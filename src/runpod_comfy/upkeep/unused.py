@@ -1,10 +1,11 @@
-"""The parts of a cache that nobody needs, folder by folder. Looks, and touches nothing."""
+"""The parts of a cache that nothing needs, folder by folder. Looks, and touches nothing."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,10 +16,9 @@ from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.use import IN_USE_NAME
 from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.upkeep.needs import Needs
-from runpod_comfy.upkeep.uv_cache import unused_in_uv
+from runpod_comfy.upkeep.needs import Needs, distribution_key
 
-UnusedKind = Literal[
+Kind = Literal[
     "environment",
     "compiled tree",
     "tree",
@@ -30,6 +30,7 @@ UnusedKind = Literal[
     "model",
     "image tool",
     "leftover",
+    "unknown",
 ]
 
 _HEX_64 = re.compile(r"^[0-9a-f]{64}$")
@@ -40,125 +41,100 @@ _KEPT_REFS = "refs/kept/"
 
 @dataclass(frozen=True, kw_only=True)
 class Unused:
-    """A file or folder to remove."""
+    """A file or folder that nothing needs; `unknown` is what this program did not make so.
 
-    kind: UnusedKind
+    `freed_bytes` counts what no home and no other entry shares.
+    """
+
+    kind: Kind
     path: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnusedCommits:
-    """Commits in a git repository of which others are needed."""
-
-    repository: Path
-    commits: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What can go, and `unknown` paths that this program did not make so: they stay."""
-
-    entries: tuple[Unused, ...]
-    commits: tuple[UnusedCommits, ...]
-    unknown: tuple[Path, ...]
+    freed_bytes: int = 0
 
 
 def find_unused(
     cache: Cache, needs: Needs, *, model_folders: Iterable[Path], with_models: bool
-) -> Found:
+) -> list[Unused]:
     """Everything that `needs` does not name. Links below `model_folders` keep their models."""
-    entries: list[Unused] = []
-    unknown: list[Path] = []
-    commits: list[UnusedCommits] = []
 
-    def look(kind: UnusedKind, folder: Path, name: re.Pattern[str]) -> None:
-        for path in _children(folder):
+    def named(kind: Kind, name: re.Pattern[str]) -> Callable[[Path], Kind | None]:
+        def judge(path: Path) -> Kind | None:
             if not name.match(path.name):
-                unknown.append(path)
-            elif path not in needs.paths:
-                entries.append(Unused(kind=kind, path=path))
+                return "unknown"
+            return None if path in needs.paths else kind
 
-    look("environment", cache.environments, _HEX_64)
-    _compiled(cache, needs, entries, unknown)
-    _trees(cache, needs, entries, unknown)
-    _repositories(cache, needs, entries, commits, unknown)
-    look("archive", cache.archives, _HEX_64)
-    _archive_indexes(cache, needs, entries)
-    look("check", cache.checks, _CHECK)
-    _locks(cache, needs, entries)
-    entries += [
-        Unused(kind="Python package", path=path)
-        for path in unused_in_uv(cache.uv, needs.distributions)
-    ]
-    for folder in (cache.handlers, cache.tools):
-        entries += [Unused(kind="image tool", path=path) for path in _all_but_newest(folder)]
-    if with_models:
-        _models(cache, needs, model_folders, entries, unknown)
-    entries += [Unused(kind="leftover", path=path) for path in _children(cache.tmp)]
-    unknown += _strangers(cache)
-    return Found(entries=tuple(entries), commits=tuple(commits), unknown=tuple(unknown))
+        return judge
 
-
-def _archive_indexes(cache: Cache, needs: Needs, entries: list[Unused]) -> None:
-    """Each archive may have an index by which installers find it."""
-    entries += [
-        Unused(kind="leftover", path=path)
-        for path in _children(cache.named_archives)
-        if cache.archives / path.name not in needs.paths
-    ]
-
-
-def _compiled(cache: Cache, needs: Needs, entries: list[Unused], unknown: list[Path]) -> None:
-    for path in _children(cache.compiled):
+    def compiled(path: Path) -> Kind | None:
         match = _COMPILED.match(path.name)
         if match is None:
-            unknown.append(path)
-        elif (f"tree:{match.group(1)}", match.group(2)) not in needs.compiled:
-            entries.append(Unused(kind="compiled tree", path=path))
+            return "unknown"
+        is_needed = (f"tree:{match.group(1)}", match.group(2)) in needs.compiled
+        return None if is_needed else "compiled tree"
 
-
-def _trees(cache: Cache, needs: Needs, entries: list[Unused], unknown: list[Path]) -> None:
-    """Each tree is a folder `<slug>@<commit>` and its record, that name and `.json`."""
-    for path in _children(cache.trees):
+    def tree(path: Path) -> Kind | None:
+        # Each tree is a folder `<slug>@<commit>` and its record, that name and `.json`.
         entry = path if path.is_dir() else path.with_name(path.name.removesuffix(".json"))
         if "@" not in path.name or not (path.is_dir() or path.suffix == ".json"):
-            unknown.append(path)
-        elif entry not in needs.paths or not entry.is_dir():
-            entries.append(Unused(kind="tree", path=path))
+            return "unknown"
+        return None if entry in needs.paths and entry.is_dir() else "tree"
 
-
-def _repositories(
-    cache: Cache,
-    needs: Needs,
-    entries: list[Unused],
-    commits: list[UnusedCommits],
-    unknown: list[Path],
-) -> None:
-    for path in _children(cache.git):
+    def repository(path: Path) -> Kind | None:
         if path.suffix != ".git" or not path.is_dir():
-            unknown.append(path)
-        elif path not in needs.commits:
-            entries.append(Unused(kind="git repository", path=path))
-        else:
-            kept = set(_kept_commits(path))
-            if unneeded := kept - needs.commits[path]:
-                commits.append(UnusedCommits(repository=path, commits=tuple(sorted(unneeded))))
+            return "unknown"
+        return None if path in needs.commits else "git repository"
+
+    def index(path: Path) -> Kind | None:
+        # Each archive may have an index by which installers find it.
+        return None if cache.archives / path.name in needs.paths else "leftover"
+
+    def lock(path: Path) -> Kind | None:
+        return None if _lock_digest(path) in needs.lock_digests else "lock"
+
+    return [
+        *_judged(cache.environments, named("environment", _HEX_64)),
+        *_judged(cache.compiled, compiled),
+        *_judged(cache.trees, tree),
+        *_judged(cache.git, repository),
+        *_judged(cache.archives, named("archive", _HEX_64)),
+        *_judged(cache.named_archives, index),
+        *_judged(cache.checks, named("check", _CHECK)),
+        *_judged(cache.resolved, lock),
+        *_all("Python package", _unused_in_uv(cache.uv, needs.distributions)),
+        *_all("image tool", _all_but_newest(cache.handlers)),
+        *_all("image tool", _all_but_newest(cache.tools)),
+        *(_models(cache, needs, model_folders) if with_models else ()),
+        *_all("leftover", _children(cache.tmp)),
+        *_all("unknown", _of_others(cache)),
+    ]
 
 
-def _kept_commits(repository: Path) -> list[str]:
+def unused_commits(cache: Cache, needs: Needs) -> dict[Path, list[str]]:
+    """By git repository of which other commits are needed, those that are not."""
+    return {
+        path: commits
+        for path in _children(cache.git)
+        if path in needs.commits and (commits := sorted(_kept_commits(path) - needs.commits[path]))
+    }
+
+
+def _judged(folder: Path, judge: Callable[[Path], Kind | None]) -> Iterator[Unused]:
+    for path in _children(folder):
+        if kind := judge(path):
+            yield Unused(kind=kind, path=path)
+
+
+def _all(kind: Kind, paths: Iterable[Path]) -> Iterator[Unused]:
+    return (Unused(kind=kind, path=path) for path in paths)
+
+
+def _kept_commits(repository: Path) -> set[str]:
     arguments = ["for-each-ref", "--format=%(refname)", _KEPT_REFS]
     try:
         listed = run_git(arguments, repository=repository).decode("ascii", "replace")
     except GitFailedError:
-        # It is of no use for anything; the next fetch mends it or says so.
-        return []
-    return [line.removeprefix(_KEPT_REFS) for line in listed.split()]
-
-
-def _locks(cache: Cache, needs: Needs, entries: list[Unused]) -> None:
-    for path in _children(cache.resolved):
-        if _lock_digest(path) not in needs.lock_digests:
-            entries.append(Unused(kind="lock", path=path))
+        # It is of no use for anything; the next fetch fixes it or says so.
+        return set()
+    return {line.removeprefix(_KEPT_REFS) for line in listed.split()}
 
 
 def _lock_digest(path: Path) -> str | None:
@@ -170,34 +146,26 @@ def _lock_digest(path: Path) -> str | None:
     return lock_digest(document) if isinstance(document, dict) else None
 
 
-def _models(
-    cache: Cache,
-    needs: Needs,
-    model_folders: Iterable[Path],
-    entries: list[Unused],
-    unknown: list[Path],
-) -> None:
+def _models(cache: Cache, needs: Needs, model_folders: Iterable[Path]) -> Iterator[Unused]:
     linked = {sha256 for folder in model_folders for sha256 in linked_models(folder)}
     found = unused_models(ModelStore(cache.models), needs.models | linked)
-    entries += [Unused(kind="model", path=path) for path in found.files]
-    entries += [Unused(kind="leftover", path=path) for path in found.leftovers]
-    unknown += found.unknown
+    yield from _all("model", found.files)
+    yield from _all("leftover", found.leftovers)
+    yield from _all("unknown", found.unknown)
 
 
-def _strangers(cache: Cache) -> list[Path]:
+def _of_others(cache: Cache) -> list[Path]:
     """What lies in the cache and is none of its folders."""
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
-        *(cache.root / "loaded", cache.handlers, cache.tools, cache.pushed),
-        cache.root / IN_USE_NAME,
+        *(cache.loaded, cache.handlers, cache.tools, cache.pushed, cache.root / IN_USE_NAME),
+        *(cache.archives, cache.named_archives),
         # COMFY_CACHE_MODELS may name any folder in here.
-        cache.models,
+        *(cache.models, *cache.models.parents),
     }
-    strangers = [path for path in _children(cache.root) if path not in own]
-    archives = (cache.archives, cache.named_archives)
-    strangers += [path for path in _children(cache.archives.parent) if path not in archives]
-    return [path for path in strangers if path not in cache.models.parents]
+    found = [*_children(cache.root), *_children(cache.archives.parent)]
+    return [path for path in found if path not in own]
 
 
 def _all_but_newest(folder: Path) -> list[Path]:
@@ -205,11 +173,52 @@ def _all_but_newest(folder: Path) -> list[Path]:
 
     Names are `<kind>-<version or digest>-linux-x86_64` or the like.
     """
-    newest: dict[tuple[str, str], Path] = {}
     found = sorted(_children(folder), key=lambda path: path.stat().st_mtime)
-    for path in found:
-        newest[path.name.partition("-")[0], path.stem.partition("-linux-")[2]] = path
+    newest = {
+        (path.name.partition("-")[0], path.stem.partition("-linux-")[2]): path for path in found
+    }
     return [path for path in found if path not in newest.values()]
+
+
+def _unused_in_uv(root: Path, needed: set[tuple[str, str]]) -> list[Path]:
+    """Paths below uv's cache that no distribution (normalized name, version) of `needed` uses.
+
+    uv keeps each unpacked wheel in `archive-v<N>/<random>`, and a link to it under the wheel's name
+    in `wheels-v<N>/…/<distribution>/<version>-<tags>`, with `.http`, `.rev`, `.msgpack` and `.lock`
+    files beside it; what it built of an sdist is in `sdists-v<N>/…/<distribution>/<version>/`.
+    It takes what is not there for not cached. Where it arranges its cache otherwise, nothing is
+    found. uv's own commands forget all versions of a distribution or none.
+    """
+    stale: set[Path] = set()
+    links: dict[Path, str] = {}
+    for parent, folders, files in os.walk(root):
+        if parent == str(root):
+            folders[:] = [name for name in folders if not name.startswith("archive-v")]
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            if path.is_symlink():
+                links[path] = os.path.realpath(path)
+            key = _distribution_in_uv(path, path.relative_to(root).parts)
+            if key is not None and key not in needed:
+                stale.add(path)
+    archives = {os.path.realpath(path): path for path in root.glob("archive-v*/*")}
+    if archives.keys().isdisjoint(links.values()):
+        return sorted(stale)
+    used = {target for link, target in links.items() if stale.isdisjoint((link, *link.parents))}
+    return [*sorted(stale), *sorted(archives[target] for target in archives.keys() - used)]
+
+
+def _distribution_in_uv(path: Path, inner: tuple[str, ...]) -> tuple[str, str] | None:
+    """What a path in uv's cache stands for, if it is a wheel or the folder of a built sdist."""
+    match inner:
+        case (bucket, *_, name, entry) if bucket.startswith("wheels-v") and "-" in entry:
+            version = entry.split("-")[0]
+            is_one = path.is_symlink() or path.is_file()
+        case (bucket, "pypi", name, version) | (bucket, "index", _, name, version):
+            is_one = bucket.startswith("sdists-v") and path.is_dir()
+        case _:
+            return None
+    return distribution_key(name, version) if is_one and version[:1].isdigit() else None
 
 
 def _children(folder: Path) -> list[Path]:

@@ -144,7 +144,7 @@ def test_bytes_that_changed_in_the_cache_are_refused_by_name(
     with pytest.raises(MismatchError, match=name):
         here.create(tmp_path / "y", lock=lock)
     assert not (tmp_path / "y").exists()
-    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+    assert [path.name for path in tmp_path.iterdir() if ".parts" in path.name] == []
 
 
 def test_a_distribution_without_a_wheel_comes_as_its_source_and_is_told(
@@ -185,8 +185,9 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
 
 
 def test_what_a_killed_command_left_behind_is_used_up(here: Place, tmp_path: Path) -> None:
-    left = tmp_path / ".x.partial"
-    left.write_bytes(b"half a bundle")
+    left = tmp_path / ".x.parts"
+    left.mkdir()
+    (left / "whole").write_bytes(b"half a bundle")
     here.create(tmp_path / "x")
     assert not left.exists()
     here.create(tmp_path / "y")

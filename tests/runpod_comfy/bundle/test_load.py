@@ -17,16 +17,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
 from comfy_models.store import ModelStore
-from runpod_comfy.bundle.format import (
-    END,
-    Contents,
-    Entry,
-    contents_digest,
-    header,
-    make_contents,
-    padding,
-    span,
-)
+from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.bundle.load import describe_bundle, load_bundle
 from runpod_comfy.bundle.places import loaded_lock_path, loaded_spec_path
 from runpod_comfy.cache.archive_store import find_archive
@@ -46,39 +37,27 @@ def _parts(bundle: Path) -> dict[str, bytes]:
         }
 
 
-def _write(path: Path, contents: Contents, parts: dict[str, bytes]) -> Path:
+def _entry(name: str, content: bytes) -> Entry:
+    return Entry(path=name, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _write(path: Path, index: Index, parts: dict[str, bytes]) -> Path:
     """A bundle of any parts, its headers as they should be."""
-    table = contents.to_bytes()
     with path.open("wb") as stream:
-        for name, content in {"bundle.json": table, **parts}.items():
-            stream.write(header(name, len(content)) + content + padding(len(content)))
+        for name, content in {"bundle.json": index.to_bytes(), **parts}.items():
+            entry = _entry(name, content)
+            stream.write(entry.header + content + entry.padding)
         stream.write(END)
     return path
 
 
 def _changed(bundle: Path, change: Callable[[dict[str, Any], dict[str, bytes]], object]) -> Path:
-    """The bundle after `change` of its contents and parts, with a right digest and right sizes."""
+    """The bundle after `change` of its index and parts, with a right digest and right sizes."""
     parts = _parts(bundle)
     document = json.loads(parts.pop("bundle.json"))
     change(document, parts)
-    for field in ("digest", "bundle_version"):
-        del document[field]
-    document["entries"] = [
-        {
-            "path": name,
-            "size": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        }
-        for name, content in parts.items()
-    ]
-    contents = make_contents(
-        **{
-            **document,
-            "entries": [Entry(**entry) for entry in document["entries"]],
-            "trees": document["trees"],
-        }
-    )
-    return _write(bundle.with_name("changed.bundle"), contents, parts)
+    document["entries"] = [_entry(name, content) for name, content in parts.items()]
+    return _write(bundle.with_name("changed.bundle"), Index(**document), parts)
 
 
 def _held(cache: Cache) -> list[str]:
@@ -177,7 +156,9 @@ def test_no_byte_of_a_bundle_can_change_unnoticed(bundle: Path, tmp_path: Path) 
             *range(member.offset, member.offset + 512, 7),
             *range(member.offset_data, member.offset_data + member.size, 97),
             *range(
-                member.offset_data + member.size, member.offset_data + span(member.size) - 512, 5
+                member.offset_data + member.size,
+                member.offset_data + -(-member.size // 512) * 512,
+                5,
             ),
         )
     } | set(range(len(whole) - len(END), len(whole), 31))
@@ -225,12 +206,19 @@ def test_a_bundle_for_another_platform_is_refused(here: Place, away: Cache, tmp_
     assert f"--platform {PLATFORM}" in caught.value.remedy
 
 
-def test_a_bundle_of_a_later_program_is_refused(bundle: Path, away: Cache) -> None:
+def test_a_bundle_of_another_program_is_refused(bundle: Path, away: Cache) -> None:
     parts = _parts(bundle)
-    later = json.loads(parts.pop("bundle.json"))
-    contents = Contents.model_validate_json(json.dumps(later | {"bundle_version": 2}))
-    with pytest.raises(InvalidInputError, match="version 2; this program reads 1"):
-        load_bundle(_write(bundle, contents, parts), away, platform=PLATFORM)
+    index = Index.model_validate_json(parts.pop("bundle.json"))
+    later = index.model_copy(update={"bundle_version": BUNDLE_VERSION + 1})
+    with pytest.raises(InvalidInputError, match="version 3; this program reads 2"):
+        load_bundle(_write(bundle, later, parts), away, platform=PLATFORM)
+    # The first one's index had other fields.
+    content = b'{"bundle_version": 1, "version_id": "small"}'
+    with tarfile.open(bundle, "w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(_member("bundle.json", size=len(content)), io.BytesIO(content))
+    with pytest.raises(InvalidInputError, match="version 1; this program reads 2") as caught:
+        load_bundle(bundle, away, platform=PLATFORM)
+    assert "bundle create" in caught.value.remedy
 
 
 def _rename(old: str, new: str) -> Callable[[dict[str, Any], dict[str, bytes]], object]:
@@ -266,12 +254,12 @@ def _other(name: str) -> Callable[[dict[str, Any], dict[str, bytes]], object]:
         _other("models/"),
         _other("spec.json"),
         _other("lock.json"),
-        lambda document, _parts: document.update(version_id="other"),
-        lambda document, _parts: document.update(lock_digest="sha256:" + "0" * 64),
         lambda document, _parts: document.update(platform="linux-never"),
-        lambda document, _parts: document["trees"].pop(),
-        lambda document, _parts: document["trees"].append(document["trees"][0]),
-        lambda document, _parts: document["trees"][0].update(epoch=2**40),
+        lambda document, _parts: document["epochs"].pop(),
+        lambda document, _parts: document["epochs"].append(1),
+        lambda document, _parts: document.update(epochs=[2**40, 1]),
+        lambda document, _parts: document.update(epochs=[]),
+        lambda _document, parts: parts.pop(next(name for name in parts if "trees/" in name)),
         lambda _document, parts: parts.pop(next(name for name in parts if "models/" in name)),
     ],
 )
@@ -286,9 +274,8 @@ def test_what_is_not_of_the_lock_is_refused_before_anything_is_kept(
 
 def test_an_entry_named_twice_is_refused(bundle: Path, away: Cache) -> None:
     parts = _parts(bundle)
-    contents = Contents.model_validate_json(parts.pop("bundle.json"))
-    twice = contents.model_copy(update={"entries": [*contents.entries, contents.entries[-1]]})
-    twice = twice.model_copy(update={"digest": contents_digest(twice)})
+    index = Index.model_validate_json(parts.pop("bundle.json"))
+    twice = index.model_copy(update={"entries": [*index.entries, index.entries[-1]]})
     with pytest.raises(InvalidInputError, match="two entries of one name"):
         load_bundle(_write(bundle, twice, parts), away, platform=PLATFORM)
 

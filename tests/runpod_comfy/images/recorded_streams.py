@@ -47,5 +47,6 @@ def replay(engine: str, build: str) -> tuple[BuildProgress, WrittenDown]:
     shown = WrittenDown()
     progress = BuildProgress(shown)
     for each in traces(engine, build):
-        progress.hear(read_trace(each))
+        for change in read_trace(each):
+            progress.hear(change)
     return progress, shown

@@ -9,7 +9,7 @@ import docker.errors
 import pytest
 
 from comfy_errors import UnavailableError
-from runpod_comfy.images.docker.pull import ensure_image
+from runpod_comfy.images.docker.local_images import ensure_image
 from runpod_comfy.images.registry.push import push, tag_image
 from tests.containers import Registry, write_login
 from tests.runpod_comfy.images.recorded_streams import WrittenDown

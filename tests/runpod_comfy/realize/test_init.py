@@ -179,7 +179,9 @@ def test_a_cpu_index_that_cannot_be_reached_is_told_before_anything_is_made(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://127.0.0.1:1/cpu")
-    with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1/cpu, cannot be reached") as caught:
+    with pytest.raises(
+        UnavailableError, match=r"127\.0\.0\.1:1/cpu/torch/ could not be read"
+    ) as caught:
         initialize(fetch_context.job(install_torch="cpu"))
     assert module.TORCH_CPU_INDEX_VARIABLE in caught.value.remedy
     assert not fetch_context.home.exists()

@@ -15,8 +15,7 @@ import pytest
 
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.upkeep.answer import Answer
-from runpod_comfy.upkeep.doctor import examine, is_ready
+from runpod_comfy.upkeep.doctor import Answer, examine, is_ready
 from tests.package_index import make_wheel, serve, write_index
 
 

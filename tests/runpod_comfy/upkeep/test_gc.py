@@ -23,7 +23,8 @@ from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.run import realize
 from runpod_comfy.realize.verify.home import verify
 from runpod_comfy.sources.git.source import GitSource
-from runpod_comfy.upkeep.gc import Clearing, RemovedEntry, clear_cache
+from runpod_comfy.upkeep.gc import Clearing, clear_cache
+from runpod_comfy.upkeep.unused import Unused
 from tests.git_repositories import GitRepository
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 from tests.runpod_comfy.realize.test_killed import Runner
@@ -32,7 +33,7 @@ DAY_S = 24 * 3600
 NOW = 1_800_000_000
 
 
-def _entries(clearing: Clearing) -> list[RemovedEntry]:
+def _entries(clearing: Clearing) -> list[Unused]:
     """Without the empty files that processes wait for each other at."""
     return [entry for entry in clearing.removed if entry.path.suffix != ".lock"]
 
@@ -295,7 +296,7 @@ def test_it_waits_for_a_command_that_uses_the_cache(version: Version) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from runpod_comfy.cache.paths import Cache\n"
-        "from runpod_comfy.upkeep.gc import Clearing, RemovedEntry, clear_cache\n"
+        "from runpod_comfy.upkeep.gc import clear_cache\n"
         "clear_cache(Cache(root=Path(sys.argv[1])), say=lambda m: print(m, flush=True))\n"
         "print('done', flush=True)\n"
     )
@@ -413,4 +414,4 @@ def test_clearing_again_and_again_while_versions_are_made_takes_nothing_from_the
         clearing.kill()
         clearing.wait()
     for job in jobs:
-        assert verify(job).faults == ()
+        assert verify(job).faults == []

@@ -76,8 +76,12 @@ def _add_normalize(actions: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_errors import InvalidInputError
-    from runpod_comfy.images.base.debian import DEFAULT_TAG, make_base, trusted_certificates
-    from runpod_comfy.images.base.debian_mirrors import find_mirrors
+    from runpod_comfy.images.base.debian import (
+        DEFAULT_TAG,
+        find_mirrors,
+        make_base,
+        trusted_certificates,
+    )
     from runpod_comfy.images.docker.connection import connect
 
     bundle = arguments.ca_bundle

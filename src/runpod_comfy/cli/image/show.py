@@ -51,10 +51,9 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import platform_name
     from runpod_comfy.images.base.catalogue import BaseImage, find_base
     from runpod_comfy.images.build import image_tags
-    from runpod_comfy.images.built import find_built
     from runpod_comfy.images.docker.connection import connect
     from runpod_comfy.images.plan import make_build_plan
-    from runpod_comfy.images.show import redone_after, redone_now, show_image
+    from runpod_comfy.images.show import find_built, redone_after, redone_now, show_image
 
     client = connect()
     lock = selected_lock(arguments, console).lock

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.checkout import CHECKOUT
@@ -20,12 +18,13 @@ the interpreter where the image has none."""
 DEFAULT_BASE = "cpu"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BaseImage:
+class BaseImage(BaseModel):
     """What `FROM` names. `digest` is `sha256:…` where it is known.
 
     `packages` are Debian packages that have to be installed for its Python.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: str
     digest: str | None = None
@@ -35,14 +34,6 @@ class BaseImage:
     def reference(self) -> str:
         """What `FROM` says, by digest where that is known."""
         return f"{self.image}@{self.digest}" if self.digest else self.image
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    image: str
-    digest: str | None = None
-    packages: tuple[str, ...] = ()
 
 
 def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOGUE) -> BaseImage:
@@ -62,7 +53,7 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
                 remedy="Choose another one with options.python in the spec, another base, or name "
                 "an image that has it: --base IMAGE",
             )
-        return BaseImage(image=entry.image, digest=entry.digest, packages=entry.packages)
+        return entry
     # A word alone is more likely a slip of the hand.
     if not (is_reference(name) and any(sign in name for sign in ":/@")):
         raise InvalidInputError(
@@ -75,14 +66,10 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
     return BaseImage(image=image, digest=digest or locked or None)
 
 
-def _read(catalogue: Path) -> dict[str, dict[str, _Entry]]:
+def _read(catalogue: Path) -> dict[str, dict[str, BaseImage]]:
     try:
-        document = json.loads(catalogue.read_text(encoding="utf-8"))
-        return {
-            name: {python: _Entry.model_validate(entry) for python, entry in pythons.items()}
-            for name, pythons in document.items()
-        }
-    except (OSError, ValueError, AttributeError, ValidationError) as error:
+        return TypeAdapter(dict[str, dict[str, BaseImage]]).validate_json(catalogue.read_bytes())
+    except (OSError, ValidationError) as error:
         raise InvalidInputError(
             f"{catalogue} is not a catalogue of bases: {error}",
             remedy="Correct it; git has the last good one.",

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import docker
-import docker.utils
 
 from comfy_errors import OperationFailedError, UnavailableError
 from runpod_comfy.checkout import CHECKOUT
-from runpod_comfy.images.base.debian_mirrors import DebianMirrors
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
+from runpod_comfy.images.registry.names import split_reference
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 RECIPE = CHECKOUT / "images" / "base" / "debian.sh"
@@ -38,9 +37,28 @@ _CONFIGURATION = (
     f"ENV REQUESTS_CA_BUNDLE={_CERTIFICATES}",
     'CMD ["/bin/sh"]',
 )
+_DEBIAN = "http://deb.debian.org/debian"
+"""Debian's own, for a machine whose apt knows none of the release."""
+_DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
+_ASK_APT = (
+    "apt-get",
+    "indextargets",
+    "--format",
+    "$(RELEASE) $(COMPONENT) $(REPO_URI)",
+    "Created-By: Packages",
+)
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 # Nothing of it outlives this process: neither what it started nor what it mounted.
 _CONFINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DebianMirrors:
+    """Addresses of a release's packages, of its updates and of its security updates."""
+
+    packages: str
+    updates: str | None = None
+    security: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +69,29 @@ class MadeBase:
     image_id: str
     layer: str
     size_bytes: int
+
+
+def find_mirrors(suite: str, mirror: str | None = None) -> DebianMirrors:
+    """`mirror` alone if there is one, else those of this machine's apt, else Debian's own."""
+    if mirror:
+        return DebianMirrors(packages=mirror)
+    return mirrors_in(_apt_sources(), suite)
+
+
+def mirrors_in(sources: str, suite: str) -> DebianMirrors:
+    """The mirrors in what apt tells of its sources: lines of suite, component and address."""
+    known: dict[str, str] = {}
+    for line in sources.splitlines():
+        match line.split():
+            case [named, "main", address]:
+                known.setdefault(named, address.rstrip("/"))
+    if suite not in known:
+        return DebianMirrors(packages=_DEBIAN, updates=_DEBIAN, security=_DEBIAN_SECURITY)
+    return DebianMirrors(
+        packages=known[suite],
+        updates=known.get(f"{suite}-updates"),
+        security=known.get(f"{suite}-security"),
+    )
 
 
 def make_base(
@@ -88,6 +129,14 @@ def trusted_certificates(environment: Mapping[str, str] = os.environ) -> Path | 
     """The file of what this machine trusts: as pip is told, else OpenSSL, else Debian's."""
     named = (read_pip_settings(environment).cert, environment.get("SSL_CERT_FILE"), _CERTIFICATES)
     return next((Path(name) for name in named if name and Path(name).is_file()), None)
+
+
+def _apt_sources() -> str:
+    try:
+        asked = subprocess.run(_ASK_APT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return asked.stdout if asked.returncode == 0 else ""
 
 
 def _require_tools() -> None:
@@ -152,8 +201,7 @@ def _search_path() -> str:
 
 def _import(client: docker.DockerClient, archive: Path, tag: str) -> MadeBase:
     doing = f"importing {tag}"
-    repository, label = docker.utils.parse_repository_tag(tag)
-    label = label or "latest"
+    repository, label = split_reference(tag)
     with engine_errors(doing):
         answer = client.api.import_image_from_file(
             str(archive), repository=repository, tag=label, changes=list(_CONFIGURATION)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from comfy_http.redaction import without_secrets
-from runpod_comfy.images.docker.buildkit_status import Trace, Vertex, VertexLog
+from runpod_comfy.images.docker.buildkit_status import Vertex, VertexLog, VertexWarning
 
 _LAST_LINES = 20
 _LAYER = re.compile(r"""\bLAYER=(?:'([^']*)'|"([^"]*)"|(\S+))""")
@@ -62,15 +62,6 @@ class _Running:
     def name(self) -> str:
         return step_name(self.vertex.name)
 
-    def end(self) -> BuildStep:
-        seconds = sum(end - start for start, end in self.runs.items() if end is not None)
-        self.outcome = BuildStep(
-            name=self.name,
-            cached=self.vertex.cached,
-            seconds=round(seconds, 3),
-        )
-        return self.outcome
-
 
 class BuildProgress:
     """Takes in the messages of one build."""
@@ -79,14 +70,15 @@ class BuildProgress:
         self._show = show
         self._steps: dict[str, _Running] = {}
 
-    def hear(self, trace: Trace) -> None:
-        for vertex in trace.vertexes:
-            self._vertex(vertex)
-        for log in trace.logs:
-            self._log(log)
-        for warning in trace.warnings:
-            if step := self._steps.get(warning.vertex):
-                self._line(step, f"warning: {warning.text}")
+    def hear(self, change: Vertex | VertexLog | VertexWarning) -> None:
+        """One thing that BuildKit says has changed."""
+        if isinstance(change, Vertex):
+            self._vertex(change)
+        elif step := self._steps.get(change.vertex):
+            if isinstance(change, VertexLog):
+                self._log(step, change)
+            else:
+                self._line(step, f"warning: {change.text}")
 
     def steps(self) -> tuple[BuildStep, ...]:
         """All steps that ended well, in no order that means anything."""
@@ -118,14 +110,16 @@ class BuildProgress:
         # What ran is told again as cached, when a later step asks for it.
         if vertex.completed is not None and not vertex.error and step.outcome is None:
             self._flush(step)
-            self._show.finished(step.end())
+            ended = ((start, end) for start, end in step.runs.items() if end is not None)
+            seconds = round(sum(end - start for start, end in ended), 3)
+            step.outcome = BuildStep(name=step.name, cached=vertex.cached, seconds=seconds)
+            self._show.finished(step.outcome)
 
-    def _log(self, log: VertexLog) -> None:
-        if step := self._steps.get(log.vertex):
-            *lines, rest = (step.rest.get(log.stream, b"") + log.text).split(b"\n")
-            step.rest[log.stream] = rest
-            for line in lines:
-                self._line(step, line.decode("utf-8", "replace"))
+    def _log(self, step: _Running, log: VertexLog) -> None:
+        *lines, rest = (step.rest.get(log.stream, b"") + log.text).split(b"\n")
+        step.rest[log.stream] = rest
+        for line in lines:
+            self._line(step, line.decode("utf-8", "replace"))
 
     def _flush(self, step: _Running) -> None:
         for rest in step.rest.values():

@@ -14,13 +14,20 @@ from typing import Any, BinaryIO
 
 import docker
 import requests
+from docker.errors import create_api_error_from_http_exception
 
 from comfy_errors import OperationFailedError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.images.docker.build_progress import BuildProgress, BuildShow, BuildStep
 from runpod_comfy.images.docker.buildkit_status import read_trace
-from runpod_comfy.images.docker.remedies import engine_remedy, step_remedy
-from runpod_comfy.images.docker.stream import Message, engine_errors, failed, read_messages
+from runpod_comfy.images.docker.stream import (
+    Message,
+    engine_errors,
+    engine_remedy,
+    failed,
+    read_messages,
+    step_remedy,
+)
 
 _BUILDKIT = "2"
 _DOING = "building the image"
@@ -101,43 +108,29 @@ def _follow(response: requests.Response, progress: BuildProgress) -> BuildOutcom
             if message.get("id") == _IMAGE:
                 image_id = str(message["aux"]["ID"])
             elif message.get("id") == _TRACE:
-                _hear(progress, message)
+                for change in read_trace(message["aux"]):
+                    progress.hear(change)
     except OperationFailedError as error:
         raise _step_failed(progress) or error from error
+    except (ValueError, KeyError) as error:
+        raise failed(_DOING, f"the engine's record of it cannot be read ({error})") from error
     if image_id is None:
         raise failed(_DOING, "the engine broke off without a reason")
     return BuildOutcome(image_id=image_id, steps=progress.steps())
 
 
 def _documents(response: requests.Response) -> Iterator[Message]:
-    if response.status_code >= 400:
-        yield {"error": _refusal(response)}
-        return
+    try:
+        response.raise_for_status()
+    except requests.HTTPError as error:
+        create_api_error_from_http_exception(error)
     for line in response.iter_lines(chunk_size=None):
         if line.strip():
-            yield _document(line)
-
-
-def _document(line: bytes) -> Message:
-    try:
-        document: Any = json.loads(line)
-    except ValueError as error:
-        raise failed(_DOING, "the engine's answer broke off in the middle") from error
-    return document if isinstance(document, dict) else {}
-
-
-def _refusal(response: requests.Response) -> str:
-    try:
-        return str(response.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        return response.text or f"HTTP {response.status_code}"
-
-
-def _hear(progress: BuildProgress, message: Message) -> None:
-    try:
-        progress.hear(read_trace(message["aux"]))
-    except (ValueError, KeyError) as error:
-        raise failed(_DOING, f"the engine's record of it cannot be read ({error})") from error
+            try:
+                document: Any = json.loads(line)
+            except ValueError as error:
+                raise failed(_DOING, "the engine's answer broke off in the middle") from error
+            yield document if isinstance(document, dict) else {}
 
 
 def _step_failed(progress: BuildProgress) -> BuildFailedError | None:

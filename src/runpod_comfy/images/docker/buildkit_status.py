@@ -16,8 +16,6 @@ _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 _NANOSECONDS = 1e-9
 
-_Field = tuple[int, int | bytes]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Vertex:
@@ -48,86 +46,74 @@ class VertexWarning:
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trace:
-    """One message: what has changed since the one before."""
+def read_trace(encoded: str) -> list[Vertex | VertexLog | VertexWarning]:
+    """What has changed since the message before: steps, then what they printed, then warnings.
 
-    vertexes: tuple[Vertex, ...]
-    logs: tuple[VertexLog, ...]
-    warnings: tuple[VertexWarning, ...]
-
-
-def read_trace(encoded: str) -> Trace:
-    """The message in `aux` of a `moby.buildkit.trace` line: base64 of a StatusResponse.
-
+    `encoded` is the message in `aux` of a `moby.buildkit.trace` line: base64 of a StatusResponse.
     Raises ValueError for anything else.
     """
     try:
-        content = base64.b64decode(encoded, validate=True)
+        message = _Message(base64.b64decode(encoded, validate=True))
     except (binascii.Error, TypeError) as error:
         raise ValueError(f"no base64: {error}") from error
-    vertexes, logs, warnings = [], [], []
-    for number, value in _fields(content):
-        if number == 1:
-            vertexes.append(_vertex(_as_bytes(value)))
-        elif number == 3:
-            logs.append(_log(_as_bytes(value)))
-        elif number == 4:
-            warnings.append(_warning(_as_bytes(value)))
-    return Trace(vertexes=tuple(vertexes), logs=tuple(logs), warnings=tuple(warnings))
+    return [
+        *(
+            Vertex(
+                digest=each.text(1),
+                name=each.text(3),
+                cached=bool(each.number(4)),
+                started=each.time(5),
+                completed=each.time(6),
+                error=each.text(7),
+            )
+            for each in message.messages(1)
+        ),
+        *(
+            VertexLog(vertex=each.text(1), stream=each.number(3), text=each.content(4))
+            for each in message.messages(3)
+        ),
+        *(VertexWarning(vertex=each.text(1), text=each.text(3)) for each in message.messages(4)),
+    ]
 
 
-def _vertex(content: bytes) -> Vertex:
-    found = dict(_fields(content))
-    return Vertex(
-        digest=_text(found.get(1)),
-        name=_text(found.get(3)),
-        cached=bool(found.get(4, 0)),
-        started=_time(found.get(5)),
-        completed=_time(found.get(6)),
-        error=_text(found.get(7)),
-    )
+class _Message:
+    """A protobuf message. Of a field that occurs several times the last counts, but in `messages`;
+    one that does not occur is empty."""
+
+    def __init__(self, content: bytes) -> None:
+        self._fields = list(_fields(content))
+
+    def messages(self, field: int) -> list[_Message]:
+        return [_Message(content) for content in self._contents(field)]
+
+    def content(self, field: int) -> bytes:
+        return next(reversed(self._contents(field)), b"")
+
+    def text(self, field: int) -> str:
+        return self.content(field).decode("utf-8", "replace")
+
+    def number(self, field: int) -> int:
+        value = next((value for number, value in reversed(self._fields) if number == field), 0)
+        if not isinstance(value, int):
+            raise ValueError("a text where a number belongs")
+        return value
+
+    def time(self, field: int) -> float | None:
+        """A google.protobuf.Timestamp, in seconds since 1970."""
+        found = self.messages(field)
+        return found[-1].number(1) + found[-1].number(2) * _NANOSECONDS if found else None
+
+    def _contents(self, field: int) -> list[bytes]:
+        found = []
+        for number, value in self._fields:
+            if number == field:
+                if not isinstance(value, bytes):
+                    raise ValueError("a number where a text belongs")
+                found.append(value)
+        return found
 
 
-def _log(content: bytes) -> VertexLog:
-    found = dict(_fields(content))
-    return VertexLog(
-        vertex=_text(found.get(1)),
-        stream=_as_int(found.get(3, 0)),
-        text=_as_bytes(found.get(4, b"")),
-    )
-
-
-def _warning(content: bytes) -> VertexWarning:
-    found = dict(_fields(content))
-    return VertexWarning(vertex=_text(found.get(1)), text=_text(found.get(3)))
-
-
-def _time(value: int | bytes | None) -> float | None:
-    """A google.protobuf.Timestamp."""
-    if value is None:
-        return None
-    found = dict(_fields(_as_bytes(value)))
-    return _as_int(found.get(1, 0)) + _as_int(found.get(2, 0)) * _NANOSECONDS
-
-
-def _text(value: int | bytes | None) -> str:
-    return "" if value is None else _as_bytes(value).decode("utf-8", "replace")
-
-
-def _as_bytes(value: int | bytes) -> bytes:
-    if not isinstance(value, bytes):
-        raise ValueError("a number where a text belongs")
-    return value
-
-
-def _as_int(value: int | bytes) -> int:
-    if not isinstance(value, int):
-        raise ValueError("a text where a number belongs")
-    return value
-
-
-def _fields(content: bytes) -> Iterator[_Field]:
+def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Number and value of every field, in order."""
     at = 0
     while at < len(content):

@@ -48,7 +48,7 @@ def connect(address: str | None = None) -> docker.DockerClient:
     except ValueError as error:
         raise InvalidInputError(
             f"Docker's settings, its config.json and contexts, cannot be understood: {error}",
-            remedy="Log in again with `docker login`, or mend the file by hand.",
+            remedy="Log in again with `docker login`, or fix the file by hand.",
         ) from error
     client.api.timeout = _SILENT_AT_MOST_S
     return client
@@ -108,7 +108,7 @@ def _not_reached(address: str | None, error: BaseException) -> NoEngineError:
         if isinstance(cause, PermissionError):
             return NoEngineError(
                 f"the Docker engine {where} does not let this user in",
-                remedy="Add yourself to the group `docker` and log in anew, "
+                remedy="Add yourself to the group `docker` and log in again, "
                 "or name an engine of your own in DOCKER_HOST.",
             )
     reason = list(_causes(error))[-1]

@@ -1,28 +1,48 @@
-"""Images as an engine has them: what it says of one, and its archive."""
+"""Images as an engine has them: what it says of one, its archive, and a pull of one that it needs.
+
+The image that a Dockerfile's FROM names is brought to the engine before it builds: a builder
+without a session cannot log in to a registry, and a pull has the person's login.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import docker
 from docker.errors import ImageNotFound
 
-from comfy_errors import UnavailableError
-from runpod_comfy.images.docker.stream import engine_errors
+from comfy_errors import OperationFailedError, UnavailableError
+from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
+from runpod_comfy.images.docker.stream import Transfers, engine_errors, read_messages
+
+_BETWEEN_S = 1.0
+_NOT_HERE = "Build or pull it first; `docker image ls` lists what is there."
+_NO_REGISTRY = "Where no registry can be reached: `make base`, then BASE=… with the name it prints."
+_NO_BASE = (
+    "Check its name, or build a base that needs no registry: `make base`, then BASE=… with "
+    "the name that it prints."
+)
 
 
-def inspect_image(client: docker.DockerClient, reference: str) -> dict[str, Any]:
-    """What `docker image inspect` shows. Raises UnavailableError for an image that is not there."""
+def find_image(client: docker.DockerClient, reference: str) -> dict[str, Any] | None:
+    """What `docker image inspect` shows, None for an image that the engine does not have."""
     with engine_errors(f"looking at the image {reference}"):
         try:
-            image = client.images.get(reference)
-        except ImageNotFound as error:
-            raise UnavailableError(
-                f"the engine has no image {reference}",
-                remedy="Build or pull it first; `docker image ls` lists what is there.",
-            ) from error
-    found: dict[str, Any] = image.attrs
+            found: dict[str, Any] = client.images.get(reference).attrs
+        except ImageNotFound:
+            return None
+    return found
+
+
+def inspect_image(
+    client: docker.DockerClient, reference: str, *, remedy: str = _NOT_HERE
+) -> dict[str, Any]:
+    """The same; raises UnavailableError with `remedy` for an image that is not there."""
+    found = find_image(client, reference)
+    if found is None:
+        raise UnavailableError(f"the engine has no image {reference}", remedy=remedy)
     return found
 
 
@@ -30,3 +50,51 @@ def saved_chunks(client: docker.DockerClient, reference: str) -> Iterator[bytes]
     """The archive of an image, as `docker save` writes it, piece by piece."""
     with engine_errors(f"saving the image {reference}"):
         yield from client.api.get_image(reference)
+
+
+def ensure_image(
+    client: docker.DockerClient, reference: str, *, platform: str, show: BuildShow
+) -> None:
+    """Pulls `reference` for `platform` (`linux/amd64`) unless the engine has it.
+
+    Raises UnavailableError if it is neither here nor to be had.
+    """
+    here = _platform_here(client, reference)
+    if here == platform:
+        return
+    step, began = f"base {reference}", time.monotonic()
+    show.started(step)
+    try:
+        _pull(client, reference, platform, step, show)
+    except OperationFailedError as error:
+        found = f"is here only for {here}" if here else "is not on this engine"
+        raise UnavailableError(
+            f"the base image {reference} {found}, and {error.message}",
+            remedy=f"{error.remedy} {_NO_REGISTRY}" if error.remedy else _NO_BASE,
+        ) from error
+    seconds = round(time.monotonic() - began, 3)
+    show.finished(BuildStep(name=step, cached=False, seconds=seconds))
+
+
+def _platform_here(client: docker.DockerClient, reference: str) -> str | None:
+    found = find_image(client, reference)
+    return f"{found['Os']}/{found['Architecture']}" if found else None
+
+
+def _pull(
+    client: docker.DockerClient, reference: str, platform: str, step: str, show: BuildShow
+) -> None:
+    doing = f"pulling {reference}"
+    transfers, told_at = Transfers(), time.monotonic()
+    with engine_errors(doing):
+        stream = client.api.pull(reference, platform=platform, stream=True, decode=True)
+    for message in read_messages(stream, doing=doing):
+        transfers.hear(message)
+        if transfers.layers and time.monotonic() - told_at > _BETWEEN_S:
+            told_at = time.monotonic()
+            show.output(step, transfers.in_words())
+    here = _platform_here(client, reference)
+    if here != platform:
+        raise OperationFailedError(
+            f"{doing} brought an image for {here}, not {platform}" if here else f"{doing} broke off"
+        )

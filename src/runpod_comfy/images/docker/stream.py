@@ -1,24 +1,146 @@
 """What an engine answers, read in one place: its streams tell of failures inside HTTP 200.
 
 Build, push, pull and load all answer with a stream of JSON documents, in which a failure is a
-document with `error`. docker-py hands it on like any other; here it is raised.
+document with `error`. docker-py hands it on like any other; here it is raised, with what to try
+next, which the words tell in which an engine, a registry or a build step gives up.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import docker.errors
 import requests
 import urllib3.exceptions  # pants: no-infer-dep (it comes with requests)
 
 from comfy_errors import OperationFailedError
+from comfy_files.sizes import readable_size
 from comfy_http.redaction import without_secrets
-from runpod_comfy.images.docker.remedies import engine_remedy
 
 Message = dict[str, Any]
+How = Literal["pushed", "pulled", "mounted", "existing"]
+_ENDS: dict[str, How] = {"Pushed": "pushed", "Pull complete": "pulled"}
+_Table = tuple[tuple[str, str], ...]
+
+_ENGINE: _Table = (
+    (
+        r"no space left on device",
+        "Make room: `docker system df` shows what takes it; `docker builder prune` and "
+        "`docker image prune` free some.",
+    ),
+    (
+        r"find bridge|create endpoint|iptables",
+        "The engine's bridge network does not work: try --network host, or restart the engine.",
+    ),
+)
+_REGISTRY: _Table = (
+    (
+        r"docker-credential|credentials store",
+        "The credential helper that Docker's config.json names does not work: install it, or take "
+        "it out of that file and log in again with `docker login`.",
+    ),
+    (
+        r"unauthorized|authentication required|no basic auth|denied|forbidden|insufficient_scope|"
+        r"credentials",
+        "Log in with `docker login REGISTRY` as somebody who may do this, and check the "
+        "repository's name.",
+    ),
+    (
+        r"server gave HTTP response to HTTPS client",
+        "That registry speaks plain HTTP: use one with a certificate, or list it under "
+        "`insecure-registries` in the engine's daemon.json.",
+    ),
+    (
+        r"certificate|x509|unknown authority",
+        "The engine does not trust the registry's certificate: add it to those of its machine.",
+    ),
+    (
+        r"no such host|server misbehaving|network is unreachable|no route to host",
+        "Check the registry's name, and the network of the engine's machine.",
+    ),
+    (
+        r"connection refused|connection reset|timeout|EOF|broken pipe|deadline exceeded|"
+        r"\b50[0234]\b|Service Unavailable",
+        "The registry broke off or does not answer: see that it runs, then try again.",
+    ),
+    (r"manifest unknown|not found|does not exist", "Check the name and the tag."),
+)
+_STEP: _Table = (
+    (
+        r"certificate verify failed|x509|unknown authority|SSLError|invalid peer certificate|"
+        r"UnknownIssuer|self.signed certificate",
+        "If a proxy of your network has its own certificates, give them with --ca-bundle FILE.",
+    ),
+    (
+        r"no such host|could not resolve|name resolution|Name or service not known|dns error|"
+        r"network is unreachable|failed to lookup|connection refused",
+        "The step has no network: try --network host, or set HTTPS_PROXY if you need a proxy.",
+    ),
+    (
+        r"No interpreter found",
+        "The base has not the Python of the lock: take a base that has it (--base IMAGE), or set "
+        "options.python in the spec to that of the base.",
+    ),
+    (
+        r"exit code: 137|signal: killed|cannot allocate memory|MemoryError",
+        "The step was killed, most likely for lack of memory: give the engine more.",
+    ),
+)
+
+
+@dataclass(kw_only=True)
+class Transfer:
+    """One layer by the engine's short id; `how` is None until it is there.
+
+    `size_bytes` is what moves, which the engine tells only once it moves.
+    """
+
+    layer: str
+    how: How | None = None
+    done_bytes: int = 0
+    size_bytes: int = 0
+
+
+class Transfers:
+    """Takes in the messages of one push or pull."""
+
+    def __init__(self) -> None:
+        self._layers: dict[str, Transfer] = {}
+
+    def hear(self, message: Message) -> Transfer | None:
+        """The layer that is there with this message, if it is one."""
+        layer, status = message.get("id"), str(message.get("status", ""))
+        # A pull's first message has the tag as its id.
+        if not layer or status.startswith("Pulling from"):
+            return None
+        transfer = self._layers.setdefault(str(layer), Transfer(layer=str(layer)))
+        detail = message.get("progressDetail") or {}
+        if status in ("Pushing", "Downloading"):
+            transfer.done_bytes = int(detail.get("current") or 0)
+            transfer.size_bytes = max(int(detail.get("total") or 0), transfer.done_bytes)
+        how = _how(status)
+        if how is None or transfer.how is not None:
+            return None
+        transfer.how = how
+        transfer.done_bytes = transfer.size_bytes
+        return transfer
+
+    @property
+    def layers(self) -> list[Transfer]:
+        """All of them, in the order in which the engine named them."""
+        return list(self._layers.values())
+
+    def in_words(self) -> str:
+        """`3/9 layers, 120.0 MB of 400.0 MB`; the sizes are of those that the engine has told."""
+        there = sum(transfer.how is not None for transfer in self.layers)
+        done = sum(transfer.done_bytes for transfer in self.layers)
+        size = sum(transfer.size_bytes for transfer in self.layers)
+        words = f"{there}/{len(self._layers)} layers"
+        return f"{words}, {readable_size(done)} of {readable_size(size)}" if size else words
 
 
 def read_messages(stream: Iterable[Mapping[str, Any]], *, doing: str) -> Iterator[Message]:
@@ -57,7 +179,30 @@ def failed(doing: str, reason: str) -> OperationFailedError:
     return OperationFailedError(f"{doing} failed: {reason}", remedy=engine_remedy(reason))
 
 
+def engine_remedy(reason: str) -> str:
+    """The next step after a request that an engine could not serve, or a registry through it."""
+    return _first(reason, _ENGINE + _REGISTRY)
+
+
+def step_remedy(reason: str) -> str:
+    """The next step after a failed step of a build, by its error and the end of its output."""
+    return _first(reason, _ENGINE + _STEP)
+
+
 def _error_in(message: Mapping[str, Any]) -> str:
     detail = message.get("errorDetail")
     explained = detail.get("message") if isinstance(detail, Mapping) else None
     return str(message.get("error") or explained or "")
+
+
+def _first(reason: str, table: _Table) -> str:
+    for words, remedy in table:
+        if re.search(words, reason, re.IGNORECASE):
+            return remedy
+    return ""
+
+
+def _how(status: str) -> How | None:
+    if status.lower().endswith("already exists"):
+        return "existing"
+    return "mounted" if status.startswith("Mounted from") else _ENDS.get(status)

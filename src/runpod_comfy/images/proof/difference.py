@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from runpod_comfy.images.proof.layer_files import LayerFile
-from runpod_comfy.images.proof.normal_config import normal_config
+from runpod_comfy.images.docker.build_progress import layer_in
+from runpod_comfy.images.proof.normal_form import normal_config
 from runpod_comfy.images.proof.saved_image import ImageFiles
 
-_LAYER = re.compile(r"""\bLAYER=(?:"([^"]*)"|'([^']*)'|(\S+))""")
 _PROPERTIES = {
     "mtime": "time",
     "sha256": "content",
@@ -54,12 +52,9 @@ def first_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
 
     Layers are compared by what is in them, whatever their digests.
     """
-    names = layer_names(one.config)
-    for index, (mine, others) in enumerate(zip(one.layers, other.layers, strict=False)):
-        name = names[index] if index < len(names) else None
-        if found := _first_of_layer(mine, others):
-            path, what, values = found
-            return Difference(layer=index + 1, name=name, path=path, what=what, values=values)
+    for index in range(min(len(one.layers), len(other.layers))):
+        if found := _first_of_layer(one, other, index):
+            return found
     if len(one.layers) != len(other.layers):
         count = min(len(one.layers), len(other.layers))
         values = (f"{len(one.layers)} layers", f"{len(other.layers)} layers")
@@ -69,40 +64,35 @@ def first_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
 
 def first_digest_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
     """The same, where the digests of layers count as well."""
-    for index, (mine, others) in enumerate(zip(one.digests, other.digests, strict=False)):
-        if mine == others:
-            continue
-        found = _first_of_layer(one.layers[index], other.layers[index])
-        names = layer_names(one.config)
-        path, what, values = found or (None, "the same files, packed differently", (mine, others))
-        name = names[index] if index < len(names) else None
-        return Difference(layer=index + 1, name=name, path=path, what=what, values=values)
+    for index, values in enumerate(zip(one.digests, other.digests, strict=False)):
+        if values[0] != values[1]:
+            return _first_of_layer(one, other, index) or _in_layer(
+                one, index, path=None, what="the same files, packed differently", values=values
+            )
     return first_difference(one, other) if len(one.layers) != len(other.layers) else None
 
 
-def layer_names(config: Mapping[str, Any]) -> list[str | None]:
-    """The name of each layer, lowest first, where the step that made it tells one."""
-    steps = [step for step in config.get("history") or [] if not step.get("empty_layer")]
-    return [layer_name(step.get("created_by", "")) for step in steps]
+def _in_layer(
+    image: ImageFiles, index: int, *, path: str | None, what: str, values: tuple[str, str]
+) -> Difference:
+    steps = [step for step in image.config.get("history") or [] if not step.get("empty_layer")]
+    name = layer_in(steps[index].get("created_by", "")) if index < len(steps) else None
+    return Difference(layer=index + 1, name=name, path=path, what=what, values=values)
 
 
-def layer_name(step: str) -> str | None:
-    """The layer that a step of an image's history made: what it sets `LAYER` to."""
-    found = _LAYER.search(step)
-    return next((name for name in found.groups() if name is not None), None) if found else None
-
-
-def _first_of_layer(
-    mine: Mapping[str, LayerFile], others: Mapping[str, LayerFile]
-) -> tuple[str, str, tuple[str, str]] | None:
+def _first_of_layer(one: ImageFiles, other: ImageFiles, index: int) -> Difference | None:
+    mine, others = one.layers[index], other.layers[index]
     for path in sorted({*mine, *others}):
-        one, other = mine.get(path), others.get(path)
-        if one is None or other is None:
-            there, missing = ("there", "missing") if other is None else ("missing", "there")
-            return path, "is only in one of them", (there, missing)
-        for key, value, other_value in one.differences(other):
-            values = (_in_words(key, value), _in_words(key, other_value))
-            return path, _PROPERTIES.get(key, key), values
+        file, another = mine.get(path), others.get(path)
+        if file is None or another is None:
+            values = ("missing", "there") if file is None else ("there", "missing")
+            return _in_layer(one, index, path=path, what="is only in one of them", values=values)
+        if file != another:
+            names = (field.name for field in fields(file))
+            key = next(name for name in names if getattr(file, name) != getattr(another, name))
+            values = (_in_words(key, getattr(file, key)), _in_words(key, getattr(another, key)))
+            what = _PROPERTIES.get(key, key)
+            return _in_layer(one, index, path=path, what=what, values=values)
     return None
 
 

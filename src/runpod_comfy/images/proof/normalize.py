@@ -13,7 +13,7 @@ import json
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,15 +22,18 @@ import docker
 from docker.errors import APIError
 
 from comfy_errors import InvalidInputError
+from comfy_files.progress import Say
 from comfy_files.sizes import readable_size
 from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.labels import BASE_NAME
-from runpod_comfy.images.proof.normal_config import normal_config
-from runpod_comfy.images.proof.normal_layer import normal_entries, normal_size, write_layer
+from runpod_comfy.images.proof.normal_form import (
+    normal_config,
+    normal_entries,
+    normal_size,
+    write_layer,
+)
 from runpod_comfy.images.proof.saved_image import MANIFEST, alias_of, archive_names
-
-Say = Callable[[str], None]
 
 _GZIP = b"\x1f\x8b"
 _CHUNK_BYTES = 1 << 20
@@ -107,32 +110,33 @@ class Rewriting:
                 for name, member in members.items()
                 if member.issym() or member.islnk()
             }
-            names = archive_names(json.loads(_read(archive, members[MANIFEST])), aliases)
-            config = json.loads(_read(archive, members[names.config]))
-            paths = [f"{index}/layer.tar" for index in range(len(names.layers))]
-            for index, (name, path) in enumerate(zip(names.layers, paths, strict=True)):
-                with _unpacked(archive, members[name], self._scratch) as (layer, size):
-                    yield from self._layer(index, len(paths), path, layer, size)
+            config_name, names = archive_names(
+                json.loads(_read(archive, members[MANIFEST])), aliases
+            )
+            config = json.loads(_read(archive, members[config_name]))
+            paths = [f"{index}/layer.tar" for index in range(len(names))]
+            for name, path in zip(names, paths, strict=True):
+                with _unpacked(archive, members[name], self._scratch) as (layer, size_bytes):
+                    yield from self._layer(path, layer, size_bytes, count=len(names))
         content = normal_config(config, self.digests)
         self.config_digest = hashlib.sha256(content).hexdigest()
         config_name = f"{self.config_digest}.json"
         manifest = [{"Config": config_name, "RepoTags": self._tags or None, "Layers": paths}]
-        yield from _entry(config_name, content)
-        yield from _entry(MANIFEST, json.dumps(manifest).encode())
+        for name, text in ((config_name, content), (MANIFEST, json.dumps(manifest).encode())):
+            yield _header(name, len(text)) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
         yield bytes(2 * tarfile.BLOCKSIZE)
 
     def _layer(
-        self, index: int, count: int, path: str, layer: IO[bytes], size_bytes: int
+        self, path: str, layer: IO[bytes], size_bytes: int, *, count: int
     ) -> Iterator[bytes]:
+        index = len(self.digests)
         if index < self._kept:
-            yield from self._counted(path, size_bytes, _chunks(layer))
-            return
-        self._say(f"Layer {index + 1} of {count}, {readable_size(size_bytes)}")
-        with tarfile.open(fileobj=layer, mode="r:") as opened:
+            chunks = iter(lambda: layer.read(_CHUNK_BYTES), b"")
+        else:
+            self._say(f"Layer {index + 1} of {count}, {readable_size(size_bytes)}")
+            opened = tarfile.open(fileobj=layer, mode="r:")  # noqa: SIM115 (has no file of its own)
             entries = normal_entries(opened)
-            yield from self._counted(path, normal_size(entries), write_layer(opened, entries))
-
-    def _counted(self, path: str, size_bytes: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
+            size_bytes, chunks = normal_size(entries), write_layer(opened, entries)
         digest = hashlib.sha256()
         yield _header(path, size_bytes)
         for chunk in chunks:
@@ -197,16 +201,7 @@ def _read(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     return content.read()
 
 
-def _entry(name: str, content: bytes) -> Iterator[bytes]:
-    yield _header(name, len(content))
-    yield content + bytes(-len(content) % tarfile.BLOCKSIZE)
-
-
 def _header(name: str, size_bytes: int) -> bytes:
     header = tarfile.TarInfo(name)
     header.size = size_bytes
     return header.tobuf(tarfile.GNU_FORMAT)
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    return iter(lambda: stream.read(_CHUNK_BYTES), b"")

@@ -2,28 +2,63 @@
 
 Engines before 25 name layers `<id>/layer.tar`, later ones `blobs/sha256/<digest>`; `manifest.json`
 says which is which in both, and comes after the layers
-(https://github.com/moby/docker-image-spec/blob/main/spec.md).
+(https://github.com/moby/docker-image-spec/blob/main/spec.md). A layer is a tar file, and engines
+write tar headers differently; what is noted of it is what a container sees
+(https://github.com/opencontainers/image-spec/blob/main/layer.md).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import IO, Any
+from dataclasses import dataclass, replace
+from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.images.proof.layer_files import LayerFile, read_layer
 
 MANIFEST = "manifest.json"
 
+Kind = Literal["file", "folder", "symbolic link", "hard link", "device", "fifo", "removal"]
+
+_KINDS: dict[bytes, Kind] = {
+    tarfile.DIRTYPE: "folder",
+    tarfile.SYMTYPE: "symbolic link",
+    tarfile.FIFOTYPE: "fifo",
+    tarfile.CHRTYPE: "device",
+    tarfile.BLKTYPE: "device",
+}
+_REMOVAL = ".wh."
+_XATTR = "SCHILY.xattr."
 _LONGEST_DOCUMENT_BYTES = 4 << 20
 # Python copies what it read ahead for each header that it takes out of that.
 _BLOCK_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerFile:
+    """One entry of a layer.
+
+    `mode` are the twelve permission bits, `mtime` is in whole seconds since 1970, `size` in bytes.
+    `first_name` is, for a file with several names, the first of them in this layer.
+    `xattrs` are extended attributes as a tar file has them, `number` is that of a device.
+    """
+
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    mtime: int
+    size: int = 0
+    sha256: str | None = None
+    target: str | None = None
+    first_name: str | None = None
+    number: tuple[int, int] | None = None
+    xattrs: tuple[tuple[str, str], ...] = ()
 
 
 class ChunkStream(io.RawIOBase):
@@ -61,14 +96,6 @@ class ImageFiles:
         return tuple(self.config["rootfs"]["diff_ids"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArchiveNames:
-    """Where an archive has the configuration and the layers, lowest first."""
-
-    config: str
-    layers: tuple[str, ...]
-
-
 def read_image(stream: IO[bytes]) -> ImageFiles:
     """Reads a saved image once, front to back; memory grows with the number of its files only.
 
@@ -88,18 +115,16 @@ def read_image(stream: IO[bytes]) -> ImageFiles:
                 assert content is not None
                 if member.size <= _LONGEST_DOCUMENT_BYTES:
                     content = io.BytesIO(content.read())
-                    document = as_document(content.getvalue())
-                    if document is not None:
-                        documents[member.name] = document
+                    # Anything else, such as a small layer, is none.
+                    with contextlib.suppress(ValueError):
+                        documents[member.name] = json.loads(content.getvalue())
                         continue
                 # Something else than a layer, such as the file VERSION. A layer that is damaged is
                 # missed below.
                 with contextlib.suppress(tarfile.ReadError):
                     layers[member.name] = _read_packed_layer(content)
-        names = archive_names(documents.get(MANIFEST), aliases)
-        return ImageFiles(
-            config=documents[names.config], layers=tuple(layers[name] for name in names.layers)
-        )
+        config, names = archive_names(documents.get(MANIFEST), aliases)
+        return ImageFiles(config=documents[config], layers=tuple(layers[name] for name in names))
     except (tarfile.TarError, EOFError, KeyError) as error:
         raise InvalidInputError(
             f"this is not the archive of an image, or it is cut short: {error}"
@@ -112,10 +137,11 @@ def _read_packed_layer(content: IO[bytes]) -> dict[str, LayerFile]:
         return read_layer(layer)
 
 
-def archive_names(manifest: Any, aliases: Mapping[str, str]) -> ArchiveNames:
-    """What `manifest.json` says of the one image of an archive.
+def archive_names(manifest: Any, aliases: Mapping[str, str]) -> tuple[str, list[str]]:
+    """Where an archive of one image has the configuration, and its layers, lowest first.
 
-    `aliases` are its links, because a layer that occurs twice is saved once.
+    `manifest` is its `manifest.json`, `aliases` are its links, because a layer that occurs twice is
+    saved once.
     """
     if not isinstance(manifest, list) or len(manifest) != 1:
         raise InvalidInputError(
@@ -123,10 +149,7 @@ def archive_names(manifest: Any, aliases: Mapping[str, str]) -> ArchiveNames:
             remedy="Save one with `docker save IMAGE -o FILE`.",
         )
     (image,) = manifest
-    return ArchiveNames(
-        config=image["Config"],
-        layers=tuple(aliases.get(name, name) for name in image["Layers"]),
-    )
+    return image["Config"], [aliases.get(name, name) for name in image["Layers"]]
 
 
 def alias_of(member: tarfile.TarInfo) -> str:
@@ -137,11 +160,78 @@ def alias_of(member: tarfile.TarInfo) -> str:
     return posixpath.normpath(posixpath.join(folder, member.linkname))
 
 
-def as_document(content: bytes) -> Any:
-    """JSON that was read, or None for anything else, such as a layer."""
-    if not content.startswith((b"{", b"[")):
-        return None
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None
+def read_layer(layer: tarfile.TarFile) -> dict[str, LayerFile]:
+    """Every entry of a layer by its path, without a leading `/`. The tar file may be a stream."""
+    found: dict[str, LayerFile] = {}
+    links: dict[str, str] = {}
+    for member in layer:
+        path = path_of(member)
+        if member.islnk():
+            links[path] = member.linkname.removeprefix("./").strip("/")
+        else:
+            links.pop(path, None)
+            found[path] = _describe(layer, member)
+    for name, names in names_of_files(links).items():
+        # To a file of a layer below, which no engine writes, but the format allows.
+        below = LayerFile(kind="hard link", mode=0, uid=0, gid=0, mtime=0, target=name)
+        file = replace(found[name], first_name=names[0]) if name in found else below
+        for path in names:
+            if path != name or name in found:
+                found[path] = file
+    return found
+
+
+def names_of_files(links: Mapping[str, str]) -> dict[str, list[str]]:
+    """The files of a layer that have several names: by the one that has the content, all of them,
+    sorted. `links` maps each hard link to its target."""
+    found: dict[str, list[str]] = {}
+    for path in links:
+        content, passed = path, set()
+        while content in links:
+            if content in passed:
+                raise InvalidInputError(
+                    f"a layer has hard links that only lead to each other: {path}"
+                )
+            passed.add(content)
+            content = links[content]
+        found.setdefault(content, [content]).append(path)
+    return {content: sorted(names) for content, names in found.items()}
+
+
+def path_of(member: tarfile.TarInfo) -> str:
+    """The path of an entry, without a leading `/` or `./`; empty for the root itself."""
+    path = member.name.removeprefix("./").strip("/")
+    return "" if path == "." else path
+
+
+def is_removal(path: str) -> bool:
+    """Whether the entry only says that something of a layer below is gone."""
+    return path.rpartition("/")[2].startswith(_REMOVAL)
+
+
+def xattrs_of(member: tarfile.TarInfo) -> dict[str, str]:
+    """The extended attributes of an entry, under the names that a tar file has for them."""
+    return {
+        key: value for key, value in sorted(member.pax_headers.items()) if key.startswith(_XATTR)
+    }
+
+
+def _describe(layer: tarfile.TarFile, member: tarfile.TarInfo) -> LayerFile:
+    described = LayerFile(
+        kind="removal" if is_removal(member.name) else _KINDS.get(member.type, "file"),
+        mode=member.mode & 0o7777,
+        uid=member.uid,
+        gid=member.gid,
+        mtime=int(member.mtime),
+        xattrs=tuple(xattrs_of(member).items()),
+    )
+    if member.issym():
+        return replace(described, target=member.linkname, mode=0o777)
+    if member.isdev() and not member.isfifo():
+        return replace(described, number=(member.devmajor, member.devminor))
+    if described.kind != "file":
+        return described
+    content = layer.extractfile(member)
+    assert isinstance(content, io.BufferedReader)
+    sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+    return replace(described, size=member.size, sha256=sha256)

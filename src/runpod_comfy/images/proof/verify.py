@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import docker
 from docker.errors import APIError
 
 from comfy_errors import MismatchError
+from comfy_files.progress import Say
 from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
 from runpod_comfy.images.proof.difference import (
     Difference,
@@ -24,8 +25,6 @@ from runpod_comfy.images.proof.difference import (
     first_digest_difference,
 )
 from runpod_comfy.images.proof.saved_image import ChunkStream, ImageFiles, read_image
-
-Say = Callable[[str], None]
 
 _BUILDS = 2
 # Times in layers are whole seconds, and a small image takes less.
@@ -57,12 +56,7 @@ class EngineProof:
     layers: tuple[str, ...]
 
     def document(self) -> dict[str, Any]:
-        return {
-            "engine": self.engine,
-            "version": self.version,
-            "image_ids": list(self.image_ids),
-            "layers": list(self.layers),
-        }
+        return asdict(self)
 
 
 class ImageDiffersError(MismatchError):

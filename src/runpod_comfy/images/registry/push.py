@@ -1,27 +1,33 @@
-"""An image sent to a registry, with the person's login."""
+"""An image sent to a registry, with the person's login, and the note of it in the cache."""
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
 
 import docker
 import docker.errors
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.images.docker.layer_transfer import Transfer, Transfers
-from runpod_comfy.images.docker.stream import Message, engine_errors, failed, read_messages
+from comfy_files.atomic import replace_file
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.images.docker.stream import (
+    How,
+    Message,
+    Transfer,
+    Transfers,
+    engine_errors,
+    failed,
+    read_messages,
+)
 from runpod_comfy.images.registry.names import split_reference
 
 _BETWEEN_S = 0.2
 _DIGEST = re.compile(r": digest: (sha256:[0-9a-f]{64}) size: \d+$")
-_HOW: dict[str, Literal["pushed", "mounted", "existing"]] = {
-    "moved": "pushed",
-    "mounted": "mounted",
-    "existing": "existing",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +39,7 @@ class PushedLayer:
     """
 
     digest: str
-    how: Literal["pushed", "mounted", "existing"]
+    how: How
     size_bytes: int | None
 
 
@@ -48,6 +54,25 @@ class PushResult:
     @property
     def pinned(self) -> str:
         return f"{split_reference(self.reference)[0]}@{self.digest}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushRecord:
+    """A push, the version and the lock that its image was built from, and the engine's image id."""
+
+    pushed: PushResult
+    version_id: str
+    lock_digest: str
+    image_id: str
+
+    def document(self) -> dict[str, Any]:
+        return {
+            **asdict(self.pushed),
+            "pinned": self.pushed.pinned,
+            "version_id": self.version_id,
+            "lock_digest": self.lock_digest,
+            "image": self.image_id,
+        }
 
 
 class PushShow(Protocol):
@@ -104,6 +129,16 @@ def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> Push
     return PushResult(reference=reference, digest=digest, layers=tuple(layers))
 
 
+def record_push(cache: Cache, record: PushRecord) -> Path:
+    """Writes `pushed/<repository>/<tag>.json` in the cache, in place of an older one."""
+    repository, tag = split_reference(record.pushed.reference)
+    path = cache.pushed / repository / f"{tag}.json"
+    with cache.writing():
+        text = json.dumps(record.document(), indent=2, sort_keys=True) + "\n"
+        replace_file(path, text.encode())
+    return path
+
+
 def _digest_in(message: Message) -> str | None:
     """The registry's digest, which stands in a sentence where images lie in containerd's store."""
     if isinstance(pushed := message.get("aux"), dict) and "Digest" in pushed:
@@ -116,6 +151,6 @@ def _pushed(transfer: Transfer, diffs: list[str]) -> PushedLayer:
     whole = [diff for diff in diffs if diff.startswith(f"sha256:{transfer.layer}")]
     return PushedLayer(
         digest=whole[0] if whole else transfer.layer,
-        how=_HOW[transfer.how or "moved"],
-        size_bytes=transfer.size_bytes if transfer.how == "moved" else None,
+        how=transfer.how or "pushed",
+        size_bytes=transfer.size_bytes if transfer.how == "pushed" else None,
     )

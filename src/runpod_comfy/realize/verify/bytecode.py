@@ -1,7 +1,7 @@
 """Tells which bytecode is not what its source gives; run with the interpreter in question.
 
-Reads a JSON list of folders on standard input, writes a JSON list of sources, each with the path
-of its bytecode. A source without bytecode is passed over: it will be compiled when it is imported.
+Reads a JSON list of folders on standard input, writes a JSON list of the paths of bytecode.
+A source without bytecode is passed over: it will be compiled when it is imported.
 Uses the standard library only.
 """
 
@@ -18,18 +18,18 @@ _HEADER_BYTES = 16
 
 
 def is_right(item: tuple[str, str]) -> bool:
-    """Whether the bytecode beside a source (path, folder) is that of the source, unchecked."""
-    source, folder = item
+    """Whether bytecode (its path, that of its source) is that of the source, unchecked."""
+    bytecode, source = item
     with open(source, "rb") as stream:  # noqa: PTH123
         text = stream.read()
-    with open(importlib.util.cache_from_source(source), "rb") as stream:  # noqa: PTH123
+    with open(bytecode, "rb") as stream:  # noqa: PTH123
         found = stream.read()
     flags = (1).to_bytes(4, "little")
     header = importlib.util.MAGIC_NUMBER + flags + importlib.util.source_hash(text)
     if found[:_HEADER_BYTES] != header:
         return False
     try:
-        code = compile(text, os.path.relpath(source, folder), "exec", dont_inherit=True)
+        code = compile(text, source, "exec", dont_inherit=True)
         # Not byte by byte: how often an object is shared within it is not always the same.
         return bool(marshal.loads(found[_HEADER_BYTES:]) == code)
     except Exception:
@@ -42,18 +42,12 @@ def main() -> None:
         for parent, _folders, files in os.walk(folder):
             for name in sorted(files):
                 source = os.path.join(parent, name)  # noqa: PTH118
-                if name.endswith(".py") and os.path.isfile(  # noqa: PTH113
-                    importlib.util.cache_from_source(source)
-                ):
-                    items.append((source, folder))
+                bytecode = importlib.util.cache_from_source(source)
+                if name.endswith(".py") and os.path.isfile(bytecode):  # noqa: PTH113
+                    items.append((bytecode, source))
     with ProcessPoolExecutor() as workers:
         right = list(workers.map(is_right, items, chunksize=32))
-    wrong = [
-        [source, importlib.util.cache_from_source(source)]
-        for (source, _), good in zip(items, right, strict=True)
-        if not good
-    ]
-    json.dump(wrong, sys.stdout)
+    json.dump([item[0] for item, good in zip(items, right, strict=True) if not good], sys.stdout)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from runpod_comfy.images.docker.build_progress import BuildProgress, readable_line, step_name
-from runpod_comfy.images.docker.buildkit_status import Trace, Vertex, VertexLog, VertexWarning
+from runpod_comfy.images.docker.build_progress import (
+    BuildProgress,
+    layer_in,
+    readable_line,
+    step_name,
+)
+from runpod_comfy.images.docker.buildkit_status import Vertex, VertexLog, VertexWarning
 from tests.runpod_comfy.images.recorded_streams import ENGINES, WrittenDown, replay
 
 LAYERS = ["node:paper", "torch 1/2"]
@@ -63,12 +68,8 @@ def test_the_failed_layer_is_named_with_its_last_lines(engine: str) -> None:
 def test_of_steps_that_end_together_the_one_that_failed_is_told_not_those_cancelled() -> None:
     progress = BuildProgress(WrittenDown())
 
-    progress.hear(
-        _trace(
-            _vertex("RUN LAYER=a sh a", error="context canceled"),
-            _vertex("RUN LAYER=b sh b", error="exit code: 1"),
-        )
-    )
+    progress.hear(_vertex("RUN LAYER=a sh a", error="context canceled"))
+    progress.hear(_vertex("RUN LAYER=b sh b", error="exit code: 1"))
 
     failure = progress.failure()
     assert failure is not None
@@ -77,11 +78,11 @@ def test_of_steps_that_end_together_the_one_that_failed_is_told_not_those_cancel
 
 def test_only_the_end_of_a_long_output_is_kept_for_the_error() -> None:
     progress = BuildProgress(WrittenDown())
-    progress.hear(_trace(_vertex("RUN LAYER=a sh a")))
+    progress.hear(_vertex("RUN LAYER=a sh a"))
     text = "".join(f"line {number}\n" for number in range(1000)).encode()
 
-    progress.hear(Trace(vertexes=(), logs=(_log(text),), warnings=()))
-    progress.hear(_trace(_vertex("RUN LAYER=a sh a", error="exit code: 1")))
+    progress.hear(_log(text))
+    progress.hear(_vertex("RUN LAYER=a sh a", error="exit code: 1"))
 
     failure = progress.failure()
     assert failure is not None
@@ -91,10 +92,10 @@ def test_only_the_end_of_a_long_output_is_kept_for_the_error() -> None:
 def test_a_letter_cut_between_two_messages_is_one_letter() -> None:
     shown = WrittenDown()
     progress = BuildProgress(shown)
-    progress.hear(_trace(_vertex("RUN LAYER=a sh a")))
+    progress.hear(_vertex("RUN LAYER=a sh a"))
 
     for piece in (b"gr\xc3", b"\xbc\xc3\x9fe\n"):
-        progress.hear(Trace(vertexes=(), logs=(_log(piece),), warnings=()))
+        progress.hear(_log(piece))
 
     assert shown.lines == [("a", "grüße")]
 
@@ -102,18 +103,18 @@ def test_a_letter_cut_between_two_messages_is_one_letter() -> None:
 def test_a_warning_of_the_builder_is_a_line_of_its_step() -> None:
     shown = WrittenDown()
     progress = BuildProgress(shown)
-    progress.hear(_trace(_vertex("RUN LAYER=a sh a")))
+    progress.hear(_vertex("RUN LAYER=a sh a"))
 
     warning = VertexWarning(vertex="sha256:RUN LAYER=a sh a", text="doubtful")
-    progress.hear(Trace(vertexes=(), logs=(), warnings=(warning,)))
+    progress.hear(warning)
 
     assert shown.lines == [("a", "warning: doubtful")]
 
 
 def test_a_layer_that_ran_stays_one_that_ran_when_it_is_told_again_as_cached() -> None:
     progress = BuildProgress(WrittenDown())
-    progress.hear(_trace(_vertex("RUN LAYER=a sh a", completed=3.0)))
-    progress.hear(_trace(_vertex("RUN LAYER=a sh a", completed=3.0, cached=True)))
+    progress.hear(_vertex("RUN LAYER=a sh a", completed=3.0))
+    progress.hear(_vertex("RUN LAYER=a sh a", completed=3.0, cached=True))
 
     assert [step.cached for step in progress.steps()] == [False]
 
@@ -129,6 +130,20 @@ def test_a_layer_that_ran_stays_one_that_ran_when_it_is_told_again_as_cached() -
 )
 def test_a_step_is_named_as_its_layer(vertex: str, name: str) -> None:
     assert step_name(vertex) == name
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [
+        ("RUN /bin/sh -c LAYER=torch-2 sh /mnt/x # buildkit", "torch-2"),
+        ("RUN /bin/sh -c LAYER='node:a b' TARGET=image sh x", "node:a b"),
+        ('RUN /bin/sh -c LAYER="node:a b" sh x', "node:a b"),
+        ("RUN /bin/sh -c MY_LAYER=no sh x", None),
+        ("WORKDIR /app", None),
+    ],
+)
+def test_the_name_of_a_layer_stands_in_its_step(step: str, name: str | None) -> None:
+    assert layer_in(step) == name
 
 
 def test_a_password_in_a_line_is_not_shown() -> None:
@@ -150,7 +165,3 @@ def _vertex(
 
 def _log(text: bytes) -> VertexLog:
     return VertexLog(vertex="sha256:RUN LAYER=a sh a", stream=1, text=text)
-
-
-def _trace(*vertexes: Vertex) -> Trace:
-    return Trace(vertexes=vertexes, logs=(), warnings=())

@@ -6,13 +6,14 @@ import base64
 
 import pytest
 
-from runpod_comfy.images.docker.buildkit_status import read_trace
+from runpod_comfy.images.docker.buildkit_status import Vertex, VertexLog, read_trace
 from tests.runpod_comfy.images.recorded_streams import ENGINES, traces
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_steps_of_a_real_stream_have_names_and_times(engine: str) -> None:
-    vertexes = [each for trace in traces(engine, "built") for each in read_trace(trace).vertexes]
+    changes = [each for trace in traces(engine, "built") for each in read_trace(trace)]
+    vertexes = [each for each in changes if isinstance(each, Vertex)]
 
     ran = [each for each in vertexes if "LAYER=node:paper" in each.name and each.completed]
     assert all(each.digest.startswith("sha256:") for each in vertexes)
@@ -24,7 +25,8 @@ def test_steps_of_a_real_stream_have_names_and_times(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_what_a_step_prints_arrives_with_its_stream(engine: str) -> None:
-    logs = [each for trace in traces(engine, "built") for each in read_trace(trace).logs]
+    changes = [each for trace in traces(engine, "built") for each in read_trace(trace)]
+    logs = [each for each in changes if isinstance(each, VertexLog)]
 
     assert b"warned\n" in b"".join(log.text for log in logs if log.stream == 2)
     assert b"reading the mount\n" in b"".join(log.text for log in logs if log.stream == 1)

@@ -1,4 +1,4 @@
-"""Failures that engines report inside a stream of HTTP 200, in their own words."""
+"""What engines send: failures inside a stream of HTTP 200, and layers on their way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ import pytest
 import requests
 
 from comfy_errors import OperationFailedError
-from runpod_comfy.images.docker.stream import read_messages
+from runpod_comfy.images.docker.stream import Message, Transfers, read_messages, step_remedy
+
+PUSH: list[Message] = [
+    {"status": "The push refers to repository [127.0.0.1:5000/demo]"},
+    *({"status": "Preparing", "progressDetail": {}, "id": layer} for layer in ("aa", "bb", "cc")),
+    {"status": "Layer already exists", "progressDetail": {}, "id": "aa"},
+    {"status": "Pushing", "progressDetail": {"current": 512, "total": 2000}, "id": "bb"},
+    {"status": "Mounted from other/demo", "progressDetail": {}, "id": "cc"},
+]
 
 
 def test_an_error_in_a_stream_is_raised_after_what_came_before_it() -> None:
@@ -69,3 +77,62 @@ def test_known_reasons_come_with_a_next_step(reason: str, remedy: str) -> None:
         list(read_messages([{"error": reason}], doing="pushing demo"))
 
     assert remedy in raised.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("error: invalid peer certificate: UnknownIssuer", "--ca-bundle"),
+        ("SSL: CERTIFICATE_VERIFY_FAILED certificate verify failed", "--ca-bundle"),
+        ("dns error: failed to lookup address information", "--network host"),
+        ("Temporary failure in name resolution", "--network host"),
+        ("process did not complete successfully: exit code: 137", "memory"),
+        ("No space left on device (os error 28)", "docker system df"),
+        ("could not find bridge docker0", "--network host"),
+    ],
+)
+def test_what_a_step_died_of_is_answered(said: str, remedy: str) -> None:
+    assert remedy in step_remedy(said)
+
+
+def test_a_program_that_is_not_found_is_no_matter_of_registries() -> None:
+    assert step_remedy("sh: uv: not found\nexit code: 127") == ""
+
+
+def test_how_each_layer_got_there_is_told_once() -> None:
+    transfers = Transfers()
+
+    there = [transfers.hear(message) for message in PUSH]
+    there.append(transfers.hear({"status": "Pushed", "id": "bb"}))
+    there.append(transfers.hear({"status": "Pushed", "id": "bb"}))
+
+    told = [(each.layer, each.how, each.size_bytes) for each in there if each]
+    assert told == [("aa", "existing", 0), ("cc", "mounted", 0), ("bb", "pushed", 2000)]
+
+
+def test_how_far_all_are_in_words() -> None:
+    transfers = Transfers()
+    for message in PUSH:
+        transfers.hear(message)
+
+    assert transfers.in_words() == "2/3 layers, 512 bytes of 2.0 kB"
+
+
+def test_a_layer_that_grows_past_its_announced_size_has_the_size_it_has() -> None:
+    transfers = Transfers()
+    detail = {"current": 2560, "total": 2000}
+    transfers.hear({"status": "Pushing", "progressDetail": detail, "id": "bb"})
+
+    assert transfers.in_words() == "0/1 layers, 2.6 kB of 2.6 kB"
+
+
+def test_the_tag_of_a_pull_is_no_layer() -> None:
+    transfers = Transfers()
+    for message in (
+        {"status": "Pulling from library/demo", "id": "latest"},
+        {"status": "Pulling fs layer", "progressDetail": {}, "id": "aa"},
+        {"status": "Pull complete", "progressDetail": {}, "id": "aa"},
+    ):
+        transfers.hear(message)
+
+    assert transfers.in_words() == "1/1 layers"

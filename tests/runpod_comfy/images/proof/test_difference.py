@@ -12,7 +12,6 @@ import pytest
 from runpod_comfy.images.proof.difference import (
     first_difference,
     first_digest_difference,
-    layer_name,
 )
 from runpod_comfy.images.proof.saved_image import ImageFiles, read_image
 from tests.runpod_comfy.images.saved_archives import (
@@ -131,17 +130,3 @@ def test_one_image_saved_by_two_engines_is_equal() -> None:
     older, newer = (read_image(io.BytesIO(save(packed))) for save in (saved_as_20_10, saved_as_26))
     assert first_difference(older, newer) is None
     assert first_digest_difference(older, newer) is None
-
-
-@pytest.mark.parametrize(
-    ("step", "name"),
-    [
-        ("RUN /bin/sh -c LAYER=torch-2 sh /mnt/x # buildkit", "torch-2"),
-        ("RUN /bin/sh -c LAYER='node:a b' TARGET=image sh x", "node:a b"),
-        ('RUN /bin/sh -c LAYER="node:a b" sh x', "node:a b"),
-        ("RUN /bin/sh -c MY_LAYER=no sh x", None),
-        ("WORKDIR /app", None),
-    ],
-)
-def test_the_name_of_a_layer_stands_in_its_step(step: str, name: str | None) -> None:
-    assert layer_name(step) == name

@@ -110,3 +110,10 @@ def test_hard_links_that_lead_in_a_circle_are_refused() -> None:
     )
     with pytest.raises(InvalidInputError, match="only lead to each other"):
         read_image(io.BytesIO(saved_as_26([circle])))
+
+
+def test_a_hard_link_that_leads_into_a_circle_is_refused() -> None:
+    links = {"start": "a", "a": "b", "b": "a"}
+    members = [Member(name=name, type=tarfile.LNKTYPE, linkname=to) for name, to in links.items()]
+    with pytest.raises(InvalidInputError, match="only lead to each other"):
+        read_image(io.BytesIO(saved_as_26([layer(members)])))

@@ -15,7 +15,8 @@ from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.realize.job import Realization
 from runpod_comfy.realize.run import realize
-from runpod_comfy.realize.verify.home import Verification, take_away, verify
+from runpod_comfy.realize.verify.findings import Verification
+from runpod_comfy.realize.verify.home import take_away, verify
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 
 
@@ -103,8 +104,8 @@ PLACES: dict[str, Callable[[Realized], Path]] = {
 def test_a_whole_home_is_verified_and_nothing_changes(realized: Realized) -> None:
     before = times(realized.home), times(realized.version.cache.root)
     found = verify(realized.job)
-    assert found.faults == ()
-    assert found.notes == ()
+    assert found.faults == []
+    assert found.notes == []
     assert found.checked_files > 20
     assert (times(realized.home), times(realized.version.cache.root)) == before
 
@@ -122,7 +123,7 @@ def test_one_wrong_byte_is_found_and_mended(realized: Realized, what: str) -> No
     assert all(fault.expected != fault.found for fault in found.faults)
     take_away(found, realized.job)
     realize(realized.job)
-    assert verify(realized.job).faults == ()
+    assert verify(realized.job).faults == []
     assert snapshot(realized.home, leave_out=[".comfy_env", ".comfy_lock"]) == undisturbed
 
 
@@ -144,8 +145,8 @@ def test_files_that_nodes_wrote_are_noted_and_do_not_fail_it(realized: Realized)
     (realized.job.home.comfyui / "user").mkdir(exist_ok=True)
     (realized.job.home.comfyui / "user" / "script.py").write_text("mine")
     found = verify(realized.job)
-    assert found.faults == ()
-    assert found.notes == (f"{written} was added",)
+    assert found.faults == []
+    assert found.notes == [f"{written} was added"]
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_package_that_was_installed_by_hand_is_a_difference(realized: Realized
     assert realized.packages / "extra.py" in _places(found)
     take_away(found, realized.job)
     realize(realized.job)
-    assert verify(realized.job).faults == ()
+    assert verify(realized.job).faults == []
     assert not imports(realized.home, "extra")
 
 
@@ -199,7 +200,7 @@ def test_bytecode_of_another_source_is_found_though_its_bytes_are_whole(
 
 def test_a_node_without_its_tree_in_the_cache_is_compared_as_a_whole(realized: Realized) -> None:
     shutil.rmtree(_tree_in_cache(realized, "painter"))
-    assert verify(realized.job).faults == ()
+    assert verify(realized.job).faults == []
     _spoil(realized.job.home.custom_nodes / "painter" / "__init__.py")
     found = verify(realized.job)
     assert realized.job.home.custom_nodes / "painter" in _places(found)
@@ -212,7 +213,7 @@ def test_a_home_of_an_older_lock_is_a_difference(realized: Realized) -> None:
     assert newer.lock.digest in {fault.expected for fault in found.faults}
     take_away(found, newer)
     realize(newer)
-    assert verify(newer).faults == ()
+    assert verify(newer).faults == []
 
 
 def test_nothing_realized_cannot_be_verified(version: Version) -> None:
@@ -271,11 +272,11 @@ def test_what_an_install_script_changed_counts_as_it_left_it(version: Version, p
     version.changes = {"run_install_scripts": ["painter"]}
     job = version.job()
     realize(job)
-    assert verify(job).faults == ()
+    assert verify(job).faults == []
     (path,) = job.home.root.glob(place)
     _spoil(path)
     found = verify(job)
     assert path in _places(found)
     take_away(found, job)
     realize(job)
-    assert verify(job).faults == ()
+    assert verify(job).faults == []

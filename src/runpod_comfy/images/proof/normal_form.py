@@ -1,19 +1,47 @@
-"""A layer written again with fixed headers: the same files give the same bytes.
+"""Layers and configurations written in one way: the same files and settings give the same bytes.
 
-The format is pax (POSIX.1-2001) as Python's tarfile writes it: entries sorted by path, whole
-seconds, numbers for owners and no names, extended attributes as `SCHILY.xattr.*`.
+The format of a layer is pax (POSIX.1-2001) as Python's tarfile writes it: entries sorted by path,
+whole seconds, numbers for owners and no names, extended attributes as `SCHILY.xattr.*`.
+Of a configuration, what containers see is kept
+(https://github.com/opencontainers/image-spec/blob/main/config.md, and Docker's additions).
 """
 
 from __future__ import annotations
 
+import json
+import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from runpod_comfy.images.proof.layer_files import is_removal, names_of_files, path_of, xattrs_of
+from runpod_comfy.images.labels import CREATED
+from runpod_comfy.images.proof.saved_image import (
+    is_removal,
+    names_of_files,
+    path_of,
+    xattrs_of,
+)
 
 _CHUNK_BYTES = 1 << 20
 _END = bytes(2 * tarfile.BLOCKSIZE)
+_KEPT = ("architecture", "os", "os.version", "variant")
+_SETTINGS = (
+    "User",
+    "ExposedPorts",
+    "Env",
+    "Entrypoint",
+    "Cmd",
+    "Volumes",
+    "WorkingDir",
+    "Labels",
+    "StopSignal",
+    "StopTimeout",
+    "Shell",
+    "Healthcheck",
+    "OnBuild",
+)
+_UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,18 +64,16 @@ def normal_entries(layer: tarfile.TarFile) -> list[NormalEntry]:
         if member.islnk():
             links[path] = member.linkname.removeprefix("./").strip("/")
     entries = {path: _entry(path, member) for path, member in members.items()}
-    for names in names_of_files(links):
-        if names.content in members:
-            content = members[names.content]
-            for path in (names.content, *names.links):
-                entries[path] = _linked(path, names.first, content)
-    return [entries[path] for path in sorted(entries, key=_encoded)]
+    for name, names in names_of_files(links).items():
+        if name in members:
+            entries |= {path: _linked(path, names[0], members[name]) for path in names}
+    return [entries[path] for path in sorted(entries, key=os.fsencode)]
 
 
 def normal_size(entries: Sequence[NormalEntry]) -> int:
     """How many bytes `write_layer` gives."""
-    sizes = (len(_header_bytes(each)) + _padded(each.header.size) for each in entries)
-    return sum(sizes) + len(_END)
+    sizes = ((len(_header_bytes(each)), each.header.size) for each in entries)
+    return sum(header + size + -size % tarfile.BLOCKSIZE for header, size in sizes) + len(_END)
 
 
 def write_layer(layer: tarfile.TarFile, entries: Sequence[NormalEntry]) -> Iterator[bytes]:
@@ -60,8 +86,33 @@ def write_layer(layer: tarfile.TarFile, entries: Sequence[NormalEntry]) -> Itera
         assert content is not None
         while chunk := content.read(_CHUNK_BYTES):
             yield chunk
-        yield bytes(_padded(entry.header.size) - entry.header.size)
+        yield bytes(-entry.header.size % tarfile.BLOCKSIZE)
     yield _END
+
+
+def normal_config(config: Mapping[str, Any], digests: Sequence[str]) -> bytes:
+    """The bytes of the configuration, for layers with these `sha256:…` digests.
+
+    The image's time, and that of all its history, is what its label says, else 1970.
+    """
+    settings = config.get("config") or {}
+    created = (settings.get("Labels") or {}).get(CREATED, _UNKNOWN_TIME)
+    document = {
+        **{key: config[key] for key in _KEPT if config.get(key)},
+        "config": {key: settings[key] for key in _SETTINGS if settings.get(key)},
+        "created": created,
+        "history": [_step(each, created) for each in config.get("history") or []],
+        "rootfs": {"type": "layers", "diff_ids": list(digests)},
+    }
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _step(step: Mapping[str, Any], created: str) -> dict[str, Any]:
+    # No comment: engines put their own names there.
+    kept: dict[str, Any] = {"created": created, "created_by": step.get("created_by", "")}
+    if step.get("empty_layer"):
+        kept["empty_layer"] = True
+    return kept
 
 
 def _entry(path: str, member: tarfile.TarInfo) -> NormalEntry:
@@ -96,11 +147,3 @@ def _linked(path: str, first: str, content: tarfile.TarInfo) -> NormalEntry:
 
 def _header_bytes(entry: NormalEntry) -> bytes:
     return entry.header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def _padded(size_bytes: int) -> int:
-    return -(-size_bytes // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-
-
-def _encoded(path: str) -> bytes:
-    return path.encode("utf-8", "surrogateescape")

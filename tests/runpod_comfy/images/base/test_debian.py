@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runpod_comfy.images.base.debian_mirrors import DebianMirrors, find_mirrors, mirrors_in
+from runpod_comfy.images.base.debian import DebianMirrors, find_mirrors, mirrors_in
 
 _APT = """\
 bookworm main https://mirror.example.org/debian/
