@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runpod_comfy.cache.tree_members import add_file
+from runpod_comfy.cache.tree_files import add_file
 from runpod_comfy.images.dockerfile import CACHE_ID
 
 FILES = Path(__file__).parent / "worker_files"

@@ -17,8 +17,8 @@ from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
 from runpod_comfy.api.workspace import version_id_of, workspace
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.use import using
 from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job

@@ -11,10 +11,10 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import Say, say_nothing
 from runpod_comfy.api.workspace import version_id_of, workspace
 from runpod_comfy.bundle.places import loaded_spec_path
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.cache.use import using
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, previous_lock, write_lock
 from runpod_comfy.spec.digest import spec_digest

@@ -32,10 +32,9 @@ from runpod_comfy.bundle.format import (
     tree_path,
     trees_of,
 )
-from runpod_comfy.cache.key_lock import key_lock
+from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
-from runpod_comfy.cache.tree_hash import tree_hash
-from runpod_comfy.cache.tree_members import add_tree
+from runpod_comfy.cache.tree_files import add_tree, tree_hash
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of

@@ -22,8 +22,7 @@ from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchedSubmodule, TreeRequest
-from runpod_comfy.cache.tree_store import Filling, TreeStore
+from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeRequest, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.tree_writer import TreeWriter

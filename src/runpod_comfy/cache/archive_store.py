@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
@@ -36,30 +35,28 @@ def archive_index(project: str, file_name: str, sha256: str, cache: Cache) -> st
                 remedy="Make the lock again: runpod-comfy resolve <id>",
             )
     index = cache.named_archives / sha256
-    with cache.writing():
-        if not (index / file_name).is_symlink():
-            _make_index(index, project, file_name, sha256, cache)
+    if not (index / file_name).is_symlink():
+        _make_index(index, project, file_name, sha256, cache)
     return index.as_uri()
 
 
 def _make_index(index: Path, project: str, file_name: str, sha256: str, cache: Cache) -> None:
-    cache.tmp.mkdir(parents=True, exist_ok=True)
-    index.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="index-") as folder:
-        whole = Path(folder) / "index"
+    with cache.scratch("index") as folder:
+        whole = folder / "index"
         page = whole / project / "index.html"
         page.parent.mkdir(parents=True)
         link = f"../{quote(file_name)}#sha256={sha256}"
         page.write_text(f'<!DOCTYPE html><a href="{link}">{escape(file_name)}</a>\n', "utf-8")
         (whole / file_name).symlink_to(f"../../{cache.archives.name}/{sha256}")
         whole.chmod(0o755)
+        index.parent.mkdir(parents=True, exist_ok=True)
         try:
             whole.rename(index)
         except OSError:
             # Another process was first; or the same bytes are known by another name already.
             if (index / file_name).is_symlink():
                 return
-            index.rename(Path(folder) / "outdated")
+            index.rename(folder / "outdated")
             whole.rename(index)
 
 
@@ -71,22 +68,18 @@ def keep_archive(
     `where` names its origin in messages. Raises MismatchError if the bytes are not the expected
     ones: nothing is kept then.
     """
-    with cache.writing():
-        cache.tmp.mkdir(parents=True, exist_ok=True)
+    with cache.scratch("archive") as folder:
         cache.archives.mkdir(parents=True, exist_ok=True)
-        handle, partial = tempfile.mkstemp(dir=cache.tmp, prefix="archive-")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                found, _ = write_hashed(chunks, stream)
-                os.fsync(stream.fileno())
-            if expected_sha256 not in (None, found):
-                raise MismatchError(
-                    f"{where} arrived with sha256 {found}, but {expected_sha256} is expected",
-                    remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
-                )
-            Path(partial).chmod(0o644)
-            path = cache.archives / found
-            Path(partial).replace(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        partial = folder / "archive"
+        with partial.open("wb") as stream:
+            found, _ = write_hashed(chunks, stream)
+            os.fsync(stream.fileno())
+        if expected_sha256 not in (None, found):
+            raise MismatchError(
+                f"{where} arrived with sha256 {found}, but {expected_sha256} is expected",
+                remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
+            )
+        partial.chmod(0o644)
+        path = cache.archives / found
+        partial.replace(path)
     return path, found

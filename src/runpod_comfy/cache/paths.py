@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.disk import disk_errors
+
+
+class _Folder:
+    """A folder of a cache, at a fixed place below its root."""
+
+    def __init__(self, inner: str) -> None:
+        self._inner = inner
+
+    def __get__(self, cache: Cache, _owner: type[Cache]) -> Path:
+        return cache.root / self._inner
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +28,26 @@ class Cache:
 
     root: Path
     models_root: Path | None = None
+
+    git = _Folder("git")
+    trees = _Folder("trees")
+    archives = _Folder("archives/sha256")
+    named_archives = _Folder("archives/named")
+    uv = _Folder("uv")
+    resolved = _Folder("resolved")
+    # What images were pushed from here, by repository and tag.
+    pushed = _Folder("pushed")
+    # `versions/` and `lockfiles/` of the bundles that were loaded here.
+    loaded = _Folder("loaded")
+    checks = _Folder("checks")
+    environments = _Folder("environments")
+    compiled = _Folder("compiled")
+    # PEXes of the handler for images, by the digest of what they are made of.
+    handlers = _Folder("handlers")
+    # Installers for images of another platform than this machine's.
+    tools = _Folder("tools")
+    roots = _Folder("roots")
+    tmp = _Folder("tmp")
 
     @classmethod
     def from_environment(cls) -> Cache:
@@ -29,72 +61,8 @@ class Cache:
         )
 
     @property
-    def git(self) -> Path:
-        return self.root / "git"
-
-    @property
-    def trees(self) -> Path:
-        return self.root / "trees"
-
-    @property
-    def archives(self) -> Path:
-        return self.root / "archives" / "sha256"
-
-    @property
-    def named_archives(self) -> Path:
-        return self.root / "archives" / "named"
-
-    @property
-    def uv(self) -> Path:
-        return self.root / "uv"
-
-    @property
     def models(self) -> Path:
         return self.models_root or self.root / "models"
-
-    @property
-    def resolved(self) -> Path:
-        return self.root / "resolved"
-
-    @property
-    def pushed(self) -> Path:
-        """What images were pushed from here, by repository and tag."""
-        return self.root / "pushed"
-
-    @property
-    def loaded(self) -> Path:
-        """`versions/` and `lockfiles/` of the bundles that were loaded here."""
-        return self.root / "loaded"
-
-    @property
-    def checks(self) -> Path:
-        return self.root / "checks"
-
-    @property
-    def environments(self) -> Path:
-        return self.root / "environments"
-
-    @property
-    def compiled(self) -> Path:
-        return self.root / "compiled"
-
-    @property
-    def handlers(self) -> Path:
-        """PEXes of the handler for images, by the digest of what they are made of."""
-        return self.root / "handlers"
-
-    @property
-    def tools(self) -> Path:
-        """Installers for images of another platform than this machine's."""
-        return self.root / "tools"
-
-    @property
-    def roots(self) -> Path:
-        return self.root / "roots"
-
-    @property
-    def tmp(self) -> Path:
-        return self.root / "tmp"
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Says what the disk refuses: OperationFailedError instead of OSError."""
@@ -103,3 +71,16 @@ class Cache:
             remedy="Make room and check its permissions, or name another folder in "
             "COMFY_CACHE_ROOT.",
         )
+
+    @contextlib.contextmanager
+    def scratch(self, name: str) -> Iterator[Path]:
+        """A new folder below `tmp`, where an entry is made until it is renamed into its place.
+
+        Raises as `writing` does.
+        """
+        with self.writing():
+            self.tmp.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(
+                dir=self.tmp, prefix=f"{name}-", ignore_cleanup_errors=True
+            ) as folder:
+                yield Path(folder)

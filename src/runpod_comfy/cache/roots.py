@@ -82,13 +82,8 @@ def read_roots(cache: Cache) -> list[Root]:
 
 
 def save_root(cache: Cache, root: Root) -> None:
-    """Writes a root at one stroke, if it says something new."""
-    document = {
-        "kind": root.kind,
-        "path": str(root.path),
-        "lock": root.lock,
-        "gone_since": root.gone_since,
-    }
+    """Writes a root atomically, if it says something new."""
+    document = {**vars(root), "path": str(root.path)}
     content = (json.dumps(document, sort_keys=True) + "\n").encode()
     place = root_file(cache, root.path)
     with contextlib.suppress(OSError):
@@ -100,12 +95,7 @@ def save_root(cache: Cache, root: Root) -> None:
 def _read(file: Path) -> Root:
     try:
         document = json.loads(file.read_bytes())
-        return Root(
-            kind=document["kind"],
-            path=Path(document["path"]),
-            lock=document["lock"],
-            gone_since=document["gone_since"],
-        )
+        return Root(**{**document, "path": Path(document["path"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{file} does not tell what the cache is kept for: {error}",

@@ -1,13 +1,29 @@
-"""The nouns of this package: a tree asked for, a tree fetched, and what every kind can do."""
+"""The trees of the cache: one asked for, one fetched, and the store `trees/<slug>@<commit>/` with,
+beside each entry, what is known of it.
+
+An entry is immutable. It is made below `tmp/`, checked there, and renamed into its place; of two
+processes that make the same one the first wins and the other takes what it finds.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
+from urllib.parse import quote
 
+from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from comfy_files.atomic import place_folder
 from comfy_files.progress import Say, say_nothing
+from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree_files import tree_hash
+
+_LONGEST_SLUG = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +35,19 @@ class TreeRequest:
     commit: str | None = None
     subdir: str | None = None
 
+    @property
+    def title(self) -> str:
+        """The tree in messages, without secrets."""
+        return without_secrets(f"{self.repo}@{self.ref}" if self.ref else self.repo)
 
-def pinned(request: TreeRequest, commit: str) -> TreeRequest:
-    """The same request with its pin."""
-    return replace(request, commit=commit)
+    @property
+    def version(self) -> str:
+        """The ref of a kind that cannot do without. Raises InvalidInputError if there is none."""
+        if self.ref is None:
+            raise InvalidInputError(
+                f"{self.repo} names no version", remedy=f"Write it: {self.repo}@VERSION"
+            )
+        return self.ref
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,41 +60,134 @@ class FetchedSubmodule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FetchedTree:
-    """A tree in the cache. `path` must not be written to.
+class Filling:
+    """What a kind says of the files it has put down.
 
-    `tree_hash` is `tree:…`, `epoch` the newest commit or archive-member time in seconds since 1970.
+    `epoch` is the newest commit or archive-member time in seconds since 1970.
     """
+
+    epoch: int
+    submodules: tuple[FetchedSubmodule, ...] = ()
+
+
+Fill = Callable[[Path], Filling]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedTree(Filling):
+    """A tree in the cache. `path` must not be written to, `tree_hash` is `tree:…`."""
 
     path: Path
     tree_hash: str
-    epoch: int
-    submodules: tuple[FetchedSubmodule, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchContext:
     """What every source works with: the cache, the folder that relative paths are from,
-    whether the network may be asked, and where to tell of progress."""
+    whether the network may be asked, and where to report progress."""
 
     cache: Cache
     base_dir: Path
     offline: bool = False
     say: Say = say_nothing
 
+    def need_network(self, otherwise: str) -> None:
+        """Raises UnavailableError, saying `otherwise`, where the network may not be asked."""
+        if self.offline:
+            raise UnavailableError(otherwise, remedy="Run the command once without --offline.")
 
-class TreeSource(Protocol):
-    """One kind of tree."""
 
-    def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
-        """The commit that `request` means now. One that it has already is confirmed.
+@dataclass(frozen=True, kw_only=True)
+class TreeStore:
+    """The trees below one cache."""
 
-        Raises InvalidInputError if the request is malformed, UnavailableError if it names
-        something that is not there or cannot be reached, MismatchError if its commit is not one
-        that its ref (or its folder) has.
+    cache: Cache
+
+    def find(self, request: TreeRequest) -> FetchedTree | None:
+        """The entry of a pinned request, or None."""
+        path = self.path_of(request)
+        if not path.is_dir():
+            return None
+        try:
+            record = json.loads(_sidecar(path).read_bytes())
+            submodules = tuple(FetchedSubmodule(**item) for item in record.pop("submodules"))
+            return FetchedTree(path=path, submodules=submodules, **record)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OperationFailedError(
+                f"the cache entry {path} has lost its record {_sidecar(path).name}",
+                remedy=f"Remove the folder {path} and run the command again.",
+            ) from error
+
+    def enter(
+        self, request: TreeRequest, fill: Fill, *, expected_tree_hash: str | None = None
+    ) -> FetchedTree:
+        """Makes the entry of a pinned request; `fill` puts the files into the folder it is given.
+
+        Raises InvalidInputError for a link that leads out of the tree, MismatchError when the
+        content is not the expected one, OperationFailedError when the cache cannot be written.
         """
-        ...
+        shown = without_secrets(request.repo)
+        with self.cache.scratch("tree") as bench:
+            folder = bench / "tree"
+            folder.mkdir(mode=0o755)
+            filling = fill(folder)
+            _refuse_escaping_links(folder, where=shown)
+            found = tree_hash(folder)
+            if expected_tree_hash not in (None, found):
+                raise MismatchError(
+                    f"{shown} has the content {found}, but {expected_tree_hash} is asked for",
+                    remedy="It changed while it was read: try again.",
+                )
+            path = self.path_of(request)
+            # The record comes first: a folder under its final name always has one.
+            record = bench / "record.json"
+            document = {**asdict(filling), "tree_hash": found}
+            record.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            record.replace(_sidecar(path))
+            place_folder(folder, path)
+        return FetchedTree(path=path, tree_hash=found, **vars(filling))
 
-    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
-        """The files of a pinned request, from the cache or brought into it, checked."""
-        ...
+    def path_of(self, request: TreeRequest) -> Path:
+        """Where the entry of a pinned request lies, or would lie."""
+        commit = (request.commit or "").replace(":", "-")
+        return self.cache.trees / f"{slug_of(request.repo, request.subdir)}@{commit}"
+
+
+def slug_of(repo: str, subdir: str | None = None) -> str:
+    """A file name that tells `repo` and `subdir`, different for different ones.
+
+    A slash becomes `+`; a local folder counts by its own name, since its pin is its content.
+    """
+    if ":" in repo:
+        text = re.sub(r"\.git/?$", "", repo.removeprefix("https://"))
+    else:
+        text = Path(repo).name or "folder"
+    parts = [*re.split(r"[/:]+", text), *(["", *subdir.split("/")] if subdir else [])]
+    slug = "+".join(quote(part, safe="") for part in parts).lstrip(".+-") or "tree"
+    if len(slug) > _LONGEST_SLUG:
+        digest = hashlib.sha256(slug.encode()).hexdigest()[:12]
+        slug = f"{slug[: _LONGEST_SLUG - 13]}-{digest}"
+    return slug
+
+
+def _refuse_escaping_links(folder: Path, *, where: str) -> None:
+    """Raises InvalidInputError if a symbolic link below `folder` leads out of it."""
+    root = os.path.realpath(folder)
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = os.path.join(parent, name)  # noqa: PTH118
+            if not os.path.islink(path):  # noqa: PTH114
+                continue
+            target = os.readlink(path)  # noqa: PTH115
+            inside = Path(os.path.realpath(path)).is_relative_to(root)
+            if os.path.isabs(target) or not inside:  # noqa: PTH117
+                raise InvalidInputError(
+                    f"{where} holds the symbolic link '{os.path.relpath(path, folder)}', "
+                    f"which leads out of the tree (to '{target}')",
+                    remedy="Use a version of it without that link.",
+                )
+
+
+def _sidecar(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")

@@ -93,7 +93,7 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle
-    from runpod_comfy.cache.use import using
+    from runpod_comfy.cache.locks import using
 
     version_id = named_version(arguments)
     selected = select(version_id, spec=arguments.spec, say=console.say, explain=console.explain)
@@ -121,8 +121,8 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.workspace import workspace
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.bundle.places import loaded_lock_path
+    from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.cache.use import using
     from runpod_comfy.lock.store import load_lock
     from runpod_comfy.realize.environment import find_interpreter
 

@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, cast
 
 import docker
 
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.cache.use import using
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from comfy_errors import MismatchError
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.key_lock import key_lock
+from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of

@@ -10,7 +10,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from comfy_home.lock_bytes import lock_bytes, lock_digest
-from runpod_comfy.spec.model import FilePath, NodeName, Tree, VersionId
+from runpod_comfy.spec.model import Tree
+from runpod_comfy.spec.values import FilePath, NodeName, VersionId
 
 LOCK_VERSION = 1
 

@@ -13,8 +13,9 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import Lock, LockedModel, PythonLock
 from runpod_comfy.lock.python.torch_family import FAMILY
-from runpod_comfy.sources.git.refs import is_commit, list_refs, nearest_names, resolve_ref
+from runpod_comfy.sources.git.source import is_commit, list_refs, resolve_ref
 from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.spec.document import nearest_names
 from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.model import Spec, Tree
 from runpod_comfy.spec.write import CORE_PLACE, TreePlace

@@ -19,7 +19,7 @@ from comfy_files.hashing import sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Progress
 from comfy_files.sizes import readable_size
-from runpod_comfy.cache.key_lock import key_lock
+from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
 from runpod_comfy.layers.trees import fetch_trees

@@ -18,9 +18,9 @@ from comfy_files.disk import ROOM_AND_PERMISSIONS
 from comfy_files.progress import Say, say_nothing
 from comfy_home.manifest import MARKER_NAME, Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.cache.use import using
 from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
@@ -28,11 +28,11 @@ from runpod_comfy.lock.requirements.read import requirements_of_core
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.script import run_script
 from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.sources.git.refs import default_branch, is_commit, list_refs
 from runpod_comfy.sources.git.repository import GitRepository
+from runpod_comfy.sources.git.source import is_commit, list_refs
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.spec.text import check_repo, tree_kind
+from runpod_comfy.spec.values import check_repo, tree_kind
 
 DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -142,7 +142,7 @@ def _bring_core(
         ) from error
     source = source_of(kind)
     if kind == "git":
-        ref = ref or default_branch(repo, fetch_context)
+        ref = ref or source.open_ref(repo, fetch_context)
     commit = source.pin(TreeRequest(repo=repo, ref=ref), fetch_context)
     if kind != "git":
         fetched = source.fetch(TreeRequest(repo=repo, ref=ref, commit=commit), fetch_context)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from comfy_errors import InvalidInputError
 from comfy_files.disk import disk_errors
 from comfy_home.platforms import this_platform
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import is_recorded, record_home
-from runpod_comfy.cache.use import using
 from runpod_comfy.layers.plan import Plan, make_plan
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.realize.changes import find_changes, require_room

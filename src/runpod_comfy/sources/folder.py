@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from functools import partial
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
-from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, pinned
-from runpod_comfy.cache.tree_hash import is_left_out, tree_hash
-from runpod_comfy.cache.tree_store import Filling, TreeStore
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_files.disk import disk_errors
+from runpod_comfy.cache.tree import (
+    FetchContext,
+    FetchedTree,
+    Fill,
+    Filling,
+    TreeRequest,
+    TreeStore,
+)
+from runpod_comfy.cache.tree_files import is_left_out, tree_hash
+from runpod_comfy.sources.kinds import TreeSource
 
 # 1 January 1980, the first time that a zip file can hold: what a folder counts as in a lock.
 FOLDER_EPOCH = 315532800
 
 
-class FolderSource:
+class FolderSource(TreeSource):
     """The TreeSource of plain paths; a relative one is from the folder of the spec."""
 
     def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
@@ -29,14 +38,7 @@ class FolderSource:
             )
         return found
 
-    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
-        if request.commit is None:
-            request = pinned(request, self.pin(request, fetch_context))
-        store = TreeStore(cache=fetch_context.cache)
-        entry = store.find(request)
-        if entry is not None:
-            _tell_of_changes(request, fetch_context)
-            return entry
+    def bring(self, request: TreeRequest, fetch_context: FetchContext) -> Fill:
         folder = _folder(request, fetch_context)
         found = _hash(folder)
         if found != request.commit:
@@ -45,11 +47,12 @@ class FolderSource:
                 f"the lock asks for {request.commit}, which the cache does not hold",
                 remedy="Take the change in with: runpod-comfy resolve <id>",
             )
-        return store.enter(
-            request,
-            lambda target: _copy_folder(folder, target),
-            expected_tree_hash=request.commit,
-        )
+        return partial(_copy_folder, folder)
+
+    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
+        if request.commit and TreeStore(cache=fetch_context.cache).find(request):
+            _tell_of_changes(request, fetch_context)
+        return super().fetch(request, fetch_context)
 
 
 def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
@@ -73,12 +76,8 @@ def _path(request: TreeRequest, fetch_context: FetchContext) -> Path:
 
 
 def _hash(folder: Path) -> str:
-    try:
+    with disk_errors(f"the folder {folder} cannot be read", remedy="Check its permissions."):
         return tree_hash(folder)
-    except OSError as error:
-        raise OperationFailedError(
-            f"the folder {folder} cannot be read: {error}", remedy="Check its permissions."
-        ) from error
 
 
 def _tell_of_changes(request: TreeRequest, fetch_context: FetchContext) -> None:

@@ -16,17 +16,8 @@ from comfy_errors import InvalidInputError
 # The longest name that the file systems of Linux and macOS hold, in bytes.
 _LONGEST_NAME = 255
 _REMEDY = "Use another version or another source of it."
-
-
-@dataclass(frozen=True, kw_only=True)
-class TreeLimits:
-    """How much one tree may hold. The largest node packs seen have a few GB and 50,000 files."""
-
-    size_bytes: int = 20 * 1024**3
-    files: int = 500_000
-
-
-DEFAULT_LIMITS = TreeLimits()
+# How much one tree may hold. The largest node packs seen have a few GB and 50,000 files.
+MOST_BYTES, MOST_FILES = 20 * 1024**3, 500_000
 
 
 @dataclass(kw_only=True)
@@ -38,7 +29,7 @@ class TreeWriter:
 
     root: Path
     where: str
-    limits: TreeLimits = DEFAULT_LIMITS
+    most_bytes: int = MOST_BYTES
     one_case: bool = False
     _links: list[tuple[Path, str]] = field(default_factory=list)
     _written_bytes: int = 0
@@ -59,7 +50,8 @@ class TreeWriter:
             raise self._twice(inner) from error
         with os.fdopen(descriptor, "wb") as stream:
             for chunk in chunks:
-                self._count(len(chunk))
+                self._written_bytes += len(chunk)
+                refuse_beyond(self.most_bytes, self._written_bytes, "bytes", self.where)
                 stream.write(chunk)
         path.chmod(0o755 if executable else 0o644)
 
@@ -89,24 +81,20 @@ class TreeWriter:
                 raise self._twice(path.relative_to(self.root).as_posix()) from error
 
     def _place(self, inner: str) -> Path:
-        self._count_file()
+        self._written_files += 1
+        refuse_beyond(MOST_FILES, self._written_files, "files", self.where)
         refuse_unsafe(inner, self.where)
         path = PurePosixPath(inner)
-        if self.one_case:
-            self._refuse_second_spelling(path)
+        for part in (path, *path.parents) if self.one_case else ():
+            folded = unicodedata.normalize("NFC", str(part)).casefold()
+            if self._spellings.setdefault(folded, str(part)) != str(part):
+                raise self._twice(str(part))
         place = self.root / path
         try:
             place.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise self._twice(inner) from error
         return place
-
-    def _refuse_second_spelling(self, path: PurePosixPath) -> None:
-        for place in (path, *path.parents):
-            spelling = str(place)
-            folded = unicodedata.normalize("NFC", spelling).casefold()
-            if self._spellings.setdefault(folded, spelling) != spelling:
-                raise self._twice(spelling)
 
     def _twice(self, inner: str) -> InvalidInputError:
         return InvalidInputError(
@@ -115,19 +103,11 @@ class TreeWriter:
             remedy=_REMEDY,
         )
 
-    def _count(self, size_bytes: int) -> None:
-        self._written_bytes += size_bytes
-        if self._written_bytes > self.limits.size_bytes:
-            raise InvalidInputError(
-                f"{self.where} holds more than {self.limits.size_bytes:,} bytes", remedy=_REMEDY
-            )
 
-    def _count_file(self) -> None:
-        self._written_files += 1
-        if self._written_files > self.limits.files:
-            raise InvalidInputError(
-                f"{self.where} holds more than {self.limits.files:,} files", remedy=_REMEDY
-            )
+def refuse_beyond(limit: int, count: int, what: str, where: str) -> None:
+    """Raises InvalidInputError for more than `limit`. `where` names the tree's origin."""
+    if count > limit:
+        raise InvalidInputError(f"{where} holds more than {limit:,} {what}", remedy=_REMEDY)
 
 
 def refuse_unsafe(inner: str, where: str) -> None:
@@ -135,10 +115,7 @@ def refuse_unsafe(inner: str, where: str) -> None:
     or that no file system holds. `where` names the tree's origin."""
     path = PurePosixPath(inner)
     hostile = {".", "..", ""} & set(inner.rstrip("/").split("/"))
-    hostile |= {part for part in path.parts if part.lower() == ".git" or _unwritable(part)}
+    hostile |= {part for part in path.parts if part.lower() == ".git" or "\0" in part}
+    hostile |= {part for part in path.parts if len(os.fsencode(part)) > _LONGEST_NAME}
     if path.is_absolute() or hostile:
         raise InvalidInputError(f"{where} holds the unsafe path {inner!a}", remedy=_REMEDY)
-
-
-def _unwritable(part: str) -> bool:
-    return "\0" in part or len(os.fsencode(part)) > _LONGEST_NAME

@@ -1,19 +1,44 @@
-"""`create`: from the words of a command line to a spec in which every ref is resolved."""
+"""`create`: from the words of a command line to a spec in which every ref is resolved.
+
+`--repo`, `--nodes` and `--models` are JSON or text, with paths from the working directory.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, TypeVar
+from urllib.parse import unquote, urlsplit
 
-from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.spec.asked import Folders
-from runpod_comfy.spec.asked_models import LocalModels, Say, read_models
-from runpod_comfy.spec.asked_trees import read_core, read_nodes
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_files.hashing import sha256_of
+from comfy_files.progress import Say
+from runpod_comfy.spec.document import kind_of, parse_json, read_json, validated
 from runpod_comfy.spec.load import check_version_id, parse_spec
-from runpod_comfy.spec.model import Spec, Tree
+from runpod_comfy.spec.model import CustomNode, Model, Spec, Tree
+from runpod_comfy.spec.values import (
+    ARCHIVE_SUFFIXES,
+    ModelSource,
+    is_archive_name,
+    source_file_name,
+    source_scheme,
+    tree_kind,
+)
 from runpod_comfy.spec.write import spec_text
 
 Settle = Callable[[Sequence[Tree]], Sequence[Tree]]
+_M = TypeVar("_M", bound=BaseModel)
+
+# At the last `@` after the last `/` or `:`; one before that belongs to the address.
+_REPO_AT_REF = re.compile(r"(?P<repo>.*?)(@(?P<ref>[^/:@]*))?", re.DOTALL)
+_SUBDIR = re.compile(r"subdir=(?P<subdir>.+)")
+# What GitHub, GitLab and Gitea make of a repository: `…/owner/name/archive/…/main.zip`.
+_FORGE_ARCHIVE = re.compile(r"https?://[^/]+/(?P<repository>.+?)/(-/)?archive/")
 
 
 def create_spec(
@@ -54,17 +79,9 @@ def create_spec(
         custom_nodes=[node for text in nodes for node in read_nodes(text, folders)],
         models=[model for text in models for model in read_models(text, folders, local)],
     )
-    spec = _settled(asked, settle)
+    core, *settled = settle([asked.comfy, *asked.custom_nodes])
+    spec = asked.model_copy(update={"comfy": core, "custom_nodes": settled})
     return parse_spec(spec_text(spec), where=f"the new spec '{version_id}'")
-
-
-def _settled(spec: Spec, settle: Settle) -> Spec:
-    core, *trees = settle([spec.comfy, *spec.custom_nodes])
-    nodes = [
-        node.model_copy(update={"ref": tree.ref, "commit": tree.commit})
-        for node, tree in zip(spec.custom_nodes, trees, strict=True)
-    ]
-    return spec.model_copy(update={"comfy": core, "custom_nodes": nodes})
 
 
 def _existing(models_root: Path | None, working_dir: Path) -> Path | None:
@@ -78,3 +95,279 @@ def _existing(models_root: Path | None, working_dir: Path) -> Path | None:
     if not root.is_dir():
         raise InvalidInputError(f"--models-root: {root} is not a folder", remedy="Name a folder.")
     return root
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folders:
+    """Where relative paths are from (`working`), and where the spec will lie (`spec`)."""
+
+    working: Path
+    spec: Path
+
+    def rewritten(self, path: str) -> str:
+        """A path given from the working directory, as the spec must say it."""
+        if Path(path).is_absolute():
+            return path
+        relative = Path(os.path.relpath(self.working / path, self.spec)).as_posix()
+        # A name such as `a:b` would read as an address, and `-x` as an option.
+        plain = re.fullmatch(r"[\w.][\w./+ -]*", relative)
+        return relative if plain else f"./{relative}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModels:
+    """Where model files may lie besides their source, and whether found ones are hashed."""
+
+    root: Path | None
+    auto_checksum: bool
+    say: Say
+
+
+class _AskedNode(BaseModel):
+    """A node as JSON: its name may be left to its repository."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    repo: str
+    name: str | None = None
+    ref: str | None = None
+    commit: str | None = None
+    subdir: str | None = None
+
+
+def _written_out(checksum: str) -> str:
+    """Hashes are copied from web pages without their kind, and in capitals."""
+    digits = checksum.strip().lower()
+    return f"sha256:{digits}" if re.fullmatch(r"[0-9a-f]{64}", digits) else digits
+
+
+class _AskedModel(BaseModel):
+    """A model as JSON: its name and its place may be left to its source."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: ModelSource
+    name: str | None = None
+    target_subdir: str | None = None
+    target_path: str | None = None
+    checksum: Annotated[str, AfterValidator(_written_out)] | None = None
+    mirrors: list[ModelSource] = []
+    size: int | None = None
+
+
+def read_core(text: str, folders: Folders) -> Tree:
+    """The tree of `--repo`: `URL@ref`, `URL@ref#subdir=a/b`, or a local path written so."""
+    return validated(Tree, _split(text, folders, "--repo"), where="--repo")
+
+
+def read_nodes(text: str, folders: Folders) -> list[CustomNode]:
+    """The nodes of one `--nodes`: a JSON object, a JSON file, or text like that of `--repo`."""
+    is_archive = is_archive_name(text) and (folders.working / text).is_file()
+    asked = None if is_archive else _read_objects(text, "--nodes", _AskedNode, folders)
+    if asked is None:
+        return [_node(_split(text, folders, "--nodes"), f"--nodes {_without_login(text)}")]
+    return [
+        _node(_with_local_repo(node.model_dump(exclude_none=True), folders, where), where)
+        for node, where in asked
+    ]
+
+
+def _node(fields: dict[str, Any], where: str) -> CustomNode:
+    return validated(CustomNode, {"name": _name_of(fields), **fields}, where=where)
+
+
+def _without_login(text: str) -> str:
+    # The complaint may be that there is one.
+    return re.sub(r"(?<=://)[^/]*@", "***@", text.partition("?")[0])
+
+
+def _name_of(fields: Mapping[str, Any]) -> str:
+    """The folder that `git clone` would make, or the last part of `subdir`."""
+    place = fields.get("subdir") or _without_endings(fields["repo"])
+    name = re.split(r"[/:]", place.rstrip("/"))[-1]
+    return re.sub(r"[^A-Za-z0-9._-]", "-", name)
+
+
+def _without_endings(repo: str) -> str:
+    if _kind(repo) != "archive":
+        return repo.rstrip("/").removesuffix(".git")
+    place = repo.partition("?")[0]
+    if match := _FORGE_ARCHIVE.match(place):
+        return match["repository"]
+    if place.endswith(".whl"):
+        return place.rpartition("/")[2].partition("-")[0]
+    ending = next(suffix for suffix in ARCHIVE_SUFFIXES if place.lower().endswith(suffix))
+    return place[: -len(ending)]
+
+
+def _split(text: str, folders: Folders, where: str) -> dict[str, Any]:
+    if (folders.working / text).is_dir():
+        return _with_local_repo({"repo": text}, folders, where)
+    fields: dict[str, Any] = {}
+    rest, _, fragment = text.partition("#")
+    if fragment:
+        match = _SUBDIR.fullmatch(fragment)
+        if match is None:
+            raise InvalidInputError(
+                f"{where}: '#{fragment}' in '{_without_login(text)}' is not understood",
+                remedy="After '#' there can only be: subdir=FOLDER",
+            )
+        fields["subdir"] = match["subdir"]
+    match = _REPO_AT_REF.fullmatch(rest)
+    assert match is not None
+    fields["repo"], ref = match["repo"], match["ref"]
+    if ref == "":
+        raise InvalidInputError(
+            f"{where}: '{_without_login(text)}' names no ref after its '@'",
+            remedy="Add a branch, tag or commit there.",
+        )
+    if ref is not None:
+        fields["ref"] = ref
+    return _with_local_repo(fields, folders, where)
+
+
+def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) -> dict[str, Any]:
+    """A local repository or archive as `file://`, a folder as a path from the spec's folder.
+
+    It is a repository when it is asked for a ref or commit, or has no files but git's own.
+    """
+    repo = fields["repo"]
+    if not repo or repo.startswith("-") or "::" in repo or _kind(repo) != "folder":
+        return dict(fields)
+    path = folders.working / repo
+    if not path.exists():
+        raise UnavailableError(
+            f"{where}: there is no folder {path}",
+            remedy='A ref with a slash is given as JSON: {"repo": "…", "ref": "feature/x"}'
+            if "@" in repo
+            else "Name a folder or git repository that exists, or a URL.",
+        )
+    revision = fields.get("ref") or fields.get("commit") or ""
+    is_archive = path.is_file() and is_archive_name(repo)
+    is_bare = (path / "HEAD").is_file() and (path / "objects").is_dir()
+    if not is_archive and not is_bare:
+        if not revision or revision.startswith("tree:"):
+            return {**fields, "repo": folders.rewritten(repo)}
+        if not (path / ".git").exists():
+            raise InvalidInputError(
+                f"{where}: {path} is not a git repository, so it has no '{revision}'",
+                remedy="Leave that out to take the folder as it is.",
+            )
+    return {**fields, "repo": Path(os.path.normpath(path)).as_uri()}
+
+
+def _kind(repo: str) -> str:
+    try:
+        return tree_kind(repo)
+    except ValueError:
+        # The model will say what is wrong with it.
+        return "unknown"
+
+
+def read_models(text: str, folders: Folders, local: LocalModels) -> list[Model]:
+    """The models of one `--models`: a JSON object, or a JSON file with one or a list of them.
+
+    Raises InvalidInputError naming the wrong key, UnavailableError for a local file that is not
+    there, MismatchError for a local file with another checksum than the one given.
+    """
+    asked = _read_objects(text, "--models", _AskedModel, folders)
+    if asked is None:
+        raise InvalidInputError(
+            f"--models: '{text}' is neither a JSON object nor a JSON file",
+            remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
+        )
+    return [_model(model, where, folders, local) for model, where in asked]
+
+
+def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> Model:
+    source, path = _local_source(asked.source, folders)
+    name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
+    if not asked.name and "." not in name:
+        raise InvalidInputError(
+            f"{where}: no file name can be told from the source '{asked.source}'",
+            remedy="Add 'name' with the file's name.",
+        )
+    mirrors = [_local_source(mirror, folders)[0] for mirror in asked.mirrors]
+    given = {"name": name, "source": source, "mirrors": mirrors}
+    model = validated(Model, {**asked.model_dump(exclude_none=True), **given}, where=where)
+    folder = PurePosixPath(model.place).parent.as_posix()
+    subdir = model.target_subdir or (None if folder == "." else folder)
+    model = model.model_copy(update={"target_path": model.place, "target_subdir": subdir})
+    return _with_checksum(model, path, where, local)
+
+
+def _with_checksum(model: Model, path: Path | None, where: str, local: LocalModels) -> Model:
+    candidates = [path] if path is not None else []
+    if local.root is not None:
+        candidates += [local.root / model.place, local.root / model.name]
+    found = next((item for item in candidates if item.is_file()), None)
+    if found is None:
+        if path is not None:
+            raise UnavailableError(
+                f"{where}: the model file {path} is not there", remedy="Correct 'source'."
+            )
+        if local.auto_checksum:
+            local.say(f"{model.name}: no local file, so its checksum is left as it is")
+        return model
+    if not local.auto_checksum:
+        return model
+    local.say(f"Hashing {found}")
+    try:
+        checksum = f"sha256:{sha256_of(found)}"
+    except OSError as error:
+        raise UnavailableError(
+            f"the model file {found} cannot be read: {error.strerror}",
+            remedy="Check its permissions.",
+        ) from error
+    if model.checksum not in (None, checksum):
+        raise MismatchError(
+            f"{where}: {found} has {checksum}, but 'checksum' says {model.checksum}",
+            remedy="Correct 'checksum', or put the right file there.",
+        )
+    return model.model_copy(update={"checksum": checksum})
+
+
+def _local_source(source: str, folders: Folders) -> tuple[str, Path | None]:
+    """A source as the spec must say it, and the local file it names, if it names one."""
+    scheme = source_scheme(source)
+    if scheme not in ("", "file"):
+        return source, None
+    if scheme == "":
+        return folders.rewritten(source), folders.working / source
+    parts = urlsplit(source)
+    inner = unquote(parts.path)
+    if not inner.startswith("/"):
+        return folders.rewritten(inner), folders.working / inner
+    return source if source.startswith("file://") else f"file://{parts.path}", Path(inner)
+
+
+def _read_objects(
+    argument: str, option: str, model: type[_M], folders: Folders
+) -> list[tuple[_M, str]] | None:
+    """The JSON objects that an argument holds or names, each with where it stands: the option, or
+    a place in a file; None if the argument is neither JSON nor a file.
+
+    Raises InvalidInputError for broken JSON or a wrong key, UnavailableError for a JSON file that
+    is not there.
+    """
+    text = argument.strip()
+    path = folders.working / text
+    if text.startswith(("{", "[")):
+        document, place = parse_json(text, where=option), option
+    elif path.is_file():
+        document, place = read_json(path, what=f"file for {option}"), str(path)
+    elif text.endswith(".json") and "://" not in text:
+        raise UnavailableError(f"{option}: there is no file {path}", remedy="Check the path.")
+    else:
+        return None
+    several = isinstance(document, list)
+    found = []
+    for index, item in enumerate(document if several else [document]):
+        where = f"{place} [{index}]" if several else place
+        if not isinstance(item, dict):
+            raise InvalidInputError(
+                f"{where} must be a JSON object, not {kind_of(item)}",
+                remedy="Write an object in braces, or a list of them in a file.",
+            )
+        found.append((validated(model, item, where=where), where))
+    return found

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import shlex
+import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.spec.agreement import disagreements
-from runpod_comfy.spec.complaints import complaint, nearest
-from runpod_comfy.spec.json_text import parse_json, read_json
-from runpod_comfy.spec.model import SCHEMA_VERSION, Spec, VersionId
+from runpod_comfy.spec.document import nearest, parse_json, read_json, validated
+from runpod_comfy.spec.model import SCHEMA_VERSION, Spec
+from runpod_comfy.spec.values import VersionId
+
+# What contradicts something else in a spec, as a sentence, and what to do about it.
+_Disagreement = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,22 +40,18 @@ def check_version_id(version_id: str) -> str:
 
 
 def find_spec(version_id: str, project_root: Path) -> Path:
-    """Where the spec of a version lies: `versions/<id>.json`.
+    """Where the spec of a version lies, if there is one: `versions/<id>.json`.
 
-    Raises InvalidInputError for an id that no version can have, UnavailableError, naming the
-    nearest version that exists, if there is no such file.
+    Raises InvalidInputError for an id that no version can have.
     """
-    path = project_root / "versions" / f"{check_version_id(version_id)}.json"
-    if not path.exists():
-        raise _no_spec(path)
-    return path
+    return project_root / "versions" / f"{check_version_id(version_id)}.json"
 
 
 def load_spec(path: Path) -> LoadedSpec:
     """Reads and checks a spec.
 
-    Raises UnavailableError if the file is not there, InvalidInputError, naming file and key, for
-    everything that is wrong in it.
+    Raises UnavailableError, naming the nearest version that exists, if the file is not there,
+    InvalidInputError, naming file and key, for everything that is wrong in it.
     """
     path = path.absolute()
     if not path.exists():
@@ -76,30 +76,24 @@ def _validate(document: Any, *, where: str) -> Spec:
             f"{where} is not a version spec: it must be a JSON object in braces",
             remedy="See a working one in versions/demo.json.",
         )
-    _check_schema_version(document.get("schema_version"), where)
-    try:
-        spec = Spec.model_validate(document)
-    except ValidationError as error:
-        raise complaint(error, Spec, where=where) from error
-    for disagreement in disagreements(spec):
-        raise InvalidInputError(f"{where}: {disagreement.sentence}", remedy=disagreement.remedy)
-    return spec
-
-
-def _check_schema_version(found: Any, where: str) -> None:
-    if found == SCHEMA_VERSION and type(found) is int:
-        return
+    found = document.get("schema_version")
     if found is None:
         raise InvalidInputError(
             f"{where}: 'schema_version' is missing",
             remedy=f'Add "schema_version": {SCHEMA_VERSION}, the one that this program reads.',
         )
-    age = "is no longer used" if found in (1, "1") else "is not known"
-    raise InvalidInputError(
-        f"{where}: 'schema_version' is {found!r}, which {age}; "
-        f"this program reads schema version {SCHEMA_VERSION}",
-        remedy="Write the spec anew with: runpod-comfy create <id> --repo URL@REF",
-    )
+    if found != SCHEMA_VERSION or type(found) is not int:
+        age = "is no longer used" if found in (1, "1") else "is not known"
+        raise InvalidInputError(
+            f"{where}: 'schema_version' is {found!r}, which {age}; "
+            f"this program reads schema version {SCHEMA_VERSION}",
+            remedy="Write the spec again with: runpod-comfy create <id> --repo URL@REF",
+        )
+    spec = validated(Spec, document, where=where)
+    for check in (_versions, _node_names, _model_places, _named_in_options, _overrides):
+        for sentence, remedy in check(spec):
+            raise InvalidInputError(f"{where}: {sentence}", remedy=remedy)
+    return spec
 
 
 def _no_spec(path: Path) -> UnavailableError:
@@ -123,3 +117,92 @@ def _specs_beside(path: Path) -> str:
     if known:
         return f"There are: {', '.join(known[:10])}."
     return "There is no spec in that folder yet."
+
+
+def _fold(text: str) -> str:
+    """Names that a file system of macOS takes for the same are the same here."""
+    return unicodedata.normalize("NFC", text).casefold()
+
+
+def _versions(spec: Spec) -> Iterator[_Disagreement]:
+    trees = [("comfy", spec.comfy)]
+    trees += [(f"custom_nodes[{index}]", node) for index, node in enumerate(spec.custom_nodes)]
+    for place, tree in trees:
+        if tree.kind in ("pypi", "registry") and tree.ref is None:
+            yield (
+                f"'{place}.ref' is missing: {tree.repo} needs a version",
+                "Add 'ref' with the version to use.",
+            )
+
+
+def _node_names(spec: Spec) -> Iterator[_Disagreement]:
+    for first, index in _repeated(node.name for node in spec.custom_nodes):
+        yield (
+            f"'custom_nodes[{index}].name' is '{spec.custom_nodes[index].name}', which "
+            f"custom_nodes[{first}] already has ('{spec.custom_nodes[first].name}')",
+            "Give each node a name of its own; upper and lower case count as the same.",
+        )
+
+
+def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int]]:
+    """Where a name stands first, and where again."""
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        first = seen.setdefault(_fold(name), index)
+        if first != index:
+            yield first, index
+
+
+def _model_places(spec: Spec) -> Iterator[_Disagreement]:
+    for first, index in _repeated(model.place for model in spec.models):
+        yield (
+            f"models[{first}] and models[{index}] both go to '{spec.models[index].place}'",
+            "Give each model a 'target_path' of its own.",
+        )
+    seen = {_fold(model.place): index for index, model in enumerate(spec.models)}
+    for index, model in enumerate(spec.models):
+        for folder in PurePosixPath(_fold(model.place)).parents:
+            if (other := seen.get(str(folder))) is not None:
+                yield (
+                    f"models[{index}] goes to '{model.place}', below "
+                    f"models[{other}], which is a file at '{spec.models[other].place}'",
+                    "Give one of the two another 'target_path'.",
+                )
+
+
+def _named_in_options(spec: Spec) -> Iterator[_Disagreement]:
+    nodes = [node.name for node in spec.custom_nodes]
+    models = [model.name for model in spec.models]
+    asked = [
+        ("run_install_scripts", spec.options.run_install_scripts, "custom node", nodes),
+        ("allow_pickle", spec.options.allow_pickle, "model", models),
+    ]
+    for key, names, what, known in asked:
+        for index, name in enumerate(names):
+            if name not in known:
+                meant = nearest(name, known)
+                yield (
+                    f"'options.{key}[{index}]' names '{name}', "
+                    f"but the spec has no {what} of that name",
+                    f"Did you mean '{meant}'?" if meant else f"Name a {what} of the spec.",
+                )
+
+
+def _overrides(spec: Spec) -> Iterator[_Disagreement]:
+    """Two overrides of one distribution can only stand side by side under markers."""
+    if not spec.options.overrides:
+        return
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    seen: dict[str, tuple[int, bool]] = {}
+    for index, text in enumerate(spec.options.overrides):
+        parsed = Requirement(text)
+        here = (index, parsed.marker is not None)
+        first, has_marker = seen.setdefault(canonicalize_name(parsed.name), here)
+        if first != index and not (has_marker and here[1]):
+            yield (
+                f"'options.overrides[{index}]' is about '{parsed.name}', which "
+                f"options.overrides[{first}] already settles",
+                "Keep one of the two, or give both a marker.",
+            )

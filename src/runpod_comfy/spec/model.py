@@ -6,60 +6,22 @@ They check shape and safety of each value; `load` turns their complaints into se
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from runpod_comfy.spec.requirement_text import check_constraint, check_requirement
-from runpod_comfy.spec.text import (
-    TreeKind,
-    check_date,
-    check_env_name,
-    check_file_path,
-    check_id,
-    check_index_url,
-    check_inner_path,
-    check_model_source,
-    check_node_name,
-    check_ref,
-    check_repo,
-    matching,
-    tree_kind,
-)
+from runpod_comfy.spec import values
+from runpod_comfy.spec.values import TreeKind, tree_kind
 
 SCHEMA_VERSION = 2
 
-VersionId = Annotated[str, AfterValidator(check_id)]
-NodeName = Annotated[str, AfterValidator(check_node_name)]
-InnerPath = Annotated[str, AfterValidator(check_inner_path)]
-FilePath = Annotated[str, AfterValidator(check_file_path)]
-Repo = Annotated[str, AfterValidator(check_repo)]
-Ref = Annotated[str, AfterValidator(check_ref)]
-ModelSource = Annotated[str, AfterValidator(check_model_source)]
-EnvName = Annotated[str, AfterValidator(check_env_name)]
-Checksum = Annotated[
-    str,
-    AfterValidator(
-        matching(r"sha256:[0-9a-f]{64}", "must be 'sha256:' and 64 lower-case hex digits")
-    ),
-]
-Commit = Annotated[
-    str,
-    AfterValidator(
-        matching(
-            r"[0-9a-f]{40}|sha256:[0-9a-f]{64}|tree:[0-9a-f]{40}",
-            "must be a whole git commit (40 lower-case hex digits), "
-            "'sha256:' and 64 of them, or 'tree:' and 40",
-        )
-    ),
-]
-
-_PINS: dict[TreeKind, tuple[int, str, str]] = {
-    "git": (40, "", "a git commit of 40 hex digits"),
-    "archive": (71, "sha256:", "the 'sha256:…' of the archive"),
-    "pypi": (71, "sha256:", "the 'sha256:…' of the wheel or sdist"),
-    "registry": (71, "sha256:", "the 'sha256:…' of the archive"),
-    "folder": (45, "tree:", "the 'tree:…' hash of its content"),
+# What comes before the colon in the pin of each kind, and the pin in words.
+_PINS: dict[TreeKind, tuple[str, str]] = {
+    "git": ("", "a git commit of 40 hex digits"),
+    "archive": ("sha256", "the 'sha256:…' of the archive"),
+    "pypi": ("sha256", "the 'sha256:…' of the wheel or sdist"),
+    "registry": ("sha256", "the 'sha256:…' of the archive"),
+    "folder": ("tree", "the 'tree:…' hash of its content"),
 }
 
 
@@ -74,10 +36,10 @@ class Tree(_Strict):
     or `tree:…`, the git tree hash of a folder's content.
     """
 
-    repo: Repo
-    ref: Ref | None = None
-    commit: Commit | None = None
-    subdir: InnerPath | None = None
+    repo: values.Repo
+    ref: values.Ref | None = None
+    commit: values.Commit | None = None
+    subdir: values.InnerPath | None = None
 
     @property
     def kind(self) -> TreeKind:
@@ -85,8 +47,8 @@ class Tree(_Strict):
 
     @model_validator(mode="after")
     def _pin_suits_kind(self) -> Self:
-        length, prefix, words = _PINS[self.kind]
-        if self.commit and (len(self.commit) != length or not self.commit.startswith(prefix)):
+        prefix, words = _PINS[self.kind]
+        if self.commit and self.commit.rpartition(":")[0] != prefix:
             raise ValueError(f"has a 'commit' of another kind than its 'repo', which needs {words}")
         if self.ref and self.kind in ("folder", "archive"):
             raise ValueError(
@@ -98,20 +60,18 @@ class Tree(_Strict):
 class CustomNode(Tree):
     """A custom node: a tree that becomes `custom_nodes/<name>`."""
 
-    name: NodeName
+    name: values.NodeName
 
 
 class Model(_Strict):
     """A model file. `size` is in bytes."""
 
-    name: Annotated[
-        str, AfterValidator(matching(r"[^/\\\x00-\x1f\x7f]+", "must be a name without slashes"))
-    ]
-    source: ModelSource
-    target_subdir: InnerPath | None = None
-    target_path: FilePath | None = None
-    checksum: Checksum | None = None
-    mirrors: list[ModelSource] = []
+    name: values.FileName
+    source: values.ModelSource
+    target_subdir: values.InnerPath | None = None
+    target_path: values.FilePath | None = None
+    checksum: values.Checksum | None = None
+    mirrors: list[values.ModelSource] = []
     size: int | None = Field(default=None, ge=0)
 
     @property
@@ -140,58 +100,52 @@ class Model(_Strict):
 class TorchOptions(_Strict):
     """`version` pins torch, and with it its family; `index` is where the family comes from."""
 
-    version: (
-        Annotated[
-            str,
-            AfterValidator(
-                matching(
-                    r"\d+\.\d+(\.\d+)?",
-                    "must be a version such as '2.11.0'; 'options.torch.index' chooses the build",
-                )
-            ),
-        ]
-        | None
-    ) = None
-    index: Annotated[str, AfterValidator(check_index_url)] | None = None
+    version: values.TorchVersion | None = None
+    index: values.IndexUrl | None = None
 
 
 class Options(_Strict):
     """What a person may set; every field is optional."""
 
-    python: (
-        Annotated[
-            str,
-            AfterValidator(matching(r"3\.\d{1,2}", "must be a minor version such as '3.11'")),
-        ]
-        | None
-    ) = None
+    python: values.PythonVersion | None = None
     base: str | None = None
     torch: TorchOptions = TorchOptions()
-    constraints: list[Annotated[str, AfterValidator(check_constraint)]] = []
-    overrides: list[Annotated[str, AfterValidator(check_requirement)]] = []
-    system_packages: list[
-        Annotated[
-            str,
-            AfterValidator(
-                matching(r"[a-z0-9][a-z0-9+.-]*", "must be the name of a Debian package")
-            ),
-        ]
-    ] = []
+    constraints: list[values.Constraint] = []
+    overrides: list[values.Override] = []
+    system_packages: list[values.DebianPackage] = []
     comfy_args: list[str] = []
     run_install_scripts: list[str] = []
     allow_pickle: list[str] = []
     user: str | None = None
     platforms: list[Literal["linux-x86_64", "linux-aarch64", "macos-arm64"]] = []
-    as_of: Annotated[str, AfterValidator(check_date)] | None = None
+    as_of: values.Day | None = None
 
 
 class Spec(_Strict):
     """A whole version spec, as in `versions/<id>.json`."""
 
     schema_version: Literal[2]
-    version_id: VersionId
+    version_id: values.VersionId
     comfy: Tree
     custom_nodes: list[CustomNode] = []
     models: list[Model] = []
-    env: dict[EnvName, str] = {}
+    env: dict[values.EnvName, str] = {}
     options: Options = Options()
+
+    def document(self) -> dict[str, Any]:
+        """The spec as JSON, in the order of the user's guide; what is not set is left out."""
+        return {
+            "schema_version": self.schema_version,
+            "version_id": self.version_id,
+            "comfy": _what_is_set(self.comfy),
+            "custom_nodes": [
+                {"name": node.name, **_what_is_set(node)} for node in self.custom_nodes
+            ],
+            "models": [_what_is_set(model) for model in self.models],
+            "env": self.env,
+            "options": _what_is_set(self.options),
+        }
+
+
+def _what_is_set(model: BaseModel) -> dict[str, Any]:
+    return model.model_dump(mode="json", exclude_defaults=True)

@@ -1,12 +1,11 @@
-"""A spec to its file: the guide's layout, written at one stroke, never over a different one."""
+"""A spec to its file: the guide's layout, written atomically, never over a different one."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel
+from typing import Literal
 
 from comfy_errors import InvalidInputError
 from comfy_files.atomic import replace_file
@@ -17,30 +16,10 @@ from runpod_comfy.spec.model import Spec
 CORE_PLACE: Literal["core"] = "core"
 TreePlace = Literal["core"] | int
 
-_TREE_KEYS = ("repo", "ref", "commit", "subdir")
-_MODEL_KEYS = (
-    "name",
-    "source",
-    "target_subdir",
-    "target_path",
-    "checksum",
-    "mirrors",
-    "size",
-)
-
 
 def spec_text(spec: Spec) -> str:
-    """The spec as JSON, in the order of the user's guide; what is not set is left out."""
-    document = {
-        "schema_version": spec.schema_version,
-        "version_id": spec.version_id,
-        "comfy": _set_fields(spec.comfy, *_TREE_KEYS),
-        "custom_nodes": [_set_fields(node, "name", *_TREE_KEYS) for node in spec.custom_nodes],
-        "models": [_set_fields(model, *_MODEL_KEYS) for model in spec.models],
-        "env": spec.env,
-        "options": spec.options.model_dump(mode="json", exclude_defaults=True),
-    }
-    return json.dumps(document, indent=4, ensure_ascii=False) + "\n"
+    """The spec as JSON, as people write it."""
+    return json.dumps(spec.document(), indent=4, ensure_ascii=False) + "\n"
 
 
 def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
@@ -80,32 +59,21 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
     with disk_errors(
         f"{path} could not be written", remedy="Check its permissions, and those of its folder."
     ):
-        _replace_commit(path, place, before, after)
-
-
-def _replace_commit(path: Path, place: TreePlace, before: str, after: str) -> None:
-    content = path.read_bytes()
-    wanted = json.loads(content)
-    tree = wanted["comfy"] if place == CORE_PLACE else wanted["custom_nodes"][place]
-    if tree.get("commit") == after:
-        # Another command was first.
-        return
-    tree["commit"] = after
-    old, new = (json.dumps(commit).encode() for commit in (before, after))
-    start = content.find(old)
-    while start >= 0:
-        # The same commit may stand elsewhere too: the right one is the one that says it.
-        changed = content[:start] + new + content[start + len(old) :]
-        if json.loads(changed) == wanted:
-            replace_file(path, changed)
+        content = path.read_bytes()
+        wanted = json.loads(content)
+        tree = wanted["comfy"] if place == CORE_PLACE else wanted["custom_nodes"][place]
+        if tree.get("commit") == after:
+            # Another command was first.
             return
-        start = content.find(old, start + 1)
+        tree["commit"] = after
+        old, new = (json.dumps(commit).encode() for commit in (before, after))
+        for found in re.finditer(re.escape(old), content):
+            # The same commit may stand elsewhere too: the right one is the one that says it.
+            changed = content[: found.start()] + new + content[found.end() :]
+            if json.loads(changed) == wanted:
+                replace_file(path, changed)
+                return
     raise InvalidInputError(
         f"{path}: the commit {before} could not be replaced",
         remedy=f"Write {after} there yourself.",
     )
-
-
-def _set_fields(model: BaseModel, *names: str) -> dict[str, Any]:
-    fields = {name: getattr(model, name) for name in names}
-    return {name: value for name, value in fields.items() if value not in (None, [])}

@@ -21,9 +21,9 @@ from comfy_errors import UnavailableError
 from comfy_files.disk import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
 from comfy_models.store import ModelStore
+from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
-from runpod_comfy.cache.use import alone
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import look_at_roots, needs_of
 from runpod_comfy.upkeep.unused import Unused, find_unused, unused_commits

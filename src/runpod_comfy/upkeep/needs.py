@@ -18,8 +18,7 @@ from comfy_errors import ComfyError, InvalidInputError
 from comfy_home.manifest import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
-from runpod_comfy.cache.tree import TreeRequest
-from runpod_comfy.cache.tree_store import TreeStore
+from runpod_comfy.cache.tree import TreeRequest, TreeStore
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.lock.store import load_lock

@@ -13,8 +13,8 @@ from typing import Literal
 from comfy_home.lock_bytes import lock_digest
 from comfy_models.gc import linked_models, unused_models
 from comfy_models.store import ModelStore
+from runpod_comfy.cache.locks import IN_USE_NAME
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.use import IN_USE_NAME
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, distribution_key
 

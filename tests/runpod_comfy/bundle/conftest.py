@@ -13,7 +13,7 @@ from runpod_comfy.bundle.create import BundleRequest, create_bundle
 from runpod_comfy.bundle.format import BundleSummary
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.cache.tree_hash import tree_hash
+from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import (
     Base,
     Distribution,

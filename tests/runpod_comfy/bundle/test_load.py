@@ -23,7 +23,7 @@ from runpod_comfy.bundle.places import loaded_lock_path, loaded_spec_path
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.cache.tree_hash import tree_hash
+from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.sources.folder import FolderSource
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place

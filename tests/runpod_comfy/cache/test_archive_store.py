@@ -79,7 +79,7 @@ def test_a_download_killed_in_the_middle_leaves_nothing_under_a_final_name(
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
         child = start_fetch(REQUEST, cache)
         deadline = time.monotonic() + 120
-        while not any(path.stat().st_size for path in cache.tmp.glob("archive-*")):
+        while not any(path.stat().st_size for path in cache.tmp.glob("archive-*/*")):
             assert child.poll() is None, "the fetch ended by itself"
             assert time.monotonic() < deadline
             time.sleep(0.02)

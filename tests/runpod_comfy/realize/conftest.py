@@ -14,7 +14,7 @@ import pytest
 
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree_hash import tree_hash
+from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import (
     Base,
     Distribution,

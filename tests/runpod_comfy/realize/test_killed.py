@@ -29,14 +29,13 @@ _DEADLINE_S = 120
 # there by itself, after the script and before the marker knows.
 _PROGRAM = """
 import os, pickle, signal, sys
-from runpod_comfy.realize.environment import kept as environment
-from runpod_comfy.realize import run, steps
+from runpod_comfy.realize import fetch, run, steps
 build = steps.build_layer
 def build_and_die(layer, context, **options):
     build(layer, context, **options)
     if layer.name == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-steps.build_layer = environment.build_layer = build_and_die
+steps.build_layer = fetch.build_layer = build_and_die
 with open(sys.argv[1], "rb") as stream:
     job = pickle.load(stream)
 print(run.realize(job).changed)

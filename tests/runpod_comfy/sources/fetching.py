@@ -13,7 +13,7 @@ from pathlib import Path
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.spec.text import tree_kind
+from runpod_comfy.spec.values import tree_kind
 
 _PROGRAM = "import sys; from tests.runpod_comfy.sources.fetching import main; main(sys.argv[1])"
 

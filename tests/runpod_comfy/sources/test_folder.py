@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from runpod_comfy.cache.tree import FetchContext, TreeRequest, pinned
-from runpod_comfy.cache.tree_hash import tree_hash
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.sources.folder import FOLDER_EPOCH, FolderSource
 
 REQUEST = TreeRequest(repo="nodes/mine")
@@ -35,7 +35,7 @@ def test_the_pin_is_the_tree_hash(folder: Path, fetch_context: FetchContext) -> 
 def test_a_copy_with_the_same_content_is_fetched(folder: Path, fetch_context: FetchContext) -> None:
     source = FolderSource()
     commit = source.pin(REQUEST, fetch_context)
-    fetched = source.fetch(pinned(REQUEST, commit), fetch_context)
+    fetched = source.fetch(replace(REQUEST, commit=commit), fetch_context)
     assert fetched.tree_hash == commit == tree_hash(fetched.path)
     assert fetched.epoch == FOLDER_EPOCH
     assert sorted(item.name for item in fetched.path.iterdir()) == ["__init__.py", "link", "run.sh"]
@@ -50,7 +50,7 @@ def test_a_changed_folder_gives_its_pinned_copy_with_a_warning(
     folder: Path, fetch_context: FetchContext, said: list[str]
 ) -> None:
     source = FolderSource()
-    request = pinned(REQUEST, source.pin(REQUEST, fetch_context))
+    request = replace(REQUEST, commit=source.pin(REQUEST, fetch_context))
     before = source.fetch(request, fetch_context)
     assert said == []
     (folder / "__init__.py").write_text("two\n")
@@ -64,7 +64,7 @@ def test_a_changed_folder_gives_its_pinned_copy_with_a_warning(
 def test_a_changed_folder_without_a_copy_is_a_mismatch(
     folder: Path, fetch_context: FetchContext
 ) -> None:
-    request = pinned(REQUEST, FolderSource().pin(REQUEST, fetch_context))
+    request = replace(REQUEST, commit=FolderSource().pin(REQUEST, fetch_context))
     (folder / "__init__.py").write_text("two\n")
     with pytest.raises(MismatchError, match="has changed") as caught:
         FolderSource().fetch(request, fetch_context)
@@ -73,7 +73,7 @@ def test_a_changed_folder_without_a_copy_is_a_mismatch(
 
 def test_a_pin_of_the_spec_is_confirmed(folder: Path, fetch_context: FetchContext) -> None:
     source = FolderSource()
-    request = pinned(REQUEST, source.pin(REQUEST, fetch_context))
+    request = replace(REQUEST, commit=source.pin(REQUEST, fetch_context))
     assert source.pin(request, fetch_context) == request.commit
     (folder / "__init__.py").write_text("two\n")
     with pytest.raises(MismatchError, match="has the content"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.sources.archive.source import ArchiveSource
+from runpod_comfy.sources.archive import ArchiveSource
 from runpod_comfy.sources.folder import FolderSource
 from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.sources.kinds import settle, source_of
 from runpod_comfy.sources.pypi import PypiSource
-from runpod_comfy.sources.registry.source import RegistrySource
+from runpod_comfy.sources.registry import RegistrySource
 from runpod_comfy.spec.model import Tree
 from tests.git_repositories import GitRepository
 

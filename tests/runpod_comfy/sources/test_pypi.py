@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
-from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, pinned
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.sources.pypi import PypiSource
 from runpod_comfy.spec.model import Tree
@@ -130,7 +130,7 @@ def sdist(folder: Path, version: str = "1.0") -> Path:
 
 def fetch(fetch_context: FetchContext, request: TreeRequest = REQUEST) -> FetchedTree:
     source = PypiSource()
-    return source.fetch(pinned(request, source.pin(request, fetch_context)), fetch_context)
+    return source.fetch(replace(request, commit=source.pin(request, fetch_context)), fetch_context)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -169,7 +169,7 @@ def test_what_was_fetched_is_not_asked_for_again(
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0"))
     fetched = fetch(fetch_context)
-    request = pinned(REQUEST, PypiSource().pin(REQUEST, fetch_context))
+    request = replace(REQUEST, commit=PypiSource().pin(REQUEST, fetch_context))
     index.asked.clear()
     offline = replace(fetch_context, offline=True)
     assert PypiSource().fetch(request, offline) == fetched
@@ -180,7 +180,7 @@ def test_what_was_fetched_is_not_asked_for_again(
 
 
 def test_offline_what_is_missing_is_named(index: Index, fetch_context: FetchContext) -> None:
-    request = pinned(REQUEST, "sha256:" + "0" * 64)
+    request = replace(REQUEST, commit="sha256:" + "0" * 64)
     offline = replace(fetch_context, offline=True)
     with pytest.raises(UnavailableError, match="pypi://Thing@1.0 .* is not in the cache"):
         PypiSource().fetch(request, offline)
@@ -344,7 +344,7 @@ def test_a_file_that_left_the_index_is_a_mismatch_that_names_the_others(
     index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     present = index.add(make_wheel(tmp_path, "thing", "1.0"))
-    request = pinned(REQUEST, "sha256:" + "0" * 64)
+    request = replace(REQUEST, commit="sha256:" + "0" * 64)
     for verb in (PypiSource().fetch, PypiSource().pin):
         with pytest.raises(MismatchError, match="no file of pypi://Thing@1.0") as caught:
             verb(request, fetch_context)

@@ -356,7 +356,7 @@ def test_several_complaints_are_counted(tmp_path: Path) -> None:
 def test_a_missing_spec_is_unavailable_and_names_the_nearest(tmp_path: Path) -> None:
     save(tmp_path, json.dumps(document()).encode()).rename(tmp_path / "versions" / "portrait.json")
     with pytest.raises(UnavailableError) as caught:
-        find_spec("portrat", tmp_path)
+        load_spec(find_spec("portrat", tmp_path))
     assert str(tmp_path / "versions" / "portrat.json") in caught.value.message
     assert "Did you mean 'portrait'?" in caught.value.remedy
     assert caught.value.exit_code == 3

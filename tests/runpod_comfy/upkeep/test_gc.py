@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.cache.use import using
 from runpod_comfy.lock.model import LockedNode
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.realize.remove import plan_removal, remove

@@ -104,8 +104,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _normalize(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.cache.use import using
     from runpod_comfy.images.docker.connection import connect
     from runpod_comfy.images.proof.normalize import normalize
 

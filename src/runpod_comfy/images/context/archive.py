@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from runpod_comfy.cache.tree_members import add_file, add_tree
+from runpod_comfy.cache.tree_files import add_file, add_tree
 from runpod_comfy.images import image_paths as places
 from runpod_comfy.images.steps import Step
 from runpod_comfy.layers.plan import TreeInput

@@ -16,7 +16,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_files.hashing import sha256_of
 from comfy_files.progress import Say
-from runpod_comfy.cache.key_lock import key_lock
+from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.checkout import CHECKOUT
 

@@ -28,8 +28,7 @@ from runpod_comfy.layers.uv import install_script_variables, uv_variables
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels, platform_files
 from runpod_comfy.sources.index.files import Index
-from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of
-from runpod_comfy.sources.index.settings import read_index_settings
+from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of, read_index_settings
 
 _NOWHERE = PipSettings(no_index=True)
 _REMEMBERED_S = 3600.0

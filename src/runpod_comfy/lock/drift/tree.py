@@ -15,8 +15,8 @@ from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.drift.finding import Answer, Finding, answer
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.sources.git.refs import RemoteRefs, is_commit, list_refs
-from runpod_comfy.sources.index.files import Index, check_distribution
+from runpod_comfy.sources.git.source import RemoteRefs, is_commit, list_refs
+from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import local_path_of, read_pip_settings
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.model import Tree
@@ -167,7 +167,7 @@ class _Look:
         )
 
     def at_distribution(self) -> list[Finding]:
-        name = check_distribution(self.tree.repo)
+        name = self.tree.repo.removeprefix("pypi://")
         offered = Index(settings=read_pip_settings()).look_up([name])[name]
         if isinstance(offered, UnavailableError):
             raise offered
@@ -198,7 +198,7 @@ class _Look:
         return self._at_address(self.tree.repo)
 
     def at_registry(self) -> list[Finding]:
-        from runpod_comfy.sources.registry.api import Registry
+        from runpod_comfy.sources.registry import Registry
 
         node, version = self.tree.repo.removeprefix("comfy://"), self.tree.ref or ""
         registry = Registry.from_environment()

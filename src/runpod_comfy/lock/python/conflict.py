@@ -29,7 +29,7 @@ from runpod_comfy.lock.python.uv_compile import (
     undated_files,
 )
 from runpod_comfy.lock.requirements.read import CORE, RefusedLine, Requirement
-from runpod_comfy.sources.index.settings import read_index_settings
+from runpod_comfy.sources.index.pip_settings import read_index_settings
 
 # What a person is ready to wait for an explanation.
 _LONGEST_S = 90.0

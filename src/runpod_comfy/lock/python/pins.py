@@ -27,7 +27,7 @@ from runpod_comfy.lock.requirements.read import (
     read_requirements,
     refused_error,
 )
-from runpod_comfy.sources.index.settings import read_index_settings
+from runpod_comfy.sources.index.pip_settings import read_index_settings
 from runpod_comfy.spec.model import Options
 
 DEFAULT_PYTHON = "3.11"

@@ -22,7 +22,7 @@ from comfy_files.disk import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_home.manifest import Manifest, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
-from runpod_comfy.cache.use import alone, using
+from runpod_comfy.cache.locks import alone, using
 from runpod_comfy.layers.plan import ENVIRONMENT, Plan
 from runpod_comfy.layers.uv import outside_variables, uv_program
 from runpod_comfy.lock.model import Lock, LockedModel

@@ -10,9 +10,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runpod_comfy.cache.tree import TreeRequest
-from runpod_comfy.cache.tree_hash import is_left_out, tree_hash
-from runpod_comfy.cache.tree_store import TreeStore
+from runpod_comfy.cache.tree import TreeRequest, TreeStore
+from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer, TreeInput
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree

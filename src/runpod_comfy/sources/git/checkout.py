@@ -1,29 +1,33 @@
 """The files of a commit, and of its submodules, exactly as they are in git.
 
 Blobs are written as they are: no hooks, no filters, no line-ending conversion, so that the same
-commit gives the same bytes on every machine.
+commit gives the same bytes on every machine. Where a submodule comes from says `.gitmodules` of the
+commit, read as the hostile text that it may be.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule
-from runpod_comfy.cache.tree_store import Filling
+from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
 from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git
 from runpod_comfy.sources.git.repository import GitRepository
-from runpod_comfy.sources.git.submodules import find_submodule_url
 from runpod_comfy.sources.tree_writer import TreeWriter
+from runpod_comfy.spec.values import check_repo, tree_kind
 
 _CHUNK_BYTES = 1024 * 1024
 _DEEPEST_SUBMODULE = 8
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_KEY = re.compile(r"submodule\.(?P<name>.+)\.(?P<what>path|url)", re.DOTALL)
 _EXECUTABLE, _LINK, _SUBMODULE = "100755", "120000", "160000"
 
 
@@ -37,10 +41,10 @@ class _Entry:
 def check_out(
     repository: GitRepository,
     commit: str,
-    target: Path,
+    subdir: str | None,
     fetch_context: FetchContext,
+    target: Path,
     *,
-    subdir: str | None = None,
     depth: int = 0,
 ) -> Filling:
     """Writes the files of `commit` (or of one folder in it) into the empty folder `target`.
@@ -60,7 +64,7 @@ def check_out(
             f"only their pointers were fetched: {named}"
         )
     epoch = int(repository.text("show", "--no-patch", "--format=%ct", commit))
-    fillings: list[Filling] = [Filling(epoch=epoch)]
+    submodules: list[FetchedSubmodule] = []
     for entry in entries:
         if entry.mode == _SUBMODULE:
             full_path = f"{subdir}/{entry.path}" if subdir else entry.path
@@ -70,12 +74,11 @@ def check_out(
                     f"Warning: {where} names no address for its submodule {full_path}"
                 )
                 continue
-            fillings.append(_check_out_submodule(entry, url, writer, fetch_context, depth=depth))
+            inner = _check_out_submodule(entry, url, writer, fetch_context, depth=depth)
+            epoch = max(epoch, inner.epoch)
+            submodules += inner.submodules
     writer.finish()
-    return Filling(
-        epoch=max(filling.epoch for filling in fillings),
-        submodules=tuple(item for filling in fillings for item in filling.submodules),
-    )
+    return Filling(epoch=epoch, submodules=tuple(submodules))
 
 
 def _check_out_submodule(
@@ -90,7 +93,7 @@ def _check_out_submodule(
     repository = GitRepository.of(url, fetch_context.cache)
     repository.ensure(entry.object_id, fetch_context)
     target = writer.make_folder(entry.path)
-    filling = check_out(repository, entry.object_id, target, fetch_context, depth=depth + 1)
+    filling = check_out(repository, entry.object_id, None, fetch_context, target, depth=depth + 1)
     inner = (
         FetchedSubmodule(path=f"{entry.path}/{item.path}", repo=item.repo, commit=item.commit)
         for item in filling.submodules
@@ -106,24 +109,19 @@ def _entries(repository: GitRepository, commit: str, subdir: str | None) -> list
     except GitFailedError as error:
         if subdir is None:
             raise
+        folders = repository.bytes_of("ls-tree", "-d", "-z", "--name-only", "--full-tree", commit)
+        names = [os.fsdecode(name) for name in folders.split(b"\0") if name]
         raise InvalidInputError(
             f"{without_secrets(repository.repo)} has no folder '{subdir}' at {commit}",
-            remedy="Correct 'subdir'; at the top it has: "
-            + ", ".join(_top_folders(repository, commit))
-            + ".",
+            remedy=f"Correct 'subdir'; at the top it has: {', '.join(names[:20])}.",
         ) from error
-    return [_entry(line) for line in output.split(b"\0") if line]
-
-
-def _entry(line: bytes) -> _Entry:
-    description, _, path = line.partition(b"\t")
-    mode, _, object_id = description.decode("ascii").split(" ")
-    return _Entry(mode=mode, object_id=object_id, path=os.fsdecode(path))
-
-
-def _top_folders(repository: GitRepository, commit: str) -> list[str]:
-    output = repository.bytes_of("ls-tree", "-d", "-z", "--name-only", "--full-tree", commit)
-    return [os.fsdecode(name) for name in output.split(b"\0") if name][:20]
+    entries = []
+    for line in output.split(b"\0"):
+        if line:
+            description, _, path = line.partition(b"\t")
+            mode, _, object_id = description.decode("ascii").split(" ")
+            entries.append(_Entry(mode=mode, object_id=object_id, path=os.fsdecode(path)))
+    return entries
 
 
 def _write_files(repository: GitRepository, entries: list[_Entry], writer: TreeWriter) -> list[str]:
@@ -146,7 +144,7 @@ def _write_files(repository: GitRepository, entries: list[_Entry], writer: TreeW
             if first.startswith(_LFS_POINTER):
                 pointers.append(entry.path)
             writer.write_file(
-                entry.path, _with_first(first, blob), executable=entry.mode == _EXECUTABLE
+                entry.path, itertools.chain([first], blob), executable=entry.mode == _EXECUTABLE
             )
     finally:
         end_git(process)
@@ -172,6 +170,57 @@ def _read_blob(stream: IO[bytes], entry: _Entry, where: str) -> Iterator[bytes]:
     stream.read(1)
 
 
-def _with_first(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest
+def find_submodule_url(repository: GitRepository, commit: str, path: str) -> str | None:
+    """The address of the submodule at `path`, or None where `.gitmodules` names none.
+
+    Raises InvalidInputError for an address that must not be fetched.
+    """
+    modules = _read_gitmodules(repository, commit)
+    url = next((item.get("url") for item in modules.values() if item.get("path") == path), None)
+    if url is None:
+        return None
+    return _allowed(_absolute(repository.repo, url), repository.repo, path)
+
+
+def _read_gitmodules(repository: GitRepository, commit: str) -> dict[str, dict[str, str]]:
+    try:
+        text = repository.text("config", "--blob", f"{commit}:.gitmodules", "--list", "-z")
+    except GitFailedError:
+        return {}
+    modules: dict[str, dict[str, str]] = {}
+    for item in text.split("\0"):
+        key, _, value = item.partition("\n")
+        if match := _KEY.fullmatch(key):
+            modules.setdefault(match["name"], {})[match["what"]] = value
+    return modules
+
+
+def _absolute(parent: str, url: str) -> str:
+    """A relative address is one from the parent's, counted as git-submodule(1) does."""
+    if not url.startswith(("./", "../")):
+        is_path = url.startswith("/") and parent.startswith("file://")
+        return f"file://{url}" if is_path else url
+    base = parent.rstrip("/")
+    while url.startswith(("./", "../")):
+        if url.startswith("../"):
+            base = re.sub(r"[/:][^/:]*$", "", base)
+        url = url.partition("/")[2]
+    # What is left of `git@host:owner/repo` may have lost its only slash.
+    separator = ":" if "://" not in base and ":" not in base else "/"
+    return f"{base}{separator}{url}".rstrip("/")
+
+
+def _allowed(url: str, parent: str, path: str) -> str:
+    try:
+        check_repo(url)
+        if tree_kind(url) != "git" or (url.startswith("file:") and not parent.startswith("file:")):
+            raise ValueError("is of a kind that a submodule must not have")
+        if "://" in url and not url.startswith("file:") and not urlsplit(url).hostname:
+            raise ValueError("names no host")
+    except ValueError as error:
+        raise InvalidInputError(
+            f"the address of submodule '{path}' of {without_secrets(parent)} "
+            f"({without_secrets(url)!a}) {error}",
+            remedy="Use a version of it without that submodule.",
+        ) from error
+    return url

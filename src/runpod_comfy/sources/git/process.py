@@ -17,7 +17,7 @@ from comfy_errors import OperationFailedError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_http.redaction import without_secrets
 
-ALLOWED_PROTOCOLS = ("file", "git", "http", "https", "ssh")
+_ALLOWED_PROTOCOLS = "file:git:http:https:ssh"
 
 # Without a byte from git for so long, the server is taken for dead.
 _STALL_S = 120.0
@@ -54,9 +54,13 @@ class GitFailedError(OperationFailedError):
         )
         self.reason = reason
 
-
-class GitStalledError(GitFailedError):
-    """The other side sent nothing for too long."""
+    def unreachable(self, repo: str) -> UnavailableError:
+        """The error of a repository that git could not read."""
+        shown = without_secrets(repo)
+        return UnavailableError(
+            f"the git repository {shown} cannot be read: {self.reason}",
+            remedy=f"Check the address and your access to it: git ls-remote {shown}",
+        )
 
 
 def run_git(
@@ -68,12 +72,11 @@ def run_git(
     which git is ended.
     Raises GitFailedError with git's own explanation, UnavailableError where there is no git.
     """
-    # Its http helper outlives a git that is ended, so it is told to give up by itself as well.
-    patience = [
-        *("-c", "http.lowSpeedLimit=1"),
-        *("-c", f"http.lowSpeedTime={max(1, round(stall_s))}"),
-    ]
-    process = start_git([*patience, *arguments], repository=repository)
+    # Its http helper outlives a git that is ended, so it has to give up by itself as well.
+    patience = f"http.lowSpeedTime={max(1, round(stall_s))}"
+    process = start_git(
+        ["-c", "http.lowSpeedLimit=1", "-c", patience, *arguments], repository=repository
+    )
     try:
         out, err = _read_both(process, stall_s)
         code = process.wait()
@@ -127,7 +130,7 @@ def _environment() -> dict[str, str]:
     environment |= {
         "LC_ALL": "C",
         "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": ":".join(ALLOWED_PROTOCOLS),
+        "GIT_ALLOW_PROTOCOL": _ALLOWED_PROTOCOLS,
         # ssh asks this program instead of the terminal, and gets no answer.
         "SSH_ASKPASS": "false",
         "SSH_ASKPASS_REQUIRE": "force",
@@ -156,7 +159,7 @@ def _read_both(process: subprocess.Popen[bytes], stall_s: float) -> tuple[bytes,
             if interrupted():
                 raise GitFailedError("it was interrupted")
             if time.monotonic() - last_output > stall_s:
-                raise GitStalledError(f"no answer for {stall_s:.0f} seconds")
+                raise GitFailedError(f"no answer for {stall_s:.0f} seconds")
     return tuple(b"".join(chunks[stream.fileno()]) for stream in (process.stdout, process.stderr))  # type: ignore[return-value]
 
 

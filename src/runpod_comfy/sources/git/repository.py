@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from comfy_errors import UnavailableError
 from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.cache.tree_store import slug_of
+from runpod_comfy.cache.tree import FetchContext, slug_of
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 
 _KEPT = "refs/kept"
@@ -39,7 +34,7 @@ class GitRepository:
         if not self.path.is_dir():
             return False
         try:
-            self._git("rev-parse", "--quiet", "--verify", f"{_KEPT}/{commit}^{{commit}}")
+            self.bytes_of("rev-parse", "--quiet", "--verify", f"{_KEPT}/{commit}^{{commit}}")
         except GitFailedError:
             return False
         return True
@@ -51,23 +46,27 @@ class GitRepository:
         """
         if self.has(commit):
             return
-        shown = without_secrets(self.repo)
-        if fetch_context.offline:
-            raise UnavailableError(
-                f"commit {commit} of {shown} is not in the cache, and the network may not be asked",
-                remedy="Run the command once without --offline.",
-            )
-        with fetch_context.cache.writing(), self._locked(fetch_context.cache):
+        fetch_context.need_network(
+            f"commit {commit} of {without_secrets(self.repo)} is not in the cache, "
+            "and the network may not be asked"
+        )
+        cache = fetch_context.cache
+        with cache.writing(), key_lock(cache, str(self.path)):
+            # What a killed git left locked is set free first; it may have been the initialisation.
+            for stale in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
+                stale.unlink(missing_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            init_bare(self.path)
             if not self.has(commit):
                 self._fetch_commit(commit)
 
     def text(self, *arguments: str) -> str:
         """What git says about this repository, without the last newline."""
-        return self._git(*arguments).decode("utf-8", "replace").rstrip("\n")
+        return self.bytes_of(*arguments).decode("utf-8", "replace").rstrip("\n")
 
     def bytes_of(self, *arguments: str) -> bytes:
         """What git says about this repository."""
-        return self._git(*arguments)
+        return run_git(arguments, repository=self.path)
 
     def _fetch_commit(self, commit: str) -> None:
         try:
@@ -76,7 +75,7 @@ class GitRepository:
             if any(sign in error.reason for sign in _MISSING):
                 raise self._no_commit(commit) from error
             if not any(sign in error.reason for sign in _REFUSALS):
-                raise self._unreachable(error) from error
+                raise error.unreachable(self.repo) from error
             self._fetch_everything(commit)
 
     def _fetch_everything(self, commit: str) -> None:
@@ -84,30 +83,15 @@ class GitRepository:
         try:
             self._fetch(options, ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])
         except GitFailedError as error:
-            raise self._unreachable(error) from error
+            raise error.unreachable(self.repo) from error
         try:
-            self._git("update-ref", f"{_KEPT}/{commit}", commit)
+            self.bytes_of("update-ref", f"{_KEPT}/{commit}", commit)
         except GitFailedError as error:
             raise self._no_commit(commit) from error
 
     def _fetch(self, options: list[str], refspecs: list[str]) -> None:
         arguments = ["fetch", "--progress", "--no-tags", "--force", *options]
-        self._git(*arguments, "--", self.repo, *refspecs)
-
-    def _git(self, *arguments: str) -> bytes:
-        return run_git(arguments, repository=self.path)
-
-    @contextlib.contextmanager
-    def _locked(self, cache: Cache) -> Iterator[None]:
-        """One process at a time writes here; what a killed one left locked is set free."""
-        cache.tmp.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache.tmp / f"git-{self.path.name}.lock"):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            # First: also the initialisation may have been killed, and wants its lock again.
-            for stale in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
-                stale.unlink(missing_ok=True)
-            run_git(["init", "--quiet", "--bare", "--template=", "--", str(self.path)])
-            yield
+        self.bytes_of(*arguments, "--", self.repo, *refspecs)
 
     def _no_commit(self, commit: str) -> UnavailableError:
         return UnavailableError(
@@ -115,12 +99,10 @@ class GitRepository:
             remedy="Check 'commit' and 'ref'; a force-push may have removed it there.",
         )
 
-    def _unreachable(self, error: GitFailedError) -> UnavailableError:
-        shown = without_secrets(self.repo)
-        return UnavailableError(
-            f"the git repository {shown} cannot be read: {error.reason}",
-            remedy=f"Check the address and your access to it: git ls-remote {shown}",
-        )
+
+def init_bare(path: Path) -> None:
+    """Makes an empty repository, unless there is one. Raises GitFailedError."""
+    run_git(["init", "--quiet", "--bare", "--template=", "--", str(path)])
 
 
 def history_holds(repo: str, ref: str, commit: str, cache: Cache) -> bool:
@@ -129,23 +111,10 @@ def history_holds(repo: str, ref: str, commit: str, cache: Cache) -> bool:
     Asked because a forge also serves the commits of forks. Only commits are fetched where the
     server can leave files out, into a throw-away repository: a filter marks one for ever.
     """
-    with cache.writing():
-        cache.tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="history-") as folder:
-        path = Path(folder)
-        run_git(["init", "--quiet", "--bare", "--template=", "--", folder])
-        run_git(
-            [
-                "fetch",
-                "--progress",
-                "--no-tags",
-                "--filter=tree:0",
-                "--",
-                repo,
-                f"{ref}:refs/asked",
-            ],
-            repository=path,
-        )
+    fetch = ["fetch", "--progress", "--no-tags", "--filter=tree:0", "--", repo, f"{ref}:refs/asked"]
+    with cache.scratch("history") as path:
+        init_bare(path)
+        run_git(fetch, repository=path)
         # From the one ref outwards, so that nothing missing is asked of the server.
         commits = run_git(["rev-list", "refs/asked"], repository=path)
     return commit.encode() in commits.split()

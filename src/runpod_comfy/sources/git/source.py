@@ -1,18 +1,28 @@
-"""A git repository as a tree: its pin is a commit."""
+"""A git repository as a tree: its pin is a commit. What a ref of it means is asked of the remote:
+`git ls-remote`."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from functools import partial
+
 from comfy_errors import MismatchError, UnavailableError
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, pinned
-from runpod_comfy.cache.tree_store import TreeStore
+from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.git.checkout import check_out
-from runpod_comfy.sources.git.process import GitFailedError
-from runpod_comfy.sources.git.refs import is_commit, list_refs, resolve_ref
+from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.sources.git.repository import GitRepository, history_holds
+from runpod_comfy.sources.kinds import TreeSource
+from runpod_comfy.spec.document import nearest_names
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# So many digits git shows of a commit.
+_SHORTEST_COMMIT = 7
+_NAMED_AT_MOST = 3
 
 
-class GitSource:
+class GitSource(TreeSource):
     """The TreeSource of git repositories."""
 
     def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
@@ -22,23 +32,16 @@ class GitSource:
             _confirm(request.repo, request.ref, request.commit, fetch_context)
         return request.commit
 
-    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
-        if request.commit is None:
-            request = pinned(request, self.pin(request, fetch_context))
-        commit = request.commit
-        assert commit is not None
-        store = TreeStore(cache=fetch_context.cache)
-        entry = store.find(request)
-        if entry is not None:
-            return entry
+    def bring(self, request: TreeRequest, fetch_context: FetchContext) -> Fill:
+        commit = request.commit or ""
         repository = GitRepository.of(request.repo, fetch_context.cache)
         repository.ensure(commit, fetch_context)
-        return store.enter(
-            request,
-            lambda folder: check_out(
-                repository, commit, folder, fetch_context, subdir=request.subdir
-            ),
-        )
+        return partial(check_out, repository, commit, request.subdir, fetch_context)
+
+    def open_ref(self, repo: str, fetch_context: FetchContext) -> str | None:
+        """The short name of the branch that HEAD points to; None when HEAD is detached."""
+        head = list_refs(repo, None, fetch_context).head
+        return head.removeprefix("refs/heads/") if head else None
 
 
 def warn_of_foreign_commit(request: TreeRequest, fetch_context: FetchContext) -> None:
@@ -67,12 +70,12 @@ def _confirm(repo: str, ref: str, commit: str, fetch_context: FetchContext) -> N
                 remedy="Keep one of them.",
             )
         return
-    tip = resolve_ref(repo, ref, fetch_context)
+    refs = list_refs(repo, ref, fetch_context)
+    tip = refs.known_commit(ref)
     if tip == commit:
         return
-    full_name = list_refs(repo, ref, fetch_context).full_name(ref) or ref
     try:
-        held = history_holds(repo, full_name, commit, fetch_context.cache)
+        held = history_holds(repo, refs.full_name(ref) or ref, commit, fetch_context.cache)
     except GitFailedError as error:
         raise UnavailableError(
             f"the history of '{ref}' in {shown} cannot be read: {error.reason}",
@@ -85,3 +88,110 @@ def _confirm(repo: str, ref: str, commit: str, fetch_context: FetchContext) -> N
             remedy="Leave 'ref' out if that commit is meant, or leave 'commit' out to take "
             f"the newest of '{ref}' ({tip}).",
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoteRefs:
+    """`commits` maps a full ref name to its commit (annotated tags peeled).
+
+    `head` is the full name of the ref that HEAD points to, or None when it is detached.
+    """
+
+    repo: str
+    commits: dict[str, str]
+    head: str | None
+
+    def full_name(self, ref: str) -> str | None:
+        """The full name of a tag, branch or other ref; a tag goes before a branch, as in git."""
+        candidates = (ref, f"refs/{ref}", f"refs/tags/{ref}", f"refs/heads/{ref}")
+        return next((name for name in candidates if name in self.commits), None)
+
+    def commit_of(self, ref: str) -> str | None:
+        """The commit that `full_name` leads to."""
+        return self.commits.get(self.full_name(ref) or "")
+
+    def known_commit(self, ref: str | None) -> str:
+        """The commit of `ref` (None: of HEAD). Raises UnavailableError naming the nearest refs."""
+        commit = self.commit_of(ref or "HEAD")
+        if commit is None:
+            raise _unknown_ref(self, ref)
+        return commit
+
+    @property
+    def names(self) -> list[str]:
+        """Short names of all tags and branches."""
+        return [
+            name.removeprefix(prefix)
+            for prefix in ("refs/heads/", "refs/tags/")
+            for name in self.commits
+            if name.startswith(prefix)
+        ]
+
+
+def is_commit(ref: str) -> bool:
+    """Whether a ref is a whole commit, which is taken as it is."""
+    return _COMMIT.fullmatch(ref.lower()) is not None
+
+
+def list_refs(repo: str, ref: str | None, fetch_context: FetchContext) -> RemoteRefs:
+    """HEAD, branches and tags of a repository, and `ref` if it is another kind of ref.
+
+    Raises UnavailableError if the repository cannot be read.
+    """
+    fetch_context.need_network(f"the refs of {without_secrets(repo)} cannot be looked up offline")
+    patterns = ["HEAD", "refs/heads/*", "refs/tags/*"]
+    if ref is not None and "/" in ref:
+        patterns += [ref, f"refs/{ref}"]
+    try:
+        output = run_git(["ls-remote", "--symref", "--", repo, *patterns])
+    except GitFailedError as error:
+        raise error.unreachable(repo) from error
+    return _parse(repo, output.decode("utf-8", "replace"))
+
+
+def resolve_ref(repo: str, ref: str | None, fetch_context: FetchContext) -> str:
+    """The commit of `ref` (None: of HEAD). Raises UnavailableError naming the nearest refs."""
+    if ref is not None and is_commit(ref):
+        return ref.lower()
+    return list_refs(repo, ref, fetch_context).known_commit(ref)
+
+
+def _parse(repo: str, output: str) -> RemoteRefs:
+    commits: dict[str, str] = {}
+    peeled: dict[str, str] = {}
+    head = None
+    for line in output.splitlines():
+        value, _, name = line.partition("\t")
+        if value.startswith("ref: ") and name == "HEAD":
+            head = value.removeprefix("ref: ")
+        elif name.endswith("^{}"):
+            peeled[name.removesuffix("^{}")] = value
+        elif _COMMIT.fullmatch(value):
+            commits[name] = value
+    return RemoteRefs(repo=repo, commits=commits | peeled, head=head)
+
+
+def _unknown_ref(refs: RemoteRefs, ref: str | None) -> UnavailableError:
+    repo = without_secrets(refs.repo)
+    if not refs.commits:
+        return UnavailableError(
+            f"the git repository {repo} is empty", remedy="Push a commit to it first."
+        )
+    if ref is None:
+        return UnavailableError(
+            f"the git repository {repo} has no default branch",
+            remedy=f"Name one: {', '.join(refs.names[:_NAMED_AT_MOST])}.",
+        )
+    for name, commit in refs.commits.items():
+        if len(ref) >= _SHORTEST_COMMIT and commit.startswith(ref.lower()):
+            return UnavailableError(
+                f"'{ref}' is not a branch or tag of {repo}, and a commit must be given whole",
+                remedy=f"Write {commit} (the commit of '{name}').",
+            )
+    near = nearest_names(ref, refs.names)
+    return UnavailableError(
+        f"the git repository {repo} has no branch or tag '{ref}'",
+        remedy=f"The nearest are: {', '.join(near)}."
+        if near
+        else f"It has, among others: {', '.join(refs.names[:_NAMED_AT_MOST])}.",
+    )

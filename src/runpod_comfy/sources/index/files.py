@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from comfy_errors import InvalidInputError, UnavailableError
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+
+from comfy_errors import UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_http.redaction import without_secrets
 from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of
 
 if TYPE_CHECKING:
     import requests
-    from pypi_simple import DistributionPackage, ProjectPage
+    from pypi_simple import ProjectPage
 
     from comfy_http.client import HttpClient
 
@@ -32,7 +34,6 @@ class IndexFile:
 
     name: str
     version: str
-    is_wheel: bool
     place: str = field(repr=False)
     sha256: str | None = None
     yanked: str | None = None
@@ -93,21 +94,22 @@ class Index:
             except FileNotFoundError as error:
                 raise UnavailableError(
                     f"{path} is not there, though an index names it",
-                    remedy="Mend the index that pip is configured to use: pip config list",
+                    remedy="Fix the index that pip is configured to use: pip config list",
                 ) from error
             return
         with self._client().download(file.place) as chunks:
             yield chunks
 
     def _offered(self, session: requests.Session, distribution: str) -> list[IndexFile]:
-        from packaging.utils import canonicalize_name
-
         name = canonicalize_name(distribution)
+        pages = [f"{url.rstrip('/')}/{name}/" for url in self.settings.index_urls]
         found: list[IndexFile] = []
-        for url in self.settings.index_urls:
-            found += self._read_index(session, url, name)
-        for place in self.settings.find_links:
-            found += self._read_links(session, place, name)
+        for place in (*pages, *self.settings.find_links):
+            path = local_path_of(place)
+            if path is not None:
+                found += _read_local(path, name)
+            else:
+                found += self._read_remote(session, place, name)
         return found
 
     def _client(self) -> HttpClient:
@@ -115,34 +117,6 @@ class Index:
         from comfy_http.client import HttpClient
 
         return HttpClient(settings=self.settings, remedy=_REMEDY)
-
-    def _read_index(self, session: requests.Session, url: str, name: str) -> list[IndexFile]:
-        page_url = f"{url.rstrip('/')}/{name}/"
-        path = local_path_of(page_url)
-        if path is not None:
-            return self._read_local(path, name)
-        return self._read_remote(session, page_url, name)
-
-    def _read_links(self, session: requests.Session, place: str, name: str) -> list[IndexFile]:
-        path = local_path_of(place)
-        if path is not None:
-            return self._read_local(path, name)
-        return self._read_remote(session, place, name)
-
-    def _read_local(self, path: Path, name: str) -> list[IndexFile]:
-        from pypi_simple import ProjectPage
-
-        page = path / "index.html" if path.is_dir() else path
-        if page.is_file():
-            base = page.absolute().as_uri()
-            return _usable(ProjectPage.from_html(name, page.read_bytes(), base), name)
-        if not path.is_dir():
-            return []
-        return [
-            file
-            for item in sorted(path.iterdir())
-            if (file := _from_name(item.name, str(item.absolute()), name)) is not None
-        ]
 
     def _read_remote(self, session: requests.Session, url: str, name: str) -> list[IndexFile]:
         import requests
@@ -161,44 +135,49 @@ class Index:
                 f"{without_secrets(url)} is not the page of a package index",
                 remedy="Check the index that pip is configured to use: pip config list",
             ) from error
-        return [_with_login(file, url) for file in _usable(page, name)]
+        return [_with_login(file, url) for file in _on_page(page, name)]
 
 
-def _usable(page: ProjectPage, name: str) -> list[IndexFile]:
-    files = (_from_package(package, name) for package in page.packages)
-    return [file for file in files if file is not None]
+def _read_local(path: Path, name: str) -> list[IndexFile]:
+    from pypi_simple import ProjectPage
+
+    page = path / "index.html" if path.is_dir() else path
+    if page.is_file():
+        base = page.absolute().as_uri()
+        return _on_page(ProjectPage.from_html(name, page.read_bytes(), base), name)
+    if not path.is_dir():
+        return []
+    return [
+        file
+        for item in sorted(path.iterdir())
+        for file in _file(item.name, str(item.absolute()), name)
+    ]
 
 
-def _from_package(package: DistributionPackage, name: str) -> IndexFile | None:
-    file = _from_name(package.filename, package.url, name)
-    if file is None:
-        return None
-    yanked = (package.yanked_reason or "no reason given") if package.is_yanked else None
-    return replace(file, sha256=package.digests.get("sha256"), yanked=yanked)
+def _on_page(page: ProjectPage, name: str) -> list[IndexFile]:
+    return [
+        replace(
+            file,
+            sha256=package.digests.get("sha256"),
+            yanked=(package.yanked_reason or "no reason given") if package.is_yanked else None,
+        )
+        for package in page.packages
+        for file in _file(package.filename, package.url, name)
+    ]
 
 
-def _from_name(file_name: str, place: str, name: str) -> IndexFile | None:
-    from packaging.utils import (
-        InvalidSdistFilename,
-        InvalidWheelFilename,
-        canonicalize_name,
-        parse_sdist_filename,
-        parse_wheel_filename,
-    )
-    from packaging.version import InvalidVersion
-
+def _file(file_name: str, place: str, name: str) -> Iterator[IndexFile]:
+    """The file, if it is one of the distribution `name`."""
     try:
         if file_name.endswith(".whl"):
             found, version, _, _ = parse_wheel_filename(file_name)
         else:
             found, version = parse_sdist_filename(file_name)
-    except (InvalidSdistFilename, InvalidWheelFilename, InvalidVersion):
-        return None
-    if canonicalize_name(found) != name:
-        return None
-    return IndexFile(
-        name=file_name, version=str(version), is_wheel=file_name.endswith(".whl"), place=place
-    )
+    except ValueError:
+        # The page may list anything.
+        return
+    if found == name:
+        yield IndexFile(name=file_name, version=str(version), place=place)
 
 
 def _with_login(file: IndexFile, page_url: str) -> IndexFile:
@@ -208,13 +187,3 @@ def _with_login(file: IndexFile, page_url: str) -> IndexFile:
     if not at or place.netloc != host or place.scheme != page.scheme:
         return file
     return replace(file, place=place._replace(netloc=f"{login}@{host}").geturl())
-
-
-def check_distribution(repo: str) -> str:
-    """The distribution that `pypi://name` names."""
-    name = repo.removeprefix("pypi://")
-    if not repo.startswith("pypi://") or not name or "/" in name:
-        raise InvalidInputError(
-            f"{repo} does not name a distribution", remedy="Write 'pypi://' and its name."
-        )
-    return name

@@ -1,4 +1,4 @@
-"""What this machine's pip is told about indexes and the network, and the same told to uv.
+"""How this machine's pip reaches indexes and the network, and what makes uv do likewise.
 
 uv does not read pip's configuration; behind a company's index it would fail where pip works.
 Files and their order are those of pip's "Configuration" page.
@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote, urlsplit
 
 from comfy_errors import InvalidInputError
 from comfy_http.settings import NetworkSettings
+
+if TYPE_CHECKING:
+    from comfy_http.client import HttpClient
 
 PYPI_INDEX_URL = "https://pypi.org/simple"
 
@@ -61,11 +66,7 @@ def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSetting
 
     Raises InvalidInputError for a configuration file that pip could not read either.
     """
-    values: dict[str, str] = {}
-    read = [_read_file(path) for path in _configuration_files(environment)]
-    for section in _SECTIONS:
-        for sections in read:
-            values |= sections.get(section, {})
+    values = _options_in_files(environment)
     for name, value in environment.items():
         if name.startswith("PIP_") and value:
             values[_option_name(name.removeprefix("PIP_"))] = value
@@ -80,6 +81,53 @@ def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSetting
         proxy=values.get("proxy"),
         timeout_s=_seconds(values.get("timeout") or values.get("default-timeout")),
     )
+
+
+def read_index_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
+    """pip's settings, with the indexes and folders that uv's variables name in place of pip's.
+
+    A named index, `name=https://…`, gets the login of `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`.
+    Raises as `read_pip_settings` does.
+    """
+    settings = read_pip_settings(environment)
+    main = _words(environment, "UV_DEFAULT_INDEX") or _words(environment, "UV_INDEX_URL")
+    extra = [*_words(environment, "UV_INDEX"), *_words(environment, "UV_EXTRA_INDEX_URL")]
+    links = [place for place in environment.get("UV_FIND_LINKS", "").split(",") if place]
+    if not (main or extra or links):
+        return settings
+    return replace(
+        settings,
+        index_url=_address(main[0], environment) if main else None,
+        extra_index_urls=tuple(_address(index, environment) for index in extra),
+        find_links=tuple(links),
+        no_index=False,
+    )
+
+
+def _words(environment: Mapping[str, str], name: str) -> list[str]:
+    return environment.get(name, "").split()
+
+
+def _address(index: str, environment: Mapping[str, str]) -> str:
+    name, equals, url = index.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name):
+        return index
+    variable = f"UV_INDEX_{re.sub('[^A-Z0-9]', '_', name.upper())}"
+    login = [environment.get(f"{variable}_{part}") for part in ("USERNAME", "PASSWORD")]
+    if not any(login):
+        return url
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user, password = (quote(part or "", safe="") for part in login)
+    return parts._replace(netloc=f"{user}:{password}@{host}").geturl()
+
+
+def web_client(*, remedy: str) -> HttpClient:
+    """A client for servers that are no index: pip's own certificate of a client is for those."""
+    # Loaded late: what the cache has needs no network.
+    from comfy_http.client import HttpClient
+
+    return HttpClient(settings=replace(read_pip_settings(), client_cert=None), remedy=remedy)
 
 
 def uv_arguments(settings: PipSettings, environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -97,22 +145,22 @@ def uv_environment(
     settings: PipSettings, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
     """Variables for `uv`, to be added to `environment`: addresses, since they may hold secrets."""
-    added: dict[str, str] = {}
+    proxy = settings.proxy
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    is_folder = settings.cert is not None and Path(settings.cert).is_dir()
+    added = {
+        "SSL_CERT_DIR" if is_folder else "SSL_CERT_FILE": settings.cert,
+        "SSL_CLIENT_CERT": settings.client_cert,
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy),
+    }
     if not _uv_is_told(environment):
         added |= _index_variables(settings)
-    if settings.cert:
-        name = "SSL_CERT_DIR" if Path(settings.cert).is_dir() else "SSL_CERT_FILE"
-        added[name] = settings.cert
-    if settings.client_cert:
-        added["SSL_CLIENT_CERT"] = settings.client_cert
-    if settings.proxy:
-        proxy = settings.proxy if "://" in settings.proxy else f"http://{settings.proxy}"
-        added |= {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, "ALL_PROXY": proxy}
-    if settings.trusted_hosts and "UV_INSECURE_HOST" not in environment:
+    if "UV_INSECURE_HOST" not in environment:
         added["UV_INSECURE_HOST"] = " ".join(settings.trusted_hosts)
     if settings.timeout_s is not None and "UV_HTTP_TIMEOUT" not in environment:
         added["UV_HTTP_TIMEOUT"] = str(max(1, round(settings.timeout_s)))
-    return added
+    return _only_set(added)
 
 
 def pip_environment(settings: PipSettings) -> dict[str, str]:
@@ -128,22 +176,22 @@ def pip_environment(settings: PipSettings) -> dict[str, str]:
         "PIP_PROXY": settings.proxy,
         "PIP_TIMEOUT": None if settings.timeout_s is None else f"{settings.timeout_s:g}",
     }
-    return {name: value for name, value in told.items() if value}
+    return _only_set(told)
+
+
+def _only_set(variables: Mapping[str, str | None]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if value}
 
 
 def _index_variables(settings: PipSettings) -> dict[str, str]:
-    added: dict[str, str] = {}
+    # Unlike pip, uv fails for a folder that is not there.
+    links = [place for place in settings.find_links if _can_be_there(place)]
+    added = {"UV_FIND_LINKS": ",".join(links)}
     configured = settings.index_url is not None or settings.extra_index_urls
     if configured and not settings.no_index:
         *first, last = settings.index_urls
         # uv takes its default index last; pip's main index must win for equal versions.
-        added["UV_DEFAULT_INDEX"] = last
-        if first:
-            added["UV_INDEX"] = " ".join(first)
-    # Unlike pip, uv fails for a folder that is not there.
-    find_links = [place for place in settings.find_links if _can_be_there(place)]
-    if find_links:
-        added["UV_FIND_LINKS"] = ",".join(find_links)
+        added |= {"UV_DEFAULT_INDEX": last, "UV_INDEX": " ".join(first)}
     return added
 
 
@@ -161,6 +209,23 @@ def local_path_of(place: str) -> Path | None:
 def _can_be_there(place: str) -> bool:
     path = local_path_of(place)
     return path is None or path.exists()
+
+
+def _options_in_files(environment: Mapping[str, str]) -> dict[str, str]:
+    parser = configparser.RawConfigParser()
+    parser.optionxform = _option_name  # type: ignore[assignment, method-assign]
+    for path in _configuration_files(environment):
+        try:
+            parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        except (configparser.Error, UnicodeDecodeError) as error:
+            raise InvalidInputError(
+                f"pip's configuration file {path} cannot be read: {str(error).splitlines()[0]}",
+                remedy="Correct it; 'pip config debug' lists the files that pip reads.",
+            ) from error
+    sections = [parser.items(section) for section in _SECTIONS if section in parser]
+    return {name: value for section in sections for name, value in section if value}
 
 
 def _configuration_files(environment: Mapping[str, str]) -> Iterator[Path]:
@@ -190,23 +255,6 @@ def _user_folder(environment: Mapping[str, str], home: Path) -> Path:
         folder = home / "Library" / "Application Support" / "pip"
         return folder if folder.is_dir() else home / ".config" / "pip"
     return Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "pip"
-
-
-def _read_file(path: Path) -> dict[str, dict[str, str]]:
-    parser = configparser.RawConfigParser()
-    try:
-        parser.read_string(path.read_text(encoding="utf-8"), source=str(path))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"pip's configuration file {path} cannot be read: {str(error).splitlines()[0]}",
-            remedy="Correct it; 'pip config debug' lists the files that pip reads.",
-        ) from error
-    return {
-        section: {_option_name(name): value for name, value in parser.items(section) if value}
-        for section in parser.sections()
-    }
 
 
 def _option_name(name: str) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, TreeRequest
+from runpod_comfy.sources.git.checkout import find_submodule_url
 from runpod_comfy.sources.git.repository import GitRepository as CachedRepository
 from runpod_comfy.sources.git.source import GitSource
-from runpod_comfy.sources.git.submodules import find_submodule_url
 from tests.git_repositories import GitRepository, new_repository
 from tests.runpod_comfy.sources.raw_trees import commit_raw_tree
 

@@ -12,7 +12,7 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import PipSettings
-from runpod_comfy.sources.pypi import PypiSource, newest_version
+from runpod_comfy.sources.pypi import PypiSource
 from tests.git_repositories import new_repository
 from tests.package_index import make_wheel, serve, write_index
 from tests.runpod_comfy.sources.package_files import (
@@ -177,4 +177,4 @@ def test_where_every_version_was_withdrawn_none_is_the_newest(
     write_page(index, "alpha", [listed(wheel, yanked="bad")])
     monkeypatch.setenv("PIP_INDEX_URL", (index / "simple").as_uri())
     with pytest.raises(UnavailableError, match="every version of pypi://alpha was withdrawn"):
-        newest_version("pypi://alpha", fetch_context)
+        PypiSource().open_ref("pypi://alpha", fetch_context)

@@ -1,32 +1,32 @@
-"""What the Comfy Registry says of a node: https://docs.comfy.org/registry/api-reference/overview.
+"""A node of the Comfy Registry as a tree: its pin is the sha256 of its archive.
 
-Its answers are untrusted: a version leads to bytes only through an address that is safe to ask.
+The registry publishes no hash, so ours is of what arrived first; it is held against all that
+arrives later. The archive is taken as it is, as ComfyUI-Manager takes it.
+Answers (https://docs.comfy.org/registry/api-reference/overview) are untrusted: a version leads to
+bytes only through an address that is safe to ask.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import quote, urlsplit
 
-from packaging.version import InvalidVersion, Version
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_http.redaction import without_secrets
-from runpod_comfy.sources.index.pip_settings import read_pip_settings
-
-if TYPE_CHECKING:
-    import requests
+from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.sources.archive import ArchiveSource
+from runpod_comfy.sources.index.pip_settings import web_client
+from runpod_comfy.sources.pypi import newest_and_neighbours, version_order
 
 _DEFAULT_URL = "https://api.comfy.org"
 _LARGEST_ANSWER_BYTES = 64 * 1024**2
 _CHUNK_BYTES = 64 * 1024
 _REMEDY = "Check the network and the proxy; a mirror is named by COMFY_REGISTRY_URL."
-_OTHER_VERSION = "Use another version of it, or its git repository."
-
 _ACTIVE = "NodeVersionStatusActive"
 # Versions that nobody should be given who did not ask for them by name.
 _WITHHELD = ("NodeVersionStatusBanned", "NodeVersionStatusDeleted")
@@ -38,15 +38,34 @@ _WARNINGS = {
 }
 
 
+class RegistrySource(ArchiveSource):
+    """The TreeSource of `comfy://node`."""
+
+    top_folder = "kept"
+
+    def open_ref(self, repo: str, fetch_context: FetchContext) -> str:
+        fetch_context.need_network(f"the versions of {repo} cannot be looked up offline")
+        return Registry.from_environment().newest_of(_node(repo)).version
+
+    def url_of(self, request: TreeRequest, fetch_context: FetchContext) -> str:
+        node, registry = _node(request.repo), Registry.from_environment()
+        found = registry.version_of(node, request.version)
+        for concern in found.concerns:
+            fetch_context.say(f"Warning: {request.title} {concern}")
+        return registry.archive_url(node, found)
+
+
+def _node(repo: str) -> str:
+    return repo.removeprefix("comfy://")
+
+
 class NodeVersion(BaseModel):
     """One version of a node, of which the registry tells more than is read here."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
     version: str
-    download_url: Annotated[str, BeforeValidator(lambda text: "" if text is None else text)] = (
-        Field(default="", alias="downloadUrl")
-    )
+    download_url: str | None = Field(default=None, alias="downloadUrl")
     status: str | None = None
     deprecated: bool | None = None
 
@@ -80,9 +99,9 @@ class Registry:
 
     def version_of(self, node: str, version: str) -> NodeVersion:
         """The version to be installed. Raises UnavailableError naming those that there are."""
-        url = f"{self._node_url(node)}/install?version={quote(version, safe='')}"
+        query = f"/install?version={quote(version, safe='')}"
         # 400 is for versions that are not three numbers, which the list may have all the same.
-        answer = self._ask(url, _VERSION, missing=(400, 404))
+        answer = self._ask(node, query, _VERSION, missing=(400, 404))
         if answer is not None and answer.version == version and answer.download_url:
             return answer
         versions = self.versions_of(node)
@@ -108,7 +127,7 @@ class Registry:
         versions = [item for item in self.versions_of(node) if item.download_url]
         offered = [item for item in versions if item.status not in _WITHHELD]
         active = [item for item in offered if item.status in (None, _ACTIVE)]
-        final = [item for item in active if not _order(item.version)[0].is_prerelease]
+        final = [item for item in active if not version_order(item.version)[0].is_prerelease]
         current = [item for item in final if not item.deprecated]
         chosen = current or final or active or offered
         if not chosen:
@@ -116,11 +135,11 @@ class Registry:
                 f"the registry offers no version of comfy://{node}",
                 remedy=_in_words("", versions) or "Use its git repository.",
             )
-        return max(chosen, key=lambda item: _order(item.version))
+        return max(chosen, key=lambda item: version_order(item.version))
 
     def versions_of(self, node: str) -> list[NodeVersion]:
         """Every version, whatever its status. Raises UnavailableError for an unknown node."""
-        versions = self._ask(f"{self._node_url(node)}/versions", _VERSIONS, missing=(404,))
+        versions = self._ask(node, "/versions", _VERSIONS, missing=(404,))
         if versions is None:
             raise UnavailableError(
                 f"the registry {without_secrets(self.url)} has no node '{node}'",
@@ -130,29 +149,30 @@ class Registry:
 
     def archive_url(self, node: str, found: NodeVersion) -> str:
         """Where the archive is. Raises UnavailableError for an address that must not be asked."""
-        if not _may_be_asked(found.download_url, self.url):
+        url = found.download_url or ""
+        try:
+            theirs, ours = urlsplit(url), urlsplit(self.url)
+        except ValueError:
+            theirs = ours = urlsplit("")
+        # https, or the very registry that was asked.
+        safe = theirs.scheme == "https" or theirs[:2] == ours[:2]
+        if not safe or not theirs.hostname or "@" in theirs.netloc:
             raise UnavailableError(
-                f"the registry names {without_secrets(found.download_url)!a} as the archive of "
+                f"the registry names {without_secrets(url)!a} as the archive of "
                 f"comfy://{node}@{found.version}, which is no https address",
-                remedy=_OTHER_VERSION,
+                remedy="Use another version of it, or its git repository.",
             )
-        return found.download_url
-
-    def _node_url(self, node: str) -> str:
-        return f"{self.url}/nodes/{quote(node, safe='')}"
+        return url
 
     def _ask(
-        self, url: str, shape: TypeAdapter[_Answer], *, missing: tuple[int, ...]
+        self, node: str, query: str, shape: TypeAdapter[_Answer], *, missing: tuple[int, ...]
     ) -> _Answer | None:
         """The registry's answer; None for a status of `missing`."""
         # Loaded late: a node that the cache has needs no network.
         import requests
 
-        from comfy_http.client import HttpClient
-
-        # pip's own certificate of a client is for its index.
-        settings = replace(read_pip_settings(), client_cert=None)
-        client = HttpClient(settings=settings, remedy=_REMEDY)
+        url = f"{self.url}/nodes/{quote(node, safe='')}{query}"
+        client, shown = web_client(remedy=_REMEDY), without_secrets(url)
         try:
             with (
                 client.session() as session,
@@ -163,9 +183,20 @@ class Registry:
                 if response.status_code in missing:
                     return None
                 if response.status_code == 403:
-                    raise _banned(url)
+                    raise UnavailableError(
+                        f"the registry refuses {shown}: the node, or its publisher, is banned",
+                        remedy="Do not use it, unless you know why it was banned; then name its "
+                        "git repository.",
+                    )
                 response.raise_for_status()
-                text = _limited(response, url)
+                text = b""
+                for chunk in response.iter_content(_CHUNK_BYTES):
+                    text += chunk
+                    if len(text) > _LARGEST_ANSWER_BYTES:
+                        raise UnavailableError(
+                            f"{shown} answered with more than {_LARGEST_ANSWER_BYTES:,} bytes",
+                            remedy=_REMEDY,
+                        )
         except requests.RequestException as error:
             raise client.unreachable(url, error) from error
         try:
@@ -174,59 +205,13 @@ class Registry:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             raise UnavailableError(
-                f"{without_secrets(url)} did not answer as the Comfy Registry does"
+                f"{shown} did not answer as the Comfy Registry does"
                 f"{f' (at {place!r})' if place else ''}: {first['msg']}",
                 remedy=_REMEDY,
             ) from error
 
 
-def _may_be_asked(url: str, registry_url: str) -> bool:
-    """Whether an address of an archive is https, or on the very registry that was asked."""
-    try:
-        theirs, ours = urlsplit(url), urlsplit(registry_url)
-    except ValueError:
-        return False
-    if not theirs.hostname or "@" in theirs.netloc:
-        return False
-    return theirs.scheme == "https" or (theirs.scheme, theirs.netloc) == (ours.scheme, ours.netloc)
-
-
-def _limited(response: requests.Response, url: str) -> bytes:
-    text = b""
-    for chunk in response.iter_content(_CHUNK_BYTES):
-        text += chunk
-        if len(text) > _LARGEST_ANSWER_BYTES:
-            raise UnavailableError(
-                f"{without_secrets(url)} answered with more than {_LARGEST_ANSWER_BYTES:,} bytes",
-                remedy=_REMEDY,
-            )
-    return text
-
-
-def _banned(url: str) -> UnavailableError:
-    return UnavailableError(
-        f"the registry refuses {without_secrets(url)}: the node, or its publisher, is banned",
-        remedy="Do not use it, unless you know why it was banned; then name its git repository.",
-    )
-
-
 def _in_words(wanted: str, versions: list[NodeVersion]) -> str:
-    """The newest versions, and those next to `wanted`, in one sentence."""
+    """The newest versions, and those next to `wanted`, in one sentence; "" where there are none."""
     active = [item for item in versions if item.status in (None, _ACTIVE)]
-    ordered = sorted({item.version for item in active or versions}, key=_order, reverse=True)
-    if not ordered:
-        return ""
-    newer = [version for version in ordered if _order(version) > _order(wanted)]
-    older = [version for version in ordered if _order(version) < _order(wanted)]
-    near = [version for version in newer[-1:] + older[:1] if version != ordered[0]]
-    return f"The newest is {ordered[0]}" + (
-        f"; next to {wanted}: {', '.join(near)}." if wanted and near else "."
-    )
-
-
-def _order(version: str) -> tuple[Version, str]:
-    """Sorts semantic versions; what is none comes first."""
-    try:
-        return Version(version), ""
-    except InvalidVersion:
-        return Version("0.dev0"), version
+    return newest_and_neighbours(wanted, [item.version for item in active or versions])

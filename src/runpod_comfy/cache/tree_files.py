@@ -1,10 +1,12 @@
-"""The git tree hash of a folder: what `git write-tree` would give for exactly these files."""
+"""The files of a tree, the same for the same tree on any machine: their git tree hash, which is
+what `git write-tree` would give for exactly these files, and their members of a tar file."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
@@ -75,3 +77,33 @@ def _hash_file(path: bytes) -> tuple[bytes, bytes]:
 def _hash_object(kind: bytes, content: bytes) -> bytes:
     header = kind + b" %d\0" % len(content)
     return hashlib.sha1(header + content, usedforsecurity=False).digest()
+
+
+def add_tree(archive: tarfile.TarFile, folder: Path, *, prefix: str = "") -> None:
+    """Adds all files and links below `folder`, sorted, under `prefix` (`""` or ending in `/`).
+
+    Headers hold a name, a size and whether a file is executable; all else is constant.
+    Folders have no members of their own: trees, as git knows them, hold files only.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(f"{parent}/{name}")]  # noqa: PTH114
+        found += [f"{parent}/{name}" for name in (*files, *links)]
+    for path in sorted(found, key=os.fsencode):
+        member = tarfile.TarInfo(prefix + os.path.relpath(path, folder))
+        if os.path.islink(path):  # noqa: PTH114
+            member.type = tarfile.SYMTYPE
+            member.linkname = os.readlink(path)  # noqa: PTH115
+            member.mode = 0o777
+            archive.addfile(member)
+            continue
+        add_file(archive, Path(path), member)
+
+
+def add_file(archive: tarfile.TarFile, path: Path, member: tarfile.TarInfo) -> None:
+    """Adds the file at `path` as `member`, which gets its size and mode from there."""
+    with path.open("rb") as content:
+        status = os.fstat(content.fileno())
+        member.size = status.st_size
+        member.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
+        archive.addfile(member, content)

@@ -13,7 +13,7 @@ from comfy_errors import ComfyError, InvalidInputError, MismatchError, Unavailab
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.kinds import settle
-from runpod_comfy.sources.registry.source import RegistrySource, newest_version
+from runpod_comfy.sources.registry import RegistrySource
 from runpod_comfy.spec.model import Tree
 from tests.comfy_registry import (
     BANNED,
@@ -89,7 +89,7 @@ def test_offline_without_the_archive_says_so(
     offline = replace(fetch_context, offline=True)
     refused(replace(request(), commit=PIN), offline, PIN, UnavailableError)
     with pytest.raises(UnavailableError, match="looked up offline"):
-        newest_version("comfy://painter", offline)
+        RegistrySource().open_ref("comfy://painter", offline)
     assert registry.asked == []
 
 
@@ -108,7 +108,7 @@ def test_the_newest_version_is_by_number_and_not_by_text(
 ) -> None:
     for version in ("1.9.0", "1.10.0", "2.0.0-alpha.1"):
         registry.publish("painter", version, ARCHIVE)
-    assert newest_version("comfy://painter", fetch_context) == "1.10.0"
+    assert RegistrySource().open_ref("comfy://painter", fetch_context) == "1.10.0"
     settled = settle(Tree(repo="comfy://painter"), fetch_context)
     assert (settled.ref, settled.commit) == ("1.10.0", PIN)
 
@@ -120,14 +120,14 @@ def test_a_version_with_concerns_is_the_newest_only_where_there_is_no_other(
     registry.publish("painter", "1.1.0", ARCHIVE, deprecated=True)
     for version, status in (("2.0.0", FLAGGED), ("3.0.0", PENDING), ("4.0.0", BANNED)):
         registry.publish("painter", version, ARCHIVE, status=status)
-    assert newest_version("comfy://painter", fetch_context) == "1.0.0"
+    assert RegistrySource().open_ref("comfy://painter", fetch_context) == "1.0.0"
     for version in ("1.0.0", "1.1.0"):
         del registry.nodes["painter"][version]
-    assert newest_version("comfy://painter", fetch_context) == "3.0.0"
+    assert RegistrySource().open_ref("comfy://painter", fetch_context) == "3.0.0"
     for version in ("2.0.0", "3.0.0"):
         del registry.nodes["painter"][version]
     with pytest.raises(UnavailableError, match="offers no version of comfy://painter"):
-        newest_version("comfy://painter", fetch_context)
+        RegistrySource().open_ref("comfy://painter", fetch_context)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_an_answer_of_another_shape_is_told_in_words(
 def test_an_answer_that_has_no_end_is_given_up(
     registry: RegistryDouble, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runpod_comfy.sources.registry.api._LARGEST_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("runpod_comfy.sources.registry._LARGEST_ANSWER_BYTES", 1000)
     registry.publish("painter", "1.0.0", ARCHIVE)
     registry.answers["/nodes/painter/install"] = (200, {}, b" " * 100_000)
     refused(request(), fetch_context, "answered with more than 1,000 bytes", UnavailableError)

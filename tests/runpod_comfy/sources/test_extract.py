@@ -17,9 +17,8 @@ from random import Random
 import pytest
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cache.tree_hash import tree_hash
-from runpod_comfy.sources.archive.extract import extract
-from runpod_comfy.sources.tree_writer import TreeLimits
+from runpod_comfy.cache.tree_files import tree_hash
+from runpod_comfy.sources.extract import extract
 
 JANUARY = calendar.timegm((2024, 1, 2, 3, 4, 6))
 
@@ -175,11 +174,13 @@ def test_the_same_path_twice_is_refused(tmp_path: Path, target: Path) -> None:
     refused(tar_of(tmp_path, [(member("a"), b"1"), (member("a"), b"2")]), target, "two entries")
 
 
-def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path, target: Path) -> None:
+def test_a_decompression_bomb_stops_at_the_limit(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = zip_of(tmp_path, {"bomb": "\0" * 50_000_000}, compression=zipfile.ZIP_DEFLATED)
     assert archive.stat().st_size < 100_000
-    limits = TreeLimits(size_bytes=5_000_000)
-    refused(archive, target, "more than 5,000,000 bytes", limits=limits)
+    monkeypatch.setattr("runpod_comfy.sources.extract.MOST_BYTES", 5_000_000)
+    refused(archive, target, "more than 5,000,000 bytes")
     assert list(target.iterdir()) == []
 
 
@@ -297,9 +298,12 @@ def test_bytes_of_any_kind_end_in_a_sentence(tmp_path: Path) -> None:
             extract(tmp_path / "archive", folder, where="thing")
 
 
-def test_too_many_members_stop_at_the_limit(tmp_path: Path, target: Path) -> None:
+def test_too_many_members_stop_at_the_limit(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = zip_of(tmp_path, {str(number): "" for number in range(20)})
-    refused(archive, target, "more than 10", limits=TreeLimits(files=10))
+    monkeypatch.setattr("runpod_comfy.sources.extract.MOST_FILES", 10)
+    refused(archive, target, "more than 10")
 
 
 def _cut(content: bytes) -> bytes:

@@ -1,29 +1,34 @@
-"""Commands use the cache together; the one that clears it is alone with it."""
+"""Commands use the cache together; the one that clears it is alone with it.
+
+What is made once has a lock: others wait, and it ends with its holder.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from comfy_errors import OperationFailedError
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.parallel import in_parallel
+from runpod_comfy.cache.locks import alone, key_lock, using
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.use import alone, using
 
 # Holds the cache in a process of its own until a line comes, or its input ends.
 _HOLDER = """
 import sys
 from pathlib import Path
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache import use as cache_use
+from runpod_comfy.cache import locks
 def say(message):
     print(message, flush=True)
-with getattr(cache_use, sys.argv[2])(Cache(root=Path(sys.argv[1])), say):
+with getattr(locks, sys.argv[2])(Cache(root=Path(sys.argv[1])), say):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -108,4 +113,68 @@ def test_where_nothing_can_be_written_a_command_goes_on_and_clearing_is_refused(
     with using(cache) as descriptor:
         assert descriptor is None
     with pytest.raises(OperationFailedError, match="cannot be written"), alone(cache):
+        pass
+
+
+_MAKER = """
+import sys
+from pathlib import Path
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.locks import key_lock
+with key_lock(Cache(root=Path(sys.argv[1])), "tree"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _maker(cache: Cache) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _MAKER, str(cache.root)],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_another_process_waits_and_says_for_what(cache: Cache) -> None:
+    with _maker(cache) as maker:
+        said: list[str] = []
+
+        def release(message: str) -> None:
+            said.append(message)
+            maker.kill()
+
+        with key_lock(cache, "tree", what="the same tree", say=release):
+            assert said == ["Waiting for another command that makes the same tree"]
+
+
+def test_other_keys_do_not_wait(cache: Cache) -> None:
+    with _maker(cache) as maker, key_lock(cache, "another"):
+        maker.kill()
+
+
+def test_who_waits_stops_when_the_work_is_given_up(cache: Cache) -> None:
+    waiting = threading.Event()
+
+    def wait() -> None:
+        with key_lock(cache, "tree", what="it", say=lambda _message: waiting.set()):
+            raise AssertionError("the lock was never free")
+
+    def fail() -> None:
+        assert waiting.wait(30)
+        raise InvalidInputError("first")
+
+    with _maker(cache) as maker:
+        with pytest.raises(InvalidInputError, match="first"):
+            in_parallel(lambda part: part(), [wait, fail], give_up=True)
+        maker.kill()
+
+
+def test_a_cache_that_cannot_be_written_has_no_locks_and_nobody_waits(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with key_lock(Cache(root=tmp_path / "file"), "tree"):
         pass

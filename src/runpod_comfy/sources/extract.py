@@ -18,11 +18,18 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.sources.tree_writer import DEFAULT_LIMITS, TreeLimits, TreeWriter, refuse_unsafe
+from runpod_comfy.sources.tree_writer import (
+    MOST_BYTES,
+    MOST_FILES,
+    TreeWriter,
+    refuse_beyond,
+    refuse_unsafe,
+)
 
 # What becomes of an archive's only folder, in which everything else lies.
 TopFolder = Literal["kept", "entered", "entered if it is the only one"]
@@ -35,7 +42,7 @@ _FREE_BYTES, _MOST_TIMES_ITS_SIZE = 64 * 1024**2, 200
 _LONGEST_LINK = 4096
 # macOS puts its own records beside the one folder that a person packed.
 _RESOURCE_FORKS = "__MACOSX"
-_DECOMPRESSORS: dict[bytes, Callable[[Path], Any]] = {
+_DECOMPRESSORS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
@@ -65,7 +72,7 @@ class _Member:
     size_bytes: int
     executable: bool
     link: str | None
-    origin: zipfile.ZipInfo | tarfile.TarInfo
+    content: Callable[[], IO[bytes]]
 
 
 def extract(
@@ -75,7 +82,6 @@ def extract(
     where: str,
     subdir: str | None = None,
     top_folder: TopFolder = "kept",
-    limits: TreeLimits = DEFAULT_LIMITS,
 ) -> int:
     """Writes the files of `archive`, or of its folder `subdir`, into the empty folder `target`.
 
@@ -85,11 +91,10 @@ def extract(
     Raises InvalidInputError for a damaged or hostile archive, and for a folder it does not have.
     """
     fair_bytes = _FREE_BYTES + _MOST_TIMES_ITS_SIZE * archive.stat().st_size
-    limits = replace(limits, size_bytes=min(limits.size_bytes, fair_bytes))
+    most_bytes = min(MOST_BYTES, fair_bytes)
     try:
-        with _open(archive) as opened:
-            with _reading():
-                members = list(_members(opened, where, limits))
+        with _open(archive, where) as found:
+            members = list(_within(most_bytes, found, where))
             # Before folders are entered, which would take the `..` off a path.
             for member in members:
                 refuse_unsafe(member.name, where)
@@ -98,15 +103,14 @@ def extract(
             chosen = _below(members, subdir) if subdir else members
             if not chosen:
                 raise _no_folder(members, subdir, where)
-            writer = TreeWriter(root=target, where=where, limits=limits, one_case=True)
+            writer = TreeWriter(root=target, where=where, most_bytes=most_bytes, one_case=True)
             for member in chosen:
                 if member.link is not None:
                     writer.add_link(member.name, member.link)
                 else:
-                    with _content(opened, member) as stream:
-                        writer.write_file(
-                            member.name, _chunks(stream), executable=member.executable
-                        )
+                    with member.content() as stream:
+                        chunks = iter(partial(stream.read, _CHUNK_BYTES), b"")
+                        writer.write_file(member.name, chunks, executable=member.executable)
             writer.finish()
             return max(member.epoch for member in chosen)
     except _DAMAGED as error:
@@ -125,64 +129,64 @@ def begins_like_an_archive(first: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def _open(archive: Path) -> Iterator[zipfile.ZipFile | tarfile.TarFile]:
-    # Judged by its first bytes, where a tar with a zip inside cannot be taken for that zip.
-    with archive.open("rb") as stream:
+def _open(archive: Path, where: str) -> Iterator[Iterator[_Member | None]]:
+    """The members of an archive, None for its folders, for as long as it is open."""
+    with contextlib.ExitStack() as closing:
+        stream = closing.enter_context(archive.open("rb"))
+        # Judged by its first bytes, where a tar with a zip inside cannot be taken for that zip.
         first = stream.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
-    if not begins_like_an_archive(first):
-        raise tarfile.ReadError("it is neither a zip nor a tar")
-    if first.startswith(_ZIP_MAGIC):
-        with zipfile.ZipFile(archive) as opened:
-            yield opened
-        return
-    for magic, decompress in _DECOMPRESSORS.items():
-        if first.startswith(magic):
-            with decompress(archive) as content, _open_tar(content) as tar:
-                yield tar
+        stream.seek(0)
+        if not begins_like_an_archive(first):
+            raise tarfile.ReadError("it is neither a zip nor a tar")
+        if first.startswith(_ZIP_MAGIC):
+            opened = closing.enter_context(zipfile.ZipFile(_Source(stream)))
+            yield (_zip_member(opened, origin) for origin in opened.infolist())
             return
-    with archive.open("rb") as content, _open_tar(content) as tar:
-        yield tar
+        for magic, decompress in _DECOMPRESSORS.items():
+            if first.startswith(magic):
+                stream = closing.enter_context(decompress(stream))
+        tar = closing.enter_context(tarfile.open(fileobj=_TarSource(stream), mode="r:"))  # type: ignore[call-overload]
+        yield (_tar_member(tar, origin, where) for origin in tar)
 
 
-def _open_tar(content: IO[bytes]) -> tarfile.TarFile:
-    return tarfile.open(fileobj=_Sips(content), mode="r:")  # type: ignore[call-overload, no-any-return]
-
-
-class _Sips:
-    """A stream of which tarfile cannot read a header into memory that has no end."""
+class _Source:
+    """The stream of an archive. What it cannot read is the fault of a damaged archive, which leads
+    to places that a file cannot have; writing has errors of its own."""
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content = content
-        self.seek, self.tell = content.seek, content.tell
+        self.tell, self.seekable = content.tell, content.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._content.read(size)
+        except OSError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        try:
+            return self._content.seek(offset, whence)
+        except OSError as error:
+            raise tarfile.ReadError(str(error)) from error
+
+
+class _TarSource(_Source):
+    """One of which tarfile cannot read a header into memory that has no end."""
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _CHUNK_BYTES:
             raise tarfile.ReadError(f"it has a header of {size:,} bytes")
-        with _reading():
-            return self._content.read(size)
+        return super().read(size)
 
 
-def _members(
-    opened: zipfile.ZipFile | tarfile.TarFile, where: str, limits: TreeLimits
-) -> Iterator[_Member]:
-    found: Iterator[_Member | None]
-    if isinstance(opened, zipfile.ZipFile):
-        found = (_zip_member(opened, origin) for origin in opened.infolist())
-    else:
-        found = (_tar_member(origin, where) for origin in opened)
+def _within(most_bytes: int, found: Iterator[_Member | None], where: str) -> Iterator[_Member]:
     announced_bytes = 0
-    for number, member in enumerate(found):
-        if number >= limits.files:
-            raise InvalidInputError(
-                f"{where} holds more than {limits.files:,} members", remedy=_REMEDY
-            )
+    for number, member in enumerate(found, start=1):
+        refuse_beyond(MOST_FILES, number, "members", where)
         if member is not None:
-            announced_bytes += member.size_bytes
             # Neither zipfile nor tarfile gives more of a member than is announced.
-            if announced_bytes > limits.size_bytes:
-                raise InvalidInputError(
-                    f"{where} holds more than {limits.size_bytes:,} bytes", remedy=_REMEDY
-                )
+            announced_bytes += member.size_bytes
+            refuse_beyond(most_bytes, announced_bytes, "bytes", where)
             yield member
 
 
@@ -197,25 +201,22 @@ def _zip_member(opened: zipfile.ZipFile, origin: zipfile.ZipInfo) -> _Member | N
         if origin.file_size > _LONGEST_LINK:
             raise zipfile.BadZipFile(f"the link {name!a} is {origin.file_size:,} bytes long")
         link = opened.read(origin).decode("utf-8", "surrogateescape")
+    try:
+        epoch = max(_EARLIEST_EPOCH, calendar.timegm((*origin.date_time, 0, 0, 0)))
+    except ValueError:
+        # A month or day 0 is what tools write that know no time.
+        epoch = _EARLIEST_EPOCH
     return _Member(
         name=name,
-        epoch=_zip_epoch(origin),
+        epoch=epoch,
         size_bytes=origin.file_size,
         executable=bool(mode & stat.S_IXUSR),
         link=link,
-        origin=origin,
+        content=partial(opened.open, origin),
     )
 
 
-def _zip_epoch(origin: zipfile.ZipInfo) -> int:
-    try:
-        return max(_EARLIEST_EPOCH, calendar.timegm((*origin.date_time, 0, 0, 0)))
-    except ValueError:
-        # A month or day 0 is what tools write that know no time.
-        return _EARLIEST_EPOCH
-
-
-def _tar_member(origin: tarfile.TarInfo, where: str) -> _Member | None:
+def _tar_member(opened: tarfile.TarFile, origin: tarfile.TarInfo, where: str) -> _Member | None:
     if origin.isdir():
         return None
     if not (origin.isfile() or origin.issym() or origin.islnk()):
@@ -229,42 +230,18 @@ def _tar_member(origin: tarfile.TarInfo, where: str) -> _Member | None:
         size_bytes=origin.size,
         executable=bool(origin.mode & stat.S_IXUSR),
         link=origin.linkname if origin.issym() else None,
-        origin=origin,
+        content=partial(_tar_content, opened, origin),
     )
 
 
-def _content(opened: zipfile.ZipFile | tarfile.TarFile, member: _Member) -> IO[bytes]:
-    if isinstance(opened, zipfile.ZipFile):
-        assert isinstance(member.origin, zipfile.ZipInfo)
-        with _reading():
-            return opened.open(member.origin)
-    assert isinstance(member.origin, tarfile.TarInfo)
+def _tar_content(opened: tarfile.TarFile, origin: tarfile.TarInfo) -> IO[bytes]:
     try:
-        with _reading():
-            stream = opened.extractfile(member.origin)
+        stream = opened.extractfile(origin)
     except KeyError as error:
-        raise tarfile.ReadError(f"{member.name!a} is linked to a file that is not there") from error
+        raise tarfile.ReadError(f"{origin.name!a} is linked to a file that is not there") from error
     if stream is None:
-        raise tarfile.ReadError(f"{member.name!a} has no content")
+        raise tarfile.ReadError(f"{origin.name!a} has no content")
     return stream
-
-
-def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
-    while True:
-        with _reading():
-            chunk = stream.read(_CHUNK_BYTES)
-        if not chunk:
-            return
-        yield chunk
-
-
-@contextlib.contextmanager
-def _reading() -> Iterator[None]:
-    """A damaged archive leads to places that a file cannot have; writing has errors of its own."""
-    try:
-        yield
-    except OSError as error:
-        raise tarfile.ReadError(str(error)) from error
 
 
 def _below(members: list[_Member], folder: str) -> list[_Member]:

@@ -6,11 +6,12 @@ The complaints are half sentences that follow the name of the key: "must not con
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import date
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator
 
 from comfy_http.redaction import SECRET_PARAMETER
 
@@ -56,7 +57,7 @@ def is_archive_name(place: str) -> bool:
     return place.partition("?")[0].lower().endswith(ARCHIVE_SUFFIXES)
 
 
-def matching(pattern: str, complaint: str) -> Callable[[str], str]:
+def matching(pattern: str, complaint: str) -> AfterValidator:
     """A check that the whole value matches `pattern`."""
     compiled = re.compile(pattern)
 
@@ -65,29 +66,10 @@ def matching(pattern: str, complaint: str) -> Callable[[str], str]:
             raise ValueError(complaint)
         return value
 
-    return check
+    return AfterValidator(check)
 
 
-check_id = matching(
-    r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-    "must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
-    "(at most 64)",
-)
-
-
-def check_node_name(value: str) -> str:
-    """A name of a folder below `custom_nodes`, as the core will import it."""
-    if value == "__pycache__" or value.endswith(".disabled"):
-        raise ValueError(f"must not be '{value}': ComfyUI passes over folders of that name")
-    matching(
-        r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}",
-        "must start with a letter, digit or '_' and hold only letters, digits, '.', '_' and '-' "
-        "(at most 100)",
-    )(value)
-    return value
-
-
-def check_inner_path(value: str) -> str:
+def _check_inner_path(value: str) -> str:
     """A relative POSIX path that stays inside the folder it is joined to."""
     path = PurePosixPath(value)
     if not value or "\\" in value or _has_control_characters(value):
@@ -99,13 +81,6 @@ def check_inner_path(value: str) -> str:
     if any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
         raise ValueError(f"must not have a part longer than {_LONGEST_NAME} bytes")
     return path.as_posix()
-
-
-def check_file_path(value: str) -> str:
-    """An inner path that names a file."""
-    if value.endswith("/"):
-        raise ValueError("must name a file, not a folder")
-    return check_inner_path(value)
 
 
 def check_repo(value: str) -> str:
@@ -125,48 +100,31 @@ def check_repo(value: str) -> str:
         raise ValueError("must be 'comfy://' and the node's id alone; the version stands in 'ref'")
     if kind == "archive" and value.startswith("file://") and not value.startswith("file:///"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
-    if kind == "archive" and re.search(SECRET_PARAMETER, value, re.IGNORECASE):
-        raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
+    if kind == "archive":
+        _refuse_token(value)
     if kind == "git" and not _SCP_LIKE.match(value) and urlsplit(value).netloc.startswith("-"):
         raise ValueError("must not name a host that starts with '-'")
     return value
 
 
-def check_index_url(value: str) -> str:
-    """The address of a package index, without a login: it goes into the lock."""
-    if not re.fullmatch(r"(https?|file)://[^@\s\"'\\]+", value):
-        raise ValueError("must be an index URL without a password")
+def _refuse_token(value: str) -> str:
     if re.search(SECRET_PARAMETER, value, re.IGNORECASE):
         raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
     return value
 
 
-def check_date(value: str) -> str:
+def _check_date(value: str) -> str:
     """A day, as ISO 8601 writes it."""
     try:
         day = date.fromisoformat(value)
-        known = day.isoformat() == value and day < date.max
     except ValueError:
-        known = False
-    if not known:
+        day = date.max
+    if day == date.max or day.isoformat() != value:
         raise ValueError("must be a day such as '2026-11-29'")
     return value
 
 
-def check_ref(value: str) -> str:
-    """A git ref (rules of git-check-ref-format) or a version."""
-    if (
-        not value
-        or value.startswith("-")
-        or any(ord(character) < 33 or character in "~^:?*[\\\x7f" for character in value)
-        or any(part in value for part in ("..", "@{", "//"))
-        or value.endswith(("/", "."))
-    ):
-        raise ValueError("is not a valid git ref or version")
-    return value
-
-
-def check_model_source(value: str) -> str:
+def _check_model_source(value: str) -> str:
     """Where a model file comes from: a URL of a known scheme, or a path from the spec's folder."""
     _check_plain(value)
     try:
@@ -200,10 +158,28 @@ def source_file_name(source: str) -> str:
     return PurePosixPath(path).name
 
 
-def check_env_name(value: str) -> str:
-    matching(r"[A-Za-z_][A-Za-z0-9_]*", "is not a valid name of an environment variable")(value)
-    if value in ("HF_TOKEN", "CIVITAI_TOKEN"):
-        raise ValueError("is a secret and must be set in the environment, not in a spec")
+def _check_requirement(value: str) -> str:
+    """A requirement of a released distribution, as PEP 508 writes it."""
+    # Loaded where a spec uses it: most do not, and every command reads one.
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        parsed = Requirement(value)
+    except InvalidRequirement as error:
+        raise ValueError(f"must be a requirement such as 'numpy<2', not '{value}'") from error
+    if parsed.url is not None:
+        raise ValueError("must name a released version; an address cannot be pinned")
+    return value
+
+
+def _check_bound(value: str) -> str:
+    from packaging.requirements import Requirement
+
+    parsed = Requirement(value)
+    if parsed.extras:
+        raise ValueError("must not name extras: a constraint asks for nothing")
+    if not parsed.specifier:
+        raise ValueError("must bound a version, such as 'numpy<2'")
     return value
 
 
@@ -239,3 +215,82 @@ def _check_local_path(value: str) -> None:
 
 def _has_control_characters(value: str) -> bool:
     return any(ord(character) < 32 or ord(character) == 127 for character in value)
+
+
+VersionId = Annotated[
+    str,
+    matching(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
+        "(at most 64)",
+    ),
+]
+Checksum = Annotated[
+    str, matching(r"sha256:[0-9a-f]{64}", "must be 'sha256:' and 64 lower-case hex digits")
+]
+Commit = Annotated[
+    str,
+    matching(
+        r"[0-9a-f]{40}|sha256:[0-9a-f]{64}|tree:[0-9a-f]{40}",
+        "must be a whole git commit (40 lower-case hex digits), "
+        "'sha256:' and 64 of them, or 'tree:' and 40",
+    ),
+]
+FileName = Annotated[str, matching(r"[^/\\\x00-\x1f\x7f]+", "must be a name without slashes")]
+TorchVersion = Annotated[
+    str,
+    matching(
+        r"\d+\.\d+(\.\d+)?",
+        "must be a version such as '2.11.0'; 'options.torch.index' chooses the build",
+    ),
+]
+PythonVersion = Annotated[str, matching(r"3\.\d{1,2}", "must be a minor version such as '3.11'")]
+DebianPackage = Annotated[
+    str, matching(r"[a-z0-9][a-z0-9+.-]*", "must be the name of a Debian package")
+]
+NodeName = Annotated[
+    str,
+    matching(
+        r"(?!__pycache__$).*(?<!\.disabled)",
+        "must not be '__pycache__' or end in '.disabled': ComfyUI passes over such folders",
+    ),
+    matching(
+        r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}",
+        "must start with a letter, digit or '_' and hold only letters, digits, '.', '_' and '-' "
+        "(at most 100)",
+    ),
+]
+InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
+Repo = Annotated[str, AfterValidator(check_repo)]
+# It goes into the lock, so it has no login.
+IndexUrl = Annotated[
+    str,
+    matching(r"(https?|file)://[^@\s\"'\\]+", "must be an index URL without a password"),
+    AfterValidator(_refuse_token),
+]
+Day = Annotated[str, AfterValidator(_check_date)]
+# Rules of git-check-ref-format, which versions follow too.
+Ref = Annotated[
+    str,
+    matching(
+        r"(?!-)(?!.*(\.\.|@\{|//))[^\x00-\x20~^:?*\[\\\x7f]+(?<![/.])",
+        "is not a valid git ref or version",
+    ),
+]
+ModelSource = Annotated[str, AfterValidator(_check_model_source)]
+FilePath = Annotated[
+    str,
+    matching(r"(?s).*(?<!/)", "must name a file, not a folder"),
+    AfterValidator(_check_inner_path),
+]
+EnvName = Annotated[
+    str,
+    matching(r"[A-Za-z_][A-Za-z0-9_]*", "is not a valid name of an environment variable"),
+    matching(
+        r"(?!(HF|CIVITAI)_TOKEN$).*",
+        "is a secret and must be set in the environment, not in a spec",
+    ),
+]
+# A constraint bounds a distribution without asking for it.
+Override = Annotated[str, AfterValidator(_check_requirement)]
+Constraint = Annotated[Override, AfterValidator(_check_bound)]

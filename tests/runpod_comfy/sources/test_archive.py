@@ -18,8 +18,8 @@ import pytest
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
-from runpod_comfy.cache.tree_hash import tree_hash
-from runpod_comfy.sources.archive.source import ArchiveSource
+from runpod_comfy.cache.tree_files import tree_hash
+from runpod_comfy.sources.archive import ArchiveSource
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.spec.model import Tree
 from tests.package_index import IndexHandler, make_wheel, serve

@@ -12,8 +12,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchedSubmodule, TreeRequest
-from runpod_comfy.cache.tree_store import Filling, TreeStore, slug_of
+from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeRequest, TreeStore, slug_of
 
 REQUEST = TreeRequest(repo="https://example.com/owner/node.git", commit="0" * 40)
 EMPTY = "tree:4b825dc642cb6eb9a060e54bf8d69288fbee4904"

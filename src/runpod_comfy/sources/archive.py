@@ -1,0 +1,132 @@
+"""An archive at a URL as a tree: its pin is the sha256 of the archive.
+
+An archive with one top folder, as forges make them, is taken from inside that folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from comfy_errors import MismatchError, UnavailableError
+from comfy_files.disk import disk_errors
+from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.tree import FetchContext, Fill, Filling, TreeRequest
+from runpod_comfy.sources.extract import TopFolder, begins_like_an_archive, extract
+from runpod_comfy.sources.index.pip_settings import web_client
+from runpod_comfy.sources.kinds import TreeSource
+
+_BEGINNING_BYTES = 512
+_CHUNK_BYTES = 1024 * 1024
+
+
+class ArchiveSource(TreeSource):
+    """The TreeSource of `https://….zip` and its like."""
+
+    top_folder: TopFolder = "entered if it is the only one"
+
+    def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
+        return self._archive(request, fetch_context)[1]
+
+    def bring(self, request: TreeRequest, fetch_context: FetchContext) -> Fill:
+        archive, _ = self._archive(request, fetch_context)
+        return partial(unpack, request, archive, self.top_folder)
+
+    def url_of(self, request: TreeRequest, _fetch_context: FetchContext) -> str:
+        """Where the archive of a request is."""
+        return request.repo
+
+    def _archive(self, request: TreeRequest, fetch_context: FetchContext) -> tuple[Path, str]:
+        """The archive, from the cache or brought into it, and its pin."""
+        stored = stored_archive(request, fetch_context)
+        if stored is not None and request.commit is not None:
+            return stored, request.commit
+        return _download(self.url_of(request, fetch_context), request, fetch_context)
+
+
+def stored_archive(request: TreeRequest, fetch_context: FetchContext) -> Path | None:
+    """The archive with the pin of a request from the cache; None if it has to be brought there.
+
+    Raises UnavailableError if that is not allowed; one on this disk needs no network.
+    """
+    pin = request.commit
+    archive = find_archive(pin.removeprefix("sha256:"), fetch_context.cache) if pin else None
+    if archive is None and not _is_on_disk(request.repo):
+        shown = f"{request.title} ({pin})" if pin else request.title
+        fetch_context.need_network(f"{shown} is not in the cache, and the network may not be asked")
+    return archive
+
+
+def unpack(request: TreeRequest, archive: Path, top_folder: TopFolder, target: Path) -> Filling:
+    """Puts the files of a request's archive into an empty folder."""
+    epoch = extract(
+        archive, target, where=request.title, subdir=request.subdir, top_folder=top_folder
+    )
+    return Filling(epoch=epoch)
+
+
+def _download(url: str, request: TreeRequest, fetch_context: FetchContext) -> tuple[Path, str]:
+    """The archive at `url`, brought into the cache, and its pin.
+
+    Raises UnavailableError when it cannot be had or is no archive, MismatchError when it is not
+    the one that the request pins; nothing is kept then.
+    """
+    fetch_context.say(f"Downloading {request.title}")
+    arriving = _from_disk(url) if _is_on_disk(url) else _from_server(url, fetch_context)
+    try:
+        path, found = keep_archive(
+            _refusing_pages(arriving, url, request.title),
+            fetch_context.cache,
+            where=request.title,
+            expected_sha256=request.commit.removeprefix("sha256:") if request.commit else None,
+        )
+    except MismatchError as error:
+        raise MismatchError(
+            error.message,
+            remedy="What lies at that address was changed. Find out why; to take it in, remove its "
+            "'commit' from the spec, if it stands there, and: runpod-comfy resolve <id> --upgrade",
+        ) from error
+    return path, f"sha256:{found}"
+
+
+def _is_on_disk(url: str) -> bool:
+    """Whether no network is needed to read it."""
+    return url.startswith("file:")
+
+
+def _from_server(url: str, fetch_context: FetchContext) -> Iterator[bytes]:
+    client = web_client(remedy="Check the address, the network and the proxy.")
+    with client.download(url, say=fetch_context.say) as chunks:
+        yield from chunks
+
+
+def _from_disk(url: str) -> Iterator[bytes]:
+    path = Path(unquote(urlsplit(url).path))
+    with disk_errors(f"the archive {path} cannot be read", remedy="Check its permissions."):
+        if not path.exists():
+            raise UnavailableError(
+                f"there is no archive {path}", remedy="Correct 'repo', or put the archive there."
+            )
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                yield chunk
+
+
+def _refusing_pages(chunks: Iterator[bytes], url: str, title: str) -> Iterator[bytes]:
+    """The same bytes; a page that asks for a login, say, is reported before it gets a pin."""
+    first = b""
+    for chunk in chunks:
+        first += chunk
+        if len(first) >= _BEGINNING_BYTES:
+            break
+    if not begins_like_an_archive(first):
+        what = "a web page" if first.lstrip()[:1] == b"<" else "something else"
+        raise UnavailableError(
+            f"{without_secrets(url)} gave {what} instead of an archive (for {title})",
+            remedy="Open it in a browser: it may ask for a login, or the archive has moved.",
+        )
+    yield first
+    yield from chunks

@@ -1,1 +1,0 @@
-"""Trees from archives: their download, and their content as untrusted input."""

@@ -1,1 +1,0 @@
-"""Trees from the Comfy Registry, and its API."""
