@@ -23,9 +23,8 @@ from benchmarks.worker_image import WorkerImage
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import find_base
-from runpod_comfy.images.context.handler_pex import handler_pex
 from runpod_comfy.images.context.packages import packages_for
-from runpod_comfy.images.context.uv_program import image_installer
+from runpod_comfy.images.context.programs import handler_pex, image_installer
 from runpod_comfy.images.docker.build_progress import BuildStep
 from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
 from runpod_comfy.images.registry.push import PushedLayer, push
@@ -163,8 +162,9 @@ class ImageContest:
     @property
     def _index_variables(self) -> dict[str, str]:
         """Where uv finds packages, as our build is told it."""
-        lock = self.material.lock(self.version)
-        return dict(packages_for(lock, _PLATFORM, self._surroundings).torch_variables)
+        python = self.material.lock(self.version).python
+        files = platform_files(python, _PLATFORM)
+        return dict(packages_for(python, files, self._surroundings).torch_variables)
 
     def _with_folder(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The same with the served folder."""

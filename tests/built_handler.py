@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.images.context.handler_pex import handler_pex
+from runpod_comfy.images.context.programs import handler_pex
 
 _BESIDE_THE_TESTS = Path(__file__).parents[1] / "src.rp_handler" / "handler.pex"
 

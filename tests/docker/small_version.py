@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from runpod_comfy.images.context.handler_pex import VARIABLE
+from runpod_comfy.images.context.programs import VARIABLE
 from tests.built_handler import built_handler
 from tests.git_repositories import new_repository
 from tests.integration.program import Program

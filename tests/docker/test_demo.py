@@ -13,7 +13,7 @@ import docker
 import pytest
 
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.images.context.handler_pex import VARIABLE
+from runpod_comfy.images.context.programs import VARIABLE
 from tests.built_handler import built_handler
 from tests.containers import run_to_end
 from tests.integration.program import ROOT, Program

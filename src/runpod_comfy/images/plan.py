@@ -6,16 +6,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.images import image_paths as places
 from runpod_comfy.images.base.catalogue import BaseImage
-from runpod_comfy.images.context.handler_pex import handler_digest
+from runpod_comfy.images.context.programs import handler_digest
 from runpod_comfy.images.dockerfile import dockerfile
 from runpod_comfy.images.labels import labels
 from runpod_comfy.images.steps import WRAPPER, Step
+from runpod_comfy.layers.manifest import manifest_of
 from runpod_comfy.layers.plan import (
     Layer,
     Plan,
@@ -26,6 +28,7 @@ from runpod_comfy.layers.plan import (
 from runpod_comfy.lock.model import Distribution, Lock
 from runpod_comfy.lock.python.platform_marker import platforms_of
 from runpod_comfy.lock.python.torch_family import cuda_on
+from runpod_comfy.lock.python.wheels import PlatformFile, platform_files
 
 TORCH_PARTS = 4
 """A worker pulls and unpacks the layers of an image side by side, three at a time by default."""
@@ -43,6 +46,30 @@ class BuildPlan:
     steps: tuple[Step, ...]
     user: str
     text: str
+
+    @cached_property
+    def files(self) -> list[PlatformFile]:
+        """The files of the lock's distributions that the platform may take.
+
+        Raises UnavailableError for a distribution that has none.
+        """
+        return platform_files(self.lock.python, self.plan.platform)
+
+    @property
+    def check_files(self) -> dict[str, bytes]:
+        """What the check leaves in the image, by its path in the context: the manifest, the lock,
+        the bill of materials."""
+        # Loaded for a build alone: the library takes a while.
+        from runpod_comfy.images.context.sbom import sbom_bytes
+
+        inputs = f"{self.steps[-1].folder}/inputs"
+        keys = {layer.name: layer.key for layer in self.plan.layers}
+        manifest = manifest_of(self.lock, self.plan.platform, layers=keys)
+        return {
+            f"{inputs}/manifest.json": manifest.model_dump_json(indent=2).encode(),
+            f"{inputs}/lock.json": self.lock.to_bytes(),
+            f"{inputs}/sbom.cdx.json": sbom_bytes(self.lock, self.plan.platform, self.files),
+        }
 
     @property
     def engine_platform(self) -> str:

@@ -14,8 +14,8 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.build import image_tags, proxies
-from runpod_comfy.images.context.handler_pex import VARIABLE
 from runpod_comfy.images.context.inputs import gather_inputs
+from runpod_comfy.images.context.programs import VARIABLE
 from runpod_comfy.images.plan import BuildPlan, make_build_plan
 from tests.runpod_comfy.images.small_lock import distribution, python_lock, small_lock
 

@@ -11,13 +11,10 @@ from comfy_files.parallel import in_parallel
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images import image_paths as places
 from runpod_comfy.images.context.archive import BuildInputs
-from runpod_comfy.images.context.handler_pex import handler_pex
 from runpod_comfy.images.context.packages import Packages, packages_for
-from runpod_comfy.images.context.sbom import sbom_bytes
-from runpod_comfy.images.context.uv_program import image_installer
+from runpod_comfy.images.context.programs import handler_pex, image_installer
 from runpod_comfy.images.plan import BuildPlan
 from runpod_comfy.images.steps import Step
-from runpod_comfy.layers.manifest import manifest_of
 from runpod_comfy.layers.plan import LayerKind
 from runpod_comfy.layers.trees import fetch_trees
 
@@ -51,13 +48,15 @@ def gather_inputs(
         lambda: made.update(pex=handler_pex(platform, fetch_context.cache, fetch_context.say)),
         lambda: made.update(uv=image_installer(platform, fetch_context.cache)),
         lambda: packages.append(
-            packages_for(build_plan.lock, platform, fetch_context, has_network=has_network)
+            packages_for(
+                build_plan.lock.python, build_plan.files, fetch_context, has_network=has_network
+            )
         ),
     ]
     in_parallel(lambda part: part(), parts, give_up=True)
     handler = next(step for step in build_plan.steps if step.layer.kind == "handler")
     tools = {f"{handler.folder}/inputs/handler.pex": made["pex"], "tools/uv": made["uv"]}
-    files = _check_files(build_plan)
+    files = build_plan.check_files
     for step in build_plan.steps:
         if not step.has_network:
             continue
@@ -112,16 +111,3 @@ def _wheels(step: Step, packages: Packages) -> dict[str, Path]:
 
 def _shell_text(variables: Mapping[str, str]) -> str:
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
-
-
-def _check_files(build_plan: BuildPlan) -> dict[str, bytes]:
-    check = next(step for step in build_plan.steps if step.layer.kind == "check")
-    inputs = f"{check.folder}/inputs"
-    plan = build_plan.plan
-    keys = {layer.name: layer.key for layer in plan.layers}
-    manifest = manifest_of(build_plan.lock, plan.platform, layers=keys)
-    return {
-        f"{inputs}/manifest.json": manifest.model_dump_json(indent=2).encode(),
-        f"{inputs}/lock.json": build_plan.lock.to_bytes(),
-        f"{inputs}/sbom.cdx.json": sbom_bytes(build_plan.lock, plan.platform),
-    }

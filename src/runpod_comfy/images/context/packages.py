@@ -25,8 +25,8 @@ from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.uv import install_script_variables, uv_variables
-from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels, platform_files
+from runpod_comfy.lock.model import PythonLock
+from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of, read_index_settings
 
@@ -49,21 +49,24 @@ class Packages:
 
 
 def packages_for(
-    lock: Lock, platform: str, fetch_context: FetchContext, *, has_network: bool = True
+    python: PythonLock,
+    files: Sequence[PlatformFile],
+    fetch_context: FetchContext,
+    *,
+    has_network: bool = True,
 ) -> Packages:
-    """What a build of `lock` needs for its packages; `has_network` tells of the build's steps.
+    """What a build needs to install `files` of `python`; `has_network` tells of the build's steps.
 
     Raises as `bring_wheels` does; offline, UnavailableError for what is not at hand.
     """
     settings = read_index_settings()
-    of_torch = _with_first(settings, lock.python.torch_index)
+    of_torch = _with_first(settings, python.torch_index)
     told, torch_told = (
         open_part(each) if has_network else _NOWHERE for each in (settings, of_torch)
     )
-    files = platform_files(lock.python, platform)
     cache = fetch_context.cache
     if fetch_context.offline:
-        paths = _at_hand(files, lock, settings, fetch_context)
+        paths = _at_hand(files, python, settings, fetch_context)
         if not has_network:
             _require_all(files, paths)
     else:
@@ -73,7 +76,7 @@ def packages_for(
             ),
             *_closed_files([one for one in files if not one.in_torch_group], settings, told, cache),
         ]
-        paths = bring_wheels(closed, lock.python, fetch_context, settings)
+        paths = bring_wheels(closed, python, fetch_context, settings)
     names = {each.file.sha256: each.file.name for each in files}
     return Packages(
         torch_variables=uv_variables(torch_told, {}),
@@ -121,7 +124,10 @@ def _closed_files(
 
 
 def _at_hand(
-    files: Sequence[PlatformFile], lock: Lock, settings: PipSettings, fetch_context: FetchContext
+    files: Sequence[PlatformFile],
+    python: PythonLock,
+    settings: PipSettings,
+    fetch_context: FetchContext,
 ) -> dict[str, Path]:
     """What can be handed in without asking anybody: where a build finds the rest is not known."""
     local = _only(settings, lambda place: local_path_of(place) is not None)
@@ -131,7 +137,7 @@ def _at_hand(
         for each in files
         if each in offered or find_archive(each.file.sha256, fetch_context.cache) is not None
     ]
-    without_torch_index = lock.python.model_copy(update={"torch_index": None})
+    without_torch_index = python.model_copy(update={"torch_index": None})
     return bring_wheels(here, without_torch_index, fetch_context, local)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from cyclonedx.model import (
     ExternalReference,
@@ -32,17 +32,14 @@ from runpod_comfy.lock.model import (
     LockedModel,
     LockedTree,
 )
-from runpod_comfy.lock.python.wheels import platform_files
+from runpod_comfy.lock.python.wheels import PlatformFile
 
 _PROPERTY = "runpod-comfy:"
 _PYPI = "pypi://"
 
 
-def sbom_bytes(lock: Lock, platform: str) -> bytes:
-    """Trees, distributions with the files that `platform` takes, models, base and Debian packages.
-
-    Raises UnavailableError for a distribution that has no file for the platform.
-    """
+def sbom_bytes(lock: Lock, platform: str, files: Sequence[PlatformFile]) -> bytes:
+    """Trees, distributions with the `files` that `platform` takes, models, base and packages."""
     version = Component(
         name=lock.version_id,
         type=ComponentType.CONTAINER,
@@ -54,7 +51,6 @@ def sbom_bytes(lock: Lock, platform: str) -> bytes:
         f"node:{node.name}": _tree(f"node:{node.name}", node, ComponentType.LIBRARY, node.name)
         for node in lock.custom_nodes
     }
-    files = platform_files(lock.python, platform)
     distributions = {
         (each.distribution.name, each.distribution.version): each.distribution for each in files
     }

@@ -16,8 +16,9 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.context.packages import Packages, is_open, packages_for
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
+from runpod_comfy.lock.python.wheels import platform_files
 from tests.runpod_comfy.images.named_indexes import PASSWORD, USER, NamedIndexes, named_indexes
-from tests.runpod_comfy.images.small_lock import python_lock, small_lock
+from tests.runpod_comfy.images.small_lock import python_lock
 
 OPEN = "http://open.test/simple"
 CLOSED = "http://closed.test/simple"
@@ -52,8 +53,8 @@ def _lock(*wheels: Distribution, torch: Distribution | None = None, **changes: s
 def _packages(
     python: PythonLock, fetch_context: FetchContext, *, has_network: bool = True
 ) -> Packages:
-    lock = small_lock(python=python)
-    return packages_for(lock, "linux-x86_64", fetch_context, has_network=has_network)
+    files = platform_files(python, "linux-x86_64")
+    return packages_for(python, files, fetch_context, has_network=has_network)
 
 
 def _handed_in(packages: Packages) -> set[str]:

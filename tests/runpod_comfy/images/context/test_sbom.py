@@ -12,13 +12,18 @@ from cyclonedx.model.bom import Bom
 from comfy_errors import UnavailableError
 from runpod_comfy.images.context.sbom import sbom_bytes
 from runpod_comfy.lock.model import Lock, LockedNode
+from runpod_comfy.lock.python.wheels import platform_files
 from runpod_comfy.lock.store import load_lock
 
 LOCK = load_lock(Path(__file__).parents[4] / "lockfiles" / "comfy-demo.lock.json")
 
 
+def _sbom(lock: Lock, platform: str) -> bytes:
+    return sbom_bytes(lock, platform, platform_files(lock.python, platform))
+
+
 def components(lock: Lock, platform: str = "linux-x86_64") -> dict[str, dict[str, Any]]:
-    document = json.loads(sbom_bytes(lock, platform))
+    document = json.loads(_sbom(lock, platform))
     return {each["bom-ref"]: each for each in document["components"]}
 
 
@@ -68,7 +73,7 @@ def test_models_have_their_hash_and_place() -> None:
 
 
 def test_who_needs_what_is_told() -> None:
-    document = json.loads(sbom_bytes(LOCK, "linux-x86_64"))
+    document = json.loads(_sbom(LOCK, "linux-x86_64"))
     needs = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
     assert "core" in needs["image"]
     assert any(ref.startswith("pypi:torch@") for ref in needs["core"])
@@ -77,19 +82,19 @@ def test_who_needs_what_is_told() -> None:
 
 
 def test_the_bytes_follow_from_lock_and_platform() -> None:
-    once = sbom_bytes(LOCK, "linux-x86_64")
-    assert sbom_bytes(Lock.model_validate_json(LOCK.to_bytes()), "linux-x86_64") == once
+    once = _sbom(LOCK, "linux-x86_64")
+    assert _sbom(Lock.model_validate_json(LOCK.to_bytes()), "linux-x86_64") == once
     assert "timestamp" not in json.loads(once)["metadata"]
     other = LOCK.model_copy(update={"epoch": LOCK.epoch + 1})
     serials = {
         json.loads(sbom)["serialNumber"]
-        for sbom in (once, sbom_bytes(other, "linux-x86_64"), sbom_bytes(LOCK, "macos-arm64"))
+        for sbom in (once, _sbom(other, "linux-x86_64"), _sbom(LOCK, "macos-arm64"))
     }
     assert len(serials) == 3
 
 
 def test_the_library_reads_it_again() -> None:
-    document = json.loads(sbom_bytes(LOCK, "linux-x86_64"))
+    document = json.loads(_sbom(LOCK, "linux-x86_64"))
     read = Bom.from_json(document)  # type: ignore[attr-defined]  # added by serializable
     assert len(read.components) == len(document["components"])
 
@@ -100,4 +105,4 @@ def test_a_distribution_without_a_file_for_the_platform_is_told() -> None:
     gone = torch.model_copy(update={"files": []})
     python = python.model_copy(update={"torch": [gone]})
     with pytest.raises(UnavailableError, match="no file of torch"):
-        sbom_bytes(LOCK.model_copy(update={"python": python}), "linux-x86_64")
+        _sbom(LOCK.model_copy(update={"python": python}), "linux-x86_64")

@@ -9,7 +9,7 @@ import pytest
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import say_nothing
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.images.context.handler_pex import VARIABLE, handler_digest, handler_pex
+from runpod_comfy.images.context.programs import VARIABLE, handler_digest, handler_pex
 
 _FILES = (
     "src/comfy_errors/__init__.py",

@@ -1,24 +1,35 @@
-"""The handler as one PEX for the image's platform, built by Pants when its sources have changed.
+"""The programs that a build is given: the handler as one PEX, built by Pants when its sources have
+changed, and uv, both for the image's platform.
 
-COMFY_HANDLER_PEX names a finished one instead, for a place where there is no Pants.
+COMFY_HANDLER_PEX names a finished handler instead, for a place where there is no Pants.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
+import sys
 import tempfile
+import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
+from comfy_files.atomic import replace_file
 from comfy_files.hashing import sha256_of
 from comfy_files.progress import Say
+from comfy_home.platforms import PLATFORMS
+from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.sources.index.files import Index, IndexFile
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 VARIABLE = "COMFY_HANDLER_PEX"
 _TARGETS = {"linux-x86_64": "handler", "linux-aarch64": "handler-aarch64"}
@@ -31,7 +42,7 @@ _OTHERS = ("lockfiles/default.lock", "pants.toml", "src/BUILD", "images/handler"
 _LAST_LINES = 12
 
 
-def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = CHECKOUT) -> Path:
+def handler_pex(image_platform: str, cache: Cache, say: Say, *, project: Path = CHECKOUT) -> Path:
     """The PEX for `linux-x86_64` or `linux-aarch64` of the handler as its sources are now, in
     `handlers/` of the cache; or the one that COMFY_HANDLER_PEX names, as it is.
 
@@ -41,7 +52,7 @@ def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = CHECKO
     given = _given()
     if given is not None:
         return given
-    place = cache.handlers / f"handler-{handler_digest(project)}-{platform}.pex"
+    place = cache.handlers / f"handler-{handler_digest(project)}-{image_platform}.pex"
     if place.is_file():
         # For `gc`, which keeps the one that was used last.
         place.touch()
@@ -49,7 +60,7 @@ def handler_pex(platform: str, cache: Cache, say: Say, *, project: Path = CHECKO
     with key_lock(cache, str(place)), cache.writing():
         if not place.is_file():
             say("Building the handler with Pants")
-            _build(project, _TARGETS[platform], place, cache)
+            _build(project, _TARGETS[image_platform], place, cache)
     return place
 
 
@@ -126,3 +137,42 @@ def _sources(project: Path) -> Iterator[Path]:
     for other in _OTHERS:
         path = project / other
         yield from sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def image_installer(image_platform: str, cache: Cache) -> Path:
+    """The uv program for `linux-x86_64` or `linux-aarch64`, of the version that this project has.
+
+    Raises UnavailableError if it is not at hand and no index has it.
+    """
+    machine = PLATFORMS[image_platform].machine
+    if sys.platform == "linux" and platform.machine() == machine:
+        return uv_program()
+    wanted = version("uv")
+    place = cache.tools / f"uv-{wanted}-{image_platform}"
+    if not place.is_file():
+        wheel = _wheel(wanted, machine, cache)
+        with cache.writing(), zipfile.ZipFile(wheel) as archive:
+            replace_file(place, archive.read(f"uv-{wanted}.data/scripts/uv"), mode=0o755)
+    return place
+
+
+def _wheel(wanted: str, machine: str, cache: Cache) -> Path:
+    index = Index(settings=read_pip_settings())
+    fitting = [file for file in index.files_of("uv") if _fits(file, wanted, machine)]
+    if not fitting or fitting[0].sha256 is None:
+        raise UnavailableError(
+            f"no index has a wheel of uv {wanted} for Linux on {machine}",
+            remedy="Look at the indexes that pip is configured to use: pip config list",
+        )
+    found = find_archive(fitting[0].sha256, cache)
+    if found is None:
+        with index.open(fitting[0]) as chunks:
+            found, _ = keep_archive(
+                chunks, cache, where=fitting[0].name, expected_sha256=fitting[0].sha256
+            )
+    return found
+
+
+def _fits(file: IndexFile, wanted: str, machine: str) -> bool:
+    name = file.name
+    return name.startswith(f"uv-{wanted}-") and "manylinux" in name and machine in name
