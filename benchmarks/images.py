@@ -26,7 +26,7 @@ from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.context.packages import packages_for
 from runpod_comfy.images.context.programs import handler_pex, image_installer
 from runpod_comfy.images.docker.build_progress import BuildStep
-from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
+from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build
 from runpod_comfy.images.registry.push import PushedLayer, push
 from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
 
@@ -172,7 +172,7 @@ class ImageContest:
         return {**variables, "UV_FIND_LINKS": ",".join(filter(None, links))}
 
     def _solve(self, context: io.BytesIO) -> BuildOutcome:
-        return solve(
+        return run_build(
             self.room.client,
             context,
             tags=[THEIRS],

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import stat
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -89,9 +88,8 @@ def _keep_trees(entry: str, content: Iterator[bytes], bundle: OpenBundle, cache:
             missing.append((tree, epoch, request))
     if not missing:
         return
-    cache.tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="bundled-tree-") as folder:
-        packed = Path(folder, "tree.tar")
+    with cache.scratch("bundled-tree") as folder:
+        packed = folder / "tree.tar"
         with packed.open("wb") as stream:
             write_hashed(content, stream)
         for tree, epoch, request in missing:

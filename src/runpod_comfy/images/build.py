@@ -18,7 +18,7 @@ from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.docker.build_progress import BuildShow
-from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
+from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build
 from runpod_comfy.images.docker.local_images import ensure_image, inspect_image
 from runpod_comfy.images.labels import BASE_DIGEST
 from runpod_comfy.images.plan import make_build_plan
@@ -80,7 +80,7 @@ def build_image(
                     build_inputs=build_inputs,
                 )
                 context.seek(0)
-            return solve(
+            return run_build(
                 client,
                 context,
                 tags=tags,

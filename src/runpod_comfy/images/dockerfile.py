@@ -10,14 +10,14 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 
-from runpod_comfy.images import image_paths as places
+from runpod_comfy.images import image_paths
 from runpod_comfy.images.steps import Step
 
 CACHE_ID = "runpod-comfy-packages"
 
 _ENVIRONMENT = {
-    "HOME": places.USER_HOME,
-    "COMFY_BAKED_HOME": places.HOME,
+    "HOME": image_paths.USER_HOME,
+    "COMFY_BAKED_HOME": image_paths.HOME,
     "NVIDIA_VISIBLE_DEVICES": "all",
     "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
 }
@@ -51,13 +51,13 @@ def dockerfile(
         # The base's own folders stay: those of CUDA's compiler, for one.
         "\n".join(
             [
-                f'ENV PATH="{places.HANDLER}/bin:$PATH"',
+                f'ENV PATH="{image_paths.HANDLER}/bin:$PATH"',
                 *(f"ENV {name}={_quoted(value)}" for name, value in environment.items()),
             ]
         ),
-        f"WORKDIR {places.APP}\nUSER {user}",
+        f"WORKDIR {image_paths.APP}\nUSER {user}",
         "ENTRYPOINT "
-        + json.dumps([f"{places.HANDLER}/bin/python", "-m", "rp_handler.main"])
+        + json.dumps([f"{image_paths.HANDLER}/bin/python", "-m", "rp_handler.main"])
         + "\nCMD []",
         "\n".join(f"LABEL {name}={_quoted(value)}" for name, value in sorted(labels.items())),
     ]
@@ -65,16 +65,16 @@ def dockerfile(
 
 
 def _run(step: Step, python: str) -> str:
-    mounts = [f"type=bind,source={step.folder},target={places.STEP}"]
+    mounts = [f"type=bind,source={step.folder},target={image_paths.STEP}"]
     installer: dict[str, str] = {}
     if step.installs:
         mounts += [
-            f"type=bind,source=tools,target={places.TOOLS}",
-            f"type=cache,id={CACHE_ID},target={places.PACKAGES}",
+            f"type=bind,source=tools,target={image_paths.TOOLS}",
+            f"type=cache,id={CACHE_ID},target={image_paths.PACKAGES}",
         ]
         installer = {
-            "UV": f"{places.TOOLS}/uv",
-            "UV_CACHE_DIR": places.PACKAGES,
+            "UV": f"{image_paths.TOOLS}/uv",
+            "UV_CACHE_DIR": image_paths.PACKAGES,
             # The cache is another file system.
             "UV_LINK_MODE": "copy",
             # One that it would fetch does not stay in the image.
@@ -83,7 +83,10 @@ def _run(step: Step, python: str) -> str:
     variables = {
         "LAYER": step.name,
         **step.layer.variables(
-            target="image", inputs=f"{places.STEP}/inputs", home=places.HOME, venv=places.VENV
+            target="image",
+            inputs=f"{image_paths.STEP}/inputs",
+            home=image_paths.HOME,
+            venv=image_paths.VENV,
         ),
         "PYTHON": python,
         **installer,
@@ -94,7 +97,7 @@ def _run(step: Step, python: str) -> str:
         [
             "RUN " + " ".join(f"--mount={mount}" for mount in mounts),
             *words,
-            f"sh {places.STEP}/in_image.sh {step.script}",
+            f"sh {image_paths.STEP}/in_image.sh {step.script}",
         ]
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_home.platforms import PLATFORMS
-from runpod_comfy.images import image_paths as places
+from runpod_comfy.images import image_paths
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.context.programs import handler_digest
 from runpod_comfy.images.dockerfile import dockerfile
@@ -115,7 +115,7 @@ def make_steps(
     *,
     handler: str,
     base_packages: Sequence[str] = (),
-    user: str = places.DEFAULT_USER,
+    user: str = image_paths.DEFAULT_USER,
 ) -> list[Step]:
     """The steps of `plan`, in its order. The group `torch` is dealt out to several.
 
@@ -152,10 +152,10 @@ def _variables(layer: Layer, base_packages: Sequence[str], user: str) -> dict[st
     if layer.kind == "models":
         return {"IMAGE_USER": user}
     if layer.kind == "handler":
-        return {"HANDLER_HOME": places.HANDLER}
+        return {"HANDLER_HOME": image_paths.HANDLER}
     if layer.kind == "check":
         return {
-            "HANDLER_PYTHON": f"{places.HANDLER}/bin/python",
+            "HANDLER_PYTHON": f"{image_paths.HANDLER}/bin/python",
             "CHECK_REPORT": "/tmp/check-report.json",  # of the build's own container
         }
     return {}
@@ -217,7 +217,7 @@ def _size(distribution: Distribution) -> int:
 
 
 def _user_of(lock: Lock) -> str:
-    asked = lock.user or places.DEFAULT_USER
+    asked = lock.user or image_paths.DEFAULT_USER
     if not _USER.fullmatch(asked):
         raise InvalidInputError(
             f"'options.user' of {lock.version_id} is '{asked}'; an image needs numbers",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -97,8 +96,8 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
     with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
         if has_environment(layers, cache):
             return {}
-        with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="environment-") as folder:
-            whole = Path(folder) / ".venv"
+        with cache.scratch("environment") as folder:
+            whole = folder / ".venv"
             # They outlive a failure, for people to read, until `gc`. No other environment has
             # them, not one with the same wheels and another PyTorch that is made at this moment.
             logs = cache.tmp / f"{entry.name}-logs"
@@ -107,7 +106,7 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             write_listing(whole)
             shutil.rmtree(logs, ignore_errors=True)
             if entry.exists():
-                entry.rename(Path(folder) / "outdated")
+                entry.rename(folder / "outdated")
             place_folder(whole, entry)
     return seconds
 
@@ -145,8 +144,8 @@ def _compiled_tree(
     with key_lock(cache, str(entry)):
         if entry.is_dir():
             return entry
-        with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="compile-") as scratch:
-            whole = Path(scratch) / "tree"
+        with cache.scratch("compile") as scratch:
+            whole = scratch / "tree"
             if not link_tree(folder, whole):
                 return folder
             for parent, _folders, _files in os.walk(whole):

@@ -6,7 +6,6 @@ At each moment the marker tells no more than what is there.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -226,9 +225,8 @@ def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
 
 
 def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> None:
-    cache.tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="check-") as folder:
-        whole = Path(folder) / "entry"
+    with cache.scratch("check") as folder:
+        whole = folder / "entry"
         whole.mkdir()
         shutil.copyfile(report_file, whole / _REPORT_NAME)
         shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -226,15 +225,14 @@ class _Probe:
     def ask(self, packages: Sequence[Package], *, dry: bool = True) -> str | None:
         """Why uv cannot install these; None if it can."""
         distributions = [each.distribution for each in packages]
-        self.cache.tmp.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.cache.tmp, prefix="probe-") as folder:
-            requirements = Path(folder) / "requirements.txt"
+        with self.cache.scratch("probe") as folder:
+            requirements = folder / "requirements.txt"
             requirements.write_text(requirements_text(distributions), encoding="utf-8")
             done = subprocess.run(
                 [
                     *(str(uv_program()), "pip", "install", "--no-deps", "--require-hashes"),
                     *("--python", str(self.interpreter), "--no-compile-bytecode"),
-                    *("--target", str(Path(folder) / "target")),
+                    *("--target", str(folder / "target")),
                     *("--requirements", str(requirements)),
                     *(["--dry-run"] if dry else []),
                     *(["--no-index"] if self.variables.get("NO_INDEX") else []),

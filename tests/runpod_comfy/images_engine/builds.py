@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import docker
 
-from runpod_comfy.images.docker.buildkit import BuildOutcome, solve
+from runpod_comfy.images.docker.buildkit import BuildOutcome
 from tests.runpod_comfy.images.recorded_streams import WrittenDown
 
 
@@ -23,8 +23,8 @@ def build(
     build_args: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> BuildOutcome:
-    """`solve` without a network, unless the test is about it."""
-    return solve(
+    """`run_build` without a network, unless the test is about it."""
+    return run_build(
         engine,
         context,
         tags=tags,

@@ -111,10 +111,9 @@ def _normalize(arguments: argparse.Namespace, console: Console) -> int:
 
     client = connect()
     cache = Cache.from_environment()
-    with using(cache, console.say), cache.writing():
-        cache.tmp.mkdir(parents=True, exist_ok=True)
+    with using(cache, console.say), cache.scratch("image") as scratch:
         normalized = normalize(
-            client, arguments.image, base=arguments.base, scratch=cache.tmp, say=console.say
+            client, arguments.image, base=arguments.base, scratch=scratch, say=console.say
         )
     document = {
         "image": normalized.image_id,

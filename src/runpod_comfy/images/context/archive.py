@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from runpod_comfy.cache.tree_files import add_file, add_tree
-from runpod_comfy.images import image_paths as places
+from runpod_comfy.images import image_paths
 from runpod_comfy.images.steps import Step
 from runpod_comfy.layers.plan import TreeInput
 
@@ -65,8 +65,8 @@ def write_context(
 
 def _frame(user: str) -> bytes:
     """The folders of the image that are ours, and what the runtime expects of a base."""
-    folders = ["etc", "home", "opt", places.HOME[1:]]
-    own = [places.APP[1:], places.USER_HOME[1:]]
+    folders = ["etc", "home", "opt", image_paths.HOME[1:]]
+    own = [image_paths.APP[1:], image_paths.USER_HOME[1:]]
     return _tar(
         [
             *(_folder(name) for name in folders),
@@ -78,10 +78,10 @@ def _frame(user: str) -> bytes:
 
 
 def _workflows(files: Mapping[str, bytes], user: str) -> bytes:
-    folder = places.WORKFLOWS[1:]
+    folder = image_paths.WORKFLOWS[1:]
     return _tar(
         [
-            _folder(places.APP[1:], user),
+            _folder(image_paths.APP[1:], user),
             _folder(folder, user),
             *(_file(f"{folder}/{name}", files[name], user) for name in sorted(files)),
         ]

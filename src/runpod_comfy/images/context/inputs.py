@@ -9,7 +9,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.parallel import in_parallel
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.images import image_paths as places
+from runpod_comfy.images import image_paths
 from runpod_comfy.images.context.archive import BuildInputs
 from runpod_comfy.images.context.packages import Packages, packages_for
 from runpod_comfy.images.context.programs import handler_pex, image_installer
@@ -65,13 +65,13 @@ def gather_inputs(
             wheels = _wheels(step, packages[0])
             tools |= wheels
             if wheels:
-                links = [variables.get("UV_FIND_LINKS"), f"{places.STEP}/wheels"]
+                links = [variables.get("UV_FIND_LINKS"), f"{image_paths.STEP}/wheels"]
                 variables["UV_FIND_LINKS"] = ",".join(filter(None, links))
         if not has_network:
             variables["OFFLINE"] = "1"
         if certificates is not None:
             files[f"{step.folder}/{_CA_BUNDLE}"] = certificates
-            variables |= dict.fromkeys(_TRUST, f"{places.STEP}/{_CA_BUNDLE}")
+            variables |= dict.fromkeys(_TRUST, f"{image_paths.STEP}/{_CA_BUNDLE}")
         if variables:
             files[f"{step.folder}/installer.env"] = _shell_text(variables).encode()
     return BuildInputs(

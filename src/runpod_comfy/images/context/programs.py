@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -95,9 +94,7 @@ def _build(project: Path, target: str, place: Path, cache: Cache) -> None:
                 f"Pants could not build the handler:{end}",
                 remedy=f"See the whole of it with: ./pants package {_FOLDER}:{target}",
             )
-        with tempfile.TemporaryDirectory(dir=cache.tmp, prefix="handler-") as arrival:
-            shutil.copyfile(built, Path(arrival) / place.name)
-            (Path(arrival) / place.name).replace(place)
+        replace_file(place, built.read_bytes(), workplace=cache.tmp)
 
 
 def handler_digest(project: Path = CHECKOUT) -> str:

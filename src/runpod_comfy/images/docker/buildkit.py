@@ -58,7 +58,7 @@ class BuildOutcome:
     steps: tuple[BuildStep, ...]
 
 
-def solve(
+def run_build(
     client: docker.DockerClient,
     context: BinaryIO | Iterator[bytes],
     *,

@@ -7,9 +7,7 @@ nothing. `realize --repair` takes away what was found to be wrong, so that `real
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,10 +104,8 @@ def _remove_entry(entry: Path, job: Realization) -> None:
     if not entry.is_dir():
         entry.unlink(missing_ok=True)
         return
-    job.cache.tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=job.cache.tmp, prefix="damaged-") as folder:
-        entry.rename(Path(folder) / "entry")
-        shutil.rmtree(Path(folder) / "entry")
+    with job.cache.scratch("damaged") as folder:
+        entry.rename(folder / "entry")
     if entry.parent == job.cache.trees:
         entry.with_name(f"{entry.name}.json").unlink(missing_ok=True)
 

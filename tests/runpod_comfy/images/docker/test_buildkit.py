@@ -7,7 +7,7 @@ import io
 import pytest
 
 from comfy_errors import OperationFailedError
-from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome, solve
+from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome
 from runpod_comfy.images.docker.connection import connect
 from tests.runpod_comfy.images.canned_engine import CannedEngine, served
 from tests.runpod_comfy.images.recorded_streams import ENGINES, WrittenDown, recorded
@@ -15,7 +15,7 @@ from tests.runpod_comfy.images.recorded_streams import ENGINES, WrittenDown, rec
 
 def _solve(engine: CannedEngine) -> BuildOutcome:
     with served(engine) as address:
-        return solve(
+        return run_build(
             connect(address),
             io.BytesIO(b"a tar"),
             tags=["demo:1"],
