@@ -30,6 +30,11 @@ def interrupted() -> bool:
     return event is not None and event.is_set()
 
 
+def give_up_with(event: threading.Event) -> None:
+    """Has `interrupted` hold in this thread, and in those that it starts, once `event` is set."""
+    _stop.set(event)
+
+
 def in_parallel(
     work: Callable[[_T], _R], items: Iterable[_T], *, threads: int = 8, give_up: bool = False
 ) -> list[_R]:

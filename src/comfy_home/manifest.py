@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from comfy_errors import InvalidInputError
+from comfy_errors import UnavailableError
 from comfy_files.atomic import replace_file
+from comfy_files.json_file import read_model
 
 MARKER_NAME = ".comfy_env"
 OBJECT_INFO_NAME = ".comfy_object_info.json"
@@ -83,23 +84,15 @@ class Manifest(_Strict):
 
 def load_manifest(home: Path) -> Manifest | None:
     """The manifest of `home`, or None where there is none. Raises InvalidInputError if broken."""
-    marker = home / MARKER_NAME
     try:
-        text = marker.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"{marker} cannot be read: {error}",
-            remedy="Check its permissions, or choose another target folder.",
-        ) from error
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        raise InvalidInputError(
-            f"{marker} is not a manifest that this program can read ({error.errors()[0]['msg']})",
+        return read_model(
+            home / MARKER_NAME,
+            Manifest,
+            "manifest",
             remedy="Choose another target folder, or remove this one and realize it again.",
-        ) from error
+        )
+    except UnavailableError:
+        return None
 
 
 def save_manifest(home: Path, manifest: Manifest) -> None:

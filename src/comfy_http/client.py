@@ -20,7 +20,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter, Retry
 # urllib3's own, which requests does not translate where bytes are read undecoded.
 from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
@@ -89,12 +89,19 @@ class HttpClient:
         )
 
     @contextlib.contextmanager
-    def download(self, url: str, *, say: Say = say_nothing) -> Iterator[Iterator[bytes]]:
+    def download(
+        self, url: str, *, size_bytes: int | None = None, say: Say = say_nothing
+    ) -> Iterator[Iterator[bytes]]:
         """The bytes of a file as they arrive; a connection that breaks is taken up where it broke.
 
-        Raises UnavailableError when they do not come, InvalidInputError when they are too many.
+        `size_bytes` is the size that the file must have; where it is None, there is a limit.
+        Raises UnavailableError when they do not come, MismatchError when they are more or fewer,
+        InvalidInputError when they are too many.
         """
-        with self.session() as session, contextlib.closing(_Transfer(self, session, url)) as file:
+        with (
+            self.session() as session,
+            contextlib.closing(_Transfer(self, session, url, size_bytes)) as file,
+        ):
             yield file.chunks(say)
 
     def unreachable(self, url: str, error: Exception) -> UnavailableError:
@@ -144,8 +151,11 @@ class _UnverifiedAdapter(HTTPAdapter):
 class _Transfer:
     """One file on its way, over as many connections as it takes."""
 
-    def __init__(self, client: HttpClient, session: requests.Session, url: str) -> None:
+    def __init__(
+        self, client: HttpClient, session: requests.Session, url: str, expected: int | None
+    ) -> None:
         self._client, self._session, self._url = client, session, url
+        self._expected = expected
         self._arrived = 0
         self._response = self._ask({})
         self._size = _number(self._response.headers.get("Content-Length"))
@@ -157,20 +167,24 @@ class _Transfer:
         self._response.close()
 
     def chunks(self, say: Say) -> Iterator[bytes]:
-        self._refuse_giant(self._size or 0)
+        if self._size is not None:
+            self._judge(self._size, is_whole=True)
         told = time.monotonic()
         for _ in range(_RETRIES + 1):
             try:
                 # Not decoded: an archive would arrive with other bytes than it has.
                 for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
                     self._arrived += len(chunk)
-                    self._refuse_giant(self._arrived)
+                    self._judge(self._arrived, is_whole=False)
                     if interrupted():
                         raise KeyboardInterrupt
                     yield chunk
                     if time.monotonic() - told > _TOLD_EVERY_S:
                         told = time.monotonic()
-                        say(f"  {self._progress()} of {without_secrets(self._url)}")
+                        whole = f" of {self._size / _MB:.0f}" if self._size else ""
+                        shown = without_secrets(self._url)
+                        say(f"  {self._arrived / _MB:.0f}{whole} MB of {shown}")
+                self._judge(self._arrived, is_whole=True)
                 return
             except (BaseHTTPError, OSError) as error:
                 broken = error
@@ -197,15 +211,19 @@ class _Transfer:
             raise self._client.unreachable(self._url, error) from error
         return response
 
-    def _progress(self) -> str:
-        whole = f" of {self._size / _MB:.0f}" if self._size else ""
-        return f"{self._arrived / _MB:.0f}{whole} MB"
-
-    def _refuse_giant(self, size_bytes: int) -> None:
-        if size_bytes > _LARGEST_BYTES:
+    def _judge(self, size_bytes: int, *, is_whole: bool) -> None:
+        """Raises if a file of this size, or of more than this size, is not what was asked for."""
+        expected = self._expected
+        if expected is None and size_bytes > _LARGEST_BYTES:
             raise InvalidInputError(
                 f"{without_secrets(self._url)} is larger than {_LARGEST_BYTES:,} bytes",
                 remedy="An archive of that size is taken for a mistake; name a smaller one.",
+            )
+        if expected is not None and (size_bytes > expected or (is_whole and size_bytes < expected)):
+            size = f"{size_bytes} bytes" if is_whole else f"{size_bytes} bytes or more"
+            raise MismatchError(
+                f"{without_secrets(self._url)} has {size}, not {expected}",
+                remedy=self._client.remedy,
             )
 
 

@@ -12,49 +12,31 @@ import shutil
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_files.hashing import sha256_of
-from comfy_models.store import names_stored, stored_sha256
+from comfy_models.model_file import ModelFile
+from comfy_models.store import names_stored
+from comfy_models.verify import holds_model
 
 _NO_SYMLINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}
 
 
-def holds_model(path: Path, *, sha256: str, size_bytes: int) -> bool:
-    """Whether `path`, or what it links to, is a file with these bytes. Reads them unless the
-    size is already wrong or the path leads into a store, where the name vouches for the bytes."""
-    try:
-        if not path.is_file() or path.stat().st_size != size_bytes:
-            return False
-    except OSError:
-        return False
-    return (stored_sha256(path) or sha256_of(path)) == sha256
-
-
-def link_model(
-    source: Path,
-    root: Path,
-    target_path: str,
-    *,
-    sha256: str,
-    size_bytes: int,
-    replace_links: bool = False,
-) -> bool:
-    """Makes `root/target_path` lead to `source`; says whether anything had to be done.
+def link_model(source: Path, root: Path, model: ModelFile, *, replace_links: bool = False) -> bool:
+    """Makes the place of `model` below `root` lead to `source`; says whether it did not yet.
 
     A file that is already there with the right bytes is used as it is. A link into a store that
     is no longer there is replaced, and with `replace_links` every symlink.
     Raises MismatchError, changing nothing, if something else is there, and InvalidInputError if
-    a link among the folders of `target_path` leads out of `root`.
+    a link among the folders of that place leads out of `root`.
     """
-    place = root / target_path
-    if holds_model(place, sha256=sha256, size_bytes=size_bytes):
+    place = root / model.target_path
+    if holds_model(place, model):
         return False
     _refuse_way_out(root, place)
     replaceable = place.is_symlink() and (replace_links or _leads_to_lost_store(place))
     if os.path.lexists(place) and not replaceable:
         raise MismatchError(
-            f"{place} is not the file that the version needs (sha256 {sha256}, "
-            f"{size_bytes} bytes); it was left alone",
+            f"{place} is not the file that the version needs (sha256 {model.sha256}, "
+            f"{model.size} bytes); it was left alone",
             remedy="Move it away, or choose another models folder with --models-dir.",
         )
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +45,7 @@ def link_model(
 
 
 def make_link(source: Path, place: Path) -> None:
-    """Puts a link to the file `source` at `place` at one stroke, replacing what was there."""
+    """Puts a link to the file `source` at `place` atomically, replacing what was there."""
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     try:

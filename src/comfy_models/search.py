@@ -1,31 +1,21 @@
-"""Where a model that a version needs may lie on this machine, beside where it was meant to lie."""
+"""Where a model may lie on this machine: at its source, or wherever others may have put it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
+from comfy_errors import InvalidInputError
+from comfy_models.model_file import ModelFile
 from comfy_models.store import ModelStore
 
-_HUB_SCHEMES = ("hf://", "huggingface://")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeededModel:
-    """A model of a version. `target_path` is below a models folder, `sha256` 64 hex digits.
-
-    `source` and `mirrors` are where its bytes come from; `revision` is the commit of a source on
-    the Hugging Face Hub.
-    """
-
-    target_path: str
-    sha256: str
-    size_bytes: int
-    source: str | None = None
-    revision: str | None = None
-    mirrors: tuple[str, ...] = ()
+# `hf://org/name@revision/file`
+_HUB_FILE = re.compile(
+    r"(?:hf|huggingface)://(?P<organisation>[^/]*)/(?P<name>[^/@]*)(?:@[^/]*)?/(?P<file>.*)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +30,7 @@ class ModelPlaces:
     stores: Sequence[Path]
     hub_caches: Sequence[Path]
 
-    def candidates(self, model: NeededModel) -> Iterator[Path]:
+    def candidates(self, model: ModelFile) -> Iterator[Path]:
         """Each path where `model` would lie, existing or not."""
         for folder in self.folders:
             yield folder / model.target_path
@@ -50,13 +40,13 @@ class ModelPlaces:
             yield from _in_hub_cache(cache, model)
 
 
-def _in_hub_cache(cache: Path, model: NeededModel) -> Iterator[Path]:
+def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
     """Its file in the snapshot of its revision, then in all others: bytes decide, not commits."""
-    named = _hub_file(model.source or "")
+    named = _HUB_FILE.fullmatch(unquote(model.source or ""))
     if named is None:
         return
-    repository, file = named
-    snapshots = cache / f"models--{repository.replace('/', '--')}" / "snapshots"
+    file = named["file"]
+    snapshots = cache / f"models--{named['organisation']}--{named['name']}" / "snapshots"
     if model.revision is not None:
         yield snapshots / model.revision / file
     if snapshots.is_dir():
@@ -65,12 +55,29 @@ def _in_hub_cache(cache: Path, model: NeededModel) -> Iterator[Path]:
                 yield snapshot / file
 
 
-def _hub_file(source: str) -> tuple[str, str] | None:
-    """`hf://org/name@revision/file` as repository and file, None for any other source."""
-    for scheme in _HUB_SCHEMES:
-        if source.startswith(scheme):
-            parts = unquote(source.removeprefix(scheme)).split("/", 2)
-            if len(parts) == 3:
-                organisation, name, file = parts
-                return f"{organisation}/{name.split('@', 1)[0]}", file
-    return None
+def local_path(source: str, base_dir: Path) -> Path | None:
+    """The file that a `file:` URL or a path names, None for a source elsewhere.
+
+    A relative path is from `base_dir`. Raises InvalidInputError for a file of another machine.
+    """
+    if source.startswith("file:"):
+        parts = urlsplit(source)
+        if parts.netloc not in ("", "localhost"):
+            raise InvalidInputError(
+                f"{source} names a file of the machine {parts.netloc}",
+                remedy="Write three slashes: file:///folder/model.safetensors.",
+            )
+        return base_dir / unquote(parts.path)
+    return None if "://" in source else base_dir / source
+
+
+def local_source(source: str, base_dir: Path) -> Path:
+    """The same, but raises InvalidInputError for a source that is not on this machine."""
+    path = local_path(source, base_dir)
+    if path is None:
+        raise InvalidInputError(
+            f"{source}: sources of the kind '{source.split('://')[0]}' are not supported yet; "
+            "file:///… and relative paths are",
+            remedy="Download the file and name it as 'file:///…' in the spec.",
+        )
+    return path

@@ -6,16 +6,25 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import MismatchError
 from comfy_files.hashing import write_hashed
-from comfy_files.locks import lock
+from comfy_files.locks import is_locked, lock
 
-_CHUNK_BYTES = 1 << 20
 _STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnusedModels:
+    """`files` of models that are not needed, `leftovers` of transfers that were killed, and
+    `unknown` paths that no store makes."""
+
+    files: tuple[Path, ...]
+    leftovers: tuple[Path, ...]
+    unknown: tuple[Path, ...]
 
 
 class ModelStore:
@@ -31,35 +40,31 @@ class ModelStore:
     def holds(self, sha256: str) -> bool:
         return self.path_of(sha256).is_file()
 
-    def add_file(self, path: Path, *, expected_sha256: str | None = None) -> tuple[str, int]:
-        """Copies `path` into the store, hashing on the way: its sha256 and its size in bytes.
+    def add(self, chunks: Iterable[bytes], *, where: str, expected_sha256: str) -> None:
+        """Stores bytes as they arrive; `where` names their origin in messages.
 
         Raises MismatchError, and stores nothing, if the sha256 is not the expected one.
         """
-        with path.open("rb") as source:
-            chunks = iter(partial(source.read, _CHUNK_BYTES), b"")
-            return self.add(chunks, where=str(path), expected_sha256=expected_sha256)
-
-    def add(
-        self, chunks: Iterable[bytes], *, where: str, expected_sha256: str | None = None
-    ) -> tuple[str, int]:
-        """The same for bytes as they arrive; `where` names their origin in messages."""
-        name = expected_sha256 or f"{os.getpid()}-{Path(where).name}"
-        with self._partial(name) as partial_file:
-            if expected_sha256 and self.holds(expected_sha256):
-                # Another process brought it while this one waited for the partial file.
-                return expected_sha256, self.path_of(expected_sha256).stat().st_size
-            sha256, size_bytes = write_hashed(chunks, partial_file)
-            if expected_sha256 not in (None, sha256):
-                raise MismatchError(
-                    f"{where} has sha256 {sha256}, but {expected_sha256} was expected",
-                    remedy="Put the right file there, or resolve the version again.",
+        with self._partial(expected_sha256) as partial_file:
+            # Another process may have brought it while this one waited for the partial file.
+            if not self.holds(expected_sha256):
+                place = self.path_of(expected_sha256)
+                place_verified(
+                    chunks, partial_file, place, where=where, expected_sha256=expected_sha256
                 )
-            place = self.path_of(sha256)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.fsync(partial_file.fileno())
-            Path(partial_file.name).replace(place)
-        return sha256, size_bytes
+
+    def unused(self, needed: set[str]) -> UnusedModels:
+        """What can go if `needed` are the sha256 (64 hex digits) to keep. Touches nothing."""
+        files: list[Path] = []
+        unknown = [it for it in _children(self.root) if it.name not in ("sha256", "tmp")]
+        for file in (file for it in _children(self.root / "sha256") for file in _children(it)):
+            if names_stored(str(file)) is None:
+                unknown.append(file)
+            elif file.name not in needed:
+                files.append(file)
+        # A process that writes a file holds its lock for as long.
+        left = [it for it in _children(self.root / "tmp") if it.is_dir() or not is_locked(it)]
+        return UnusedModels(files=tuple(files), leftovers=tuple(left), unknown=tuple(unknown))
 
     @contextmanager
     def _partial(self, name: str) -> Iterator[BinaryIO]:
@@ -85,8 +90,31 @@ class ModelStore:
                     path.unlink()
 
 
+def place_verified(
+    chunks: Iterable[bytes],
+    partial_file: BinaryIO,
+    place: Path,
+    *,
+    where: str,
+    expected_sha256: str,
+) -> None:
+    """Writes the bytes as they arrive, and only then gives the file its final name.
+
+    Raises MismatchError if the sha256 is not the expected one; nothing has that name then.
+    """
+    sha256, _ = write_hashed(chunks, partial_file)
+    if sha256 != expected_sha256:
+        raise MismatchError(
+            f"{where} has sha256 {sha256}, but {expected_sha256} was expected",
+            remedy="Put the right file there, or resolve the version again.",
+        )
+    place.parent.mkdir(parents=True, exist_ok=True)
+    os.fsync(partial_file.fileno())
+    Path(partial_file.name).replace(place)
+
+
 def _is_still(path: Path, stream: BinaryIO) -> bool:
-    """Whether `path` names the open file: whoever held the lock before may have moved it away."""
+    """Whether `path` names the open file: the one that held the lock before may have moved it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
     except FileNotFoundError:
@@ -102,3 +130,20 @@ def names_stored(path: str) -> str | None:
     """The sha256 in the path of a file in some store, None for any other path."""
     match = _STORED.search(path)
     return match.group(2) if match else None
+
+
+def linked_models(folder: Path) -> set[str]:
+    """The sha256 of the models that links below `folder` lead to, whichever store they are in."""
+    links = (
+        path
+        for parent, folders, files in os.walk(folder)
+        for name in (*folders, *files)
+        if (path := Path(parent, name)).is_symlink()
+    )
+    # Where each says that it leads, and where that leads in the end.
+    ways = (way for link in links for way in (str(link.readlink()), os.path.realpath(link)))
+    return {sha256 for way in ways if (sha256 := names_stored(way)) is not None}
+
+
+def _children(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []

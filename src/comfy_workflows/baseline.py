@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.atomic import replace_file
-
-BASELINE_SCHEMA: Final = "runpod-comfy/baseline/1"
+from comfy_files.json_file import read_model
 
 OutputKind = Literal["image", "file", "text"]
+# The node, the kind, and the number among that node's outputs of that kind.
+Place = tuple[str, OutputKind, int]
 
 
 class _Strict(BaseModel):
@@ -44,44 +42,40 @@ class Baseline(_Strict):
     outputs: list[OutputHash]
 
 
-def output_hashes(result: Mapping[str, Any]) -> list[OutputHash]:
-    """The hashes of a job's output document (`images`, `files`, `text`), in a stable order."""
-    found: list[tuple[str, OutputKind, str]] = []
-    found += [(one["node"], "image", one["sha256"]) for one in result["images"]]
-    found += [(one["node"], "file", one["sha256"]) for one in result["files"]]
-    found += [
-        (one["node"], "text", hashlib.sha256(one["text"].encode()).hexdigest())
-        for one in result["text"]
+def output_hashes(result: Mapping[str, Any]) -> dict[Place, str]:
+    """The sha256 of each output in a job's document (`images`, `files`, `text`), by its place."""
+    found: list[tuple[str, OutputKind, str]] = [
+        *((one["node"], "image", one["sha256"]) for one in result["images"]),
+        *((one["node"], "file", one["sha256"]) for one in result["files"]),
+        *(
+            (one["node"], "text", hashlib.sha256(one["text"].encode()).hexdigest())
+            for one in result["text"]
+        ),
     ]
+    hashes: dict[Place, str] = {}
     counted: Counter[tuple[str, OutputKind]] = Counter()
-    hashes = []
     for node, kind, sha256 in found:
-        hashes.append(OutputHash(node=node, kind=kind, number=counted[node, kind], sha256=sha256))
+        hashes[node, kind, counted[node, kind]] = sha256
         counted[node, kind] += 1
-    return sorted(hashes, key=_place)
-
-
-def record(result: Mapping[str, Any], *, lock_digest: str | None) -> Baseline:
-    """The baseline that says: with this lock, the workflow makes what `result` holds."""
-    return Baseline(schema=BASELINE_SCHEMA, lock=lock_digest, outputs=output_hashes(result))
+    return hashes
 
 
 def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str | None) -> list[str]:
     """How `result` differs from `baseline`, a sentence for each difference; empty if it does not.
 
-    A different lock with the same outputs is no difference; with other outputs it is told first.
+    A different lock with the same outputs is no difference; with other outputs that is told first.
     """
-    now = {_place(one): one.sha256 for one in output_hashes(result)}
-    then = {_place(one): one.sha256 for one in baseline.outputs}
+    now = output_hashes(result)
+    then = {(one.node, one.kind, one.number): one.sha256 for one in baseline.outputs}
     differences = []
     for place in sorted(then.keys() | now.keys()):
+        node, kind, number = place
         before, after = then.get(place), now.get(place)
-        if before is None:
-            differences.append(f"{_words(place)} is new.")
-        elif after is None:
-            differences.append(f"{_words(place)} is gone.")
-        elif before != after:
-            differences.append(f"{_words(place)} was sha256 {before} and is now {after}.")
+        change = f"was sha256 {before} and is now {after}"
+        if before is None or after is None:
+            change = "is new" if before is None else "is gone"
+        if before != after:
+            differences.append(f"{kind.capitalize()} {number + 1} of node {node} {change}.")
     if differences and baseline.lock != lock_digest:
         differences.insert(
             0, f"The baseline was recorded with the lock {baseline.lock}, this is {lock_digest}."
@@ -91,41 +85,4 @@ def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str |
 
 def load_baseline(path: Path) -> Baseline:
     """The baseline at `path`. Raises UnavailableError or InvalidInputError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UnavailableError(
-            f"There is no baseline at {path}.", remedy="Give the path of a baseline file."
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(
-            f"The baseline {path} cannot be read: {error}.", remedy="Mend it, or take it away."
-        ) from error
-    try:
-        return Baseline.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError(
-            f"{path} is not a baseline that this program can read: "
-            f"{where + ': ' if where else ''}{first['msg']}.",
-            remedy="Mend it, or take it away.",
-        ) from error
-
-
-def save_baseline(path: Path, baseline: Baseline) -> None:
-    """Writes `baseline` to `path` atomically, with sorted keys and a final newline."""
-    document = baseline.model_dump(mode="json", by_alias=True)
-    replace_file(path, f"{json.dumps(document, indent=2, sort_keys=True)}\n".encode())
-
-
-Place = tuple[str, OutputKind, int]
-
-
-def _place(one: OutputHash) -> Place:
-    return one.node, one.kind, one.number
-
-
-def _words(place: Place) -> str:
-    node, kind, number = place
-    return f"{kind.capitalize()} {number + 1} of node {node}"
+    return read_model(path, Baseline, "baseline", remedy="Correct it, or take it away.")

@@ -1,20 +1,48 @@
-"""A graph in ComfyUI's API format: `{id: {class_type, inputs, _meta?}}`."""
+"""A graph in ComfyUI's API format: `{id: {class_type, inputs, _meta?}}`.
+
+The UI format, which ComfyUI's page saves, is refused by its name.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from comfy_errors import InvalidInputError
+from comfy_files.json_file import read_json
+
+_EXPORT = "In ComfyUI choose Workflow > Export (API) and use the file that it writes."
+
+ProblemKind = Literal["missing_node", "missing_model", "invalid_input"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Link:
-    """An input that takes the output number `slot` of the node `source`."""
+class Problem:
+    """One thing that keeps a graph from running: at which node, and in words."""
 
-    input_name: str
-    source: str
-    slot: int
+    kind: ProblemKind
+    node: str
+    class_type: str
+    sentence: str
+
+
+class InvalidWorkflowError(InvalidInputError):
+    """A file that holds no graph, or a graph that cannot run, for `problems`.
+
+    `error_type` is what failure documents call it.
+    """
+
+    error_type: ClassVar[str] = "invalid_workflow"
+
+    def __init__(
+        self, message: str, *, remedy: str = "", problems: tuple[Problem, ...] = ()
+    ) -> None:
+        super().__init__(message, remedy=remedy)
+        self.problems = problems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +53,9 @@ class GraphNode:
     class_type: str
     inputs: Mapping[str, Any]
 
-    def links(self) -> Iterator[Link]:
-        """The inputs that come from other nodes."""
-        for name, value in self.inputs.items():
-            if is_link(value):
-                yield Link(input_name=name, source=value[0], slot=value[1])
+    def links(self) -> dict[str, str]:
+        """The inputs that come from other nodes, with the ids of those."""
+        return {name: value[0] for name, value in self.inputs.items() if is_link(value)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,27 +76,23 @@ class Graph:
     def with_ancestors(self, node_ids: Iterable[str]) -> set[str]:
         """`node_ids` and every node that they need, directly or not. Unknown ids are left out."""
         found: set[str] = set()
-        waiting = [node_id for node_id in node_ids if node_id in self.nodes]
+        waiting = list(node_ids)
         while waiting:
             node_id = waiting.pop()
-            if node_id in found:
-                continue
-            found.add(node_id)
-            waiting += [
-                link.source for link in self.nodes[node_id].links() if link.source in self.nodes
-            ]
+            if node_id in self.nodes and node_id not in found:
+                found.add(node_id)
+                waiting += self.nodes[node_id].links().values()
         return found
 
-
-def find_circle(graph: Graph) -> list[str]:
-    """The ids of nodes that need each other in a circle, the first one again at the end, or []."""
-    needs = {node.id: {link.source for link in node.links()} for node in graph.nodes.values()}
-    try:
-        TopologicalSorter(needs).prepare()
-    except CycleError as error:
-        circle: list[str] = error.args[1]
-        return circle
-    return []
+    def circle(self) -> list[str]:
+        """The ids of nodes that need each other in a circle, the first again at the end, or []."""
+        needs = {node.id: set(node.links().values()) for node in self.nodes.values()}
+        try:
+            TopologicalSorter(needs).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1]
+            return circle
+        return []
 
 
 def is_link(value: object) -> bool:
@@ -82,3 +104,51 @@ def is_link(value: object) -> bool:
         and isinstance(value[1], int)
         and not isinstance(value[1], bool)
     )
+
+
+def load_workflow(path: Path) -> Graph:
+    """The graph in the file at `path`; `{}` gives an empty one, the smoke test.
+
+    Raises UnavailableError for a file that is not there and InvalidWorkflowError for anything
+    that is not a graph in the API format.
+    """
+    remedy = f"Give the path of a workflow's JSON file. {_EXPORT}"
+    document = read_json(path, "workflow", remedy=remedy, refusal=InvalidWorkflowError)
+    return parse_workflow(document, place=str(path))
+
+
+def parse_workflow(document: object, *, place: str) -> Graph:
+    """The graph that `document` (parsed JSON) holds. `place` is how errors name where it came from.
+
+    Raises InvalidWorkflowError.
+    """
+    if isinstance(document, dict) and isinstance(document.get("nodes"), list):
+        fault = "is in the UI format, which ComfyUI's page saves; the API format is needed"
+    elif fault := next(_faults(document), ""):
+        fault = f"is not a graph: {fault}"
+    if fault or not isinstance(document, dict):
+        raise InvalidWorkflowError(f"The workflow {place} {fault}.", remedy=_EXPORT)
+    nodes = {
+        node_id: GraphNode(id=node_id, class_type=node["class_type"], inputs=node["inputs"])
+        for node_id, node in document.items()
+    }
+    return Graph(nodes=nodes, document=document)
+
+
+def _faults(document: object) -> Iterator[str]:
+    """What keeps a document from being a graph."""
+    if not isinstance(document, dict):
+        yield f"it holds {_in_words(document)}, not an object of nodes"
+        return
+    for node_id, node in document.items():
+        if not isinstance(node, dict):
+            yield f'"{node_id}" is {_in_words(node)}, not a node'
+        elif not isinstance(node.get("class_type"), str) or not node["class_type"]:
+            yield f'"{node_id}" has no "class_type"'
+        elif not isinstance(node.get("inputs"), dict):
+            yield f'node {node_id} ({node["class_type"]}) has no "inputs"'
+
+
+def _in_words(value: object) -> str:
+    kinds = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    return kinds.get(type(value)) or f"the value {json.dumps(value)}"

@@ -36,10 +36,6 @@ class ModelFolders:
     folders: Mapping[str, Sequence[str]]
     inputs: Mapping[str, Mapping[str, Sequence[str]]]
 
-    def of_input(self, class_type: str, input_name: str) -> Sequence[str]:
-        """The folder names that an input chooses from; empty where that is not known."""
-        return self.inputs.get(class_type, {}).get(input_name, ())
-
     def directories(self, folder_names: Sequence[str]) -> list[Path]:
         """Every directory, existing or not, that the engine searches for `folder_names`."""
         return [

@@ -8,24 +8,39 @@ that it does not list, and `object_info` does not say so.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from comfy_workflows.errors import (
+from comfy_workflows.graph import (
+    Graph,
+    GraphNode,
     InvalidWorkflowError,
-    MissingModelsError,
-    MissingNodesError,
     Problem,
+    ProblemKind,
+    is_link,
 )
-from comfy_workflows.graph import Graph, GraphNode, find_circle, is_link
 from comfy_workflows.model_files import ModelFolders, looks_like_a_model
 
 ObjectInfo = Mapping[str, Mapping[str, Any]]
 
 _LISTED = 8
 _UPLOADS = ("image_upload", "audio_upload", "video_upload", "file_upload")
+_ANNOTATIONS = ("[output]", "[input]", "[temp]")
+
+
+class MissingNodesError(InvalidWorkflowError):
+    """A graph that uses node classes which this version does not have."""
+
+    error_type = "missing_nodes"
+
+
+class MissingModelsError(InvalidWorkflowError):
+    """A graph whose only fault is that model files are not there."""
+
+    exit_code = 3
+    error_type = "missing_models"
 
 
 def preflight(
@@ -41,35 +56,38 @@ def preflight(
     `object_info` is the engine's own answer to `/object_info`, recorded when the version was
     checked; `models` is looked up on disk now. `place` is how errors name the graph.
     """
-    problems = tuple(find_problems(graph, object_info, models, input_folder))
-    if not problems:
-        return
-    message = _message(place, problems)
+    problems = tuple(_problems(graph, object_info, models, input_folder))
     kinds = {problem.kind for problem in problems}
+    kind: type[InvalidWorkflowError] = InvalidWorkflowError
     if "missing_node" in kinds:
-        raise MissingNodesError(
-            message,
-            remedy="Add the custom node that brings the class to the version's spec, "
-            "or mend the class's name.",
-            problems=problems,
+        kind = MissingNodesError
+        remedy = "Add the custom node that brings the class to the version's spec, or correct it."
+    elif "invalid_input" in kinds:
+        remedy = "Correct the workflow."
+    elif "missing_model" in kinds:
+        kind = MissingModelsError
+        remedy = (
+            "Add the model to the version's spec and realize it again, "
+            f"or put the file below {models.roots[0]}."
         )
-    if "invalid_input" in kinds:
-        raise InvalidWorkflowError(message, remedy="Mend the workflow.", problems=problems)
-    raise MissingModelsError(
-        message,
-        remedy="Add the model to the version's spec and realize it again, "
-        f"or put the file below {models.roots[0]}.",
-        problems=problems,
-    )
+    else:
+        return
+    reasons = f"cannot run: {problems[0].sentence}."
+    if len(problems) > 1:
+        lines = "".join(f"\n  {problem.sentence}" for problem in problems)
+        reasons = f"cannot run, for {len(problems)} reasons:{lines}"
+    raise kind(f"The workflow {place} {reasons}", remedy=remedy, problems=problems)
 
 
-def find_problems(
+def _problems(
     graph: Graph, object_info: ObjectInfo, models: ModelFolders, input_folder: Path
 ) -> Iterator[Problem]:
     """Every problem of `graph`, in the order of its nodes."""
     unknown = [node for node in graph.nodes.values() if node.class_type not in object_info]
     for node in unknown:
-        yield _unknown_class(node, object_info)
+        nearest = _nearest(node.class_type, list(object_info))
+        fault = f'node {node.id}: this version has no node class "{node.class_type}"{nearest}'
+        yield _problem(node, fault, kind="missing_node")
     outputs = [
         node.id
         for node in graph.nodes.values()
@@ -77,143 +95,105 @@ def find_problems(
     ]
     if not outputs and not unknown:
         first = next(iter(graph.nodes.values()))
-        yield Problem(
-            kind="invalid_input",
-            node=first.id,
-            class_type=first.class_type,
-            name=first.class_type,
-            sentence="no node of the graph is an output, such as SaveImage or PreviewImage",
+        yield _problem(
+            first, "no node of the graph is an output, such as SaveImage or PreviewImage"
         )
-    circle = find_circle(graph)
+    circle = graph.circle()
     if circle:
-        node = graph.nodes[circle[0]]
-        yield Problem(
-            kind="invalid_input",
-            node=node.id,
-            class_type=node.class_type,
-            name=node.class_type,
-            sentence=f"the nodes {' → '.join(circle)} need each other in a circle",
-        )
+        way = " → ".join(circle)
+        yield _problem(graph.nodes[circle[0]], f"the nodes {way} need each other in a circle")
     # The engine looks only at what outputs need: a loose node with a fault does not matter.
     needed = graph.with_ancestors(outputs)
     for node in graph.nodes.values():
         if node.id in needed and node.class_type in object_info:
-            yield from _problems_of_node(graph, node, object_info, models, input_folder)
+            info = object_info[node.class_type]
+            yield from _problems_of_inputs(node, graph, info)
+            yield from _problems_of_choices(node, info, models, input_folder)
 
 
-def _problems_of_node(
-    graph: Graph,
-    node: GraphNode,
-    object_info: ObjectInfo,
-    models: ModelFolders,
-    input_folder: Path,
+def declared_inputs(info: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
+    """The inputs of a node class with their specifications, of `kinds` (required, optional)."""
+    declared = info.get("input") or {}
+    return {name: it for kind in kinds for name, it in (declared.get(kind) or {}).items()}
+
+
+def choices_of(specification: Any) -> list[Any] | None:
+    """The choices of a combo input, in either generation's form; None for any other input."""
+    if isinstance(specification, list) and specification:
+        options = _settings(specification).get("options")
+        if isinstance(specification[0], list):
+            return specification[0]
+        if specification[0] == "COMBO" and isinstance(options, list):
+            return options
+    return None
+
+
+def _problems_of_inputs(
+    node: GraphNode, graph: Graph, info: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    info = object_info[node.class_type]
-    declared: Mapping[str, Any] = info.get("input") or {}
-    for name, specification in (declared.get("required") or {}).items():
+    """Inputs that are missing or come from nowhere."""
+    for name, specification in declared_inputs(info, "required").items():
         if name not in node.inputs and not _has_a_shifting_shape(specification):
             yield _invalid(node, name, "is required but missing")
     for name, value in node.inputs.items():
         if isinstance(value, list) and len(value) == 2 and not is_link(value):
             yield _invalid(node, name, f'is {json.dumps(value)}; a link looks like ["4", 0]')
-    for link in node.links():
-        if link.source not in graph.nodes:
-            yield _invalid(
-                node, link.input_name, f"comes from node {link.source}, which does not exist"
-            )
+    for name, source in node.links().items():
+        if source not in graph.nodes:
+            yield _invalid(node, name, f"comes from node {source}, which does not exist")
+
+
+def _problems_of_choices(
+    node: GraphNode, info: Mapping[str, Any], models: ModelFolders, input_folder: Path
+) -> Iterator[Problem]:
+    """Values that are not among those that an input offers: files, models and plain choices."""
     is_custom = str(info.get("python_module", "")).startswith("custom_nodes.")
-    for kind in ("required", "optional"):
-        for name, specification in (declared.get(kind) or {}).items():
-            value = node.inputs.get(name)
-            options = _options(specification)
-            if options is None or not isinstance(value, str) or value in options:
-                continue
-            folders = models.of_input(node.class_type, name)
-            if _is_upload(specification):
-                if not _is_annotated(value) and not (input_folder / value).exists():
-                    yield _invalid(node, name, f'"{value}" is not in {input_folder}')
-            elif folders or looks_like_a_model(value):
-                if looks_like_a_model(value) and not models.holds(
-                    folders or tuple(models.folders), value
-                ):
-                    yield _missing_model(node, name, value, folders, models)
-            elif not is_custom and options:
-                yield _invalid(node, name, f'"{value}" is not offered{_nearest(value, options)}')
+    for name, specification in declared_inputs(info, "required", "optional").items():
+        value, options = node.inputs.get(name), choices_of(specification)
+        settings = _settings(specification)
+        if options is None or not isinstance(value, str) or value in options:
+            continue
+        if settings.get("multiselect") or settings.get("remote"):
+            continue
+        folders = models.inputs.get(node.class_type, {}).get(name, ())
+        if any(settings.get(flag) for flag in _UPLOADS):
+            if not value.endswith(_ANNOTATIONS) and not (input_folder / value).exists():
+                yield _invalid(node, name, f'"{value}" is not in {input_folder}')
+        elif folders or looks_like_a_model(value):
+            if looks_like_a_model(value) and not models.holds(
+                folders or tuple(models.folders), value
+            ):
+                fault = f'the model file "{value}" is not in {_searched(folders, models)}'
+                yield _invalid(node, name, fault, kind="missing_model")
+        elif not is_custom and options:
+            yield _invalid(node, name, f'"{value}" is not offered{_nearest(value, options)}')
 
 
-def _unknown_class(node: GraphNode, object_info: ObjectInfo) -> Problem:
-    sentence = f'node {node.id}: this version has no node class "{node.class_type}"'
-    return Problem(
-        kind="missing_node",
-        node=node.id,
-        class_type=node.class_type,
-        name=node.class_type,
-        sentence=sentence + _nearest(node.class_type, list(object_info)),
-    )
-
-
-def _missing_model(
-    node: GraphNode,
-    input_name: str,
-    value: str,
-    folders: Any,
-    models: ModelFolders,
+def _invalid(
+    node: GraphNode, name: str, fault: str, kind: ProblemKind = "invalid_input"
 ) -> Problem:
-    if folders:
-        where = " or ".join(folders)
-        there = models.listing(folders)
-        holds = _some(there) if there else "is empty"
-        place = f"the model folder {where} ({models.directories(folders)[0]}), which {holds}"
-    else:
-        place = f"any model folder below {models.roots[0]}"
-    return Problem(
-        kind="missing_model",
-        node=node.id,
-        class_type=node.class_type,
-        name=value,
-        sentence=f'node {node.id} ({node.class_type}), {input_name}: the model file "{value}" '
-        f"is not in {place}",
-    )
+    """The problem of one input."""
+    return _problem(node, f"node {node.id} ({node.class_type}), {name}: {fault}", kind)
 
 
-def _invalid(node: GraphNode, input_name: str, fault: str) -> Problem:
-    return Problem(
-        kind="invalid_input",
-        node=node.id,
-        class_type=node.class_type,
-        name=input_name,
-        sentence=f"node {node.id} ({node.class_type}), {input_name}: {fault}",
-    )
+def _problem(node: GraphNode, sentence: str, kind: ProblemKind = "invalid_input") -> Problem:
+    return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=sentence)
 
 
-def _options(specification: Any) -> list[Any] | None:
-    """The choices of a combo input, in either generation's form; None for any other input."""
-    if not isinstance(specification, list) or not specification:
-        return None
-    settings = _settings(specification)
-    if settings.get("multiselect") or settings.get("remote"):
-        return None
-    if isinstance(specification[0], list):
-        return specification[0]
-    if specification[0] == "COMBO" and isinstance(settings.get("options"), list):
-        options: list[Any] = settings["options"]
-        return options
-    return None
+def _searched(folders: Sequence[str], models: ModelFolders) -> str:
+    if not folders:
+        return f"any model folder below {models.roots[0]}"
+    there = models.listing(folders)
+    more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
+    holds = f"holds {', '.join(there[:_LISTED])}{more}" if there else "is empty"
+    place = f"the model folder {' or '.join(folders)} ({models.directories(folders)[0]})"
+    return f"{place}, which {holds}"
 
 
 def _settings(specification: Any) -> Mapping[str, Any]:
-    if len(specification) > 1 and isinstance(specification[1], dict):
-        return specification[1]
+    if isinstance(specification, list) and len(specification) > 1:
+        return specification[1] if isinstance(specification[1], dict) else {}
     return {}
-
-
-def _is_upload(specification: Any) -> bool:
-    settings = _settings(specification)
-    return any(settings.get(flag) for flag in _UPLOADS)
-
-
-def _is_annotated(value: str) -> bool:
-    return value.endswith(("[output]", "[input]", "[temp]"))
 
 
 def _has_a_shifting_shape(specification: Any) -> bool:
@@ -231,15 +211,3 @@ def _nearest(value: str, known: list[Any]) -> str:
     if close:
         return f'; the nearest is "{close[0]}"'
     return f"; known are {', '.join(names)}" if len(names) <= _LISTED else ""
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return f"holds {', '.join(names[:_LISTED])}{more}"
-
-
-def _message(place: str, problems: tuple[Problem, ...]) -> str:
-    if len(problems) == 1:
-        return f"The workflow {place} cannot run: {problems[0].sentence}."
-    lines = "".join(f"\n  {problem.sentence}" for problem in problems)
-    return f"The workflow {place} cannot run, for {len(problems)} reasons:{lines}"

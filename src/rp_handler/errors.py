@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from comfy_errors import ComfyError, OperationFailedError
-from comfy_workflows.errors import InvalidWorkflowError, MissingModelsError, MissingNodesError
+from comfy_workflows.graph import InvalidWorkflowError
 
 
 class JobError(OperationFailedError):
-    """A failure while a job runs. `details` is plain JSON."""
+    """A failure while a job runs. `details` is plain JSON: where a node raised, the node, its
+    class_type, the exception, and the last lines of its traceback."""
 
     error_type: ClassVar[str] = "execution_error"
     retryable: ClassVar[bool] = False
@@ -29,13 +30,7 @@ class RefusedPromptError(JobError):
     error_type = "invalid_workflow"
 
 
-class ExecutionError(JobError):
-    """A node raised. `details`: node, class_type, exception, traceback (last lines)."""
-
-    error_type = "execution_error"
-
-
-class OutOfMemoryError(ExecutionError):
+class OutOfMemoryError(JobError):
     """A node ran out of memory."""
 
     error_type = "out_of_memory"
@@ -74,20 +69,27 @@ class JobCancelledError(JobError):
     error_type = "cancelled"
 
 
+def reportable(error: ComfyError | OSError) -> ComfyError:
+    """`error` as one that can be reported: what the system refused gets a next step."""
+    if isinstance(error, ComfyError):
+        return error
+    return JobError(
+        f"The system refused: {error}.",
+        remedy="Check the room and the permissions there, then run it again.",
+    )
+
+
 def failure_document(error: ComfyError) -> dict[str, Any]:
     """`{"error", "error_type", "retryable", "details"}`: how machines are told of `error`."""
-    details: dict[str, Any] = {}
+    error_type, retryable, details = "invalid_input", False, {}
     if isinstance(error, JobError):
         error_type, retryable, details = error.error_type, error.retryable, error.details
-    else:
-        error_type, retryable = _type_of(error), False
-    if isinstance(error, InvalidWorkflowError | MissingModelsError):
-        details = {
-            "problems": [
-                {"node": one.node, "class_type": one.class_type, "problem": one.sentence}
-                for one in error.problems
-            ]
-        }
+    elif isinstance(error, InvalidWorkflowError):
+        error_type = error.error_type
+        details["problems"] = [
+            {"node": one.node, "class_type": one.class_type, "problem": one.sentence}
+            for one in error.problems
+        ]
     if error.remedy:
         details = {**details, "remedy": error.remedy}
     return {
@@ -98,11 +100,6 @@ def failure_document(error: ComfyError) -> dict[str, Any]:
     }
 
 
-def _type_of(error: ComfyError) -> str:
-    if isinstance(error, MissingNodesError):
-        return "missing_nodes"
-    if isinstance(error, InvalidWorkflowError):
-        return "invalid_workflow"
-    if isinstance(error, MissingModelsError):
-        return "missing_models"
-    return "invalid_input"
+def listed(sentences: Sequence[str]) -> str:
+    """What follows a colon: one sentence on that line, several on lines of their own."""
+    return f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from typing import Any, TypeVar
+
+from comfy_files.parallel import give_up_with
 
 Result = TypeVar("Result")
 
@@ -45,3 +48,31 @@ async def _listening(main: Coroutine[Any, Any, Result]) -> Result:
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
+
+
+async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Result:
+    """What `work` gives, done in a thread; once this is cancelled, `interrupted()` holds there.
+
+    It then has `grace_s` seconds to clean up. One that waits for a silent server is left behind.
+    """
+    cancelled = threading.Event()
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        give_up_with(cancelled)
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            if cancelled.is_set():
+                future.cancel()
+            else:
+                future.set_exception(error)
+
+    # A daemon does not hold up the end of the program, as a thread of the loop's own pool would.
+    threading.Thread(target=run, daemon=True).start()
+    done = asyncio.wrap_future(future)
+    try:
+        return await asyncio.shield(done)
+    finally:
+        cancelled.set()
+        await asyncio.wait({done}, timeout=grace_s)

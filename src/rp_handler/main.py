@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from comfy_errors import ComfyError
-from rp_handler.errors import JobError, failure_document
-from rp_handler.home.choice import baked_version_id
-from rp_handler.modes.choice import add_sdk_options, choose_listen, choose_mode, sdk_arguments
+from comfy_errors import ComfyError, InvalidInputError
+from comfy_files.status_line import StatusLine
+from rp_handler.engine.command import LOOPBACK
+from rp_handler.errors import failure_document, reportable
+from rp_handler.home.open import baked_home, baked_version_id
+from rp_handler.job.terminal import progress_text, result_lines
 from rp_handler.modes.init_process import run_as_init
 from rp_handler.run_options import add_run_options, add_ui_option
 from rp_handler.run_request import RunRequest, make_request
 
 if TYPE_CHECKING:
-    from rp_handler.job.run import Listener
+    from rp_handler.engine.prompt import Listener
 
 INTERRUPTED = 130
+
+Mode = Literal["workflow", "ui", "worker"]
+
+_EVERYWHERE = "0.0.0.0"
+_SDK_SWITCHES = ("--rp_serve_api", "--rp_debugger")
+_SDK_VALUES = {
+    "--rp_api_host": "HOST",
+    "--rp_api_port": "PORT",
+    "--rp_api_concurrency": "NUMBER",
+    "--rp_log_level": "LEVEL",
+    "--test_input": "JSON",
+}
 
 _EXAMPLES = """\
 on a machine with a realized version:
@@ -93,29 +108,22 @@ def execute(
     Results go to standard output, everything else to standard error. Never raises ComfyError.
     `judge` sees the result document after it was printed, and raises a ComfyError to fail the run.
     """
-    from rp_handler.job.progress_line import ProgressLine
-    from rp_handler.job.run import Listener
+    from rp_handler.engine.prompt import Listener
 
-    line = ProgressLine(sys.stderr)
+    line = StatusLine(sys.stderr)
     listener = Listener(
         say=line.say,
-        progress=line.show,
+        progress=lambda progress: line.show(progress_text(progress)),
         log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
     )
     machine = request.workflow is not None and (request.as_json or request.output == "base64")
     try:
         result = perform(request, listener)
-    except ComfyError as error:
+    except (ComfyError, OSError) as error:
         line.clear()
-        return _fail(error, machine=machine)
-    except OSError as error:
-        line.clear()
-        refused = JobError(
-            f"The system refused: {error}.",
-            remedy="Check the room and the permissions there, then run it again.",
-        )
-        return _fail(refused, machine=machine)
+        return _fail(reportable(error), machine=machine)
     except KeyboardInterrupt:
+        line.clear()
         line.say("Interrupted; ComfyUI is ended.")
         # For what serves until then, this is the usual way to end.
         return 0 if request.workflow is None else INTERRUPTED
@@ -124,7 +132,7 @@ def execute(
     line.clear()
     for warning in result["warnings"]:
         line.say(f"warning: {warning}")
-    _print_result(result, machine=machine)
+    _write_out([json.dumps(result, ensure_ascii=False)] if machine else result_lines(result))
     try:
         judge(result)
     except ComfyError as error:
@@ -175,15 +183,6 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
     )
 
 
-def _print_result(result: dict[str, Any], *, machine: bool) -> None:
-    from rp_handler.job.result_lines import result_lines
-
-    if machine:
-        _write_out([json.dumps(result, ensure_ascii=False)])
-    else:
-        _write_out(result_lines(result))
-
-
 def _fail(error: ComfyError, *, machine: bool) -> int:
     if machine:
         _write_out([json.dumps(failure_document(error), ensure_ascii=False)])
@@ -220,6 +219,86 @@ def _parser() -> argparse.ArgumentParser:
     add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
     add_sdk_options(parser)
     return parser
+
+
+def add_sdk_options(parser: argparse.ArgumentParser) -> None:
+    """Flags of RunPod's SDK, which are handed on to it."""
+    group = parser.add_argument_group("for jobs of RunPod, handed on to its SDK")
+    for flag in _SDK_SWITCHES:
+        group.add_argument(flag, action="store_true")
+    for flag, metavar in _SDK_VALUES.items():
+        group.add_argument(flag, metavar=metavar)
+
+
+def sdk_arguments(options: argparse.Namespace) -> list[str]:
+    """Those that were given, as the SDK reads them."""
+    given = vars(options)
+    arguments = [flag for flag in _SDK_SWITCHES if given[flag.lstrip("-")]]
+    for flag in _SDK_VALUES:
+        if given[flag.lstrip("-")] is not None:
+            arguments += [flag, given[flag.lstrip("-")]]
+    return arguments
+
+
+def choose_mode(
+    environment: Mapping[str, str],
+    *,
+    workflow: Path | None,
+    ui: bool,
+    sdk: list[str],
+    folder: Path,
+) -> Mode:
+    """The mode that flags ask for, else COMFY_MODE, else that of the environment.
+
+    `folder` is the working directory: the SDK runs a `test_input.json` in it. Raises
+    InvalidInputError where there is nothing to do.
+    """
+    asked = environment.get("COMFY_MODE") or None
+    if asked not in (None, "ui"):
+        raise InvalidInputError(
+            f'COMFY_MODE is "{asked}".', remedy="Set it to ui for ComfyUI's page, or unset it."
+        )
+    if ui:
+        return "ui"
+    if workflow is not None:
+        return "workflow"
+    if sdk:
+        return "worker"
+    if asked == "ui":
+        return "ui"
+    if environment.get("RUNPOD_WEBHOOK_GET_JOB"):
+        return "worker"
+    if baked_home(environment) and (folder / "test_input.json").is_file():
+        return "worker"
+    raise InvalidInputError(
+        "No workflow was given.",
+        remedy="Name one with --workflow, serve ComfyUI's page with --ui, or take jobs as on "
+        "RunPod with --rp_serve_api."
+        if baked_home(environment)
+        else "Name one with --workflow, or serve ComfyUI's page with --ui.",
+    )
+
+
+def choose_listen(environment: Mapping[str, str], *, asked: str | None, mode: Mode) -> str:
+    """The address that ComfyUI serves its page on: any in an image, so that it is reached from
+    outside of the container, and loopback elsewhere. Raises InvalidInputError."""
+    if mode != "ui":
+        if asked is not None:
+            raise InvalidInputError(
+                "ComfyUI listens on loopback only, unless it serves its page.",
+                remedy="Use --listen together with --ui.",
+            )
+        return LOOPBACK
+    usual = _EVERYWHERE if baked_home(environment) else LOOPBACK
+    address = asked or environment.get("COMFY_LISTEN") or usual
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise InvalidInputError(
+            f'"{address}" is not an IP address to listen on.',
+            remedy=f"Give --listen or COMFY_LISTEN {LOOPBACK}, or {_EVERYWHERE} for any.",
+        ) from error
+    return address
 
 
 if __name__ == "__main__":

@@ -9,20 +9,25 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_models.links import holds_model, link_model, make_link
+from comfy_home.manifest import ManifestModel
+from comfy_models.links import link_model, make_link
 from comfy_models.store import ModelStore
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def model(target_path: str) -> ManifestModel:
+    return ManifestModel(target_path=target_path, sha256=SHA256, size=len(CONTENT))
+
+
 Link = Callable[..., bool]
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    source = tmp_path / "source.bin"
-    source.write_bytes(CONTENT)
     store = ModelStore(tmp_path / "store")
-    store.add_file(source)
+    store.add([CONTENT], where="source.bin", expected_sha256=SHA256)
     return store.path_of(SHA256)
 
 
@@ -34,14 +39,7 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def link(stored: Path, models: Path) -> Link:
     def make(target_path: str = "checkpoints/a.bin", *, replace_links: bool = False) -> bool:
-        return link_model(
-            stored,
-            models,
-            target_path,
-            sha256=SHA256,
-            size_bytes=len(CONTENT),
-            replace_links=replace_links,
-        )
+        return link_model(stored, models, model(target_path), replace_links=replace_links)
 
     return make
 
@@ -65,9 +63,8 @@ def test_linking_twice_does_nothing_the_second_time(link: Link) -> None:
 
 
 def test_a_link_leads_to_a_link_not_past_it(stored: Path, models: Path, tmp_path: Path) -> None:
-    make = {"sha256": SHA256, "size_bytes": len(CONTENT)}
-    link_model(stored, models, "a.bin", **make)  # type: ignore[arg-type]
-    link_model(models / "a.bin", tmp_path / "home", "a.bin", **make)  # type: ignore[arg-type]
+    link_model(stored, models, model("a.bin"))
+    link_model(models / "a.bin", tmp_path / "home", model("a.bin"))
     assert (tmp_path / "home" / "a.bin").readlink() == Path("../models/a.bin")
 
 
@@ -164,12 +161,6 @@ def test_a_full_disk_is_not_taken_for_a_disk_without_links(
     with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
         make_link(stored, tmp_path / "a.bin")
     assert not (tmp_path / "a.bin").exists()
-
-
-def test_a_store_vouches_for_its_bytes_by_name(stored: Path) -> None:
-    assert holds_model(stored, sha256=SHA256, size_bytes=len(CONTENT))
-    assert not holds_model(stored, sha256="0" * 64, size_bytes=len(CONTENT))
-    assert not holds_model(stored, sha256=SHA256, size_bytes=1)
 
 
 def _forbid(monkeypatch: pytest.MonkeyPatch, method: str, number: int) -> None:

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from comfy_models.search import ModelPlaces, NeededModel
+from comfy_errors import InvalidInputError
+from comfy_home.manifest import ManifestModel
+from comfy_models.search import ModelPlaces, local_source
 
 SHA256 = "ab" + "0" * 62
-NONE = ModelPlaces(folders=(), stores=(), hub_caches=())
+BASE = Path("/specs")
 
 
-def needed(source: str | None = None, revision: str | None = None) -> NeededModel:
-    return NeededModel(
-        target_path="vae/x.pth", sha256=SHA256, size_bytes=3, source=source, revision=revision
+def needed(source: str | None = None, revision: str | None = None) -> ManifestModel:
+    return ManifestModel(
+        target_path="vae/x.pth", sha256=SHA256, size=3, source=source, revision=revision
     )
 
 
@@ -45,3 +47,30 @@ def test_nothing_else_is_looked_for_in_a_hub_cache(tmp_path: Path, source: str |
     (tmp_path / "models--org--name/snapshots/c").mkdir(parents=True)
     places = ModelPlaces(folders=(), stores=(), hub_caches=[tmp_path])
     assert list(places.candidates(needed(source))) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("models/a.bin", "/specs/models/a.bin"),
+        ("/data/a.bin", "/data/a.bin"),
+        ("file:///data/a%20b.bin", "/data/a b.bin"),
+        ("file://localhost/data/a.bin", "/data/a.bin"),
+        ("file:models/a.bin", "/specs/models/a.bin"),
+    ],
+)
+def test_files_of_this_machine_are_found_from_the_folder_of_the_spec(
+    source: str, expected: str
+) -> None:
+    assert local_source(source, BASE) == Path(expected)
+
+
+@pytest.mark.parametrize("scheme", ["hf", "civitai", "gs", "https"])
+def test_a_source_without_a_transfer_is_refused_by_its_kind(scheme: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"'{scheme}' are not supported yet"):
+        local_source(f"{scheme}://some/model.bin", BASE)
+
+
+def test_a_file_url_with_a_machine_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="of the machine server"):
+        local_source("file://server/a.bin", BASE)

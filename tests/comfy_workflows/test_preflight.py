@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-from comfy_workflows.errors import InvalidWorkflowError, MissingModelsError, MissingNodesError
-from comfy_workflows.load import parse_workflow
+from comfy_workflows.graph import InvalidWorkflowError, parse_workflow
 from comfy_workflows.model_files import ModelFolders
-from comfy_workflows.preflight import preflight
+from comfy_workflows.preflight import MissingModelsError, MissingNodesError, preflight
 
 OBJECT_INFO: dict[str, Any] = {
     "EmptyImage": {"input": {"required": {"width": ["INT", {}]}}, "python_module": "nodes"},

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from comfy_workflows.load import load_workflow
+from comfy_workflows.graph import load_workflow
 from runpod_comfy.spec.load import load_spec
 
 IDS = ("demo", "comfyui-0.3.64")

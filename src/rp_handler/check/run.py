@@ -22,15 +22,19 @@ from typing import Any
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.atomic import replace_file
 from comfy_home.manifest import OBJECT_INFO_NAME, CheckReport, load_manifest, save_manifest
-from rp_handler.check.core_facts import known_flags, known_folders, relative_folders
+from rp_handler.check.core_facts import (
+    ModelProbe,
+    known_flags,
+    known_folders,
+    leave_out_model_files,
+    relative_folders,
+)
 from rp_handler.check.import_failures import ImportFailure, import_failures
-from rp_handler.check.model_probe import ModelProbe, leave_out_model_files
 from rp_handler.check.torch_imports import require_family
 from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup, engine_environment
-from rp_handler.engine.log import read_lines
-from rp_handler.engine.process import Engine
-from rp_handler.errors import EngineStartError
+from rp_handler.engine.process import Engine, read_lines
+from rp_handler.errors import EngineStartError, listed
 from rp_handler.interruption import run_interruptibly
 
 _CUSTOM_NODES = "custom_nodes."
@@ -177,9 +181,8 @@ def _judge(failures: list[ImportFailure]) -> None:
     if not fatal:
         return
     sentences = sorted(failure.sentence for failure in fatal)
-    faults = f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)
     raise OperationFailedError(
-        f"ComfyUI starts, but not with all of its nodes:{faults}",
+        f"ComfyUI starts, but not with all of its nodes:{listed(sentences)}",
         remedy="Take a version of the node whose requirements.txt names all that it imports, "
         "settle a wrong version with the spec's options.overrides, or leave the node out; "
         "then resolve.",

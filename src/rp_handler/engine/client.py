@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import uuid
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -14,8 +14,14 @@ import aiohttp
 
 from comfy_workflows.graph import Graph
 from rp_handler.engine.process import Engine
-from rp_handler.engine.prompt_errors import failure, node_error_sentences, refusal
-from rp_handler.engine.prompt_events import ProgressSay, PromptEvents, Timings
+from rp_handler.engine.prompt import (
+    ProgressSay,
+    PromptEvents,
+    Timings,
+    failure,
+    node_error_sentences,
+    refusal,
+)
 from rp_handler.errors import EngineCrashedError, JobTimeoutError
 
 Answer = TypeVar("Answer")
@@ -36,7 +42,6 @@ class Execution:
     are the nodes that did not run, because the engine had their results from an earlier prompt.
     """
 
-    prompt_id: str
     outputs: Mapping[str, Any]
     timings: Timings
     warnings: tuple[str, ...]
@@ -73,7 +78,7 @@ class EngineClient:
 
         Raises EngineCrashedError when the engine ends instead of answering.
         """
-        return await self._while_alive(self._get(path), "while it was asked for " + path)
+        return await self._while_alive(self._get(path), lambda: f"while it was asked for {path}")
 
     async def run(
         self,
@@ -86,15 +91,14 @@ class EngineClient:
         """Runs `graph` to its end, telling progress.
 
         With `strict`, a graph of which the engine would run only a part is an error.
-        Raises RefusedPromptError, ExecutionError, JobCancelledError, EngineCrashedError, and
-        JobTimeoutError after `timeout_s` seconds. A run that is given up, for whatever
-        reason, is interrupted in the engine.
+        Raises RefusedPromptError, JobError for a node that raised, JobCancelledError,
+        EngineCrashedError, and JobTimeoutError after `timeout_s` seconds. A run that is given up,
+        for whatever reason, is interrupted in the engine.
         """
-        prompt_id = str(uuid.uuid4())
-        events = PromptEvents(graph=graph, prompt_id=prompt_id, say=say)
+        events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._run(events, strict=strict)
+                return await self._while_alive(self._run(events, strict=strict), events.when)
         except TimeoutError as error:
             await self._interrupt(events.prompt_id)
             at = f", at node {events.running}" if events.running else ""
@@ -109,11 +113,9 @@ class EngineClient:
 
     async def _run(self, events: PromptEvents, *, strict: bool) -> Execution:
         # The socket comes first: a short prompt is over before a later one would hear of it.
-        socket = await self._while_alive(self._connect(), "while it was called")
+        socket = await self._connect()
         try:
-            warnings = await self._while_alive(
-                self._post(events, strict=strict), "while it was given the workflow"
-            )
+            warnings = await self._post(events, strict=strict)
             entry = await self._follow(events, socket)
         finally:
             await socket.close()
@@ -121,7 +123,6 @@ class EngineClient:
         if error is not None:
             raise error
         return Execution(
-            prompt_id=events.prompt_id,
             outputs=entry.get("outputs") or {},
             timings=events.timings(),
             warnings=warnings,
@@ -135,7 +136,7 @@ class EngineClient:
         """
         body = {"unload_models": False, "free_memory": True}
         posting = self._session.post(f"{self._engine.url}/free", json=body)
-        response = await self._while_alive(posting, "while it was asked to forget")
+        response = await self._while_alive(posting, lambda: "while it was asked to forget")
         response.release()
 
     async def _post(self, events: PromptEvents, *, strict: bool) -> tuple[str, ...]:
@@ -167,21 +168,18 @@ class EngineClient:
         self, events: PromptEvents, socket: aiohttp.ClientWebSocketResponse
     ) -> Mapping[str, Any]:
         """Listens until the prompt is in the history, over as many sockets as it takes."""
-        when = "while it ran the workflow"
         while True:
-            message = await self._while_alive(_next_message(socket), when, events)
+            message = await _next_message(socket)
             if message is None or message.type not in _DATA:
-                entry = await self._while_alive(self._history(events.prompt_id), when, events)
+                entry = await self._history(events.prompt_id)
                 if entry is not None:
                     return entry
                 if message is not None:
-                    socket = await self._while_alive(self._reconnect(), when, events)
+                    socket = await self._reconnect()
             elif message.type is aiohttp.WSMsgType.TEXT:
                 said = json.loads(message.data)
                 if events.take(said.get("type", ""), said.get("data") or {}):
-                    return await self._while_alive(
-                        self._history_soon(events.prompt_id), when, events
-                    )
+                    return await self._history_soon(events.prompt_id)
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
         # Previews of any size arrive here, and nobody else speaks on this socket.
@@ -223,30 +221,25 @@ class EngineClient:
                     async with self._session.post(f"{self._engine.url}{path}", json=body):
                         pass
 
-    async def _while_alive(
-        self, work: Awaitable[Answer], when: str, events: PromptEvents | None = None
-    ) -> Answer:
+    async def _while_alive(self, work: Awaitable[Answer], when: Callable[[], str]) -> Answer:
         """The result of `work`, or EngineCrashedError as soon as the engine has ended."""
         task = asyncio.ensure_future(work)
         try:
             await asyncio.wait({task, self._engine.ended}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
-                try:
-                    return task.result()
-                except (aiohttp.ClientError, OSError) as error:
-                    # The connection may break a moment before the process is known to be gone.
-                    await asyncio.wait({self._engine.ended}, timeout=_QUIET_S)
-                    if not self._engine.ended.done():
-                        raise EngineCrashedError(
-                            f"ComfyUI broke off {when}: {error}.",
-                            remedy=f"Its log is {self._engine.log}.",
-                        ) from error
+                return task.result()
+        except (aiohttp.ClientError, OSError) as error:
+            # The connection may break a moment before the process is known to be gone.
+            await asyncio.wait({self._engine.ended}, timeout=_QUIET_S)
+            if not self._engine.ended.done():
+                raise EngineCrashedError(
+                    f"ComfyUI broke off {when()}: {error}.",
+                    remedy=f"Its log is {self._engine.log}.",
+                ) from error
         finally:
             task.cancel()
-        if events is not None and events.running is not None:
-            node = events.graph.nodes.get(events.running)
-            when = f"while it ran node {events.running}" + (f" ({node.class_type})" if node else "")
-        raise self._engine.crashed(when)
+            await asyncio.wait({task})
+        raise self._engine.crashed(when())
 
 
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)

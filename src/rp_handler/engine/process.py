@@ -1,10 +1,11 @@
-"""One ComfyUI process on loopback, from its start to its certain end."""
+"""One ComfyUI process on loopback, from its start to its certain end; and its log file."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import aiohttp
@@ -24,19 +24,20 @@ from rp_handler.engine.command import (
     EngineSetup,
     engine_command,
     engine_environment,
-    needs_cpu,
     runs_on_cpu,
 )
 from rp_handler.engine.cuda_driver import driver_cuda, require_driver
-from rp_handler.engine.log import follow, last_lines
 from rp_handler.errors import EngineCrashedError, EngineStartError
 
-START_TIMEOUT_S = 600.0
-
+_START_TIMEOUT_S = 600.0
 _POLL_S = 0.05
 # With what comes before and after, a container ends within 5 seconds of the request.
 _GRACE_S = 3.0
 _TRIES = 3
+
+_ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_TAIL_BYTES = 64 * 1024
+_FOLLOW_EVERY_S = 0.1
 
 # The engine leads a process group of its own. Beside it, in the same group, a shell waits for the
 # end of our pipe, which comes when we stop the engine and also when we are killed outright; then
@@ -61,12 +62,12 @@ exec "$@"
 class Engine:
     """A running ComfyUI; use it as `async with Engine(setup) as engine`.
 
-    `port` is the port to serve on, None for a free one. `log_say` hears each
-    line of the engine's log. At the end of the block the process and all that it started are
-    gone, and so are its temporary folders.
+    `port` is the port to serve on, None for a free one. `log_say` hears each line of the engine's
+    log. At the end of the block the process and all that it started are gone, and so are its
+    temporary folders.
 
     Raises UnavailableError for a taken port and EngineStartError when it ends before it is
-    ready, is not ready after `start_timeout_s` seconds, or needs another driver.
+    ready, is not ready in time, or needs another driver.
     """
 
     def __init__(
@@ -75,17 +76,11 @@ class Engine:
         *,
         port: int | None = None,
         log_say: Callable[[str], None] | None = None,
-        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self._setup = setup
         self._asked_port = port
         self._log_say = log_say
-        self._start_timeout_s = start_timeout_s
-        self._process: asyncio.subprocess.Process | None = None
-        self._ended: asyncio.Task[int] | None = None
-        self._follower: asyncio.Task[None] | None = None
-        self._scratch: Path | None = None
-        self._lifeline: int | None = None
+        self._stack = contextlib.AsyncExitStack()
         self.port = 0
         self.start_ms = 0
         self.stats: dict[str, Any] = {}
@@ -94,17 +89,6 @@ class Engine:
     def url(self) -> str:
         """The engine's address as seen from here, without a slash at the end."""
         return f"http://{_here(self._setup.listen)}:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def ended(self) -> asyncio.Task[int]:
-        """Done when the process has ended; its result is the exit status."""
-        assert self._ended is not None
-        return self._ended
 
     async def __aenter__(self) -> Engine:
         handle, log = tempfile.mkstemp(prefix="comfy-engine-", suffix=".log")
@@ -117,17 +101,12 @@ class Engine:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         await self._end(keep_log=isinstance(error, EngineCrashedError))
 
     def crashed(self, when: str) -> EngineCrashedError:
         """The error that tells how the process ended `when` ("while it ran node 3")."""
-        status = self._ended.result() if self._ended and self._ended.done() else None
+        status = self.ended.result() if self.ended.done() else None
         lines = last_lines(self.log)
         quoted = "".join(f"\n  {line}" for line in lines) or "\n  (nothing)"
         remedy = f"The whole log is {self.log}."
@@ -141,17 +120,6 @@ class Engine:
             details={"status": status, "log": lines},
         )
 
-    def _make_folders(self, scratch: Path) -> EngineFolders:
-        folders = EngineFolders(
-            input=self._setup.input_folder or scratch / "input",
-            output=self._setup.output_folder or scratch / "output",
-            user=self._setup.user_folder or scratch / "user",
-            temp=scratch / "temp",
-        )
-        for folder in (folders.input, folders.output, folders.user, scratch / "home"):
-            folder.mkdir(parents=True, exist_ok=True)
-        return folders
-
     async def _start(self) -> None:
         began = time.monotonic()
         if not runs_on_cpu(self._setup, os.environ):
@@ -160,8 +128,6 @@ class Engine:
             host = self._setup.listen
             asked = self._asked_port
             self.port = free_port(host) if asked is None else claim_port(asked, host)
-            self._scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
-            self.folders = self._make_folders(self._scratch)
             await self._spawn()
             try:
                 await self._wait_until_ready(began)
@@ -171,32 +137,41 @@ class Engine:
                 lost = self.ended.done() and is_taken(self.port, host)
                 if self._asked_port is not None or not lost or attempt == _TRIES - 1:
                     raise
-                await self._stop_process()
+                await self._stack.aclose()
         self.start_ms = round((time.monotonic() - began) * 1000)
 
     async def _spawn(self) -> None:
-        command = engine_command(
-            self._setup,
-            self.folders,
-            port=self.port,
-            database=self._setup.database or self.folders.temp.parent / "comfyui.db",
-            needs_cpu=needs_cpu(os.environ),
+        """Starts the process. `ended` is done when it has ended, with the exit status."""
+        setup = self._setup
+        scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
+        self._stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        self.folders = EngineFolders(
+            input=setup.input_folder or scratch / "input",
+            output=setup.output_folder or scratch / "output",
+            user=setup.user_folder or scratch / "user",
+            temp=scratch / "temp",
         )
-        assert self._scratch is not None
-        watched, self._lifeline = os.pipe()
+        folders = self.folders
+        for folder in (folders.input, folders.output, folders.user, scratch / "home"):
+            folder.mkdir(parents=True, exist_ok=True)
+        command = engine_command(
+            setup,
+            folders,
+            port=self.port,
+            database=setup.database or scratch / "comfyui.db",
+            needs_cpu=runs_on_cpu(setup, os.environ),
+        )
+        watched, lifeline = os.pipe()
+        self._stack.callback(os.close, lifeline)
         try:
             with self.log.open("wb") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    "/bin/sh",
-                    "-c",
-                    _GUARDED_START,
-                    "comfy-engine",
-                    str(self._scratch),
-                    *command,
-                    cwd=self._setup.core,
-                    env=engine_environment(
-                        self._setup, os.environ, spare_home=self._scratch / "home"
-                    ),
+                if self._log_say is not None:
+                    follower = asyncio.create_task(follow(self.log, self._log_say))
+                    self._stack.callback(follower.cancel)
+                process = await asyncio.create_subprocess_exec(
+                    *("/bin/sh", "-c", _GUARDED_START, "comfy-engine", str(scratch), *command),
+                    cwd=setup.core,
+                    env=engine_environment(setup, os.environ, spare_home=scratch / "home"),
                     stdin=watched,
                     stdout=log,
                     stderr=log,
@@ -204,80 +179,61 @@ class Engine:
                 )
         finally:
             os.close(watched)
-        self._ended = asyncio.create_task(self._process.wait())
-        if self._log_say is not None:
-            self._follower = asyncio.create_task(follow(self.log, self._log_say))
+        self.pid = process.pid
+        self.ended = asyncio.create_task(process.wait())
+        self._stack.push_async_callback(self._stop, process)
 
     async def _wait_until_ready(self, began: float) -> None:
-        timeout = aiohttp.ClientTimeout(total=self._start_timeout_s)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession() as session:
             while True:
-                if await self._answers(session):
-                    return
+                remaining = _START_TIMEOUT_S - (time.monotonic() - began)
+                request = asyncio.ensure_future(_get_stats(session, f"{self.url}/system_stats"))
+                await asyncio.wait(
+                    {request, self.ended},
+                    timeout=max(0.0, remaining),
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                stats = request.result() if request.done() else {}
+                request.cancel()
                 if self.ended.done():
                     raise self.crashed("before it was ready")
-                if time.monotonic() - began > self._start_timeout_s:
-                    raise self.crashed(f"after {self._start_timeout_s:.0f} seconds")
+                # Another server may have taken the port: ours was told of our temporary folder.
+                arguments = (stats.get("system") or {}).get("argv")
+                if stats and (arguments is None or str(self.folders.temp.parent) in arguments):
+                    self.stats = stats
+                    return
+                if remaining < 0:
+                    raise self.crashed(f"after {_START_TIMEOUT_S:.0f} seconds")
                 await asyncio.wait({self.ended}, timeout=_POLL_S)
-
-    async def _answers(self, session: aiohttp.ClientSession) -> bool:
-        request = asyncio.ensure_future(_get_stats(session, f"{self.url}/system_stats"))
-        remaining = self._start_timeout_s
-        await asyncio.wait(
-            {request, self.ended}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED
-        )
-        if not request.done():
-            request.cancel()
-            return False
-        stats = request.result()
-        if stats is None or self.ended.done():
-            return False
-        # Another server may have taken the port: ours was told of our temporary folder.
-        arguments = (stats.get("system") or {}).get("argv")
-        if arguments is not None and str(self.folders.temp.parent) not in arguments:
-            return False
-        self.stats = stats
-        return True
 
     async def _end(self, *, keep_log: bool) -> None:
         try:
-            await self._stop_process()
+            await self._stack.aclose()
         finally:
             if not keep_log:
                 self.log.unlink(missing_ok=True)
 
-    async def _stop_process(self) -> None:
+    async def _stop(self, process: asyncio.subprocess.Process) -> None:
         try:
-            if self._process is not None and self._process.returncode is None:
+            if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    self._process.terminate()
+                    process.terminate()
                 await asyncio.wait({self.ended}, timeout=_GRACE_S)
         finally:
-            if self._process is not None:
-                # With its guard and all that its nodes have started. macOS does not permit to
-                # signal a group of which only a dead process is left.
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-            if self._lifeline is not None:
-                os.close(self._lifeline)
-                self._lifeline = None
-            if self._follower is not None:
-                self._follower.cancel()
-            if self._scratch is not None:
-                shutil.rmtree(self._scratch, ignore_errors=True)
-        if self._ended is not None:
-            await self._ended
+            # With its guard and all that its nodes have started. macOS does not permit to signal
+            # a group of which only a dead process is left.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        await self.ended
 
 
-async def _get_stats(session: aiohttp.ClientSession, url: str) -> dict[str, Any] | None:
-    try:
+async def _get_stats(session: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    """The engine's statistics, empty while it does not answer."""
+    with contextlib.suppress(aiohttp.ClientError, OSError, ValueError):
         async with session.get(url) as response:
-            if response.status != 200:
-                return None
-            document = await response.json()
-            return document if isinstance(document, dict) else None
-    except (aiohttp.ClientError, OSError, ValueError, TimeoutError):
-        return None
+            document = await response.json() if response.status == 200 else None
+            return document if isinstance(document, dict) else {}
+    return {}
 
 
 def free_port(host: str = LOOPBACK) -> int:
@@ -330,3 +286,46 @@ def _ending(status: int | None) -> str:
     if status < 0:
         return f"was killed by signal {-status} ({signal.Signals(-status).name})"
     return f"ended with status {status}"
+
+
+def last_lines(path: Path, count: int = 15) -> list[str]:
+    """The last `count` lines with something on them, without colours and progress bars' past."""
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            text = stream.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    lines = [_plain(line) for line in text.split("\n")]
+    return [line for line in lines if line][-count:]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Every line of the log, without colours and progress bars' past."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    return [_plain(line) for line in text.split("\n")]
+
+
+async def follow(path: Path, say: Callable[[str], None]) -> None:
+    """Says each line of the log as it is written, until cancelled; then what is left."""
+    begun = b""
+    with path.open("rb") as stream:
+        try:
+            while True:
+                *whole, begun = (begun + stream.read()).split(b"\n")
+                _say_lines(whole, say)
+                await asyncio.sleep(_FOLLOW_EVERY_S)
+        finally:
+            _say_lines((begun + stream.read()).split(b"\n"), say)
+
+
+def _say_lines(lines: list[bytes], say: Callable[[str], None]) -> None:
+    for line in lines:
+        text = _plain(line.decode("utf-8", errors="replace"))
+        if text:
+            say(text)
+
+
+def _plain(line: str) -> str:
+    return _ESCAPES.sub("", line.rstrip()).rsplit("\r", 1)[-1].rstrip()

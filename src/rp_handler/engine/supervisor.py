@@ -1,4 +1,5 @@
-"""One engine that stays for many jobs, started again when it ended or no longer listens."""
+"""One engine that stays for as many jobs as there are, started again when it ended or no longer
+listens."""
 
 from __future__ import annotations
 
@@ -6,14 +7,14 @@ import asyncio
 import contextlib
 import shutil
 from pathlib import Path
-from types import TracebackType
 
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.process import Engine
+from rp_handler.engine.prompt import Listener
 from rp_handler.errors import EngineCrashedError
+from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.realized import Home
-from rp_handler.job.run import Listener, one_run_setup
 
 # How long a run that was given up may take to stop before the engine is started again.
 _SETTLE_S = 5.0
@@ -25,12 +26,14 @@ _RUNS = 3
 class ResidentEngine:
     """The engine of `home`, up while the block lasts: `async with ResidentEngine(...) as engine`.
 
-    Raises EngineStartError when it cannot be started.
+    `port` is the port to serve on, None for a free one. Raises EngineStartError when it cannot be
+    started, UnavailableError for a taken port.
     """
 
-    def __init__(self, home: Home, listener: Listener) -> None:
-        self._home = home
+    def __init__(self, home: Home, listener: Listener, *, port: int | None = None) -> None:
+        self.home = home
         self._listener = listener
+        self._port = port
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None
         self._is_unsettled = False
@@ -39,12 +42,7 @@ class ResidentEngine:
         await self.running()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         await self._end(error)
 
     @property
@@ -60,14 +58,16 @@ class ResidentEngine:
         if self._engine is not None and self._is_unsettled:
             await self._settle(self._engine)
         if self._engine is None:
-            self._listener.say(f"Starting ComfyUI of {self._home.path}.")
-            setup = self._stack.enter_context(one_run_setup(self._home))
-            starting = Engine(setup, log_say=self._listener.log)
+            self._listener.say(f"Starting ComfyUI of {self.home.path}.")
+            setup = self._stack.enter_context(engine_setup(self.home))
+            starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
             self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
         return self._engine
 
-    async def run(self, graph: Graph, *, timeout_s: float | None, strict: bool) -> Execution:
+    async def run(
+        self, graph: Graph, *, timeout_s: float | None, strict: bool = False
+    ) -> Execution:
         """Runs `graph` with outputs that are this run's own. Raises as EngineClient.run does."""
         engine = await self.running()
         try:

@@ -1,15 +1,30 @@
-"""From a request to the home that is run, and to how its models are looked for there."""
+"""From a request to the home that is run: the one that it names, the one on a volume, or the
+image's own; and to how its models are looked for there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from rp_handler.home.choice import HomeChoice, choose_home, require_lock
-from rp_handler.home.model_search import ModelSearch, make_search, missing_policy
-from rp_handler.home.realized import Home, open_home
+from comfy_errors import InvalidInputError
+from comfy_files.json_file import read_object
+from comfy_home.lock_bytes import lock_digest
+from comfy_home.manifest import MARKER_NAME, load_manifest
+from rp_handler.home.models import ModelSearch, make_search, missing_policy
+from rp_handler.home.realized import Home, find_home, open_home
 from rp_handler.home.writable import can_write
 from rp_handler.run_request import RunRequest
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeChoice:
+    """`path` is the home to run. In an image, `baked` is its own home, and `volume` the folder of
+    COMFY_HOME if no version is realized there; else they are None."""
+
+    path: Path
+    baked: Path | None = None
+    volume: Path | None = None
 
 
 def open_for_run(
@@ -29,9 +44,55 @@ def open_for_run(
     )
     if request.lock_path is not None:
         require_lock(home, request.lock_path)
-    if choice.replaces_baked:
+    if choice.baked not in (None, choice.path):
         say(f'The version "{home.manifest.version_id}" at {home.path} replaces the image\'s own.')
-    return home, make_search(home, choice, environment)
+    if choice.baked is None:
+        return home, None
+    return home, make_search(home, choice.volume, environment)
+
+
+def choose_home(
+    version_id: str, asked_home: Path | None, environment: Mapping[str, str]
+) -> HomeChoice:
+    """The folder asked for; in an image a marked COMFY_HOME, else its own home; or the usual."""
+    baked = baked_home(environment)
+    if baked is None:
+        return HomeChoice(path=find_home(version_id, asked_home, environment))
+    if asked_home is not None:
+        return HomeChoice(path=asked_home.expanduser().absolute(), baked=baked)
+    if not environment.get("COMFY_HOME"):
+        return HomeChoice(path=baked, baked=baked)
+    volume = find_home(version_id, None, environment)
+    if (volume / MARKER_NAME).exists():
+        return HomeChoice(path=volume, baked=baked)
+    return HomeChoice(path=baked, baked=baked, volume=volume)
+
+
+def baked_home(environment: Mapping[str, str]) -> Path | None:
+    """The home that an image was built with; None outside of an image."""
+    named = environment.get("COMFY_BAKED_HOME")
+    return Path(named) if named else None
+
+
+def baked_version_id(environment: Mapping[str, str]) -> str | None:
+    """The version of the image's own home, None outside of an image."""
+    home = baked_home(environment)
+    manifest = load_manifest(home) if home else None
+    return manifest.version_id if manifest else None
+
+
+def require_lock(home: Home, lock_path: Path) -> None:
+    """Raises InvalidInputError if `home` was not made from the lock at `lock_path`, and
+    UnavailableError if there is none."""
+    remedy = "Correct or unset LOCK_PATH."
+    asked = lock_digest(read_object(lock_path.expanduser(), "lock", remedy=remedy))
+    there = home.manifest.lock_digest
+    if asked != there:
+        raise InvalidInputError(
+            f"{home.path} was made from {f'the lock {there}' if there else 'no lock'}, "
+            f"and LOCK_PATH asks for {asked} ({lock_path}).",
+            remedy="Give the home or the image of that lock, or unset LOCK_PATH.",
+        )
 
 
 def _models_dir(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.json_file import read_object
 from comfy_home.manifest import OBJECT_INFO_NAME, Manifest, load_manifest
 from comfy_workflows.model_files import ModelFolders
 
@@ -37,18 +37,6 @@ class Home:
         """The interpreter with the version's packages."""
         return self.path / ".venv" / "bin" / "python"
 
-    @property
-    def input_folder(self) -> Path:
-        return self.path / "input"
-
-    @property
-    def output_folder(self) -> Path:
-        return self.path / "output"
-
-    @property
-    def user_folder(self) -> Path:
-        return self.path / "user"
-
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, in the order that a person cares for."""
         roots = [self.linked_models, self.other_models, self.path / "models", self.core / "models"]
@@ -62,21 +50,11 @@ class Home:
     def object_info(self) -> dict[str, Any] | None:
         """The engine's `/object_info` as the check recorded it; None where no check was made."""
         path = self.path / OBJECT_INFO_NAME
+        remedy = f"Delete it and realize {self.path} again."
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            return read_object(path, "record of node classes", remedy=remedy)
+        except UnavailableError:
             return None
-        except (OSError, ValueError) as error:
-            raise InvalidInputError(
-                f"{path} cannot be read: {error}.",
-                remedy=f"Delete it and realize {self.path} again.",
-            ) from error
-        if not isinstance(document, dict):
-            raise InvalidInputError(
-                f"{path} does not hold node classes.",
-                remedy=f"Delete it and realize {self.path} again.",
-            )
-        return document
 
 
 def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:

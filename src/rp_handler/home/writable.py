@@ -1,4 +1,4 @@
-"""Where files can be made: a container may have a root that nobody writes to."""
+"""Where files can be made: a container may have a root that cannot be written."""
 
 from __future__ import annotations
 

@@ -1,57 +1,177 @@
-"""The job's output document of the contracts."""
+"""The job's output document of the contracts: from the engine's history to files in a sink; that of
+the smoke test `{}` says what there is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import mimetypes
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path, PurePath
 from typing import Any
 
-from rp_handler.engine.prompt_events import Timings
+from comfy_files.hashing import sha256_of
+from comfy_workflows.graph import Graph
+from rp_handler.engine.client import EngineClient, Execution
+from rp_handler.engine.command import EngineFolders
+from rp_handler.engine.process import Engine
+from rp_handler.engine.prompt import Timings
+from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
-from rp_handler.job.outputs import Outputs
 from rp_handler.job.sinks import OutputSink
+
+# Folders of the core that hold something else than models.
+_NOT_MODELS = frozenset({"configs", "custom_nodes"})
+_BYTES = "application/octet-stream"
+# Python's table, not the machine's: the same file has the same type everywhere.
+_TYPES = mimetypes.MimeTypes(filenames=())
+for _mime, _suffix in (
+    (_BYTES, ".latent"),
+    (_BYTES, ".safetensors"),
+    ("application/x-subrip", ".srt"),
+    ("application/yaml", ".yaml"),
+    ("audio/flac", ".flac"),
+    ("audio/ogg", ".ogg"),
+    ("audio/ogg", ".opus"),
+    ("audio/mp4", ".m4a"),
+    ("image/jxl", ".jxl"),
+    ("image/webp", ".webp"),
+    ("image/x-exr", ".exr"),
+    ("model/gltf+json", ".gltf"),
+    ("model/gltf-binary", ".glb"),
+    ("model/obj", ".obj"),
+    ("model/ply", ".ply"),
+    ("model/stl", ".stl"),
+    ("text/markdown", ".md"),
+    ("video/x-matroska", ".mkv"),
+):
+    _TYPES.add_type(_mime, _suffix)
 
 
 def result_document(
-    outputs: Outputs,
-    sink: OutputSink,
-    *,
-    timings: Timings,
-    version: Mapping[str, Any],
-    warnings: tuple[str, ...],
+    home: Home, engine: Engine, graph: Graph, execution: Execution, sink: OutputSink
 ) -> dict[str, Any]:
-    """The document, after every file has been given to `sink`."""
-    images: list[dict[str, Any]] = []
-    files: list[dict[str, Any]] = []
-    for output in outputs.files:
-        entry = {
-            "filename": output.filename,
-            "subfolder": output.subfolder,
-            "node": output.node,
-            **sink.put(output),
-            "mime": output.mime,
-            "bytes": output.size_bytes,
-            "sha256": output.sha256,
+    """The document of a run, after each of its files has been given to `sink`."""
+    document = _empty_document(home, engine)
+    document["timings"] = asdict(execution.timings)
+    document["warnings"] += execution.warnings
+    add_outputs(document, execution.outputs, graph, engine.folders, sink)
+    return document
+
+
+def add_outputs(
+    document: dict[str, Any],
+    history_outputs: Mapping[str, Any],
+    graph: Graph,
+    folders: EngineFolders,
+    sink: OutputSink,
+) -> None:
+    """Adds every output of a history entry, in the order of the graph's nodes: each entry with a
+    `filename`, under any key, and texts.
+
+    Raises JobError for a file that lies outside the engine's folders: no node may have a file of
+    the machine delivered that way.
+    """
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    for node in sorted(history_outputs, key=lambda one: order.get(one, len(order))):
+        for entry in _entries(history_outputs[node]):
+            if isinstance(entry, str):
+                document["text"].append({"node": node, "text": entry})
+            else:
+                _add_file(document, node, entry, folders, sink)
+
+
+def _add_file(
+    document: dict[str, Any],
+    node: str,
+    entry: Mapping[str, Any],
+    folders: EngineFolders,
+    sink: OutputSink,
+) -> None:
+    folder = str(entry.get("type") or "output")
+    inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
+    path = _locate(node, folder, inner, folders)
+    if path is None:
+        document["warnings"].append(f"Node {node} names a file that is not there: {inner}.")
+        return
+    guessed, encoding = _TYPES.guess_type(path.name)
+    mime = guessed if guessed and not encoding else _BYTES
+    # Previews and results may have the same name in their different folders.
+    delivered = sink.put(path, inner if folder == "output" else folder / inner)
+    document["images" if mime.startswith("image/") else "files"].append(
+        {
+            "filename": entry["filename"],
+            "subfolder": str(entry.get("subfolder") or ""),
+            "node": node,
+            **delivered,
+            "mime": mime,
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
         }
-        (images if output.is_image else files).append(entry)
-    return {
-        "images": images,
-        "files": files,
-        "text": [{"node": text.node, "text": text.text} for text in outputs.texts],
-        "timings": {
-            "queue_ms": timings.queue_ms,
-            "run_ms": timings.run_ms,
-            "nodes": dict(timings.nodes),
-        },
-        "version": dict(version),
-        "warnings": [*warnings, *outputs.warnings],
+    )
+
+
+def _entries(node_outputs: Any) -> Iterator[Any]:
+    """The file entries (objects) and texts of one node, whatever their keys are."""
+    for values in node_outputs.values() if isinstance(node_outputs, Mapping) else ():
+        if isinstance(values, list):
+            if all(isinstance(value, str) for value in values):
+                yield from values
+            for value in values:
+                if isinstance(value, Mapping) and isinstance(value.get("filename"), str):
+                    yield value
+
+
+def _locate(node: str, kind: str, inner: PurePath, folders: EngineFolders) -> Path | None:
+    """The file `inner` of one of the engine's folders; None if it is not there."""
+    kinds = {"output": folders.output, "temp": folders.temp, "input": folders.input}
+    folder = kinds.get(kind)
+    if folder is None:
+        return None
+    path = (folder / inner).resolve()
+    # A way out and in again is refused too: a sink repeats it below a folder of its own.
+    leaves = inner.is_absolute() or ".." in inner.parts
+    if leaves or not path.is_relative_to(folder.resolve()):
+        raise JobError(
+            f"Node {node} names an output outside the engine's folders: {inner}.",
+            remedy="Use a file name prefix without '..' and without a leading '/'.",
+            details={"node": node},
+        )
+    return path if path.is_file() else None
+
+
+async def smoke_report(home: Home, engine: Engine) -> dict[str, Any]:
+    """A result document without outputs, and with `devices` and `counts` of nodes and models."""
+    async with EngineClient(engine) as client:
+        classes = await client.get("/object_info") or {}
+        folders = [name for name in await client.get("/models") or [] if name not in _NOT_MODELS]
+        models = [await client.get(f"/models/{name}") or [] for name in folders]
+    system = engine.stats.get("system") or {}
+    document = _empty_document(home, engine)
+    document["version"] |= {
+        "python": str(system.get("python_version", "")).split(" ", 1)[0] or None,
+        "torch": system.get("pytorch_version"),
     }
+    document["timings"]["start_ms"] = engine.start_ms
+    document["devices"] = [
+        {"name": one.get("name"), "type": one.get("type"), "memory_bytes": one.get("vram_total")}
+        for one in engine.stats.get("devices") or ()
+    ]
+    document["counts"] = {"nodes": len(classes), "models": sum(len(files) for files in models)}
+    return document
 
 
-def version_document(home: Home, stats: Mapping[str, Any]) -> dict[str, Any]:
-    """`version` of the document: what ran. `image` is for images to fill in."""
+def _empty_document(home: Home, engine: Engine) -> dict[str, Any]:
     return {
-        "id": home.manifest.version_id,
-        "lock": home.manifest.lock_digest,
-        "image": None,
-        "comfyui": (stats.get("system") or {}).get("comfyui_version"),
+        "images": [],
+        "files": [],
+        "text": [],
+        "timings": asdict(Timings()),
+        "version": {
+            "id": home.manifest.version_id,
+            "lock": home.manifest.lock_digest,
+            # For images to fill in.
+            "image": None,
+            "comfyui": (engine.stats.get("system") or {}).get("comfyui_version"),
+        },
+        "warnings": [],
     }

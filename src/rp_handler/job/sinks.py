@@ -9,24 +9,23 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path, PurePath
+from typing import Any
 
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_home.output_modes import OUTPUT_MODES
 from rp_handler.home.writable import can_write
 
-if TYPE_CHECKING:
-    from rp_handler.job.outputs import OutputFile
-
 _LATER_MODES = ("gcs", "s3")
 
 
-class OutputSink(Protocol):
+class OutputSink:
     """A place for outputs. Nothing that it was given lasts unless `finish` was called."""
 
-    def put(self, output: OutputFile) -> dict[str, Any]:
-        """Takes a file. Gives how it is reached: `type`, and what that type says beside it."""
+    def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+        """Takes the file at `path`, which is to be known as `place`. Gives how it is reached:
+        `type`, and what that type says beside it."""
+        raise NotImplementedError
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Takes the whole result document, after the last file."""
@@ -35,21 +34,15 @@ class OutputSink(Protocol):
         """Forgets what it was given. Does nothing after `finish`."""
 
 
-class Base64Sink:
+class Base64Sink(OutputSink):
     """Files within the result document itself."""
 
-    def put(self, output: OutputFile) -> dict[str, Any]:
-        data = base64.b64encode(output.path.read_bytes()).decode("ascii")
+    def put(self, path: Path, place: PurePath) -> dict[str, Any]:  # noqa: ARG002
+        data = base64.b64encode(path.read_bytes()).decode("ascii")
         return {"type": "base64", "data": data}
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        pass
 
-    def abandon(self) -> None:
-        pass
-
-
-class FilesSink:
+class FilesSink(OutputSink):
     """Files in a new folder `<output_dir>/<run>/`, with the document in `result.json`.
 
     The run is named by UTC time, workflow and a random id. The folder gets that name when it is
@@ -62,13 +55,10 @@ class FilesSink:
         self.folder = output_dir / run
         self._partial = output_dir / f".{run}.partial"
 
-    def put(self, output: OutputFile) -> dict[str, Any]:
-        # Previews and results may have the same name in their different folders.
-        place = Path("" if output.folder == "output" else output.folder)
-        place = place / output.subfolder / output.filename
+    def put(self, path: Path, place: PurePath) -> dict[str, Any]:
         target = self._partial / place
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(output.path, target)
+        shutil.copyfile(path, target)
         return {"type": "file", "path": str(self.folder / place)}
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -95,14 +85,10 @@ def sink_for(mode: str, *, output_dir: Path, workflow_name: str) -> OutputSink:
     """The sink of `mode`. Raises InvalidInputError, or OperationFailedError for the folder."""
     if check_output_mode(mode) == "base64":
         return Base64Sink()
-    _require_writable(output_dir)
-    return FilesSink(output_dir, workflow_name)
-
-
-def _require_writable(folder: Path) -> None:
-    """Raises OperationFailedError now, and not after a run of many minutes. Makes nothing."""
-    if not can_write(folder):
+    # Refused now, and not after a run of many minutes.
+    if not can_write(output_dir):
         raise OperationFailedError(
-            f"Nothing can be written to {folder}.",
+            f"Nothing can be written to {output_dir}.",
             remedy="Name another folder with --output-dir, or use --output base64.",
         )
+    return FilesSink(output_dir, workflow_name)

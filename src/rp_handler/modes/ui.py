@@ -10,10 +10,10 @@ from typing import NoReturn
 
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.engine.process import Engine, is_taken
-from rp_handler.home.model_search import ModelSearch
-from rp_handler.home.models_at_start import models_at_hand
+from rp_handler.engine.prompt import Listener
+from rp_handler.home.engine_setup import engine_setup
+from rp_handler.home.models import ModelSearch, models_at_hand
 from rp_handler.home.realized import Home
-from rp_handler.job.run import Listener, engine_setup, extra_models_of
 
 # Where ComfyUI serves by default, and where people look for it.
 _USUAL_PORT = 8188
@@ -24,8 +24,8 @@ async def serve_ui(
     listener: Listener,
     *,
     port: int | None,
-    listen: str = LOOPBACK,
-    search: ModelSearch | None = None,
+    listen: str,
+    search: ModelSearch | None,
 ) -> NoReturn:
     """Serves on the address `listen` until cancelled. `port` None is the usual one, or a free one
     if that is taken. `search` says how the version's models are looked for first.
@@ -35,31 +35,20 @@ async def serve_ui(
     async with models_at_hand(home, search, say=listener.say) as (home, warnings):
         for warning in warnings:
             listener.say(f"warning: {warning}")
-        await _serve(home, listener, port=port, listen=listen)
-
-
-async def _serve(home: Home, listener: Listener, *, port: int | None, listen: str) -> NoReturn:
-    if port is None and is_taken(_USUAL_PORT, listen):
-        listener.say(f"The port {_USUAL_PORT} is taken; ComfyUI gets a free one.")
-    elif port is None:
-        port = _USUAL_PORT
-    with extra_models_of(home) as extra_model_paths:
-        setup = engine_setup(
-            home,
-            output_folder=home.output_folder,
-            extra_model_paths=extra_model_paths,
-            database=home.user_folder / "comfyui.db",
-            listen=listen,
-        )
-        if listen != LOOPBACK:
-            listener.say(f"Whoever reaches {listen} on this machine can use ComfyUI.")
-        listener.say(f"Starting ComfyUI of {home.path}.")
-        async with Engine(setup, port=port, log_say=listener.log) as engine:
-            listener.say(f"ComfyUI is at {engine.url} until you press Ctrl-C.")
-            if _has_a_screen(os.environ):
-                webbrowser.open(engine.url)
-            await engine.ended
-            raise engine.crashed("while it served its page")
+        if port is None and is_taken(_USUAL_PORT, listen):
+            listener.say(f"The port {_USUAL_PORT} is taken; ComfyUI gets a free one.")
+        elif port is None:
+            port = _USUAL_PORT
+        with engine_setup(home, keeps_outputs=True, listen=listen) as setup:
+            if listen != LOOPBACK:
+                listener.say(f"Whoever reaches {listen} on this machine can use ComfyUI.")
+            listener.say(f"Starting ComfyUI of {home.path}.")
+            async with Engine(setup, port=port, log_say=listener.log) as engine:
+                listener.say(f"ComfyUI is at {engine.url} until you press Ctrl-C.")
+                if _has_a_screen(os.environ):
+                    webbrowser.open(engine.url)
+                await engine.ended
+                raise engine.crashed("while it served its page")
 
 
 def _has_a_screen(environment: Mapping[str, str]) -> bool:

@@ -1,4 +1,7 @@
-"""RunPod mode: an engine that stays, and RunPod's SDK that brings it jobs and takes results."""
+"""RunPod mode: an engine that stays, and RunPod's SDK that brings it jobs and takes results.
+
+What is not known in the `input` of a job is refused by name, so that nothing is ignored.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,22 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfy_errors import ComfyError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comfy_errors import ComfyError, InvalidInputError
+from comfy_workflows.graph import Graph, load_workflow, parse_workflow
+from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.errors import JobError, failure_document
-from rp_handler.home.model_search import ModelSearch
-from rp_handler.home.models_at_start import models_at_hand
+from rp_handler.errors import JobError, failure_document, reportable
+from rp_handler.home.models import ModelSearch, models_at_hand
 from rp_handler.home.realized import Home
-from rp_handler.job.run import Listener, check_graph, deliver
-from rp_handler.job.sinks import Base64Sink
-from rp_handler.job.smoke import smoke_report
-from rp_handler.job.worker_input import JobRequest, read_job_input
+from rp_handler.interruption import in_thread
+from rp_handler.job.run import check_graph, run_graph
+from rp_handler.job.sinks import Base64Sink, check_output_mode
 
 
 async def serve_jobs(
@@ -46,7 +52,7 @@ async def serve_jobs(
         ):
             for warning in warnings:
                 listener.say(f"warning: {warning}")
-            jobs = Jobs(home, engine, listener, workflows=workflows, warnings=warnings)
+            jobs = Jobs(engine=engine, listener=listener, workflows=workflows, warnings=warnings)
             return await sdk.serve(jobs)
     finally:
         # The SDK's own process, which tells RunPod that we are alive.
@@ -54,51 +60,98 @@ async def serve_jobs(
             child.kill()
 
 
+@dataclass(frozen=True, kw_only=True)
 class Jobs:
     """Answers jobs, one after the other."""
 
-    def __init__(
-        self,
-        home: Home,
-        engine: ResidentEngine,
-        listener: Listener,
-        *,
-        workflows: Path,
-        warnings: Sequence[str] = (),
-    ) -> None:
-        self._home = home
-        self._engine = engine
-        self._listener = listener
-        self._workflows = workflows
-        self._warnings = warnings
-        self._turn = asyncio.Lock()
+    engine: ResidentEngine
+    listener: Listener
+    workflows: Path
+    warnings: Sequence[str]
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The result document of `job`, or the failure document. Never raises ComfyError."""
         try:
             async with self._turn:
-                request = read_job_input(job.get("input"), self._workflows)
-                result = await self._run(request)
-        except ComfyError as error:
-            return self._failed(job, error)
-        except OSError as error:
-            return self._failed(job, JobError(f"The system refused: {error}."))
-        result["warnings"] = [*self._warnings, *result["warnings"]]
+                asked = read_job_input(job.get("input"), self.workflows)
+                home = self.engine.home
+                check_graph(home, asked.graph, place=asked.place, listener=self.listener)
+                result = await run_graph(
+                    self.engine,
+                    asked.graph,
+                    Base64Sink(),
+                    timeout_s=asked.timeout_s,
+                    strict=asked.strict,
+                )
+        except (ComfyError, OSError) as error:
+            self.listener.say(f"job {job.get('id')}: {reportable(error).in_words()}")
+            return failure_document(reportable(error))
+        result["warnings"] = [*self.warnings, *result["warnings"]]
         return result
 
-    async def _run(self, request: JobRequest) -> dict[str, Any]:
-        check_graph(self._home, request.graph, place=request.place, listener=self._listener)
-        sink = Base64Sink()
-        if request.graph.is_empty:
-            return await smoke_report(self._home, await self._engine.running(), sink)
-        execution = await self._engine.run(
-            request.graph, timeout_s=request.timeout_s, strict=request.strict
-        )
-        return deliver(self._home, self._engine.engine, request.graph, execution, sink)
 
-    def _failed(self, job: Mapping[str, Any], error: ComfyError) -> dict[str, Any]:
-        self._listener.say(f"job {job.get('id')}: {error.in_words()}")
-        return failure_document(error)
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A job that can be tried. `place` is how messages name its workflow."""
+
+    graph: Graph
+    place: str
+    timeout_s: float | None
+    strict: bool
+
+
+class _Input(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
+
+    workflow: dict[str, Any] | str
+    timeout: float | None = Field(default=None, gt=0)
+    strict: bool = False
+    output: str = "base64"
+
+
+def read_job_input(document: object, workflows: Path) -> JobRequest:
+    """The job that the JSON value `document` asks for.
+
+    A workflow that is a name lies in the folder `workflows`. Raises InvalidInputError and
+    InvalidWorkflowError.
+    """
+    try:
+        asked = _Input.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(_in_words(fault) for fault in error.errors(include_url=False))
+        raise InvalidInputError(f"The job's input cannot be used: {faults}.") from error
+    if check_output_mode(asked.output) != "base64":
+        raise InvalidInputError(
+            f'"{asked.output}" delivers nothing out of a worker.',
+            remedy='Use "output": "base64", or leave it out.',
+        )
+    if isinstance(asked.workflow, str):
+        path = _named_workflow(asked.workflow, workflows)
+        graph, place = load_workflow(path), path.name
+    else:
+        place = "of the job"
+        graph = parse_workflow(asked.workflow, place=place)
+    return JobRequest(graph=graph, place=place, timeout_s=asked.timeout, strict=asked.strict)
+
+
+def _named_workflow(name: str, workflows: Path) -> Path:
+    known = sorted(path.stem for path in workflows.glob("*.json"))
+    if name.removesuffix(".json") not in known:
+        raise InvalidInputError(
+            f'There is no workflow "{name}" in the image.',
+            remedy=f"It has: {', '.join(known)}." if known else "Send the graph itself.",
+        )
+    return workflows / f"{name.removesuffix('.json')}.json"
+
+
+def _in_words(fault: Any) -> str:
+    place = ".".join(map(str, fault["loc"][:1]))
+    if fault["type"] == "extra_forbidden":
+        return f'"{place}" is not among the inputs that are known'
+    if fault["type"] == "missing":
+        return f'"{place}" is missing'
+    return f'"{place}": {fault["msg"]}' if place else str(fault["msg"])
 
 
 # What the SDK reads its log level from, which `--rp_log_level` replaces.
@@ -111,11 +164,10 @@ class _Sdk:
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = arguments
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[int] = self._loop.create_future()
         self._ready = threading.Event()
         self._jobs: Jobs | None = None
-        # It is loaded while the engine boots. A daemon: nothing waits for it at the end.
-        threading.Thread(target=self._run, name="runpod-sdk", daemon=True).start()
+        # It is loaded while the engine boots, and does not hear when it is to end.
+        self._ended = asyncio.ensure_future(in_thread(self._run, grace_s=0))
 
     async def serve(self, jobs: Jobs) -> int:
         """Lets the SDK take jobs, until it ends; its exit code."""
@@ -129,40 +181,24 @@ class _Sdk:
         work = asyncio.run_coroutine_threadsafe(self._jobs.answer(job), self._loop)
         return await asyncio.wrap_future(work)
 
-    def _run(self) -> None:
-        try:
-            code = self._start()
-        except BaseException as error:
-            self._loop.call_soon_threadsafe(self._fail, error)
-        else:
-            self._loop.call_soon_threadsafe(self._end, code)
-
-    def _start(self) -> int:
+    def _run(self) -> int:
         if not any(name in os.environ for name in _LOG_LEVELS):
             # Left alone, it writes every result into its log, pictures and all.
             os.environ[_LOG_LEVELS[0]] = "INFO"
-        import runpod.serverless  # type: ignore[import-untyped]
-
-        for name in ("runpod.serverless", "runpod.serverless.modules.rp_scale"):
-            # It would take the signals, which only the main thread may, and then wait for jobs.
-            importlib.import_module(name).signal = _NoSignals  # type: ignore[attr-defined]
-        self._ready.wait()
-        sys.argv = [sys.argv[0], *self._arguments]
         try:
+            import runpod.serverless  # type: ignore[import-untyped]
+
+            for name in ("runpod.serverless", "runpod.serverless.modules.rp_scale"):
+                # It would take the signals, which only the main thread may, and then wait for jobs.
+                importlib.import_module(name).signal = _NoSignals  # type: ignore[attr-defined]
+            self._ready.wait()
+            sys.argv = [sys.argv[0], *self._arguments]
             runpod.serverless.start({"handler": self._handle})
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException as error:
+            raise JobError(f"RunPod's SDK ended: {type(error).__name__}: {error}.") from error
         return 0
-
-    def _end(self, code: int) -> None:
-        if not self._ended.done():
-            self._ended.set_result(code)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self._ended.done():
-            self._ended.set_exception(
-                JobError(f"RunPod's SDK ended: {type(error).__name__}: {error}.")
-            )
 
 
 class _NoSignals:

@@ -123,8 +123,8 @@ def run(
     Raises what `realize` raises, InvalidInputError for a workflow that cannot run on this version,
     OperationFailedError for one that fails.
     """
-    from comfy_workflows.load import load_workflow
-    from rp_handler.job.run import Listener
+    from comfy_workflows.graph import load_workflow
+    from rp_handler.engine.prompt import Listener
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 

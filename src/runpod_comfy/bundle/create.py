@@ -17,8 +17,8 @@ from comfy_files.hashing import sha256_of, write_hashed
 from comfy_files.progress import Say
 from comfy_files.sizes import readable_size
 from comfy_http.redaction import without_secrets
+from comfy_models.search import local_path
 from comfy_models.store import ModelStore
-from comfy_models.transfer import local_path
 from runpod_comfy.bundle.format import (
     END,
     INDEX,

@@ -67,7 +67,7 @@ def _run(
     judge: Callable[[Mapping[str, Any]], None] = lambda _result: None,
 ) -> int:
     """Realizes if need be, runs, and lets `judge` see the result; gives the exit code."""
-    from comfy_workflows.load import load_workflow
+    from comfy_workflows.graph import load_workflow
     from rp_handler.main import execute
     from rp_handler.run_request import make_request
 

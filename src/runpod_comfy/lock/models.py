@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.hashing import sha256_of
 from comfy_files.progress import Say
-from comfy_models.transfer import local_path
+from comfy_models.search import local_path
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.spec.model import Model
 

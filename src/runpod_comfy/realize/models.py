@@ -9,9 +9,10 @@ from pathlib import Path
 from comfy_errors import MismatchError, UnavailableError
 from comfy_files.parallel import in_parallel, interrupted
 from comfy_files.progress import Progress, Say
-from comfy_models.links import holds_model, link_model
+from comfy_models.links import link_model
+from comfy_models.search import local_source
 from comfy_models.store import ModelStore
-from comfy_models.transfer import local_source
+from comfy_models.verify import holds_model
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.realize.home import Home
 
@@ -39,9 +40,7 @@ def models_to_bring(models: Sequence[LockedModel], places: ModelPlaces) -> list[
         model
         for model in models
         if not places.store.holds(model.sha256)
-        and not holds_model(
-            places.models_dir / model.target_path, sha256=model.sha256, size_bytes=model.size
-        )
+        and not holds_model(places.models_dir / model.target_path, model)
     ]
 
 
@@ -103,9 +102,7 @@ def _link(model: LockedModel, places: ModelPlaces) -> bool:
     linked = link_model(
         places.store.path_of(model.sha256),
         places.models_dir,
-        model.target_path,
-        sha256=model.sha256,
-        size_bytes=model.size,
+        model,
         # In the home every link is the version's own; elsewhere another version may need it.
         replace_links=places.one_step,
     )
@@ -115,9 +112,7 @@ def _link(model: LockedModel, places: ModelPlaces) -> bool:
         link_model(
             places.models_dir / model.target_path,
             places.home.models,
-            model.target_path,
-            sha256=model.sha256,
-            size_bytes=model.size,
+            model,
             replace_links=True,
         )
         or linked

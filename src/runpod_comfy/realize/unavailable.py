@@ -18,7 +18,7 @@ from comfy_files.parallel import in_parallel
 from comfy_files.progress import say_nothing
 from comfy_files.sizes import readable_size
 from comfy_http.redaction import without_secrets
-from comfy_models.transfer import local_path
+from comfy_models.search import local_path
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext

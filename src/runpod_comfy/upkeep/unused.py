@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from comfy_home.lock_bytes import lock_digest
-from comfy_models.gc import linked_models, unused_models
-from comfy_models.store import ModelStore
+from comfy_models.store import ModelStore, linked_models
 from runpod_comfy.cache.locks import IN_USE_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.git.process import GitFailedError, run_git
@@ -148,7 +147,7 @@ def _lock_digest(path: Path) -> str | None:
 
 def _models(cache: Cache, needs: Needs, model_folders: Iterable[Path]) -> Iterator[Unused]:
     linked = {sha256 for folder in model_folders for sha256 in linked_models(folder)}
-    found = unused_models(ModelStore(cache.models), needs.models | linked)
+    found = ModelStore(cache.models).unused(needs.models | linked)
     yield from _all("model", found.files)
     yield from _all("leftover", found.leftovers)
     yield from _all("unknown", found.unknown)

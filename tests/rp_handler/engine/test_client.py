@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from comfy_workflows.load import parse_workflow
+from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.command import EngineSetup
 from rp_handler.engine.process import Engine
-from rp_handler.engine.prompt_events import Progress
+from rp_handler.engine.prompt import Progress
 from rp_handler.errors import (
     EngineCrashedError,
-    ExecutionError,
     JobCancelledError,
+    JobError,
     JobTimeoutError,
     OutOfMemoryError,
     RefusedPromptError,
@@ -106,7 +106,7 @@ def test_a_graph_that_runs_in_part_is_an_error_for_the_strict(setup_of: EngineSe
 def test_a_node_that_raises_is_named_with_its_exception_and_traceback(
     setup_of: EngineSetup,
 ) -> None:
-    with pytest.raises(ExecutionError) as caught:
+    with pytest.raises(JobError) as caught:
         run(setup_of, graph(n7=("FixtureRaise", {"kind": "ValueError", "message": "too blue"})))
     assert "Node 7 (FixtureRaise) failed with ValueError: too blue" in caught.value.message
     assert "in run" in caught.value.message
@@ -141,7 +141,7 @@ def test_an_error_after_a_dropped_socket_is_still_told(setup_of: EngineSetup) ->
         n1=("FixtureDropSocket", {"deaf": True}),
         n2=("FixtureRaise", {"kind": "ValueError", "message": "late", "after": ["1", 0]}),
     )
-    with pytest.raises(ExecutionError, match="late"):
+    with pytest.raises(JobError, match="late"):
         run(setup_of, document)
 
 

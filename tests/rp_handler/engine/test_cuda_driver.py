@@ -90,7 +90,6 @@ def test_the_engine_is_not_started_beside_a_driver_that_is_too_old(
     setup_of: EngineSetup, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("rp_handler.engine.command.needs_cpu", lambda *_: False)
-    monkeypatch.setattr("rp_handler.engine.process.needs_cpu", lambda *_: False)
     monkeypatch.setattr("rp_handler.engine.process.driver_cuda", lambda: (12, 8))
     setup = replace(setup_of, cuda="13.2", python=tmp_path / "never-run")
     with pytest.raises(EngineStartError, match="the driver has CUDA 12.8, this version needs 13.2"):

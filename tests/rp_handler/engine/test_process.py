@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_workflows.load import parse_workflow
+from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup
-from rp_handler.engine.process import Engine
+from rp_handler.engine.process import Engine, follow
 from rp_handler.errors import EngineStartError
 
 
@@ -95,11 +95,14 @@ def test_a_core_that_dies_at_its_start_is_quoted(
     assert "no such library" in log.read_text(encoding="utf-8")
 
 
-def test_a_core_that_is_never_ready_is_given_up(setup_of: EngineSetup) -> None:
+def test_a_core_that_is_never_ready_is_given_up(
+    setup_of: EngineSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.engine.process._START_TIMEOUT_S", 0.5)
     setup = dataclasses.replace(setup_of, variables={"FIXTURE_NEVER_READY": "1"})
 
     async def scenario() -> None:
-        async with Engine(setup, start_timeout_s=0.5):
+        async with Engine(setup):
             pass
 
     with pytest.raises(EngineStartError, match="was not ready after"):
@@ -171,3 +174,23 @@ def test_the_log_can_be_followed_live(setup_of: EngineSetup) -> None:
                 await asyncio.sleep(0.01)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_a_line_is_said_once_it_is_whole_and_the_rest_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.engine.process._FOLLOW_EVERY_S", 0)
+    said: list[str] = []
+
+    async def scenario() -> None:
+        with (tmp_path / "log").open("wb", buffering=0) as log:
+            log.write(b"one\ntw")
+            following = asyncio.create_task(follow(tmp_path / "log", said.append))
+            while said != ["one"]:
+                await asyncio.sleep(0)
+            log.write(b"o\nthree")
+            following.cancel()
+            await asyncio.wait([following])
+
+    asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert said == ["one", "two", "three"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 from pathlib import Path
@@ -9,14 +10,13 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError
-from comfy_workflows.graph import Graph
-from comfy_workflows.load import parse_workflow
-from rp_handler.engine.client import Execution
+from comfy_workflows.graph import Graph, parse_workflow
+from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import EngineCrashedError, JobTimeoutError
 from rp_handler.home.realized import Home, open_home
-from rp_handler.job.outputs import collect_outputs
-from rp_handler.job.run import Listener
+from rp_handler.job.run import run_graph
+from rp_handler.job.sinks import Base64Sink
 
 
 @pytest.fixture
@@ -43,10 +43,12 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:
 
 async def made(engine: ResidentEngine, of: Graph) -> dict[str, tuple[str, str]]:
     """Node → the name and the content of the file it made."""
-    execution: Execution = await engine.run(of, timeout_s=None, strict=False)
-    outputs = collect_outputs(execution.outputs, of, engine.engine.folders)
-    assert outputs.warnings == ()
-    return {one.node: (one.filename, one.path.read_text()) for one in outputs.files}
+    document = await run_graph(engine, of, Base64Sink(), timeout_s=None)
+    assert document["warnings"] == []
+    return {
+        one["node"]: (one["filename"], base64.b64decode(one["data"]).decode())
+        for one in document["files"]
+    }
 
 
 def test_one_engine_serves_many_jobs_each_with_outputs_of_its_own(opened: Home) -> None:

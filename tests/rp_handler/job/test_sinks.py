@@ -2,26 +2,12 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError
-from rp_handler.job.outputs import OutputFile
 from rp_handler.job.sinks import Base64Sink, FilesSink, sink_for
-
-
-def output(path: Path, *, folder: str = "output", subfolder: str = "") -> OutputFile:
-    return OutputFile(
-        node="1",
-        filename=path.name,
-        subfolder=subfolder,
-        folder=folder,
-        path=path,
-        mime="image/png",
-        size_bytes=path.stat().st_size,
-        sha256="0" * 64,
-    )
 
 
 @pytest.fixture
@@ -32,14 +18,14 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_base64_carries_the_bytes_within_the_document(picture: Path) -> None:
-    entry = Base64Sink().put(output(picture))
+    entry = Base64Sink().put(picture, PurePath("x.png"))
     assert entry["type"] == "base64"
     assert base64.b64decode(entry["data"]) == picture.read_bytes()
 
 
 def test_files_lie_in_a_new_folder_with_the_result(tmp_path: Path, picture: Path) -> None:
     sink = FilesSink(tmp_path / "outputs", "example")
-    entry = sink.put(output(picture, subfolder="sub"))
+    entry = sink.put(picture, PurePath("sub/x.png"))
     assert not sink.folder.exists()
     sink.finish({"images": [entry]})
     assert entry == {"type": "file", "path": str(sink.folder / "sub" / "x.png")}
@@ -51,26 +37,20 @@ def test_files_lie_in_a_new_folder_with_the_result(tmp_path: Path, picture: Path
     assert [one.name for one in (tmp_path / "outputs").iterdir()] == [sink.folder.name]
 
 
-def test_a_preview_does_not_overwrite_a_result_of_its_name(tmp_path: Path, picture: Path) -> None:
-    sink = FilesSink(tmp_path / "outputs", "example")
-    paths = {sink.put(output(picture, folder=folder))["path"] for folder in ("output", "temp")}
-    assert len(paths) == 2
-
-
 def test_runs_never_share_a_folder(tmp_path: Path) -> None:
     assert len({FilesSink(tmp_path, "w").folder for _ in range(50)}) == 50
 
 
 def test_an_abandoned_run_leaves_nothing(tmp_path: Path, picture: Path) -> None:
     sink = FilesSink(tmp_path / "outputs", "example")
-    sink.put(output(picture))
+    sink.put(picture, PurePath("x.png"))
     sink.abandon()
     assert list((tmp_path / "outputs").iterdir()) == []
 
 
 def test_abandoning_after_the_end_takes_nothing_away(tmp_path: Path, picture: Path) -> None:
     sink = FilesSink(tmp_path / "outputs", "example")
-    sink.put(output(picture))
+    sink.put(picture, PurePath("x.png"))
     sink.finish({})
     sink.abandon()
     assert (sink.folder / "x.png").exists()

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import docker
 
-from runpod_comfy.images.docker.buildkit import BuildOutcome
+from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build
 from tests.runpod_comfy.images.recorded_streams import WrittenDown
 
 

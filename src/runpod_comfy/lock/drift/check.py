@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_files.parallel import in_parallel
-from comfy_models.transfer import local_path
+from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.drift.distributions import look_at_distributions
 from runpod_comfy.lock.drift.finding import Answer, Finding, answer

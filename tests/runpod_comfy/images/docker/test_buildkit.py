@@ -7,7 +7,7 @@ import io
 import pytest
 
 from comfy_errors import OperationFailedError
-from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome
+from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome, run_build
 from runpod_comfy.images.docker.connection import connect
 from tests.runpod_comfy.images.canned_engine import CannedEngine, served
 from tests.runpod_comfy.images.recorded_streams import ENGINES, WrittenDown, recorded

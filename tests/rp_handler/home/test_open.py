@@ -8,7 +8,7 @@ import pytest
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_home.lock_bytes import lock_digest
 from comfy_home.manifest import Manifest, save_manifest
-from rp_handler.home.choice import baked_version_id, choose_home, require_lock
+from rp_handler.home.open import baked_version_id, choose_home, require_lock
 from rp_handler.home.realized import open_home
 
 
@@ -26,7 +26,7 @@ def test_outside_of_an_image_the_usual_places_count(tmp_path: Path) -> None:
 def test_an_image_runs_its_own_home(home: Path) -> None:
     choice = choose_home("demo", None, image(home))
     assert choice.path == home
-    assert not choice.replaces_baked
+    assert choice.path == choice.baked
     assert baked_version_id(image(home)) == "demo"
 
 
@@ -36,7 +36,7 @@ def test_a_marked_home_on_the_volume_replaces_the_images_own(home: Path, tmp_pat
     save_manifest(volume, Manifest(version_id="other", complete=True))
     choice = choose_home("demo", None, image(home, COMFY_HOME=str(volume)))
     assert choice.path == volume
-    assert choice.replaces_baked
+    assert choice.baked == home
     assert choice.volume is None
 
 
@@ -54,7 +54,7 @@ def test_an_unmarked_folder_on_the_volume_is_only_a_place_for_models(
 def test_a_home_that_was_asked_for_comes_before_all_others(home: Path, tmp_path: Path) -> None:
     choice = choose_home("demo", tmp_path, image(home, COMFY_HOME=str(home)))
     assert choice.path == tmp_path
-    assert choice.replaces_baked
+    assert choice.baked == home
 
 
 def test_the_lock_that_is_asked_for_has_to_be_that_of_the_home(home: Path, tmp_path: Path) -> None:
@@ -76,6 +76,7 @@ def test_a_lock_that_is_not_there_or_none_is_told(home: Path, tmp_path: Path) ->
     opened = open_home(home, version_id="demo", id_was_asked=False)
     with pytest.raises(UnavailableError, match="no lock at"):
         require_lock(opened, tmp_path / "lock.json")
-    (tmp_path / "lock.json").write_text("{", encoding="utf-8")
-    with pytest.raises(InvalidInputError, match="cannot be read"):
-        require_lock(opened, tmp_path / "lock.json")
+    for text, fault in (("{", "is not JSON"), ("[]", "holds no JSON object")):
+        (tmp_path / "lock.json").write_text(text, encoding="utf-8")
+        with pytest.raises(InvalidInputError, match=fault):
+            require_lock(opened, tmp_path / "lock.json")

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError
-from comfy_workflows.errors import InvalidWorkflowError
+from comfy_workflows.graph import InvalidWorkflowError
 from rp_handler.errors import failure_document
-from rp_handler.job.worker_input import read_job_input
+from rp_handler.modes.worker import read_job_input
 
 GRAPH = {"1": {"class_type": "Show", "inputs": {}}}
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from comfy_workflows.load import parse_workflow
+from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.command import EngineFolders
 from rp_handler.errors import JobError
-from rp_handler.job.outputs import Outputs, collect_outputs
+from rp_handler.job.result import add_outputs
+from rp_handler.job.sinks import Base64Sink, FilesSink
 
 GRAPH = parse_workflow(
     {name: {"class_type": "X", "inputs": {}} for name in ("3", "1")}, place="graph"
@@ -33,8 +34,10 @@ def folders(tmp_path: Path) -> EngineFolders:
     return made
 
 
-def collect(folders: EngineFolders, history: dict[str, Any]) -> Outputs:
-    return collect_outputs(history, GRAPH, folders)
+def collect(folders: EngineFolders, history: dict[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
+    add_outputs(document, history, GRAPH, folders, Base64Sink())
+    return document
 
 
 def entry(filename: str, subfolder: str = "", kind: str = "output") -> dict[str, str]:
@@ -51,30 +54,47 @@ def test_files_are_collected_under_any_key_with_their_hash_and_type(
             "3": {"gifs": [entry("b.mp4", "sub"), entry("c.webp", kind="temp")]},
         },
     )
-    assert [(one.node, one.filename, one.subfolder, one.mime) for one in outputs.files] == [
-        ("3", "b.mp4", "sub", "video/mp4"),
+
+    def described(kind: str) -> list[tuple[str, ...]]:
+        keys = ("node", "filename", "subfolder", "mime")
+        return [tuple(one[key] for key in keys) for one in outputs[kind]]
+
+    assert described("files") == [("3", "b.mp4", "sub", "video/mp4")]
+    assert described("images") == [
         ("3", "c.webp", "", "image/webp"),
         ("1", "a.png", "", "image/png"),
     ]
-    assert [one.is_image for one in outputs.files] == [False, True, True]
-    picture = outputs.files[2]
-    assert picture.sha256 == hashlib.sha256(b"picture").hexdigest()
-    assert picture.size_bytes == len(b"picture")
-    assert outputs.warnings == ()
+    picture = outputs["images"][1]
+    assert picture["sha256"] == hashlib.sha256(b"picture").hexdigest()
+    assert picture["bytes"] == len(b"picture")
+    assert outputs["warnings"] == []
 
 
 def test_texts_are_collected_and_other_values_are_not(folders: EngineFolders) -> None:
     outputs = collect(
         folders, {"1": {"text": ["one", "two"], "result": ["x.glb", None], "number": [3]}}
     )
-    assert [(one.node, one.text) for one in outputs.texts] == [("1", "one"), ("1", "two")]
-    assert outputs.files == ()
+    assert outputs["text"] == [{"node": "1", "text": "one"}, {"node": "1", "text": "two"}]
+    assert outputs["files"] == []
+
+
+def test_a_preview_does_not_overwrite_a_result_of_its_name(
+    folders: EngineFolders, tmp_path: Path
+) -> None:
+    (folders.temp / "a.png").write_bytes(b"preview")
+    document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
+    both = {"1": {"images": [entry("a.png"), entry("a.png", kind="temp")]}}
+    sink = FilesSink(tmp_path / "outputs", "w")
+    add_outputs(document, both, GRAPH, folders, sink)
+    sink.finish(document)
+    delivered = [Path(one["path"]).read_bytes() for one in document["images"]]
+    assert delivered == [b"picture", b"preview"]
 
 
 def test_a_file_that_is_not_there_is_a_warning(folders: EngineFolders) -> None:
     outputs = collect(folders, {"1": {"images": [entry("gone.png", "sub")]}})
-    assert outputs.files == ()
-    assert outputs.warnings == ("Node 1 names a file that is not there: sub/gone.png.",)
+    assert outputs["files"] == []
+    assert outputs["warnings"] == ["Node 1 names a file that is not there: sub/gone.png."]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +119,5 @@ def test_nothing_outside_the_engines_folders_is_delivered(
 
 def test_an_unknown_suffix_is_plain_bytes(folders: EngineFolders) -> None:
     (folders.output / "d.zzz").touch()
-    (output,) = collect(folders, {"1": {"files": [entry("d.zzz")]}}).files
-    assert output.mime == "application/octet-stream"
-    assert not output.is_image
+    (output,) = collect(folders, {"1": {"files": [entry("d.zzz")]}})["files"]
+    assert output["mime"] == "application/octet-stream"

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import UnavailableError
-from comfy_workflows.errors import InvalidWorkflowError
-from comfy_workflows.load import load_workflow
+from comfy_workflows.graph import InvalidWorkflowError, load_workflow
 
 
 def write(folder: Path, text: str) -> Path:
@@ -24,9 +23,7 @@ def test_a_graph_is_loaded_with_its_nodes_and_links(tmp_path: Path) -> None:
     graph = load_workflow(write(tmp_path, json.dumps(document)))
     assert graph.document == document
     assert graph.nodes["1"].class_type == "EmptyImage"
-    assert [(link.input_name, link.source, link.slot) for link in graph.nodes["2"].links()] == [
-        ("images", "1", 0)
-    ]
+    assert graph.nodes["2"].links() == {"images": "1"}
 
 
 def test_an_empty_object_is_the_smoke_test(tmp_path: Path) -> None:

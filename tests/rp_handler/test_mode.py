@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError
-from rp_handler.modes.choice import Mode, add_sdk_options, choose_listen, choose_mode, sdk_arguments
+from rp_handler.main import Mode, add_sdk_options, choose_listen, choose_mode, sdk_arguments
 
 IMAGE = {"COMFY_BAKED_HOME": "/opt/comfy"}
 TAKES_JOBS = {"RUNPOD_WEBHOOK_GET_JOB": "https://x"}

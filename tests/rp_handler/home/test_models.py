@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from comfy_home.manifest import Manifest, ManifestModel, load_manifest, save_manifest
-from comfy_models.memory import MEMORY_NAME
-from rp_handler.home.models_at_start import models_at_hand
+from comfy_models.verify import MEMORY_NAME
+from rp_handler.home.engine_setup import engine_setup
+from rp_handler.home.models import models_at_hand
 from rp_handler.home.open import open_for_run
-from rp_handler.job.run import extra_models_of
 from rp_handler.main import main
 from rp_handler.run_request import make_request
 
@@ -49,7 +49,7 @@ def image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COMFY_BAKED_HOME", str(home))
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
     for name in ("SERVERLESS", "POD"):
-        monkeypatch.setattr(f"rp_handler.home.model_search._{name}_VOLUME", tmp_path / name.lower())
+        monkeypatch.setattr(f"rp_handler.home.models._{name}_VOLUME", tmp_path / name.lower())
     monkeypatch.chdir(tmp_path)
     return home
 
@@ -166,9 +166,10 @@ def test_a_wrong_file_of_the_same_name_does_not_hide_the_right_one(
             first = ready.model_folders().directories(["upscale_models"])[0]
             assert [path.name for path in first.iterdir()] == ["a.pth"]
             assert (first / "a.pth").read_bytes() == BYTES["a.pth"]
-            with extra_models_of(ready) as paths:
-                assert paths is not None
-                assert "is_default: true" in paths.read_text(encoding="utf-8")
+            with engine_setup(ready) as setup:
+                assert setup.extra_model_paths is not None
+                told = setup.extra_model_paths.read_text(encoding="utf-8")
+                assert "is_default: true" in told
         assert not first.exists()
 
     asyncio.run(scenario())

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 from comfy_workflows.model_files import ModelFolders
-from rp_handler.home.model_paths import write_model_paths
+from rp_handler.home.engine_setup import write_model_paths
 
 KNOWN = {"text_encoders": ["text_encoders", "clip"], "vae": ["vae"], "other": ["/else/where"]}
 

@@ -1,0 +1,59 @@
+"""JSON files, read by one function, so that a broken one is reported in one way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from comfy_errors import InvalidInputError, UnavailableError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_Model = TypeVar("_Model", bound="BaseModel")
+
+
+def read_json(
+    path: Path, what: str, *, remedy: str, refusal: type[InvalidInputError] = InvalidInputError
+) -> Any:
+    """The document in the file at `path`; `what` names its kind in messages ("workflow").
+
+    Raises UnavailableError where there is no such file, and `refusal` that says what is wrong with
+    it and where.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UnavailableError(f"There is no {what} at {path}.", remedy=remedy) from error
+    except json.JSONDecodeError as error:
+        fault = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
+    except RecursionError as error:
+        raise refusal(f"The {what} {path} is nested too deeply.", remedy=remedy) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise refusal(f"The {what} {path} cannot be read: {error}.", remedy=remedy) from error
+
+
+def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
+    """The file at `path`, which has to hold a JSON object. Raises as `read_json` does."""
+    document = read_json(path, what, remedy=remedy)
+    if isinstance(document, dict):
+        return document
+    raise InvalidInputError(f"The {what} {path} holds no JSON object.", remedy=remedy)
+
+
+def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _Model:
+    """The file at `path` as a `model`, in strict mode. Raises as `read_json` does."""
+    from pydantic import ValidationError
+
+    document = read_json(path, what, remedy=remedy)
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise InvalidInputError(
+            f"The {what} {path} is not one that this program can read: {place} {first['msg']}.",
+            remedy=remedy,
+        ) from error

@@ -1,0 +1,221 @@
+"""What the engine says of one prompt: its progress as state and as timings, its errors in words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_workflows.graph import Graph
+from rp_handler.errors import (
+    JobCancelledError,
+    JobError,
+    OutOfMemoryError,
+    RefusedPromptError,
+    listed,
+)
+
+_TRACEBACK_LINES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a running graph is.
+
+    `node` runs now and is a `class_type`; it is at `step` of `steps` if it says so, where nodes
+    that tell fractions have 1.0 for `steps`.
+    `done` of the graph's `total` nodes are finished.
+    """
+
+    node: str
+    class_type: str
+    done: int
+    total: int
+    step: float | None = None
+    steps: float | None = None
+
+
+ProgressSay = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listener:
+    """What hears about a run: sentences, progress of nodes, and the engine's log if that is not
+    None."""
+
+    say: Callable[[str], None]
+    progress: ProgressSay
+    log: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """In milliseconds: in the queue, running, and by node id."""
+
+    queue_ms: int = 0
+    run_ms: int = 0
+    nodes: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class PromptEvents:
+    """Takes the engine's messages one by one; tells progress; knows when the prompt has ended."""
+
+    graph: Graph
+    prompt_id: str
+    say: ProgressSay
+    posted: float = field(default_factory=time.monotonic)
+    running: str | None = None
+    _started: float | None = None
+    _ended: float | None = None
+    _done: set[str] = field(default_factory=set)
+    _node_began: float = 0.0
+    _node_ms: dict[str, float] = field(default_factory=dict)
+
+    def take(self, event: str, data: Mapping[str, Any]) -> bool:
+        """Takes one message. True if it says that the engine is through with the prompt."""
+        if data.get("prompt_id") != self.prompt_id:
+            return False
+        if event == "execution_start":
+            self._started = time.monotonic()
+        elif event == "execution_cached":
+            self._done.update(str(node) for node in data.get("nodes") or ())
+        elif event == "executing":
+            return self._executing(data)
+        elif event == "progress" and self.running is not None:
+            self._tell(self.running, data)
+        elif event == "progress_state":
+            # Nodes of the newer interface say how far they are in this way only.
+            for node_id, state in (data.get("nodes") or {}).items():
+                # Every node is at 0 of 1 when it begins.
+                if state.get("state") == "running" and state.get("value"):
+                    self._tell(str(state.get("display_node_id") or node_id), state)
+        elif event in ("execution_success", "execution_error", "execution_interrupted"):
+            self._leave_node()
+        return False
+
+    def when(self) -> str:
+        """What the engine does now, as the end of a sentence."""
+        if self.running is None:
+            return "while it ran the workflow"
+        node = self.graph.nodes.get(self.running)
+        return f"while it ran node {self.running}" + (f" ({node.class_type})" if node else "")
+
+    def timings(self) -> Timings:
+        """What was measured up to now."""
+        end = self._ended or time.monotonic()
+        started = self._started or end
+        return Timings(
+            queue_ms=round((started - self.posted) * 1000),
+            run_ms=round((end - started) * 1000),
+            nodes={node: round(spent) for node, spent in self._node_ms.items()},
+        )
+
+    def _executing(self, data: Mapping[str, Any]) -> bool:
+        self._leave_node()
+        if data.get("node") is None:
+            self._ended = time.monotonic()
+            return True
+        # Nodes that a node put into the graph while it ran are shown as that node.
+        self.running = str(data.get("display_node") or data["node"])
+        self._node_began = time.monotonic()
+        self._tell(self.running, {})
+        return False
+
+    def _leave_node(self) -> None:
+        if self.running is None:
+            return
+        spent = (time.monotonic() - self._node_began) * 1000
+        self._node_ms[self.running] = self._node_ms.get(self.running, 0.0) + spent
+        self._done.add(self.running)
+        self.running = None
+
+    def _tell(self, node_id: str, state: Mapping[str, Any]) -> None:
+        node = self.graph.nodes.get(node_id)
+        self.say(
+            Progress(
+                node=node_id,
+                class_type=node.class_type if node else "",
+                done=len(self._done & self.graph.nodes.keys()),
+                total=len(self.graph.nodes),
+                step=_number(state.get("value")),
+                steps=_number(state.get("max")),
+            )
+        )
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, int | float) else None
+
+
+def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:
+    """The error for an HTTP 400 of `POST /prompt`."""
+    node_errors = answer.get("node_errors") or {}
+    error = answer.get("error")
+    sentences = node_error_sentences(node_errors) or [_error_sentence(error)]
+    return RefusedPromptError(
+        f"ComfyUI refused the workflow:{listed(sentences)}",
+        remedy="Correct the workflow.",
+        details={"error": error, "node_errors": node_errors},
+    )
+
+
+def node_error_sentences(node_errors: Mapping[str, Any]) -> list[str]:
+    """`node_errors` in words, a sentence for each fault."""
+    return [
+        f"node {node_id} ({errors.get('class_type', '?')}): {_error_sentence(error)}"
+        for node_id, errors in node_errors.items()
+        for error in errors.get("errors") or ()
+    ]
+
+
+def failure(status: Mapping[str, Any]) -> JobError | None:
+    """The error that a history entry's `status` tells of, or None if the prompt succeeded."""
+    messages = dict(status.get("messages") or ())
+    if "execution_error" in messages:
+        return _execution_error(messages["execution_error"])
+    if "execution_interrupted" in messages:
+        node = messages["execution_interrupted"]
+        return JobCancelledError(
+            f"The run was interrupted at node {node.get('node_id')} ({node.get('node_type')}).",
+            remedy="Run it again.",
+            details={"node": node.get("node_id"), "class_type": node.get("node_type")},
+        )
+    if status.get("status_str") == "error":
+        return JobError("ComfyUI reports a failed run without saying why.")
+    return None
+
+
+def _execution_error(data: Mapping[str, Any]) -> JobError:
+    node, class_type = data.get("node_id"), data.get("node_type")
+    exception = str(data.get("exception_type") or "an exception")
+    text = str(data.get("exception_message") or "").strip()
+    traceback = "".join(data.get("traceback") or ()).splitlines()
+    lines = [line for line in traceback if line.strip(" ^~")][-_TRACEBACK_LINES:]
+    out_of_memory = "OutOfMemory" in exception or exception.endswith("MemoryError")
+    quoted = "".join(f"\n  {line}" for line in lines)
+    kind = OutOfMemoryError if out_of_memory else JobError
+    return kind(
+        f"Node {node} ({class_type}) failed with {exception}: {text}"
+        + (f"\nIts traceback ends with:{quoted}" if quoted else ""),
+        remedy="Use smaller sizes or a machine with more memory."
+        if out_of_memory
+        else "Look at the node's inputs; --verbose shows the engine's log.",
+        details={
+            "node": node,
+            "class_type": class_type,
+            "exception": exception,
+            "message": text,
+            "traceback": lines,
+        },
+    )
+
+
+def _error_sentence(error: Any) -> str:
+    if not isinstance(error, Mapping):
+        return str(error or "it gave no reason")
+    message, details = str(error.get("message") or ""), str(error.get("details") or "")
+    if not details or details == message:
+        return message or str(error.get("type"))
+    return f"{message}: {details}"

@@ -1,0 +1,105 @@
+"""How the engine of a home is started: its folders, and the models folders that are not its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from comfy_workflows.model_files import ModelFolders
+from rp_handler.engine.command import LOOPBACK, EngineSetup
+from rp_handler.home.realized import Home
+from rp_handler.home.writable import can_write
+
+
+@contextlib.contextmanager
+def engine_setup(
+    home: Home, *, keeps_outputs: bool = False, listen: str = LOOPBACK
+) -> Iterator[EngineSetup]:
+    """The engine of `home` with what its manifest says about it, and with its inputs.
+
+    Without `keeps_outputs`, its outputs and its database are fresh ones: ComfyUI numbers its files
+    after those that are there already. Folders that cannot be written, as in a container without a
+    writable root, are replaced by temporary ones.
+    """
+    check = home.manifest.check
+    inputs = home.path / "input"
+    user = _writable(home.path / "user")
+    with contextlib.ExitStack() as stack:
+        paths = None
+        if home.other_models is not None or home.linked_models is not None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-models-"))
+            paths = Path(folder, "extra_model_paths.yaml")
+            folders = home.model_folders()
+            write_model_paths(paths, home.other_models, folders, links=home.linked_models)
+        yield EngineSetup(
+            core=home.core,
+            python=home.python,
+            arguments=home.manifest.comfy_args,
+            variables=home.manifest.env,
+            flags=frozenset(check.flags if check else ()),
+            cuda=home.manifest.cuda,
+            listen=listen,
+            # One that cannot be written still holds what workflows read.
+            input_folder=_writable(inputs) or _filled(inputs),
+            output_folder=_writable(home.path / "output") if keeps_outputs else None,
+            user_folder=user,
+            database=user / "comfyui.db" if user and keeps_outputs else None,
+            extra_model_paths=paths,
+        )
+
+
+def _writable(folder: Path) -> Path | None:
+    return folder if can_write(folder) else None
+
+
+def _filled(folder: Path) -> Path | None:
+    return folder if folder.is_dir() and any(folder.iterdir()) else None
+
+
+def write_model_paths(
+    path: Path, models_dir: Path | None, folders: ModelFolders, *, links: Path | None = None
+) -> None:
+    """Writes to `path` that models lie in `models_dir` too, in the folders the core knows.
+
+    Where the core was never asked for its folders, those that `models_dir` has are named. Those
+    of `links` come before all others, also before the core's own.
+    """
+    sections = []
+    if models_dir is not None:
+        sections.append(_section("models", models_dir, folders.folders or _folders_in(models_dir)))
+    if links is not None:
+        sections.append(_section("links", links, _used(links, folders.folders), is_default=True))
+    path.write_text("".join(sections), encoding="utf-8")
+
+
+def _section(
+    name: str, base: Path, folders: Mapping[str, Sequence[str]], *, is_default: bool = False
+) -> str:
+    """Values are texts, several directories one a line: a YAML list would crash the core."""
+    lines = [f"{name}:", f"  base_path: {json.dumps(str(base))}"]
+    if is_default:
+        lines.append("  is_default: true")
+    for folder, directories in sorted(folders.items()):
+        inside = [one for one in directories if not Path(one).is_absolute() and ".." not in one]
+        if inside:
+            # A JSON string is a YAML string, whatever the name holds.
+            lines.append(f"  {json.dumps(folder)}: {json.dumps(chr(10).join(inside))}")
+    return "\n".join(lines) + "\n"
+
+
+def _folders_in(models_dir: Path) -> dict[str, list[str]]:
+    return {path.name: [path.name] for path in sorted(models_dir.iterdir()) if path.is_dir()}
+
+
+def _used(links: Path, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The folders that have links, by the core's names for them, else by their own."""
+    used = {
+        name: there
+        for name, directories in known.items()
+        if (there := [one for one in directories if (links / one).is_dir()])
+    }
+    named = {Path(one).parts[0] for directories in used.values() for one in directories}
+    return {**{name: it for name, it in _folders_in(links).items() if name not in named}, **used}

@@ -1,0 +1,225 @@
+"""The models of an image at the start of a container: looked for wherever they may be mounted,
+checked, and linked, downloaded or reported as missing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.parallel import in_parallel
+from comfy_files.progress import Say
+from comfy_http.redaction import without_secrets
+from comfy_models.download import download
+from comfy_models.model_file import ModelFile
+from comfy_models.search import ModelPlaces
+from comfy_models.verify import MEMORY_NAME, HashMemory, fault_of
+from rp_handler.errors import ModelsNotThereError
+from rp_handler.home.realized import Home
+from rp_handler.home.writable import can_write
+from rp_handler.interruption import in_thread
+
+# Where RunPod mounts a network volume: on serverless workers, and on pods.
+_SERVERLESS_VOLUME = Path("/runpod-volume")
+_POD_VOLUME = Path("/workspace")
+
+_POLICIES = ("fail", "download", "ignore")
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True}
+_TRUTH |= {"": False, "0": False, "false": False, "no": False, "off": False}
+
+_READERS = 4
+_DOWNLOADS_AT_ONCE = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelSearch:
+    """How the models of a home are looked for at start.
+
+    `on_missing` is `fail`, `download` or `ignore`. With `always_hash`, files are read although
+    they were before. `memory_files` keep what was read. `downloads` is the folder to download
+    into, None for one that goes away with the process.
+    """
+
+    places: ModelPlaces
+    on_missing: str
+    always_hash: bool
+    memory_files: list[Path]
+    downloads: Path | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Look:
+    """What came of looking for a model: where it is, or None and the `faults` of what was there."""
+
+    model: ModelFile
+    path: Path | None = None
+    faults: tuple[str, ...] = ()
+
+    @property
+    def described(self) -> str:
+        return f"{self.model.target_path} ({self.model.size} bytes, sha256:{self.model.sha256})"
+
+    def but(self, fault: str) -> _Look:
+        return dataclasses.replace(self, faults=(*self.faults, fault))
+
+
+def make_search(home: Home, volume: Path | None, environment: Mapping[str, str]) -> ModelSearch:
+    """The search for the models of `home` in an image; `volume` is one more folder that may have
+    them in `models`. Raises InvalidInputError."""
+    on_volume = volume / "models" if volume else None
+    chosen = [one for one in (home.other_models, on_volume, home.path / "models") if one]
+    volumes = [_SERVERLESS_VOLUME / "models", _POD_VOLUME / "models"]
+    folders = list(dict.fromkeys([*chosen, *volumes]))
+    temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}.json")
+    return ModelSearch(
+        places=ModelPlaces(
+            folders=folders, stores=_stores(environment), hub_caches=_hub_caches(environment)
+        ),
+        on_missing=missing_policy(environment),
+        always_hash=_is_true("COMFY_VERIFY_MODELS", environment),
+        memory_files=[*(folder / MEMORY_NAME for folder in folders if folder.is_dir()), temporary],
+        downloads=next((folder for folder in chosen if can_write(folder)), None),
+    )
+
+
+def missing_policy(environment: Mapping[str, str]) -> str:
+    """What COMFY_MISSING_MODELS says. Raises InvalidInputError."""
+    policy = environment.get("COMFY_MISSING_MODELS") or "fail"
+    if policy not in _POLICIES:
+        raise InvalidInputError(
+            f'COMFY_MISSING_MODELS is "{policy}".',
+            remedy=f"Set it to {', '.join(_POLICIES[:-1])} or {_POLICIES[-1]}.",
+        )
+    return policy
+
+
+def _stores(environment: Mapping[str, str]) -> list[Path]:
+    root = environment.get("COMFY_CACHE_ROOT") or "~/.cache/runpod-comfy"
+    named = [environment.get("COMFY_CACHE_MODELS"), f"{root}/models"]
+    return [Path(one).expanduser() for one in named if one]
+
+
+def _hub_caches(environment: Mapping[str, str]) -> list[Path]:
+    named = [environment.get("HF_HUB_CACHE")]
+    if environment.get("HF_HOME"):
+        named.append(f"{environment['HF_HOME']}/hub")
+    runpod = _SERVERLESS_VOLUME / "huggingface-cache/hub"
+    return [*(Path(one).expanduser() for one in named if one), runpod]
+
+
+def _is_true(name: str, environment: Mapping[str, str]) -> bool:
+    value = environment.get(name, "").lower()
+    if value not in _TRUTH:
+        raise InvalidInputError(f'{name} is "{value}".', remedy="Set it to 1 or 0.")
+    return _TRUTH[value]
+
+
+@contextlib.asynccontextmanager
+async def models_at_hand(
+    home: Home, search: ModelSearch | None, *, say: Say, are_used: bool = True
+) -> AsyncIterator[tuple[Home, tuple[str, ...]]]:
+    """`home` with every model of its manifest where the engine finds it; and warnings.
+
+    Without `are_used`, missing models are only warned of. The links are gone after the block.
+    `search` is None outside of an image, where `realize` has linked the models.
+    Raises ModelsNotThereError, which names all that are missing.
+    """
+    if search is None or not home.manifest.models:
+        yield home, ()
+        return
+    with tempfile.TemporaryDirectory(prefix="comfy-models-") as folder:
+        links = Path(folder, "models")
+        looks = await in_thread(lambda: _look_for_all(home, search, links, say))
+        error = _missing_error([look for look in looks if look.path is None], home, search.places)
+        if error is not None and are_used and search.on_missing != "ignore":
+            raise error
+        _link(looks, home, links)
+        yield (
+            dataclasses.replace(home, linked_models=links if links.exists() else None),
+            (error.message,) if error else (),
+        )
+
+
+def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> list[_Look]:
+    """Looks for every model, and downloads those that are not there if that is wanted."""
+    memory = HashMemory(search.memory_files)
+
+    def look(model: ModelFile) -> _Look:
+        found = _Look(model=model)
+        for path in search.places.candidates(model):
+            fault = fault_of(path, model, memory, always_hash=search.always_hash)
+            if fault is None:
+                return _Look(model=model, path=path)
+            if fault != "is not there":
+                found = found.but(f"{path} {fault}")
+        return found
+
+    def bring(missing: _Look) -> _Look:
+        place = (search.downloads or links) / missing.model.target_path
+        if missing.path is not None:
+            return missing
+        if place.exists():
+            return missing.but(f"{place} is in the way and was left alone")
+        say(f"Downloading {missing.described}.")
+        try:
+            download(missing.model, place, say=say)
+        except OperationFailedError as error:
+            return missing.but(error.message)
+        memory.remember(place, missing.model.sha256)
+        return _Look(model=missing.model, path=place)
+
+    readers = min(_READERS, os.cpu_count() or 1)
+    looks = in_parallel(look, home.manifest.models, threads=readers)
+    if search.on_missing == "download":
+        looks = in_parallel(bring, looks, threads=_DOWNLOADS_AT_ONCE)
+    memory.save()
+    return looks
+
+
+def _link(looks: Sequence[_Look], home: Home, links: Path) -> None:
+    """Links below `links`, for what the engine would not find, or would find something else."""
+    roots = [home.core / "models", home.path / "models", home.other_models]
+    for look in looks:
+        target = look.model.target_path
+        seen = next((root / target for root in roots if root and (root / target).is_file()), None)
+        place = links / target
+        if look.path not in (None, seen, place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(look.path.absolute())
+
+
+def _missing_error(
+    missing: Sequence[_Look], home: Home, places: ModelPlaces
+) -> ModelsNotThereError | None:
+    if not missing:
+        return None
+    listed = "".join(
+        f"\n  {look.described}" + "".join(f"\n    {fault}" for fault in look.faults)
+        for look in missing
+    )
+    looked_in = [str(one) for one in (*places.folders, *places.stores, *places.hub_caches)]
+    named = [place if Path(place).is_dir() else f"{place} (not there)" for place in looked_in]
+    return ModelsNotThereError(
+        f'Models of the version "{home.manifest.version_id}" are missing:{listed}\n'
+        f"Looked in {', '.join(named)}.",
+        remedy="Mount a folder that has them and name it in MODELS_DIR "
+        "(docker run -v FOLDER:/models -e MODELS_DIR=/models …), or set COMFY_MISSING_MODELS to "
+        "download or ignore.",
+        details={
+            "models": [
+                {
+                    "target_path": look.model.target_path,
+                    "sha256": look.model.sha256,
+                    "size": look.model.size,
+                    "source": without_secrets(look.model.source) if look.model.source else None,
+                    "faults": list(look.faults),
+                }
+                for look in missing
+            ],
+            "looked_in": looked_in,
+        },
+    )

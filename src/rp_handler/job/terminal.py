@@ -1,0 +1,64 @@
+"""A run as a person sees it: progress in one line that changes, the result document as lines."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+from rp_handler.engine.prompt import Progress
+
+
+def progress_text(progress: Progress) -> str:
+    """Where the run is now, for a line that changes in place."""
+    return (
+        f"[{progress.done + 1}/{max(progress.total, progress.done + 1)}] "
+        f"node {progress.node} {progress.class_type}{_steps(progress)}"
+    )
+
+
+def _steps(progress: Progress) -> str:
+    if progress.step is None or not progress.steps:
+        return ""
+    if progress.steps <= 1:
+        return f"  {progress.step / progress.steps:.0%}"
+    return f"  step {progress.step:g}/{progress.steps:g}"
+
+
+def result_lines(result: Mapping[str, Any]) -> list[str]:
+    """A line for each output: path, size, sha256, or a text's first line; or the smoke report."""
+    if "counts" in result:
+        return _smoke_lines(result)
+    lines = [
+        f"{one['path']}  {_size(one)}  sha256:{one['sha256']}"
+        for one in (*result["images"], *result["files"])
+    ]
+    for text in result["text"]:
+        first, *rest = text["text"].splitlines() or [""]
+        lines.append(f"text of node {text['node']}: {first}{' …' if rest else ''}")
+    return lines
+
+
+def _size(output: Mapping[str, Any]) -> str:
+    from PIL import Image, UnidentifiedImageError
+
+    if output["mime"].startswith("image/"):
+        with contextlib.suppress(UnidentifiedImageError, OSError), Image.open(output["path"]) as it:
+            return f"{it.width}x{it.height}"
+    return f"{output['bytes']} bytes"
+
+
+def _smoke_lines(result: Mapping[str, Any]) -> list[str]:
+    version, counts = result["version"], result["counts"]
+    named = f" ({version['id']})" if version["id"] else ""
+    devices = [
+        f"device {one['name']}, {(one['memory_bytes'] or 0) / 2**30:.1f} GiB"
+        for one in result["devices"]
+    ]
+    return [
+        f"ComfyUI {version['comfyui']}{named}, Python {version['python']}, "
+        f"torch {version['torch']}",
+        *devices,
+        f"{counts['nodes']} node classes, {counts['models']} model files",
+        f"started in {result['timings']['start_ms']} ms",
+    ]

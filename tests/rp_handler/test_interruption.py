@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+
+from comfy_files.parallel import interrupted
+from rp_handler.interruption import in_thread
+
+
+def cancelled_soon(work: threading.Event, until: float) -> None:
+    """Cancels what waits for `work`, which runs until that time or until it hears of it."""
+
+    def wait() -> None:
+        while not interrupted() and time.monotonic() < until:
+            time.sleep(0.01)
+        work.set()
+
+    async def scenario() -> None:
+        async with asyncio.timeout(0.1):
+            await in_thread(wait)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(scenario())
+
+
+def test_what_runs_in_a_thread_gives_its_result_or_its_error() -> None:
+    assert asyncio.run(in_thread(lambda: 3)) == 3
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(in_thread(lambda: 1 / 0))
+
+
+def test_work_in_a_thread_hears_of_a_cancellation_and_cleans_up() -> None:
+    cleaned = threading.Event()
+    cancelled_soon(cleaned, until=time.monotonic() + 60)
+    assert cleaned.is_set()
+
+
+def test_a_thread_that_does_not_hear_is_left_behind() -> None:
+    heard = threading.Event()
+
+    async def scenario() -> None:
+        async with asyncio.timeout(0.1):
+            await in_thread(lambda: heard.wait(60), grace_s=0.1)
+
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        asyncio.run(scenario())
+    assert time.monotonic() - began < 30
+    heard.set()
