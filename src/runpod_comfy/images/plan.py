@@ -14,10 +14,9 @@ from comfy_home.platforms import PLATFORMS
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.context.programs import handler_digest
-from runpod_comfy.images.dockerfile import dockerfile
+from runpod_comfy.images.dockerfile import WRAPPER, Step, dockerfile
 from runpod_comfy.images.labels import labels
-from runpod_comfy.images.steps import WRAPPER, Step
-from runpod_comfy.layers.manifest import manifest_of
+from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import (
     Layer,
     Plan,

@@ -17,8 +17,8 @@ from comfy_errors import InvalidInputError
 from runpod_comfy.images.docker.build_progress import layer_in
 from runpod_comfy.images.docker.local_images import inspect_image
 from runpod_comfy.images.docker.stream import engine_errors
+from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_keys
-from runpod_comfy.images.steps import Step
 
 Fate = Literal["kept", "same", "new"]
 

@@ -20,8 +20,8 @@ from comfy_files.progress import Progress
 from comfy_files.sizes import readable_size
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.checkout import LAYER_SCRIPTS
+from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
-from runpod_comfy.layers.trees import fetch_trees
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.realize.changes import Changes

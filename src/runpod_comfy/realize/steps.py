@@ -19,7 +19,7 @@ from comfy_files.atomic import place_folder, replace_file
 from comfy_files.parallel import in_parallel
 from comfy_home.manifest import CheckReport, Manifest, save_manifest
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.layers.manifest import manifest_of
+from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan
 from runpod_comfy.realize.changes import Changes
 from runpod_comfy.realize.environment import environment_entry, put_environment

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError
+from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import make_steps
 from runpod_comfy.images.show import ShownImage, ShownLayer, redone_after, redone_now
-from runpod_comfy.images.steps import Step
 from runpod_comfy.layers.plan import make_plan
 from runpod_comfy.lock.model import Lock, LockedNode
 from runpod_comfy.lock.store import load_lock

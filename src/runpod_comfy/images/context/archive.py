@@ -14,7 +14,7 @@ from typing import IO
 
 from runpod_comfy.cache.tree_files import add_file, add_tree
 from runpod_comfy.images import image_paths
-from runpod_comfy.images.steps import Step
+from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.layers.plan import TreeInput
 
 _FIRST_TIME_S = 315_532_800

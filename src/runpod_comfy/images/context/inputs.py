@@ -13,10 +13,10 @@ from runpod_comfy.images import image_paths
 from runpod_comfy.images.context.archive import BuildInputs
 from runpod_comfy.images.context.packages import Packages, packages_for
 from runpod_comfy.images.context.programs import handler_pex, image_installer
+from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import BuildPlan
-from runpod_comfy.images.steps import Step
+from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import LayerKind
-from runpod_comfy.layers.trees import fetch_trees
 
 _CA_BUNDLE = "ca-bundle.pem"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")

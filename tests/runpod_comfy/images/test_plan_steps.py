@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import TORCH_PARTS, make_steps
-from runpod_comfy.images.steps import Step
 from runpod_comfy.layers.plan import TextInput, make_plan
 from runpod_comfy.lock.model import Distribution, Lock, LockedNode
 from tests.runpod_comfy.images.small_lock import distribution, python_lock, small_lock, tree

@@ -1,16 +1,18 @@
-"""The trees of a plan in the cache: where a home and a build context take their files from."""
+"""What a plan takes in from its lock: trees, brought into the cache, and the manifest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from comfy_files.parallel import in_parallel
+from comfy_home.manifest import CheckReport, Manifest, ManifestModel
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.lock.fetch import fetch_tree
 from runpod_comfy.lock.install_scripts import require_install_scripts
 from runpod_comfy.lock.model import Lock, LockedTree
+from runpod_comfy.lock.python.torch_family import cuda_on
 
 
 def fetch_trees(
@@ -43,3 +45,25 @@ def fetch_trees(
         }
     )
     return trees
+
+
+def manifest_of(
+    lock: Lock, platform: str, *, layers: Mapping[str, str], check: CheckReport | None = None
+) -> Manifest:
+    """The manifest of the lock's version on `platform` (`linux-x86_64`), not marked as complete.
+
+    `layers` are the content keys of what was made, by layer; `check` is what the check reported.
+    """
+    return Manifest(
+        version_id=lock.version_id,
+        lock_digest=lock.digest,
+        layers=dict(layers),
+        models=[
+            ManifestModel(**model.model_dump(include=set(ManifestModel.model_fields)))
+            for model in lock.models
+        ],
+        env=lock.env,
+        comfy_args=lock.comfy_args,
+        cuda=cuda_on(lock.python, platform),
+        check=check,
+    )
