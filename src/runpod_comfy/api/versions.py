@@ -17,7 +17,6 @@ from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, previous_lock, write_lock
-from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ def resolve_spec(
 
     fetch_context = fetch_context_for(loaded.path.parent, offline=offline, say=say)
     with using(fetch_context.cache, say):
-        previous = previous_lock(loaded.path, loaded.spec.version_id, fetch_context.cache)
+        previous = previous_lock(loaded, fetch_context.cache)
         chosen = UPGRADE_ALL
         if upgrade is not None:
             chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=_is_version)
@@ -189,12 +188,7 @@ def _select(
     if lock is not None:
         return Selected(lock=load_lock(lock), base_dir=_spec_folder_of(lock), path=lock)
     loaded = read_spec(version_id, spec)
-    found = find_lock(
-        spec_digest=spec_digest(loaded.spec),
-        spec_path=loaded.path,
-        version_id=loaded.spec.version_id,
-        cache=Cache.from_environment(),
-    )
+    found = find_lock(loaded, Cache.from_environment())
     if found is not None:
         explain(f"Lock: {found[1]}")
         return Selected(lock=found[0], base_dir=loaded.path.parent, path=found[1])

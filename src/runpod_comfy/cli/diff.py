@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         "equal": not changes,
         "before": _document(before, form),
         "after": _document(after, form),
-        "changes": [change.document() for change in changes],
+        "changes": [vars(change) for change in changes],
     }
     console.result("\n".join(lines), document)
     return DIFFERENT if changes else 0

@@ -95,7 +95,7 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
         "version_id": lock.version_id,
         "path": resolved.path,
         "digest": lock.digest,
-        "changes": [change.document() for change in resolved.changes],
+        "changes": resolved.changes,
         "spec_changes": resolved.moved,
     }
     console.result(f"{resolved.path} {lock.digest}", document)
@@ -116,7 +116,7 @@ def _check(version_id: str | None, arguments: argparse.Namespace, console: Conso
     console.explain(f"Lock: {path}")
     drift = look_for_drift(loaded, lock, fetch_context)
     document = {"version_id": lock.version_id, "path": path, "digest": lock.digest}
-    console.result("\n".join(_lines(drift)), document | drift.document())
+    console.result("\n".join(_lines(drift)), {**document, **vars(drift)})
     console.say(_summary(drift, lock.version_id))
     if drift.moved:
         return MOVED

@@ -25,7 +25,7 @@ from runpod_comfy.layers.plan import (
     requirements_text,
 )
 from runpod_comfy.lock.model import Distribution, Lock
-from runpod_comfy.lock.python.platform_marker import platforms_of
+from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.lock.python.torch_family import cuda_on
 from runpod_comfy.lock.python.wheels import PlatformFile, platform_files
 

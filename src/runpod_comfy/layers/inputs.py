@@ -9,8 +9,7 @@ from comfy_files.parallel import in_parallel
 from comfy_home.manifest import CheckReport, Manifest, ManifestModel
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import Layer
-from runpod_comfy.lock.fetch import fetch_tree
-from runpod_comfy.lock.install_scripts import require_install_scripts
+from runpod_comfy.lock.fetch import fetch_tree, require_install_scripts
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.lock.python.torch_family import cuda_on
 

@@ -7,7 +7,7 @@ the digest of its spec are names, not content: two versions may well hold the sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -25,7 +25,6 @@ _IMPLIED = {
     "sha256": ("size",),
 }
 _NAMES = ("version_id", "spec_digest", "schema_version", "lock_version")
-_DISTRIBUTIONS = ("torch", "wheels")
 _ORDERS = ("order of custom nodes", "order of models")
 
 
@@ -43,16 +42,6 @@ class Change:
     key: str = ""
     before: Any = None
     after: Any = None
-
-    def document(self) -> dict[str, Any]:
-        """The change as plain JSON."""
-        return {
-            "part": self.part,
-            "name": self.name,
-            "key": self.key,
-            "before": self.before,
-            "after": self.after,
-        }
 
 
 _Things = dict[tuple[Part, str], dict[str, Any]]
@@ -74,8 +63,8 @@ def _compare(before: _Things, after: _Things) -> list[Change]:
         old, new = before.get((part, name)), after.get((part, name))
         if old is None or new is None:
             found.append(Change(part=part, name=name, before=old, after=new))
-            continue
-        found += _changed_keys(part, name, old, new)
+        else:
+            found += _changed_keys(part, name, old, new)
     return [change for change in found if not _follows_from_another(change)]
 
 
@@ -87,36 +76,31 @@ def _follows_from_another(change: Change) -> bool:
 def _changed_keys(
     part: str, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[Change]:
-    differing = [
-        key
-        for key in (*before, *(key for key in after if key not in before))
-        if before.get(key) != after.get(key)
-    ]
+    differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
     implied = {other for key in differing for other in _IMPLIED.get(key, ())}
     changes = []
     for key in (key for key in differing if key not in implied):
         old, new = before.get(key), after.get(key)
         if key == "files":
-            old, new = _only_in(old, new), _only_in(new, old)
+            old, new = (
+                [file for file in files or [] if file not in (others or [])]
+                for files, others in ((old, new), (new, old))
+            )
         changes.append(Change(part=part, name=name, key=key, before=old, after=new))
     return changes
-
-
-def _only_in(files: Sequence[Any] | None, others: Sequence[Any] | None) -> list[Any]:
-    return [file for file in files or [] if file not in (others or [])]
 
 
 def _things_of_lock(lock: Lock) -> _Things:
     document = lock.model_dump(mode="json", exclude_defaults=True)
     python: dict[str, Any] = document.pop("python")
     things = _trees_and_models(document)
-    distributions = [item for group in _DISTRIBUTIONS for item in python.pop(group, [])]
+    distributions = [item for group in ("torch", "wheels") for item in python.pop(group, [])]
     counts = Counter(item["name"] for item in distributions)
     for item in distributions:
-        name = item["name"]
+        name = item.pop("name")
         # One name may have another version on each platform.
         title = name if counts[name] == 1 else f"{name} [{item.get('marker', 'elsewhere')}]"
-        things["python", title] = _without(item, "name")
+        things["python", title] = item
     settings = {"python": python.pop("version")} | python
     return things | _settings(settings) | _settings(document)
 
@@ -129,33 +113,26 @@ def _things_of_spec(spec: Spec) -> _Things:
 
 def _trees_and_models(document: dict[str, Any]) -> _Things:
     """Takes core, nodes and models out of `document`."""
-    nodes, models = document.pop("custom_nodes", []), document.pop("models", [])
     things: _Things = {("core", "core"): document.pop("comfy")}
-    things |= {("nodes", node["name"]): _without(node, "name") for node in nodes}
-    things |= {("models", _place(model)): _without(model, "target_path") for model in models}
+    nodes = {node.pop("name"): node for node in document.pop("custom_nodes", [])}
+    models = {_take_place(model): model for model in document.pop("models", [])}
+    things |= {("nodes", name): node for name, node in nodes.items()}
+    things |= {("models", place): model for place, model in models.items()}
     # The order is content too: it is that of the layers.
-    document[_ORDERS[0]] = [node["name"] for node in nodes]
-    document[_ORDERS[1]] = [_place(model) for model in models]
-    return things
+    return things | _settings(dict(zip(_ORDERS, (list(nodes), list(models)), strict=True)))
 
 
-def _place(model: Mapping[str, Any]) -> str:
-    place: str = model.get("target_path") or f"{model['target_subdir']}/{model['name']}"
-    return place
+def _take_place(model: dict[str, Any]) -> str:
+    place: str | None = model.pop("target_path", None)
+    return place or f"{model['target_subdir']}/{model['name']}"
 
 
 def _settings(document: Mapping[str, Any], above: str = "") -> _Things:
     """Every setting as a thing of its own, named by its path: `env.HF_HOME`, `torch.version`."""
     things: _Things = {}
     for name, value in document.items():
-        if not above and name in _NAMES:
-            continue
         if isinstance(value, dict):
             things |= _settings(value, f"{above}{name}.")
-        else:
+        elif above or name not in _NAMES:
             things["environment", f"{above}{name}"] = {"value": value}
     return things
-
-
-def _without(fields: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in names}

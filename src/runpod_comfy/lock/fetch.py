@@ -1,10 +1,11 @@
-"""A tree of a lock, brought into the cache: the very files that the lock knows."""
+"""A tree of a lock, brought into the cache, and whether it has what the lock counts on."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from comfy_errors import MismatchError
+from comfy_errors import InvalidInputError, MismatchError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
@@ -29,3 +30,13 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
             remedy="Find out why the source changed, or resolve the version again.",
         )
     return fetched.path
+
+
+def require_install_scripts(trees: Mapping[str, Path]) -> None:
+    """Raises InvalidInputError unless each tree, by the name of its node, has an install.py."""
+    for node, tree in trees.items():
+        if not (tree / "install.py").is_file():
+            raise InvalidInputError(
+                f"'options.run_install_scripts' names '{node}', and that node has no install.py",
+                remedy="Take it out of the list and resolve again.",
+            )

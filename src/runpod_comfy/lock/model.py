@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from comfy_home.lock_bytes import lock_bytes, lock_digest
+from comfy_home.manifest import ManifestModel
 from runpod_comfy.spec.model import Tree
 from runpod_comfy.spec.values import FilePath, NodeName, VersionId
 
@@ -97,6 +98,11 @@ class PythonLock(_Strict):
     torch: list[Distribution] = []
     wheels: list[Distribution] = []
 
+    @property
+    def distributions(self) -> list[Distribution]:
+        """Those of both groups, in the order in which they are installed."""
+        return [*self.torch, *self.wheels]
+
 
 class LockedModel(_Strict):
     """A pinned model file. `sha256` is 64 hex digits, `size` is in bytes.
@@ -148,3 +154,9 @@ class Lock(_Strict):
     def digest(self) -> str:
         """`sha256:…` of the lock's bytes: its identity."""
         return lock_digest(self.model_dump(mode="json"))
+
+    @property
+    def manifest_models(self) -> list[ManifestModel]:
+        """The models, as the run side knows them."""
+        known = set(ManifestModel.model_fields)
+        return [ManifestModel(**each.model_dump(include=known)) for each in self.models]

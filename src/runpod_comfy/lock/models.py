@@ -13,15 +13,10 @@ from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.spec.model import Model
 
 _FORMATS = {
-    ".safetensors": "safetensors",
-    ".sft": "safetensors",
+    **dict.fromkeys((".safetensors", ".sft"), "safetensors"),
+    **dict.fromkeys((".ckpt", ".pt", ".pth", ".bin", ".pkl"), "pickle"),
     ".gguf": "gguf",
     ".onnx": "onnx",
-    ".ckpt": "pickle",
-    ".pt": "pickle",
-    ".pth": "pickle",
-    ".bin": "pickle",
-    ".pkl": "pickle",
 }
 
 
@@ -73,16 +68,22 @@ def _lock_model(
     model: Model, known: LockedModel | None, spec_folder: Path, say: Say
 ) -> LockedModel:
     path = local_path(model.source, spec_folder)
-    if path is None:
-        sha256, size = (known.sha256, known.size) if known else _as_stated(model)
-    elif known and not path.is_file():
-        say(f"Warning: {model.name} is not at {path}; its pin is kept")
-        sha256, size = known.sha256, known.size
-    else:
+    if path is not None and (known is None or path.is_file()):
         say(f"Hashing {model.name}")
-        sha256, size = _hash(path)
-        _compare(model, sha256, size, path)
-        _compare_with_pin(model, known, sha256, path)
+        sha256, size = sha256_of(path), path.stat().st_size
+        _compare(model, known, sha256, size, path)
+    elif known is not None:
+        if path is not None:
+            say(f"Warning: {model.name} is not at {path}; its pin is kept")
+        sha256, size = known.sha256, known.size
+    elif model.checksum is not None and model.size is not None:
+        sha256, size = model.checksum.removeprefix("sha256:"), model.size
+    else:
+        raise InvalidInputError(
+            f"model {model.name}: {model.source} cannot be looked up yet, "
+            "and the spec does not state both its 'checksum' and its 'size'",
+            remedy="Download it and name it as 'file:///…', or state both.",
+        )
     return LockedModel(
         name=model.name,
         source=model.source,
@@ -94,37 +95,23 @@ def _lock_model(
     )
 
 
-def _as_stated(model: Model) -> tuple[str, int]:
-    if model.checksum is None or model.size is None:
-        raise InvalidInputError(
-            f"model {model.name}: {model.source} cannot be looked up yet, "
-            "and the spec does not state both its 'checksum' and its 'size'",
-            remedy="Download it and name it as 'file:///…', or state both.",
-        )
-    return model.checksum.removeprefix("sha256:"), model.size
-
-
-def _hash(path: Path) -> tuple[str, int]:
-    return sha256_of(path), path.stat().st_size
-
-
-def _compare(model: Model, sha256: str, size: int, path: Path) -> None:
+def _compare(model: Model, known: LockedModel | None, sha256: str, size: int, path: Path) -> None:
     if model.checksum not in (None, f"sha256:{sha256}"):
-        raise MismatchError(
-            f"model {model.name}: {path} has sha256 {sha256}, the spec says {model.checksum}",
-            remedy="Put the right file there, or correct 'checksum' in the spec.",
+        found, remedy = (
+            f"sha256 {sha256}, the spec says {model.checksum}",
+            "Put the right file there, or correct 'checksum' in the spec.",
         )
-    if model.size not in (None, size):
-        raise MismatchError(
-            f"model {model.name}: {path} has {size} bytes, the spec says {model.size}",
-            remedy="Put the right file there, or correct 'size' in the spec.",
+    elif model.size not in (None, size):
+        found, remedy = (
+            f"{size} bytes, the spec says {model.size}",
+            "Put the right file there, or correct 'size' in the spec.",
         )
-
-
-def _compare_with_pin(model: Model, known: LockedModel | None, sha256: str, path: Path) -> None:
-    if known is not None and known.sha256 != sha256:
-        raise MismatchError(
-            f"model {model.name}: {path} has sha256 {sha256}, the lock knows it as {known.sha256}",
-            remedy="Put the right file back, or take the new one in with: "
+    elif known is not None and known.sha256 != sha256:
+        found, remedy = (
+            f"sha256 {sha256}, the lock knows it as {known.sha256}",
+            "Put the right file back, or take the new one in with: "
             f"runpod-comfy resolve <id> --upgrade {model.name}",
         )
+    else:
+        return
+    raise MismatchError(f"model {model.name}: {path} has {found}", remedy=remedy)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from comfy_errors import ComfyError, UnavailableError
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.lock.install_scripts import require_install_scripts
-from runpod_comfy.lock.model import Base, Lock, LockedNode, PythonLock
+from runpod_comfy.lock.fetch import require_install_scripts
+from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock
 from runpod_comfy.lock.models import lock_models, require_models
-from runpod_comfy.lock.python.kept_pins import unchanged_python
-from runpod_comfy.lock.python.pins import lock_python
+from runpod_comfy.lock.python.pins import is_asked, lock_python
+from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE
 from runpod_comfy.lock.trees import PinnedTree, pin_trees, refuse_what_is_no_core
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec
-from runpod_comfy.spec.model import CustomNode, Spec
+from runpod_comfy.spec.model import Options
 
 
 def resolve(
@@ -36,16 +37,16 @@ def resolve(
     known_models = upgrade.kept_models(previous)
     core, *nodes = _all_pinned(loaded, fetch_context, previous, upgrade)
     refuse_what_is_no_core(core)
-    require_install_scripts(
-        {
-            node.name: pinned.fetched.path
-            for node, pinned in _pairs(spec, nodes)
-            if node.name in spec.options.run_install_scripts
-        }
-    )
-    python = unchanged_python(spec, core, nodes, previous, upgrade)
+    folders = {
+        node.name: pinned.fetched.path
+        for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
+    }
+    require_install_scripts({name: folders[name] for name in spec.options.run_install_scripts})
+    locked_nodes = [node.locked for node in nodes if isinstance(node.locked, LockedNode)]
+    python = _unchanged_python(spec.options, core.locked, locked_nodes, previous, upgrade)
     if python is None:
-        python = _solve(spec, core, nodes, fetch_context, upgrade.kept_python(previous))
+        trees = [(CORE, core.fetched.path), *((f"node:{name}", p) for name, p in folders.items())]
+        python = _solve(trees, spec.options, fetch_context, upgrade.kept_python(previous))
     models = lock_models(
         spec.models, known_models, spec_folder=loaded.path.parent, say=fetch_context.say
     )
@@ -53,11 +54,8 @@ def resolve(
         lock_version=1,
         version_id=spec.version_id,
         spec_digest=spec_digest(spec),
-        comfy=core.locked(),
-        custom_nodes=[
-            LockedNode(name=node.name, **dict(pinned.locked()))
-            for node, pinned in _pairs(spec, nodes)
-        ],
+        comfy=core.locked,
+        custom_nodes=locked_nodes,
         python=python,
         models=models,
         base=Base(image=spec.options.base, system_packages=spec.options.system_packages),
@@ -97,28 +95,41 @@ def _as_one(errors: Sequence[ComfyError]) -> ComfyError:
     )
 
 
+def _unchanged_python(
+    options: Options,
+    core: LockedTree,
+    nodes: Sequence[LockedNode],
+    previous: Lock | None,
+    upgrade: Upgrade,
+) -> PythonLock | None:
+    """The Python part of `previous` if trees and options are those it was made for, else None.
+
+    No index is asked then: one that has lost or withdrawn a release changes no lock, and a new
+    model or variable in the spec needs no index (docs/decisions/008-kept-pins.md).
+    """
+    if previous is None or upgrade.everything or upgrade.distributions:
+        return None
+    trees, known = (
+        (comfy.tree_hash, *((node.name, node.tree_hash) for node in custom_nodes))
+        for comfy, custom_nodes in ((core, nodes), (previous.comfy, previous.custom_nodes))
+    )
+    if trees != known or not is_asked(previous.python, options):
+        return None
+    # A lock of an earlier program does not tell it.
+    return previous.python.model_copy(update={"cuda": cuda_of(previous.python.torch)})
+
+
 def _solve(
-    spec: Spec,
-    core: PinnedTree,
-    nodes: Sequence[PinnedTree],
+    trees: Sequence[tuple[str, Path]],
+    options: Options,
     fetch_context: FetchContext,
     known: PythonLock | None,
 ) -> PythonLock:
-    folders = {f"node:{node.name}": pinned.fetched.path for node, pinned in _pairs(spec, nodes)}
     try:
-        return lock_python(
-            [(CORE, core.fetched.path), *folders.items()],
-            options=spec.options,
-            previous=known,
-            fetch_context=fetch_context,
-        )
+        return lock_python(trees, options=options, previous=known, fetch_context=fetch_context)
     except UnavailableError as error:
         if not fetch_context.offline:
             raise
         raise UnavailableError(
             error.message, remedy="Run the command once without --offline."
         ) from error
-
-
-def _pairs(spec: Spec, nodes: Sequence[PinnedTree]) -> list[tuple[CustomNode, PinnedTree]]:
-    return list(zip(spec.custom_nodes, nodes, strict=True))

@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_files.parallel import in_parallel
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
-from runpod_comfy.lock.model import Lock, LockedTree, Submodule
-from runpod_comfy.lock.upgrade import Upgrade
+from runpod_comfy.lock.model import Lock, LockedNode, LockedTree, Submodule
+from runpod_comfy.lock.upgrade import Upgrade, trees_of
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
-from runpod_comfy.spec.write import CORE_PLACE, TreePlace
+from runpod_comfy.spec.write import TreePlace
 
 _CORE_FILES = ("main.py", "folder_paths.py")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedTree:
-    """A tree of the spec with its files in the cache."""
+    """A tree of the spec as the lock has it, with its files in the cache."""
 
-    tree: Tree
-    commit: str
+    locked: LockedTree
     fetched: FetchedTree
-
-    def locked(self) -> LockedTree:
-        """What the lock says of it."""
-        return LockedTree(
-            repo=self.tree.repo,
-            ref=self.tree.ref,
-            commit=self.commit,
-            subdir=self.tree.subdir,
-            tree_hash=self.fetched.tree_hash,
-            submodules=[
-                Submodule(path=item.path, repo=item.repo, commit=item.commit)
-                for item in self.fetched.submodules
-            ],
-        )
 
 
 def pin_trees(
@@ -48,23 +33,22 @@ def pin_trees(
     def pin(item: tuple[TreePlace, Tree]) -> PinnedTree | ComfyError:
         place, tree = item
         known = _previous_tree(tree, previous)
-        keep = not (upgrade.everything or place in upgrade.trees)
         try:
-            return _fetch(tree, fetch_context, known, keep_pin=keep)
+            return _fetch(tree, fetch_context, known, keep_pin=upgrade.keeps(place))
         except ComfyError as error:
             return error
 
-    core: list[tuple[TreePlace, Tree]] = [(CORE_PLACE, spec.comfy)]
-    return in_parallel(pin, core + list(enumerate(spec.custom_nodes)))
+    return in_parallel(pin, trees_of(spec))
 
 
 def refuse_what_is_no_core(core: PinnedTree) -> None:
     """Raises InvalidInputError for a tree that has not the files of ComfyUI."""
+    tree = core.locked
     missing = [name for name in _CORE_FILES if not (core.fetched.path / name).is_file()]
     if missing:
-        inside = f" in {core.tree.subdir}" if core.tree.subdir else ""
+        inside = f" in {tree.subdir}" if tree.subdir else ""
         raise InvalidInputError(
-            f"{core.tree.repo} at {core.commit} is not ComfyUI: it has no {missing[0]}{inside}",
+            f"{tree.repo} at {tree.commit} is not ComfyUI: it has no {missing[0]}{inside}",
             remedy="Correct 'comfy' in the spec; if ComfyUI lies in a folder there, name it as "
             "'subdir'.",
         )
@@ -73,31 +57,34 @@ def refuse_what_is_no_core(core: PinnedTree) -> None:
 def _fetch(
     tree: Tree, fetch_context: FetchContext, known: LockedTree | None, *, keep_pin: bool
 ) -> PinnedTree:
-    request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     source = source_of(tree.kind)
     kept = known.commit if known and keep_pin else None
+    request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     commit = tree.commit or kept or source.pin(request, fetch_context)
-    pinned = TreeRequest(repo=tree.repo, ref=tree.ref, commit=commit, subdir=tree.subdir)
-    fetch_context.say(f"Fetching {_title(tree)} at {commit.removeprefix('sha256:')[:12]}")
-    fetched = source.fetch(pinned, fetch_context)
+    request = replace(request, commit=commit)
+    title = tree.name if isinstance(tree, CustomNode) else "the core"
+    fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
+    fetched = source.fetch(request, fetch_context)
     if tree.kind == "git" and tree.commit and not known:
         # Told once: from now on the lock holds this commit, and it is not asked for again.
-        warn_of_foreign_commit(pinned, fetch_context)
+        warn_of_foreign_commit(request, fetch_context)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
             f"{tree.repo} at {commit} has the files {fetched.tree_hash}, "
             f"but the lock knows them as {known.tree_hash}",
             remedy="The source gave other bytes for the same commit; find out why before going on.",
         )
-    return PinnedTree(tree=tree, commit=commit, fetched=fetched)
-
-
-def _title(tree: Tree) -> str:
-    return tree.name if isinstance(tree, CustomNode) else "the core"
+    found = {
+        "commit": commit,
+        "tree_hash": fetched.tree_hash,
+        "submodules": [Submodule(**vars(item)) for item in fetched.submodules],
+    }
+    kind = LockedNode if isinstance(tree, CustomNode) else LockedTree
+    return PinnedTree(locked=kind(**(tree.model_dump() | found)), fetched=fetched)
 
 
 def _previous_tree(tree: Tree, previous: Lock | None) -> LockedTree | None:
-    """What the previous lock has for the same question. A folder is always looked at anew."""
+    """What the previous lock has for the same question. A folder is always hashed again."""
     if previous is None or tree.kind == "folder":
         return None
     asked = (tree.repo, tree.ref, tree.subdir)

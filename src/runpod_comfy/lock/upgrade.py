@@ -17,10 +17,8 @@ from runpod_comfy.sources.git.source import is_commit, list_refs, resolve_ref
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.document import nearest_names
 from runpod_comfy.spec.load import LoadedSpec
-from runpod_comfy.spec.model import Spec, Tree
+from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import CORE_PLACE, TreePlace
-
-_CORE_NAMES = (CORE_PLACE, "comfy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +31,19 @@ class Upgrade:
     distributions: frozenset[str] = frozenset()
     models: frozenset[str] = frozenset()
 
+    def keeps(self, place: TreePlace) -> bool:
+        """Whether the pin of that tree stays."""
+        return not self.everything and place not in self.trees
+
     def kept_python(self, previous: Lock | None) -> PythonLock | None:
         """The pins of Python distributions that stay."""
         if previous is None or self.everything:
             return None
-        python = previous.python
-        return python.model_copy(
+        groups = {"torch": previous.python.torch, "wheels": previous.python.wheels}
+        return previous.python.model_copy(
             update={
-                "torch": [item for item in python.torch if item.name not in self.distributions],
-                "wheels": [item for item in python.wheels if item.name not in self.distributions],
+                group: [item for item in items if item.name not in self.distributions]
+                for group, items in groups.items()
             }
         )
 
@@ -50,6 +52,16 @@ class Upgrade:
         if previous is None or self.everything:
             return []
         return [model for model in previous.models if model.target_path not in self.models]
+
+
+def trees_of(spec: Spec) -> list[tuple[TreePlace, Tree]]:
+    """The core and the nodes, each with its place in the spec."""
+    return [(CORE_PLACE, spec.comfy), *enumerate(spec.custom_nodes)]
+
+
+def title_of(tree: Tree) -> str:
+    """The name of a node, or `core`."""
+    return tree.name if isinstance(tree, CustomNode) else CORE_PLACE
 
 
 NO_UPGRADE = Upgrade()
@@ -79,12 +91,11 @@ def upgrade_of(
 def _meaning(
     name: str, spec: Spec, previous: Lock | None, is_version: Callable[[str], bool]
 ) -> Upgrade:
-    nodes = [node.name for node in spec.custom_nodes]
-    locked = [*previous.python.torch, *previous.python.wheels] if previous else []
-    distributions = {item.name for item in locked}
-    trees = {place for place, node in enumerate(nodes) if node == name}
+    distributions = {item.name for item in previous.python.distributions} if previous else set()
+    title = CORE_PLACE if name == "comfy" else name
+    trees = [(place, title_of(tree)) for place, tree in trees_of(spec)]
     meant = Upgrade(
-        trees=frozenset({*trees, *({CORE_PLACE} if name in _CORE_NAMES else ())}),
+        trees=frozenset(place for place, each in trees if each in (name, title)),
         distributions=frozenset(_distributions(name, previous) & distributions),
         models=frozenset(model.place for model in spec.models if name in (model.name, model.place)),
     )
@@ -95,8 +106,8 @@ def _meaning(
             f"--upgrade: '{name}' is a version, and a part of a version is asked for here",
             remedy=f"Name the version first: runpod-comfy resolve {name} --upgrade",
         )
-    known = [CORE_PLACE, *nodes, *(model.name for model in spec.models), *sorted(distributions)]
-    near = nearest_names(name, [*known, "torch"])
+    known = [*(each for _, each in trees), *(model.name for model in spec.models)]
+    near = nearest_names(name, [*known, *sorted(distributions), "torch"])
     raise InvalidInputError(
         f"--upgrade: '{name}' is no part of the version {spec.version_id}",
         remedy=f"The nearest are: {', '.join(near)}."
@@ -129,42 +140,38 @@ def moved_pins(spec: Spec, upgrade: Upgrade, fetch_context: FetchContext) -> lis
     What a person chose for good stays: tags, whole commits, versions, archives.
     Raises UnavailableError for a repository that cannot be asked.
     """
-    trees: list[tuple[TreePlace, str, Tree]] = [(CORE_PLACE, "core", spec.comfy)]
-    trees += [(index, node.name, node) for index, node in enumerate(spec.custom_nodes)]
     asked = [
-        (place, title, tree)
-        for place, title, tree in trees
-        if tree.commit is not None and (upgrade.everything or place in upgrade.trees)
+        (place, tree, tree.commit)
+        for place, tree in trees_of(spec)
+        if tree.commit is not None and not upgrade.keeps(place)
     ]
-    newest = in_parallel(lambda item: _newest(item[1], item[2], fetch_context), asked)
+    newest = in_parallel(lambda item: _newest(item[1], fetch_context), asked)
     moved = []
-    for (place, title, tree), commit in zip(asked, newest, strict=True):
-        if commit is None:
-            if place in upgrade.trees:
-                fetch_context.say(
-                    f"{title} stays at {tree.ref or tree.commit}, as the spec says; "
-                    "for another one, change it there"
-                )
-        elif tree.commit is not None and commit != tree.commit:
-            moved.append(MovedPin(place=place, title=title, before=tree.commit, after=commit))
+    for (place, tree, before), after in zip(asked, newest, strict=True):
+        title = title_of(tree)
+        if after is None and place in upgrade.trees:
+            fetch_context.say(
+                f"{title} stays at {tree.ref or before}, as the spec says; "
+                "for another one, change it there"
+            )
+        elif after not in (None, before):
+            moved.append(MovedPin(place=place, title=title, before=before, after=after))
     return moved
 
 
 def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec:
     """The spec with its new commits; the file is left as it is."""
     commits = {pin.place: {"commit": pin.after} for pin in moved}
-    spec = loaded.spec
-    nodes = [
-        node.model_copy(update=commits.get(index, {}))
-        for index, node in enumerate(spec.custom_nodes)
-    ]
-    core = spec.comfy.model_copy(update=commits.get(CORE_PLACE, {}))
+    core, *nodes = (
+        tree.model_copy(update=commits.get(place)) for place, tree in trees_of(loaded.spec)
+    )
     return LoadedSpec(
-        spec=spec.model_copy(update={"comfy": core, "custom_nodes": nodes}), path=loaded.path
+        spec=loaded.spec.model_copy(update={"comfy": core, "custom_nodes": nodes}),
+        path=loaded.path,
     )
 
 
-def _newest(title: str, tree: Tree, fetch_context: FetchContext) -> str | None:
+def _newest(tree: Tree, fetch_context: FetchContext) -> str | None:
     """The commit that the tree could move to, None for one that stays where it is."""
     if tree.kind == "folder":
         request = TreeRequest(repo=tree.repo, subdir=tree.subdir)
@@ -178,6 +185,6 @@ def _newest(title: str, tree: Tree, fetch_context: FetchContext) -> str | None:
     if commit != tree.commit:
         fetch_context.say(
             f"Warning: the tag '{tree.ref}' of {without_secrets(tree.repo)} is now {commit}; "
-            f"{title} stays at {tree.commit}, as the spec says"
+            f"{title_of(tree)} stays at {tree.commit}, as the spec says"
         )
     return None

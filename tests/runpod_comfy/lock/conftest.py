@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 from comfy_errors import ComfyError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.lock.model import PythonLock
+from runpod_comfy.lock.model import Lock, PythonLock
 from runpod_comfy.lock.python.pins import lock_python
+from runpod_comfy.lock.resolve import resolve
+from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Options
 from tests.package_index import make_wheel, serve, write_index
 
@@ -41,13 +44,30 @@ def fetch_context(tmp_path: Path) -> FetchContext:
     return FetchContext(cache=Cache(root=tmp_path / "cache"), base_dir=tmp_path / "versions")
 
 
+TREE_HASH = f"tree:{'1' * 40}"
+
+
+def lock_document(**changes: Any) -> dict[str, Any]:
+    """The smallest lock, as a lock file holds it."""
+    return {
+        "lock_version": 1,
+        "version_id": "small",
+        "spec_digest": "sha256:" + "0" * 64,
+        "comfy": {"repo": "core", "commit": TREE_HASH, "tree_hash": TREE_HASH},
+        "python": {"version": "3.11", "platforms": ["linux-x86_64"]},
+        "epoch": 315532800,
+    } | changes
+
+
 class Workspace:
     """A `versions/` folder with one spec that a test may change."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, fetch_context: FetchContext) -> None:
         self.folder = folder
+        self.said: list[str] = []
+        self.fetch_context = replace(fetch_context, say=self.said.append)
         self.spec_path = folder / "small.json"
-        self.document = {
+        self.document: dict[str, Any] = {
             "schema_version": 2,
             "version_id": "small",
             "comfy": {"repo": "core"},
@@ -71,10 +91,28 @@ class Workspace:
         self.spec_path.write_text(json.dumps(self.document))
         return self.spec_path
 
+    @property
+    def warnings(self) -> list[str]:
+        return [line for line in self.said if line.startswith("Warning:")]
+
+    def resolve(
+        self, previous: Lock | None = None, *, elsewhere: bool = False, offline: bool = False
+    ) -> Lock:
+        """The lock of the spec as it is now.
+
+        Elsewhere the caches are empty, so that no remembered answer can stand in for a kept pin.
+        """
+        fetch_context = replace(self.fetch_context, offline=offline)
+        if elsewhere:
+            root = fetch_context.cache.root.with_name("another-cache")
+            fetch_context = replace(fetch_context, cache=Cache(root=root))
+        loaded = load_spec(self.save())
+        return resolve(loaded, fetch_context=fetch_context, previous=previous)
+
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "versions")
+def workspace(tmp_path: Path, fetch_context: FetchContext, index: Path) -> Workspace:
+    return Workspace(tmp_path / "versions", fetch_context)
 
 
 class Bench:

@@ -6,13 +6,13 @@ from typing import Any
 
 from runpod_comfy.lock.diff import Change, compare_locks
 from runpod_comfy.lock.model import Lock
+from tests.runpod_comfy.lock.conftest import TREE_HASH, lock_document
 
-_HASH = f"tree:{'1' * 40}"
 _FILE = {"name": "a-1-py3-none-any.whl", "sha256": "a" * 64}
 
 
 def _tree(**changes: Any) -> dict[str, Any]:
-    return {"repo": "x", "commit": _HASH, "tree_hash": _HASH} | changes
+    return {"repo": "x", "commit": TREE_HASH, "tree_hash": TREE_HASH} | changes
 
 
 def _distribution(**changes: Any) -> dict[str, Any]:
@@ -20,23 +20,10 @@ def _distribution(**changes: Any) -> dict[str, Any]:
 
 
 def _lock(*wheels: dict[str, Any], **changes: Any) -> Lock:
-    python = {"version": "3.11", "platforms": ["linux-x86_64"], "torch": [], "wheels": wheels}
-    document = {
-        "lock_version": 1,
-        "version_id": "small",
-        "spec_digest": "sha256:" + "0" * 64,
-        "comfy": _tree(),
-        "custom_nodes": [_tree(name="one"), _tree(name="two")],
-        "python": {**python, "wheels": list(wheels)},
-        "models": [],
-        "base": {},
-        "env": {},
-        "comfy_args": [],
-        "run_install_scripts": [],
-        "allow_pickle": [],
-        "epoch": 1,
-    }
-    return Lock.model_validate(document | changes)
+    python = {"version": "3.11", "platforms": ["linux-x86_64"], "wheels": list(wheels)}
+    nodes = [_tree(name="one"), _tree(name="two")]
+    document = {"comfy": _tree(), "custom_nodes": nodes, "python": python} | changes
+    return Lock.model_validate(lock_document(**document))
 
 
 def test_names_of_versions_are_not_content() -> None:

@@ -4,36 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from comfy_errors import MismatchError
-from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.resolve import resolve
 from runpod_comfy.sources.kinds import settle, source_of
 from runpod_comfy.spec.create import create_spec
-from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.write import write_spec
 from tests.comfy_registry import RegistryDouble, comfy_registry, node_zip
 from tests.git_repositories import GitRepository
 from tests.package_index import serve
-
-
-@pytest.fixture
-def said(fetch_context: FetchContext) -> list[str]:
-    return []
-
-
-@pytest.fixture
-def talking(fetch_context: FetchContext, said: list[str]) -> FetchContext:
-    return replace(fetch_context, say=said.append)
+from tests.runpod_comfy.lock.conftest import Workspace
 
 
 @pytest.fixture
@@ -42,16 +30,6 @@ def registry(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistryD
     with comfy_registry() as double:
         monkeypatch.setenv("COMFY_REGISTRY_URL", double.url)
         yield double
-
-
-def _write_core(folder: Path) -> None:
-    (folder / "core").mkdir(parents=True)
-    for name, text in (
-        ("main.py", ""),
-        ("folder_paths.py", ""),
-        ("requirements.txt", "alpha\n"),
-    ):
-        (folder / "core" / name).write_text(text)
 
 
 def _write_archive(path: Path, requirement: str = "gamma") -> str:
@@ -65,74 +43,67 @@ def _write_archive(path: Path, requirement: str = "gamma") -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _warnings(said: list[str]) -> list[str]:
-    return [line for line in said if line.startswith("Warning:")]
-
-
 def test_create_and_resolve_take_an_archive_and_a_node_of_the_registry(
-    tmp_path: Path, talking: FetchContext, registry: RegistryDouble, said: list[str]
+    tmp_path: Path, workspace: Workspace, registry: RegistryDouble
 ) -> None:
-    _write_core(tmp_path)
     shelf = tmp_path / "shelf"
     archive_sha256 = _write_archive(shelf / "owner/Brush/archive/refs/heads/main.tar.gz")
     packed = node_zip({"__init__.py": "", "requirements.txt": "linux-only\n", "js/a.js": ""})
     registry.publish("painter", "1.9.0", node_zip({"__init__.py": ""}))
     registry.publish("painter", "1.10.0", packed)
-    path = tmp_path / "versions" / "small.json"
+    path = workspace.spec_path
     with serve(shelf) as url:
         spec = create_spec(
             "small",
-            repo="core",
+            repo="versions/core",
             nodes=[f"{url}/owner/Brush/archive/refs/heads/main.tar.gz", "comfy://painter"],
             models=[],
             models_root=None,
             auto_checksum=False,
             output=path,
             working_dir=tmp_path,
-            settle=lambda trees: [settle(tree, talking) for tree in trees],
-            say=said.append,
+            settle=lambda trees: [settle(tree, workspace.fetch_context) for tree in trees],
+            say=workspace.said.append,
         )
         assert [(node.name, node.ref, node.commit) for node in spec.custom_nodes] == [
             ("Brush", None, f"sha256:{archive_sha256}"),
             ("painter", "1.10.0", f"sha256:{hashlib.sha256(packed).hexdigest()}"),
         ]
         write_spec(spec, path, force=False)
-        lock = resolve(load_spec(path), fetch_context=talking, previous=None)
-        elsewhere = replace(talking, cache=Cache(root=tmp_path / "elsewhere"))
-        again = resolve(load_spec(path), fetch_context=elsewhere, previous=None)
+        workspace.document = json.loads(path.read_text())
+        lock = workspace.resolve()
+        again = workspace.resolve(elsewhere=True)
     assert lock.to_bytes() == again.to_bytes()
     assert lock.epoch == 1714979290
     requested = {item.name: item.requested_by for item in lock.python.wheels}
     assert list(requested["gamma"]) == ["node:Brush"]
     assert list(requested["linux-only"]) == ["node:painter"]
-    assert _warnings(said) == []
-    offline = replace(talking, offline=True)
+    assert workspace.warnings == []
+    offline = replace(workspace.fetch_context, offline=True)
     for node in lock.custom_nodes:
         request = TreeRequest(repo=node.repo, ref=node.ref, commit=node.commit, subdir=node.subdir)
         fetched = source_of(node.kind).fetch(request, offline)
         assert fetched.tree_hash == node.tree_hash
         assert (fetched.path / "__init__.py").is_file()
-    assert resolve(load_spec(path), fetch_context=offline, previous=lock) == lock
+    assert workspace.resolve(lock, offline=True) == lock
 
 
 def test_an_archive_that_gives_other_bytes_than_the_lock_knows_is_refused(
-    workspace: Any, fetch_context: FetchContext, index: Path, tmp_path: Path
+    workspace: Workspace, tmp_path: Path
 ) -> None:
     _write_archive(tmp_path / "shelf" / "brush.tgz")
     with serve(tmp_path / "shelf") as url:
         workspace.document["custom_nodes"] = [{"name": "brush", "repo": f"{url}/brush.tgz"}]
-        loaded = load_spec(workspace.save())
-        lock = resolve(loaded, fetch_context=fetch_context, previous=None)
+        lock = workspace.resolve()
         _write_archive(tmp_path / "shelf" / "brush.tgz", "alpha")
-        elsewhere = replace(fetch_context, cache=Cache(root=tmp_path / "elsewhere"))
         with pytest.raises(MismatchError, match=f"{url}/brush.tgz") as caught:
-            resolve(loaded, fetch_context=elsewhere, previous=lock)
+            workspace.resolve(lock, elsewhere=True)
     assert caught.value.exit_code == 4
     assert "--upgrade" in caught.value.remedy
 
 
 @pytest.fixture
-def pinned_to_a_fork(workspace: Any, index: Path, node_git: GitRepository) -> GitRepository:
+def pinned_to_a_fork(workspace: Workspace, index: Path, node_git: GitRepository) -> GitRepository:
     """The spec's node is pinned to a commit that `main`, which it names, never had."""
     node_git.git("switch", "--quiet", "--create", "elsewhere")
     foreign = node_git.commit("Elsewhere")
@@ -142,47 +113,44 @@ def pinned_to_a_fork(workspace: Any, index: Path, node_git: GitRepository) -> Gi
 
 
 def test_a_commit_that_its_ref_never_had_is_told_until_the_lock_knows_it(
-    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Workspace, pinned_to_a_fork: GitRepository
 ) -> None:
-    loaded = load_spec(workspace.save())
-    lock = resolve(loaded, fetch_context=talking, previous=None)
-    (warning,) = _warnings(said)
+    lock = workspace.resolve()
+    (warning,) = workspace.warnings
     assert "not in the history of 'main'" in warning
     assert lock.custom_nodes[0].commit in warning
-    said.clear()
-    assert resolve(loaded, fetch_context=talking, previous=lock) == lock
-    assert _warnings(said) == []
+    workspace.said.clear()
+    assert workspace.resolve(lock) == lock
+    assert workspace.warnings == []
 
 
 def test_offline_nothing_is_said_of_where_a_commit_comes_from(
-    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Workspace, pinned_to_a_fork: GitRepository
 ) -> None:
-    loaded = load_spec(workspace.save())
-    lock = resolve(loaded, fetch_context=talking, previous=None)
-    said.clear()
-    offline = replace(talking, offline=True)
-    again = resolve(loaded, fetch_context=offline, previous=None)
+    lock = workspace.resolve()
+    workspace.said.clear()
+    again = workspace.resolve(offline=True)
     assert again.custom_nodes == lock.custom_nodes
-    assert _warnings(said) == []
+    assert workspace.warnings == []
 
 
 def test_a_ref_that_cannot_be_looked_up_stops_no_resolve(
-    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Workspace, pinned_to_a_fork: GitRepository
 ) -> None:
     workspace.document["custom_nodes"][0]["ref"] = "gone"
-    resolve(load_spec(workspace.save()), fetch_context=talking, previous=None)
-    (warning,) = _warnings(said)
+    workspace.resolve()
+    (warning,) = workspace.warnings
     assert "no branch or tag 'gone'" in warning
 
 
 def test_a_commit_of_its_refs_history_is_nothing_to_tell(
-    workspace: Any, talking: FetchContext, said: list[str], pinned_to_a_fork: GitRepository
+    workspace: Workspace, pinned_to_a_fork: GitRepository
 ) -> None:
     pinned: Lock | None = None
     for commit in ("main", "elsewhere~1"):
         node = workspace.document["custom_nodes"][0]
         node["ref"] = "elsewhere" if "elsewhere" in commit else "main"
         node["commit"] = pinned_to_a_fork.git("rev-parse", commit)
-        pinned = resolve(load_spec(workspace.save()), fetch_context=talking, previous=None)
+        pinned = workspace.resolve()
         assert pinned.custom_nodes[0].commit == node["commit"]
-    assert _warnings(said) == []
+    assert workspace.warnings == []

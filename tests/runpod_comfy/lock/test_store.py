@@ -10,29 +10,15 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.lock.store import load_lock
+from tests.runpod_comfy.lock.conftest import lock_document
 
-_TREE = {"repo": "core", "commit": f"tree:{'1' * 40}", "tree_hash": f"tree:{'1' * 40}"}
+_TREE = lock_document()["comfy"]
 _MODEL = {"name": "x", "source": "x", "sha256": "a" * 64, "size": 1, "format": "other"}
 
 
 def _write(folder: Path, **changes: Any) -> Path:
-    document = {
-        "lock_version": 1,
-        "version_id": "small",
-        "spec_digest": "sha256:" + "0" * 64,
-        "comfy": _TREE,
-        "custom_nodes": [{"name": "painter", **_TREE}],
-        "python": {"version": "3.11", "platforms": [], "torch": [], "wheels": []},
-        "models": [{"target_path": "loras/x", **_MODEL}],
-        "base": {},
-        "env": {},
-        "comfy_args": [],
-        "run_install_scripts": [],
-        "allow_pickle": [],
-        "epoch": 315532800,
-    }
     path = folder / "comfy-small.lock.json"
-    path.write_text(json.dumps(document | changes))
+    path.write_text(json.dumps(lock_document(**changes)))
     return path
 
 

@@ -10,9 +10,7 @@ from comfy_errors import InvalidInputError
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, upgrade_of
 from runpod_comfy.spec.model import Spec
-
-_HASH = f"tree:{'1' * 40}"
-_TREE = {"repo": "core", "commit": _HASH, "tree_hash": _HASH}
+from tests.runpod_comfy.lock.conftest import lock_document
 
 _SPEC = Spec.model_validate(
     {
@@ -30,19 +28,14 @@ def _distribution(name: str) -> dict[str, Any]:
 
 
 _LOCK = Lock.model_validate(
-    {
-        "lock_version": 1,
-        "version_id": "small",
-        "spec_digest": "sha256:" + "0" * 64,
-        "comfy": _TREE,
-        "custom_nodes": [],
-        "python": {
+    lock_document(
+        python={
             "version": "3.11",
             "platforms": [],
             "torch": [_distribution(name) for name in ("nvidia-cublas", "torch", "torchvision")],
             "wheels": [_distribution(name) for name in ("numpy", "pillow")],
         },
-        "models": [
+        models=[
             {
                 "name": "m.pt",
                 "source": "m.pt",
@@ -52,13 +45,7 @@ _LOCK = Lock.model_validate(
                 "format": "pickle",
             }
         ],
-        "base": {},
-        "env": {},
-        "comfy_args": [],
-        "run_install_scripts": [],
-        "allow_pickle": [],
-        "epoch": 0,
-    }
+    )
 )
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
+from packaging.version import Version
+
+from comfy_errors import UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.lock.drift.distributions import look_at_distributions
 from runpod_comfy.lock.drift.finding import Answer, Finding, answer
-from runpod_comfy.lock.drift.tree import LockedPlace, look_at_tree
-from runpod_comfy.lock.model import Lock, LockedModel
+from runpod_comfy.lock.drift.tree import LockedPlace
+from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedModel
+from runpod_comfy.lock.python.torch_family import FAMILY, in_torch_group
+from runpod_comfy.sources.index.files import Index, IndexFile
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import LoadedSpec
+
+_NAMED_AT_MOST = 3
+
+_Offered = dict[str, list[IndexFile] | UnavailableError]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,23 +37,14 @@ class Drift:
     not_looked_at: tuple[str, ...]
     looked_at: int
 
-    def document(self) -> dict[str, Any]:
-        """The same as plain JSON."""
-        return {
-            "moved": [vars(finding) for finding in self.moved],
-            "unanswered": [vars(finding) for finding in self.unanswered],
-            "not_looked_at": list(self.not_looked_at),
-            "looked_at": self.looked_at,
-        }
-
 
 def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) -> Drift:
     """Everything of `lock` that is gone, was withdrawn or is something else now.
 
     Offline, only what lies on this machine is looked at.
     """
-    places = list(_places(loaded, lock))
-    distributions = [*lock.python.torch, *lock.python.wheels]
+    places = _places(loaded, lock, fetch_context)
+    distributions = lock.python.distributions
     models = [
         (model, path)
         for model in lock.models
@@ -58,12 +58,12 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
         left_out.append(f"{len(distributions)} Python distributions")
         places = [place for place in places if place.is_local]
         distributions = []
-    answers = [_look_at_spec(loaded, lock)]
-    answers += in_parallel(
-        lambda place: look_at_tree(place, lock.version_id, fetch_context), places
-    )
-    answers += [_look_at_model(model, path, lock.version_id) for model, path in models]
-    answers += look_at_distributions(distributions, lock)
+    answers = [
+        Answer(moved=tuple(_at_spec(loaded, lock))),
+        *in_parallel(LockedPlace.look, places),
+        *(Answer(moved=tuple(_at_model(model, path, lock))) for model, path in models),
+        *look_at_distributions(distributions, lock),
+    ]
     return Drift(
         moved=tuple(finding for each in answers for finding in each.moved),
         unanswered=tuple(finding for each in answers for finding in each.unanswered),
@@ -72,48 +72,124 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     )
 
 
-def _places(loaded: LoadedSpec, lock: Lock) -> Iterator[LockedPlace]:
-    yield LockedPlace(part="core", name="core", tree=lock.comfy, asked=loaded.spec.comfy)
-    nodes = {node.name: node for node in loaded.spec.custom_nodes}
-    for node in lock.custom_nodes:
-        yield LockedPlace(part="nodes", name=node.name, tree=node, asked=nodes.get(node.name))
+def _places(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) -> list[LockedPlace]:
+    asked = {node.name: node for node in loaded.spec.custom_nodes}
+    core = LockedPlace(
+        part="core",
+        name="core",
+        tree=lock.comfy,
+        asked=loaded.spec.comfy,
+        version_id=lock.version_id,
+        fetch_context=fetch_context,
+    )
+    nodes = (
+        replace(core, part="nodes", name=node.name, tree=node, asked=asked.get(node.name))
+        for node in lock.custom_nodes
+    )
+    return [core, *nodes]
 
 
-def _look_at_spec(loaded: LoadedSpec, lock: Lock) -> Answer:
+def _at_spec(loaded: LoadedSpec, lock: Lock) -> Iterator[Finding]:
     now = spec_digest(loaded.spec)
-
-    def look() -> list[Finding]:
-        if now == lock.spec_digest:
-            return []
-        return [
-            Finding(
-                part="spec",
-                name=loaded.path.name,
-                message=f"{loaded.path} was changed since the lock was made",
-                remedy=f"Take the change in with: runpod-comfy resolve {lock.version_id}",
-                before=lock.spec_digest,
-                after=now,
-            )
-        ]
-
-    return answer("spec", loaded.path.name, look)
+    if now != lock.spec_digest:
+        yield Finding(
+            part="spec",
+            name=loaded.path.name,
+            message=f"{loaded.path} was changed since the lock was made",
+            remedy=f"Take the change in with: runpod-comfy resolve {lock.version_id}",
+            before=lock.spec_digest,
+            after=now,
+        )
 
 
-def _look_at_model(model: LockedModel, path: Path, version_id: str) -> Answer:
+def _at_model(model: LockedModel, path: Path, lock: Lock) -> Iterator[Finding]:
     """By size alone: hashing takes as long as realizing, which does it."""
-
-    def look() -> list[Finding]:
-        try:
-            size = path.stat().st_size
-        except OSError:
-            return [found(f"the model {model.name} is gone from {path}", "Put the file back.")]
+    try:
+        size = path.stat().st_size
+    except OSError:
+        message, remedy = f"the model {model.name} is gone from {path}", "Put the file back."
+    else:
         if size == model.size:
-            return []
-        remedy = f"Put the right file back, or: runpod-comfy resolve {version_id} --upgrade "
+            return
         message = f"the model {model.name} has {size} bytes at {path}, the lock says {model.size}"
-        return [found(message, remedy + model.name)]
+        remedy = (
+            "Put the right file back, or: "
+            f"runpod-comfy resolve {lock.version_id} --upgrade {model.name}"
+        )
+    yield Finding(part="models", name=model.name, message=message, remedy=remedy)
 
-    def found(message: str, remedy: str) -> Finding:
-        return Finding(part="models", name=model.name, message=message, remedy=remedy)
 
-    return answer("models", model.name, look)
+def look_at_distributions(distributions: Sequence[Distribution], lock: Lock) -> list[Answer]:
+    """What became of each, in their order; every index page is read once."""
+    offered = _look_up(sorted({item.name for item in distributions}), lock.python.torch_index)
+    return [
+        answer("python", item.name, partial(_findings, item, offered, lock.version_id))
+        for item in distributions
+    ]
+
+
+def _look_up(names: Sequence[str], torch_index: str | None) -> list[_Offered]:
+    settings = read_pip_settings()
+    if torch_index is None:
+        return [Index(settings=settings).look_up(names)]
+    # The family comes from its own index only; its companions may be there too.
+    only_there = replace(
+        settings, index_url=torch_index, extra_index_urls=(), find_links=(), no_index=False
+    )
+    return [
+        Index(settings=only_there).look_up(list(filter(in_torch_group, names))),
+        Index(settings=settings).look_up([name for name in names if name not in FAMILY]),
+    ]
+
+
+def _findings(
+    locked: Distribution, offered_there: Sequence[_Offered], version_id: str
+) -> Iterator[Finding]:
+    offered: list[IndexFile] = []
+    for found in offered_there:
+        there = found.get(locked.name, [])
+        if isinstance(there, UnavailableError):
+            raise there
+        offered += there
+    for message, after in _messages(locked, offered):
+        name = "torch" if locked.name in FAMILY else locked.name
+        yield Finding(
+            part="python",
+            name=locked.name,
+            message=f"{locked.name} {locked.version}{message}",
+            remedy=f"Take another version in with: runpod-comfy resolve {version_id} "
+            f"--upgrade {name}",
+            before=locked.version,
+            after=after,
+        )
+
+
+def _messages(
+    locked: Distribution, offered: Sequence[IndexFile]
+) -> Iterator[tuple[str, str | None]]:
+    """What is said of the distribution, and its newest version where it has none like this."""
+    files = [file for file in offered if Version(file.version) == Version(locked.version)]
+    if not offered:
+        yield ": no index has this distribution any more", None
+    elif not files:
+        newest = max((file.version for file in offered), key=Version)
+        yield f" is gone from the index (newest there: {newest})", newest
+    else:
+        gone = [file.name for file in locked.files if not _is_offered(file, files)]
+        if gone:
+            named = ", ".join(gone[:_NAMED_AT_MOST]) + (", …" if len(gone) > _NAMED_AT_MOST else "")
+            changed = any(file.name in gone for file in files)
+            what = "have other bytes or are gone" if changed else "are gone"
+            yield f": {len(gone)} of {len(locked.files)} locked files {what}: {named}", None
+        names = {file.name for file in locked.files}
+        withdrawn = (file.yanked for file in files if file.name in names)
+        if reason := next((each for each in withdrawn if each is not None), None):
+            yield f" was withdrawn by its authors: {reason}", None
+
+
+def _is_offered(file: DistributionFile, files: Sequence[IndexFile]) -> bool:
+    """By its bytes; by its name where an index announces no hash."""
+    return any(
+        other.sha256 == file.sha256 or (other.sha256 is None and other.name == file.name)
+        for other in files
+    )

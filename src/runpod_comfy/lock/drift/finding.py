@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,15 +32,10 @@ class Answer:
     unanswered: tuple[Finding, ...] = ()
 
 
-def answer(part: str, name: str, look: Callable[[], list[Finding]]) -> Answer:
+def answer(part: Part, name: str, look: Callable[[], Iterable[Finding]]) -> Answer:
     """What `look` finds; an UnavailableError of it means that there was no answer."""
     try:
         return Answer(moved=tuple(look()))
     except UnavailableError as error:
-        return unanswered(part, name, error)
-
-
-def unanswered(part: str, name: str, error: UnavailableError) -> Answer:
-    """The answer of one that could not be asked."""
-    finding = Finding(part=part, name=name, message=error.message, remedy=error.remedy)
-    return Answer(unanswered=(finding,))
+        finding = Finding(part=part, name=name, message=error.message, remedy=error.remedy)
+        return Answer(unanswered=(finding,))

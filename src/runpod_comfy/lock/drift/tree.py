@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,8 @@ class LockedPlace:
     name: str
     tree: LockedTree
     asked: Tree | None
+    version_id: str
+    fetch_context: FetchContext
 
     @property
     def is_local(self) -> bool:
@@ -55,106 +58,77 @@ class LockedPlace:
         tree = self.tree
         return tree.kind == "folder" or (tree.kind == "archive" and tree.repo.startswith("file:"))
 
-    @property
-    def pinned_by_spec(self) -> bool:
-        """Whether the commit stands in the spec too."""
-        return self.asked is not None and self.asked.commit is not None
-
-
-def look_at_tree(place: LockedPlace, version_id: str, fetch_context: FetchContext) -> Answer:
-    """What became of one tree."""
-    look = _Look(place=place, version_id=version_id, fetch_context=fetch_context)
-    looks = {
-        "git": look.at_git,
-        "pypi": look.at_distribution,
-        "archive": look.at_archive,
-        "registry": look.at_registry,
-        "folder": look.at_folder,
-    }
-    return answer(place.part, place.name, looks[place.tree.kind])
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Look:
-    place: LockedPlace
-    version_id: str
-    fetch_context: FetchContext
+    def look(self) -> Answer:
+        """What became of it."""
+        looks = {
+            "git": self._at_git,
+            "pypi": self._at_distribution,
+            "archive": lambda: self._at_address(self.tree.repo),
+            "registry": self._at_registry,
+            "folder": self._at_folder,
+        }
+        return answer(self.part, self.name, looks[self.tree.kind])
 
     @property
-    def tree(self) -> LockedTree:
-        return self.place.tree
-
-    @property
-    def shown(self) -> str:
+    def _shown(self) -> str:
         return without_secrets(self.tree.repo)
 
-    def at_git(self) -> list[Finding]:
+    @property
+    def _pinned_by_spec(self) -> bool:
+        return self.asked is not None and self.asked.commit is not None
+
+    def _at_git(self) -> Iterator[Finding]:
         try:
             refs = list_refs(self.tree.repo, self.tree.ref, self.fetch_context)
         except UnavailableError as error:
-            return [self._gone_repository(self.shown, error)]
-        found = self._moved_ref(refs)
-        if not found and not _is_served(refs, self.tree.commit):
-            found = [
-                self._found(
-                    f"{self.shown} no longer has the commit {self.tree.commit}",
-                    self._upgrade("Caches may still hold it. Another commit: "),
-                    before=self.tree.commit,
-                )
-            ]
-        return found + self._at_submodules()
+            yield self._gone_repository(self._shown, error)
+            return
+        moved = list(self._moved_ref(refs))
+        yield from moved
+        if not moved and not _is_served(refs, self.tree.commit):
+            yield self._found(
+                f"{self._shown} no longer has the commit {self.tree.commit}",
+                self._upgrade("Caches may still hold it. Another commit: "),
+            )
+        yield from self._at_submodules()
 
-    def _moved_ref(self, refs: RemoteRefs) -> list[Finding]:
-        ref = self.tree.ref
-        if (ref is None and self.place.pinned_by_spec) or (ref is not None and is_commit(ref)):
-            return []
+    def _moved_ref(self, refs: RemoteRefs) -> Iterator[Finding]:
+        ref, commit = self.tree.ref, self.tree.commit
+        if is_commit(ref) if ref else self._pinned_by_spec:
+            return
         now = refs.commit_of(ref or "HEAD")
         title = f"'{ref}'" if ref else "the default branch"
         if now is None:
-            return [
-                self._found(
-                    f"{self.shown} no longer has {title}",
-                    "Name another 'ref' in the spec, or leave it out to stay at the commit.",
-                    before=self.tree.commit,
-                )
-            ]
-        if now == self.tree.commit:
-            return []
-        is_tag = (refs.full_name(ref or "HEAD") or "").startswith("refs/tags/")
-        remedy = self._upgrade("Move along with: ")
-        if is_tag:
-            remedy = "A tag should not move: find out why. " + (
-                f"To take it in, write 'commit': '{now}' in the spec."
-                if self.place.pinned_by_spec
-                else remedy
+            yield self._found(
+                f"{self._shown} no longer has {title}",
+                "Name another 'ref' in the spec, or leave it out to stay at the commit.",
             )
-        held = "" if _is_served(refs, self.tree.commit) else ", which is gone from there"
-        return [
-            self._found(
-                f"{title} of {self.shown} is now {now}, the lock has {self.tree.commit}{held}",
+        elif now != commit:
+            remedy = self._upgrade("Move along with: ")
+            if (refs.full_name(ref or "HEAD") or "").startswith("refs/tags/"):
+                if self._pinned_by_spec:
+                    remedy = f"To take it in, write 'commit': '{now}' in the spec."
+                remedy = f"A tag should not move: find out why. {remedy}"
+            held = "" if _is_served(refs, commit) else ", which is gone from there"
+            yield self._found(
+                f"{title} of {self._shown} is now {now}, the lock has {commit}{held}",
                 remedy,
-                before=self.tree.commit,
                 after=now,
             )
-        ]
 
-    def _at_submodules(self) -> list[Finding]:
-        found = []
+    def _at_submodules(self) -> Iterator[Finding]:
         for module in self.tree.submodules:
-            shown = without_secrets(module.repo)
+            shown = f"{without_secrets(module.repo)} (submodule {module.path})"
             try:
                 refs = list_refs(module.repo, None, self.fetch_context)
             except UnavailableError as error:
-                found.append(self._gone_repository(f"{shown} (submodule {module.path})", error))
+                yield self._gone_repository(shown, error)
                 continue
             if not _is_served(refs, module.commit):
-                found.append(
-                    self._found(
-                        f"{shown} (submodule {module.path}) no longer has {module.commit}",
-                        self._upgrade("Caches may still hold it. Another commit of the node: "),
-                    )
+                yield self._found(
+                    f"{shown} no longer has {module.commit}",
+                    self._upgrade("Caches may still hold it. Another commit of the node: "),
                 )
-        return found
 
     def _gone_repository(self, shown: str, error: UnavailableError) -> Finding:
         """Raises the error again where nothing says that the repository is gone."""
@@ -166,38 +140,29 @@ class _Look:
             "Name another 'repo' in the spec, say a fork; caches may still hold the commit.",
         )
 
-    def at_distribution(self) -> list[Finding]:
+    def _at_distribution(self) -> Iterator[Finding]:
         name = self.tree.repo.removeprefix("pypi://")
         offered = Index(settings=read_pip_settings()).look_up([name])[name]
         if isinstance(offered, UnavailableError):
             raise offered
         version = self.tree.ref or ""
         files = [file for file in offered if Version(file.version) == Version(version)]
+        pinned = [file for file in files if f"sha256:{file.sha256}" == self.tree.commit]
+        withdrawn = [file.yanked for file in pinned if file.yanked is not None]
         other = "Name another version as 'ref' in the spec; caches may still hold this one."
         if not files:
             what = f"the version {version}" if offered else "any version"
-            return [self._found(f"the index no longer has {what} of {self.shown}", other)]
-        pinned = [
-            file for file in files if file.sha256 and f"sha256:{file.sha256}" == self.tree.commit
-        ]
-        if not pinned and all(file.sha256 for file in files):
-            return [
-                self._found(
-                    f"no file of {self.shown}@{version} on the index is {self.tree.commit}",
-                    "Find out why its bytes changed. " + other,
-                    before=self.tree.commit,
-                )
-            ]
-        withdrawn = next((file.yanked for file in pinned if file.yanked is not None), None)
-        if withdrawn is None:
-            return []
-        message = f"{self.shown}@{version} was withdrawn by its authors: {withdrawn}"
-        return [self._found(message, other)]
+            yield self._found(f"the index no longer has {what} of {self._shown}", other)
+        elif not pinned and all(file.sha256 for file in files):
+            yield self._found(
+                f"no file of {self._shown}@{version} on the index is {self.tree.commit}",
+                f"Find out why its bytes changed. {other}",
+            )
+        elif withdrawn:
+            message = f"{self._shown}@{version} was withdrawn by its authors: {withdrawn[0]}"
+            yield self._found(message, other)
 
-    def at_archive(self) -> list[Finding]:
-        return self._at_address(self.tree.repo)
-
-    def at_registry(self) -> list[Finding]:
+    def _at_registry(self) -> Iterator[Finding]:
         from runpod_comfy.sources.registry import Registry
 
         node, version = self.tree.repo.removeprefix("comfy://"), self.tree.ref or ""
@@ -207,72 +172,73 @@ class _Look:
         except UnavailableError as error:
             if error.__cause__ is not None:
                 raise
-            return [self._found(error.message, error.remedy)]
+            yield self._found(error.message, error.remedy)
+            return
         if found.status in _WITHDRAWN:
-            return [
-                self._found(
-                    f"{self.shown}@{version} {_WITHDRAWN[found.status]}",
-                    "Name another version as 'ref' in the spec.",
-                )
-            ]
-        return self._at_address(registry.archive_url(node, found))
+            yield self._found(
+                f"{self._shown}@{version} {_WITHDRAWN[found.status]}",
+                "Name another version as 'ref' in the spec.",
+            )
+        else:
+            yield from self._at_address(registry.archive_url(node, found))
 
-    def _at_address(self, url: str) -> list[Finding]:
-        remedy = "Name another address in the spec; caches may still hold the archive."
-        gone = self._found(f"the archive {without_secrets(url)} is gone", remedy)
+    def _at_address(self, url: str) -> Iterator[Finding]:
         path = local_path_of(url)
-        if path is not None:
-            return [] if path.is_file() else [gone]
-        import requests
+        if path.is_file() if path else _answers(url):
+            return
+        yield self._found(
+            f"the archive {without_secrets(url)} is gone",
+            "Name another address in the spec; caches may still hold the archive.",
+        )
 
-        from comfy_http.client import HttpClient
-
-        settings = replace(read_pip_settings(), client_cert=None)
-        client = HttpClient(settings=settings, remedy="Check the network and the proxy.")
-        try:
-            # Not HEAD, which servers of signed addresses refuse; the body is not read.
-            with client.session() as session, client.get(session, url, stream=True) as response:
-                if response.status_code in _GONE:
-                    return [gone]
-                response.raise_for_status()
-        except requests.RequestException as error:
-            raise client.unreachable(url, error) from error
-        return []
-
-    def at_folder(self) -> list[Finding]:
+    def _at_folder(self) -> Iterator[Finding]:
         request = TreeRequest(repo=self.tree.repo, subdir=self.tree.subdir)
         try:
             now = source_of("folder").pin(request, self.fetch_context)
         except (UnavailableError, InvalidInputError) as error:
-            return [self._found(error.message, "Put it back, or correct 'repo' in the spec.")]
+            yield self._found(error.message, "Put it back, or correct 'repo' in the spec.")
+            return
         except ComfyError as error:
             raise UnavailableError(error.message, remedy=error.remedy) from error
-        if now == self.tree.commit:
-            return []
-        plain = f"Take the change in with: runpod-comfy resolve {self.version_id}"
-        return [
-            self._found(
+        if now != self.tree.commit:
+            plain = f"Take the change in with: runpod-comfy resolve {self.version_id}"
+            yield self._found(
                 f"the folder {self.tree.repo} was changed since the lock was made",
-                self._upgrade("Take it in with: ") if self.place.pinned_by_spec else plain,
-                before=self.tree.commit,
+                self._upgrade("Take it in with: ") if self._pinned_by_spec else plain,
                 after=now,
             )
-        ]
 
     def _upgrade(self, words: str) -> str:
-        return f"{words}runpod-comfy resolve {self.version_id} --upgrade {self.place.name}"
+        return f"{words}runpod-comfy resolve {self.version_id} --upgrade {self.name}"
 
-    def _found(
-        self, message: str, remedy: str, *, before: str | None = None, after: str | None = None
-    ) -> Finding:
+    def _found(self, message: str, remedy: str, *, after: str | None = None) -> Finding:
         return Finding(
-            part=self.place.part,
-            name=self.place.name,
-            message=f"{self.place.name}: {message}",
+            part=self.part,
+            name=self.name,
+            message=f"{self.name}: {message}",
             remedy=remedy,
-            before=before,
+            before=self.tree.commit,
             after=after,
         )
+
+
+def _answers(url: str) -> bool:
+    """Whether a web server still has the address. Raises UnavailableError if it does not tell."""
+    import requests
+
+    from comfy_http.client import HttpClient
+
+    settings = replace(read_pip_settings(), client_cert=None)
+    client = HttpClient(settings=settings, remedy="Check the network and the proxy.")
+    try:
+        # Not HEAD, which servers of signed addresses refuse; the body is not read.
+        with client.session() as session, client.get(session, url, stream=True) as response:
+            if response.status_code in _GONE:
+                return False
+            response.raise_for_status()
+    except requests.RequestException as error:
+        raise client.unreachable(url, error) from error
+    return True
 
 
 def _is_served(refs: RemoteRefs, commit: str) -> bool:

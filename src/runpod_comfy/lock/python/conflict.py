@@ -6,21 +6,16 @@ are found by solving parts of the request again, and an override is offered only
 
 from __future__ import annotations
 
+import itertools
+import json
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_home.platforms import PLATFORMS
-from runpod_comfy.lock.python.opencv import NEVER
-from runpod_comfy.lock.python.override_offer import (
-    as_json,
-    candidates,
-    listed,
-    replaced_in,
-    what_it_means,
-)
+from runpod_comfy.lock.python.solve import NEVER
 from runpod_comfy.lock.python.uv_compile import (
     PROJECT,
     CompileRequest,
@@ -28,7 +23,8 @@ from runpod_comfy.lock.python.uv_compile import (
     solve,
     undated_files,
 )
-from runpod_comfy.lock.requirements.read import CORE, RefusedLine, Requirement
+from runpod_comfy.lock.requirements.line import is_requirement
+from runpod_comfy.lock.requirements.read import CORE, SPEC, RefusedLine, RequirementLine, name_of
 from runpod_comfy.sources.index.pip_settings import read_index_settings
 
 # What a person is ready to wait for an explanation.
@@ -42,27 +38,27 @@ _NO_OFFER = (
     "No override was found that settles it: use other versions of the nodes involved, "
     "or change 'options.constraints' and 'options.overrides' in the spec."
 )
-NO_TIMES_IN_LINKS = "folders and pages of find-links have no upload times and are left out"
 _NOT_CACHED = "was not found in the cache"
 _SPLIT = re.compile(r"for split \(markers: (?P<marker>[^)]*)\)")
 _NEEDED_PYTHON = re.compile(r"Python\s?>=\s?(3\.\d+)")
+_BOUND = r"(?:===|==|~=|!=|<=|>=|<|>)[^\s,]+"
+_ASKED = re.compile(rf"\b([a-z0-9][a-z0-9._-]*?)({_BOUND}(?:, ?{_BOUND})*)")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Answer:
-    """Whether there is a solution, and if surely not, uv's reason. Neither: nobody can tell."""
-
-    solved: bool = False
-    reason: str | None = None
+# uv's reason why there is no solution, '' if there is one, None if that cannot be told.
+_Answer = str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Conflict:
     """Lines that cannot hold together, why, and an override under which they can."""
 
-    lines: Sequence[Requirement]
+    lines: Sequence[RequirementLine]
     reason: str
     override: str | None
+
+    def __str__(self) -> str:
+        return f"{_named(self.lines)}. {_in_words(self.reason)}".rstrip(".")
 
 
 @dataclass(kw_only=True)
@@ -76,99 +72,100 @@ class _Oracle:
     def spent(self) -> bool:
         return self.runs_left <= 0 or time.monotonic() > self.deadline
 
-    def ask(self, request: CompileRequest) -> _Answer:
+    def ask(
+        self, request: CompileRequest, lines: Sequence[RequirementLine] | None = None
+    ) -> _Answer:
+        """Whether the request has a solution, or `lines` have one in the place of its own."""
         if self.spent:
-            return _Answer()
+            return None
         self.runs_left -= 1
+        if lines is not None:
+            request = replace(request, requirements=lines)
         try:
-            solve(request)
+            solve(replace(request, refresh=False))
         except NoSolutionError as error:
-            return _Answer(reason=error.reason)
+            return error.reason
         except ComfyError:
-            return _Answer()
-        return _Answer(solved=True)
+            return None
+        return ""
 
-    def fails(self, request: CompileRequest, lines: Sequence[Requirement]) -> bool:
-        return self.ask(replace(request, requirements=lines)).reason is not None
+    def solves(
+        self, request: CompileRequest, lines: Sequence[RequirementLine] | None = None
+    ) -> bool:
+        return self.ask(request, lines) == ""
 
 
 def explained(
-    request: CompileRequest,
     error: NoSolutionError,
     *,
-    everything: Sequence[Requirement],
+    everything: Sequence[RequirementLine],
     overrides: Sequence[str],
     settles: Callable[[Sequence[str]], bool],
 ) -> ComfyError:
     """The error that a person can act on.
 
-    `request` may be for some of the lines only, `everything` are all of them. `overrides` are
-    those of the spec; `settles` says whether the whole has a solution with others in their place.
+    The request of `error` may be for some of the lines only, `everything` are all of them.
+    `overrides` are those of the spec; `settles` says whether the whole has a solution with others
+    in their place.
     """
-    oracle = _Oracle()
-    request = replace(request, refresh=False)
+    oracle, request = _Oracle(), error.request
     if _NOT_CACHED in error.reason and request.offline:
-        return _not_cached(oracle, replace(request, requirements=everything))
-    if request.as_of and oracle.ask(replace(request, as_of=None)).solved:
+        return _not_cached(oracle, request, everything)
+    if request.as_of and oracle.solves(replace(request, as_of=None)):
         return _only_later(request.as_of, error.reason)
     conflicts = _conflicts(oracle, request, error.reason)
     first = conflicts[0]
-    offer = _another_python(oracle, request, first)
+    remedy = _another_python(oracle, request, first)
     offered = [each.override for each in conflicts if each.override]
-    if len(offered) == len(conflicts) and settles(replaced_in(overrides, offered)):
-        meaning = " ".join(what_it_means(each.override or "", each.lines) for each in conflicts)
-        offer += f"This in the spec settles it: {as_json(overrides, offered)}. {meaning}"
-    remedy = offer or _without_offer(first.lines)
+    if len(offered) == len(conflicts) and settles(_replaced_in(overrides, offered)):
+        meaning = " ".join(_what_it_means(each.override or "", each.lines) for each in conflicts)
+        remedy += f"This in the spec settles it: {_as_json(overrides, offered)}. {meaning}"
+    own = [line.place for line in first.lines if line.place.startswith("options.")]
+    remedy = remedy or (f"Change {' and '.join(own)} in the spec." if own else _NO_OFFER)
     if len(conflicts) == 1 and sum(not line.is_constraint for line in first.lines) == 1:
-        kind, sentence = _alone(first.lines, first.reason, request.python)
-        return kind(f"{sentence}. {_in_words(first.reason)}", remedy=remedy)
-    told = ". And: ".join(_told(each) for each in conflicts)
+        kind, what = _alone(first.reason, request.python)
+        return kind(f"{_named(first.lines)} {what}. {_in_words(first.reason)}", remedy=remedy)
     return OperationFailedError(
-        f"these requirements have no common solution: {told}", remedy=remedy
+        f"these requirements have no common solution: {'. And: '.join(map(str, conflicts))}",
+        remedy=remedy,
     )
+
+
+def _named(lines: Sequence[RequirementLine]) -> str:
+    return "; ".join(f"{line.place}: {line.asked}" for line in lines)
 
 
 def _only_later(as_of: str, reason: str) -> UnavailableError:
     """There is a solution, but not among what had been uploaded on the day `as_of`."""
-    undated = undated_files(reason)
-    if undated:
-        some = ", ".join(undated[:3]) + (" …" if len(undated) > 3 else "")
+    if undated := undated_files(reason):
         return UnavailableError(
             f"options.as_of takes only what was uploaded by {as_of}, and the index has no upload "
-            f"times for {some}",
+            f"times for {first_few(undated)}",
             remedy="Use an index that has them (PEP 700), as PyPI does, "
             "or leave options.as_of out of the spec.",
         )
-    links = f" {NO_TIMES_IN_LINKS.capitalize()}." if read_index_settings().find_links else ""
+    links = " Folders and pages of find-links have no upload times and are left out."
     return UnavailableError(
         f"these requirements have a solution, but not with what was uploaded by {as_of} "
-        f"(options.as_of). {_in_words(reason)}{links}",
+        f"(options.as_of). {_in_words(reason)}{links if read_index_settings().find_links else ''}",
         remedy="Choose a later day for options.as_of in the spec.",
     )
 
 
-def _without_offer(lines: Sequence[Requirement]) -> str:
-    own = [line.place for line in lines if line.place.startswith("options.")]
-    return f"Change {listed(own)} in the spec." if own else _NO_OFFER
+def first_few(names: Sequence[str]) -> str:
+    """The first three of them."""
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def _not_cached(oracle: _Oracle, request: CompileRequest) -> ComfyError:
+def _not_cached(
+    oracle: _Oracle, request: CompileRequest, lines: Sequence[RequirementLine]
+) -> ComfyError:
     """Everything that the cache lacks, at once: who is without a network wants the whole list."""
-    missing = [
-        line
-        for line in request.requirements
-        if _NOT_CACHED in (oracle.ask(replace(request, requirements=[line])).reason or "")
-    ]
-    told = "; ".join(f"{line.place}: {line.asked}" for line in missing)
+    missing = [line for line in lines if _NOT_CACHED in (oracle.ask(request, [line]) or "")]
     return UnavailableError(
-        f"the cache does not know what these need, and --offline asks no index: {told}",
+        f"the cache does not know what these need, and --offline asks no index: {_named(missing)}",
         remedy="Resolve once without --offline.",
     )
-
-
-def _told(conflict: _Conflict) -> str:
-    lines = "; ".join(f"{line.place}: {line.asked}" for line in conflict.lines)
-    return f"{lines}. {_in_words(conflict.reason)}".rstrip(".")
 
 
 def _conflicts(oracle: _Oracle, request: CompileRequest, reason: str) -> list[_Conflict]:
@@ -176,72 +173,112 @@ def _conflicts(oracle: _Oracle, request: CompileRequest, reason: str) -> list[_C
     found: list[_Conflict] = []
     while len(found) < _MOST_CONFLICTS:
         lines = _fewest(oracle, request, reason)
-        alone = oracle.ask(replace(request, requirements=lines)).reason or reason
+        alone = oracle.ask(request, lines) or reason
         override, rest = _settling(oracle, request, lines, alone)
         found.append(_Conflict(lines=lines, reason=alone, override=override))
-        if override is None or rest.reason is None:
+        if override is None or not rest:
             break
-        request = replace(request, overrides=replaced_in(request.overrides, [override]))
-        reason = rest.reason
+        request = replace(request, overrides=_replaced_in(request.overrides, [override]))
+        reason = rest
     return found
 
 
 def _settling(
-    oracle: _Oracle, request: CompileRequest, lines: Sequence[Requirement], reason: str
+    oracle: _Oracle, request: CompileRequest, lines: Sequence[RequirementLine], reason: str
 ) -> tuple[str | None, _Answer]:
     """An override under which these lines have a solution, and what is then said of all lines.
 
     One that settles everything comes before one that leaves another conflict.
     """
-    partial: tuple[str | None, _Answer] = (None, _Answer())
-    for number, candidate in enumerate(candidates(lines, reason)):
-        if number >= _MOST_OVERRIDES_TRIED:
-            break
-        tried = replace(request, overrides=replaced_in(request.overrides, [candidate]))
-        if not oracle.ask(replace(tried, requirements=lines)).solved:
+    partial: tuple[str | None, _Answer] = (None, None)
+    for candidate in itertools.islice(_candidates(lines, reason), _MOST_OVERRIDES_TRIED):
+        tried = replace(request, overrides=_replaced_in(request.overrides, [candidate]))
+        if not oracle.solves(tried, lines):
             continue
         # To leave something out is the last resort, not a way around a second conflict.
         if partial[0] is not None and NEVER in candidate:
             break
         rest = oracle.ask(tried)
-        if rest.solved:
+        if rest == "":
             return candidate, rest
         if partial[0] is None:
             partial = (candidate, rest)
     return partial
 
 
-def _fewest(oracle: _Oracle, request: CompileRequest, reason: str) -> list[Requirement]:
-    """Lines that have no solution together, though without any one of them they have."""
-    named = set(re.findall(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", reason))
-    suspects = [line for line in request.requirements if line.name in named]
-    if not suspects or not oracle.fails(request, suspects):
-        suspects = list(request.requirements)
-    return _minimal(oracle, request, suspects)
+def _candidates(lines: Sequence[RequirementLine], reason: str) -> Iterator[str]:
+    """Overrides worth trying, the gentlest first: one side's bound for what is contested, then no
+    bound, then one of the lines without its bound, then without what it asks for."""
+    bounded = [line for line in lines if line.parsed.specifier]
+    asked: dict[str, set[str]] = {}
+    for name, bounds in [
+        *((line.name, str(line.parsed.specifier)) for line in bounded),
+        *_ASKED.findall(reason),
+    ]:
+        asked.setdefault(name, set()).add(bounds.replace(" ", "").rstrip("."))
+    # The core's wish comes first: a node that does not get its wish may still work.
+    core = {(line.name, str(line.parsed.specifier)) for line in bounded if line.tree == CORE}
+    found = [
+        f"{name}{text}"
+        for name, bounds in asked.items()
+        if len(bounds) > 1
+        for text in sorted(bounds, key=lambda text: ((name, text) not in core, "<" in text, text))
+    ]
+    found += [line.name for line in sorted(bounded, key=lambda line: line.tree == CORE)]
+    found += [f"{line.name} ; {NEVER}" for line in lines if line.tree not in (CORE, SPEC)]
+    return filter(is_requirement, dict.fromkeys(found))
 
 
-def _minimal(
-    oracle: _Oracle, request: CompileRequest, lines: list[Requirement]
-) -> list[Requirement]:
-    """Leaves out ever smaller parts as long as what remains has no solution.
+def _what_it_means(candidate: str, lines: Sequence[RequirementLine]) -> str:
+    """Who does not get what they asked for under this override."""
+    name = name_of(candidate)
+    if NEVER in candidate:
+        return f"It leaves {name} out, and whoever imports it will fail."
+    passed_over = [
+        line.place
+        for line in lines
+        if line.name == name and str(line.parsed.specifier) not in candidate
+    ]
+    if passed_over:
+        return f"Then the wish of {' and '.join(passed_over)} does not count; try whether it works."
+    return f"Then no other bound on {name} counts; try whether it works."
 
-    In the end every single line has been tried. Constraints go first: a person can do
-    more about a line that asks for something.
+
+def _replaced_in(overrides: Sequence[str], offered: Sequence[str]) -> list[str]:
+    """`overrides` with `offered` added, in the place of those of the same name."""
+    names = set(map(name_of, offered))
+    return [*(text for text in overrides if name_of(text) not in names), *offered]
+
+
+def _as_json(overrides: Sequence[str], offered: Sequence[str]) -> str:
+    """What to write into the spec: all of its overrides, so that it can be pasted whole."""
+    return f'"options": {{"overrides": {json.dumps(_replaced_in(overrides, offered))}}}'
+
+
+def _fewest(oracle: _Oracle, request: CompileRequest, reason: str) -> list[RequirementLine]:
+    """Lines that have no solution together, though without any one of them they have.
+
+    Ever smaller parts are left out as long as what remains has no solution. In the end every
+    single line has been tried. Constraints go first: a person can do more about a line that asks
+    for something.
     """
+    named = set(re.findall(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", reason))
+    lines = [line for line in request.requirements if line.name in named]
+    if not lines or not oracle.ask(request, lines):
+        lines = list(request.requirements)
     kept = sorted(lines, key=lambda line: not line.is_constraint)
     size = max(1, len(kept) // 2)
     while True:
         start = 0
         while start < len(kept) and len(kept) > 1:
             rest = kept[:start] + kept[start + size :]
-            if rest and oracle.fails(request, rest):
+            if rest and oracle.ask(request, rest):
                 kept = rest
             else:
                 start += size
         if size == 1 or oracle.spent:
-            order = {id(line): number for number, line in enumerate(lines)}
-            return sorted(kept, key=lambda line: order[id(line)])
-        size = max(1, size // 2)
+            return [line for line in lines if any(line is each for each in kept)]
+        size //= 2
 
 
 def _another_python(oracle: _Oracle, request: CompileRequest, conflict: _Conflict) -> str:
@@ -252,8 +289,7 @@ def _another_python(oracle: _Oracle, request: CompileRequest, conflict: _Conflic
     minor = int(request.python.split(".")[1])
     for python in [needed[1]] if needed else [f"3.{minor + step}" for step in (1, 2, -1)]:
         other = replace(request, python=python)
-        alone = oracle.ask(replace(other, requirements=conflict.lines))
-        if alone.solved and oracle.ask(other).solved:
+        if oracle.solves(other, conflict.lines) and oracle.solves(other):
             return f'With "options": {{"python": "{python}"}} in the spec there is a solution. '
     return ""
 
@@ -265,53 +301,42 @@ def refusal(
     name, after a look whether the index has a release of that name."""
     oracle = _Oracle()
     names = list(dict.fromkeys(line.name for line in refused if line.name))
-    released = [name for name in names if _has_release(oracle, request, name)]
+    released = [
+        name
+        for name in names
+        if oracle.solves(request, [RequirementLine(tree=CORE, text=name, asked=name)])
+    ]
     offered = [name if name in released else f"{name} ; {NEVER}" for name in names]
     steps = []
     if offered:
-        steps.append(f"Say in the spec what counts in their place: {as_json(overrides, offered)}.")
+        steps.append(f"Say in the spec what counts in their place: {_as_json(overrides, offered)}.")
     if released:
         steps.append(
-            f"That takes {listed(released)} from the index (look whether it is the same project); "
-            f'"NAME ; {NEVER}" leaves one out.'
+            f"That takes {' and '.join(released)} from the index (look whether it is the same "
+            f'project); "NAME ; {NEVER}" leaves one out.'
         )
-    if offered and any(line.name is None for line in refused):
-        steps.append(
-            "A line that names no distribution needs another version of that node, or a copy of it "
-            "in a folder, without the line."
-        )
+    another = "another version of that node, or a copy of it in a folder, without the line."
     if not offered:
-        steps.append(
-            "Use another version of that node, or a copy of it in a folder, without the line."
-        )
+        steps.append(f"Use {another}")
+    elif any(line.name is None for line in refused):
+        steps.append(f"A line that names no distribution needs {another}")
     return " ".join(steps)
 
 
-def _has_release(oracle: _Oracle, request: CompileRequest, name: str) -> bool:
-    line = Requirement(tree=CORE, place="", name=name, text=name, asked=name)
-    return oracle.ask(replace(request, requirements=[line], refresh=False)).solved
-
-
-def _alone(lines: Sequence[Requirement], reason: str, python: str) -> tuple[type[ComfyError], str]:
-    """One line that nothing can satisfy, maybe with constraints, by what is the matter with it."""
+def _alone(reason: str, python: str) -> tuple[type[ComfyError], str]:
+    """What is the matter with one line that nothing can satisfy, maybe with constraints."""
     text = " ".join(reason.split())
-    subject = "; ".join(f"{line.place}: {line.asked}" for line in lines)
     if "not found in the package registry" in text or "not found in the provided" in text:
-        return UnavailableError, f"{subject} needs a distribution that no index has"
+        return UnavailableError, "needs a distribution that no index has"
     if "was yanked" in text:
-        return UnavailableError, f"{subject} can only be had in releases that were withdrawn"
+        return UnavailableError, "can only be had in releases that were withdrawn"
     if _NEEDED_PYTHON.search(text) and "Python version" in text:
-        return OperationFailedError, f"{subject} has no release for Python {python}"
+        return OperationFailedError, f"has no release for Python {python}"
     if "-compatible wheels" in text or "no wheels with a matching" in text:
-        where = _platform(reason)
-        return OperationFailedError, f"{subject} has no wheel for Python {python}{where}"
-    if (
-        "there is no version of" in text
-        or "only the following versions" in text
-        or re.search(r"only .* is available", text)
-    ):
-        return UnavailableError, f"{subject} asks for a version that no index has"
-    return OperationFailedError, f"{subject} cannot be satisfied"
+        return OperationFailedError, f"has no wheel for Python {python}{_platform(reason)}"
+    if re.search("there is no version of|only the following versions|only .* is available", text):
+        return UnavailableError, "asks for a version that no index has"
+    return OperationFailedError, "cannot be satisfied"
 
 
 def _platform(reason: str) -> str:

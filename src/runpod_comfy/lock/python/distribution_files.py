@@ -2,116 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from collections.abc import Mapping, Sequence
 
 from comfy_files.parallel import in_parallel
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
-from runpod_comfy.lock.python.platform_marker import fits_platform, fits_python, platforms_of
-from runpod_comfy.lock.python.uv_compile import Compiled
+from runpod_comfy.lock.python.fit import fits_platform, fits_python, platforms_of
+from runpod_comfy.lock.python.uv_compile import Compiled, CompileRequest
 from runpod_comfy.sources.index.pip_settings import local_path_of, read_pip_settings
 
 _TIMEOUT_S = 30.0
 
+_Files = dict[tuple[str, str], list[DistributionFile]]
+
 
 def locked_files(
-    compiled: Sequence[Compiled],
-    *,
-    python: str,
-    platforms: Sequence[str],
-    torch_index: str | None,
-    as_of: str | None,
-    previous: PythonLock | None,
-    offline: bool,
-) -> dict[tuple[str, str], list[DistributionFile]]:
+    compiled: Sequence[Compiled], request: CompileRequest, previous: PythonLock | None
+) -> _Files:
     """The files of every release, by name and version, each list sorted by file name.
 
     A release that `previous` has for the same Python and platforms keeps the files it has there:
     late uploads change nothing.
     """
-    known = _known(previous, python, platforms, torch_index)
-    if previous is not None and as_of not in (None, previous.as_of):
-        # It may have files that were uploaded later.
-        known = {}
-    entries = {
-        (item.name, item.version): [
-            entry for entry in item.files if fits_python(_name(entry), python)
-        ]
+    known = _known(request, previous)
+    found = {
+        key: {
+            place: file
+            for place, file in item.files.items()
+            if fits_python(file.name, request.python)
+        }
         for item in compiled
+        if (key := (item.name, item.version)) not in known
     }
-    asked = {key: found for key, found in entries.items() if key not in known}
-    sizes = _sizes([entry for found in asked.values() for entry in found], offline=offline)
-    files = {
-        key: _sorted(
-            DistributionFile(
-                name=_name(entry),
-                sha256=entry["hashes"]["sha256"],
-                size=sizes.get(_place(entry), entry.get("size")),
-            )
-            for entry in found
-        )
-        for key, found in asked.items()
-    }
-    return files | {key: known[key] for key in entries if key in known}
+    untold = [
+        place for files in found.values() for place, file in files.items() if file.size is None
+    ]
+    sizes = _sizes(untold, offline=request.offline)
+    return known | {key: _with_sizes(files, sizes) for key, files in found.items()}
 
 
-def warnings_of(distribution: Distribution, *, python: str, platforms: Sequence[str]) -> list[str]:
-    """What a person should know about the files of a locked distribution."""
-    here = platforms_of(distribution.marker, python=python, platforms=platforms)
-    wheels = [file for file in distribution.files if file.name.endswith(".whl")]
+def _with_sizes(
+    files: Mapping[str, DistributionFile], sizes: Mapping[str, int]
+) -> list[DistributionFile]:
+    by_hash = {
+        file.sha256: file.model_copy(update={"size": sizes.get(place, file.size)})
+        for place, file in files.items()
+    }
+    return sorted(by_hash.values(), key=lambda file: file.name)
+
+
+def source_warning(distribution: Distribution, request: CompileRequest) -> str | None:
+    """What a person should know of a distribution that some platform has no wheel of."""
+    wheels = [file.name for file in distribution.files if file.name.endswith(".whl")]
     without = [
         platform
-        for platform in here
-        if not any(fits_platform(wheel.name, platform) for wheel in wheels)
+        for platform in platforms_of(
+            distribution.marker, python=request.python, platforms=request.platforms
+        )
+        if not any(fits_platform(wheel, platform) for wheel in wheels)
     ]
     if not without:
-        return []
-    title = f"{distribution.name} {distribution.version}"
-    return [
-        f"{title} has no wheel for {' and '.join(without)}: there it is built from its sources, "
-        "which needs a compiler or a network and need not give the same bytes twice"
-    ]
+        return None
+    return (
+        f"{distribution.name} {distribution.version} has no wheel for {' and '.join(without)}: "
+        "there it is built from its sources, which needs a compiler or a network and need not "
+        "give the same bytes twice"
+    )
 
 
-def _known(
-    previous: PythonLock | None, python: str, platforms: Sequence[str], torch_index: str | None
-) -> dict[tuple[str, str], list[DistributionFile]]:
-    if previous is None or (previous.version, previous.platforms) != (python, list(platforms)):
+def _known(request: CompileRequest, previous: PythonLock | None) -> _Files:
+    if (
+        previous is None
+        or (previous.version, previous.platforms) != (request.python, request.platforms)
+        # It may have files that were uploaded after that day.
+        or request.as_of not in (None, previous.as_of)
+    ):
         return {}
     # Another index may have other files for the same version of torch.
-    groups = [*previous.wheels]
-    if previous.torch_index == torch_index:
-        groups += previous.torch
-    return {(item.name, item.version): item.files for item in groups}
+    torch = previous.torch if previous.torch_index == request.torch_index else []
+    return {(item.name, item.version): item.files for item in (*previous.wheels, *torch)}
 
 
-def _sorted(files: Any) -> list[DistributionFile]:
-    by_hash = {file.sha256: file for file in files}
-    return sorted(by_hash.values(), key=lambda item: item.name)
-
-
-def _place(entry: dict[str, Any]) -> str:
-    place: str = entry.get("url") or entry.get("path") or ""
-    return place
-
-
-def _name(entry: dict[str, Any]) -> str:
-    name: str = entry.get("name") or unquote(Path(urlsplit(_place(entry)).path).name)
-    return name
-
-
-def _sizes(entries: Sequence[dict[str, Any]], *, offline: bool) -> dict[str, int]:
-    """The sizes that the index does not tell, in bytes, by place.
+def _sizes(untold: Sequence[str], *, offline: bool) -> dict[str, int]:
+    """The sizes, in bytes, of files at places whose index does not tell them.
 
     Some indexes tell them and others do not; a lock must not depend on which one was asked.
     """
-    untold = [place for entry in entries if (place := _place(entry)) and "size" not in entry]
-    local = {place: path for place in untold if (path := local_path_of(place)) is not None}
-    found = {place: path.stat().st_size for place, path in local.items() if path.is_file()}
-    remote = [place for place in untold if place not in local]
-    return found if offline or not remote else found | _announced_sizes(remote)
+    paths = {place: local_path_of(place) for place in untold}
+    remote = [place for place, path in paths.items() if path is None]
+    local = {place: path.stat().st_size for place, path in paths.items() if path and path.is_file()}
+    return local if offline or not remote else local | _announced_sizes(remote)
 
 
 def _announced_sizes(urls: Sequence[str]) -> dict[str, int]:
@@ -121,8 +100,7 @@ def _announced_sizes(urls: Sequence[str]) -> dict[str, int]:
     from comfy_http.client import HttpClient
 
     settings = read_pip_settings()
-    client = HttpClient(settings=settings, remedy="")
-    with client.session() as session:
+    with HttpClient(settings=settings, remedy="").session() as session:
 
         def ask(url: str) -> int | None:
             try:

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
-from uv import find_uv_bin
+from packaging.version import Version
 
 from comfy_errors import ComfyError
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
-from runpod_comfy.lock.python.conflict import explained, refusal
-from runpod_comfy.lock.python.distribution_files import locked_files, warnings_of
-from runpod_comfy.lock.python.platform_marker import brief_marker, holds_somewhere, platforms_of
-from runpod_comfy.lock.python.solve import SPEC, ConflictError, Solved, name_of, solve_in_steps
+from runpod_comfy.lock.python.conflict import explained, first_few, refusal
+from runpod_comfy.lock.python.distribution_files import locked_files, source_warning
+from runpod_comfy.lock.python.fit import brief_marker, platforms_of
+from runpod_comfy.lock.python.solve import Solved, solve_in_steps
 from runpod_comfy.lock.python.torch_family import cuda_of, in_torch_group, torch_group
-from runpod_comfy.lock.python.uv_compile import CompileRequest, files_of
+from runpod_comfy.lock.python.uv_compile import (
+    CompileRequest,
+    NoSolutionError,
+    Pin,
+    files_of,
+    undated_files,
+)
 from runpod_comfy.lock.requirements.read import (
     CORE,
-    Reading,
-    Requirement,
+    SPEC,
+    RequirementLine,
+    name_of,
     read_requirements,
     refused_error,
 )
 from runpod_comfy.sources.index.pip_settings import read_index_settings
 from runpod_comfy.spec.model import Options
 
-DEFAULT_PYTHON = "3.11"
-DEFAULT_PLATFORMS = ("linux-x86_64", "macos-arm64")
+
+def is_asked(python: PythonLock, options: Options) -> bool:
+    """Whether distributions that were pinned before are what these options ask for."""
+    settings = _settings(options)
+    wanted = options.torch.version
+    torch = [Version(item.version).public for item in python.torch if item.name == "torch"]
+    return settings == python.model_dump(include=set(settings)) and (
+        wanted is None
+        or all(version == wanted or version.startswith(f"{wanted}.") for version in torch)
+    )
 
 
 def lock_python(
@@ -48,118 +64,94 @@ def lock_python(
     Raises InvalidInputError naming every line that cannot be pinned, OperationFailedError or
     UnavailableError naming the lines that have no solution, and an override that gives them one.
     """
-    python = options.python or DEFAULT_PYTHON
-    platforms = list(options.platforms or DEFAULT_PLATFORMS)
+    settings, say = _settings(options), fetch_context.say
+    python, platforms = settings["version"], settings["platforms"]
     reading = read_requirements(
         trees,
         overridden=frozenset(map(name_of, options.overrides)),
-        applies=lambda marker: holds_somewhere(marker, python=python, platforms=platforms),
-        say=fetch_context.say,
+        applies=lambda marker: bool(platforms_of(marker, python=python, platforms=platforms)),
+        say=say,
     )
-    request = _request(reading, options, previous, fetch_context)
-    _refuse(reading, request, options)
-    fetch_context.say(f"Resolving {len(reading.requirements)} Python requirements together")
-    solved = _solve(request, options, fetch_context)
-    _tell_of_undated(solved, options, fetch_context.say)
-    return _locked(solved, options, python, platforms, previous, fetch_context)
-
-
-def _request(
-    reading: Reading,
-    options: Options,
-    previous: PythonLock | None,
-    fetch_context: FetchContext,
-) -> CompileRequest:
-    return CompileRequest(
+    request = CompileRequest(
         requirements=[*reading.requirements, *_wishes_of_the_spec(options)],
-        python=options.python or DEFAULT_PYTHON,
-        platforms=list(options.platforms or DEFAULT_PLATFORMS),
+        python=python,
+        platforms=platforms,
         overrides=options.overrides,
         preferences=_preferences(previous),
         torch_index=options.torch.index,
         as_of=options.as_of,
-        uv=Path(find_uv_bin()),
         cache_dir=fetch_context.cache.uv,
         offline=fetch_context.offline,
         refresh=True,
     )
+    if reading.refused:
+        remedy = refusal(reading.refused, request=request, overrides=options.overrides)
+        raise refused_error(reading.refused, remedy)
+    say(f"Resolving {len(reading.requirements)} Python requirements together")
+    solved = _solve(request, say)
+    _report_undated(solved, say)
+    lock = _locked(solved, options, previous)
+    _report(lock, request, say)
+    _report_moved_pins(lock, previous, say)
+    return lock
 
 
-def _refuse(reading: Reading, request: CompileRequest, options: Options) -> None:
-    if not reading.refused:
-        return
-    remedy = refusal(reading.refused, request=request, overrides=options.overrides)
-    raise refused_error(reading.refused, remedy)
+def _settings(options: Options) -> dict[str, Any]:
+    """What a lock says of the options that its distributions were chosen by."""
+    return {
+        "version": options.python or "3.11",
+        "platforms": list(options.platforms or ("linux-x86_64", "macos-arm64")),
+        "torch_index": options.torch.index,
+        "as_of": options.as_of,
+        "constraints": options.constraints,
+        "overrides": options.overrides,
+    }
 
 
-def _wishes_of_the_spec(options: Options) -> list[Requirement]:
+def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
     """Constraints of the spec, and its torch, as lines that can be named like those of a tree."""
     bounds = [
         (f"options.constraints[{number}]", text) for number, text in enumerate(options.constraints)
     ]
-    bounds += [("options.torch.version", text) for text in _asked_torch(options)]
+    if version := options.torch.version:
+        # `2.11` means any release of it.
+        patch = "" if version.count(".") > 1 else ".*"
+        bounds.append(("options.torch.version", f"torch=={version}{patch}"))
     return [
-        Requirement(
-            tree=SPEC, place=place, name=name_of(text), text=text, asked=text, is_constraint=True
-        )
+        RequirementLine(tree=SPEC, place=place, text=text, asked=text, is_constraint=True)
         for place, text in bounds
     ]
 
 
-def _asked_torch(options: Options) -> list[str]:
-    version = options.torch.version
-    if version is None:
-        return []
-    # `2.11` means any release of it.
-    return [f"torch=={version}" + ("" if version.count(".") > 1 else ".*")]
+def _solve(request: CompileRequest, say: Say) -> Solved:
+    def settles(overrides: Sequence[str]) -> bool:
+        try:
+            solve_in_steps(replace(request, overrides=overrides, refresh=False), say_nothing)
+        except (NoSolutionError, ComfyError):
+            return False
+        return True
 
-
-def _solve(request: CompileRequest, options: Options, fetch_context: FetchContext) -> Solved:
     try:
-        return solve_in_steps(request, fetch_context.say)
-    except ConflictError as conflict:
-
-        def settles(overrides: Sequence[str]) -> bool:
-            try:
-                solve_in_steps(replace(request, overrides=overrides, refresh=False), say_nothing)
-            except (ConflictError, ComfyError):
-                return False
-            return True
-
-        fetch_context.say(
-            "There is no solution; looking for the lines that are in each other's way"
-        )
+        return solve_in_steps(request, say)
+    except NoSolutionError as error:
+        say("There is no solution; looking for the lines that are in each other's way")
         raise explained(
-            conflict.request,
-            conflict.error,
+            error,
             everything=request.requirements,
-            overrides=options.overrides,
+            overrides=request.overrides,
             settles=settles,
-        ) from conflict
+        ) from error
 
 
-def _locked(
-    solved: Solved,
-    options: Options,
-    python: str,
-    platforms: list[str],
-    previous: PythonLock | None,
-    fetch_context: FetchContext,
-) -> PythonLock:
-    compiled = files_of(solved.request, solved.solution)
-    files = locked_files(
-        compiled,
-        python=python,
-        platforms=platforms,
-        torch_index=options.torch.index,
-        as_of=options.as_of,
-        previous=previous,
-        offline=fetch_context.offline,
-    )
-    asked = _asked_lines(solved.request)
+def _locked(solved: Solved, options: Options, previous: PythonLock | None) -> PythonLock:
+    request, solution = solved.request, solved.solution
+    python, platforms = request.python, request.platforms
+    compiled = files_of(request, solution)
+    files = locked_files(compiled, request, previous)
+    asked = _asked_lines(request)
     required_by = {
         name: who | solved.also_required_by.get(name, set())
-        for name, who in solved.solution.required_by.items()
+        for name, who in solution.required_by.items()
     }
     distributions = [
         Distribution(
@@ -173,110 +165,76 @@ def _locked(
         for item in compiled
         if platforms_of(item.marker, python=python, platforms=platforms)
     ]
-    replaced = sorted(set(solved.replaced), key=lambda item: item.model_dump_json())
-    _tell(distributions, replaced, python, platforms, fetch_context.say)
-    _tell_of_moved_pins(distributions, previous, options, fetch_context.say)
     group = torch_group(required_by)
     torch = [item for item in distributions if item.name in group]
     return PythonLock(
-        version=python,
-        platforms=platforms,
-        torch_index=options.torch.index,
-        as_of=options.as_of,
+        **_settings(options),
         cuda=cuda_of(torch),
-        constraints=options.constraints,
-        overrides=options.overrides,
-        replaced=replaced,
+        replaced=sorted(set(solved.replaced), key=Replaced.model_dump_json),
         torch=torch,
         wheels=[item for item in distributions if item.name not in group],
     )
 
 
-def _tell(
-    distributions: Sequence[Distribution],
-    replaced: Sequence[Replaced],
-    python: str,
-    platforms: Sequence[str],
-    say: Say,
-) -> None:
-    for item in replaced:
+def _report(lock: PythonLock, request: CompileRequest, say: Say) -> None:
+    for item in lock.replaced:
         if in_torch_group(name_of(item.given.split(" or ")[0])):
             where = f"{item.asked_by}, {item.place}" if item.place else item.asked_by
             say(
                 f"{where} asks for {item.requirement} and gets {item.given}, the core's; "
                 "options.torch.version in the spec decides for all"
             )
-    for distribution in distributions:
-        for warning in warnings_of(distribution, python=python, platforms=platforms):
+    for distribution in lock.distributions:
+        if warning := source_warning(distribution, request):
             say(warning)
 
 
-def _tell_of_undated(solved: Solved, options: Options, say: Say) -> None:
-    if options.as_of is None:
+def _report_undated(solved: Solved, say: Say) -> None:
+    as_of = solved.request.as_of
+    if as_of is None:
         return
-    if date.fromisoformat(options.as_of) >= datetime.now(UTC).date():
-        say(f"options.as_of: {options.as_of} has not passed yet, so what counts can still change")
-    links = read_index_settings().find_links
-    if links:
+    if date.fromisoformat(as_of) >= datetime.now(UTC).date():
+        say(f"options.as_of: {as_of} has not passed yet, so what counts can still change")
+    if links := read_index_settings().find_links:
         places = ", ".join(map(without_secrets, links))
         say(f"options.as_of: left out {places}: files there have no upload times")
-    undated = solved.solution.undated
-    if undated:
-        some = ", ".join(undated[:3]) + (" …" if len(undated) > 3 else "")
-        say(f"options.as_of: left out {some}: their index has no upload times")
+    if undated := undated_files(solved.solution.account):
+        say(f"options.as_of: left out {first_few(undated)}: their index has no upload times")
 
 
-def _tell_of_moved_pins(
-    distributions: Sequence[Distribution],
-    previous: PythonLock | None,
-    options: Options,
-    say: Say,
-) -> None:
+def _report_moved_pins(lock: PythonLock, previous: PythonLock | None, say: Say) -> None:
     """Pins are kept; where one could not be, that is worth a line."""
-    if previous is None:
+    before: dict[str, set[str]] = {}
+    for item in previous.distributions if previous else ():
+        before.setdefault(item.name, set()).add(item.version)
+    moved = [
+        item
+        for item in lock.distributions
+        if item.version not in before.get(item.name, {item.version})
+    ]
+    if previous and moved and lock.as_of not in (None, previous.as_of):
+        say(f"{len(moved)} pins move to what was uploaded by {lock.as_of} (options.as_of)")
         return
-    moved = _moved_pins(distributions, previous)
-    if options.as_of not in (None, previous.as_of):
-        if moved:
-            say(f"{len(moved)} pins move to what was uploaded by {options.as_of} (options.as_of)")
-        return
-    for name, before, after in moved:
+    for item in moved:
         say(
-            f"{name} goes from {' and '.join(sorted(before))} to {after}: "
+            f"{item.name} goes from {' and '.join(sorted(before[item.name]))} to {item.version}: "
             "the old pin no longer fits what is asked, or no index has it any more"
         )
 
 
-def _moved_pins(
-    distributions: Sequence[Distribution], previous: PythonLock
-) -> list[tuple[str, set[str], str]]:
-    """Name, the versions that it was pinned to, and the one that it has now."""
-    before: dict[str, set[str]] = {}
-    for item in (*previous.torch, *previous.wheels):
-        before.setdefault(item.name, set()).add(item.version)
-    return [
-        (item.name, known, item.version)
-        for item in distributions
-        if (known := before.get(item.name)) and item.version not in known
-    ]
-
-
-def _asked_lines(request: CompileRequest) -> dict[str, dict[str, list[str]]]:
+def _asked_lines(request: CompileRequest) -> Mapping[str, dict[str, list[str]]]:
     """Name of a distribution → tree → its lines that ask for it, as they stand there."""
     found: dict[str, dict[str, list[str]]] = {}
-    for item in request.requirements:
-        if item.is_constraint or not (item.tree == CORE or item.tree.startswith("node:")):
-            continue
-        lines = found.setdefault(item.name, {}).setdefault(item.tree, [])
-        if item.asked not in lines:
-            lines.append(item.asked)
+    for line in request.requirements:
+        if not line.is_constraint and line.tree.startswith((CORE, "node:")):
+            lines = found.setdefault(line.name, {}).setdefault(line.tree, [])
+            if line.asked not in lines:
+                lines.append(line.asked)
     return found
 
 
 def _preferences(previous: PythonLock | None) -> list[str]:
-    if previous is None:
-        return []
     return [
-        f"{item.name}=={item.version}" + (f" ; {item.marker}" if item.marker else "")
-        for item in (*previous.torch, *previous.wheels)
+        str(Pin(name=item.name, version=item.version, marker=item.marker or ""))
+        for item in (previous.distributions if previous else ())
     ]

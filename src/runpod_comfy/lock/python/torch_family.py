@@ -7,12 +7,12 @@ import. `torch_members` finds those that do.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from packaging.version import Version
 
 from runpod_comfy.lock.model import Distribution, PythonLock
-from runpod_comfy.lock.python.platform_marker import platforms_of
+from runpod_comfy.lock.python.fit import platforms_of
 
 MEMBERS = ("torchvision", "torchaudio")
 FAMILY = ("torch", *MEMBERS)
@@ -47,28 +47,23 @@ def torch_group(required_by: Mapping[str, Collection[str]]) -> set[str]:
 def cuda_on(python: PythonLock, platform: str) -> str | None:
     """The CUDA version that the locked torch was built for on a platform such as `linux-x86_64`."""
     return cuda_of(
-        [
-            item
-            for item in python.torch
-            if platforms_of(item.marker, python=python.version, platforms=[platform])
-        ]
+        item
+        for item in python.torch
+        if platforms_of(item.marker, python=python.version, platforms=[platform])
     )
 
 
-def cuda_of(torch_group: Sequence[Distribution]) -> str | None:
+def cuda_of(torch_group: Iterable[Distribution]) -> str | None:
     """The CUDA version, say `13.0`, that the torch of a lock's group `torch` was built for.
 
     None for a build without CUDA. PyTorch's own indexes tell it in the version, `2.11.0+cu130`;
     a release on PyPI requires the CUDA libraries of that version.
     """
     versions = {item.name: Version(item.version) for item in torch_group}
-    if label := re.fullmatch(r"cu(\d+)(\d)", _label(versions.get("torch"))):
+    torch = versions.get("torch")
+    if torch and (label := re.fullmatch(r"cu(\d+)(\d)", torch.local or "")):
         return f"{label[1]}.{label[2]}"
     for name, version in sorted(versions.items()):
         if name == "cuda-toolkit" or re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name):
             return f"{version.major}.{version.minor}"
     return None
-
-
-def _label(version: Version | None) -> str:
-    return (version.local or "") if version else ""

@@ -1,4 +1,4 @@
-"""Which release of torchvision or torchaudio goes with a torch, as far as releases tell.
+"""Which releases of torchvision and torchaudio go with a torch, as far as releases tell.
 
 They tell it in three ways: they require one torch exactly (torchvision up to 0.29.0), they carry
 its number (torchaudio 2.11.0, which requires nothing), or they require a lowest torch (torchaudio
@@ -8,118 +8,262 @@ lowest: torchaudio 2.11.1 requires torch 2.11 or newer, and loads with 2.14.1 bu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from packaging.requirements import Requirement as PackagingRequirement
 from packaging.version import Version
 
+from comfy_errors import UnavailableError
 from comfy_files.parallel import in_parallel
-from runpod_comfy.lock.python.uv_compile import CompileRequest, NoSolutionError, solve_with_needs
-from runpod_comfy.lock.requirements.read import Requirement
+from comfy_files.progress import Say
+from runpod_comfy.lock.python.torch_family import MEMBERS
+from runpod_comfy.lock.python.uv_compile import (
+    CompileRequest,
+    NoSolutionError,
+    Pin,
+    Solution,
+    solve,
+)
+from runpod_comfy.lock.requirements.read import SPEC, RequirementLine, name_of
 
+# Releases of torch that are tried until one has a whole family.
+_MOST_TORCHES = 8
 # Releases that are passed over in search of one that is made for the torch.
 _MOST_PASSED_OVER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
-    """A release of a family member beside a torch.
+class _Release:
+    """A release of a family member beside a torch; `bounds` are what it requires of torch.
 
     `known` says that the two belong together, `for_another` that they do not: that the member has
     the number of another torch and requires none. Otherwise only loading it can tell.
+    Versions are public ones.
     """
 
     name: str
     version: str
+    torch: str | None = None
+    bounds: str = ""
     known: bool = False
     for_another: bool = False
 
+    def is_made_for(self, torch: str) -> bool:
+        number, other = (Version(Version(each).base_version) for each in (self.version, torch))
+        return number == other or self.bounds.startswith("==")
+
 
 @dataclass(frozen=True, kw_only=True)
-class _Release:
-    """A release that can be installed beside a torch; `bounds` are what it requires of torch."""
+class Family:
+    """A solution, and the members of its torch family that are not known to belong to its torch.
 
-    version: str
-    torch: str | None
-    bounds: str
+    `torch` is a public version; '' if there is none.
+    """
+
+    request: CompileRequest
+    solution: Solution
+    torch: str
+    strays: Sequence[_Release]
+
+    @property
+    def older_torch(self) -> str:
+        """The bound that leaves out this torch, and those for which its strays are not built."""
+        numbers = [Version(each.version) for each in self.strays if each.for_another]
+        lower = [number for number in numbers if number < Version(self.torch)]
+        return f"torch<={min(lower)}" if lower else f"torch<{self.torch}"
 
 
-def members_for(names: Sequence[str], torch: str, request: CompileRequest) -> list[Member]:
-    """`member_for` each of `names`, for those that can be installed beside this torch."""
-    found = in_parallel(lambda name: _member_for(name, torch, request), names)
-    return [each for each in found if each is not None]
+def whole_family(request: CompileRequest, say: Say) -> Family:
+    """A solution whose family of torch belongs together, with the newest torch that has a whole
+    one. Where torch is fixed, also by an earlier lock, its family is the best available, and what
+    is not known to work is reported.
+
+    Raises UnavailableError if a member of that family is known to be built for another torch, and
+    as `solve` does.
+    """
+    first = found = _held_together(request, solve(request))
+    is_kept = _are_kept(request, f"torch=={first.torch}")
+    tried = request
+    for _ in range(0 if is_kept else _MOST_TORCHES):
+        if not found.strays:
+            break
+        tried = replace(tried, held=[*tried.held, found.older_torch], refresh=False)
+        try:
+            found = _held_together(tried, solve(tried))
+        except NoSolutionError:
+            break
+    if found.strays:
+        _report(first.strays, first.torch, say)
+        return first
+    if found is not first:
+        say(f"Holding torch back to {found.torch}: {_doubt(first.strays, first.torch)}")
+    return found
 
 
-def _member_for(name: str, torch: str, request: CompileRequest) -> Member | None:
-    """The release of `name` that goes with the release `torch`; versions are public ones.
+def family_around(torch: Sequence[Pin], request: CompileRequest, say: Say) -> list[Pin]:
+    """Pins of the members that the core, with these pins of torch, has no use for, should a node
+    want them. Reports and raises as `whole_family` does."""
+    torches = _torches(torch)
+    present = {pin.name for pin in torch}
+    others = [name for name in _judged(request) if name not in present]
+    pins, strays = _members(others, torches, request, None)
+    wanted = {line.name for line in request.requirements}
+    _report([each for each in strays if each.name in wanted], _newest_of(torches), say)
+    return pins
+
+
+def _held_together(request: CompileRequest, solution: Solution) -> Family:
+    """The solution with the releases that belong to its torch, as far as the lines allow."""
+    releases = solution.releases
+    torches = _torches(solution.pins)
+    judged = [name for name in _judged(request) if name in releases]
+    pins, strays = _members(judged, torches, replace(request, refresh=False), solution)
+    found = {(pin.name, pin.public) for pin in solution.pins}
+    others = {pin.name for pin in pins if (pin.name, pin.version) not in found}
+    if others:
+        own = [Pin(name="torch", version=each, marker=marker) for each, marker in torches.items()]
+        held = replace(request, held=[*request.held, *map(str, [*own, *pins])], refresh=False)
+        try:
+            request, solution = held, solve(held)
+        except NoSolutionError:
+            # The core itself asks for another release of them.
+            strays += [_Release(name=name, version=releases[name]) for name in sorted(others)]
+    return Family(request=request, solution=solution, torch=_newest_of(torches), strays=strays)
+
+
+def _judged(request: CompileRequest) -> list[str]:
+    """The members of the family that the spec leaves to us: those it names are its own choice."""
+    own = {line.name for line in request.requirements if line.tree == SPEC}
+    own |= set(map(name_of, request.overrides))
+    return [name for name in MEMBERS if name not in own]
+
+
+def _torches(pins: Sequence[Pin]) -> dict[str, str]:
+    """The public versions of torch, with their markers where platforms have different ones."""
+    found: dict[str, list[str]] = {}
+    for pin in pins:
+        if pin.name == "torch":
+            found.setdefault(pin.public, []).append(f"({pin.marker})")
+    if len(found) < 2:
+        return dict.fromkeys(found, "")
+    return {torch: " or ".join(markers) for torch, markers in found.items()}
+
+
+def _newest_of(torches: Mapping[str, str]) -> str:
+    return max(torches, key=Version, default="")
+
+
+def _members(
+    names: Sequence[str],
+    torches: Mapping[str, str],
+    request: CompileRequest,
+    solution: Solution | None,
+) -> tuple[list[Pin], list[_Release]]:
+    """Pins of what is known to belong to these torches, and what is not known to.
+
+    `solution` is what the core has of them, if it has them.
+    """
+    pins: list[Pin] = []
+    strays: list[_Release] = []
+    found = solution.pins if solution else ()
+    for torch, marker in torches.items():
+
+        def member(name: str, torch: str = torch) -> _Release | None:
+            versions = {pin.public for pin in found if pin.name == name}
+            # Platforms may differ in both, and then a solution does not tell what belongs to what.
+            one_of_each = len(torches) == len(versions) == 1
+            newest = _release_in(solution, name) if solution and one_of_each else None
+            return _member_for(name, torch, request, newest)
+
+        for each in filter(None, in_parallel(member, names)):
+            if each.known:
+                pins.append(Pin(name=each.name, version=each.version, marker=marker))
+            else:
+                strays.append(each)
+    return pins, strays
+
+
+def _member_for(
+    name: str, torch: str, request: CompileRequest, newest: _Release | None
+) -> _Release | None:
+    """The release of `name` that goes with the release `torch`.
 
     A pair that is locked stays. Then one that is made for this torch comes first, then the newest
     with the newest torch. None if no release of `name` can be installed beside it. `request` tells
-    the indexes, the platforms and the pins to keep. Raises as `solve` does, but for
-    NoSolutionError.
+    the indexes, the platforms and the pins to keep, `newest` the newest release beside this torch
+    if that is known already.
     """
     alone = replace(request, held=())
 
     def beside(line: str) -> _Release | None:
-        return _newest(name, [f"torch=={torch}", line], alone)
+        return _solved(name, [f"torch=={torch}", line], alone)
 
-    def known(release: _Release) -> Member:
-        return Member(name=name, version=release.version, known=True)
-
-    newest = beside(name)
+    newest = newest or beside(name)
     if newest is None:
         return None
     line = f"{name}=={newest.version}"
-    if _is_made_for(torch, newest) or are_kept(request.preferences, line, f"torch=={torch}"):
-        return known(newest)
+    if newest.is_made_for(torch) or _are_kept(request, line, f"torch=={torch}"):
+        return replace(newest, known=True)
     same_major = Version(newest.version).major == Version(torch).major
     if same_major and (numbered := beside(f"{name}=={torch}")):
-        return known(numbered)
-    free = _newest(name, [line], replace(alone, preferences=()))
+        return replace(numbered, known=True)
+    free = _solved(name, [line], replace(alone, preferences=()))
     if newest.bounds and free and free.torch == torch:
-        return known(newest)
+        return replace(newest, known=True)
     older = newest
     for _ in range(_MOST_PASSED_OVER):
         found = beside(f"{name}<{older.version}")
         if found is None:
             break
-        if _is_made_for(torch, found):
-            return known(found)
+        if found.is_made_for(torch):
+            return replace(found, known=True)
         older = found
-    return Member(name=name, version=newest.version, for_another=same_major and not newest.bounds)
+    return replace(newest, for_another=same_major and not newest.bounds)
 
 
-def _newest(name: str, lines: Sequence[str], request: CompileRequest) -> _Release | None:
-    wanted = [
-        Requirement(
-            tree="torch", place="", name=PackagingRequirement(line).name, text=line, asked=line
-        )
-        for line in lines
-    ]
+def _solved(name: str, texts: Sequence[str], request: CompileRequest) -> _Release | None:
+    lines = [RequirementLine(tree="torch", text=text, asked=text) for text in texts]
     try:
-        solution, needs = solve_with_needs(replace(request, requirements=wanted), ["torch"])
+        return _release_in(solve(replace(request, requirements=lines)), name)
     except NoSolutionError:
         return None
+
+
+def _release_in(solution: Solution, name: str) -> _Release | None:
+    """The release of a solution; None where an override of the spec leaves it out."""
     versions = solution.releases
     if name not in versions:
-        # An override of the spec leaves it out.
         return None
-    bounds = [need.bounds for need in needs if need.who == name]
+    bounds = [need.bounds for need in solution.needs(["torch"]) if need.who == name]
     return _Release(
-        version=versions[name], torch=versions.get("torch"), bounds=bounds[-1] if bounds else ""
+        name=name,
+        version=versions[name],
+        torch=versions.get("torch"),
+        bounds=bounds[-1] if bounds else "",
     )
 
 
-def _is_made_for(torch: str, release: _Release) -> bool:
-    return _number(release.version) == _number(torch) or release.bounds.startswith("==")
-
-
-def _number(version: str) -> Version:
-    return Version(Version(version).base_version)
-
-
-def are_kept(preferences: Sequence[str], *pins: str) -> bool:
+def _are_kept(request: CompileRequest, *pins: str) -> bool:
     """Whether all of these pins, of public versions, are among those to keep."""
-    kept = {text.partition(";")[0].strip().partition("+")[0] for text in preferences}
+    kept = {text.partition(";")[0].strip().partition("+")[0] for text in request.preferences}
     return kept.issuperset(pins)
+
+
+def _doubt(strays: Sequence[_Release], torch: str) -> str:
+    names = " and ".join(f"{each.name} {each.version}" for each in strays)
+    return f"{names} {'are' if len(strays) > 1 else 'is'} not known to work with torch {torch}"
+
+
+def _report(strays: Sequence[_Release], torch: str, say: Say) -> None:
+    """Says what is not known to work. Raises UnavailableError for what is known not to."""
+    for each in strays:
+        if each.for_another:
+            raise UnavailableError(
+                f"no release of {each.name} is for torch {torch}: the newest that can be "
+                f"installed beside it, {each.version}, is for torch {each.version}",
+                remedy=f'Choose that torch in the spec, "options": {{"torch": {{"version": '
+                f'"{each.version}"}}}}, or another that has a {each.name}; '
+                f'"constraints": ["{each.name}=={each.version}"] tries this pair all the same.',
+            )
+    if strays:
+        say(f"{_doubt(strays, torch)}; realize checks whether the family loads")

@@ -12,7 +12,7 @@ from comfy_files.sizes import readable_size
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
-from runpod_comfy.lock.python.platform_marker import fits_platform, fits_python, platforms_of
+from runpod_comfy.lock.python.fit import files_on_platform, platforms_of
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import PipSettings, read_pip_settings
 
@@ -35,27 +35,25 @@ def platform_files(python: PythonLock, platform: str) -> list[PlatformFile]:
     distribution has no such wheel.
     Raises UnavailableError for a distribution that has no file for the platform.
     """
-    chosen = []
-    for group in (python.torch, python.wheels):
-        for distribution in group:
-            marker = distribution.marker
-            if not platforms_of(marker, python=python.version, platforms=[platform]):
-                continue
-            files = _fitting(distribution, python.version, platform)
-            if not files:
-                raise UnavailableError(
-                    f"the lock has no file of {distribution.name} {distribution.version} "
-                    f"for {platform}",
-                    remedy="Choose another version of it with options.overrides, and resolve.",
-                )
-            chosen += [
-                PlatformFile(
-                    distribution=distribution, file=file, in_torch_group=group is python.torch
-                )
-                for file in files
-            ]
-    by_hash = {each.file.sha256: each for each in chosen}
-    return sorted(by_hash.values(), key=lambda each: (each.file.name, each.file.sha256))
+    chosen = {}
+    for distribution in python.distributions:
+        marker = distribution.marker
+        if not platforms_of(marker, python=python.version, platforms=[platform]):
+            continue
+        files = files_on_platform(distribution, python=python.version, platform=platform)
+        if not files:
+            raise UnavailableError(
+                f"the lock has no file of {distribution.name} {distribution.version} "
+                f"for {platform}",
+                remedy="Choose another version of it with options.overrides, and resolve.",
+            )
+        for file in files:
+            chosen[file.sha256] = PlatformFile(
+                distribution=distribution,
+                file=file,
+                in_torch_group=distribution in python.torch,
+            )
+    return sorted(chosen.values(), key=lambda each: (each.file.name, each.file.sha256))
 
 
 def bring_wheels(
@@ -66,7 +64,7 @@ def bring_wheels(
 ) -> dict[str, Path]:
     """The path of each file in the archive store, by its sha256; downloads what is not there.
 
-    `settings` say where from, None: as pip is told on this machine.
+    `settings` say where from, None: the configuration of pip on this machine.
     Raises one error that names everything that cannot be had: MismatchError if an index gives
     other bytes than the lock knows, else UnavailableError.
     """
@@ -87,30 +85,16 @@ def bring_wheels(
     return {each.file.sha256: cache.archives / each.file.sha256 for each in files}
 
 
-def _fitting(distribution: Distribution, python: str, platform: str) -> list[DistributionFile]:
-    files = [file for file in distribution.files if fits_python(file.name, python)]
-    wheels = [
-        file for file in files if file.name.endswith(".whl") and fits_platform(file.name, platform)
-    ]
-    return wheels or [file for file in files if not file.name.endswith(".whl")]
-
-
 def _download_all(
     files: Sequence[PlatformFile],
     python: PythonLock,
     fetch_context: FetchContext,
     settings: PipSettings,
 ) -> list[ComfyError]:
-    offered = {
-        in_torch_group: Index(
-            settings=_with_torch_index(settings, python) if in_torch_group else settings
-        ).look_up(
-            sorted(
-                {each.distribution.name for each in files if each.in_torch_group == in_torch_group}
-            )
-        )
-        for in_torch_group in (True, False)
-    }
+    offered = {}
+    for in_torch_group, told in ((True, _with_torch_index(settings, python)), (False, settings)):
+        names = {each.distribution.name for each in files if each.in_torch_group == in_torch_group}
+        offered[in_torch_group] = Index(settings=told).look_up(sorted(names))
 
     def bring(wanted: PlatformFile) -> ComfyError | None:
         try:

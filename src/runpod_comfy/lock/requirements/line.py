@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from packaging.markers import InvalidMarker, Marker
-from packaging.requirements import InvalidRequirement
-from packaging.requirements import Requirement as PackagingRequirement
+from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
@@ -25,7 +23,6 @@ from packaging.utils import (
 )
 
 from comfy_http.redaction import without_secrets
-from runpod_comfy.lock.requirements.pip_options import FLAGS, TAKING_A_VALUE, instead_of
 
 _LONGEST_LINE = 4096
 _LONGEST_QUOTE = 160
@@ -44,7 +41,7 @@ class Include:
     """Another file of requirements, or of constraints."""
 
     path: str
-    kind: Literal["requirements", "constraints"]
+    is_constraint: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,6 @@ class Refused:
     `plain` is what takes its place when the spec overrides that name; `marker` is where it holds.
     """
 
-    text: str
     why: str
     name: str | None = None
     plain: str | None = None
@@ -69,6 +65,41 @@ class Refused:
 
 
 Outcome = Plain | Include | NotFollowed | Refused
+
+# The options of pip that people leave in requirements files: none of them can steer a lock.
+_INDEX = (
+    "A lock names only the indexes that the spec names: if a distribution is on this one "
+    "alone, add it to pip's configuration of this machine"
+)
+_TORCH_INDEX = "To take PyTorch from there, set options.torch.index to it in the spec"
+_PRE = "Ask for a pre-release with options.overrides, such as 'name>=2.0rc1'"
+_FILES = "The lock has every file of a release, and wheels come first"
+_HASHES = "The lock has the hashes of its index"
+_MACHINE = "That is a setting of a machine, not of a version"
+_MANNER = "A lock is installed in one way only"
+
+_WITH_VALUE: Mapping[str, str] = {
+    "-i --index-url --pypi-url --extra-index-url -f --find-links": _INDEX,
+    "--no-binary --only-binary": _FILES,
+    "--hash": _HASHES,
+    "--trusted-host --cert --client-cert --proxy --timeout --default-timeout --retries "
+    "--cache-dir -t --target --prefix --root --python --root-user-action": _MACHINE,
+    "--use-feature --use-deprecated --upgrade-strategy --progress-bar --platform -C "
+    "--config-settings --config-setting --global-option --install-option --build-option "
+    "--exists-action --python-version --abi --implementation --index-strategy "
+    "--torch-backend": _MANNER,
+}
+_WITHOUT_VALUE: Mapping[str, str] = {
+    "--no-index": _INDEX,
+    "--pre": _PRE,
+    "--prefer-binary": _FILES,
+    "--require-hashes": _HASHES,
+    "-U --upgrade -I --ignore-installed --force-reinstall --no-deps --no-dependencies "
+    "--no-cache-dir --no-build-isolation --user -q -qq --quiet -v -vv --verbose --no-input "
+    "--isolated --use-pep517 --no-use-pep517 --break-system-packages --ignore-requires-python "
+    "--no-warn-script-location --no-warn-conflicts --disable-pip-version-check "
+    "--check-build-dependencies --no-compile --system -y": _MANNER,
+}
 
 _MERGE_MARK = re.compile(r"^(<{7}|={7}|>{7}|\|{7})")
 _INSTALL_COMMAND = re.compile(
@@ -84,29 +115,38 @@ _NAMED = re.compile(
     r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?P<extras>\[[^\]]*\])?\s*@\s*(?P<to>.+)$"
 )
 _NAME = re.compile(r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
+_NAME_AND_EXTRAS = re.compile(_NAME.pattern + r"\s*(\[[^\]]*\])?")
 _MISSING_COMMA = re.compile(r"(?<=[\w*])\s*(?=(?:[<>!~=]=|[<>]))")
 _STAR_AFTER_BOUND = re.compile(r"((?:[<>]=?)\s*[\d.]*\d)\.\*")
+
+
+def _each(table: Mapping[str, str]) -> dict[str, str]:
+    return {option: instead for options, instead in table.items() for option in options.split()}
+
+
+# Each option, and how to get what it is for.
+_TAKING_A_VALUE = _each(_WITH_VALUE)
+_FLAGS = _each(_WITHOUT_VALUE)
 
 
 def read_line(line: str) -> Iterator[Outcome]:
     """What one logical line says, in its order."""
     if len(line) > _LONGEST_LINE:
-        yield Refused(
-            text=line, why=f"is a line of {len(line)} characters, which is no requirement"
-        )
+        yield Refused(why=f"is a line of {len(line)} characters, which is no requirement")
     elif not line.isprintable():
-        yield Refused(text=line, why="holds characters that no requirement has")
+        yield Refused(why="holds characters that no requirement has")
     elif _MERGE_MARK.match(line):
-        yield Refused(text=line, why="is left over from a git merge that was never finished")
+        yield Refused(why="is left over from a git merge that was never finished")
     elif command := _INSTALL_COMMAND.match(line):
-        yield from _words(line, command["words"])
+        yield from _words(command["words"])
     elif line.startswith("-"):
-        yield from _words(line, line)
+        yield from _words(line)
     else:
-        wanted, options = _split_options(line)
-        yield from _requirement(wanted, line)
+        # As pip splits a requirement and the options after it: at the first word with a dash.
+        wanted, *options = re.split(r"\s(?=-{1,2}[A-Za-z])", line, maxsplit=1)
+        yield from _requirement(wanted)
         if options:
-            yield from _words(line, options)
+            yield from _words(options[0])
 
 
 def quoted(text: str) -> str:
@@ -116,39 +156,29 @@ def quoted(text: str) -> str:
     return f"'{shown}'" if len(shown) <= _LONGEST_QUOTE else f"'{shown[:_LONGEST_QUOTE]}…'"
 
 
-def _split_options(line: str) -> tuple[str, str]:
-    """A requirement and the options after it, as pip splits them: at the first word with a dash."""
-    found = re.search(r"\s(-{1,2}[A-Za-z])", line)
-    return (line[: found.start()].strip(), line[found.start() :].strip()) if found else (line, "")
-
-
-def _words(line: str, text: str) -> Iterator[Outcome]:
+def _words(text: str) -> Iterator[Outcome]:
     """The outcome of the words of a command: options with their values, and requirements."""
     try:
-        words = shlex.split(text, posix=True)
+        words = iter(shlex.split(text, posix=True))
     except ValueError:
-        yield Refused(text=line, why="has a quotation mark that is never closed")
+        yield Refused(why="has a quotation mark that is never closed")
         return
-    rest = iter(words)
-    for word in rest:
+    for word in words:
         if not word.startswith("-"):
-            yield from _requirement(word, line, note=f"is read as '{word}'")
+            yield from _requirement(word, note=f"is read as '{word}'")
             continue
         option, value = _option_and_value(word)
-        if option in ("-r", "--requirement", "-c", "--constraint"):
-            path = value or next(rest, "")
-            kind: Literal["requirements", "constraints"] = (
-                "requirements" if option in ("-r", "--requirement") else "constraints"
-            )
-            yield Include(path=path, kind=kind)
-        elif option in ("-e", "--editable"):
-            yield _refused_place(value or next(rest, ""), line, "is an editable install")
-        elif option in TAKING_A_VALUE:
-            yield _not_followed(option, value or next(rest, ""))
-        elif option in FLAGS:
+        if option in _FLAGS:
             yield _not_followed(option, "")
+        elif option in _TAKING_A_VALUE:
+            yield _not_followed(option, value or next(words, ""))
+        elif option in ("-r", "--requirement", "-c", "--constraint"):
+            is_constraint = option in ("-c", "--constraint")
+            yield Include(path=value or next(words, ""), is_constraint=is_constraint)
+        elif option in ("-e", "--editable"):
+            yield _refused_place(value or next(words, ""), "is an editable install")
         else:
-            yield Refused(text=line, why=f"has the option {option}, which pip does not know either")
+            yield Refused(why=f"has the option {option}, which pip does not know either")
 
 
 def _option_and_value(word: str) -> tuple[str, str]:
@@ -156,34 +186,40 @@ def _option_and_value(word: str) -> tuple[str, str]:
     if word.startswith("--"):
         option, _, value = word.partition("=")
         return option, value
-    if word in TAKING_A_VALUE or word in FLAGS or word[:2] not in ("-r", "-c", "-e", "-i", "-f"):
+    if word in _TAKING_A_VALUE or word in _FLAGS or word[:2] not in ("-r", "-c", "-e", "-i", "-f"):
         return word, ""
     return word[:2], word[2:].strip().removeprefix("=")
 
 
 def _not_followed(option: str, value: str) -> NotFollowed:
     shown = f"{option} {quoted(value)[1:-1]}" if value else option
-    return NotFollowed(option=shown, instead=instead_of(option, value))
+    instead = _TAKING_A_VALUE.get(option) or _FLAGS[option]
+    if instead == _INDEX and "pytorch.org" in value:
+        instead = _TORCH_INDEX
+    return NotFollowed(option=shown, instead=instead)
 
 
-def _requirement(text: str, line: str, *, note: str = "") -> Iterator[Outcome]:
+def _requirement(text: str, *, note: str = "") -> Iterator[Plain | Refused]:
     text = _unquoted(text.strip()).rstrip(",; ").strip()
     if not text:
         return
     named = _NAMED.match(text)
+    before_marker = re.split(r"[\[;]", text, maxsplit=1)[0].strip()
     if named is not None and not _VCS.match(text):
         place = named["to"]
-        yield _refused_place(
-            place, line, _what(place), name=named["name"], extras=named["extras"] or ""
-        )
-    elif _VCS.search(text.partition(" ")[0]) or _URL.match(text) or _LOCAL.search(_before(text)):
-        yield _refused_place(text, line, _what(text))
+        yield _refused_place(place, _what(place), named["name"], named["extras"] or "")
+    elif _VCS.search(text.partition(" ")[0]) or _URL.match(text) or _LOCAL.search(before_marker):
+        yield _refused_place(text, _what(text))
     elif _VARIABLE.search(text):
         yield _refused_text(
-            text, line, "takes a value from the environment, which differs among machines"
+            text, "takes a value from the environment, which differs among machines"
         )
+    elif is_requirement(text):
+        yield Plain(text=text, note=note)
+    elif meant := _meant(text):
+        yield Plain(text=meant, note=f"is read as '{meant}'")
     else:
-        yield _plain(text, line, note)
+        yield _refused_text(text, "is not a requirement such as 'numpy>=1.25'")
 
 
 def _unquoted(text: str) -> str:
@@ -191,11 +227,6 @@ def _unquoted(text: str) -> str:
     if len(text) > 1 and text[0] in "\"'" and text.find(text[0], 1) == len(text) - 1:
         return text[1:-1].strip()
     return text
-
-
-def _before(text: str) -> str:
-    """The part before extras and marker."""
-    return re.split(r"[\[;]", text, maxsplit=1)[0].strip()
 
 
 def _what(place: str) -> str:
@@ -206,83 +237,57 @@ def _what(place: str) -> str:
     return "is an address, not a release on an index"
 
 
-def _plain(text: str, line: str, note: str) -> Plain | Refused:
+def is_requirement(text: str) -> bool:
+    """Whether PEP 508 knows the text for a requirement."""
     try:
-        PackagingRequirement(text)
+        Requirement(text)
     except InvalidRequirement:
-        mended = _mended(text)
-        if mended is None:
-            return _refused_text(text, line, "is not a requirement such as 'numpy>=1.25'")
-        return Plain(text=mended, note=f"is read as '{mended}'")
-    return Plain(text=text, note=note)
+        return False
+    return True
 
 
-def _mended(text: str) -> str | None:
+def _meant(text: str) -> str | None:
     """The requirement that a person plainly meant, None if it is not plain.
 
     `numpy<2>=1.18` misses a comma; `>=1.9.*` has a star that older pips passed over.
     """
     wanted, semicolon, marker = text.partition(";")
-    match = _NAME.match(wanted)
-    if match is None:
+    head = _NAME_AND_EXTRAS.match(wanted)
+    if head is None:
         return None
-    head = re.match(r"\s*(\[[^\]]*\])?", wanted[match.end() :])
-    start = match.end() + (head.end() if head else 0)
-    bounds = _MISSING_COMMA.sub(",", _STAR_AFTER_BOUND.sub(r"\1", wanted[start:].strip()))
-    mended = f"{wanted[:start]}{bounds}{semicolon}{marker}"
-    try:
-        PackagingRequirement(mended)
-    except InvalidRequirement:
-        return None
-    return mended
+    bounds = _STAR_AFTER_BOUND.sub(r"\1", wanted[head.end() :].strip())
+    meant = f"{head[0]}{_MISSING_COMMA.sub(',', bounds)}{semicolon}{marker}"
+    return meant if is_requirement(meant) else None
 
 
-def _refused_text(text: str, line: str, why: str) -> Refused:
-    name = _NAME.match(text)
+def _refused_text(text: str, why: str) -> Refused:
+    wanted, marker = _split_marker(text, at=";")
+    name = _NAME.match(wanted)
     # Prose has a first word too; only what looks like a name with a bound is about that name.
-    about = name is not None and re.match(r"\s*($|[\[<>=!~;$(]|==)", text[name.end() :])
-    found = name[0] if name is not None and about else None
-    return Refused(
-        text=line,
-        why=why,
-        name=canonicalize_name(found) if found else None,
-        plain=found,
-        marker=_marker(text),
-    )
+    about = name is not None and re.match(r"\s*($|[\[<>=!~$(])", wanted[name.end() :])
+    return _refused(why, name[0] if name and about else None, "", marker)
 
 
-def _refused_place(
-    place: str, line: str, why: str, *, name: str | None = None, extras: str = ""
-) -> Refused:
-    address, marker = _split_marker(place)
-    found = name or _name_at(address)
-    plain = f"{found}{extras}" + (f" ; {marker}" if marker else "") if found else None
-    return Refused(
-        text=line,
-        why=why,
-        name=canonicalize_name(found) if found else None,
-        plain=plain,
-        marker=marker,
-    )
+def _refused_place(place: str, why: str, name: str | None = None, extras: str = "") -> Refused:
+    address, marker = _split_marker(place, at=r" ;|; ")
+    return _refused(why, name or _name_at(address), extras, marker)
 
 
-def _split_marker(place: str) -> tuple[str, str | None]:
-    address, semicolon, marker = place.partition(" ;")
-    if not semicolon:
-        address, semicolon, marker = place.partition("; ")
-    return address.strip(), _valid_marker(marker) if semicolon else None
+def _refused(why: str, name: str | None, extras: str, marker: str | None) -> Refused:
+    if name is None:
+        return Refused(why=why, marker=marker)
+    wanted = f"{name}{extras}" if is_requirement(f"{name}{extras}") else name
+    plain = f"{wanted} ; {marker}" if marker else wanted
+    return Refused(why=why, name=canonicalize_name(name), plain=plain, marker=marker)
 
 
-def _marker(text: str) -> str | None:
-    _, semicolon, marker = text.partition(";")
-    return _valid_marker(marker) if semicolon else None
-
-
-def _valid_marker(text: str) -> str | None:
+def _split_marker(text: str, *, at: str) -> tuple[str, str | None]:
+    """What stands before the marker, and the marker if it is one."""
+    wanted, *marker = re.split(at, text, maxsplit=1)
     try:
-        return str(Marker(text.strip()))
+        return wanted.strip(), str(Marker(marker[0].strip())) if marker else None
     except InvalidMarker:
-        return None
+        return wanted.strip(), None
 
 
 def _name_at(address: str) -> str | None:

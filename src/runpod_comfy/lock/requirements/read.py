@@ -1,19 +1,23 @@
 """What the trees ask of Python: the lines of their `requirements.txt`, with where each stands.
 
 A node's requirements are hostile input: each line is accepted, translated, said to be not followed,
-or refused by name. Nothing outside the tree is read.
+or refused by name. Nothing outside the tree is read. Bytes become lines by pip's "Requirements File
+Format": byte order marks, a PEP 263 coding line, continuation by a backslash, comments after a
+space.
 """
 
 from __future__ import annotations
 
+import codecs
+import contextlib
+import functools
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.markers import Marker
-from packaging.requirements import Requirement as PackagingRequirement
+from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError
@@ -26,21 +30,40 @@ from runpod_comfy.lock.requirements.line import (
     quoted,
     read_line,
 )
-from runpod_comfy.lock.requirements.text import decoded, logical_lines
 
 CORE = "core"
+# What the spec itself asks for stands beside the trees under this name.
+SPEC = "spec"
 
-# Distributions that ComfyUI imports without listing them, and a file whose import shows it.
-# 0.3.x got `requests` through huggingface-hub, which dropped it in its version 1.
-_CORE_OMISSIONS = {"requests": Path("app/frontend_management.py")}
+# ComfyUI imports `requests` there without listing it: 0.3.x got it through huggingface-hub, which
+# dropped it in its version 1.
+_IMPORTS_REQUESTS = Path("app/frontend_management.py")
 
 _FILE = "requirements.txt"
 _LARGEST_FILE_BYTES = 1024 * 1024
 _MOST_FILES = 50
 
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_CODING_LINE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+_COMMENT = re.compile(r"(^|\s)#.*$")
+# Spaces that word processors and web pages leave, and marks in the middle of joined files.
+_ODD_SPACE = re.compile(r"[\t\f\v\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+_NO_WIDTH = re.compile(r"[\ufeff\u200b]")
+
+
+def name_of(text: str) -> str:
+    """The plain name of the distribution that a requirement or a pin is about."""
+    return canonicalize_name(Requirement(text).name)
+
 
 @dataclass(frozen=True, kw_only=True)
-class Requirement:
+class RequirementLine:
     """One requirement. `tree` is `core` or `node:<name>`, `place` says file and line for people.
 
     `text` is what is solved, `asked` how it stands in the file. A constraint (`-c`) bounds a
@@ -48,11 +71,20 @@ class Requirement:
     """
 
     tree: str
-    place: str
-    name: str
+    place: str = ""
     text: str
     asked: str
     is_constraint: bool = False
+
+    @functools.cached_property
+    def name(self) -> str:
+        """The plain name of the distribution."""
+        return name_of(self.text)
+
+    @property
+    def parsed(self) -> Requirement:
+        """What is solved, as packaging has it; changing it does not change the line."""
+        return Requirement(self.text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +102,7 @@ class RefusedLine:
 class Reading:
     """Everything that the trees ask for, and everything that had to be refused."""
 
-    requirements: list[Requirement] = field(default_factory=list)
+    requirements: list[RequirementLine] = field(default_factory=list)
     refused: list[RefusedLine] = field(default_factory=list)
 
 
@@ -78,29 +110,25 @@ def read_requirements(
     trees: Sequence[tuple[str, Path]],
     *,
     overridden: frozenset[str],
-    applies: Callable[[Marker], bool],
+    applies: Callable[[str], bool],
     say: Say,
 ) -> Reading:
     """The requirements of all trees, `(name, folder)` each, in their order.
 
     `overridden` are the names that the spec's overrides settle: a line about one of them is never
     refused. `applies` says whether a marker holds on any platform of the spec; a line for
-    other platforms is passed over. `say` is told what is not followed.
+    other platforms is passed over. `say` reports what is not followed.
     """
     reading = Reading()
     for tree, folder in trees:
-        reader = _TreeReader(
+        _TreeReader(
             tree=tree,
             folder=folder,
             overridden=overridden,
             applies=applies,
             say=say,
             reading=reading,
-        )
-        reader.read()
-        if tree == CORE:
-            listed = {item.name for item in reading.requirements if item.tree == CORE}
-            reading.requirements.extend(_core_omissions(folder, listed))
+        ).read()
     return reading
 
 
@@ -120,7 +148,7 @@ def requirements_of_core(folder: Path, *, say: Say) -> list[str]:
     )
     if reading.refused:
         raise refused_error(reading.refused, "Use another version of ComfyUI, without the line.")
-    return [item.text for item in reading.requirements if not item.is_constraint]
+    return [line.text for line in reading.requirements if not line.is_constraint]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +158,7 @@ class _TreeReader:
     tree: str
     folder: Path
     overridden: frozenset[str]
-    applies: Callable[[Marker], bool]
+    applies: Callable[[str], bool]
     say: Say
     reading: Reading
     seen: set[tuple[Path, bool]] = field(default_factory=set)
@@ -139,8 +167,10 @@ class _TreeReader:
         path = self.folder / _FILE
         if path.is_file() or path.is_symlink():
             self._file(path, f"{self.tree}, {_FILE}", _FILE, is_constraint=False)
-        else:
+        elif self.tree != CORE:
             self._mention_pyproject()
+        if self.tree == CORE:
+            self._add_requests()
 
     def _file(self, path: Path, place: str, text: str, *, is_constraint: bool) -> None:
         root, resolved = self.folder.resolve(), path.resolve()
@@ -163,49 +193,45 @@ class _TreeReader:
     def _line(self, line: str, place: str, folder: Path, *, is_constraint: bool) -> None:
         for outcome in read_line(line):
             match outcome:
-                case Plain():
-                    self._plain(outcome, line, place, is_constraint=is_constraint)
-                case Include():
-                    self._include(outcome, line, place, folder, is_constraint=is_constraint)
-                case NotFollowed():
-                    self.say(f"{place}: {outcome.option} is not followed. {outcome.instead}")
-                case Refused():
-                    self._refused(outcome, line, place, is_constraint=is_constraint)
+                case Plain(text=text, note=note):
+                    self._add(place, line, text, note, is_constraint=is_constraint)
+                case Include(path=path):
+                    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|$", path):
+                        self._refuse(place, line, "names no file of the tree")
+                        continue
+                    bounds = is_constraint or outcome.is_constraint
+                    self._file(folder / path, place, line, is_constraint=bounds)
+                case NotFollowed(option=option, instead=instead):
+                    self.say(f"{place}: {option} is not followed. {instead}")
+                case Refused(why=why, marker=marker):
+                    name = outcome.name or self._own_name(line)
+                    if marker is not None and not self.applies(marker):
+                        continue
+                    if name is None or name not in self.overridden:
+                        self._refuse(place, line, why, name)
+                        continue
+                    note = f"{why}; the spec's override for {name} counts"
+                    text = outcome.plain or name
+                    self._add(place, line, text, note, is_constraint=is_constraint)
 
-    def _include(
-        self, include: Include, line: str, place: str, folder: Path, *, is_constraint: bool
-    ) -> None:
-        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:", include.path) or not include.path:
-            self._refuse(place, line, "names no file of the tree")
+    def _add(self, place: str, asked: str, text: str, note: str, *, is_constraint: bool) -> None:
+        parsed = Requirement(text)
+        if parsed.marker is not None and not self.applies(str(parsed.marker)):
             return
-        self._file(
-            folder / include.path,
-            place,
-            line,
-            is_constraint=is_constraint or include.kind == "constraints",
-        )
-
-    def _plain(self, plain: Plain, line: str, place: str, *, is_constraint: bool) -> None:
-        parsed = PackagingRequirement(plain.text)
-        if parsed.marker is not None and not self.applies(parsed.marker):
-            return
-        if plain.note:
-            self.say(f"{place}: {quoted(line)} {plain.note}")
-        text = plain.text
+        if note:
+            self.say(f"{place}: {quoted(asked)} {note}")
         if is_constraint and parsed.extras:
             parsed.extras = set()
             text = str(parsed)
-        self._add(place, parsed.name, text, line, is_constraint=is_constraint)
-
-    def _refused(self, refused: Refused, line: str, place: str, *, is_constraint: bool) -> None:
-        if refused.marker is not None and not self.applies(Marker(refused.marker)):
-            return
-        name = refused.name or self._own_name(line)
-        if name is None or name not in self.overridden:
-            self._refuse(place, line, refused.why, name)
-            return
-        self.say(f"{place}: {quoted(line)} {refused.why}; the spec's override for {name} counts")
-        self._add(place, name, refused.plain or name, line, is_constraint=is_constraint)
+        self.reading.requirements.append(
+            RequirementLine(
+                tree=self.tree,
+                place=place,
+                text=text,
+                asked=quoted(asked)[1:-1],
+                is_constraint=is_constraint,
+            )
+        )
 
     def _own_name(self, line: str) -> str | None:
         """`-e .` is about the tree itself, whose name its pyproject.toml may tell."""
@@ -214,18 +240,6 @@ class _TreeReader:
         name = _project(self.folder).get("name")
         return canonicalize_name(name) if isinstance(name, str) else None
 
-    def _add(self, place: str, name: str, text: str, line: str, *, is_constraint: bool) -> None:
-        self.reading.requirements.append(
-            Requirement(
-                tree=self.tree,
-                place=place,
-                name=canonicalize_name(name),
-                text=text,
-                asked=quoted(line)[1:-1],
-                is_constraint=is_constraint,
-            )
-        )
-
     def _refuse(self, place: str, text: str, why: str, name: str | None = None) -> None:
         self.reading.refused.append(RefusedLine(place=place, text=quoted(text), why=why, name=name))
 
@@ -233,11 +247,21 @@ class _TreeReader:
         """ComfyUI-Manager and the Comfy Registry install what requirements.txt lists, and so do
         we; a node that lists it elsewhere will miss something when it is imported."""
         dependencies = _project(self.folder).get("dependencies")
-        if self.tree != CORE and isinstance(dependencies, list) and dependencies:
+        if isinstance(dependencies, list) and dependencies:
             self.say(
                 f"{self.tree} lists {len(dependencies)} dependencies in pyproject.toml and has no "
                 f"{_FILE}: like ComfyUI-Manager, this takes only the latter"
             )
+
+    def _add_requests(self) -> None:
+        file = self.folder / _IMPORTS_REQUESTS
+        listed = {line.name for line in self.reading.requirements if line.tree == CORE}
+        if "requests" in listed or not file.is_file():
+            return
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if re.search(r"^\s*(import|from) requests\b", text, re.MULTILINE):
+            place = f"{CORE}, imported by {_IMPORTS_REQUESTS}"
+            self._add(place, "requests", "requests", "", is_constraint=False)
 
 
 def _project(folder: Path) -> dict[str, object]:
@@ -250,15 +274,37 @@ def _project(folder: Path) -> dict[str, object]:
     return project if isinstance(project, dict) else {}
 
 
-def _core_omissions(folder: Path, listed: set[str]) -> Iterator[Requirement]:
-    for name, witness in _CORE_OMISSIONS.items():
-        if name not in listed and _imports(folder / witness, name):
-            place = f"{CORE}, imported by {witness}"
-            yield Requirement(tree=CORE, place=place, name=name, text=name, asked=name)
+def decoded(data: bytes) -> str:
+    """The text of `data`, by the same rules on every machine.
+
+    Where pip would ask the machine's locale, Latin-1 stands in: it always fits, and whatever is
+    not ASCII can only belong to a comment, since no requirement may hold it.
+    """
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, errors="replace")
+    codings = (
+        coding[1].decode() for coding in map(_CODING_LINE.match, data.splitlines()[:2]) if coding
+    )
+    for encoding in (next(codings, "utf-8"), "utf-8"):
+        with contextlib.suppress(LookupError, UnicodeDecodeError):
+            return data.decode(encoding)
+    return data.decode("latin-1")
 
 
-def _imports(file: Path, name: str) -> bool:
-    if not file.is_file():
-        return False
-    text = file.read_text(encoding="utf-8", errors="replace")
-    return re.search(rf"^\s*(import|from) {name}\b", text, re.MULTILINE) is not None
+def logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Each line that says something, with the number of its first physical line."""
+    pending: list[str] = []
+    first = 0
+    lines = re.split(r"\r\n|\r|\n", text)
+    for number, physical in enumerate(lines, start=1):
+        first = first if pending else number
+        is_comment = physical.lstrip().startswith("#")
+        if physical.endswith("\\") and not is_comment and number < len(lines):
+            pending.append(physical[:-1])
+            continue
+        joined = "".join([*pending, "" if is_comment else physical])
+        pending = []
+        line = _COMMENT.sub("", _ODD_SPACE.sub(" ", _NO_WIDTH.sub("", joined))).strip()
+        if line:
+            yield first, line

@@ -10,16 +10,15 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.lock.drift.distributions import look_at_distributions
+from runpod_comfy.lock.drift.check import look_at_distributions
 from runpod_comfy.lock.drift.finding import Answer
-from runpod_comfy.lock.drift.tree import LockedPlace, look_at_tree
+from runpod_comfy.lock.drift.tree import LockedPlace
 from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedTree, Submodule
 from runpod_comfy.spec.model import Tree
 from tests.comfy_registry import DELETED, FLAGGED, comfy_registry, node_zip
 from tests.git_repositories import GitRepository
 from tests.package_index import make_wheel, serve, write_index
-
-_HASH = f"tree:{'1' * 40}"
+from tests.runpod_comfy.lock.conftest import TREE_HASH, lock_document
 
 
 def _look(
@@ -32,10 +31,16 @@ def _look(
     submodules: Sequence[Submodule] = (),
 ) -> Answer:
     tree = LockedTree(
-        repo=repo, ref=ref, commit=commit, tree_hash=_HASH, submodules=list(submodules)
+        repo=repo, ref=ref, commit=commit, tree_hash=TREE_HASH, submodules=list(submodules)
     )
-    place = LockedPlace(part="nodes", name="painter", tree=tree, asked=asked)
-    return look_at_tree(place, "small", fetch_context)
+    return LockedPlace(
+        part="nodes",
+        name="painter",
+        tree=tree,
+        asked=asked,
+        version_id="small",
+        fetch_context=fetch_context,
+    ).look()
 
 
 def _message(answer: Answer) -> str:
@@ -190,27 +195,5 @@ def test_torch_of_an_index_of_its_own_is_looked_for_there(index: Path, tmp_path:
 
 
 def _lock(torch: Distribution, torch_index: str) -> Lock:
-    tree = {"repo": "core", "commit": _HASH, "tree_hash": _HASH}
-    return Lock.model_validate(
-        {
-            "lock_version": 1,
-            "version_id": "small",
-            "spec_digest": "sha256:" + "0" * 64,
-            "comfy": tree,
-            "custom_nodes": [],
-            "python": {
-                "version": "3.11",
-                "platforms": [],
-                "torch_index": torch_index,
-                "torch": [torch.model_dump()],
-                "wheels": [],
-            },
-            "models": [],
-            "base": {},
-            "env": {},
-            "comfy_args": [],
-            "run_install_scripts": [],
-            "allow_pickle": [],
-            "epoch": 315532800,
-        }
-    )
+    python = {"version": "3.11", "platforms": [], "torch_index": torch_index}
+    return Lock.model_validate(lock_document(python={**python, "torch": [torch.model_dump()]}))

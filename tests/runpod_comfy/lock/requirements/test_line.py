@@ -79,17 +79,17 @@ def test_an_option_is_not_followed_and_what_to_do_is_said(
 
 
 @pytest.mark.parametrize(
-    ("line", "path", "kind"),
+    ("line", "path", "is_constraint"),
     [
-        ("-r other.txt", "other.txt", "requirements"),
-        ("-rother.txt", "other.txt", "requirements"),
-        ("--requirement=sub/other.txt", "sub/other.txt", "requirements"),
-        ("-c bounds.txt", "bounds.txt", "constraints"),
-        ("--constraint bounds.txt", "bounds.txt", "constraints"),
+        ("-r other.txt", "other.txt", False),
+        ("-rother.txt", "other.txt", False),
+        ("--requirement=sub/other.txt", "sub/other.txt", False),
+        ("-c bounds.txt", "bounds.txt", True),
+        ("--constraint bounds.txt", "bounds.txt", True),
     ],
 )
-def test_a_file_is_included(line: str, path: str, kind: str) -> None:
-    assert list(read_line(line)) == [Include(path=path, kind=kind)]  # type: ignore[arg-type]
+def test_a_file_is_included(line: str, path: str, is_constraint: bool) -> None:
+    assert list(read_line(line)) == [Include(path=path, is_constraint=is_constraint)]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runpod_comfy.lock.python.platform_marker import brief_marker, fits_python
+from runpod_comfy.lock.python.fit import brief_marker, fits_python
 
 BOTH = ["linux-x86_64", "macos-arm64"]
 
