@@ -14,7 +14,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
+from runpod_comfy.lock.python.fit import fitting_files
 from runpod_comfy.realize.home import Home
 
 LinkMode = Literal["hardlink", "copy"]
@@ -197,54 +198,6 @@ def stored_indexes(packages: Sequence[Package], cache: Cache, *, offline: bool) 
         if _uv_name(file) not in known
     )
     return [index for index in found if index is not None]
-
-
-def fitting_files(
-    distributions: Sequence[Distribution], *, python: str
-) -> list[tuple[Distribution, list[DistributionFile]]]:
-    """Each distribution whose marker holds here, with the files that this machine could take:
-    wheels, those that fit best first, then sdists, as installers choose."""
-    from packaging.markers import Marker
-
-    ranks = _tag_ranks(python)
-    here = {"python_version": python, "python_full_version": f"{python}.0"}
-    return [
-        (distribution, _by_fit(distribution.files, ranks))
-        for distribution in distributions
-        if distribution.marker is None or Marker(distribution.marker).evaluate(here)
-    ]
-
-
-def _tag_ranks(python: str) -> dict[str, int]:
-    from packaging.tags import compatible_tags, cpython_tags, platform_tags
-
-    version = tuple(int(part) for part in python.split("."))
-    interpreter = "cp" + "".join(map(str, version))
-    platforms = list(platform_tags())
-    tags = [
-        *cpython_tags(version, abis=[interpreter], platforms=platforms),
-        *compatible_tags(version, interpreter=interpreter, platforms=platforms),
-    ]
-    return {str(tag): rank for rank, tag in enumerate(tags)}
-
-
-def _by_fit(files: Iterable[DistributionFile], ranks: dict[str, int]) -> list[DistributionFile]:
-    fitting = [(rank, file) for file in files if (rank := _rank(file.name, ranks)) is not None]
-    return [file for _, file in sorted(fitting, key=lambda item: item[0])]
-
-
-def _rank(file_name: str, ranks: dict[str, int]) -> int | None:
-    if not file_name.endswith(".whl"):
-        return sys.maxsize
-    interpreters, abis, platforms = file_name.removesuffix(".whl").split("-")[-3:]
-    found = [
-        ranks[tag]
-        for interpreter in interpreters.split(".")
-        for abi in abis.split(".")
-        for platform in platforms.split(".")
-        if (tag := f"{interpreter}-{abi}-{platform}") in ranks
-    ]
-    return min(found, default=None)
 
 
 def _uv_name(file: DistributionFile) -> str:
