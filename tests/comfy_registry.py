@@ -10,14 +10,14 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.http_server import Answer, Request, serve
 
 ACTIVE, FLAGGED, PENDING, BANNED, DELETED = (
     f"NodeVersionStatus{name}" for name in ("Active", "Flagged", "Pending", "Banned", "Deleted")
@@ -47,13 +47,13 @@ class Published:
 class RegistryDouble:
     """`nodes` maps node ids to versions; a node in `banned` is refused as a whole.
 
-    `answers` replaces the answer of a path: (status, headers, body).
+    `answers` replaces the answer of a path.
     """
 
     url: str = ""
     nodes: dict[str, dict[str, Published]] = field(default_factory=dict)
     banned: set[str] = field(default_factory=set)
-    answers: dict[str, tuple[int, dict[str, str], bytes]] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
 
     def publish(self, node: str, version: str, archive: bytes, **details: Any) -> Published:
@@ -61,13 +61,15 @@ class RegistryDouble:
         self.nodes.setdefault(node, {})[version] = published
         return published
 
-    def answer(self, target: str) -> tuple[int, dict[str, str], bytes]:
+    def answer(self, request: Request) -> Answer:
         """What a GET of a path with its query gives."""
-        path, query = urlsplit(target).path, parse_qs(urlsplit(target).query)
+        self.asked.append(request.path)
+        path, query = urlsplit(request.path).path, parse_qs(urlsplit(request.path).query)
         if path in self.answers:
             return self.answers[path]
         if file := re.fullmatch(r"/files/([^/]+)/([^/]+)/node\.zip", path):
-            return 200, {"Content-Type": "application/zip"}, self.nodes[file[1]][file[2]].archive
+            archive = self.nodes[file[1]][file[2]].archive
+            return Answer(headers={"Content-Type": "application/zip"}, body=archive)
         asked = re.fullmatch(r"/nodes/([^/]+)(/versions|/install)?", path)
         if asked is None or (versions := self.nodes.get(asked[1])) is None:
             return _json(404, {"message": "Node not found", "error": ""})
@@ -100,35 +102,14 @@ class RegistryDouble:
         }
 
 
-def _json(status: int, document: Any) -> tuple[int, dict[str, str], bytes]:
-    return status, {"Content-Type": "application/json"}, json.dumps(document).encode()
+def _json(status: int, document: Any) -> Answer:
+    headers = {"Content-Type": "application/json"}
+    return Answer(status=status, headers=headers, body=json.dumps(document).encode())
 
 
 @contextmanager
 def comfy_registry() -> Iterator[RegistryDouble]:
     """A registry without nodes on a free port of loopback."""
     registry = RegistryDouble()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            registry.asked.append(self.path)
-            status, headers, body = registry.answer(self.path)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": str(len(body))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    registry.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
+    with serve(None, registry.answer) as registry.url:
         yield registry
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

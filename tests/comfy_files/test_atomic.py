@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from comfy_files.atomic import replace_file
+from tests.program import start_python
 
 
 def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:
@@ -58,17 +56,10 @@ replace_file(Path(sys.argv[1]), b"longer than what comes next")
 """
 
 
-def _start(program: str, *arguments: str | Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-
-
 def test_those_who_are_killed_leave_one_file_that_the_next_one_removes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     for _ in range(3):
-        killed = _start(_DIES_BEFORE_ITS_FILE_IS_IN_PLACE, path)
+        killed = start_python("-c", _DIES_BEFORE_ITS_FILE_IS_IN_PLACE, path)
         assert killed.wait() == -signal.SIGKILL
     assert [each.name for each in tmp_path.iterdir()] == [".file.partial"]
     replace_file(path, b"content")
@@ -78,7 +69,7 @@ def test_those_who_are_killed_leave_one_file_that_the_next_one_removes(tmp_path:
 
 def test_several_at_once_leave_no_mixture_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    running = [_start(_WRITER, path, letter) for letter in "abc"]
+    running = [start_python("-c", _WRITER, path, letter) for letter in "abc"]
     seen = set()
     while any(process.poll() is None for process in running):
         if path.exists():

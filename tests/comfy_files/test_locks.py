@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from comfy_files.locks import is_locked, lock
+from tests.program import next_line, start_python
 
 _HOLD = """
 import sys
@@ -24,16 +24,9 @@ sys.stdin.read()
 @contextmanager
 def held(path: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]:
     """The lock of `path`, held by another process until it is killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", _HOLD, str(path), kind],
-        env={"PYTHONPATH": ":".join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_python("-c", _HOLD, path, kind, stdin=subprocess.PIPE)
     with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+        assert next_line(process) == "held"
         yield process
         process.kill()
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +12,7 @@ import pytest
 
 from comfy_files.parallel import in_parallel, interrupted
 from runpod_comfy.sources.git.process import run_git
+from tests.program import start_python
 
 # For a busy machine; less than a silent server is given.
 _PATIENCE_S = 90
@@ -97,10 +96,7 @@ def test_an_interruption_is_heard_that_does_not_wake_who_waits() -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_what_is_under_way(number: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=32) as server:
-        program = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(server.getsockname()[1])],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        program = start_python("-c", _PROGRAM, server.getsockname()[1])
         server.settimeout(_PATIENCE_S)
         connections = [server.accept()[0] for _ in range(8)]
         # To the program alone: git does not hear of it.

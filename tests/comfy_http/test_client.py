@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,20 +13,7 @@ import pytest
 from comfy_errors import UnavailableError
 from comfy_http.client import HttpClient
 from runpod_comfy.sources.index.pip_settings import PipSettings
-from tests.package_index import IndexHandler, serve
-
-
-class Redirecting(IndexHandler):
-    """Leads every path that starts with `/to/` to the address in the file `to`."""
-
-    def do_GET(self) -> None:  # noqa: N802
-        if not self.path.startswith("/to/"):
-            super().do_GET()
-            return
-        self.send_response(302)
-        self.send_header("Location", (Path(self.directory) / "to").read_text())
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+from tests.http_server import Answering, redirect, serve
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,24 +41,15 @@ def encrypted(shelf: Path, tmp_path: Path) -> Iterator[Encrypted]:
     subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with _serve_encrypted(shelf, context) as url:
+    with serve(shelf, _led_on_from(shelf), tls=context) as url:
         yield Encrypted(url=url, certificate=certificate)
 
 
-@contextmanager
-def _serve_encrypted(root: Path, context: ssl.SSLContext) -> Iterator[str]:
-    handler = partial(Redirecting, directory=str(root))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def _led_on_from(shelf: Path) -> Answering:
+    """Leads every path that starts with `/to/` to the address in the file `to`."""
+    return lambda request: (
+        redirect((shelf / "to").read_text()) if request.path.startswith("/to/") else None
+    )
 
 
 def read(url: str, settings: PipSettings | None = None) -> bytes:

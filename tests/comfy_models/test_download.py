@@ -1,22 +1,20 @@
 from __future__ import annotations
 
-import asyncio
-import base64
-import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from comfy_errors import OperationFailedError
 from comfy_files.parallel import give_up_with
 from comfy_home.manifest import ManifestModel
 from comfy_models.download import download
+from tests.http_server import Answer, Request, cut, redirect, serve
 
 BYTES = bytes(range(256)) * 20_000
 SHA256 = hashlib.sha256(BYTES).hexdigest()
@@ -29,81 +27,48 @@ def needed(source: str | None, *mirrors: str) -> ManifestModel:
     )
 
 
-@dataclass
-class Served:
-    """A server with files that are right, wrong, short, endless or elsewhere, and what it heard:
-    the path of each request with its `Range` and its `Authorization`."""
-
-    url: str = ""
-    heard: list[tuple[str, str | None, str | None]] = field(default_factory=list)
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        asked = request.headers
-        self.heard.append((request.path, asked.get("Range"), asked.get("Authorization")))
-        match request.match_info["name"]:
-            case "right":
-                return web.Response(body=BYTES)
-            case "wrong":
-                return web.Response(body=BYTES[:-1] + b"!")
-            case "page":
-                return web.Response(text="<html>Please log in</html>")
-            case "moved":
-                raise web.HTTPFound("/right?key=secret")
-            case "elsewhere":
-                raise web.HTTPFound(f"{self.url.replace('127.0.0.1', 'localhost')}/right")
-            case "broken" if "Range" in asked and asked.get("If-Range") == '"v1"':
-                start = int(asked["Range"].removeprefix("bytes=").removesuffix("-"))
-                span = {"Content-Range": f"bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"}
-                return web.Response(status=206, body=BYTES[start:], headers=span)
-            case "without-length" | "cut" | "broken" | "stalled" as name:
-                response = web.StreamResponse()
-                if name != "without-length":
-                    response.content_length = len(BYTES)
-                if name == "broken":
-                    response.headers["ETag"] = '"v1"'
-                await response.prepare(request)
-                await response.write(BYTES[: 2 * MIB if name == "broken" else 1000])
-                while name == "stalled" and request.transport is not None:
-                    await asyncio.sleep(0.01)
-                if name in ("cut", "broken") and request.transport is not None:
-                    # What was written is to arrive before the end does.
-                    await asyncio.sleep(0.2)
-                    request.transport.abort()
-                return response
-        raise web.HTTPNotFound
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        app = web.Application()
-        app.add_routes([web.get("/{name}", self.answer)])
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            yield
-        finally:
-            await runner.cleanup()
+def answer(request: Request) -> Answer | None:
+    """Files that are right, wrong, short, endless or elsewhere."""
+    headers = request.headers
+    port = headers["Host"].split(":")[1]
+    if request.path == "/broken" and headers["If-Range"] == '"v1"':
+        start = int(headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        span = {"Content-Range": f"bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"}
+        return Answer(status=206, headers=span, body=BYTES[start:])
+    broken = cut(BYTES, 2 * MIB)
+    return {
+        "/right": Answer(body=BYTES),
+        "/right?key=secret": Answer(body=BYTES),
+        "/wrong": Answer(body=BYTES[:-1] + b"!"),
+        "/page": Answer(body=b"<html>Please log in</html>"),
+        "/moved": redirect("/right?key=secret"),
+        "/elsewhere": redirect(f"http://localhost:{port}/right"),
+        "/without-length": Answer(headers={"Connection": "close"}, body=BYTES[:1000]),
+        "/cut": cut(BYTES, 1000),
+        "/broken": replace(broken, headers={**broken.headers, "ETag": '"v1"'}),
+        "/stalled": cut(BYTES, 1000, stalls=True),
+    }.get(request.path)
 
 
 def bring(
     place: Path,
     model_of: Callable[[str], ManifestModel],
     given_up: threading.Event | None = None,
-) -> Served:
-    served = Served()
+) -> list[Request]:
+    """Downloads the model that `model_of` makes of an address; gives what the server was asked."""
+    heard: list[Request] = []
 
-    def work() -> None:
+    def answering(request: Request) -> Answer | None:
+        heard.append(request)
+        return answer(request)
+
+    def work(url: str) -> None:
         give_up_with(given_up or threading.Event())
-        download(model_of(served.url), place)
+        download(model_of(url), place)
 
-    async def scenario() -> None:
-        async with served.running():
-            await asyncio.to_thread(work)
-
-    asyncio.run(scenario())
-    return served
+    with serve(None, answering) as url, ThreadPoolExecutor() as pool:
+        pool.submit(work, url).result()
+    return heard
 
 
 @pytest.mark.parametrize("name", ["right", "moved"])
@@ -115,9 +80,9 @@ def test_the_bytes_arrive_at_their_final_name(tmp_path: Path, name: str) -> None
 
 
 def test_a_broken_connection_is_taken_up_from_the_last_byte(tmp_path: Path) -> None:
-    served = bring(tmp_path / "x.bin", lambda address: needed(f"{address}/broken"))
+    requests = bring(tmp_path / "x.bin", lambda address: needed(f"{address}/broken"))
     assert (tmp_path / "x.bin").read_bytes() == BYTES
-    assert [span for _, span, _ in served.heard] == [None, f"bytes={2 * MIB}-"]
+    assert [request.headers["Range"] for request in requests] == [None, f"bytes={2 * MIB}-"]
 
 
 @pytest.mark.parametrize(
@@ -152,9 +117,9 @@ def test_a_login_is_not_sent_to_the_host_that_a_redirect_leads_to(tmp_path: Path
     def model_of(address: str) -> ManifestModel:
         return needed(f"{address.replace('//', '//me:token@')}/elsewhere")
 
-    served = bring(tmp_path / "x.bin", model_of)
-    login = f"Basic {base64.b64encode(b'me:token').decode()}"
-    assert served.heard == [("/elsewhere", None, login), ("/right", None, None)]
+    requests = bring(tmp_path / "x.bin", model_of)
+    asked = [(request.path, request.login) for request in requests]
+    assert asked == [("/elsewhere", "me:token"), ("/right", None)]
 
 
 def test_a_mirror_is_asked_when_the_source_fails(tmp_path: Path) -> None:

@@ -8,16 +8,10 @@ import docker
 import pytest
 
 from tests import containers
-from tests.containers import Registry
+from tests.containers import Registry, engine
 from tests.docker.small_version import SmallVersions, small_versions
 
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    """The engine; where none can be reached, every test that needs it fails."""
-    client = containers.engine()
-    yield client
-    client.close()
+__all__ = ["engine"]
 
 
 @pytest.fixture(scope="session")

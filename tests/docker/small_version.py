@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from runpod_comfy.images.context.programs import VARIABLE
 from tests.built_handler import built_handler
 from tests.git_repositories import new_repository
-from tests.integration.program import Program
+from tests.graphs import SLEEP, node, saving, write_graph
+from tests.program import Program
 from tests.real_packages import held
+from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 MODEL = "upscale_models/small.safetensors"
 MODEL_BYTES = b"weights " * 1000
-_CORE = Path(__file__).parents[1] / "fixture_core"
 _NODE = """\
 class Small:
     required = {}
@@ -24,17 +24,12 @@ NODE_CLASS_MAPPINGS = {"Small": Small}
 """
 
 
-def _saving(content: object) -> dict[str, object]:
-    inputs = {"content": content, "prefix": "small", "suffix": ".png", "key": "images"}
-    return {"class_type": "FixtureSave", "inputs": inputs}
-
-
-_LOADER = {"class_type": "FixtureLoader", "inputs": {"model_name": Path(MODEL).name}}
-_SLEEP = {"class_type": "FixtureSleep", "inputs": {}}
+_AS_PICTURE = {"prefix": "small", "suffix": ".png", "key": "images"}
+_LOADER = node("FixtureLoader", model_name=Path(MODEL).name)
 WORKFLOWS = {
-    "example": {"1": _saving("a picture")},
-    "model": {"1": _LOADER, "2": _saving(["1", 0])},
-    "sleep": {"1": _SLEEP},
+    "example": {"1": saving("a picture", **_AS_PICTURE)},
+    "model": {"1": _LOADER, "2": saving(["1", 0], **_AS_PICTURE)},
+    "sleep": SLEEP,
 }
 """The graphs that lie in the image, by the names of their files."""
 
@@ -56,31 +51,21 @@ class SmallVersions:
 def small_versions(folder: Path) -> SmallVersions:
     """Writes the specs, and the git repositories and the model that they name, below `folder`."""
     work = folder / "work"
-    for name in ("versions", "workflows"):
-        (work / name).mkdir(parents=True)
-    core = new_repository(folder / "core")
-    for file in _CORE.glob("*.py"):
-        core.write(file.name, file.read_text())
-    core.write("requirements.txt", "aiohttp\npyyaml\n")
-    core.commit("The core")
-    node = new_repository(folder / "node")
-    node.write("__init__.py", _NODE)
-    node.commit("A node")
-    model = folder / Path(MODEL).name
+    (work / "workflows").mkdir(parents=True)
+    core = core_repository(folder / "core", FIXTURE_CORE, "aiohttp\npyyaml\n")
+    node = new_repository(folder / "node", {"__init__.py": _NODE})
+    model = folder / MODEL
+    model.parent.mkdir()
     model.write_bytes(MODEL_BYTES)
     for version, models in (("small", []), ("small-model", [model])):
-        spec = {
-            "schema_version": 2,
-            "version_id": version,
-            "comfy": {"repo": core.url, "ref": "main"},
-            "custom_nodes": [{"name": "small_node", "repo": node.url, "ref": "main"}],
-            "models": [
-                {"name": one.name, "source": one.as_uri(), "target_subdir": Path(MODEL).parent.name}
-                for one in models
-            ],
-            "options": {"constraints": held()},
-        }
-        (work / "versions" / f"{version}.json").write_text(json.dumps(spec))
+        write_spec(
+            work / "versions",
+            version,
+            core=core.at(),
+            nodes={"small_node": node.at()},
+            models=models,
+            options={"constraints": held()},
+        )
     for name, graph in WORKFLOWS.items():
-        (work / "workflows" / f"{name}.json").write_text(json.dumps(graph))
+        write_graph(work / "workflows" / f"{name}.json", graph)
     return SmallVersions(program=Program(folder=work, variables={VARIABLE: str(built_handler())}))

@@ -16,7 +16,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.context.programs import VARIABLE
 from tests.built_handler import built_handler
 from tests.containers import run_to_end
-from tests.integration.program import ROOT, Program
+from tests.program import ROOT, Program
 
 TAG = "runpod-comfy-test:demo"
 EXAMPLE = ROOT / "workflows" / "example.json"

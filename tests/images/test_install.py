@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.images.conftest import EPOCH, Bench
+from tests.program import write_program
 
 VARIABLES = {"NODE_NAME": "painter"}
 
@@ -162,9 +163,7 @@ def test_offline_the_network_is_taken_away_from_the_script(install_bench: Bench)
 
 def test_where_the_network_cannot_be_taken_away_variables_refuse_it(install_bench: Bench) -> None:
     tools = install_bench.folder / "tools"
-    tools.mkdir()
-    (tools / "unshare").write_text("#!/bin/sh\nexit 1\n")
-    (tools / "unshare").chmod(0o755)
+    write_program(tools / "unshare", "exit 1\n")
     poor = dataclasses.replace(install_bench, path=f"{tools}:{install_bench.path}")
     _script(
         poor,

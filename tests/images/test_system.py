@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from tests.images.conftest import Bench
+from tests.program import write_program
 
 
 def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
     programs = bench.folder / "bin"
-    programs.mkdir()
-    (programs / "apt-get").write_text('#!/bin/sh\necho "$@" >>"$CALLS"\n')
-    (programs / "apt-get").chmod(0o755)
+    write_program(programs / "apt-get", 'echo "$@" >>"$CALLS"\n')
     calls = bench.folder / "calls"
     variables = {
         "TARGET": "image",

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.cache.paths import Cache
-from tests.integration.program import Program
+from tests.integration.small_versions import SmallVersions, small_versions
+from tests.program import Program
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +29,10 @@ def program(place: Path) -> Program:
     """The program in an empty working directory with a `versions` folder."""
     (place / "versions").mkdir()
     return Program(folder=place)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
+    """The small versions, resolved, with nothing in their cache."""
+    with small_versions(tmp_path_factory.mktemp("small")) as made:
+        yield made

@@ -6,7 +6,6 @@ They are realized by the real program, with real git, uv and engine, in about tw
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -18,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.git_repositories import GitRepository, new_repository
-from tests.integration.program import Outcome, Program
-from tests.package_index import IndexHandler, make_wheel, serve, write_index
+from tests.http_server import Request, serve
+from tests.package_index import publish
+from tests.program import Outcome, Program, write_program
+from tests.specs import BARE_CORE, core_repository, write_spec
 
 VERSIONS = ("one", "two", "three")
 SCRIPTED = "scripted"
@@ -34,7 +35,6 @@ for path in ("downloaded", "../painter/added", "../../added", "../../main.py", a
     time.sleep(0.02)
 pathlib.Path(beta.__file__).unlink()
 """
-_BARE_CORE = Path(__file__).parents[1] / "bare_core"
 _WHEELS = {"torch": "2.1.0", "alpha": "1.0", "beta": "2.0", "gamma": "3.0"}
 
 
@@ -84,18 +84,22 @@ def small_versions(folder: Path) -> Iterator[SmallVersions]:
     """Makes the three versions below `folder`, resolved, with nothing in the cache."""
     work = folder / "work"
     index = folder / "index"
-    (work / "versions").mkdir(parents=True)
-    (index / "files").mkdir(parents=True)
     for name, version in _WHEELS.items():
-        make_wheel(index / "files", name, version)
-    make_wheel(index / "files", "torch", "2.2.0")
-    make_wheel(index / "files", "delta", "4.0", requires=["gamma"])
-    write_index(index)
+        publish(index, name, version)
+    publish(index, "torch", "2.2.0")
+    publish(index, "delta", "4.0", requires=["gamma"])
     repositories = _make_repositories(folder / "repositories")
-    _make_models(folder / "models")
-    _write_specs(work / "versions", repositories, folder / "models")
+    models = _make_models(folder / "models")
+    _write_specs(work / "versions", repositories, models)
     asked: Counter[str] = Counter()
-    with serve(index, _counting(asked)) as url:
+    mutex = threading.Lock()
+
+    def count(request: Request) -> None:
+        if request.path.endswith(".whl"):
+            with mutex:
+                asked[Path(request.path).name] += 1
+
+    with serve(index, count) as url:
         small = SmallVersions(
             folder=work,
             asked=asked,
@@ -117,46 +121,35 @@ def small_versions(folder: Path) -> Iterator[SmallVersions]:
 
 
 def _make_repositories(folder: Path) -> dict[str, GitRepository]:
-    core = new_repository(folder / "core")
-    for file in _BARE_CORE.glob("*.py"):
-        core.write(file.name, file.read_text())
-    for number in range(40):
-        core.write(f"comfy/part{number}.py", f"NUMBER = {number}\n" * 200)
-    core.write("requirements.txt", "torch==2.1.0\nalpha\n")
-    core.commit("The core")
-    core.git("tag", "v1")
-    core.write("requirements.txt", "torch==2.2.0\nalpha\n")
-    core.commit("The core for a newer torch")
-    core.git("tag", "v2")
-    painter = new_repository(folder / "painter")
-    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Paint': object}\n")
-    painter.write("requirements.txt", "beta\n")
-    painter.commit("A painter")
-    painter.git("tag", "v1")
-    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Paint': object, 'Draw': object}\n")
-    painter.commit("A painter who draws")
-    painter.git("tag", "v2")
-    dancer = new_repository(folder / "dancer")
-    dancer.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Dance': object}\n")
-    dancer.write("requirements.txt", "delta\n")
-    dancer.commit("A dancer")
-    dancer.git("tag", "v1")
-    scripted = new_repository(folder / "scripted")
-    scripted.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Plan': object}\n")
-    scripted.write("install.py", _INSTALL)
-    scripted.commit("A node with a script")
-    scripted.git("tag", "v1")
+    core = core_repository(folder / "core", BARE_CORE, "torch==2.1.0\nalpha\n")
+    parts = {f"comfy/part{number}.py": f"NUMBER = {number}\n" * 200 for number in range(40)}
+    core.commit("More of the core", parts, tag="v1")
+    newer = {"requirements.txt": "torch==2.2.0\nalpha\n"}
+    core.commit("The core for a newer torch", newer, tag="v2")
+    painter = _node(folder / "painter", "Paint", {"requirements.txt": "beta\n"})
+    drawing = "NODE_CLASS_MAPPINGS = {'Paint': object, 'Draw': object}\n"
+    painter.commit("A painter who draws", {"__init__.py": drawing}, tag="v2")
+    dancer = _node(folder / "dancer", "Dance", {"requirements.txt": "delta\n"})
+    scripted = _node(folder / "scripted", "Plan", {"install.py": _INSTALL})
     return {"core": core, "painter": painter, "dancer": dancer, "scripted": scripted}
 
 
-def _make_models(folder: Path) -> None:
-    folder.mkdir()
-    for number in range(3):
-        content = f"model {number} ".encode() * 200_000
-        (folder / f"m{number}.safetensors").write_bytes(content)
+def _node(folder: Path, name: str, files: dict[str, str]) -> GitRepository:
+    source = f"NODE_CLASS_MAPPINGS = {{'{name}': object}}\n"
+    return new_repository(folder, {"__init__.py": source, **files}, tag="v1")
 
 
-def _write_specs(folder: Path, repositories: dict[str, GitRepository], models: Path) -> None:
+def _make_models(folder: Path) -> list[Path]:
+    models = [folder / "loras" / f"m{number}.safetensors" for number in range(3)]
+    models[0].parent.mkdir(parents=True)
+    for number, model in enumerate(models):
+        model.write_bytes(f"model {number} ".encode() * 200_000)
+    return models
+
+
+def _write_specs(
+    folder: Path, repositories: dict[str, GitRepository], models: Sequence[Path]
+) -> None:
     parts: dict[str, tuple[str, dict[str, str], Sequence[int]]] = {
         "one": ("v1", {"painter": "v1"}, (0, 1)),
         "two": ("v1", {"painter": "v2", "dancer": "v1"}, (0, 2)),
@@ -164,49 +157,20 @@ def _write_specs(folder: Path, repositories: dict[str, GitRepository], models: P
         SCRIPTED: ("v1", {"painter": "v2", "scripted": "v1"}, (0,)),
     }
     for version, (core, nodes, numbers) in parts.items():
-        spec = {
-            "schema_version": 2,
-            "version_id": version,
-            "comfy": {"repo": repositories["core"].url, "ref": core},
-            "custom_nodes": [
-                {"name": name, "repo": repositories[name].url, "ref": ref}
-                for name, ref in nodes.items()
-            ],
-            "models": [
-                {
-                    "name": f"m{number}.safetensors",
-                    "source": (models / f"m{number}.safetensors").as_uri(),
-                    "target_subdir": "loras",
-                }
-                for number in numbers
-            ],
-            "options": {"run_install_scripts": ["scripted"]} if "scripted" in nodes else {},
-        }
-        (folder / f"{version}.json").write_text(json.dumps(spec))
-
-
-def _counting(asked: Counter[str]) -> type[IndexHandler]:
-    mutex = threading.Lock()
-
-    class CountingHandler(IndexHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is of http.server
-            if self.path.endswith(".whl"):
-                with mutex:
-                    asked[Path(self.path).name] += 1
-            super().do_GET()
-
-    return CountingHandler
+        write_spec(
+            folder,
+            version,
+            core=repositories["core"].at(core),
+            nodes={name: repositories[name].at(ref) for name, ref in nodes.items()},
+            models=[models[number] for number in numbers],
+            options={"run_install_scripts": ["scripted"]} if "scripted" in nodes else {},
+        )
 
 
 def _path_with_a_git_that_is_logged(folder: Path) -> str:
-    tools = folder / "tools"
-    tools.mkdir()
-    script = tools / "git"
-    script.write_text(
-        f"#!/bin/sh\necho \" $* \" >>'{folder / 'git.log'}'\nexec '{shutil.which('git')}' \"$@\"\n"
-    )
-    script.chmod(0o755)
-    return f"{tools}:{os.environ['PATH']}"
+    script = f"echo \" $* \" >>'{folder / 'git.log'}'\nexec '{shutil.which('git')}' \"$@\"\n"
+    git = write_program(folder / "tools" / "git", script)
+    return f"{git.parent}:{os.environ['PATH']}"
 
 
 def contents(folder: Path) -> dict[str, object]:

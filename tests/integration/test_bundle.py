@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.program import Outcome, Program
-from tests.integration.small_versions import SmallVersions, small_versions
+from tests.integration.small_versions import SmallVersions
+from tests.program import Outcome, Program, our_modules
 
 _NOWHERE = "http://127.0.0.1:9"
 # A network of its own, with nothing but loopback, which the engine listens on.
@@ -42,7 +42,7 @@ class Away:
             "COMFY_CACHE_ROOT": str(self.cache),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_INDEX_URL": f"{_NOWHERE}/simple",
-            "PYTHONPATH": os.pathsep.join(sys.path),
+            **our_modules(),
         }
 
     def __call__(self, *arguments: str | Path) -> Outcome:
@@ -69,12 +69,6 @@ def _without_network() -> list[str]:
         if done.returncode == 0:
             return alone
     return []
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
-    with small_versions(tmp_path_factory.mktemp("here")) as versions:
-        yield versions
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,18 +13,11 @@ from tests.integration.small_versions import (
     SmallVersions,
     contents,
     finished,
-    small_versions,
 )
 
 # Two of the eight work on a home that another one works on.
 _TOGETHER = [(version, place) for place in ("first", "second") for version in VERSIONS]
 _TOGETHER += [("one", "first"), ("two", "first")]
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
-    with small_versions(tmp_path_factory.mktemp("small")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.integration.program import ROOT, Program
+from tests.program import ROOT, Program
 
 WORKFLOWS = ROOT / "workflows"
 RUN = "rp_handler.main"

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.program import Outcome
-from tests.integration.small_versions import SmallVersions, contents, kept, small_versions
+from tests.integration.small_versions import SmallVersions, contents, kept
+from tests.program import Outcome
 
 VERSION = "three"
 
@@ -22,12 +22,6 @@ VERSION = "three"
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounts disks, which Linux lets root do"
 )
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
-    with small_versions(tmp_path_factory.mktemp("small")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from tests.integration.small_versions import (
     SmallVersions,
     contents,
     kept,
-    small_versions,
 )
 
 VERSION = "three"
@@ -34,12 +32,6 @@ class Undisturbed:
     home: dict[str, object]
     cache: dict[str, dict[str, object]]
     seconds: float
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
-    with small_versions(tmp_path_factory.mktemp("small")) as made:
-        yield made
 
 
 def _undisturbed(small: SmallVersions, version: str) -> Undisturbed:

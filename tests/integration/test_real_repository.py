@@ -10,7 +10,6 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.git.source import GitSource
 from tests.comfy_releases import ComfyRepository
-from tests.git_repositories import GitRepository
 
 TAGS = ("v0.3.52", "v0.3.75")
 
@@ -34,11 +33,10 @@ def test_a_tag_pins_the_commit_of_its_release(
 def test_the_fetched_release_has_the_tree_hash_that_git_gives_its_tag(
     comfy_git: ComfyRepository, fetch_context: FetchContext, tag: str
 ) -> None:
-    repository = GitRepository(path=comfy_git.path)
     tree = GitSource().fetch(TreeRequest(repo=comfy_git.url, ref=tag), fetch_context)
-    assert tree.tree_hash == "tree:" + repository.git("rev-parse", f"{tag}^{{tree}}")
+    assert tree.tree_hash == "tree:" + comfy_git.git("rev-parse", f"{tag}^{{tree}}")
     assert tag.removeprefix("v") in (tree.path / "comfyui_version.py").read_text()
-    dated = repository.git("show", "--no-patch", "--format=%ct", f"{tag}^{{commit}}")
+    dated = comfy_git.git("show", "--no-patch", "--format=%ct", f"{tag}^{{commit}}")
     assert tree.epoch == int(dated)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.git_repositories import new_repository
+from tests.git_repositories import GitRepository, new_repository
 from tests.integration.small_versions import SmallVersions, small_versions
-from tests.package_index import make_wheel, write_index
+from tests.package_index import publish
+from tests.specs import write_spec
 
 VERSION = "listening"
 _DOES_NOT_LOAD = "raise OSError('libtorchaudio.so: undefined symbol')\n"
@@ -21,27 +22,23 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallVersions]:
     """Its core asks for torch 2.1.0, a node for torchaudio, which says that it goes with it."""
     folder = tmp_path_factory.mktemp("family")
     with small_versions(folder) as versions:
-        files = folder / "index" / "files"
-        make_wheel(files, "torchaudio", "2.1.0", source=_DOES_NOT_LOAD)
-        write_index(folder / "index")
-        node = new_repository(folder / "repositories" / "listener")
-        node.write("__init__.py", "NODE_CLASS_MAPPINGS = {'Listen': object}\n")
-        node.write("requirements.txt", "torchaudio\n")
-        node.commit("A listener")
-        write_spec(versions, {})
+        publish(folder / "index", "torchaudio", "2.1.0", source=_DOES_NOT_LOAD)
+        source = "NODE_CLASS_MAPPINGS = {'Listen': object}\n"
+        files = {"__init__.py": source, "requirements.txt": "torchaudio\n"}
+        new_repository(folder / "repositories" / "listener", files)
+        write_version(versions, {})
         yield versions
 
 
-def write_spec(versions: SmallVersions, options: dict[str, Any]) -> None:
+def write_version(versions: SmallVersions, options: dict[str, Any]) -> None:
     repositories = versions.folder.parent / "repositories"
-    spec = {
-        "schema_version": 2,
-        "version_id": VERSION,
-        "comfy": {"repo": (repositories / "core").as_uri(), "ref": "v1"},
-        "custom_nodes": [{"name": "listener", "repo": (repositories / "listener").as_uri()}],
-        "options": options,
-    }
-    (versions.folder / "versions" / f"{VERSION}.json").write_text(json.dumps(spec))
+    write_spec(
+        versions.folder / "versions",
+        VERSION,
+        core=GitRepository(path=repositories / "core").at("v1"),
+        nodes={"listener": GitRepository(path=repositories / "listener").at()},
+        options=options,
+    )
 
 
 def test_it_is_named_with_its_torch_and_the_line_that_settles_it(small: SmallVersions) -> None:
@@ -51,6 +48,6 @@ def test_it_is_named_with_its_torch_and_the_line_that_settles_it(small: SmallVer
         "OSError: libtorchaudio.so: undefined symbol"
     ) in told
     line = told.partition("settles it: ")[2].partition(". Then")[0]
-    write_spec(small, json.loads(f"{{{line}}}")["options"])
+    write_version(small, json.loads(f"{{{line}}}")["options"])
     settled = small.realize(VERSION)
     assert settled.code == 0, settled.err

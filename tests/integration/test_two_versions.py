@@ -10,7 +10,7 @@ import pytest
 
 from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository
-from tests.integration.program import ROOT, Program
+from tests.program import ROOT, Program
 from tests.real_packages import PINNED_BY_CORES, held
 
 VERSIONS = {"older": ("v0.3.52", "Grey"), "newer": ("v0.3.75", "White")}
@@ -36,9 +36,7 @@ def created(program: Program, place: Path, comfy_git: ComfyRepository) -> dict[s
 
 def _make_node(folder: Path, class_name: str) -> None:
     """A repository with a custom node whose pictures have one colour."""
-    repository = new_repository(folder)
-    repository.write("__init__.py", _NODE.replace("OneColour", class_name))
-    repository.commit("A node")
+    new_repository(folder, {"__init__.py": _NODE.replace("OneColour", class_name)})
 
 
 _NODE = """\

@@ -9,8 +9,8 @@ import pytest
 
 from comfy_home.manifest import Manifest, save_manifest
 from rp_handler.engine.command import EngineSetup
-
-FIXTURE_CORE = Path(__file__).parents[1] / "fixture_core"
+from tests.program import our_modules, write_program
+from tests.specs import FIXTURE_CORE
 
 
 @pytest.fixture(autouse=True)
@@ -38,13 +38,11 @@ def home(tmp_path: Path) -> Path:
         (core / folder).mkdir()
     for folder in ("models/upscale_models", "input", "output", "user", ".venv/bin"):
         (home / folder).mkdir(parents=True)
-    python = home / ".venv" / "bin" / "python"
     # Our own interpreter and packages, which the fixture core runs with.
-    packages = os.pathsep.join(entry for entry in sys.path if entry)
-    python.write_text(
-        f'#!/bin/sh\nPYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n', encoding="utf-8"
+    packages = our_modules()["PYTHONPATH"]
+    write_program(
+        home / ".venv/bin/python", f'PYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n'
     )
-    python.chmod(0o755)
     (core / "extra_model_paths.yaml").write_text(
         f"models:\n  base_path: {home}/models\n  upscale_models: upscale_models\n",
         encoding="utf-8",

@@ -20,6 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.graphs import SAVE, SLEEP, node, write_graph
+from tests.program import our_modules, wait_for
+
 _NAMESPACES = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 if os.geteuid() != 0:
     _NAMESPACES = ["--user", "--map-current-user", *_NAMESPACES]
@@ -43,11 +46,10 @@ def baked(home: Path, tmp_path: Path) -> Path:
 @contextlib.contextmanager
 def contained(home: Path, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """`python -m rp_handler.main` as process 1, in the read-only `home`."""
-    packages = os.pathsep.join(entry for entry in sys.path if entry)
     program = [sys.executable, "-m", "rp_handler.main", "--home", str(home), *arguments]
     process = subprocess.Popen(
         ["unshare", *_NAMESPACES, "sh", "-c", _READ_ONLY, str(home), *program],
-        env={**os.environ, "PYTHONPATH": packages, "HOME": str(home), **variables},
+        env={**os.environ, **our_modules(), "HOME": str(home), **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -64,26 +66,14 @@ def first_process(process: subprocess.Popen[str]) -> int:
     return int(children.split()[0])
 
 
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    pytest.fail(f"it never said {text!r}")
-
-
-def workflow(tmp_path: Path, class_type: str, **inputs: str) -> str:
-    path = tmp_path / "graph.json"
-    node = {"class_type": class_type, "inputs": inputs}
-    path.write_text(json.dumps({"1": node}), encoding="utf-8")
-    return str(path)
+def workflow(tmp_path: Path, graph: object) -> str:
+    return write_graph(tmp_path / "graph.json", graph)
 
 
 def test_a_workflow_runs_where_only_the_temporary_folder_can_be_written(
     baked: Path, tmp_path: Path
 ) -> None:
-    inputs = {"content": "hello", "prefix": "x", "suffix": ".txt", "key": "files"}
-    graph = workflow(tmp_path, "FixtureSave", **inputs)
+    graph = workflow(tmp_path, SAVE)
     with contained(baked, "--workflow", graph, "--output", "base64") as process:
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
@@ -92,7 +82,7 @@ def test_a_workflow_runs_where_only_the_temporary_folder_can_be_written(
 
 
 def test_nodes_get_a_home_folder_that_they_can_write(baked: Path, tmp_path: Path) -> None:
-    graph = workflow(tmp_path, "FixtureEnvironment", name="HOME")
+    graph = workflow(tmp_path, {"1": node("FixtureEnvironment", name="HOME")})
     with contained(baked, "--workflow", graph, "--json", "--output", "base64") as process:
         output, _ = process.communicate(timeout=60)
     assert json.loads(output)["text"][0]["text"].startswith(tempfile.gettempdir())
@@ -111,14 +101,14 @@ def test_the_request_to_end_is_followed_within_five_seconds_by_all(
 ) -> None:
     arguments = [mode]
     if mode == "--workflow":
-        arguments.append(workflow(tmp_path, "FixtureSleep"))
+        arguments.append(workflow(tmp_path, SLEEP))
 
     def end() -> tuple[float, int, list[Path]]:
         """The seconds that it took, the exit code, and what was left behind."""
         scratch = Path(tempfile.mkdtemp())
         variables = {variable: "1", "TMPDIR": str(scratch)}
         with contained(baked, *arguments, "--output", "base64", **variables) as process:
-            wait_for(process, moment)
+            wait_for(process.stderr, moment)
             began = time.monotonic()
             os.kill(first_process(process), signal.SIGTERM)
             process.communicate(timeout=30)

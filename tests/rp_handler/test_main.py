@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -16,18 +15,13 @@ import pytest
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from rp_handler.check.run import main as check
 from rp_handler.main import main
+from tests.graphs import SAVE, SLEEP, node, write_graph
+from tests.program import start_python, wait_for
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
 )
-SAVE = {
-    "1": {
-        "class_type": "FixtureSave",
-        "inputs": {"content": "hello", "prefix": "x", "suffix": ".txt", "key": "files"},
-    }
-}
-SLEEP = {"1": {"class_type": "FixtureSleep", "inputs": {}}}
 
 
 @pytest.fixture(autouse=True)
@@ -37,30 +31,14 @@ def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hom
 
 
 def workflow(document: Any) -> str:
-    path = Path("graph.json")
-    path.write_text(json.dumps(document), encoding="utf-8")
-    return str(path)
+    return write_graph(Path("graph.json"), document)
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
     """The command line as a process of its own, which hears signals as one at a terminal does."""
-    packages = os.pathsep.join(entry for entry in sys.path if entry)
-    return subprocess.Popen(
-        [sys.executable, "-m", "rp_handler.main", *arguments],
-        env={**os.environ, "PYTHONPATH": packages},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
+    return start_python(
+        "-m", "rp_handler.main", *arguments, stderr=subprocess.PIPE, start_new_session=True
     )
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> str:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return line
-    pytest.fail(f"it never said {text!r}")
 
 
 def engines() -> list[int]:
@@ -225,7 +203,7 @@ def test_a_failure_is_a_document_for_machines(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_failed_run_leaves_no_outputs_behind() -> None:
-    document = {**SAVE, "2": {"class_type": "FixtureExit", "inputs": {"status": 1}}}
+    document = {**SAVE, "2": node("FixtureExit", status=1)}
     assert main(["--workflow", workflow(document)]) == 1
     assert not Path("outputs").exists()
 
@@ -251,7 +229,7 @@ def test_verbose_shows_the_engines_log(capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_its_engine(number: signal.Signals) -> None:
     process = start("--workflow", workflow(SLEEP))
-    wait_for(process, "was ready after")
+    wait_for(process.stderr, "was ready after")
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -263,7 +241,7 @@ def test_an_interrupted_run_ends_its_engine(number: signal.Signals) -> None:
 
 def test_a_run_that_is_killed_outright_takes_its_engine_along() -> None:
     process = start("--workflow", workflow(SLEEP))
-    wait_for(process, "was ready after")
+    wait_for(process.stderr, "was ready after")
     assert engines()
     process.kill()
     process.communicate(timeout=60)
@@ -275,7 +253,7 @@ def test_the_page_is_served_until_it_is_interrupted() -> None:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     process = start("--ui", "--port", port)
-    assert f"http://127.0.0.1:{port} until" in wait_for(process, "ComfyUI is at")
+    assert f"http://127.0.0.1:{port} until" in wait_for(process.stderr, "ComfyUI is at")
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 0
     wait_until_gone()
@@ -285,7 +263,7 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
     process = start("--workflow", workflow(SAVE), "--output", "base64")
     assert process.stdout is not None
     process.stdout.close()
-    wait_for(process, "was ready after")
+    wait_for(process.stderr, "was ready after")
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
     assert process.wait(timeout=60) == 0

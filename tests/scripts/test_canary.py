@@ -14,9 +14,10 @@ import pytest
 
 from canary import Canary, readme_example
 from runpod_comfy.lock.model import Lock
-from tests.package_index import make_wheel, serve, write_index
+from tests.package_index import publish, serve_index
+from tests.program import our_modules
+from tests.specs import BARE_CORE
 
-_CORE = Path(__file__).parents[1] / "bare_core"
 _NODE = "import alpha, beta, delta\nNODE_CLASS_MAPPINGS = {'Paint': object}\n"
 
 
@@ -35,16 +36,15 @@ class World:
         versions = folder / "versions"
         for place in (versions / "core", versions / "painter"):
             place.mkdir(parents=True)
-        for file in _CORE.glob("*.py"):
+        for file in BARE_CORE.glob("*.py"):
             (versions / "core" / file.name).write_text(file.read_text())
         (versions / "core" / "requirements.txt").write_text("alpha\nbeta\ngamma\n")
         (versions / "painter" / "requirements.txt").write_text("delta\n")
         (versions / "painter" / "__init__.py").write_text(_NODE)
         (folder / "smoke.json").write_text("{}")
 
-    def publish(self, name: str, version: str, source: str = "") -> None:
-        make_wheel(self.index / "files", name, version, source=source)
-        write_index(self.index)
+    def publish(self, name: str, version: str, **details: Any) -> None:
+        publish(self.index, name, version, **details)
 
     def canary(self) -> Canary:
         """One that knows the packages that are on the index now."""
@@ -72,15 +72,12 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     index = tmp_path / "index"
-    (index / "files").mkdir(parents=True)
     for name in list(os.environ):
-        if name.startswith(("COMFY_", "PIP_", "UV_")):
+        if name.startswith(("COMFY_", "UV_")):
             monkeypatch.delenv(name)
     # The program runs as a process of its own, with the modules of this one.
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    with serve(index) as url:
-        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+    monkeypatch.setenv("PYTHONPATH", our_modules()["PYTHONPATH"])
+    with serve_index(index, monkeypatch):
         monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
         world = World(tmp_path / "work", index)
         for name in ("alpha", "beta", "gamma", "delta"):
@@ -114,14 +111,12 @@ def test_a_member_of_the_torch_family_is_found_with_its_family(world: World) -> 
     core = world.folder / "versions" / "core" / "requirements.txt"
     core.write_text("torch==2.11.0\ntorchaudio\nalpha\nbeta\n")
     canary = world.canary()
-    make_wheel(
-        world.index / "files",
+    world.publish(
         "torchaudio",
         "2.11.1",
         requires=["torch==2.11.0"],
         source="raise OSError('libtorchaudio.so')\n",
     )
-    write_index(world.index)
     assert not canary.works_today("small", world.document)
     assert world.said[-1].startswith(
         "small is broken by torch 2.11.0 with torchaudio 2.11.0 → "
@@ -148,9 +143,8 @@ def test_a_fault_that_is_none_of_the_packages_is_told_as_such(world: World) -> N
 
 def test_a_package_that_cannot_be_resolved_any_more_is_found(world: World) -> None:
     canary = world.canary()
-    make_wheel(world.index / "files", "gamma", "2.0", requires=["alpha<1"])
-    make_wheel(world.index / "files", "gamma", "1.0", requires=["alpha<1"])
-    write_index(world.index)
+    for version in ("2.0", "1.0"):
+        world.publish("gamma", version, requires=["alpha<1"])
     assert not canary.works_today("small", world.document)
     assert any("does not work: resolve: " in said for said in world.said)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tests.program import write_program
 from tests.scripts.conftest import Project
 
 
@@ -64,10 +65,8 @@ def test_a_wheel_with_another_hash_is_refused_in_words(project: Project) -> None
 
 def test_without_a_new_enough_python_one_sentence_says_so(project: Project, tmp_path: Path) -> None:
     old = tmp_path / "old"
-    old.mkdir()
     for name in ("python3", "python3.11", "python3.12", "python3.13", "python3.14"):
-        (old / name).write_text("#!/bin/sh\nexit 1\n")
-        (old / name).chmod(0o755)
+        write_program(old / name, "exit 1\n")
     for name in ("dirname", "cmp"):
         (old / name).symlink_to(Path("/usr/bin") / name)
     code, out, err = project.run(

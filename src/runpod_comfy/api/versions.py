@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import Say, say_nothing
 from runpod_comfy.api.workspace import version_id_of, workspace
-from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
@@ -208,7 +207,7 @@ def read_spec(version_id: str, spec: Path | None) -> LoadedSpec:
     try:
         return load_spec(find_spec(version_id, workspace()))
     except UnavailableError:
-        loaded = loaded_spec_path(Cache.from_environment(), version_id)
+        loaded = Cache.from_environment().loaded_spec(version_id)
         if not loaded.is_file():
             raise
         return load_spec(loaded)

@@ -124,7 +124,7 @@ def parts_of(lock: Lock) -> dict[str, Part]:
     parts = {path: Part(title=path) for path in (LOCK, SPEC)}
     for tree in trees_of(lock):
         parts[tree_path(tree)] = Part(title=f"the tree of {without_secrets(tree.repo)}")
-    for distribution in (*lock.python.torch, *lock.python.wheels):
+    for distribution in lock.python.distributions:
         for file in distribution.files:
             part = Part(title=file.name, sha256=file.sha256, size=file.size)
             parts[f"wheels/{file.sha256}"] = part

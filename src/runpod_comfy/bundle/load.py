@@ -17,7 +17,6 @@ from comfy_files.sizes import readable_size
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path, trees_of
-from runpod_comfy.bundle.places import loaded_spec_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import Cache
@@ -65,7 +64,7 @@ def load_bundle(
             if done - told >= _TOLD_EVERY_BYTES:
                 told = done
                 say(f"Checked {readable_size(done)} of {readable_size(summary.size_bytes)}")
-        spec_path = loaded_spec_path(cache, lock.version_id)
+        spec_path = cache.loaded_spec(lock.version_id)
         with cache.writing():
             replace_file(spec_path, bundle.spec, workplace=cache.tmp)
             write_lock(lock, spec_path=spec_path, cache=cache)

@@ -37,7 +37,7 @@ class Cache:
     resolved = _Folder("resolved")
     # What images were pushed from here, by repository and tag.
     pushed = _Folder("pushed")
-    # `versions/` and `lockfiles/` of the bundles that were loaded here.
+    # `versions/` and `lockfiles/` of the bundles that were loaded here: usable without a checkout.
     loaded = _Folder("loaded")
     checks = _Folder("checks")
     environments = _Folder("environments")
@@ -63,6 +63,10 @@ class Cache:
     @property
     def models(self) -> Path:
         return self.models_root or self.root / "models"
+
+    def loaded_spec(self, version_id: str) -> Path:
+        """The spec of a version that came in a bundle."""
+        return self.loaded / "versions" / f"{version_id}.json"
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Says what the disk refuses: OperationFailedError instead of OSError."""

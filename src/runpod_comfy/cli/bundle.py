@@ -120,16 +120,15 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_home.platforms import this_platform
     from runpod_comfy.api.workspace import workspace
     from runpod_comfy.bundle.load import load_bundle
-    from runpod_comfy.bundle.places import loaded_lock_path
     from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.lock.store import load_lock
+    from runpod_comfy.lock.store import committed_lock_path, load_lock
     from runpod_comfy.realize.environment import find_interpreter
 
     cache = Cache.from_environment()
     with using(cache, console.say):
         summary = load_bundle(arguments.file, cache, platform=this_platform(), say=console.say)
-    lock = load_lock(loaded_lock_path(cache, summary.version_id))
+    lock = load_lock(committed_lock_path(cache.loaded_spec(summary.version_id), summary.version_id))
     console.say(f"{summary.version_id}: {_in_words(summary)}, all checked")
     _warn_of_sources(summary, console)
     interpreter = True

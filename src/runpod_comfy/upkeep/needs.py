@@ -99,7 +99,7 @@ def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
         needs.lock_digests.add(lock.digest)
         for tree in (lock.comfy, *lock.custom_nodes):
             _add_tree(tree, lock.python.version, needs, cache)
-        for distribution in (*lock.python.torch, *lock.python.wheels):
+        for distribution in lock.python.distributions:
             needs.distributions.add(distribution_key(distribution.name, distribution.version))
             needs.paths.update(cache.archives / file.sha256 for file in distribution.files)
         needs.models.update(model.sha256 for model in lock.models)

@@ -17,6 +17,7 @@ from rp_handler.errors import EngineCrashedError, JobTimeoutError
 from rp_handler.home.realized import Home, open_home
 from rp_handler.job.run import run_graph
 from rp_handler.job.sinks import Base64Sink
+from tests.graphs import node, saving
 
 
 @pytest.fixture
@@ -30,15 +31,6 @@ def quiet(said: list[str] | None = None) -> Listener:
 
 def graph(**nodes: Any) -> Graph:
     return parse_workflow(nodes, place="g")
-
-
-def save(content: str, prefix: str = "x") -> dict[str, Any]:
-    inputs = {"content": content, "prefix": prefix, "suffix": ".txt", "key": "files"}
-    return {"class_type": "FixtureSave", "inputs": inputs}
-
-
-def node(class_type: str, **inputs: Any) -> dict[str, Any]:
-    return {"class_type": class_type, "inputs": inputs}
 
 
 async def made(engine: ResidentEngine, of: Graph) -> dict[str, tuple[str, str]]:
@@ -57,7 +49,7 @@ def test_one_engine_serves_many_jobs_each_with_outputs_of_its_own(opened: Home) 
             pid = engine.engine.pid
             for content in ("one", "two"):
                 expected = {"1": ("x_00001.txt", content)}
-                assert await made(engine, graph(**{"1": save(content)})) == expected
+                assert await made(engine, graph(**{"1": saving(content)})) == expected
             assert engine.engine.pid == pid
 
     asyncio.run(scenario())
@@ -68,11 +60,11 @@ def test_what_the_engine_remembers_is_delivered_as_well(opened: Home) -> None:
 
     async def scenario() -> None:
         async with ResidentEngine(opened, quiet()) as engine:
-            both = graph(**{"1": save("one"), "2": save("two")})
+            both = graph(**{"1": saving("one"), "2": saving("two")})
             first = await made(engine, both)
             assert first == {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "two")}
             assert await made(engine, both) == first
-            changed = graph(**{"1": save("one"), "2": save("changed")})
+            changed = graph(**{"1": saving("one"), "2": saving("changed")})
             expected = {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "changed")}
             assert await made(engine, changed) == expected
 
@@ -85,7 +77,7 @@ def test_an_engine_that_died_in_a_job_is_started_again_for_the_next(opened: Home
             fall = graph(**{"1": node("FixtureExit", status=1)})
             with pytest.raises(EngineCrashedError):
                 await engine.run(fall, timeout_s=None, strict=False)
-            assert (await made(engine, graph(**{"1": save("one")})))["1"][1] == "one"
+            assert (await made(engine, graph(**{"1": saving("one")})))["1"][1] == "one"
 
     asyncio.run(scenario())
 
@@ -96,7 +88,7 @@ def test_an_engine_that_died_between_two_jobs_is_started_again(opened: Home) -> 
             first = engine.engine
             os.kill(first.pid, signal.SIGKILL)
             await first.ended
-            assert (await made(engine, graph(**{"1": save("one")})))["1"][1] == "one"
+            assert (await made(engine, graph(**{"1": saving("one")})))["1"][1] == "one"
             assert engine.engine is not first
 
     asyncio.run(scenario())
@@ -117,7 +109,7 @@ def test_a_job_that_was_given_up_does_not_run_into_the_next(
             sleep = graph(**{"1": node("FixtureSleep")})
             with pytest.raises(JobTimeoutError):
                 await engine.run(sleep, timeout_s=1, strict=False)
-            assert (await made(engine, graph(**{"1": save("one")})))["1"][1] == "one"
+            assert (await made(engine, graph(**{"1": saving("one")})))["1"][1] == "one"
             return engine.engine is first
 
     assert asyncio.run(scenario()) is listens

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
-import http.server
 import json
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,13 +19,11 @@ from rp_handler.home.models import models_at_hand
 from rp_handler.home.open import open_for_run
 from rp_handler.main import main
 from rp_handler.run_request import make_request
+from tests.graphs import SAVE, write_graph
+from tests.http_server import serve
 
 NAMES = ("a.pth", "b.pth")
 BYTES = {"a.pth": b"first model", "b.pth": b"second"}
-SAVE = {
-    "class_type": "FixtureSave",
-    "inputs": {"content": "c", "prefix": "x", "suffix": ".txt", "key": "files"},
-}
 
 
 def sha256(name: str) -> str:
@@ -62,9 +57,8 @@ def put(folder: Path, name: str, content: bytes | None = None) -> Path:
 
 
 def run(graph: dict[str, Any], tmp_path: Path) -> int:
-    path = tmp_path / "graph.json"
-    path.write_text(json.dumps(graph), encoding="utf-8")
-    return main(["--workflow", str(path), "--output", "base64"])
+    path = write_graph(tmp_path / "graph.json", graph)
+    return main(["--workflow", path, "--output", "base64"])
 
 
 def counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> int:
@@ -82,7 +76,7 @@ def test_missing_models_are_listed_all_at_once_with_where_was_looked(
     put(volume / "models", "a.pth", b"too short")
     (volume / "models/upscale_models/b.pth").symlink_to("/host/store/sha256/ab")
     monkeypatch.setenv("COMFY_HOME", str(volume))
-    assert run({"1": SAVE}, tmp_path) == 3
+    assert run(SAVE, tmp_path) == 3
     said = capsys.readouterr()
     document = json.loads(said.out)
     assert document["error_type"] == "missing_models"
@@ -128,7 +122,7 @@ def test_models_are_found_wherever_they_are_mounted(
         monkeypatch.setenv(place, str(mounted))
     if place == "store":
         monkeypatch.setenv("COMFY_CACHE_MODELS", str(mounted))
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0
     assert counted(tmp_path, capsys) == 2
 
 
@@ -146,7 +140,7 @@ def test_models_are_found_in_runpods_cache_of_the_hub(
         (repository / "blobs" / sha256(name)).write_bytes(BYTES[name])
         link = repository / "snapshots/c0ffee" / name
         link.symlink_to(f"../../blobs/{sha256(name)}")
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0
     assert counted(tmp_path, capsys) == 2
 
 
@@ -182,22 +176,22 @@ def test_what_was_hashed_once_is_remembered_beside_the_models(
     for name in NAMES:
         put(models, name)
     monkeypatch.setenv("MODELS_DIR", str(models))
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0
     remembered = json.loads((models / MEMORY_NAME).read_text(encoding="utf-8"))["files"]
     assert sorted(remembered.values()) == sorted(map(sha256, NAMES))
     # A memory that lies is believed, until somebody asks for the bytes.
     wrong = dict.fromkeys(remembered, "0" * 64)
     (models / MEMORY_NAME).write_text(json.dumps({"files": wrong}), encoding="utf-8")
-    assert run({"1": SAVE}, tmp_path) == 3
+    assert run(SAVE, tmp_path) == 3
     monkeypatch.setenv("COMFY_VERIFY_MODELS", "1")
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0
 
 
 def test_missing_models_can_be_ignored_and_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COMFY_MISSING_MODELS", "ignore")
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]
     assert "a.pth" in warning
     assert "b.pth" in warning
@@ -233,18 +227,8 @@ def server(tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     for name in NAMES:
         (folder / name).write_bytes(BYTES[name])
-    handler = functools.partial(_Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as serving:
-        thread = threading.Thread(target=serving.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{serving.server_port}"
-        serving.shutdown()
-        thread.join()
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    with serve(folder) as url:
+        yield url
 
 
 def with_sources(image: Path, *sources: str) -> None:
@@ -267,7 +251,7 @@ def test_missing_models_can_be_downloaded_to_the_models_folder(
     models = tmp_path / "not made yet"
     monkeypatch.setenv("MODELS_DIR", str(models))
     monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0
     for name in NAMES:
         assert (models / "upscale_models" / name).read_bytes() == BYTES[name]
     assert counted(tmp_path, capsys) == 2
@@ -282,7 +266,7 @@ def test_what_cannot_be_downloaded_is_told_with_its_reason(
 ) -> None:
     with_sources(image, f"{server}/b.pth", "civitai://1")
     monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
-    assert run({"1": SAVE}, tmp_path) == 3
+    assert run(SAVE, tmp_path) == 3
     said = capsys.readouterr().err
     assert "has 6 bytes, not 11" in said
     assert "civitai://1 cannot be downloaded at start" in said
@@ -294,4 +278,4 @@ def test_outside_of_an_image_nothing_is_looked_for(
 ) -> None:
     monkeypatch.delenv("COMFY_BAKED_HOME")
     monkeypatch.setenv("COMFY_HOME", str(home))
-    assert run({"1": SAVE}, tmp_path) == 0
+    assert run(SAVE, tmp_path) == 0

@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from tests.program import next_line, start_python
+
 _PROGRAM = """\
 import ctypes, os, signal, subprocess, sys, time
 from rp_handler.modes.init_process import run_as_init
@@ -23,20 +25,8 @@ sys.exit(run_as_init(program))
 
 
 def start(body: str, *arguments: str) -> subprocess.Popen[str]:
-    packages = os.pathsep.join(entry for entry in sys.path if entry)
     indented = "\n".join("    " + line for line in body.splitlines())
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM.format(body=indented), *arguments],
-        env={**os.environ, "PYTHONPATH": packages},
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def first_line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
+    return start_python("-c", _PROGRAM.format(body=indented), *arguments, start_new_session=True)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +48,7 @@ while not heard:
 time.sleep(0.2)
 return len(heard)"""
     process = start(body)
-    assert first_line(process) == "ready"
+    assert next_line(process) == "ready"
     # As a terminal does, to the whole group.
     os.killpg(process.pid, number)
     assert process.wait(timeout=30) == 1
@@ -66,7 +56,7 @@ return len(heard)"""
 
 def test_before_the_program_listens_a_signal_ends_it() -> None:
     process = start('print("ready", flush=True)\ntime.sleep(60)')
-    assert first_line(process) == "ready"
+    assert next_line(process) == "ready"
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
@@ -79,7 +69,7 @@ time.sleep(60)"""
 
     def seconds() -> float:
         process = start(body)
-        assert first_line(process) == "ready"
+        assert next_line(process) == "ready"
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         assert process.wait(timeout=30) == 128 + signal.SIGKILL

@@ -6,10 +6,8 @@ import asyncio
 import base64
 import contextlib
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -21,14 +19,8 @@ import pytest
 from aiohttp import web
 
 from rp_handler.engine.process import free_port
-
-SAVE = {
-    "1": {
-        "class_type": "FixtureSave",
-        "inputs": {"content": "hello", "prefix": "x", "suffix": ".txt", "key": "files"},
-    }
-}
-SLEEP = {"1": {"class_type": "FixtureSleep", "inputs": {}}}
+from tests.graphs import SAVE, SLEEP, node, write_graph
+from tests.program import start_python, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -37,19 +29,14 @@ def _in_an_image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "RUNPOD_SKIP_GPU_CHECK"):
         monkeypatch.setenv(name, "true")
     (tmp_path / "workflows").mkdir()
-    (tmp_path / "workflows/example.json").write_text(json.dumps(SAVE), encoding="utf-8")
+    write_graph(tmp_path / "workflows/example.json", SAVE)
     monkeypatch.chdir(tmp_path)
 
 
 @contextlib.contextmanager
 def worker(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
-    packages = os.pathsep.join(entry for entry in sys.path if entry)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "rp_handler.main", *arguments],
-        env={**os.environ, "PYTHONPATH": packages, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    process = start_python(
+        "-m", "rp_handler.main", *arguments, variables=variables, stderr=subprocess.STDOUT
     )
     try:
         yield process
@@ -88,7 +75,7 @@ def test_the_sdks_own_server_answers_jobs_and_ends_in_time() -> None:
             return json.load(response)
 
     with worker("--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(port)) as it:
-        wait_for(it, "Uvicorn running")
+        wait_for(it.stdout, "Uvicorn running")
         for _ in range(2):
             answer = post({"workflow": SAVE})
             assert answer["status"] == "COMPLETED"
@@ -168,7 +155,7 @@ def job(name: str, **document: Any) -> dict[str, Any]:
 
 
 def test_jobs_of_the_platform_are_answered_also_after_the_engine_died() -> None:
-    die = {"1": {"class_type": "FixtureExit", "inputs": {"status": 3}}}
+    die = {"1": node("FixtureExit", status=3)}
     platform = Platform([job("a", workflow=SAVE), job("b", workflow=die), job("c", workflow=SAVE)])
 
     async def scenario() -> None:
@@ -194,7 +181,7 @@ def test_a_job_that_the_platform_stops_makes_room_for_the_next() -> None:
     async def scenario() -> None:
         async with platform.served() as variables:
             with worker(**variables) as process:
-                await asyncio.to_thread(wait_for, process, "Started.")
+                await asyncio.to_thread(wait_for, process.stdout, "Started.")
                 platform.jobs.append(job("b", workflow=SAVE))
                 platform.stops.append("a")
                 assert (await platform.result_of("b"))["output"]["files"]
@@ -211,7 +198,7 @@ def test_the_request_to_end_is_followed_within_five_seconds_in_a_job() -> None:
     async def scenario() -> None:
         async with platform.served() as variables:
             with worker(**variables, FIXTURE_IGNORES_TERM="1") as process:
-                await asyncio.to_thread(wait_for, process, "Started.")
+                await asyncio.to_thread(wait_for, process.stdout, "Started.")
                 await asyncio.sleep(0.5)
                 began = time.monotonic()
                 process.send_signal(signal.SIGTERM)
@@ -234,11 +221,3 @@ def test_an_engine_that_does_not_start_takes_no_job() -> None:
                 assert platform.jobs
 
     asyncio.run(scenario())
-
-
-def wait_for(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return
-    pytest.fail(f"it never said {text!r}")

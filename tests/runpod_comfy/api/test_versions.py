@@ -11,7 +11,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.api.versions import select
 from runpod_comfy.api.workspace import one_name, version_id_of
 from runpod_comfy.cli.app import run_command_line
-from tests.package_index import make_wheel, serve, write_index
+from tests.package_index import publish, serve_index
 
 
 @pytest.fixture
@@ -80,19 +80,12 @@ def test_upgrade_forgets_pins_that_a_plain_resolve_keeps(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = workspace / "index"
-    (index / "files").mkdir(parents=True)
-    make_wheel(index / "files", "alpha", "1.0")
-    write_index(index)
+    publish(index, "alpha", "1.0")
     (workspace / "versions" / "core" / "requirements.txt").write_text("alpha\n")
     lock = workspace / "lockfiles" / "comfy-small.lock.json"
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    with serve(index) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+    with serve_index(index, monkeypatch):
         assert run_command_line(["resolve", "small"]) == 0
-        make_wheel(index / "files", "alpha", "2.0")
-        write_index(index)
+        publish(index, "alpha", "2.0")
         before = lock.read_bytes()
         assert run_command_line(["resolve", "small"]) == 0
         assert lock.read_bytes() == before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,20 +12,10 @@ from runpod_comfy.bundle.create import BundleRequest, create_bundle
 from runpod_comfy.bundle.format import BundleSummary
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.cache.tree_files import tree_hash
-from runpod_comfy.lock.model import (
-    Base,
-    Distribution,
-    DistributionFile,
-    Lock,
-    LockedModel,
-    LockedNode,
-    LockedTree,
-    PythonLock,
-)
+from runpod_comfy.lock.model import Distribution, Lock, PythonLock
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import parse_spec
-from tests.package_index import make_wheel
+from tests.locks import bare_lock, locked_model, locked_node, locked_tree, locked_wheels
 
 PLATFORM = "linux-x86_64"
 SPEC = """\
@@ -60,49 +49,23 @@ class Place:
         file.write_bytes(content)
         return file
 
-    def wheel(self, name: str, *, tag: str = "py3-none-any") -> DistributionFile:
+    def wheels(self, name: str, *tags: str) -> Distribution:
         (self.folder / "wheels").mkdir(exist_ok=True)
-        path = make_wheel(self.folder / "wheels", name, "1.0", tag=tag)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        return DistributionFile(name=path.name, sha256=sha256, size=path.stat().st_size)
-
-    def tree(self, name: str) -> LockedTree:
-        found = tree_hash(self.folder / name)
-        return LockedTree(repo=name, commit=found, tree_hash=found)
+        return locked_wheels(self.folder / "wheels", name, "1.0", *tags)
 
     def lock(self) -> Lock:
-        model = (self.folder / "a.bin").read_bytes()
-        alpha = [self.wheel("alpha", tag=tag) for tag in ("cp311-cp311-manylinux_2_28_x86_64",)]
-        alpha += [self.wheel("alpha", tag="cp311-cp311-macosx_11_0_arm64")]
-        return Lock(
-            lock_version=1,
-            version_id="small",
+        tags = ("cp311-cp311-manylinux_2_28_x86_64", "cp311-cp311-macosx_11_0_arm64")
+        return bare_lock(
             spec_digest=spec_digest(parse_spec(SPEC, where="here")),
-            comfy=self.tree("core"),
-            custom_nodes=[LockedNode(name="painter", **dict(self.tree("painter")))],
+            comfy=locked_tree(self.folder / "core"),
+            custom_nodes=[locked_node(self.folder / "painter")],
             python=PythonLock(
                 version="3.11",
                 platforms=["linux-x86_64", "macos-arm64"],
-                torch=[Distribution(name="torch", version="1.0", files=[self.wheel("torch")])],
-                wheels=[Distribution(name="alpha", version="1.0", files=alpha)],
+                torch=[self.wheels("torch")],
+                wheels=[self.wheels("alpha", *tags)],
             ),
-            models=[
-                LockedModel(
-                    name="a.bin",
-                    source="a.bin",
-                    sha256=hashlib.sha256(model).hexdigest(),
-                    size=len(model),
-                    target_path="loras/a.bin",
-                    format="other",
-                )
-            ],
-            base=Base(),
-            env={},
-            comfy_args=[],
-            run_install_scripts=[],
-            allow_pickle=[],
-            user=None,
-            epoch=315532800,
+            models=[locked_model(self.folder / "a.bin", "loras/a.bin")],
         )
 
     def create(

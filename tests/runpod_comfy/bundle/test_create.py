@@ -12,7 +12,8 @@ from comfy_errors import InvalidInputError, MismatchError, OperationFailedError,
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import Distribution, DistributionFile
-from tests.package_index import serve, write_index
+from tests.http_server import serve
+from tests.package_index import write_index
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
 
 

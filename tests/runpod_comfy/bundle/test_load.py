@@ -3,10 +3,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import signal
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Callable
@@ -19,13 +17,14 @@ from comfy_errors import InvalidInputError, MismatchError, OperationFailedError,
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.bundle.load import describe_bundle, load_bundle
-from runpod_comfy.bundle.places import loaded_lock_path, loaded_spec_path
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.store import committed_lock_path
 from runpod_comfy.sources.folder import FolderSource
+from tests.program import start_python
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
 
 
@@ -93,10 +92,15 @@ def test_lock_and_spec_keep_their_bytes_and_so_does_the_bundle_of_a_loaded_versi
     here: Place, bundle: Path, away: Cache, tmp_path: Path
 ) -> None:
     load_bundle(bundle, away, platform=PLATFORM)
-    assert loaded_lock_path(away, "small").read_bytes() == here.lock().to_bytes()
-    assert loaded_spec_path(away, "small").read_text() == SPEC
-    lock = Lock.model_validate_json(loaded_lock_path(away, "small").read_text())
-    there = Place(folder=loaded_spec_path(away, "small").parent, cache=away)
+    assert (
+        committed_lock_path(away.loaded_spec("small"), "small").read_bytes()
+        == here.lock().to_bytes()
+    )
+    assert away.loaded_spec("small").read_text() == SPEC
+    lock = Lock.model_validate_json(
+        committed_lock_path(away.loaded_spec("small"), "small").read_text()
+    )
+    there = Place(folder=away.loaded_spec("small").parent, cache=away)
     there.create(tmp_path / "again", lock=lock)
     assert (tmp_path / "again").read_bytes() == bundle.read_bytes()
 
@@ -135,7 +139,7 @@ def test_every_part_with_a_wrong_byte_is_refused_by_name_and_not_kept(
         assert names[name.split("/")[0]] in caught.value.message
         held = [path for path in _held(cache) if _name_in_cache(member.name) in path]
         assert held == []
-        assert not loaded_lock_path(cache, "small").exists()
+        assert not committed_lock_path(cache.loaded_spec("small"), "small").exists()
 
 
 def _name_in_cache(entry: str) -> str:
@@ -332,7 +336,7 @@ def test_a_tree_with_other_files_than_the_lock_says_is_refused_by_name(
 
     with pytest.raises(MismatchError, match="the tree of (core|painter)"):
         load_bundle(_changed(bundle, change), away, platform=PLATFORM)
-    assert not loaded_lock_path(away, "small").exists()
+    assert not committed_lock_path(away.loaded_spec("small"), "small").exists()
 
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
@@ -356,9 +360,8 @@ load_bundle(Path(sys.argv[1]), Cache(root=Path(sys.argv[2])), platform=sys.argv[
 """
 
 
-def _start(bundle: Path, cache: Cache) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", _LOAD, str(bundle), str(cache.root), PLATFORM]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+def _start(bundle: Path, cache: Cache) -> subprocess.Popen[str]:
+    return start_python("-c", _LOAD, bundle, cache.root, PLATFORM)
 
 
 def test_several_processes_can_load_the_same_bundle_at_once(
@@ -408,7 +411,7 @@ def test_a_folder_that_a_loaded_version_never_had_is_not_missed(
 ) -> None:
     load_bundle(bundle, away, platform=PLATFORM)
     said: list[str] = []
-    base_dir = loaded_spec_path(away, "small").parent
+    base_dir = away.loaded_spec("small").parent
     fetch_context = FetchContext(cache=away, base_dir=base_dir, offline=True, say=said.append)
     core = here.lock().comfy
     FolderSource().fetch(TreeRequest(repo=core.repo, commit=core.commit), fetch_context)

@@ -16,9 +16,9 @@ from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.pypi import PypiSource
-from tests.package_index import make_wheel, serve, write_index
+from tests.http_server import Answer, Request, cut, serve
+from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.sources.fetching import start_fetch
-from tests.runpod_comfy.sources.package_files import StallingHandler
 
 CHUNKS = (b"one ", b"two")
 SHA256 = hashlib.sha256(b"one two").hexdigest()
@@ -73,9 +73,13 @@ def test_a_cache_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None
 def test_a_download_killed_in_the_middle_leaves_nothing_under_a_final_name(
     index: Path, cache: Cache, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_wheel(index / "files", "alpha", "1.0", source="#" * 4_000_000)
+    wheel = make_wheel(index / "files", "alpha", "1.0", source="#" * 4_000_000).read_bytes()
     write_index(index)
-    with serve(index, StallingHandler) as url:
+
+    def half(request: Request) -> Answer | None:
+        return cut(wheel, len(wheel) // 2, stalls=True) if ".whl" in request.path else None
+
+    with serve(index, half) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
         child = start_fetch(REQUEST, cache)
         deadline = time.monotonic() + 120

@@ -5,7 +5,6 @@ What is made once has a lock: others wait, and it ends with its holder.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_files.parallel import in_parallel
 from runpod_comfy.cache.locks import alone, key_lock, using
 from runpod_comfy.cache.paths import Cache
+from tests.program import next_line, start_python
 
 # Holds the cache in a process of its own until a line comes, or its input ends.
 _HOLDER = """
@@ -36,22 +36,11 @@ with getattr(locks, sys.argv[2])(Cache(root=Path(sys.argv[1])), say):
 
 @contextmanager
 def _start(cache: Cache, kind: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _HOLDER, str(cache.root), kind],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_python("-c", _HOLDER, cache.root, kind, stdin=subprocess.PIPE)
     try:
         yield process
     finally:
         process.communicate()
-
-
-def _line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
 
 
 def _release(process: subprocess.Popen[str]) -> None:
@@ -63,23 +52,23 @@ def _release(process: subprocess.Popen[str]) -> None:
 def test_several_use_it_at_once(cache: Cache) -> None:
     with using(cache) as first, _start(cache, "using") as other:
         assert first is not None
-        assert _line(other) == "held"
+        assert next_line(other) == "held"
 
 
 def test_the_one_that_clears_it_waits_and_says_so(cache: Cache) -> None:
     with _start(cache, "using") as user:
-        assert _line(user) == "held"
+        assert next_line(user) == "held"
         with _start(cache, "alone") as clearer:
-            assert _line(clearer) == f"Waiting for the commands that use the cache {cache.root}"
+            assert next_line(clearer) == f"Waiting for the commands that use the cache {cache.root}"
             _release(user)
-            assert _line(clearer) == "held"
+            assert next_line(clearer) == "held"
 
 
 def test_a_command_waits_for_the_one_that_clears_it(cache: Cache) -> None:
     cache.root.mkdir()
     said: list[str] = []
     with _start(cache, "alone") as clearer:
-        assert _line(clearer) == "held"
+        assert next_line(clearer) == "held"
 
         def release(message: str) -> None:
             said.append(message)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.cli.app import run_command_line
-from tests.package_index import serve
+from tests.package_index import serve_index
 from tests.runpod_comfy.cli.moving_world import World, make_world
 
 
@@ -18,11 +18,8 @@ def bare_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worl
     world = make_world(tmp_path)
     monkeypatch.chdir(world.folder)
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    for name in ("LOCK_PATH", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    with serve(world.index) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+    monkeypatch.delenv("LOCK_PATH", raising=False)
+    with serve_index(world.index, monkeypatch):
         yield world
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.git_repositories import GitRepository, new_repository
-from tests.package_index import make_wheel, write_index
+from tests.package_index import publish
 
 # As a person may have laid it out; only the commits in it may ever change.
 _SPEC = """{
@@ -51,35 +51,29 @@ class World:
         return {item["name"]: item["version"] for item in python["torch"] + python["wheels"]}
 
     def release(self, name: str, version: str) -> None:
-        make_wheel(self.index / "files", name, version)
-        write_index(self.index)
+        publish(self.index, name, version)
 
 
 def make_world(folder: Path) -> World:
     """Everything but the lock, below `folder`: `alpha` and `beta` are at 1.0."""
-    core = new_repository(folder / "Core")
-    core.write("main.py", "")
-    core.write("folder_paths.py", "")
-    core.write("requirements.txt", "alpha\nbeta\n")
-    core_commit = core.commit("A core")
-    core.git("tag", "v1")
-    painter = new_repository(folder / "Painter")
-    painter.write("__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
-    painter_commit = painter.commit("A node")
+    core = new_repository(
+        folder / "Core",
+        {"main.py": "", "folder_paths.py": "", "requirements.txt": "alpha\nbeta\n"},
+        tag="v1",
+    )
+    painter = new_repository(folder / "Painter", {"__init__.py": "NODE_CLASS_MAPPINGS = {}\n"})
     versions = folder / "work" / "versions"
     (versions / "sketch").mkdir(parents=True)
     (versions / "sketch" / "__init__.py").write_text("")
     (versions / "m.pt").write_text("weights")
-    index = folder / "index"
-    (index / "files").mkdir(parents=True)
-    world = World(folder=versions.parent, core=core, painter=painter, index=index)
+    world = World(folder=versions.parent, core=core, painter=painter, index=folder / "index")
     world.spec.write_text(
         _SPEC
         % {
             "core": core.url,
-            "core_commit": core_commit,
+            "core_commit": core.git("rev-parse", "HEAD"),
             "painter": painter.url,
-            "painter_commit": painter_commit,
+            "painter_commit": painter.git("rev-parse", "HEAD"),
         }
     )
     world.release("alpha", "1.0")

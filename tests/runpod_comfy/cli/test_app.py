@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from runpod_comfy.cli.app import run_command_line
+from tests.program import start_python
 
 COMMANDS = ["create", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "init"]
 
@@ -68,16 +68,12 @@ def test_a_reader_that_goes_away_ends_the_program_quietly() -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "wb") as stdout:
-        done = subprocess.run(
-            [sys.executable, "-m", "runpod_comfy.cli.app", "--help"],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
+        program = start_python(
+            "-m", "runpod_comfy.cli.app", "--help", stdout=stdout, stderr=subprocess.PIPE
         )
-    assert done.stderr == ""
-    assert done.returncode == 0
+        _, told = program.communicate()
+    assert told == ""
+    assert program.returncode == 0
 
 
 def test_help_imports_neither_pydantic_nor_a_network_library() -> None:
@@ -87,11 +83,4 @@ def test_help_imports_neither_pydantic_nor_a_network_library() -> None:
         "build_parser().format_help()\n"
         "print([name for name in ('pydantic', 'requests', 'aiohttp') if name in sys.modules])\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "[]\n"
+    assert start_python("-c", program).communicate()[0] == "[]\n"

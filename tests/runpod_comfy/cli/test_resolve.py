@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from runpod_comfy.cli.app import run_command_line
-from tests.package_index import make_wheel, serve, write_index
+from tests.http_server import serve
+from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.cli.moving_world import World
 
 

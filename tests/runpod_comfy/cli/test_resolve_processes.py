@@ -6,13 +6,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from runpod_comfy.lock.store import load_lock
+from tests.program import start_python
 from tests.runpod_comfy.cli.moving_world import World
 
 _MOMENTS = 8
@@ -20,18 +20,21 @@ _MOMENTS = 8
 _PATIENCE_S = 90
 
 
-def _start(*arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "runpod_comfy.cli.app", "resolve", "small", *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+def _start(*arguments: str) -> subprocess.Popen[str]:
+    return start_python(
+        "-m",
+        "runpod_comfy.cli.app",
+        "resolve",
+        "small",
+        *arguments,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
 
 
-def _told(process: subprocess.Popen[bytes]) -> str:
-    return process.communicate(timeout=_PATIENCE_S)[1].decode()
+def _told(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=_PATIENCE_S)[1]
 
 
 def test_several_at_once_on_an_empty_cache_all_make_the_same_lock(bare_world: World) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.http_server import Answer, Request, serve
 
 
 @dataclass(kw_only=True)
@@ -29,55 +30,30 @@ class CannedEngine:
 
 
 @contextlib.contextmanager
-def served(engine: CannedEngine) -> Iterator[str]:
-    """The engine's address, for as long as this lasts."""
+def served(engine: CannedEngine, *, socket: Path | None = None) -> Iterator[str]:
+    """The engine's address, at a port of loopback or at that Unix socket."""
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: Request) -> Answer:
+        if request.method == "POST":
+            return _streamed(engine)
+        if request.path.endswith("/_ping"):
+            return Answer(headers=engine.ping_headers, body=b"OK")
+        if request.path.endswith("/version"):
+            return _json({"ApiVersion": engine.api_version, "Version": "of a test"})
+        if request.path.endswith("/info"):
+            return _json(engine.about)
+        if "/images/" in request.path:
+            return _json(engine.image)
+        return Answer(status=404, body=b'{"message": "page not found"}')
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
+    with serve(None, answer, socket=socket) as url:
+        yield url.replace("http://", "tcp://")
 
-        def do_GET(self) -> None:
-            if self.path.endswith("/_ping"):
-                self._answer(b"OK", headers=engine.ping_headers)
-            elif self.path.endswith("/version"):
-                version = {"ApiVersion": engine.api_version, "Version": "of a test"}
-                self._answer(json.dumps(version).encode())
-            elif self.path.endswith("/info"):
-                self._answer(json.dumps(engine.about).encode())
-            elif "/images/" in self.path:
-                self._answer(json.dumps(engine.image).encode())
-            else:
-                self._answer(b'{"message": "page not found"}', status=404)
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if engine.status >= 400:
-                self._answer(engine.stream, status=engine.status)
-                return
-            self.send_response(200)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"%x\r\n%s\r\n" % (len(engine.stream), engine.stream))
-            self.wfile.write(b"0\r\n\r\n")
+def _streamed(engine: CannedEngine) -> Answer:
+    framing = {} if engine.status >= 400 else {"Transfer-Encoding": "chunked"}
+    return Answer(status=engine.status, headers=framing, body=engine.stream)
 
-        def _answer(
-            self, body: bytes, *, status: int = 200, headers: Mapping[str, str] | None = None
-        ) -> None:
-            self.send_response(status)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield f"tcp://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def _json(document: Mapping[str, object]) -> Answer:
+    return Answer(body=json.dumps(document).encode())

@@ -5,19 +5,16 @@ An address on loopback is never told to a build, so that indexes which could be 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from runpod_comfy.lock.model import Distribution, DistributionFile
-from tests.package_index import IndexHandler, make_wheel, write_index
+from runpod_comfy.lock.model import Distribution
+from tests.http_server import Answer, Request, serve
+from tests.locks import locked_file
+from tests.package_index import publish
 
 USER, PASSWORD = "person", "hunter2-of-a-test"
 
@@ -35,42 +32,20 @@ class NamedIndexes:
 
     def publish(self, host: str, name: str, version: str = "1.0") -> Distribution:
         """Puts a wheel into the index of `host`; gives what a lock says of it."""
-        root = self.folder / host
-        (root / "files").mkdir(parents=True, exist_ok=True)
-        wheel = make_wheel(root / "files", name, version)
-        write_index(root)
-        content = wheel.read_bytes()
-        file = DistributionFile(
-            name=wheel.name, sha256=hashlib.sha256(content).hexdigest(), size=len(content)
-        )
-        return Distribution(name=name, version=version, files=[file])
+        wheel = publish(self.folder / host, name, version)
+        return Distribution(name=name, version=version, files=[locked_file(wheel)])
 
 
 @contextmanager
 def named_indexes(folder: Path) -> Iterator[NamedIndexes]:
     """Both indexes, empty."""
     asked: list[str] = []
-    login = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
-    class Proxy(IndexHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is of http.server
-            asked.append(self.path)
-            address = urlsplit(self.path)
-            authorization = self.headers.get("Authorization")
-            if address.hostname == "closed.test" and authorization != f"Basic {login}":
-                self.send_error(401)
-                return
-            self.path = f"/{address.hostname}{address.path}"
-            super().do_GET()
+    def answer(request: Request) -> Answer | None:
+        asked.append(request.path)
+        closed = urlsplit(request.path).hostname == "closed.test"
+        return Answer(status=401) if closed and request.login != f"{USER}:{PASSWORD}" else None
 
     folder.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Proxy, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        proxy = f"http://127.0.0.1:{server.server_port}"
+    with serve(folder, answer) as proxy:
         yield NamedIndexes(folder=folder, proxy=proxy, asked=asked)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -7,7 +7,7 @@ import pytest
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.build import base_digest_label, image_tags, proxies
 from runpod_comfy.images.labels import BASE_DIGEST
-from tests.runpod_comfy.images.small_lock import small_lock
+from tests.locks import small_lock
 
 DIGEST = "sha256:" + "5" * 64
 BASE = BaseImage(image="registry.example:5000/python:3.11")

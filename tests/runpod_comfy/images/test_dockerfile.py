@@ -8,28 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.images.docker.build_progress import layer_in
 from runpod_comfy.images.dockerfile import dockerfile
 from runpod_comfy.images.plan import make_steps
-from runpod_comfy.lock.model import Base, Lock
-from tests.runpod_comfy.images.small_lock import plan_without_scripts, python_lock, small_lock
+from runpod_comfy.layers.plan import make_plan
+from runpod_comfy.lock.model import Lock
+from tests.locks import bare_lock, small_lock
 
 _EXPECTED = Path(__file__).parent / "dockerfiles"
 _LABELS = {"b.title": 'ComfyUI "small" for $5 \\ month', "a.version": "small"}
 _VERSIONS = {
     "whole": small_lock(),
-    "bare": small_lock(
-        custom_nodes=[],
-        run_install_scripts=[],
-        models=[],
-        base=Base(),
-        python=python_lock(torch=[], wheels=[]),
-    ),
+    "bare": bare_lock(epoch=1_700_000_000),
 }
 
 
 def _dockerfile(lock: Lock, folder: Path) -> str:
-    plan = plan_without_scripts(lock, folder)
+    # As if all scripts were empty: the keys follow from the lock alone.
+    folder.mkdir()
+    for script in LAYER_SCRIPTS.iterdir():
+        (folder / script.name).touch()
+    plan = make_plan(lock, platform="linux-x86_64", scripts=folder)
     steps = make_steps(plan, lock, handler="of the handler", base_packages=["python3.11"])
     return dockerfile(
         steps,

@@ -17,7 +17,7 @@ from runpod_comfy.images.build import image_tags, proxies
 from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.context.programs import VARIABLE
 from runpod_comfy.images.plan import BuildPlan, make_build_plan
-from tests.runpod_comfy.images.small_lock import distribution, python_lock, small_lock
+from tests.locks import distribution, python_lock, small_lock
 
 _BASE = BaseImage(image="debian:bookworm-slim", digest="sha256:" + "d" * 64)
 

@@ -9,8 +9,8 @@ import pytest
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import TORCH_PARTS, make_steps
 from runpod_comfy.layers.plan import TextInput, make_plan
-from runpod_comfy.lock.model import Distribution, Lock, LockedNode
-from tests.runpod_comfy.images.small_lock import distribution, python_lock, small_lock, tree
+from runpod_comfy.lock.model import Distribution, Lock
+from tests.locks import distribution, node, python_lock, small_lock
 
 _CUDA = {
     "torch": 888,
@@ -95,7 +95,7 @@ def test_the_same_lock_gives_the_same_keys() -> None:
 
 
 def test_a_changed_node_changes_its_own_key_and_those_of_what_looks_at_everything() -> None:
-    nodes = [LockedNode(name="b.node", **tree("2")), LockedNode(name="a", **tree("4"))]
+    nodes = [node("b.node", "2"), node("a", "4")]
     changed = _changed(_steps(small_lock()), _steps(small_lock(custom_nodes=nodes)))
     assert changed == {"node:a", "install:a", "check"}
 

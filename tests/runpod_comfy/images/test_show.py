@@ -11,20 +11,15 @@ from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import make_steps
 from runpod_comfy.images.show import ShownImage, ShownLayer, redone_after, redone_now
 from runpod_comfy.layers.plan import make_plan
-from runpod_comfy.lock.model import Lock, LockedNode
+from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import load_lock
+from tests.locks import node
 
 DEMO = load_lock(Path(__file__).parents[3] / "lockfiles" / "comfy-demo.lock.json")
 
 
 def lock(*nodes: tuple[str, str]) -> Lock:
-    trees = [
-        LockedNode(
-            name=name, repo=name, commit=f"tree:{digit * 40}", tree_hash=f"tree:{digit * 40}"
-        )
-        for name, digit in nodes
-    ]
-    return DEMO.model_copy(update={"custom_nodes": trees})
+    return DEMO.model_copy(update={"custom_nodes": [node(*each) for each in nodes]})
 
 
 def steps(of: Lock, *, handler: str = "sha256:1") -> list[Step]:

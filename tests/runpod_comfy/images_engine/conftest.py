@@ -9,22 +9,10 @@ import docker
 import pytest
 
 from tests import containers
-from tests.containers import Registry
+from tests.containers import Registry, engine
 from tests.runpod_comfy.images_engine.small_image import base_tar
 
-
-@pytest.fixture(autouse=True)
-def _reach_this_machine_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.setenv(name, "127.0.0.1")
-
-
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    """The engine of this machine. Without one these tests fail: they are there to be run."""
-    client = containers.engine()
-    yield client
-    client.close()
+__all__ = ["engine"]
 
 
 @pytest.fixture(scope="session")

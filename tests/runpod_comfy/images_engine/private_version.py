@@ -6,8 +6,6 @@ index and in git's settings, as people have.
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,9 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.git_repositories import GitRepository, new_repository
-from tests.integration.program import Program
-from tests.package_index import IndexHandler, make_wheel, serve, write_index
+from tests.graphs import node, saving, write_graph
+from tests.http_server import Answer, Request, serve
+from tests.package_index import publish
+from tests.program import Program
 from tests.real_packages import held
+from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 PERSON = "person-of-the-test"
 INDEX_TOKEN = "index-token-5f0c1d"
@@ -32,14 +33,10 @@ TOKENS = (INDEX_TOKEN, GIT_TOKEN, *ENVIRONMENT_TOKENS.values())
 
 VERSION = "private"
 WORKFLOW = {
-    "1": {"class_type": "Colour", "inputs": {}},
-    "2": {
-        "class_type": "FixtureSave",
-        "inputs": {"content": ["1", 0], "prefix": "colour", "suffix": ".png", "key": "images"},
-    },
+    "1": node("Colour"),
+    "2": saving(["1", 0], prefix="colour", suffix=".png", key="images"),
 }
 NODE, LAST_NODE = "a_colour", "z_last"
-_CORE = Path(__file__).parents[2] / "fixture_core"
 NODE_SOURCE = """\
 import private_colours
 
@@ -81,8 +78,7 @@ class PrivateVersion:
     def with_node(self, text: str) -> Iterator[None]:
         """The node with this source; afterwards everything is as it was."""
         original = self.node.git("rev-parse", "HEAD")
-        self.node.write("__init__.py", text)
-        self.node.commit("Changed")
+        self.node.commit("Changed", {"__init__.py": text})
         self.publish()
         yield
         self.node.git("reset", "--quiet", "--hard", original)
@@ -100,38 +96,28 @@ class PrivateVersion:
 def private_version(folder: Path, handler: Path) -> Iterator[PrivateVersion]:
     """The version, resolved, for as long as its servers run."""
     work, web, home = folder / "work", folder / "web", folder / "home"
-    for place in (work / "versions", work / "workflows", web / "files", web / "git", home):
+    for place in (work / "workflows", web / "git", home):
         place.mkdir(parents=True)
     source = "COLOUR = 'as blue as can be'\n"
-    make_wheel(web / "files", "private-colours", "1.0", source=source)
-    write_index(web)
-    core = new_repository(folder / "core")
-    for file in _CORE.glob("*.py"):
-        core.write(file.name, file.read_text())
-    core.write("requirements.txt", "aiohttp\npyyaml\n")
-    core.commit("The core")
-    last = new_repository(folder / "last")
-    last.write("__init__.py", _LAST_SOURCE)
-    last.commit("The last node")
-    node = new_repository(folder / "node")
-    node.write("requirements.txt", "private-colours\n")
-    node.write("__init__.py", NODE_SOURCE)
-    node.commit("A node")
+    publish(web, "private-colours", "1.0", source=source)
+    core = core_repository(folder / "core", FIXTURE_CORE, "aiohttp\npyyaml\n")
+    last = new_repository(folder / "last", {"__init__.py": _LAST_SOURCE})
+    files = {"requirements.txt": "private-colours\n", "__init__.py": NODE_SOURCE}
+    node = new_repository(folder / "node", files)
     published = web / "git" / "colour.git"
     node.git("init", "--quiet", "--bare", "--initial-branch=main", str(published))
-    spec = {
-        "schema_version": 2,
-        "version_id": VERSION,
-        "comfy": {"repo": core.url, "ref": "main"},
-        "custom_nodes": [
-            {"name": NODE, "repo": "https://git.test/colour.git", "ref": "main"},
-            {"name": LAST_NODE, "repo": last.url, "ref": "main"},
-        ],
-        "options": {"constraints": held()},
-    }
-    (work / "versions" / f"{VERSION}.json").write_text(json.dumps(spec))
-    (work / "workflows" / "colour.json").write_text(json.dumps(WORKFLOW))
-    with serve(web, _PrivateHandler) as url:
+    write_spec(
+        work / "versions",
+        VERSION,
+        core=core.at(),
+        nodes={
+            NODE: {"repo": "https://git.test/colour.git", "ref": "main"},
+            LAST_NODE: last.at(),
+        },
+        options={"constraints": held()},
+    )
+    write_graph(work / "workflows" / "colour.json", WORKFLOW)
+    with serve(web, _for_the_person) as url:
         address = url.removeprefix("http://")
         (home / ".gitconfig").write_text(
             f'[url "http://{PERSON}:{GIT_TOKEN}@{address}/git/"]\n'
@@ -158,16 +144,9 @@ def private_version(folder: Path, handler: Path) -> Iterator[PrivateVersion]:
     shutil.rmtree(folder)
 
 
-class _PrivateHandler(IndexHandler):
+def _for_the_person(request: Request) -> Answer | None:
     """Asks for the one token below `/git/`, for the other everywhere else."""
-
-    def do_GET(self) -> None:  # noqa: N802 - the name is of http.server
-        token = GIT_TOKEN if self.path.startswith("/git/") else INDEX_TOKEN
-        login = base64.b64encode(f"{PERSON}:{token}".encode()).decode()
-        if self.headers.get("Authorization") == f"Basic {login}":
-            super().do_GET()
-            return
-        self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="test"')
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+    token = GIT_TOKEN if request.path.startswith("/git/") else INDEX_TOKEN
+    if request.login == f"{PERSON}:{token}":
+        return None
+    return Answer(status=401, headers={"WWW-Authenticate": 'Basic realm="test"'})

@@ -29,7 +29,7 @@ from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.lock.store import load_lock
 from tests.built_handler import built_handler
 from tests.containers import base_image, run_to_end
-from tests.integration.program import Outcome
+from tests.program import Outcome
 from tests.runpod_comfy.images_engine.private_version import (
     GIT_TOKEN,
     INDEX_TOKEN,
@@ -180,29 +180,26 @@ def test_after_an_edit_of_one_node_only_its_layer_and_the_check_are_new(
     assert {name for name in after if after[name] != before[name]} == {f"node:{NODE}", "check"}
 
 
-def test_without_a_network_the_layers_are_the_same(
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(["--network", "none"], id="without-a-network"),
+        pytest.param(
+            ["--ca-bundle", str(trusted_certificates() or DEFAULT_CA_BUNDLE_PATH)],
+            id="with-certificates-for-the-build",
+        ),
+    ],
+)
+def test_how_packages_come_into_a_build_leaves_nothing_in_its_layers(
     built: tuple[str, Outcome],
     version: PrivateVersion,
     repository: str,
     python_base: str,
     engine: docker.DockerClient,
+    options: list[str],
 ) -> None:
-    tag = f"{repository}:alone"
-    cached = _steps(_build(version, tag, python_base, "--network", "none"))
-    assert not cached["wheels"]
-    assert _layers(engine, tag, python_base) == _layers(engine, built[0], python_base)
-
-
-def test_certificates_for_the_build_do_not_stay_in_the_image(
-    built: tuple[str, Outcome],
-    version: PrivateVersion,
-    repository: str,
-    python_base: str,
-    engine: docker.DockerClient,
-) -> None:
-    certificates = trusted_certificates() or Path(DEFAULT_CA_BUNDLE_PATH)
-    tag = f"{repository}:trusting"
-    cached = _steps(_build(version, tag, python_base, "--ca-bundle", str(certificates)))
+    tag = f"{repository}:again"
+    cached = _steps(_build(version, tag, python_base, *options))
     assert not cached["wheels"]
     assert _layers(engine, tag, python_base) == _layers(engine, built[0], python_base)
 

@@ -8,67 +8,31 @@ import pytest
 
 from runpod_comfy.checkout import LAYER_SCRIPTS as SCRIPTS
 from runpod_comfy.layers.plan import Plan, TextInput, make_plan
-from runpod_comfy.lock.model import (
-    Base,
-    Distribution,
-    DistributionFile,
-    Lock,
-    LockedModel,
-    LockedNode,
-    LockedTree,
-    PythonLock,
-)
+from runpod_comfy.lock.model import Base, Distribution, DistributionFile, Lock, PythonLock
+from tests.locks import bare_lock, distribution, model, node, python_lock, tree
+
+_FILE = DistributionFile(name="x-py3-none-any.whl", sha256="a" * 64)
 
 
-def _tree(digit: str) -> dict[str, Any]:
-    return {
-        "repo": f"folder{digit}",
-        "commit": f"tree:{digit * 40}",
-        "tree_hash": f"tree:{digit * 40}",
-    }
-
-
-def _distribution(name: str, version: str, **more: Any) -> Distribution:
-    file = DistributionFile(name=f"{name}-{version}-py3-none-any.whl", sha256="a" * 64)
-    return Distribution(name=name, version=version, files=[file], **more)
+def _distribution(name: str, version: str) -> Distribution:
+    return distribution(name, version, files=[_FILE])
 
 
 def _python(**changes: Any) -> PythonLock:
-    fields: dict[str, Any] = {
-        "version": "3.11",
-        "platforms": ["linux-x86_64"],
+    fields = {
         "torch": [_distribution("torch", "2.11.0")],
         "wheels": [_distribution("numpy", "2.0")],
     }
-    return PythonLock(**(fields | changes))
+    return python_lock(**(fields | changes))
 
 
 def _lock(**changes: Any) -> Lock:
-    fields: dict[str, Any] = {
-        "lock_version": 1,
-        "version_id": "demo",
-        "spec_digest": "sha256:" + "0" * 64,
-        "comfy": LockedTree(**_tree("1")),
-        "custom_nodes": [
-            LockedNode(name="b", **_tree("2")),
-            LockedNode(name="a", **_tree("3")),
-        ],
+    fields = {
+        "custom_nodes": [node("b", "2"), node("a", "3")],
         "python": _python(),
-        "models": [_model("loras/x.bin")],
-        "base": Base(),
-        "env": {},
-        "comfy_args": [],
-        "run_install_scripts": [],
-        "allow_pickle": [],
-        "epoch": 1_700_000_000,
+        "models": [model("loras/x.bin")],
     }
-    return Lock(**(fields | changes))
-
-
-def _model(target_path: str) -> LockedModel:
-    return LockedModel(
-        name="x", source="x", sha256="b" * 64, size=1, target_path=target_path, format="other"
-    )
+    return bare_lock(**(fields | changes))
 
 
 def _plan(lock: Lock, platform: str = "linux-x86_64", scripts: Path = SCRIPTS) -> Plan:
@@ -94,16 +58,16 @@ def test_a_plan_is_the_same_twice() -> None:
 @pytest.mark.parametrize(
     ("change", "layers"),
     [
-        ({"custom_nodes": [LockedNode(name="a", **_tree("4"))]}, {"node:a", "check"}),
-        ({"comfy": LockedTree(**_tree("5"))}, {"core", "models", "check"}),
+        ({"custom_nodes": [node("a", "4")]}, {"node:a", "check"}),
+        ({"comfy": tree("5")}, {"core", "models", "check"}),
         ({"python": _python(torch=[])}, {"torch", "check"}),
         ({"python": _python(wheels=[_distribution("numpy", "2.1")])}, {"wheels", "check"}),
         (
             {"python": _python(version="3.12")},
             {"torch", "wheels", "core", "models", "node:a", "node:b", "check"},
         ),
-        ({"models": [_model("face/x.bin")]}, {"models", "check"}),
-        ({"models": [_model("loras/y.bin")]}, set()),
+        ({"models": [model("face/x.bin")]}, {"models", "check"}),
+        ({"models": [model("loras/y.bin")]}, set()),
         ({"env": {"A": "b"}}, {"check"}),
         ({"comfy_args": ["--cpu"]}, {"check"}),
         ({"base": Base(system_packages=["ffmpeg"])}, {"system", "check"}),
@@ -160,7 +124,7 @@ def test_a_key_of_today_is_a_key_of_tomorrow(tmp_path: Path) -> None:
 
 
 def test_models_name_the_folders_that_they_lie_in() -> None:
-    lock = _lock(models=[_model("loras/a/x.bin"), _model("face/x.bin"), _model("top.bin")])
+    lock = _lock(models=[model("loras/a/x.bin"), model("face/x.bin"), model("top.bin")])
     (folders,) = _plan(lock).layer("models").inputs
     assert folders == TextInput(name="folders.txt", text="face\nloras\n")
 
@@ -176,7 +140,7 @@ def test_install_scripts_come_between_the_nodes_and_the_check_in_the_order_of_th
 
 def test_an_install_script_depends_on_everything_before_it() -> None:
     before = _plan(_lock(run_install_scripts=["b", "a"]))
-    other = [LockedNode(name="b", **_tree("2")), LockedNode(name="a", **_tree("4"))]
+    other = [node("b", "2"), node("a", "4")]
     after = _plan(_lock(run_install_scripts=["b", "a"], custom_nodes=other))
     assert _changed(before, after) == {"node:a", "install:b", "install:a", "check"}
     alone = _plan(_lock(run_install_scripts=["a"]))

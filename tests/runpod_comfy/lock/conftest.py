@@ -18,24 +18,18 @@ from runpod_comfy.lock.python.pins import lock_python
 from runpod_comfy.lock.resolve import resolve
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Options
-from tests.package_index import make_wheel, serve, write_index
+from tests.package_index import publish, serve_index
 
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder of an index that pip is configured to use; put wheels in `files/`."""
     root = tmp_path / "index"
-    (root / "files").mkdir(parents=True)
-    make_wheel(root / "files", "alpha", "1.0", requires=["gamma"])
-    make_wheel(root / "files", "alpha", "2.0", requires=["gamma"])
-    make_wheel(root / "files", "gamma", "1.0")
-    make_wheel(root / "files", "linux-only", "1.0")
-    write_index(root)
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with serve(root) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+    publish(root, "alpha", "1.0", requires=["gamma"])
+    publish(root, "alpha", "2.0", requires=["gamma"])
+    publish(root, "gamma", "1.0")
+    publish(root, "linux-only", "1.0")
+    with serve_index(root, monkeypatch):
         yield root
 
 
@@ -128,8 +122,7 @@ class Bench:
 
     def release(self, name: str, *versions: str, **details: Any) -> None:
         for version in versions:
-            make_wheel(self.index / "files", name, version, **details)
-        write_index(self.index)
+            publish(self.index, name, version, **details)
 
     def edit_page(self, name: str, edit: Callable[[str], str]) -> None:
         page = self.index / "simple" / name / "index.html"

@@ -9,24 +9,23 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import UnavailableError
-from tests.package_index import JsonIndexHandler, serve, write_index
+from tests.http_server import serve
+from tests.package_index import json_index, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
 DAY = "2026-10-01"
 
-
-class DatedIndex(JsonIndexHandler):
-    uploaded = {
-        "alpha-1.0-py3-none-any.whl": "2026-09-30T12:00:00Z",
-        "alpha-2.0-py3-none-any.whl": "2026-10-02T00:00:00Z",
-        "gamma-1.0-py3-none-any.whl": "2026-10-01T23:59:59.900Z",
-    }
+UPLOADED = {
+    "alpha-1.0-py3-none-any.whl": "2026-09-30T12:00:00Z",
+    "alpha-2.0-py3-none-any.whl": "2026-10-02T00:00:00Z",
+    "gamma-1.0-py3-none-any.whl": "2026-10-01T23:59:59.900Z",
+}
 
 
 @pytest.fixture(autouse=True)
 def dated_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The index of the other tests, which now tells when files were uploaded: not `linux-only`."""
-    with serve(index, DatedIndex) as url:
+    with serve(index, json_index(index, UPLOADED)) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
         yield
 
@@ -76,13 +75,15 @@ def test_files_without_a_time_are_left_out_and_that_is_said(
     )
 
 
-def test_the_files_of_a_kept_release_are_those_of_that_day(bench: Bench) -> None:
+def test_the_files_of_a_kept_release_are_those_of_that_day(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     late = bench.index / "files" / "alpha-1.0-1-py3-none-any.whl"
     shutil.copy(bench.index / "files" / "alpha-1.0-py3-none-any.whl", late)
     write_index(bench.index)
     first = bench.lock("alpha==1.0\n")
     assert len(first.wheels[0].files) == 1, "the same bytes count once"
-    DatedIndex.uploaded = {**DatedIndex.uploaded, late.name: "2026-11-01T00:00:00Z"}
+    monkeypatch.setitem(UPLOADED, late.name, "2026-11-01T00:00:00Z")
     lock = bench.lock("alpha==1.0\n", options={"as_of": DAY}, previous=first)
     assert [file.name for file in lock.wheels[0].files] == ["alpha-1.0-py3-none-any.whl"]
 

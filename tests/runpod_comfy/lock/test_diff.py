@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from runpod_comfy.lock.diff import Change, compare_locks
-from runpod_comfy.lock.model import Lock
-from tests.runpod_comfy.lock.conftest import TREE_HASH, lock_document
+from runpod_comfy.lock.model import Distribution, Lock
+from tests.locks import bare_lock, distribution, python_lock, tree
 
 _FILE = {"name": "a-1-py3-none-any.whl", "sha256": "a" * 64}
+_tree = partial(tree, "1")
+_distribution = partial(distribution, "a", version="1", files=[_FILE])
 
 
-def _tree(**changes: Any) -> dict[str, Any]:
-    return {"repo": "x", "commit": TREE_HASH, "tree_hash": TREE_HASH} | changes
-
-
-def _distribution(**changes: Any) -> dict[str, Any]:
-    return {"name": "a", "version": "1", "files": [_FILE]} | changes
-
-
-def _lock(*wheels: dict[str, Any], **changes: Any) -> Lock:
-    python = {"version": "3.11", "platforms": ["linux-x86_64"], "wheels": list(wheels)}
-    nodes = [_tree(name="one"), _tree(name="two")]
-    document = {"comfy": _tree(), "custom_nodes": nodes, "python": python} | changes
-    return Lock.model_validate(lock_document(**document))
+def _lock(*wheels: Distribution, **changes: Any) -> Lock:
+    fields = {
+        "custom_nodes": [_tree(name="one"), _tree(name="two")],
+        "python": python_lock(torch=[], wheels=list(wheels)),
+    }
+    return bare_lock(**(fields | changes))
 
 
 def test_names_of_versions_are_not_content() -> None:
@@ -32,7 +28,7 @@ def test_names_of_versions_are_not_content() -> None:
 
 
 def test_what_follows_from_a_commit_is_not_told_again() -> None:
-    moved = _lock(comfy=_tree(commit=f"tree:{'2' * 40}", tree_hash=f"tree:{'2' * 40}"))
+    moved = _lock(comfy=_tree(commit="2" * 40, tree_hash=f"tree:{'2' * 40}"))
     (change,) = compare_locks(_lock(), moved)
     assert (change.part, change.name, change.key) == ("core", "core", "commit")
 

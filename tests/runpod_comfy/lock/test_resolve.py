@@ -22,7 +22,7 @@ from tests.runpod_comfy.lock.conftest import Workspace
 
 
 def _versions(lock: Lock) -> dict[str, str]:
-    return {item.name: item.version for item in (*lock.python.torch, *lock.python.wheels)}
+    return {item.name: item.version for item in lock.python.distributions}
 
 
 def test_twice_gives_identical_bytes(workspace: Workspace) -> None:

@@ -20,13 +20,12 @@ from runpod_comfy.spec.create import create_spec
 from runpod_comfy.spec.write import write_spec
 from tests.comfy_registry import RegistryDouble, comfy_registry, node_zip
 from tests.git_repositories import GitRepository
-from tests.package_index import serve
+from tests.http_server import serve
 from tests.runpod_comfy.lock.conftest import Workspace
 
 
 @pytest.fixture
 def registry(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistryDouble]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with comfy_registry() as double:
         monkeypatch.setenv("COMFY_REGISTRY_URL", double.url)
         yield double

@@ -10,15 +10,14 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.lock.store import load_lock
-from tests.runpod_comfy.lock.conftest import lock_document
+from tests.locks import bare_lock, tree
 
-_TREE = lock_document()["comfy"]
 _MODEL = {"name": "x", "source": "x", "sha256": "a" * 64, "size": 1, "format": "other"}
 
 
 def _write(folder: Path, **changes: Any) -> Path:
     path = folder / "comfy-small.lock.json"
-    path.write_text(json.dumps(lock_document(**changes)))
+    path.write_text(json.dumps(bare_lock().model_dump(mode="json") | changes))
     return path
 
 
@@ -30,7 +29,7 @@ def test_a_lock_is_read(tmp_path: Path) -> None:
     ("changes", "key"),
     [
         ({"version_id": "../small"}, "version_id"),
-        ({"custom_nodes": [{"name": "../painter", **_TREE}]}, "custom_nodes.0.name"),
+        ({"custom_nodes": [tree("1", name="../painter")]}, "custom_nodes.0.name"),
         ({"models": [{"target_path": "../x", **_MODEL}]}, "models.0.target_path"),
         ({"models": [{"target_path": "/x", **_MODEL}]}, "models.0.target_path"),
     ],

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, upgrade_of
 from runpod_comfy.spec.model import Spec
-from tests.runpod_comfy.lock.conftest import lock_document
+from tests.locks import bare_lock, distribution, model, python_lock
 
 _SPEC = Spec.model_validate(
     {
@@ -23,29 +21,12 @@ _SPEC = Spec.model_validate(
 )
 
 
-def _distribution(name: str) -> dict[str, Any]:
-    return {"name": name, "version": "1", "files": []}
-
-
-_LOCK = Lock.model_validate(
-    lock_document(
-        python={
-            "version": "3.11",
-            "platforms": [],
-            "torch": [_distribution(name) for name in ("nvidia-cublas", "torch", "torchvision")],
-            "wheels": [_distribution(name) for name in ("numpy", "pillow")],
-        },
-        models=[
-            {
-                "name": "m.pt",
-                "source": "m.pt",
-                "sha256": "a" * 64,
-                "size": 1,
-                "target_path": "vae/m.pt",
-                "format": "pickle",
-            }
-        ],
-    )
+_LOCK = bare_lock(
+    python=python_lock(
+        torch=[distribution(name) for name in ("nvidia-cublas", "torch", "torchvision")],
+        wheels=[distribution(name) for name in ("numpy", "pillow")],
+    ),
+    models=[model("vae/m.pt", name="m.pt", source="m.pt", format="pickle")],
 )
 
 
@@ -56,7 +37,7 @@ def _upgrade(*names: str, lock: Lock | None = _LOCK) -> Upgrade:
 def _kept(upgrade: Upgrade) -> list[str]:
     python = upgrade.kept_python(_LOCK)
     assert python is not None
-    return [item.name for item in (*python.torch, *python.wheels)]
+    return [item.name for item in python.distributions]
 
 
 @pytest.mark.parametrize("name", ["core", "comfy"])

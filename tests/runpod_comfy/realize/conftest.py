@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,19 +13,9 @@ import pytest
 
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree_files import tree_hash
-from runpod_comfy.lock.model import (
-    Base,
-    Distribution,
-    DistributionFile,
-    Lock,
-    LockedModel,
-    LockedNode,
-    LockedTree,
-    PythonLock,
-)
+from runpod_comfy.lock.model import Distribution, Lock, LockedModel, PythonLock
 from runpod_comfy.realize.job import Realization
-from tests.package_index import make_wheel
+from tests.locks import bare_lock, locked_model, locked_node, locked_tree, locked_wheels
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -82,29 +71,16 @@ class Version:
         return file
 
     def wheel(self, name: str, version: str) -> Distribution:
-        path = make_wheel(self.wheels_dir, name, version)
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-        file = DistributionFile(name=path.name, sha256=sha256, size=path.stat().st_size)
-        return Distribution(name=name, version=version, files=[file])
+        return locked_wheels(self.wheels_dir, name, version)
 
     def model(self, name: str, content: str, *, target_path: str | None = None) -> LockedModel:
-        path = self.write(name, content)
-        return LockedModel(
-            name=name,
-            source=name,
-            sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-            size=path.stat().st_size,
-            target_path=target_path or f"loras/{name}",
-            format="other",
-        )
+        return locked_model(self.write(name, content), target_path or f"loras/{name}")
 
     def lock(self, version_id: str = "small") -> Lock:
-        return Lock(
-            lock_version=1,
+        return bare_lock(
             version_id=version_id,
-            spec_digest="sha256:" + "0" * 64,
-            comfy=self._tree("core"),
-            custom_nodes=[LockedNode(name=n, **dict(self._tree(n))) for n in self.nodes],
+            comfy=locked_tree(self.folder / "core"),
+            custom_nodes=[locked_node(self.folder / name) for name in self.nodes],
             python=PythonLock(
                 version=PYTHON,
                 platforms=[this_platform()],
@@ -112,13 +88,6 @@ class Version:
                 wheels=self.wheels,
             ),
             models=self.models,
-            base=Base(),
-            env={},
-            comfy_args=[],
-            run_install_scripts=[],
-            allow_pickle=[],
-            user=None,
-            epoch=315532800,
         ).model_copy(update=self.changes)
 
     def job(self, target: Path | None = None, **changes: Any) -> Realization:
@@ -130,10 +99,6 @@ class Version:
             wheels_dir=self.wheels_dir,
         )
         return replace(job, **changes)
-
-    def _tree(self, name: str) -> LockedTree:
-        found = tree_hash(self.folder / name)
-        return LockedTree(repo=name, commit=found, tree_hash=found)
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -15,14 +13,12 @@ import pytest
 
 from comfy_errors import ComfyError, UnavailableError
 from runpod_comfy.realize.run import realize
+from tests.program import start_python, write_program
 from tests.runpod_comfy.realize.conftest import Version
 
 
 def _stalling_uv(folder: Path) -> Path:
-    program = folder / "uv"
-    program.write_text("#!/bin/sh\nexec sleep 600\n")
-    program.chmod(0o755)
-    return program
+    return write_program(folder / "uv", "exec sleep 600\n")
 
 
 def test_the_first_error_ends_the_rest_and_is_the_one_that_is_told(
@@ -54,9 +50,7 @@ def test_trees_come_with_bytecode_that_the_home_shares_byte_for_byte(version: Ve
 def test_logs_of_a_layer_that_failed_stay_and_are_named(
     version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    uv = version.folder / "uv"
-    uv.write_text("#!/bin/sh\necho no such luck\nexit 1\n")
-    uv.chmod(0o755)
+    uv = write_program(version.folder / "uv", "echo no such luck\nexit 1\n")
     monkeypatch.setattr("runpod_comfy.realize.script.uv_program", lambda: uv)
     with pytest.raises(ComfyError, match="no such luck") as caught:
         realize(dataclasses.replace(version.job(), wheels_dir=None))
@@ -69,9 +63,7 @@ def test_environments_with_the_same_last_layer_have_logs_of_their_own(
     version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each of the two may be made at any moment, and takes its logs away when it is whole."""
-    uv = version.folder / "uv"
-    uv.write_text("#!/bin/sh\nexit 1\n")
-    uv.chmod(0o755)
+    uv = write_program(version.folder / "uv", "exit 1\n")
     with monkeypatch.context() as patch:
         patch.setattr("runpod_comfy.realize.script.uv_program", lambda: uv)
         with pytest.raises(ComfyError):
@@ -95,16 +87,11 @@ run.realize(job)
 
 
 def test_ctrl_c_ends_everything_that_was_started(version: Version) -> None:
-    uv = version.folder / "uv"
-    uv.write_text("#!/bin/sh\necho $$ >>" + str(version.folder / "started") + "\nexec sleep 600\n")
-    uv.chmod(0o755)
+    script = f"echo $$ >>{version.folder / 'started'}\nexec sleep 600\n"
+    uv = write_program(version.folder / "uv", script)
     pickled = version.folder / "job.pickle"
     pickled.write_bytes(pickle.dumps(dataclasses.replace(version.job(), wheels_dir=None)))
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, str(pickled), str(uv)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stderr=subprocess.DEVNULL,
-    )
+    process = start_python("-c", _PROGRAM, pickled, uv, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not _lines(version.folder / "started"):
         assert time.monotonic() < deadline

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,9 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.realize import init as module
 from runpod_comfy.realize.init import Initialization, initialize
 from runpod_comfy.realize.remove import plan_removal, remove
-from tests.package_index import make_wheel, serve, write_index
+from tests.git_repositories import GitRepository, new_repository
+from tests.http_server import serve
+from tests.package_index import publish, serve_index
 from tests.runpod_comfy.realize.conftest import imports, snapshot, times
 
 _FOLDER_PATHS = """
@@ -27,10 +28,7 @@ folder_names_and_paths = {"loras": (["/core/models/loras"], {".safetensors"})}
 
 
 def _git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-    return subprocess.run(
-        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return GitRepository(path=folder).git(*arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,44 +55,33 @@ class FetchContext:
 
 @pytest.fixture
 def fetch_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FetchContext]:
-    repository = tmp_path / "repository"
-    repository.mkdir()
-    _git(repository, "init", "--quiet", "--initial-branch=main")
-    (repository / "folder_paths.py").write_text(_FOLDER_PATHS)
-    (repository / "requirements.txt").write_text("torch\ntorchsde\nalpha\n")
-    (repository / ".gitignore").write_text("__pycache__/\n/extra_model_paths.yaml\n")
-    for text, tag in (("one", "v1"), ("two", None)):
-        (repository / "main.py").write_text(f"print('{text}')\n")
-        _git(repository, "add", ".")
-        _git(repository, "commit", "--quiet", "-m", text)
-        if tag:
-            _git(repository, "tag", tag)
+    files = {
+        "folder_paths.py": _FOLDER_PATHS,
+        "requirements.txt": "torch\ntorchsde\nalpha\n",
+        ".gitignore": "__pycache__/\n/extra_model_paths.yaml\n",
+        "main.py": "print('one')\n",
+    }
+    repository = new_repository(tmp_path / "repository", files, tag="v1")
+    repository.commit("two", {"main.py": "print('two')\n"})
     usual = tmp_path / "usual"
-    (usual / "files").mkdir(parents=True)
-    make_wheel(usual / "files", "torch", "9.0", requires=["nvidia-driver-stuff"])
-    make_wheel(usual / "files", "torchvision", "9.0")
-    make_wheel(usual / "files", "torchaudio", "9.0")
-    make_wheel(usual / "files", "nvidia-driver-stuff", "1.0")
-    make_wheel(usual / "files", "torchsde", "1.0", requires=["torch"])
-    make_wheel(usual / "files", "alpha", "1.0")
-    write_index(usual)
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", module.TORCH_CPU_INDEX_VARIABLE):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with serve(usual) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
-        yield FetchContext(repository=repository, folder=tmp_path)
+    publish(usual, "torch", "9.0", requires=["nvidia-driver-stuff"])
+    publish(usual, "torchvision", "9.0")
+    publish(usual, "torchaudio", "9.0")
+    publish(usual, "nvidia-driver-stuff", "1.0")
+    publish(usual, "torchsde", "1.0", requires=["torch"])
+    publish(usual, "alpha", "1.0")
+    monkeypatch.delenv(module.TORCH_CPU_INDEX_VARIABLE, raising=False)
+    with serve_index(usual, monkeypatch):
+        yield FetchContext(repository=repository.path, folder=tmp_path)
 
 
 @pytest.fixture
 def cpu_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The double of PyTorch's index: its torch family, and another alpha that nobody asked for."""
     root = tmp_path / "pytorch"
-    (root / "files").mkdir(parents=True)
     for name in ("torch", "torchvision", "torchaudio"):
-        make_wheel(root / "files", name, "8.0+cpu")
-    make_wheel(root / "files", "alpha", "99.0")
-    write_index(root)
+        publish(root, name, "8.0+cpu")
+    publish(root, "alpha", "99.0")
     monkeypatch.setattr(sys, "platform", "linux")
     with serve(root) as url:
         monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, f"{url}/simple")

@@ -17,7 +17,8 @@ from runpod_comfy.realize.install_scripts import InstallRecord
 from runpod_comfy.realize.remove import plan_removal, remove
 from runpod_comfy.realize.result import RealizeResult
 from runpod_comfy.realize.run import plan_here, realize
-from tests.package_index import make_wheel, serve, write_index
+from tests.http_server import serve
+from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot
 from tests.runpod_comfy.realize.test_killed import LEFT_OUT, Runner
 

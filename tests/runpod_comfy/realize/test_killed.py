@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from comfy_home.manifest import load_manifest
 from runpod_comfy.realize.home import Home, held
 from runpod_comfy.realize.job import Realization
 from runpod_comfy.realize.run import realize
+from tests.program import next_line, start_python
 from tests.runpod_comfy.realize.conftest import Version, snapshot
 
 # In the order in which they are made: the environment comes before the home is touched.
@@ -51,13 +50,7 @@ class Runner:
     def start(self, dies_after: str = "") -> subprocess.Popen[str]:
         pickled = self.job.base_dir / f"{self.job.target.name}.pickle"
         pickled.write_bytes(pickle.dumps(self.job))
-        return subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, str(pickled), dies_after],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start_python("-c", _PROGRAM, pickled, dies_after, stderr=subprocess.PIPE)
 
     def finish(self) -> None:
         out, err = self.start().communicate()
@@ -128,16 +121,10 @@ def test_a_script_keeps_the_lock_of_a_home_when_its_parent_is_killed(tmp_path: P
         "with held(Home(root=Path(sys.argv[1])), print) as descriptor:\n"
         "    subprocess.run(['sh', '-c', 'echo begun; read -r line'], pass_fds=[descriptor])\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", parent, str(home.root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = start_python("-c", parent, home.root, stdin=subprocess.PIPE)
     assert process.stdin is not None
     assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    assert next_line(process) == "begun"
     process.kill()
     process.wait()
     said: list[str] = []

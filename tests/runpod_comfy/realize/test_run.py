@@ -21,7 +21,7 @@ from runpod_comfy.realize.changes import Changes, find_changes
 from runpod_comfy.realize.job import Realization
 from runpod_comfy.realize.result import RealizeResult
 from runpod_comfy.realize.run import plan_here, realize
-from tests.package_index import serve, write_index
+from tests.package_index import serve_index, write_index
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 
 
@@ -382,11 +382,7 @@ def test_packages_come_from_the_index_that_pip_is_configured_to_use(
     root.mkdir()
     version.wheels_dir.rename(root / "files")
     write_index(root)
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    with serve(root) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+    with serve_index(root, monkeypatch):
         realize(version.job(wheels_dir=None))
     assert imports(_home(version), "alpha")
 

@@ -5,13 +5,13 @@ import os
 import select
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
 from runpod_comfy.realize.script import run_script
+from tests.program import next_line, start_python
 
 _DEADLINE_S = 60
 
@@ -94,17 +94,17 @@ def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path, starte
     )
     # Whoever was started holds the writing end: its end is the end of all of them.
     reader, writer = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(tmp_path / "x.log"), str(writer), started],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
+    process = start_python(
+        "-c",
+        program,
+        tmp_path / "x.log",
+        writer,
+        started,
         stderr=subprocess.PIPE,
         pass_fds=[writer],
-        text=True,
     )
     os.close(writer)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    assert next_line(process) == "begun"
     process.send_signal(signal.SIGINT)
     process.communicate()
     ended, _, _ = select.select([reader], [], [], _DEADLINE_S)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ from comfy_errors import MismatchError, UnavailableError
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from runpod_comfy.realize.run import realize
-from tests.package_index import IndexHandler, serve, write_index
+from tests.package_index import serve_index, write_index
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot
 
 
@@ -29,20 +27,8 @@ def _index(version: Version, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[s
     root.mkdir()
     version.wheels_dir.rename(root / "files")
     write_index(root)
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     asked: list[str] = []
-    mutex = threading.Lock()
-
-    class Counting(IndexHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is of http.server
-            with mutex:
-                asked.append(self.path)
-            super().do_GET()
-
-    with serve(root, Counting) as url:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
+    with serve_index(root, monkeypatch, lambda request: asked.append(request.path)):
         yield asked
 
 

@@ -14,6 +14,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.values import tree_kind
+from tests.program import start_python, write_program
 
 _PROGRAM = "import sys; from tests.runpod_comfy.sources.fetching import main; main(sys.argv[1])"
 
@@ -32,17 +33,9 @@ def start_fetch(
     request: TreeRequest, cache: Cache, *, path: str | None = None
 ) -> subprocess.Popen[str]:
     """A process of its own, in a group of its own, that fetches; `path` is its PATH."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    if path is not None:
-        environment["PATH"] = path
+    variables = {} if path is None else {"PATH": path}
     argument = json.dumps({"request": asdict(request), "root": str(cache.root)})
-    return subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, argument],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    return start_python("-c", _PROGRAM, argument, variables=variables, start_new_session=True)
 
 
 def path_with_git(folder: Path, command: str, body: str) -> str:
@@ -50,12 +43,10 @@ def path_with_git(folder: Path, command: str, body: str) -> str:
 
     In `body`, `$GIT` is the real git and `$HERE` is `folder`.
     """
-    folder.mkdir()
-    script = folder / "git"
-    script.write_text(
-        f"#!/bin/sh\nGIT='{shutil.which('git')}'\nHERE='{folder}'\n"
+    write_program(
+        folder / "git",
+        f"GIT='{shutil.which('git')}'\nHERE='{folder}'\n"
         f'for word in "$@"; do\nif [ "$word" = {command} ]; then\n{body}\nfi\ndone\n'
-        'exec "$GIT" "$@"\n'
+        'exec "$GIT" "$@"\n',
     )
-    script.chmod(0o755)
     return f"{folder}{os.pathsep}{os.environ['PATH']}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import stat
@@ -11,7 +10,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
@@ -22,8 +21,8 @@ from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.sources.archive import ArchiveSource
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.spec.model import Tree
-from tests.package_index import IndexHandler, make_wheel, serve
-from tests.runpod_comfy.sources.package_files import OpenHandler
+from tests.http_server import Answer, Answering, Request, cut, redirect, serve
+from tests.package_index import make_wheel
 
 NODE = {"__init__.py": "NODE_CLASS_MAPPINGS = {}\n", "web/a.js": "1"}
 SECONDS = 1_700_000_000
@@ -199,29 +198,15 @@ def test_bytes_that_a_server_calls_encoded_are_kept_as_they_are(
 ) -> None:
     # As Apache does for a file that ends in .tgz.
     path = tarred(shelf / "node.tgz", within("node"))
-    with serve(shelf, answering(200, {"Content-Encoding": "x-gzip"}, path.read_bytes())) as url:
+    with serve(shelf, answering({"Content-Encoding": "x-gzip"}, path.read_bytes())) as url:
         settled = settle(Tree(repo=f"{url}/node.tgz"), fetch_context)
         assert settled.commit == pin_of(path)
 
 
-class Answering(IndexHandler):
-    """Gives the answer that a test made."""
-
-    status = 200
-    sent: ClassVar[dict[str, str]] = {}
-    body = b""
-
-    def do_GET(self) -> None:  # noqa: N802
-        self.send_response(self.status)
-        for name, value in self.sent.items():
-            self.send_header(name, value)
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.wfile.write(self.body)
-
-
-def answering(status: int, sent: dict[str, str], body: bytes) -> type[Answering]:
-    return type("Answer", (Answering,), {"status": status, "sent": sent, "body": body})
+def answering(headers: dict[str, str], body: bytes, *, status: int = 200) -> Answering:
+    """Every request gets this answer, which says how long it is only if a header does."""
+    framing = {} if "Content-Length" in headers else {"Connection": "close"}
+    return lambda _: Answer(status=status, headers={**framing, **headers}, body=body)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +230,7 @@ def test_an_answer_that_is_no_archive_is_told_and_nothing_is_kept(
     sentence: str,
     error: type[ComfyError],
 ) -> None:
-    with serve(shelf, answering(*answer)) as url:
+    with serve(shelf, answering(answer[1], answer[2], status=answer[0])) as url:
         refused(f"{url}/node.zip", fetch_context, sentence, error)
 
 
@@ -254,7 +239,7 @@ def test_bytes_that_do_not_end_are_given_up(
 ) -> None:
     monkeypatch.setattr("comfy_http.client._LARGEST_BYTES", 10_000)
     body = b"PK\3\4" + b"x" * 3_000_000
-    with serve(shelf, answering(200, {}, body)) as url:
+    with serve(shelf, answering({}, body)) as url:
         refused(f"{url}/node.zip", fetch_context, "larger than 10,000 bytes", InvalidInputError)
 
 
@@ -266,41 +251,40 @@ def test_a_login_of_netrc_does_not_follow_a_redirect_to_another_host(
     netrc.write_text("machine 127.0.0.1 login me password hunter2\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-    with serve(shelf, OpenHandler) as files:
+    logins: list[str | None] = []
+    with serve(shelf, lambda request: logins.append(request.login)) as files:
         elsewhere = files.replace("127.0.0.1", "localhost")
-        moved = answering(302, {"Location": f"{elsewhere}/node.zip"}, b"")
-        with serve(shelf, moved) as url:
+        with serve(shelf, lambda _: redirect(f"{elsewhere}/node.zip")) as url:
             fetch(f"{url}/node.zip", fetch_context)
-        assert (shelf / "logins").read_text() == "None\n"
+        assert logins == [None]
         fetch(f"{files}/node.zip", fetch_context)
-    assert (shelf / "logins").read_text().startswith("None\nBasic ")
+    assert logins == [None, "me:hunter2"]
 
 
 def test_a_secret_of_a_redirect_is_not_told(shelf: Path, fetch_context: FetchContext) -> None:
     there = "http://127.0.0.1:1/node.zip?X-Amz-Signature=hunter2"
-    with serve(shelf, answering(302, {"Location": there}, b"")) as url:
+    with serve(shelf, lambda _: redirect(there)) as url:
         error = refused(f"{url}/node.zip", fetch_context, "could not be read")
     assert "hunter2" not in error.message
 
 
-class Breaking(IndexHandler):
+def breaking(shelf: Path, *, tag: str) -> Answering:
     """Ends each connection after 100,000 bytes; goes on from there when asked to."""
 
-    tag = '"one"'
-
-    def do_GET(self) -> None:  # noqa: N802
-        content = (Path(self.directory) / self.path[1:]).read_bytes()
-        begin = int((self.headers["Range"] or "bytes=0-")[6:-1])
-        if begin and self.headers["If-Range"] != self.tag:
+    def answer(request: Request) -> Answer:
+        content = (shelf / request.path[1:]).read_bytes()
+        begin = int((request.headers["Range"] or "bytes=0-")[6:-1])
+        if begin and request.headers["If-Range"] != tag:
             begin = 0
-        self.send_response(206 if begin else 200)
+        headers = {"Content-Length": str(len(content) - begin)}
         if begin:
-            self.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
-        if self.tag:
-            self.send_header("ETag", self.tag)
-        self.send_header("Content-Length", str(len(content) - begin))
-        self.end_headers()
-        self.wfile.write(content[begin : begin + 100_000])
+            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        if tag:
+            headers["ETag"] = tag
+        body = content[begin : begin + 100_000]
+        return Answer(status=206 if begin else 200, headers=headers, body=body)
+
+    return answer
 
 
 def _noise(size: int) -> str:
@@ -311,7 +295,7 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(
     shelf: Path, fetch_context: FetchContext
 ) -> None:
     path = zipped(shelf / "node.zip", {"noise": _noise(256_000), "x": ""})
-    with serve(shelf, Breaking) as url:
+    with serve(shelf, breaking(shelf, tag='"one"')) as url:
         tree = fetch(f"{url}/node.zip", fetch_context, commit=pin_of(path))
     assert (tree.path / "noise").stat().st_size == 256_000
 
@@ -320,27 +304,14 @@ def test_without_a_tag_that_says_it_is_the_same_file_a_broken_one_is_not_taken_u
     shelf: Path, fetch_context: FetchContext
 ) -> None:
     zipped(shelf / "node.zip", {"noise": _noise(256_000), "x": ""})
-    untagged = type("Untagged", (Breaking,), {"tag": ""})
-    with serve(shelf, untagged) as url:
+    with serve(shelf, breaking(shelf, tag="")) as url:
         refused(f"{url}/node.zip", fetch_context, "could not be read")
-
-
-class Silent(IndexHandler):
-    """Sends the beginning, and then nothing."""
-
-    def do_GET(self) -> None:  # noqa: N802
-        self.send_response(200)
-        self.send_header("Content-Length", "5000")
-        self.end_headers()
-        self.wfile.write(b"PK\3\4" + b"x" * 1000)
-        self.wfile.flush()
-        with contextlib.suppress(ConnectionError):
-            self.connection.recv(1)
 
 
 def test_a_server_that_falls_silent_is_given_up(
     shelf: Path, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("comfy_http.client._STALL_S", 0.3)
-    with serve(shelf, Silent) as url:
+    beginning = b"PK\3\4" + b"x" * 1000
+    with serve(shelf, lambda _: cut(beginning * 5, len(beginning), stalls=True)) as url:
         refused(f"{url}/node.zip", fetch_context, "timed out")

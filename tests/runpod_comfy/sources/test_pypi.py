@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
-import json
 import tarfile
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -20,7 +16,8 @@ from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.sources.pypi import PypiSource
 from runpod_comfy.spec.model import Tree
-from tests.package_index import make_wheel
+from tests.http_server import Answer, Request, cut
+from tests.package_index import Listed, html_page, json_page, make_wheel, serve_index
 
 REQUEST = TreeRequest(repo="pypi://Thing", ref="1.0")
 
@@ -51,71 +48,36 @@ class Index:
         real = hashlib.sha256(self.files[name]).hexdigest()
         return self.announced.get(name, real)
 
-    def page(self) -> tuple[str, bytes]:
+    def answer(self, request: Request) -> Answer:
+        self.asked.append(request.path)
+        status = self.answers.get(request.path, 200)
+        if self.login not in (None, request.login):
+            status = 401
+        if request.path == "/simple/thing/":
+            return replace(self._page(), status=status)
+        name = request.path.rpartition("/")[2]
+        body = self.files.get(name)
+        if body is None:
+            return Answer(status=404)
+        return cut(body, len(body) // 2) if name in self.cut else Answer(status=status, body=body)
+
+    def _page(self) -> Answer:
+        files = [
+            Listed(name=name, sha256=self._sha256(name), yanked=self.yanked.get(name))
+            for name in self.files
+        ]
         if self.as_json:
-            files = [
-                {
-                    "filename": name,
-                    "url": f"../../files/{name}",
-                    "hashes": {"sha256": self._sha256(name)},
-                    "yanked": self.yanked.get(name, False),
-                }
-                for name in self.files
-            ]
-            document = {"meta": {"api-version": "1.0"}, "name": "thing", "files": files}
-            return "application/vnd.pypi.simple.v1+json", json.dumps(document).encode()
-        lines = []
-        for name in self.files:
-            digest = self._sha256(name)
-            fragment = f"#sha256={digest}" if digest else ""
-            yanked = f' data-yanked="{self.yanked[name]}"' if name in self.yanked else ""
-            lines.append(f'<a href="../../files/{name}{fragment}"{yanked}>{name}</a>')
-        return "text/html", "\n".join(lines).encode()
-
-
-def _handler(index: Index) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            index.asked.append(self.path)
-            name = self.path.rpartition("/")[2]
-            status = index.answers.get(self.path, 200)
-            kind, body = "application/octet-stream", index.files.get(name, b"")
-            if self.path == "/simple/thing/":
-                kind, body = index.page()
-            elif name not in index.files:
-                status = 404
-            if index.login is not None:
-                given = self.headers.get("Authorization", "").removeprefix("Basic ")
-                if base64.b64decode(given).decode() != index.login:
-                    status = 401
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: len(body) // 2] if name in index.cut else body)
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    return Handler
+            return json_page("thing", files)
+        return Answer(headers={"Content-Type": "text/html"}, body=html_page(files).encode())
 
 
 @pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """An empty index, the only one that pip is configured to use."""
     index = Index()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(index))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    index.url = f"http://127.0.0.1:{server.server_port}/simple"
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_CERT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    yield index
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serve_index(tmp_path / "served", monkeypatch, index.answer) as url:
+        index.url = f"{url}/simple"
+        yield index
 
 
 def sdist(folder: Path, version: str = "1.0") -> Path:

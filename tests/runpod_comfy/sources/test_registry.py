@@ -24,6 +24,7 @@ from tests.comfy_registry import (
     comfy_registry,
     node_zip,
 )
+from tests.http_server import Answer
 
 FILES = {"__init__.py": "NODE_CLASS_MAPPINGS = {}\n", "pyproject.toml": "", "js/a.js": "1"}
 ARCHIVE = node_zip(FILES)
@@ -236,7 +237,9 @@ def test_an_answer_of_another_shape_is_told_in_words(
     sentence: str,
 ) -> None:
     registry.publish("painter", "1.0.0", ARCHIVE)
-    registry.answers["/nodes/painter/install"] = answer
+    registry.answers["/nodes/painter/install"] = Answer(
+        status=answer[0], headers=answer[1], body=answer[2]
+    )
     refused(request(), fetch_context, sentence, UnavailableError)
 
 
@@ -245,7 +248,7 @@ def test_an_answer_that_has_no_end_is_given_up(
 ) -> None:
     monkeypatch.setattr("runpod_comfy.sources.registry._LARGEST_ANSWER_BYTES", 1000)
     registry.publish("painter", "1.0.0", ARCHIVE)
-    registry.answers["/nodes/painter/install"] = (200, {}, b" " * 100_000)
+    registry.answers["/nodes/painter/install"] = Answer(body=b" " * 100_000)
     refused(request(), fetch_context, "answered with more than 1,000 bytes", UnavailableError)
 
 

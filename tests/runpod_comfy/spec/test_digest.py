@@ -11,32 +11,9 @@ import pytest
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import parse_spec
 from runpod_comfy.spec.model import Options, Spec
+from tests.specs import whole_spec
 
 Change = Callable[[dict[str, Any]], object]
-
-
-def document() -> dict[str, Any]:
-    """A spec with one of everything but options."""
-    return {
-        "schema_version": 2,
-        "version_id": "x",
-        "comfy": {"repo": "https://h/core", "ref": "main", "commit": "1" * 40},
-        "custom_nodes": [
-            {"name": "first", "repo": "https://h/first", "ref": "main", "commit": "2" * 40},
-            {"name": "second", "repo": "../second"},
-        ],
-        "models": [
-            {
-                "name": "m.bin",
-                "source": "https://h/m.bin",
-                "target_subdir": "vae",
-                "target_path": "vae/m.bin",
-                "checksum": "sha256:" + "3" * 64,
-            }
-        ],
-        "env": {"A": "1"},
-        "options": {},
-    }
 
 
 def spec_of(fields: dict[str, Any]) -> Spec:
@@ -44,14 +21,14 @@ def spec_of(fields: dict[str, Any]) -> Spec:
 
 
 def digest_after(change: Change) -> str:
-    fields = document()
+    fields = whole_spec()
     change(fields)
     return spec_digest(spec_of(fields))
 
 
 def test_the_digest_of_a_spec_does_not_change_from_release_to_release() -> None:
     # Committed locks hold digests: another value here makes every one of them answer no spec.
-    assert spec_digest(spec_of(document())) == (
+    assert spec_digest(spec_of(whole_spec())) == (
         "sha256:2178696b7fac45c0bb2b329e70a892524961a2bd572cfa50e6ac1541a1acb233"
     )
 
@@ -82,7 +59,7 @@ def test_the_digest_of_a_spec_does_not_change_from_release_to_release() -> None:
     ],
 )
 def test_a_field_that_decides_what_the_lock_holds_changes_the_digest(change: Change) -> None:
-    assert digest_after(change) != spec_digest(spec_of(document()))
+    assert digest_after(change) != spec_digest(spec_of(whole_spec()))
 
 
 _OPTIONS: dict[str, Any] = {
@@ -105,7 +82,7 @@ def test_every_option_changes_the_digest_in_its_own_way() -> None:
     assert set(_OPTIONS) == set(Options.model_fields), "give a new option a value here"
     cases = [{name: value} for name, value in _OPTIONS.items()]
     cases += [{}, {"torch": {"index": "https://h/whl"}}, {"constraints": ["numpy==1.26.4"]}]
-    digests = {spec_digest(spec_of(document() | {"options": case})) for case in cases}
+    digests = {spec_digest(spec_of(whole_spec() | {"options": case})) for case in cases}
     assert len(digests) == len(cases)
 
 
@@ -115,7 +92,7 @@ def test_defaults_spelled_out_are_the_same_spec() -> None:
         fields["models"][0] |= {"mirrors": [], "size": None}
         fields["options"] = Options().model_dump()
 
-    assert digest_after(spell_out) == spec_digest(spec_of(document()))
+    assert digest_after(spell_out) == spec_digest(spec_of(whole_spec()))
 
 
 def test_parts_left_out_and_parts_left_empty_are_the_same_spec() -> None:
@@ -125,6 +102,6 @@ def test_parts_left_out_and_parts_left_empty_are_the_same_spec() -> None:
 
 
 def test_the_order_of_keys_does_not_matter() -> None:
-    fields = document() | {"env": {"B": "2", "A": "1"}}
+    fields = whole_spec() | {"env": {"B": "2", "A": "1"}}
     turned = dict(reversed(list(fields.items()))) | {"env": {"A": "1", "B": "2"}}
     assert spec_digest(spec_of(fields)) == spec_digest(spec_of(turned))

@@ -11,6 +11,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.spec.load import find_spec, load_spec
+from tests.specs import whole_spec
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -18,27 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def document() -> dict[str, Any]:
-    """A spec with one of everything."""
-    return {
-        "schema_version": 2,
-        "version_id": "x",
-        "comfy": {"repo": "https://github.com/a/core", "ref": "main", "commit": COMMIT},
-        "custom_nodes": [
-            {"name": "First", "repo": "https://github.com/a/first", "ref": "main"},
-            {"name": "second", "repo": "./nodes/second"},
-        ],
-        "models": [
-            {
-                "name": "m.safetensors",
-                "source": "https://example.com/m.safetensors",
-                "target_subdir": "checkpoints",
-                "target_path": "checkpoints/m.safetensors",
-                "checksum": "sha256:" + "0" * 64,
-            }
-        ],
-        "env": {"A": "1"},
-        "options": {"torch": {"version": "2.11.0"}},
-    }
+    return whole_spec() | {"options": {"torch": {"version": "2.11.0"}}}
 
 
 def save(tmp_path: Path, content: bytes) -> Path:
@@ -67,7 +48,7 @@ def test_a_spec_is_read_with_its_path(tmp_path: Path) -> None:
     path = save(tmp_path, json.dumps(document()).encode())
     loaded = load_spec(path)
     assert loaded.path == path
-    assert loaded.spec.comfy.commit == COMMIT
+    assert loaded.spec.comfy.commit == "1" * 40
     assert [node.kind for node in loaded.spec.custom_nodes] == ["git", "folder"]
     assert loaded.spec.options.torch.version == "2.11.0"
 
@@ -299,8 +280,8 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_path": "a\\b"}, "with forward slashes"),
         ({"target_path": "vae/"}, "must name a file, not a folder"),
         ({"target_path": "vae/" + "x" * 256}, "longer than 255 bytes"),
-        ({"target_path": "vae/m"}, "that is not below its 'target_subdir' (checkpoints)"),
-        ({"target_path": "checkpoints"}, "that is not below its 'target_subdir'"),
+        ({"target_path": "loras/m"}, "that is not below its 'target_subdir' (vae)"),
+        ({"target_path": "vae"}, "that is not below its 'target_subdir'"),
         ({"target_path": None, "target_subdir": None}, "needs a 'target_path' or a"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
         ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
@@ -337,13 +318,13 @@ def test_every_source_of_the_guide_is_accepted(tmp_path: Path, source: str) -> N
 
 
 def test_two_models_may_not_have_one_place(tmp_path: Path) -> None:
-    other = {"name": "o", "source": "o", "target_path": "Checkpoints/M.safetensors"}
+    other = {"name": "o", "source": "o", "target_path": "VAE/M.bin"}
     error = complaint_of(tmp_path, changed(lambda s: s["models"].append(other)))
     assert "models[0] and models[1] both go to" in error.message
 
 
 def test_no_model_may_lie_below_another(tmp_path: Path) -> None:
-    other = {"name": "o", "source": "o", "target_path": "checkpoints/m.safetensors/o"}
+    other = {"name": "o", "source": "o", "target_path": "vae/m.bin/o"}
     error = complaint_of(tmp_path, changed(lambda s: s["models"].append(other)))
     assert "below models[0]" in error.message
 

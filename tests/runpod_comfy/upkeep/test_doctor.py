@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
 
 import pytest
 
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.upkeep.doctor import Answer, examine, is_ready
-from tests.package_index import make_wheel, serve, write_index
+from tests.http_server import Answer as HttpAnswer
+from tests.http_server import Request, serve
+from tests.package_index import publish
+from tests.program import write_program
+from tests.runpod_comfy.images.canned_engine import CannedEngine, served
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +51,7 @@ def test_an_index_that_answers_is_ok_and_one_that_does_not_is_told(
 ) -> None:
     assert _examine(cache, tmp_path)["index"].state == "warning"
     root = tmp_path / "index"
-    (root / "files").mkdir(parents=True)
-    make_wheel(root / "files", "pip", "1.0")
-    write_index(root)
+    publish(root, "pip", "1.0")
     with serve(root) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
         assert _examine(cache, tmp_path)["index"].state == "ok"
@@ -66,9 +63,7 @@ def test_an_index_without_pip_is_an_index(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "index"
-    (root / "files").mkdir(parents=True)
-    make_wheel(root / "files", "alpha", "1.0")
-    write_index(root)
+    publish(root, "alpha", "1.0")
     with serve(root) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
         assert _examine(cache, tmp_path)["index"].state == "ok"
@@ -77,7 +72,13 @@ def test_an_index_without_pip_is_an_index(
 def test_the_index_is_asked_as_pip_would_ask_it(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with _proxy() as (proxy, asked):
+    asked: list[str] = []
+
+    def answer(request: Request) -> HttpAnswer:
+        asked.append(request.path)
+        return HttpAnswer()
+
+    with serve(None, answer) as proxy:
         monkeypatch.setenv("PIP_INDEX_URL", "http://index.invalid/simple")
         monkeypatch.setenv("PIP_PROXY", proxy)
         assert _examine(cache, tmp_path)["index"].state == "ok"
@@ -112,48 +113,10 @@ def test_a_missing_program_is_needed_or_not(
 def test_a_git_that_does_not_work_is_missing(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = tmp_path / "bin" / "git"
-    program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 'xcrun: error: no developer tools' >&2\nexit 1\n")
-    program.chmod(0o755)
+    script = "echo 'xcrun: error: no developer tools' >&2\nexit 1\n"
+    program = write_program(tmp_path / "bin" / "git", script)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
     assert "fails" in _examine(cache, tmp_path)["git"].found
-
-
-class _Engine(BaseHTTPRequestHandler):
-    """The two calls of Docker's API that are asked, as its reference has them."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        body = json.dumps({"Version": "27.1.0", "ApiVersion": "1.46"}).encode()
-        self.send_response(200)
-        self.send_header("Builder-Version", "2")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_arguments: object) -> None:
-        pass
-
-    def address_string(self) -> str:
-        return "socket"
-
-
-class _Server(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-
-
-@contextmanager
-def _engine(path: Path) -> Iterator[None]:
-    with _Server(str(path), _Engine) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def test_an_engine_is_found_as_a_build_finds_it(
@@ -161,8 +124,9 @@ def test_an_engine_is_found_as_a_build_finds_it(
 ) -> None:
     assert _examine(cache, tmp_path)["docker"].state == "optional"
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
-    with _engine(tmp_path / "engine.sock"):
-        assert _examine(cache, tmp_path)["docker"].found == "27.1.0 (API 1.46)"
+    engine = CannedEngine(api_version="1.46", ping_headers={"Builder-Version": "2"})
+    with served(engine, socket=tmp_path / "engine.sock"):
+        assert _examine(cache, tmp_path)["docker"].found == "of a test (API 1.46)"
     monkeypatch.delenv("DOCKER_HOST")
     monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
     answer = _examine(cache, tmp_path)["docker"]
@@ -196,27 +160,3 @@ def test_the_command_ends_with_what_it_found(
     (tmp_path / "file").touch()
     assert run_command_line(["doctor"]) == 3
     assert "MISSING  COMFY_CACHE_ROOT" in capsys.readouterr().out
-
-
-@contextmanager
-def _proxy() -> Iterator[tuple[str, list[str]]]:
-    """A proxy behind which every page is there; its address, and the pages asked for."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -26,6 +25,7 @@ from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.upkeep.gc import Clearing, clear_cache
 from runpod_comfy.upkeep.unused import Unused
 from tests.git_repositories import GitRepository
+from tests.program import next_line, start_python
 from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
 from tests.runpod_comfy.realize.test_killed import Runner
 
@@ -301,14 +301,8 @@ def test_it_waits_for_a_command_that_uses_the_cache(version: Version) -> None:
         "print('done', flush=True)\n"
     )
     with using(version.cache):
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, str(version.cache.root)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline().startswith("Waiting for the commands")
+        process = start_python("-c", program, version.cache.root)
+        assert next_line(process).startswith("Waiting for the commands")
         (version.cache.tmp / "mine").mkdir()
         assert process.poll() is None
         (version.cache.tmp / "mine").rmdir()
@@ -362,12 +356,7 @@ def test_killed_after_renaming_the_next_one_deletes_the_rest(version: Version) -
         "gc.shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "gc.clear_cache(Cache(root=Path(sys.argv[1])))\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", program, str(version.cache.root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-    )
-    assert killed.returncode == -9
+    assert start_python("-c", program, version.cache.root).wait() == -9
     assert list(version.cache.environments.iterdir()) == []
     rest = clear_cache(version.cache, now=NOW)
     assert {entry.kind for entry in _entries(rest)} == {"leftover"}
@@ -399,12 +388,9 @@ def test_clearing_again_and_again_while_versions_are_made_takes_nothing_from_the
         jobs.append(version.job(version.folder / f"home-{number}", base_dir=folder))
     shutil.rmtree(version.folder / "painter")
     version.write("painter/__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     # What is recorded while nothing is: a cache without any record is left alone.
     record_root(version.cache, kind="models", path=version.folder)
-    clearing = subprocess.Popen(
-        [sys.executable, "-c", _CLEARS, str(version.cache.root)], env=environment
-    )
+    clearing = start_python("-c", _CLEARS, version.cache.root)
     try:
         running = [Runner(job=job).start() for job in jobs]
         ended = [process.communicate() for process in running]

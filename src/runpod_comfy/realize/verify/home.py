@@ -187,7 +187,7 @@ def _locked_here(lock: Lock, records: Sequence[InstallRecord]) -> dict[str, str 
     here = {"python_version": python, "python_full_version": f"{python}.0"}
     expected: dict[str, str | None] = {
         canonicalize_name(each.name): each.version
-        for each in (*lock.python.torch, *lock.python.wheels)
+        for each in lock.python.distributions
         if each.marker is None or Marker(each.marker).evaluate(here)
     }
     for change in (each for record in records for each in record.distributions):
@@ -220,9 +220,7 @@ def _check_trees(
 def _check_archives(job: Realization, findings: Verification) -> None:
     """Wheels and archives that the cache keeps as files: their names are their hashes."""
     lock = job.lock
-    hashes = {
-        file.sha256 for each in (*lock.python.torch, *lock.python.wheels) for file in each.files
-    }
+    hashes = {file.sha256 for each in lock.python.distributions for file in each.files}
     pins = {tree.commit for tree in (lock.comfy, *lock.custom_nodes)}
     hashes |= {pin.removeprefix("sha256:") for pin in pins if pin.startswith("sha256:")}
     names = [sha256 for sha256 in sorted(hashes) if find_archive(sha256, job.cache)]

@@ -10,7 +10,7 @@ import pytest
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.base.catalogue import CATALOGUE, BaseImage, find_base
 from runpod_comfy.lock.model import Base
-from tests.runpod_comfy.images.small_lock import python_lock, small_lock
+from tests.locks import python_lock, small_lock
 
 _DIGEST = "sha256:" + "d" * 64
 _OTHER = "sha256:" + "e" * 64

@@ -14,7 +14,7 @@ from runpod_comfy.images.context.archive import BuildInputs, write_context
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import make_steps
 from runpod_comfy.layers.plan import TreeInput, make_plan
-from tests.runpod_comfy.images.small_lock import small_lock
+from tests.locks import small_lock
 
 
 @pytest.fixture

@@ -11,14 +11,12 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError, UnavailableError
-from comfy_files.progress import say_nothing
-from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.context.packages import Packages, is_open, packages_for
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.wheels import platform_files
+from tests.locks import python_lock
 from tests.runpod_comfy.images.named_indexes import PASSWORD, USER, NamedIndexes, named_indexes
-from tests.runpod_comfy.images.small_lock import python_lock
 
 OPEN = "http://open.test/simple"
 CLOSED = "http://closed.test/simple"
@@ -37,13 +35,6 @@ def indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NamedIn
         monkeypatch.setenv("PIP_PROXY", running.proxy)
         monkeypatch.setenv("PIP_INDEX_URL", OPEN)
         yield running
-
-
-@pytest.fixture
-def fetch_context(tmp_path: Path) -> FetchContext:
-    return FetchContext(
-        cache=Cache(root=tmp_path / "cache"), base_dir=tmp_path, offline=False, say=say_nothing
-    )
 
 
 def _lock(*wheels: Distribution, torch: Distribution | None = None, **changes: str) -> PythonLock:

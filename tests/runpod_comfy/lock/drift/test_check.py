@@ -13,12 +13,15 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.drift.check import look_at_distributions
 from runpod_comfy.lock.drift.finding import Answer
 from runpod_comfy.lock.drift.tree import LockedPlace
-from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedTree, Submodule
+from runpod_comfy.lock.model import LockedTree, Submodule
 from runpod_comfy.spec.model import Tree
 from tests.comfy_registry import DELETED, FLAGGED, comfy_registry, node_zip
 from tests.git_repositories import GitRepository
-from tests.package_index import make_wheel, serve, write_index
-from tests.runpod_comfy.lock.conftest import TREE_HASH, lock_document
+from tests.http_server import serve
+from tests.locks import bare_lock, locked_wheels, python_lock
+from tests.package_index import write_index
+
+_HASH = f"tree:{'1' * 40}"
 
 
 def _look(
@@ -31,7 +34,7 @@ def _look(
     submodules: Sequence[Submodule] = (),
 ) -> Answer:
     tree = LockedTree(
-        repo=repo, ref=ref, commit=commit, tree_hash=TREE_HASH, submodules=list(submodules)
+        repo=repo, ref=ref, commit=commit, tree_hash=_HASH, submodules=list(submodules)
     )
     return LockedPlace(
         part="nodes",
@@ -49,11 +52,7 @@ def _message(answer: Answer) -> str:
     return finding.message
 
 
-@pytest.fixture(autouse=True)
-def _plain_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("pip_knows_nothing")
 
 
 def test_a_repository_without_a_ref_is_followed_at_its_default_branch(
@@ -180,20 +179,12 @@ def test_a_distribution_as_a_tree_is_there_changed_or_gone(
 def test_torch_of_an_index_of_its_own_is_looked_for_there(index: Path, tmp_path: Path) -> None:
     other = tmp_path / "torch-index"
     (other / "files").mkdir(parents=True)
-    wheel = make_wheel(other / "files", "torch", "2.11.0+cpu")
+    torch = locked_wheels(other / "files", "torch", "2.11.0+cpu")
     write_index(other)
-    file = DistributionFile(
-        name=wheel.name, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(), size=1
-    )
-    torch = Distribution(name="torch", version="2.11.0+cpu", files=[file])
     with serve(other) as url:
-        lock = _lock(torch, f"{url}/simple/")
+        python = python_lock(torch_index=f"{url}/simple/", torch=[torch], wheels=[])
+        lock = bare_lock(python=python)
         assert look_at_distributions([torch], lock) == [Answer()]
         shutil.rmtree(other / "simple" / "torch")
         (answer,) = look_at_distributions([torch], lock)
     assert "--upgrade torch" in answer.moved[0].remedy
-
-
-def _lock(torch: Distribution, torch_index: str) -> Lock:
-    python = {"version": "3.11", "platforms": [], "torch_index": torch_index}
-    return Lock.model_validate(lock_document(python={**python, "torch": [torch.model_dump()]}))

@@ -15,7 +15,8 @@ import pytest
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import PythonLock
-from tests.package_index import JsonIndexHandler, make_wheel, serve, write_index
+from tests.http_server import serve
+from tests.package_index import json_index, make_wheel, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
 LINUX = "sys_platform == 'linux' and platform_machine == 'x86_64'"
@@ -368,7 +369,7 @@ def test_the_same_lock_from_two_folders_with_two_caches(bench: Bench, tmp_path: 
 
 @pytest.fixture
 def json_mirror(index: Path) -> Iterator[str]:
-    with serve(index, JsonIndexHandler) as url:
+    with serve(index, json_index(index)) as url:
         yield url
 
 

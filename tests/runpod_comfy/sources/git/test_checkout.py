@@ -11,6 +11,7 @@ from comfy_errors import InvalidInputError
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
 from runpod_comfy.sources.git.source import GitSource
 from tests.git_repositories import GitRepository
+from tests.program import write_program
 from tests.runpod_comfy.sources.raw_trees import commit_raw_tree
 
 _POINTER = (
@@ -38,10 +39,7 @@ def test_hooks_of_the_person_do_not_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("reference-transaction", "post-checkout", "post-index-change"):
-        hook = tmp_path / "hooks" / name
-        hook.parent.mkdir(exist_ok=True)
-        hook.write_text(f"#!/bin/sh\ntouch '{tmp_path}/ran'\n")
-        hook.chmod(0o755)
+        write_program(tmp_path / "hooks" / name, f"touch '{tmp_path}/ran'\n")
     configuration = f"[core]\n\thooksPath = {tmp_path}/hooks\n"
     _use_configuration(monkeypatch, tmp_path / "gitconfig", configuration)
     _fetch(node_git, fetch_context)

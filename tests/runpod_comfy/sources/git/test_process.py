@@ -9,6 +9,7 @@ import pytest
 
 from comfy_errors import UnavailableError
 from runpod_comfy.sources.git.process import GitFailedError, run_git
+from tests.program import write_program
 
 
 def test_a_failure_gives_gits_own_explanation(tmp_path: Path) -> None:
@@ -36,8 +37,6 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
 def test_git_asks_nobody_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GIT_ASKPASS", raising=False)
     monkeypatch.setenv("SSH_ASKPASS", "a-window")
-    script = tmp_path / "git"
-    script.write_text('#!/bin/sh\necho "$GIT_TERMINAL_PROMPT|$GIT_ASKPASS|$SSH_ASKPASS"\n')
-    script.chmod(0o755)
+    write_program(tmp_path / "git", 'echo "$GIT_TERMINAL_PROMPT|$GIT_ASKPASS|$SSH_ASKPASS"\n')
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_git(["ls-remote"]) == b"0||false\n"

@@ -15,7 +15,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.git.source import GitSource
 from tests.git_repositories import GitRepository, new_repository
-from tests.package_index import serve
+from tests.http_server import serve
 from tests.runpod_comfy.sources.fetching import path_with_git, start_fetch
 
 

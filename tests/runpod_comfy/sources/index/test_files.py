@@ -14,15 +14,8 @@ from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import PipSettings
 from runpod_comfy.sources.pypi import PypiSource
 from tests.git_repositories import new_repository
-from tests.package_index import make_wheel, serve, write_index
-from tests.runpod_comfy.sources.package_files import (
-    Listed,
-    OpenHandler,
-    RecoveringHandler,
-    listed,
-    sha256_of,
-    write_page,
-)
+from tests.http_server import Answer, Request, serve
+from tests.package_index import Listed, listed, make_wheel, write_index, write_page
 
 REQUEST = TreeRequest(repo="pypi://alpha", ref="1.0")
 
@@ -54,7 +47,7 @@ def test_the_files_of_the_main_index_come_before_those_of_others(
         )
         files = Index(settings=settings).files_of("Alpha")
     assert [file.version for file in files] == ["1.0", "1.0", "2.0", "3.0"]
-    assert files[0].sha256 == sha256_of(ours)
+    assert files[0].sha256 == listed(ours).sha256
     assert files[0].sha256 != files[1].sha256
 
 
@@ -101,7 +94,15 @@ def test_a_file_that_a_local_page_names_but_lacks_is_unavailable(index: Path) ->
 def test_a_server_that_is_away_for_a_moment_is_asked_again(index: Path) -> None:
     wheel = make_wheel(index / "files", "alpha", "1.0")
     write_index(index)
-    with serve(index, RecoveringHandler) as url:
+    seen: set[str] = set()
+
+    def recovering(request: Request) -> Answer | None:
+        """503 for the first request of each path, as of a proxy whose server starts again."""
+        known = request.path in seen
+        seen.add(request.path)
+        return None if known else Answer(status=503)
+
+    with serve(index, recovering) as url:
         settings = PipSettings(index_url=f"{url}/simple")
         assert _content(Index(settings=settings)) == wheel.read_bytes()
 
@@ -110,14 +111,17 @@ def test_the_login_of_an_index_goes_to_its_own_host_only(index: Path, tmp_path: 
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     wheel = make_wheel(elsewhere, "alpha", "1.0")
-    with serve(elsewhere, OpenHandler) as files, serve(index, OpenHandler) as url:
+    logins: list[tuple[str, str | None]] = []
+    with (
+        serve(elsewhere, lambda asked: logins.append(("elsewhere", asked.login))) as files,
+        serve(index, lambda asked: logins.append(("index", asked.login))) as url,
+    ):
         page = index / "simple/alpha/index.html"
         page.parent.mkdir()
         page.write_text(f'<a href="{files}/{wheel.name}">{wheel.name}</a>')
         settings = PipSettings(index_url=url.replace("://", "://me:hunter2@") + "/simple")
         assert _content(Index(settings=settings)) == wheel.read_bytes()
-    assert (index / "logins").read_text() == "Basic bWU6aHVudGVyMg==\n"
-    assert (elsewhere / "logins").read_text() == "None\n"
+    assert logins == [("index", "me:hunter2"), ("elsewhere", None)]
 
 
 def test_what_is_no_index_page_is_told_by_its_address(index: Path) -> None:
@@ -163,7 +167,7 @@ def test_a_replaced_file_without_an_announced_hash_does_not_pass_for_the_pinned_
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index / "files"))
     wheel = make_wheel(index / "files", "alpha", "1.0")
-    request = replace(REQUEST, commit=f"sha256:{sha256_of(wheel)}")
+    request = replace(REQUEST, commit=f"sha256:{listed(wheel).sha256}")
     make_wheel(index / "files", "alpha", "1.0", source="EVIL = 1\n")
     with pytest.raises(MismatchError, match="has the pinned sha256"):
         PypiSource().fetch(request, fetch_context)

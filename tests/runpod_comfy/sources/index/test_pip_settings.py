@@ -15,7 +15,8 @@ from runpod_comfy.sources.index.pip_settings import (
     uv_arguments,
     uv_environment,
 )
-from tests.package_index import make_wheel, serve, write_index
+from tests.http_server import serve
+from tests.package_index import make_wheel, write_index
 
 
 @pytest.fixture
