@@ -25,9 +25,9 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.context.packages import packages_for
 from runpod_comfy.images.context.programs import handler_pex, image_installer
-from runpod_comfy.images.docker.build_progress import BuildStep
+from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build
-from runpod_comfy.images.registry.push import PushedLayer, push
+from runpod_comfy.images.registry.push import PushShow, push
 from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
 
 Say = Callable[[str], None]
@@ -119,7 +119,7 @@ class ImageContest:
             name = f"{registry.host}/{reference}"
             self.room.client.images.get(reference).tag(name)
             try:
-                push(self.room.client, name, show=_Quiet())
+                push(self.room.client, name, show=PushShow())
             finally:
                 self.room.client.images.remove(name)
             return dict(zip(self._layers(reference), registry.layer_sizes(reference), strict=True))
@@ -182,7 +182,7 @@ class ImageContest:
             network="host",
             build_args={},
             labels={},
-            show=_Quiet(),
+            show=BuildShow(),
         )
 
 
@@ -220,17 +220,3 @@ def _share_handler(cache: Path, say: Say) -> None:
     place = Cache(root=cache).handlers / pex.name
     place.parent.mkdir(parents=True)
     shutil.copyfile(pex, place)
-
-
-class _Quiet:
-    """Neither a build nor a push is shown."""
-
-    def started(self, step: str) -> None: ...
-
-    def output(self, step: str, line: str) -> None: ...
-
-    def finished(self, step: BuildStep) -> None: ...
-
-    def layer(self, layer: PushedLayer) -> None: ...
-
-    def under_way(self, sentence: str) -> None: ...

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from comfy_files.hashing import sha256_of
+from comfy_files.files import sha256_of
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import (
     Base,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from comfy_files.hashing import digest_of
+from comfy_files.files import digest_of
 
 _ALWAYS: dict[str, Any] = {
     **{"allow_pickle": [], "base": {}, "comfy_args": [], "custom_nodes": []},

@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from comfy_errors import UnavailableError
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
 
 MARKER_NAME = ".comfy_env"

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import MismatchError
-from comfy_files.hashing import write_hashed
-from comfy_files.locks import is_locked, lock
+from comfy_files.files import is_locked, lock, write_hashed
 
 _STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
 

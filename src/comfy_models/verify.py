@@ -12,7 +12,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from comfy_files.parallel import interrupted
 from comfy_models.model_file import ModelFile
 from comfy_models.store import stored_sha256

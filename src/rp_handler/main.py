@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_errors import ComfyError, InvalidInputError
-from comfy_files.status_line import StatusLine
+from comfy_files.progress import StatusLine
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
 from rp_handler.home.open import baked_home, baked_version_id

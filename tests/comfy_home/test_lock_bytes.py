@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comfy_files.hashing import digest_of
+from comfy_files.files import digest_of
 from comfy_home.lock_bytes import lock_bytes, lock_digest
 from runpod_comfy.lock.store import load_lock
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError
-from comfy_files.hashing import sha256_of
+from comfy_files.files import sha256_of
 from comfy_home.manifest import ManifestModel
 from comfy_models.links import link_model
 from comfy_models.store import ModelStore, linked_models

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from comfy_home.manifest import OBJECT_INFO_NAME, CheckReport, load_manifest, save_manifest
 from rp_handler.check.core_facts import (
     ModelProbe,

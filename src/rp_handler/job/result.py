@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from comfy_files.hashing import sha256_of
+from comfy_files.files import sha256_of
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.command import EngineFolders

@@ -13,9 +13,9 @@ from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from rp_handler.home.realized import find_home
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.realize.job import Realization
-from runpod_comfy.realize.result import RealizeResult
-from runpod_comfy.realize.run import realize as realize_job
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.result import RealizeResult
+from runpod_comfy.homes.run import realize as realize_job
 
 
 def realize(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
-from comfy_files.progress import UNSEEN, Say, say_nothing
+from comfy_files.progress import Progress, Say, say_nothing
 from comfy_home.platforms import PLATFORMS
 from comfy_models.store import ModelStore
 from rp_handler.home.realized import find_home
@@ -19,6 +19,8 @@ from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
 from runpod_comfy.api.workspace import version_id_of, workspace
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.homes.home import Home
+from runpod_comfy.homes.models import ModelPlaces, bring_models
 from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job
@@ -27,7 +29,6 @@ from runpod_comfy.images.docker.connection import connect
 from runpod_comfy.images.docker.run_container import ContainerRun, run_container
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, check_tag, pushed_names
 from runpod_comfy.images.registry.push import (
-    PushedLayer,
     PushRecord,
     PushShow,
     record_push,
@@ -35,29 +36,8 @@ from runpod_comfy.images.registry.push import (
 )
 from runpod_comfy.images.registry.push import push as push_image
 from runpod_comfy.images.show import BuiltImage, find_built
-from runpod_comfy.realize.home import Home
-from runpod_comfy.realize.models import ModelPlaces, bring_models
 
 DEFAULT_PLATFORM = "linux-x86_64"
-
-
-class _Unseen:
-    """A build or a push that is not shown."""
-
-    def started(self, step: str) -> None:
-        pass
-
-    def output(self, step: str, line: str) -> None:
-        pass
-
-    def finished(self, step: BuildStep) -> None:
-        pass
-
-    def layer(self, layer: PushedLayer) -> None:
-        pass
-
-    def under_way(self, sentence: str) -> None:
-        pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +93,7 @@ def build_image(
         explain=explain,
     )
     tags = image_tags(job.lock, tag=tag)
-    outcome = build_job(job, client, tags=tags, show=show or _Unseen(), no_cache=no_cache)
+    outcome = build_job(job, client, tags=tags, show=show or BuildShow(), no_cache=no_cache)
     return BuiltVersion(
         version_id=job.lock.version_id,
         lock_digest=job.lock.digest,
@@ -191,7 +171,7 @@ def push(
         say(f"Pushing {name}")
         tag_image(client, built.image_id, name)
         record = PushRecord(
-            pushed=push_image(client, name, show=show or _Unseen()),
+            pushed=push_image(client, name, show=show or PushShow()),
             version_id=built.version_id,
             lock_digest=built.lock_digest,
             image_id=built.image_id,
@@ -260,7 +240,7 @@ def run_image(
     outputs = (output_dir or DEFAULT_OUTPUT_DIR).absolute()
     with using(cache, say):
         bring_models(
-            selected.lock.models, places, base_dir=selected.base_dir, say=say, progress=UNSEEN
+            selected.lock.models, places, base_dir=selected.base_dir, say=say, progress=Progress()
         )
         cache.models.mkdir(parents=True, exist_ok=True)
         readable = [workflow.absolute(), cache.models]

@@ -12,10 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
-from comfy_files.disk import disk_errors
-from comfy_files.hashing import sha256_of, write_hashed
-from comfy_files.progress import Say
-from comfy_files.sizes import readable_size
+from comfy_files.files import disk_errors, sha256_of, write_hashed
+from comfy_files.progress import Say, readable_size
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
 from comfy_models.store import ModelStore

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
-from comfy_files.hashing import digest_of
+from comfy_files.files import digest_of
 from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import Lock, LockedTree
 

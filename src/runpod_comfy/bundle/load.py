@@ -10,10 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError
-from comfy_files.atomic import replace_file
-from comfy_files.hashing import write_hashed
-from comfy_files.progress import Say, say_nothing
-from comfy_files.sizes import readable_size
+from comfy_files.files import replace_file, write_hashed
+from comfy_files.progress import Say, readable_size, say_nothing
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path, trees_of

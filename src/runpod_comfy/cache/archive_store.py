@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_files.hashing import write_hashed
+from comfy_files.files import write_hashed
 from runpod_comfy.cache.paths import Cache
 
 

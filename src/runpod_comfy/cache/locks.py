@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from comfy_errors import OperationFailedError
-from comfy_files.disk import disk_errors
-from comfy_files.locks import lock
+from comfy_files.files import disk_errors, lock
 from comfy_files.progress import Say, say_nothing
 from runpod_comfy.cache.paths import Cache
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.disk import disk_errors
+from comfy_files.files import disk_errors
 
 
 class _Folder:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comfy_errors import InvalidInputError
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from runpod_comfy.cache.paths import Cache
 
 RootKind = Literal["lock", "home", "models"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
-from comfy_files.atomic import place_folder
+from comfy_files.files import place_folder
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache

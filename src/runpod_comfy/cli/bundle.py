@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.cli.options import Subparsers, add_command, add_group, add_version, named_version
 from runpod_comfy.cli.show.console import Console
 
@@ -122,8 +122,8 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
+    from runpod_comfy.homes.environment import find_interpreter
     from runpod_comfy.lock.store import committed_lock_path, load_lock
-    from runpod_comfy.realize.environment import find_interpreter
 
     cache = Cache.from_environment()
     with using(cache, console.say):

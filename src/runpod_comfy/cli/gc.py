@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 

@@ -42,7 +42,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.realize.init import DEFAULT_REPO, Initialization, initialize
+    from runpod_comfy.homes.init import DEFAULT_REPO, Initialization, initialize
 
     watched = console.on_a_terminal or console.verbose
     path = arguments.path or Path(os.environ.get("COMFY_HOME") or "comfy")

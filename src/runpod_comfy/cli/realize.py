@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import MismatchError
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -19,10 +19,10 @@ from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.unchanged import request_of, tell
 
 if TYPE_CHECKING:
-    from runpod_comfy.realize.changes import Changes
-    from runpod_comfy.realize.job import Realization
-    from runpod_comfy.realize.result import RealizeResult
-    from runpod_comfy.realize.verify.findings import Verification
+    from runpod_comfy.homes.changes import Changes
+    from runpod_comfy.homes.job import Realization
+    from runpod_comfy.homes.result import RealizeResult
+    from runpod_comfy.homes.verify.findings import Verification
 
 _EXAMPLES = """\
   runpod-comfy realize demo
@@ -65,9 +65,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if request is not None and request.answer(console):
         return 0
 
-    from runpod_comfy.realize.changes import find_changes
-    from runpod_comfy.realize.home import manifest_for
-    from runpod_comfy.realize.run import plan_here
+    from runpod_comfy.homes.changes import find_changes
+    from runpod_comfy.homes.home import manifest_for
+    from runpod_comfy.homes.run import plan_here
 
     # A lock that is made now is none to verify with.
     offline = arguments.offline or arguments.verify
@@ -107,7 +107,7 @@ def realize_visibly(job: Realization, console: Console) -> RealizeResult:
     from dataclasses import replace
 
     from runpod_comfy.cli.show.progress import ArrivalsDisplay
-    from runpod_comfy.realize.run import realize
+    from runpod_comfy.homes.run import realize
 
     line = console.status_line()
     try:
@@ -117,7 +117,7 @@ def realize_visibly(job: Realization, console: Console) -> RealizeResult:
 
 
 def _verify(job: Realization, console: Console) -> int:
-    from runpod_comfy.realize.verify.home import verify
+    from runpod_comfy.homes.verify.home import verify
 
     found = verify(job)
     _tell_faults(found, console)
@@ -136,7 +136,7 @@ def _verify(job: Realization, console: Console) -> int:
 
 
 def _repair(job: Realization, console: Console) -> Verification:
-    from runpod_comfy.realize.verify.home import take_away, verify
+    from runpod_comfy.homes.verify.home import take_away, verify
 
     found = verify(job)
     _tell_faults(found, console)

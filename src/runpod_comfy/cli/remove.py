@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.realize.remove import Removal
+    from runpod_comfy.homes.remove import Removal
 
 _EXAMPLES = """\
   runpod-comfy remove --target ~/comfy-demo --dry-run
@@ -48,7 +48,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.realize.remove import plan_removal, remove
+    from runpod_comfy.homes.remove import plan_removal, remove
 
     target = arguments.target or os.environ.get("COMFY_HOME")
     if not target:

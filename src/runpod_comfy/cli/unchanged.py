@@ -19,15 +19,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from runpod_comfy.api.workspace import one_name, version_id_of, workspace
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.realize.job import Realization
-    from runpod_comfy.realize.result import RealizeResult
+    from runpod_comfy.homes.job import Realization
+    from runpod_comfy.homes.result import RealizeResult
 
 # The first is `Home`'s, the second the manifest's: those would bring the models along.
 NOTE_NAME = ".comfy_unchanged.json"
@@ -64,7 +64,7 @@ class Request:
     def note(self, realization: Realization, result: RealizeResult) -> None:
         """Writes down what the answer followed from, for the next time."""
         from runpod_comfy.cache.roots import root_file
-        from runpod_comfy.realize.changes import places_of
+        from runpod_comfy.homes.changes import places_of
 
         home, cache = realization.home, realization.cache
         marker = home.marker.read_bytes()

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfy_files.hashing import digest_of, sha256_of
+from comfy_files.files import digest_of, sha256_of
 from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.images import image_paths
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TextInput, TreeInput

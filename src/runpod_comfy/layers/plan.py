@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from comfy_files.hashing import digest_of, sha256_of
+from comfy_files.files import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
 from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.lock.model import Distribution, Lock, LockedTree, PythonLock

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from comfy_files.hashing import sha256_of
+from comfy_files.files import sha256_of
 from comfy_files.progress import Say
 from comfy_models.search import local_path
 from runpod_comfy.lock.model import LockedModel

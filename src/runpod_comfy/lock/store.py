@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from comfy_files.json_file import read_object
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from comfy_errors import MismatchError, UnavailableError
-from comfy_files.disk import disk_errors
+from comfy_files.files import disk_errors
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.tree import FetchContext, Fill, Filling, TreeRequest

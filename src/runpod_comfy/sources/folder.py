@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from comfy_files.disk import disk_errors
+from comfy_files.files import disk_errors
 from runpod_comfy.cache.tree import (
     FetchContext,
     FetchedTree,

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from comfy_files.hashing import sha256_of
+from comfy_files.files import sha256_of
 from comfy_files.progress import Say
 from runpod_comfy.spec.document import kind_of, parse_json, read_json, validated
 from runpod_comfy.spec.load import check_version_id, parse_spec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from comfy_files.hashing import digest_of
+from comfy_files.files import digest_of
 from runpod_comfy.spec.model import Spec
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from comfy_errors import InvalidInputError
-from comfy_files.atomic import replace_file
-from comfy_files.disk import disk_errors
+from comfy_files.files import disk_errors, replace_file
 from runpod_comfy.spec.model import Spec
 
 # Where a tree stands in a spec: the core, or the index of a custom node.

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from comfy_errors import ComfyError
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_errors import UnavailableError
-from comfy_files.disk import PERMISSIONS, disk_errors
+from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.locks import alone

@@ -19,11 +19,11 @@ from comfy_home.manifest import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
 from runpod_comfy.cache.tree import TreeRequest, TreeStore
+from runpod_comfy.homes.environment import environment_entry
+from runpod_comfy.homes.steps import check_entry
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.lock.store import load_lock
-from runpod_comfy.realize.environment import environment_entry
-from runpod_comfy.realize.steps import check_entry
 from runpod_comfy.sources.git.repository import GitRepository
 
 _DAY_S = 24 * 3600

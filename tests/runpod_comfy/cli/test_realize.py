@@ -12,7 +12,7 @@ from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.cli.app import run_command_line
 from tests.runpod_comfy.cli.test_unchanged import Project
-from tests.runpod_comfy.realize.conftest import Version, version
+from tests.runpod_comfy.homes.conftest import Version, version
 
 __all__ = ["version"]
 

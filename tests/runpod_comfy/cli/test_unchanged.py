@@ -15,11 +15,11 @@ import pytest
 from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.realize import run
-from runpod_comfy.realize.job import Realization
+from runpod_comfy.homes import run
+from runpod_comfy.homes.job import Realization
 from runpod_comfy.spec.digest import spec_digest
 from runpod_comfy.spec.load import load_spec
-from tests.runpod_comfy.realize.conftest import Version, version
+from tests.runpod_comfy.homes.conftest import Version, version
 
 __all__ = ["version"]
 

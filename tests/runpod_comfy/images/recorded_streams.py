@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runpod_comfy.images.docker.build_progress import BuildProgress, BuildStep
+from runpod_comfy.images.docker.build_progress import BuildProgress, BuildShow, BuildStep
 from runpod_comfy.images.docker.buildkit_status import read_trace
 
 ENGINES = ("20.10", "26.1")
@@ -14,7 +14,7 @@ _STREAMS = Path(__file__).parent / "streams"
 
 
 @dataclass
-class WrittenDown:
+class WrittenDown(BuildShow):
     """What a build showed, in order."""
 
     started_steps: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ import docker
 import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
-from runpod_comfy.images.registry.push import PushedLayer, push, tag_image
+from runpod_comfy.images.registry.push import PushedLayer, PushShow, push, tag_image
 from tests.containers import Registry, write_login
 from tests.runpod_comfy.images_engine.builds import build
 from tests.runpod_comfy.images_engine.small_image import base_tar, context
@@ -21,7 +21,7 @@ _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
 @dataclass
-class Seen:
+class Seen(PushShow):
     """What a push showed."""
 
     layers: list[PushedLayer] = field(default_factory=list)

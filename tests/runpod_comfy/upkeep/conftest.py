@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.runpod_comfy.realize.conftest import Version, version
+from tests.runpod_comfy.homes.conftest import Version, version
 
 __all__ = ["Version", "version"]

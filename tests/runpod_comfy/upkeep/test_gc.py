@@ -16,18 +16,18 @@ from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.homes.remove import plan_removal, remove
+from runpod_comfy.homes.run import realize
+from runpod_comfy.homes.verify.home import verify
 from runpod_comfy.lock.model import LockedNode
 from runpod_comfy.lock.store import write_lock
-from runpod_comfy.realize.remove import plan_removal, remove
-from runpod_comfy.realize.run import realize
-from runpod_comfy.realize.verify.home import verify
 from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.upkeep.gc import Clearing, clear_cache
 from runpod_comfy.upkeep.unused import Unused
 from tests.git_repositories import GitRepository
 from tests.program import next_line, start_python
-from tests.runpod_comfy.realize.conftest import Version, imports, snapshot, times
-from tests.runpod_comfy.realize.test_killed import Runner
+from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
+from tests.runpod_comfy.homes.test_killed import Runner
 
 DAY_S = 24 * 3600
 NOW = 1_800_000_000

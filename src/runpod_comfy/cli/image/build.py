@@ -50,7 +50,7 @@ def add_parser(actions: Subparsers) -> None:
 
 def _build(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import build_image
-    from runpod_comfy.cli.show.progress import BuildDisplay
+    from runpod_comfy.cli.show.images import BuildDisplay
 
     built = build_image(
         named_version(arguments),

@@ -38,7 +38,7 @@ def add_parser(actions: Subparsers) -> None:
 
 def _push(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import push
-    from runpod_comfy.cli.show.progress import PushDisplay
+    from runpod_comfy.cli.show.images import PushDisplay
 
     line = console.status_line()
     try:

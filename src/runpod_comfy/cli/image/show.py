@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.cli.image.options import add_image_version, selected_lock
 from runpod_comfy.cli.options import Subparsers, add_command, given
 from runpod_comfy.cli.show.console import Console

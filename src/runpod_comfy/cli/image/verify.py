@@ -41,7 +41,7 @@ def add_parser(actions: Subparsers) -> None:
 
 def _verify(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import find_image_job
-    from runpod_comfy.cli.show.progress import BuildDisplay
+    from runpod_comfy.cli.show.images import BuildDisplay
     from runpod_comfy.images.build import build_image
     from runpod_comfy.images.docker.connection import connect
     from runpod_comfy.images.proof.verify import NamedEngine, verify_image

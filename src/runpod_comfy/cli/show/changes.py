@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.lock.diff import PARTS, Change
 
 _TITLES = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from comfy_files.status_line import StatusLine
+from comfy_files.progress import StatusLine
 
 
 @dataclass(frozen=True, kw_only=True)

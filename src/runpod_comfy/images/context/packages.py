@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from requests.utils import get_netrc_auth
 
 from comfy_errors import UnavailableError
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache

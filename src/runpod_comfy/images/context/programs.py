@@ -18,8 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
-from comfy_files.atomic import replace_file
-from comfy_files.hashing import sha256_of
+from comfy_files.files import replace_file, sha256_of
 from comfy_files.progress import Say
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.cache.archive_store import find_archive, keep_archive

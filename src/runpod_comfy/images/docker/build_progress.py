@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from comfy_http.redaction import without_secrets
 from runpod_comfy.images.docker.buildkit_status import Vertex, VertexLog, VertexWarning
@@ -34,8 +33,8 @@ class StepFailure:
     last_lines: tuple[str, ...]
 
 
-class BuildShow(Protocol):
-    """Whoever shows a build. `step` is a step's name."""
+class BuildShow:
+    """Shows a build: this one nothing. `step` is a step's name."""
 
     def started(self, step: str) -> None:
         """The step runs now."""

@@ -18,7 +18,7 @@ import requests
 import urllib3.exceptions  # pants: no-infer-dep (it comes with requests)
 
 from comfy_errors import OperationFailedError
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from comfy_http.redaction import without_secrets
 
 Message = dict[str, Any]

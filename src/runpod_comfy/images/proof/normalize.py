@@ -22,8 +22,7 @@ import docker
 from docker.errors import APIError
 
 from comfy_errors import InvalidInputError
-from comfy_files.progress import Say
-from comfy_files.sizes import readable_size
+from comfy_files.progress import Say, readable_size
 from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.labels import BASE_NAME

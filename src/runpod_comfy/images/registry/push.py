@@ -7,13 +7,13 @@ import re
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import docker
 import docker.errors
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.atomic import replace_file
+from comfy_files.files import replace_file
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.docker.stream import (
     How,
@@ -75,8 +75,8 @@ class PushRecord:
         }
 
 
-class PushShow(Protocol):
-    """Whoever shows a push."""
+class PushShow:
+    """Shows a push: this one nothing."""
 
     def layer(self, layer: PushedLayer) -> None:
         """It is in the registry."""

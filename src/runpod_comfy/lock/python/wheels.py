@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
 from comfy_files.parallel import in_parallel
-from comfy_files.sizes import readable_size
+from comfy_files.progress import readable_size
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock

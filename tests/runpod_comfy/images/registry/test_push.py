@@ -14,6 +14,7 @@ from runpod_comfy.images.registry.push import (
     PushedLayer,
     PushRecord,
     PushResult,
+    PushShow,
     push,
     record_push,
 )
@@ -34,21 +35,13 @@ CONTAINERD: list[Message] = [
 ]
 
 
-class Unseen:
-    def layer(self, layer: PushedLayer) -> None:
-        pass
-
-    def under_way(self, sentence: str) -> None:
-        pass
-
-
 def _push(messages: list[Message]) -> PushResult:
     engine = CannedEngine(
         image={"Id": "sha256:1", "RootFS": {"Layers": ["sha256:2"]}},
         stream=b"".join(json.dumps(message).encode() + b"\r\n" for message in messages),
     )
     with served(engine) as address:
-        return push(connect(address), "127.0.0.1:5000/me/demo:1", show=Unseen())
+        return push(connect(address), "127.0.0.1:5000/me/demo:1", show=PushShow())
 
 
 def test_the_digest_and_layers_of_containerds_store_are_told() -> None:

@@ -1,0 +1,156 @@
+"""Files on disk: written atomically, locked between processes, hashed, and what a disk refuses.
+
+A file or folder appears whole or not at all, also to a process that is killed. Locks are held by
+open files: they end with their process, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from comfy_errors import OperationFailedError
+from comfy_files.parallel import interrupted
+from comfy_files.progress import Say, say_nothing
+
+_POLL_S = 0.05
+
+ROOM_AND_PERMISSIONS = "Check the room and the permissions there, then run the command again."
+PERMISSIONS = "Check the permissions there, then run the command again: it goes on."
+
+
+def replace_file(
+    path: Path, content: bytes, *, workplace: Path | None = None, mode: int = 0o644
+) -> None:
+    """Writes a file so that a reader sees the old one or the whole new one.
+
+    Several processes may do so at once. What a killed one leaves behind is `.<name>.partial` in
+    `workplace`, a folder on the same file system, or beside the file; the next one removes it.
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = workplace or path.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone_in(folder) as alone:
+        handle, partial = _new_file(folder / f".{path.name}.partial", alone=alone)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            partial.chmod(mode)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def place_folder(whole: Path, target: Path) -> None:
+    """Renames a finished folder to its final name, unless another process was first with it.
+
+    Both are on one file system, and whatever has that name has the same content. Raises OSError.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        whole.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[bool]:
+    """Waits until nobody else writes a new file in `folder`; False where there are no locks."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield False
+        return
+    try:
+        yield lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _new_file(place: Path, *, alone: bool) -> tuple[int, Path]:
+    """A new file at `place`, or beside it if another may be writing there or somebody owns it."""
+    if alone:
+        with contextlib.suppress(OSError):
+            place.unlink(missing_ok=True)
+            return os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), place
+    handle, name = tempfile.mkstemp(dir=place.parent, prefix=f"{place.name}.")
+    return handle, Path(name)
+
+
+def lock(
+    descriptor: int, *, shared: bool = False, waiting: str = "", say: Say = say_nothing
+) -> bool:
+    """Waits for the lock of an open file, and says `waiting` if it has to wait.
+
+    False where the file system has no locks. Raises KeyboardInterrupt in a thread whose work was
+    given up meanwhile.
+    """
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    while True:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                say(waiting)
+                waiting = ""
+            if interrupted():
+                raise KeyboardInterrupt from None
+            time.sleep(_POLL_S)
+        except OSError:
+            return False
+        else:
+            return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of this file. Raises OSError."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def digest_of(content: bytes) -> str:
+    """`sha256:` and 64 hex digits."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, as 64 hex digits. Raises OSError."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
+    """Writes all chunks to `target` and flushes it: their sha256 as 64 hex digits, their bytes."""
+    digest = hashlib.sha256()
+    size_bytes = 0
+    for chunk in chunks:
+        digest.update(chunk)
+        target.write(chunk)
+        size_bytes += len(chunk)
+    target.flush()
+    return digest.hexdigest(), size_bytes
+
+
+@contextlib.contextmanager
+def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[None]:
+    """Raises OperationFailedError in place of OSError: `failed`, then what the disk said."""
+    try:
+        yield
+    except OSError as error:
+        raise OperationFailedError(f"{failed}: {error}", remedy=remedy) from error

@@ -1,0 +1,193 @@
+"""What `realize` would do to a home, and how much room that takes. Looks, and touches nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_home.manifest import Manifest
+from runpod_comfy.homes.environment import Package, needed_packages
+from runpod_comfy.homes.home import Home
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.models import model_changes
+from runpod_comfy.layers.plan import (
+    ENVIRONMENT,
+    INSTALL_PREFIX,
+    NODE_PREFIX,
+    Layer,
+    Plan,
+)
+from runpod_comfy.lock.model import LockedModel
+
+# Measured on the 83 packages of ComfyUI 0.3.75 with CUDA torch: bytes on disk for each byte of
+# a wheel, and bytes of bytecode for each byte of an unpacked package.
+_UNPACKED = 1.9
+_BYTECODE = 0.04
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What has to be done to a home, whose `manifest` is that of this moment.
+
+    `pending` are the layers to make, in order, `kept` the names of the others. `packages` are
+    what the pending layers install, `models` those that have to be brought, `links` the names
+    of the models that are not where the core looks. `is_nothing` is true for a home that is whole.
+    """
+
+    manifest: Manifest | None
+    pending: tuple[Layer, ...] = ()
+    kept: tuple[str, ...]
+    packages: tuple[Package, ...] = ()
+    models: tuple[LockedModel, ...] = ()
+    links: tuple[str, ...] = ()
+    removed_nodes: tuple[str, ...] = ()
+    is_nothing: bool = False
+
+    @property
+    def download_bytes(self) -> int:
+        """Bytes of distributions that are in no cache, as far as the lock knows sizes."""
+        return sum(each.size_bytes for each in self.packages if not each.cached)
+
+    @property
+    def model_bytes(self) -> int:
+        return sum(model.size for model in self.models)
+
+
+def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Changes:
+    """Compares the plan with the home, whose marker says `manifest`, and with the caches.
+
+    Raises InvalidInputError if a node's folder is taken by something that was not made by this
+    program.
+    """
+    lock, places = job.lock, job.places
+    done = manifest.layers if manifest else {}
+    planned = {layer.name for layer in plan.layers}
+    pending = _outdated_layers(plan, manifest, places.home)
+    _refuse_unmanaged_nodes(pending, done, places.home)
+    models_dir = str(places.models_dir)
+    is_whole = (
+        manifest is not None
+        and manifest.complete
+        and (manifest.lock_digest, manifest.models_dir) == (lock.digest, models_dir)
+        and not pending
+    )
+    distributions = [each for layer in pending for each in layer.distributions(lock.python)]
+    packages = needed_packages(distributions, python=lock.python.version, cache=job.cache)
+    models, links = model_changes(
+        lock.models,
+        places,
+        relink=manifest is not None and manifest.models_dir not in (None, models_dir),
+        may_be_whole=is_whole,
+    )
+    return Changes(
+        manifest=manifest,
+        pending=tuple(pending),
+        kept=tuple(layer.name for layer in plan.layers if layer not in pending),
+        packages=tuple(packages),
+        models=tuple(models),
+        links=tuple(links),
+        removed_nodes=tuple(
+            name.removeprefix(NODE_PREFIX)
+            for name in done
+            if name.startswith(NODE_PREFIX) and name not in planned
+        ),
+        is_nothing=is_whole and not links,
+    )
+
+
+def require_room(job: Realization, changes: Changes) -> None:
+    """Raises OperationFailedError if the changes need more bytes than a disk has free."""
+    home, uv = job.home.root, job.cache.uv
+    unpacked = _UNPACKED * sum(each.size_bytes for each in changes.packages)
+    to_home = _BYTECODE * unpacked
+    # An environment that install scripts may write to is the home's own.
+    private = any(layer.kind == "install" for layer in changes.pending)
+    if private or _device(home) != _device(uv):
+        to_home += unpacked
+    to_unpack = sum(each.size_bytes for each in changes.packages if not each.unpacked)
+    needs = [
+        (home, to_home),
+        (uv, _UNPACKED * to_unpack),
+        (job.places.store.root, float(changes.model_bytes)),
+    ]
+    for device in {_device(folder) for folder, _ in needs}:
+        here = [(folder, size) for folder, size in needs if _device(folder) == device]
+        needed = sum(size for _, size in here)
+        free = shutil.disk_usage(_existing(here[0][0])).free
+        if needed > free:
+            raise OperationFailedError(
+                f"about {needed / 1e9:.1f} GB are needed below {here[0][0]}, "
+                f"but only {free / 1e9:.1f} GB are free there",
+                remedy="Make room, or name other folders with --target and COMFY_CACHE_ROOT.",
+            )
+
+
+def places_of(layer_names: Iterable[str], home: Home) -> list[Path]:
+    """The places in the home by which these layers are seen to be there."""
+    return [place for name in layer_names if (place := _left_by(name, home)) is not None]
+
+
+def _outdated_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[Layer]:
+    """The layers to make, in order: those without their key in the manifest, or whose folder is
+    gone. The two that share the Python environment are made together, from nothing, because a
+    package that was half replaced cannot be told from a whole one. For the same reason all layers
+    are made together where an install script has run, or is to run."""
+    planned = {layer.name for layer in plan.layers}
+    done = manifest.layers if manifest else {}
+    pending = {
+        layer.name
+        for layer in plan.layers
+        if done.get(layer.name) != layer.key or not _is_there(layer, manifest, home)
+    }
+    if not pending.isdisjoint(ENVIRONMENT):
+        pending.update(ENVIRONMENT)
+    if "core" in pending:
+        # Some cores bring an extra_model_paths.yaml of their own, over the one made here.
+        pending.add("models")
+    installs = {name for name in (*planned, *done) if name.startswith(INSTALL_PREFIX)}
+    if (installs and pending - {"check"}) or installs - planned:
+        # A script may have written anywhere.
+        pending = planned
+    return [layer for layer in plan.layers if layer.name in pending]
+
+
+def _is_there(layer: Layer, manifest: Manifest | None, home: Home) -> bool:
+    if layer.kind == "check" and (manifest is None or manifest.check is None):
+        return False
+    left = _left_by(layer.name, home)
+    return left is None or left.exists()
+
+
+def _left_by(layer_name: str, home: Home) -> Path | None:
+    if layer_name.startswith(NODE_PREFIX):
+        return home.custom_nodes / layer_name.removeprefix(NODE_PREFIX)
+    leaves = {
+        "torch": home.python,
+        "wheels": home.python,
+        "core": home.comfyui / "main.py",
+        "models": home.comfyui / "extra_model_paths.yaml",
+        "check": home.object_info,
+    }
+    return leaves.get(layer_name)
+
+
+def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home: Home) -> None:
+    for layer in pending:
+        folder = home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
+        if layer.kind == "node" and layer.name not in done and os.path.lexists(folder):
+            raise InvalidInputError(
+                f"{folder} is there already and was not made for this version; it was left alone",
+                remedy="Move it away, or give the node another name in the spec.",
+            )
+
+
+def _device(folder: Path) -> int:
+    return _existing(folder).stat().st_dev
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,194 @@
+"""All that a realization needs, brought into the caches at the same time.
+
+The home is not touched meanwhile: what cannot be had is reported before anything is made there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from comfy_files.files import place_folder, sha256_of
+from comfy_files.parallel import in_parallel
+from comfy_files.progress import Progress, readable_size
+from runpod_comfy.cache.locks import key_lock
+from runpod_comfy.checkout import LAYER_SCRIPTS
+from runpod_comfy.homes.changes import Changes
+from runpod_comfy.homes.environment import (
+    Package,
+    environment_entry,
+    find_interpreter,
+    has_environment,
+    link_tree,
+)
+from runpod_comfy.homes.job import LayerContext, Realization
+from runpod_comfy.homes.models import bring_models
+from runpod_comfy.homes.script import build_layer, run_script
+from runpod_comfy.homes.verify.listing import write_listing
+from runpod_comfy.layers.inputs import fetch_trees
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer
+from runpod_comfy.layers.uv import outside_variables
+from runpod_comfy.lock.model import LockedTree
+
+_COMPILER = LAYER_SCRIPTS / "compile_bytecode.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """`trees` are folders with bytecode, by the tree's hash; `seconds` are what each layer of the
+    environment took, where it had to be made."""
+
+    trees: Mapping[str, Path]
+    seconds: Mapping[str, float]
+
+
+def fetch(changes: Changes, context: LayerContext) -> Fetched:
+    """Fetches trees and compiles them, makes the environment, and brings models, all at once.
+
+    The first error ends the rest and is the one that is raised: see the three functions for which.
+    """
+    job = context.job
+    trees: dict[str, Path] = {}
+    seconds: dict[str, float] = {}
+    environment = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
+
+    def compiled(folder: Path, tree: LockedTree) -> Path:
+        whole = _compiled_tree(folder, tree, job, context.lock_fds)
+        job.progress.arrived("trees", count=1)
+        return whole
+
+    def fetch_and_compile() -> None:
+        job.progress.expect("trees", count=sum(len(layer.trees) for layer in changes.pending))
+        trees.update(fetch_trees(changes.pending, job.lock, job.fetch_context, compiled))
+
+    parts: list[Callable[[], object]] = [
+        lambda: bring_models(
+            job.lock.models,
+            job.places,
+            base_dir=job.base_dir,
+            say=job.say,
+            progress=job.progress,
+        ),
+        fetch_and_compile,
+        lambda: seconds.update(_make_environment(environment, context)),
+    ]
+    in_parallel(lambda part: part(), parts, give_up=True)
+    return Fetched(trees=trees, seconds=seconds)
+
+
+def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[str, float]:
+    """Makes the environment of `layers` (torch, wheels), if the cache has none.
+
+    Gives the seconds that each layer took; nothing where nothing was made.
+    """
+    job = context.job
+    cache = job.cache
+    if not layers or has_environment(layers, cache):
+        return {}
+    entry = environment_entry(layers, cache)
+    with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
+        if has_environment(layers, cache):
+            return {}
+        with cache.scratch("environment") as folder:
+            whole = folder / ".venv"
+            # They outlive a failure, for people to read, until `gc`. No other environment has
+            # them, not one with the same wheels and another PyTorch that is made at this moment.
+            logs = cache.tmp / f"{entry.name}-logs"
+            missing = [each for each in context.packages if not each.cached]
+            seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
+            write_listing(whole)
+            shutil.rmtree(logs, ignore_errors=True)
+            if entry.exists():
+                entry.rename(folder / "outdated")
+            place_folder(whole, entry)
+    return seconds
+
+
+def _build(
+    layers: Sequence[Layer], missing: Sequence[Package], context: LayerContext
+) -> dict[str, float]:
+    if missing:
+        size = readable_size(sum(each.size_bytes for each in missing))
+        context.job.say(f"Fetching {len(missing)} Python packages, {size}")
+    downloads = Downloads(missing, context.job.progress)
+    seconds: dict[str, float] = {}
+    for layer in layers:
+        started = time.monotonic()
+        context.job.say(f"Layer {layer.name}")
+        build_layer(layer, context, hear=downloads.hear)
+        seconds[layer.name] = time.monotonic() - started
+    downloads.finish()
+    return seconds
+
+
+def _compiled_tree(
+    folder: Path, tree: LockedTree, job: Realization, keep_open: Sequence[int]
+) -> Path:
+    """The tree in `folder` with its bytecode, at `compiled/<hash>-<Python>-<compiler>/` of the
+    cache: a layer script that gets it has nothing to compile, which takes longer than all else.
+
+    Where its files cannot be shared it is `folder` itself, and the layer script compiles.
+    """
+    python, cache = job.lock.python.version, job.cache
+    compiler = sha256_of(_COMPILER)[:8]
+    entry = cache.compiled / f"{tree.tree_hash.replace(':', '-')}-{python}-{compiler}"
+    if entry.is_dir():
+        return entry
+    with key_lock(cache, str(entry)):
+        if entry.is_dir():
+            return entry
+        with cache.scratch("compile") as scratch:
+            whole = scratch / "tree"
+            if not link_tree(folder, whole):
+                return folder
+            for parent, _folders, _files in os.walk(whole):
+                Path(parent).chmod(0o755)
+            log = cache.tmp / f"{entry.name}.log"
+            run_script(
+                [str(find_interpreter(python)), "-B", "-I", str(_COMPILER), str(whole)],
+                title=f"compiling {folder.name}",
+                environment=outside_variables(),
+                log=log,
+                keep_open=keep_open,
+            )
+            log.unlink()
+            place_folder(whole, entry)
+    return entry
+
+
+class Downloads:
+    """The packages that uv says it has downloaded; it names those above a megabyte."""
+
+    _LINE = re.compile(rb"^ ?Downloaded (\S+)")
+
+    def __init__(self, packages: Sequence[Package], progress: Progress) -> None:
+        self._sizes = {_normal(each.name): each.size_bytes for each in packages}
+        self._progress = progress
+        self._rest = b""
+        progress.expect("packages", count=len(self._sizes), size_bytes=sum(self._sizes.values()))
+
+    def hear(self, output: bytes) -> None:
+        """Takes in what an installer prints, in pieces as they come."""
+        *lines, self._rest = (self._rest + output).split(b"\n")
+        for line in lines:
+            if found := self._LINE.match(line):
+                self._arrive(_normal(found.group(1).decode("utf-8", "replace")))
+
+    def finish(self) -> None:
+        """All of them are installed."""
+        for name in list(self._sizes):
+            self._arrive(name)
+
+    def _arrive(self, name: str) -> None:
+        size = self._sizes.pop(name, None)
+        if size is not None:
+            self._progress.arrived("packages", count=1, size_bytes=size)
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,151 @@
+"""A home on this machine: what lies where in it, who may work on it, and whose it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from comfy_files.files import lock
+from comfy_files.progress import Say
+from comfy_home.manifest import MARKER_NAME, OBJECT_INFO_NAME, Manifest, load_manifest
+
+DATA_FOLDERS = ("input", "output", "user")
+"""What people put in and get out; never removed with a version."""
+
+BEGUN = ""
+"""In place of a key in the marker: the home may hold a part of this layer."""
+
+UNCHANGED_NAME = ".comfy_unchanged.json"
+"""The command line's note of what the answer "nothing to do" followed from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Home:
+    """The folder of one realized version, `$COMFY_HOME`."""
+
+    root: Path
+
+    @property
+    def comfyui(self) -> Path:
+        return self.root / "ComfyUI"
+
+    @property
+    def custom_nodes(self) -> Path:
+        return self.comfyui / "custom_nodes"
+
+    @property
+    def venv(self) -> Path:
+        return self.root / ".venv"
+
+    @property
+    def python(self) -> Path:
+        return self.venv / "bin" / "python"
+
+    @property
+    def venv_staging(self) -> Path:
+        return self.root / ".comfy_venv_staging"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def marker(self) -> Path:
+        return self.root / MARKER_NAME
+
+    @property
+    def object_info(self) -> Path:
+        return self.root / OBJECT_INFO_NAME
+
+    @property
+    def logs(self) -> Path:
+        return self.root / ".comfy_logs"
+
+    @property
+    def core_files(self) -> Path:
+        """The list that the layer `core` leaves of its files, each ended by a zero byte."""
+        return self.root / ".comfy_core_files"
+
+    @property
+    def install_records(self) -> Path:
+        """What the install scripts of nodes changed, a file for each."""
+        return self.root / ".comfy_install"
+
+    @property
+    def install_scratch(self) -> Path:
+        return self.root / ".comfy_install_scratch"
+
+    @property
+    def own_files(self) -> tuple[Path, ...]:
+        """What `realize` keeps in a home for itself, the marker excepted."""
+        return (
+            self.object_info,
+            self.root / f".{OBJECT_INFO_NAME}.partial",
+            self.logs,
+            self.root / f".{MARKER_NAME}.partial",
+            self.core_files,
+            self.root / ".comfy_core_files.partial",
+            self.root / ".comfy_core_staging",
+            self.root / ".comfy_node_staging",
+            self.venv_staging,
+            self.install_records,
+            self.install_scratch,
+            self.root / UNCHANGED_NAME,
+            self.root / f".{UNCHANGED_NAME}.partial",
+            self.root / ".comfy_lock",
+        )
+
+
+def manifest_for(home: Home, version_id: str) -> Manifest | None:
+    """The manifest of `home` if it is this version's, None if nothing was made there yet.
+
+    Raises InvalidInputError if the folder is someone else's: it is to be left alone.
+    """
+    manifest = load_manifest(home.root)
+    elsewhere = "Choose another folder with --target, or remove this one first."
+    if manifest is None:
+        if home.root.exists() and not home.root.is_dir():
+            raise InvalidInputError(f"{home.root} is not a folder", remedy=elsewhere)
+        for found in (home.comfyui, home.venv):
+            if os.path.lexists(found) and not _was_left_by_remove(found):
+                raise InvalidInputError(
+                    f"{found} is there already, and no {MARKER_NAME} beside it says that it was "
+                    "made for a version; it was left alone",
+                    remedy=elsewhere,
+                )
+        return None
+    if manifest.kind == "init":
+        raise InvalidInputError(f"{home.root} was made by init", remedy=elsewhere)
+    if manifest.version_id != version_id:
+        raise InvalidInputError(
+            f"{home.root} holds the version {manifest.version_id}, not {version_id}",
+            remedy=elsewhere,
+        )
+    return manifest
+
+
+def _was_left_by_remove(folder: Path) -> bool:
+    """Whether this is what stays of a core: folders with people's own files and nothing else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    names = {path.name for path in folder.iterdir()}
+    return bool(names) and names <= {*DATA_FOLDERS, "models"}
+
+
+@contextmanager
+def held(home: Home, say: Say) -> Iterator[int]:
+    """Makes the home's folder and keeps other commands from working on it.
+
+    Gives the file descriptor of the lock: a script that inherits it keeps the lock for as long as
+    it runs, also when this process is killed, so that nobody starts on a home that is still
+    being written to.
+    """
+    home.root.mkdir(parents=True, exist_ok=True)
+    with (home.root / ".comfy_lock").open("ab") as stream:
+        waiting = f"Waiting for another command that works on {home.root}"
+        lock(stream.fileno(), waiting=waiting, say=say)
+        yield stream.fileno()

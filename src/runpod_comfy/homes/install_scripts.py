@@ -1,0 +1,260 @@
+"""Install scripts of nodes: they run in an environment that is the home's alone, what they changed
+is recorded, and it is undone before a home is made again.
+
+A script may write to any file, so a home in which one ran is made as a whole or not at all (see
+`changes`), and nothing of it is kept for other homes. Records are written by
+`images/layers/run_install.py`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
+from runpod_comfy.homes.home import DATA_FOLDERS, Home
+from runpod_comfy.homes.job import LayerContext
+from runpod_comfy.homes.script import build_layer
+from runpod_comfy.homes.verify.listing import write_listing
+from runpod_comfy.layers.plan import Layer
+
+_FICLONE = 0x40049409
+"""Of Linux; other systems do not know it, and refuse it."""
+
+
+_UNFINISHED = "unfinished"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+
+
+class ChangedFile(_Strict):
+    """`sha256` is 64 hex digits of what a file holds now, None for a link or what is gone."""
+
+    path: str
+    change: Literal["added", "changed", "removed"]
+    sha256: str | None
+
+
+class ChangedDistribution(_Strict):
+    """A Python distribution with its versions; None where it was not there, or is not any more."""
+
+    name: str
+    before: str | None
+    after: str | None
+
+
+class ChangedFiles(_Strict):
+    """Paths are from the node's folder, the home and the environment.
+
+    Files that came or went with a distribution are not listed, nor is bytecode.
+    """
+
+    node: list[ChangedFile]
+    home: list[ChangedFile]
+    environment: list[ChangedFile]
+
+
+class InstallRecord(_Strict):
+    """One run of one node's install.py.
+
+    `network` is `open`, `none`, or `refused by variables` where it could not be taken away.
+    `exit_code` is a number or `timeout`. `torch_touched` has a phrase for each thing of the group
+    `torch` that is not what it was. `discarded` are files that install.py wrote into its home
+    folder, which are gone.
+    """
+
+    record_schema: Literal["runpod-comfy/install-record/1"] = Field(alias="schema")
+    node: str
+    network: str
+    exit_code: int | str
+    distributions: list[ChangedDistribution]
+    torch_touched: list[str]
+    files: ChangedFiles
+    discarded: list[str]
+
+    def document(self) -> dict[str, object]:
+        return self.model_dump(mode="json", by_alias=True)
+
+    def in_words(self) -> str:
+        """One sentence for people."""
+        told = [_moved(each) for each in self.distributions]
+        counts = (
+            (len(self.files.node), "in its folder"),
+            (len(self.files.home), "elsewhere in the home"),
+            (len(self.files.environment), "in the environment"),
+        )
+        told += [f"{number} file{'s' * (number > 1)} {where}" for number, where in counts if number]
+        return f"install.py of {self.node} changed " + (", ".join(told) or "nothing")
+
+
+def _moved(each: ChangedDistribution) -> str:
+    if each.before is None:
+        return f"{each.name} (new: {each.after})"
+    return f"{each.name} ({each.before} → {each.after or 'gone'})"
+
+
+def read_install_record(home: Home, node: str) -> InstallRecord | None:
+    """The record of a node's install.py, None if it never ran to its end.
+
+    Raises InvalidInputError if the record cannot be read.
+    """
+    path = home.install_records / f"{node}.json"
+    try:
+        return InstallRecord.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise InvalidInputError(
+            f"{path} is not a record of install.py that this program can read: {error}",
+            remedy="Remove the version and realize it again.",
+        ) from error
+
+
+def added_files(home: Home) -> set[Path]:
+    """The files that install scripts added to `ComfyUI/`, as far as the records know."""
+    records = [
+        read_install_record(home, path.stem) for path in sorted(home.install_records.glob("*.json"))
+    ]
+    nodes = Path("ComfyUI/custom_nodes")
+    return {
+        home.root / path
+        for record in records
+        if record
+        for path, change in (
+            *((Path(file.path), file.change) for file in record.files.home),
+            *((nodes / record.node / file.path, file.change) for file in record.files.node),
+        )
+        if change == "added" and path.parts[0] == "ComfyUI"
+    }
+
+
+def files_before(home: Home) -> set[Path] | None:
+    """What the home held before an install script that did not end; None if there is none."""
+    try:
+        before = json.loads((home.install_records / _UNFINISHED).read_bytes())
+    except FileNotFoundError:
+        return None
+    return {home.root / path for path in before}
+
+
+def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
+    """Makes a layer of the kind `install`; gives what it changed.
+
+    Raises OperationFailedError if the script failed or touched the group `torch`. The home is
+    then not whole, and is made anew by the next run.
+    """
+    node = layer.environment["NODE_NAME"]
+    copied = own_environment(context.job.home)
+    if copied:
+        context.job.say(
+            f"{copied} files of the environment are copied: install scripts may write to them"
+        )
+    try:
+        build_layer(layer, context)
+    except ComfyError as error:
+        record = read_install_record(context.job.home, node)
+        if record and record.torch_touched:
+            raise OperationFailedError(
+                f"install.py of {node} touched the torch group, which is pinned: "
+                + ", ".join(record.torch_touched),
+                remedy=f"Take '{node}' out of 'options.run_install_scripts' and resolve again, "
+                "or ask its author for a script that leaves torch alone. Nothing of this home is "
+                "used: the next run makes it anew.",
+            ) from error
+        raise OperationFailedError(
+            error.message,
+            remedy=f"The whole output is in {context.log_of(layer)}. When its cause is gone, run "
+            "the command again: it makes this home anew.",
+        ) from error
+    record = read_install_record(context.job.home, node)
+    if record is None:
+        raise OperationFailedError(
+            f"install.py of {node} left no record of what it changed",
+            remedy="Run the command again: it makes this home anew.",
+        )
+    write_listing(context.job.home.venv)
+    return record
+
+
+def own_environment(home: Home) -> int:
+    """Gives the home files of its own in place of those that it shares with a cache; how many.
+
+    Each is replaced by a copy in one step, so this can be killed and run again.
+    """
+    return _own_files(str(home.venv))
+
+
+def _own_files(folder: str) -> int:
+    copied = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                copied += _own_files(entry.path)
+            elif entry.is_file(follow_symlinks=False) and entry.stat().st_nlink > 1:
+                copy = f"{entry.path}.comfy_copy"
+                _copy_file(entry.path, copy)
+                Path(copy).replace(entry.path)
+                copied += 1
+    return copied
+
+
+def _copy_file(source: str, target: str) -> None:
+    with Path(source).open("rb") as original, Path(target).open("wb") as copy:
+        try:
+            # Blocks are shared until one of the two is written to, where the file system can.
+            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
+        except OSError:
+            shutil.copyfile(source, target)
+    shutil.copystat(source, target)
+
+
+def undo_install_scripts(home: Home) -> None:
+    """Removes what install scripts added to `ComfyUI/` beside the core and the nodes.
+
+    What they changed comes back with the layers that own it; what they put where people keep
+    their files stays.
+    """
+    if not home.install_records.exists():
+        return
+    added = added_files(home)
+    before = files_before(home)
+    if before is not None:
+        # A script was cut short, and nobody noted what it had done so far. A node that a person
+        # has put there since is not taken for its work.
+        added |= {
+            path
+            for path in _files(home.comfyui)
+            if path not in before and home.custom_nodes not in path.parents
+        }
+    for path in added:
+        if path.relative_to(home.comfyui).parts[0] not in DATA_FOLDERS:
+            path.unlink(missing_ok=True)
+            _remove_empty(path.parent, home)
+    shutil.rmtree(home.install_scratch, ignore_errors=True)
+    shutil.rmtree(home.install_records)
+
+
+def _files(folder: Path) -> set[Path]:
+    return {
+        Path(parent) / name
+        for parent, _folders, names in os.walk(folder)
+        for name in names
+        if not name.endswith(".pyc")
+    }
+
+
+def _remove_empty(folder: Path, home: Home) -> None:
+    while folder not in (home.comfyui, home.custom_nodes):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent

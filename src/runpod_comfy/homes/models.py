@@ -1,0 +1,138 @@
+"""The models of a lock on this machine: into the store, and linked to where the core looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import MismatchError, UnavailableError
+from comfy_files.parallel import in_parallel, interrupted
+from comfy_files.progress import Progress, Say
+from comfy_models.links import link_model
+from comfy_models.search import local_source
+from comfy_models.store import ModelStore
+from comfy_models.verify import holds_model
+from runpod_comfy.homes.home import Home
+from runpod_comfy.lock.model import LockedModel
+
+_TRANSFERS_AT_ONCE = 2
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelPlaces:
+    """Where models lie: the store, the shared folder `models_dir`, the home that sees them."""
+
+    store: ModelStore
+    models_dir: Path
+    home: Home
+
+    @property
+    def one_step(self) -> bool:
+        """Whether the shared folder is the home's own."""
+        return self.models_dir.resolve() == self.home.models.resolve()
+
+
+def models_to_bring(models: Sequence[LockedModel], places: ModelPlaces) -> list[LockedModel]:
+    """Those that neither the store nor the models folder holds."""
+    return [
+        model
+        for model in models
+        if not places.store.holds(model.sha256)
+        and not holds_model(places.models_dir / model.target_path, model)
+    ]
+
+
+def bring_models(
+    models: Sequence[LockedModel],
+    places: ModelPlaces,
+    *,
+    base_dir: Path,
+    say: Say,
+    progress: Progress,
+) -> list[str]:
+    """Brings what is missing into the store; gives the names of the models brought.
+
+    Raises UnavailableError naming every missing file at once, MismatchError naming a file that is
+    not the one that was locked, InvalidInputError for a kind of source that has no transfer yet.
+    """
+    sources = [
+        (model, local_source(model.source, base_dir)) for model in models_to_bring(models, places)
+    ]
+    missing = [f"{model.name} ({path})" for model, path in sources if not path.is_file()]
+    if missing:
+        raise UnavailableError(
+            "model files are missing: " + ", ".join(missing),
+            remedy="Put them there, or correct 'source' in the spec and resolve again.",
+        )
+
+    def bring(item: tuple[LockedModel, Path]) -> str:
+        model, path = item
+        say(f"Copying the model {model.name} into the store")
+        try:
+            places.store.add(_chunks(path, progress), where=str(path), expected_sha256=model.sha256)
+        except MismatchError as error:
+            raise MismatchError(
+                f"model {model.name}: {error.message}", remedy=error.remedy
+            ) from error
+        progress.arrived("models", count=1)
+        return model.name
+
+    size_bytes = sum(model.size for model, _ in sources)
+    progress.expect("models", count=len(sources), size_bytes=size_bytes)
+    return in_parallel(bring, sources, threads=_TRANSFERS_AT_ONCE, give_up=True)
+
+
+def _chunks(path: Path, progress: Progress) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            if interrupted():
+                raise KeyboardInterrupt
+            progress.arrived("models", size_bytes=len(chunk))
+            yield chunk
+
+
+def link_models(models: Sequence[LockedModel], places: ModelPlaces) -> list[str]:
+    """Links store → models folder → home; gives the names of the models that needed it."""
+    return [model.name for model in models if _link(model, places)]
+
+
+def _link(model: LockedModel, places: ModelPlaces) -> bool:
+    linked = link_model(
+        places.store.path_of(model.sha256),
+        places.models_dir,
+        model,
+        # In the home every link is the version's own; elsewhere another version may need it.
+        replace_links=places.one_step,
+    )
+    if places.one_step:
+        return linked
+    return (
+        link_model(
+            places.models_dir / model.target_path,
+            places.home.models,
+            model,
+            replace_links=True,
+        )
+        or linked
+    )
+
+
+def model_changes(
+    models: Sequence[LockedModel], places: ModelPlaces, *, relink: bool, may_be_whole: bool
+) -> tuple[list[LockedModel], list[str]]:
+    """The models that have to be brought, and the names of those that are not where the core looks:
+    by size alone, a look and not a verification. With `relink` these are all.
+
+    With `may_be_whole` nothing is brought for models that are all in place.
+    """
+    links = [model.name for model in models if relink or not _is_linked(model, places.home)]
+    return ([] if may_be_whole and not links else models_to_bring(models, places)), links
+
+
+def _is_linked(model: LockedModel, home: Home) -> bool:
+    try:
+        return (home.models / model.target_path).stat().st_size == model.size
+    except OSError:
+        return False

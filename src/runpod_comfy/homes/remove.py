@@ -1,0 +1,181 @@
+"""Takes a version off this machine, and nothing else: what people put in or got out stays."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import InvalidInputError
+from comfy_files.files import PERMISSIONS, disk_errors
+from comfy_files.progress import Say, say_nothing
+from comfy_home.manifest import MARKER_NAME
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import forget_root
+from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.homes.home import DATA_FOLDERS, Home, held
+from runpod_comfy.homes.install_scripts import added_files
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovedEntry:
+    """A path to delete. `size_bytes` counts its files, `freed_bytes` those that no cache shares
+    by a hard link; links count nothing and are not followed."""
+
+    path: Path
+    size_bytes: int
+    freed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What `remove` would delete from `target`, in order, the marker last."""
+
+    target: Path
+    entries: tuple[RemovedEntry, ...]
+    removes_root: bool
+
+    @property
+    def freed_bytes(self) -> int:
+        return sum(entry.freed_bytes for entry in self.entries)
+
+
+def plan_removal(
+    target: Path, *, remove_models: bool = False, remove_root: bool = False
+) -> Removal:
+    """Looks at `target` and deletes nothing.
+
+    With `remove_root` the folder itself goes too, if nothing of people's is left in it.
+    Raises InvalidInputError if nothing tells that `target` was made by this program, or if it is
+    a link or a folder that must never be removed.
+    """
+    home = Home(root=target.absolute())
+    _refuse_dangerous(home.root)
+    marked = home.marker.is_file() and not home.marker.is_symlink()
+    if not marked and (home.comfyui.is_symlink() or not home.comfyui.is_dir()):
+        raise InvalidInputError(
+            f"{home.root} holds neither a {MARKER_NAME} file nor a ComfyUI folder; "
+            "nothing was removed",
+            remedy="Name the folder of a version with --target.",
+        )
+    paths = [*_core_paths(home, remove_models=remove_models), home.venv, *home.own_files]
+    if remove_models:
+        paths.append(home.models)
+    paths.append(home.marker)
+    return Removal(
+        target=home.root,
+        entries=tuple(_measure(path) for path in paths if os.path.lexists(path)),
+        removes_root=remove_root,
+    )
+
+
+def remove(
+    removal: Removal, say: Say = say_nothing, *, cache: Cache | None = None
+) -> tuple[Path, ...]:
+    """Deletes what was planned; gives what is left in the target, nothing if the target is gone.
+
+    `cache` is no longer kept for this home then. A models folder that stays keeps its models.
+    Killed in the middle, it can be run again: the marker goes last.
+    """
+    home = Home(root=removal.target)
+    with disk_errors("not everything could be removed", remedy=PERMISSIONS), held(home, say):
+        for entry in removal.entries:
+            _delete(entry.path)
+        # The lock's file came with taking the lock.
+        (home.root / ".comfy_lock").unlink(missing_ok=True)
+        if removal.removes_root:
+            _remove_if_empty(home)
+    if cache is not None:
+        forget_root(cache, home.root)
+        if not home.models.exists():
+            forget_root(cache, home.models)
+    return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
+
+
+def _core_paths(home: Home, *, remove_models: bool) -> list[Path]:
+    """`ComfyUI/`, or all that is in it but the folders with people's files: ComfyUI started by
+    hand, and not by this program, keeps pictures, settings and models in there."""
+    names = DATA_FOLDERS if remove_models else (*DATA_FOLDERS, "models")
+    kept = {home.comfyui / name for name in names if _holds_peoples_files(home, name)}
+    return sorted(set(home.comfyui.iterdir()) - kept) if kept else [home.comfyui]
+
+
+def _holds_peoples_files(home: Home, name: str) -> bool:
+    folder = home.comfyui / name
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    brought = _brought_along(home)
+    # What the core keeps its empty folders with is empty itself.
+    return any(
+        path.relative_to(home.comfyui).as_posix() not in brought
+        for path in folder.rglob("*")
+        if path.is_symlink() or (path.is_file() and path.stat().st_size > 0)
+    )
+
+
+def _brought_along(home: Home) -> set[str]:
+    """The files that came with the core, as far as `realize` or git knows them, or with install
+    scripts; relative to the core."""
+    names: list[bytes] = []
+    if home.core_files.is_file():
+        names = home.core_files.read_bytes().split(b"\0")
+    elif (home.comfyui / ".git").is_dir():
+        listed = subprocess.run(
+            ["git", "-C", str(home.comfyui), "ls-files", "-z"], capture_output=True, check=False
+        )
+        names = listed.stdout.split(b"\0")
+    brought = {os.fsdecode(name).removeprefix("./") for name in names}
+    # Where the records cannot be read: better to leave a file too many.
+    with contextlib.suppress(InvalidInputError):
+        brought |= {str(path.relative_to(home.comfyui)) for path in added_files(home)}
+    return brought
+
+
+def _refuse_dangerous(root: Path) -> None:
+    if root.is_symlink():
+        raise InvalidInputError(
+            f"{root} is a link to {root.resolve()}; nothing was removed",
+            remedy=f"If that is what you mean: --target {root.resolve()}",
+        )
+    real = root.resolve()
+    for kept, name in ((Path.home(), "your home folder"), (CHECKOUT, "this project")):
+        if kept.resolve().is_relative_to(real):
+            raise InvalidInputError(
+                f"{root} is or contains {name}; nothing was removed",
+                remedy="Name the folder of a version with --target.",
+            )
+
+
+def _measure(path: Path) -> RemovedEntry:
+    files = [str(path)] if path.is_file() else []
+    if not path.is_symlink():
+        files += [f"{parent}/{name}" for parent, _, names in os.walk(path) for name in names]
+    found = [status for file in files if stat.S_ISREG((status := os.lstat(file)).st_mode)]
+    return RemovedEntry(
+        path=path,
+        size_bytes=sum(status.st_size for status in found),
+        freed_bytes=sum(status.st_size for status in found if status.st_nlink == 1),
+    )
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_if_empty(home: Home) -> None:
+    """The target, if all that is left in it are folders that `realize` made and nothing filled."""
+    for folder in (home.models, *(home.root / name for name in DATA_FOLDERS)):
+        if folder.is_symlink():
+            continue
+        for parent, _folders, _files in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(parent).rmdir()
+    with contextlib.suppress(OSError):
+        home.root.rmdir()

@@ -1,0 +1,100 @@
+"""What a realization did, for people and for `--json`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from runpod_comfy.homes.environment import LinkMode
+from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.layers.plan import INSTALL_PREFIX, Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """`kept` was there already, `built` was made now, `recalled` was known from an earlier run.
+
+    `link_mode` tells how the files of an environment came from the cache.
+    """
+
+    name: str
+    outcome: Literal["kept", "built", "recalled"]
+    seconds: float
+    link_mode: LinkMode | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealizeResult:
+    """A whole version at `target`. `linked` names models that were linked, `removed_nodes` nodes
+    that were taken out, `install_scripts` what ran now and what it changed; `changed` is false if
+    everything was there already."""
+
+    version_id: str
+    lock_digest: str
+    target: Path
+    models_dir: Path
+    layers: tuple[LayerResult, ...]
+    linked: tuple[str, ...]
+    removed_nodes: tuple[str, ...]
+    install_scripts: tuple[InstallRecord, ...]
+    changed: bool
+    seconds: float
+
+    def again(self) -> RealizeResult:
+        """What the same realization gives once more."""
+        kept = [LayerResult(name=layer.name, outcome="kept", seconds=0.0) for layer in self.layers]
+        return replace(
+            self,
+            layers=tuple(kept),
+            linked=(),
+            removed_nodes=(),
+            install_scripts=(),
+            changed=False,
+            seconds=0.0,
+        )
+
+    def document(self) -> dict[str, object]:
+        """The same, as JSON takes it."""
+        return {
+            **vars(self),
+            "target": str(self.target),
+            "models_dir": str(self.models_dir),
+            "layers": [asdict(layer) for layer in self.layers],
+            "install_scripts": [record.document() for record in self.install_scripts],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def result_of(
+    job: Realization,
+    plan: Plan,
+    *,
+    done: Sequence[LayerResult],
+    linked: Sequence[str],
+    removed: Sequence[str],
+    seconds: float,
+) -> RealizeResult:
+    """The result of a realization that made the layers `done`."""
+    made = {layer.name: layer for layer in done}
+    installed = [name for name in made if name.startswith(INSTALL_PREFIX)]
+    records = [
+        read_install_record(job.home, name.removeprefix(INSTALL_PREFIX)) for name in installed
+    ]
+    return RealizeResult(
+        version_id=job.lock.version_id,
+        lock_digest=job.lock.digest,
+        target=job.home.root,
+        models_dir=job.places.models_dir,
+        layers=tuple(
+            made.get(layer.name) or LayerResult(name=layer.name, outcome="kept", seconds=0.0)
+            for layer in plan.layers
+        ),
+        linked=tuple(linked),
+        removed_nodes=tuple(removed),
+        install_scripts=tuple(record for record in records if record),
+        changed=bool(done or linked or removed),
+        seconds=seconds,
+    )

@@ -1,0 +1,240 @@
+"""Runs the script of a layer on this machine, and says in words what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
+from comfy_files.parallel import interrupted
+from runpod_comfy.homes.environment import find_interpreter, stored_indexes
+from runpod_comfy.homes.job import LayerContext
+from runpod_comfy.layers.plan import Layer, TreeInput
+from runpod_comfy.layers.uv import (
+    install_script_variables,
+    outside_variables,
+    uv_program,
+    uv_variables,
+)
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+_TAIL_LINES = 12
+_GRACE_S = 10
+_LOOK_S = 0.2
+_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_WRONG_BYTES = "Hash mismatch for"
+_DAMAGED = "Failed to extract archive"
+_DISK_REFUSED = "os error"
+_OUT_OF_REACH = (
+    "Failed to fetch",
+    "error sending request",
+    "network connectivity is disabled",
+    "was disabled",
+    "was not found in the",
+    "there is no version of",
+)
+"""What uv 0.8 and later say when an index or a file could not be had."""
+
+
+def build_layer(
+    layer: Layer, context: LayerContext, hear: Callable[[bytes], None] | None = None
+) -> None:
+    """Raises a ComfyError with the end of the script's output if it does not succeed.
+
+    `hear` gets the output as it comes.
+    """
+    tmp = context.job.cache.tmp
+    tmp.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=tmp, prefix="layer-") as folder:
+        inputs = Path(folder)
+        for each in layer.inputs:
+            if isinstance(each, TreeInput):
+                (inputs / each.name).symlink_to(context.trees[each.digest])
+            else:
+                (inputs / each.name).write_text(each.text, encoding="utf-8")
+        run_script(
+            ["/bin/sh", str(layer.script)],
+            title=f"the layer {layer.name}",
+            environment=_variables(layer, inputs, context),
+            log=context.log_of(layer),
+            show=context.job.show,
+            keep_open=context.lock_fds,
+            hear=hear,
+        )
+
+
+def _variables(layer: Layer, inputs: Path, context: LayerContext) -> dict[str, str]:
+    return {
+        **outside_variables(),
+        **_packages(layer, context),
+        "OFFLINE": "1" if context.job.offline else "0",
+        "HANDLER_PYTHON": sys.executable,
+        "HANDLER_PATH": os.pathsep.join(path for path in sys.path if path),
+        "CHECK_REPORT": str(context.check_report),
+        **layer.variables(
+            target="host",
+            inputs=str(inputs),
+            home=str(context.job.home.root),
+            venv=str(context.venv),
+        ),
+    }
+
+
+def _packages(layer: Layer, context: LayerContext) -> dict[str, str]:
+    """For a layer that installs packages: the installer, and where packages come from."""
+    job = context.job
+    if layer.kind == "install":
+        return install_script_variables(read_pip_settings(), os.environ, wheels_dir=job.wheels_dir)
+    python = job.lock.python
+    distributions = layer.distributions(python)
+    if not distributions:
+        return {}
+    packages = [each for each in context.packages if each.distribution in distributions]
+    return {
+        "UV": str(uv_program()),
+        "PYTHON": str(find_interpreter(python.version)),
+        "UV_CACHE_DIR": str(job.cache.uv),
+        # Within the cache; uv itself copies, and says so, where that cannot be.
+        "UV_LINK_MODE": "hardlink",
+        **uv_variables(
+            read_pip_settings(),
+            os.environ,
+            wheels_dir=job.wheels_dir,
+            first_index=python.torch_index if layer.kind == "torch" else None,
+            stored=stored_indexes(packages, job.cache, offline=job.offline),
+        ),
+    }
+
+
+def run_script(
+    command: Sequence[str],
+    *,
+    title: str,
+    environment: Mapping[str, str],
+    log: Path,
+    show: BinaryIO | None = None,
+    keep_open: Sequence[int] = (),
+    hear: Callable[[bytes], None] | None = None,
+) -> None:
+    """Runs `command` to its end; its output goes to the file `log`, and to `show` and `hear` as it
+    comes.
+
+    `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
+    An interrupt ends the command and everything that it started.
+    Raises a ComfyError that tells the end of the output: MismatchError if a download had other
+    bytes than were pinned, UnavailableError if something could not be had, else
+    OperationFailedError.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    reader, writer = _output_ends(show)
+    with os.fdopen(reader, "rb", buffering=0) as output, log.open("wb") as stream:
+        process = subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=writer,
+            stderr=writer,
+            env=dict(environment),
+            cwd=log.parent,
+            start_new_session=True,
+            pass_fds=keep_open,
+        )
+        os.close(writer)
+        try:
+            for chunk in _chunks(output.fileno()):
+                stream.write(chunk)
+                if hear is not None:
+                    hear(chunk)
+                if show is not None:
+                    show.write(chunk)
+                    show.flush()
+            exit_code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+    if exit_code != 0:
+        raise _failure(title, exit_code, log)
+
+
+def _output_ends(show: BinaryIO | None) -> tuple[int, int]:
+    """Where to read the command's output, and where the command writes it.
+
+    The command gets a terminal where its output is shown on one: only then does uv draw progress.
+    """
+    if show is None or not show.isatty():
+        return os.pipe()
+    reader, writer = os.openpty()
+    columns, rows = os.get_terminal_size(show.fileno())
+    termios.tcsetwinsize(writer, (rows, columns))
+    return reader, writer
+
+
+def _chunks(reader: int) -> Iterator[bytes]:
+    while True:
+        # Looked at now and then: in a thread, a command that was given up is told in no other way.
+        while not select.select([reader], [], [], _LOOK_S)[0]:
+            if interrupted():
+                raise KeyboardInterrupt
+        try:
+            chunk = os.read(reader, 1 << 16)
+        except OSError:
+            # The way in which a terminal of Linux says that nobody writes to it any more.
+            return
+        if not chunk:
+            return
+        yield chunk
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    _signal_group(process, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=_GRACE_S)
+    # Also when it has ended: what it started may not have heard.
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    # macOS refuses where a group has only processes that have ended.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
+
+
+def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
+    lines = _readable_lines(log)
+    text = "\n".join(lines)
+    end = "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])
+    message = f"{title} failed with exit code {exit_code}{':' if end else ''}{end}"
+    remedy = (
+        f"The whole output is in {log}. When its cause is gone, run the command again: "
+        "it goes on from this step."
+    )
+    if _tells_of_wrong_bytes(text) or exit_code == MismatchError.exit_code:
+        return MismatchError(message, remedy=remedy)
+    lower = text.lower()
+    if exit_code == UnavailableError.exit_code or any(
+        sign.lower() in lower for sign in _OUT_OF_REACH
+    ):
+        return UnavailableError(message, remedy=remedy)
+    return OperationFailedError(message, remedy=remedy)
+
+
+def _tells_of_wrong_bytes(text: str) -> bool:
+    """uv compares hashes after it has unpacked, so a damaged archive may not get that far."""
+    return _WRONG_BYTES in text or (_DAMAGED in text and _DISK_REFUSED not in text)
+
+
+def _readable_lines(log: Path) -> list[str]:
+    """The lines of a log as a terminal shows them in the end: no colours, nothing overwritten."""
+    text = _CONTROL_SEQUENCE.sub("", log.read_bytes().decode("utf-8", "replace"))
+    lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
+    return [line for line in lines if line.strip()]

@@ -1,0 +1,233 @@
+"""The steps that change a home, each noted in its marker when it is whole.
+
+At each moment the marker tells no more than what is there.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from comfy_files.files import place_folder, replace_file
+from comfy_files.parallel import in_parallel
+from comfy_home.manifest import CheckReport, Manifest, save_manifest
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.homes.changes import Changes
+from runpod_comfy.homes.environment import environment_entry, put_environment
+from runpod_comfy.homes.fetch import Fetched
+from runpod_comfy.homes.home import BEGUN, Home
+from runpod_comfy.homes.install_scripts import run_install_script, undo_install_scripts
+from runpod_comfy.homes.job import LayerContext
+from runpod_comfy.homes.models import link_models
+from runpod_comfy.homes.result import LayerResult
+from runpod_comfy.homes.script import build_layer
+from runpod_comfy.layers.inputs import manifest_of
+from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan
+
+_REPORT_NAME = "report.json"
+_OBJECT_INFO_NAME = "object_info.json"
+
+
+class Marker:
+    """The manifest of one home, written after each step. Several threads may take steps."""
+
+    def __init__(self, home: Home, manifest: Manifest) -> None:
+        self._home = home
+        self._manifest = manifest
+        self._one_at_a_time = threading.Lock()
+        self._save()
+
+    def begin(self, *layers: Layer) -> None:
+        self._set_layers({layer.name: BEGUN for layer in layers})
+
+    def finish(self, *layers: Layer) -> None:
+        self._set_layers({layer.name: layer.key for layer in layers})
+
+    def forget(self, layer_name: str) -> None:
+        self._set_layers({}, without=layer_name)
+
+    def set_check(self, report: CheckReport) -> None:
+        self._manifest = self._manifest.model_copy(update={"check": report})
+
+    def complete(self, plan: Plan, models_dir: Path) -> None:
+        """Notes that the home is whole."""
+        planned = {layer.name for layer in plan.layers}
+        layers = {name: key for name, key in self._manifest.layers.items() if name in planned}
+        self._manifest = self._manifest.model_copy(
+            update={"complete": True, "models_dir": str(models_dir), "layers": layers}
+        )
+        self._save()
+
+    def _set_layers(self, changed: Mapping[str, str], *, without: str | None = None) -> None:
+        with self._one_at_a_time:
+            layers = {**self._manifest.layers, **changed}
+            if without is not None:
+                layers.pop(without, None)
+            self._manifest = self._manifest.model_copy(update={"layers": layers})
+            self._save()
+
+    def _save(self) -> None:
+        save_manifest(self._home.root, self._manifest)
+
+
+def change_home(
+    changes: Changes, fetched: Fetched, context: LayerContext, plan: Plan
+) -> tuple[list[str], list[LayerResult]]:
+    """Takes every step that makes the home hold the plan: first those that need no more than the
+    caches, then the install scripts, in order, then the check, which looks at all of them.
+
+    Gives the names of the models that were linked, and the layers that were made.
+    """
+    job, home = context.job, context.job.home
+    marker = Marker(home, _begun(changes, context, plan))
+    linked = link_models(job.lock.models, job.places)
+    for node in changes.removed_nodes:
+        _remove_node(home.custom_nodes / node)
+        marker.forget(NODE_PREFIX + node)
+    if any(layer.kind != "check" for layer in changes.pending):
+        undo_install_scripts(home)
+    environment = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
+    last = [layer for layer in changes.pending if layer.kind in ("install", "check")]
+    others = [layer for layer in changes.pending if layer not in (*environment, *last)]
+    done = (
+        _make_beside_environment(environment, others, fetched, context, marker)
+        if environment
+        else [_make(layer, context, marker) for layer in others]
+    )
+    done += [_make(layer, context, marker) for layer in last]
+    marker.complete(plan, job.places.models_dir)
+    shutil.rmtree(home.logs, ignore_errors=True)
+    return linked, done
+
+
+def check_entry(key: str, cache: Cache) -> Path:
+    """Where the cache keeps the result of the check with this key, or would keep it: what was
+    learned once holds wherever the same layers lie."""
+    return cache.checks / key.replace(":", "-")
+
+
+def _begun(changes: Changes, context: LayerContext, plan: Plan) -> Manifest:
+    """Which version the home is becoming; what is pending is not to be relied on."""
+    earlier = changes.manifest
+    layers = dict(earlier.layers) if earlier else {}
+    layers |= {layer.name: BEGUN for layer in changes.pending if layer.name in layers}
+    return manifest_of(
+        context.job.lock, plan.platform, layers=layers, check=earlier.check if earlier else None
+    )
+
+
+def _remove_node(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+
+
+def _make(layer: Layer, context: LayerContext, marker: Marker) -> LayerResult:
+    started = time.monotonic()
+    recalled = False
+    if layer.kind == "check":
+        recalled = _check(layer, context, marker)
+    else:
+        context.job.say(f"Layer {layer.name}")
+        marker.begin(layer)
+        if layer.kind == "install":
+            context.job.say(run_install_script(layer, context).in_words())
+        else:
+            build_layer(layer, context)
+    marker.finish(layer)
+    return LayerResult(
+        name=layer.name,
+        outcome="recalled" if recalled else "built",
+        seconds=time.monotonic() - started,
+    )
+
+
+def _make_beside_environment(
+    environment: Sequence[Layer],
+    others: Sequence[Layer],
+    fetched: Fetched,
+    context: LayerContext,
+    marker: Marker,
+) -> list[LayerResult]:
+    """Makes `others` while the home gets its environment, whose files are many.
+
+    They need an interpreter only, and take that of the environment in the cache.
+    """
+    beside = replace(context, venv=environment_entry(environment, context.job.cache))
+    parts: list[Callable[[], list[LayerResult]]] = [
+        lambda: _put_environment(environment, fetched, context, marker),
+        lambda: [_make(layer, beside, marker) for layer in others],
+    ]
+    return list(chain.from_iterable(in_parallel(lambda part: part(), parts, give_up=True)))
+
+
+def _put_environment(
+    layers: Sequence[Layer], fetched: Fetched, context: LayerContext, marker: Marker
+) -> list[LayerResult]:
+    """The layers that share the Python environment, which is in the cache."""
+    started = time.monotonic()
+    job = context.job
+    marker.begin(*layers)
+    mode = put_environment(layers, job.home, job.cache)
+    marker.finish(*layers)
+    job.say(
+        "Packages are hard-linked from the cache"
+        if mode == "hardlink"
+        else f"warning: {job.home.root} and the cache {job.cache.root} cannot share files: "
+        "packages are copied. Put COMFY_CACHE_ROOT on the same volume to save room and time."
+    )
+    seconds = (time.monotonic() - started) / len(layers)
+    return [
+        LayerResult(
+            name=layer.name,
+            outcome="built" if layer.name in fetched.seconds else "recalled",
+            seconds=seconds + fetched.seconds.get(layer.name, 0.0),
+            link_mode=mode,
+        )
+        for layer in layers
+    ]
+
+
+def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
+    """Notes what the check reports; tells whether that was known."""
+    home, cache = context.job.home, context.job.cache
+    # What install scripts did is not in the key.
+    repeatable = not home.install_records.exists()
+    report = _recall_check(layer.key, home, cache) if repeatable else None
+    recalled = report is not None
+    if report is None:
+        context.job.say("Layer check: starting the engine once")
+        build_layer(layer, context)
+        report = CheckReport.model_validate_json(context.check_report.read_bytes())
+        if repeatable:
+            _remember_check(layer.key, context.check_report, home, cache)
+    marker.set_check(report)
+    return recalled
+
+
+def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
+    """The report of the check with this key, its object_info put into `home`; None if unknown."""
+    entry = check_entry(key, cache)
+    try:
+        report = CheckReport.model_validate_json((entry / _REPORT_NAME).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
+    return report
+
+
+def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> None:
+    with cache.scratch("check") as folder:
+        whole = folder / "entry"
+        whole.mkdir()
+        shutil.copyfile(report_file, whole / _REPORT_NAME)
+        shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
+        place_folder(whole, check_entry(key, cache))

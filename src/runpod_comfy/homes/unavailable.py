@@ -1,0 +1,262 @@
+"""What a realization would need and cannot have, told all at once and before any work.
+
+Without a network that is everything that no cache holds; with a folder of wheels, the wheels that
+are not there or are not the locked ones.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from comfy_errors import ComfyError, MismatchError, UnavailableError
+from comfy_files.files import sha256_of
+from comfy_files.parallel import in_parallel
+from comfy_files.progress import readable_size, say_nothing
+from comfy_http.redaction import without_secrets
+from comfy_models.search import local_path
+from runpod_comfy.cache.archive_store import find_archive
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.homes.changes import Changes
+from runpod_comfy.homes.environment import (
+    Package,
+    find_interpreter,
+    has_environment,
+    stored_indexes,
+)
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
+from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
+from runpod_comfy.lock.fetch import fetch_tree
+from runpod_comfy.lock.model import LockedModel
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+_PROBES_AT_ONCE = 4
+
+
+@dataclass(kw_only=True)
+class _Lack:
+    """`missing` and `wrong`: a line for each thing that is not there, or is not the locked one."""
+
+    missing: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def refuse_missing(job: Realization, changes: Changes) -> None:
+    """Raises one error that names everything that the changes need and that cannot be had.
+
+    UnavailableError, or MismatchError if a wheel has other bytes than the lock says.
+    """
+    if not job.offline and job.wheels_dir is None:
+        return
+    lack = _Lack()
+    if job.offline:
+        lack.missing += _missing_trees(changes.pending, job.fetch_context)
+    _look_for_packages(job, changes, lack)
+    if job.offline:
+        lack.missing += _missing_models(changes.models, job.base_dir)
+    if lack.wrong or lack.missing:
+        raise _error(lack, offline=job.offline, wheels_dir=job.wheels_dir)
+
+
+def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError:
+    lines = "".join(f"\n  {line}" for line in (*lack.wrong, *lack.missing))
+    ways = []
+    if offline:
+        ways.append("run the command once with a network")
+        ways.append("bring a bundle of the version: runpod-comfy bundle load FILE")
+    if wheels_dir is None:
+        ways.append("name a folder of wheels with --wheels-dir")
+    else:
+        ways.append(f"put the locked wheels into {wheels_dir}, or leave --wheels-dir out")
+    remedy = "; or ".join(ways)
+    remedy = remedy[0].upper() + remedy[1:] + "."
+    count = len(lack.wrong) + len(lack.missing)
+    things = "one thing is" if count == 1 else f"{count} things are"
+    if lack.wrong:
+        return MismatchError(f"{things} missing or wrong:{lines}", remedy=remedy)
+    why = ", and the network may not be asked" if offline else ""
+    return UnavailableError(f"{things} missing here{why}:{lines}", remedy=remedy)
+
+
+def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list[str]:
+    # What there is to say of a tree is said when it is fetched in earnest.
+    quiet = replace(fetch_context, say=say_nothing)
+    missing = []
+    for layer in layers:
+        for tree in layer.trees:
+            try:
+                fetch_tree(layer.name, tree, quiet)
+            except UnavailableError:
+                missing.append(f"tree {layer.name}: {without_secrets(tree.repo)} at {tree.commit}")
+    return missing
+
+
+def _missing_models(models: Sequence[LockedModel], base_dir: Path) -> list[str]:
+    missing = []
+    for model in models:
+        path = local_path(model.source, base_dir)
+        if path is None or not path.is_file():
+            source = without_secrets(model.source)
+            missing.append(f"model {model.name} ({readable_size(model.size)}), from {source}")
+    return missing
+
+
+def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
+    layers = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
+    if not layers or has_environment(layers, job.cache):
+        return
+    python = job.lock.python
+    packages: Sequence[Package] = changes.packages
+    if job.wheels_dir is not None:
+        packages = _settled_by_folder(packages, job.wheels_dir, lack)
+    try:
+        interpreter = find_interpreter(python.version)
+    except UnavailableError as error:
+        if not lack.missing and not lack.wrong and not job.offline:
+            raise
+        lack.missing.append(f"interpreter: {error.message}; {error.remedy}")
+        if job.wheels_dir is None:
+            lack.missing += [_missing(each) for each in packages if not each.cached]
+        return
+    probe = _Probe(
+        interpreter=interpreter,
+        cache=job.cache,
+        variables={
+            "UV_CACHE_DIR": str(job.cache.uv),
+            **uv_variables(
+                read_pip_settings(),
+                os.environ,
+                wheels_dir=job.wheels_dir,
+                first_index=python.torch_index,
+                stored=stored_indexes(packages, job.cache, offline=True),
+            ),
+        },
+        offline=job.offline,
+    )
+    # A wheel in the archive store can be installed whatever else there is.
+    unsure = [each for each in packages if not _has_stored_wheel(each, job.cache)]
+    # Only building tells whether a source can be built.
+    lack.missing += [
+        _missing(each) + (f", a source that has to be built: {reason}" if _is_source(each) else "")
+        for each, reason in probe.lacks(unsure)
+    ]
+
+
+def _is_source(package: Package) -> bool:
+    return bool(package.files) and not package.files[0].name.endswith(".whl")
+
+
+def _has_stored_wheel(package: Package, cache: Cache) -> bool:
+    return any(
+        file.name.endswith(".whl") and find_archive(file.sha256, cache) for file in package.files
+    )
+
+
+def _settled_by_folder(packages: Sequence[Package], folder: Path, lack: _Lack) -> list[Package]:
+    """Notes what the folder lacks of wheels, and gives the packages that exist only as source and
+    lie there: whether they can be built is for the installer to say."""
+    there = {path.name for path in folder.iterdir()}
+    sources = []
+    for package in packages:
+        wheels = [file for file in package.files if file.name.endswith(".whl")]
+        archives = [file for file in package.files if file not in wheels]
+        lying = [file for file in (wheels or archives) if file.name in there]
+        wrong = [file.name for file in lying if sha256_of(folder / file.name) != file.sha256]
+        source = next((file.name for file in archives if file.name in there), None)
+        if len(lying) > len(wrong):
+            if not wheels:
+                sources.append(package)
+        elif wrong:
+            lack.wrong += [
+                f"package {package.title}: {folder / name} does not have the sha256 of the lock"
+                for name in wrong
+            ]
+        elif source is not None:
+            lack.missing.append(
+                f"package {package.title}: only its source {source} lies there, which would have "
+                f"to be built; the lock has {wheels[0].name}"
+            )
+        else:
+            lack.missing.append(_missing(package))
+    return sources
+
+
+def _missing(package: Package) -> str:
+    if not package.files:
+        return f"package {package.title}: the lock has no file of it for this machine"
+    best = package.files[0]
+    size = "" if best.size is None else f", {readable_size(best.size)}"
+    return f"package {package.title} ({best.name}{size})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Probe:
+    """Asks uv what it would do: only uv knows for sure what it can take out of its cache."""
+
+    interpreter: Path
+    cache: Cache
+    variables: dict[str, str]
+    offline: bool
+
+    def lacks(self, packages: Sequence[Package]) -> list[tuple[Package, str]]:
+        """Those that uv cannot install as things are, each with uv's reason."""
+        wheels = [each for each in packages if not _is_source(each)]
+        if not wheels or self.ask(wheels) is None:
+            packages = [each for each in packages if _is_source(each)]
+        reasons = in_parallel(self._lack_of, packages, threads=_PROBES_AT_ONCE)
+        return [
+            (package, reason)
+            for package, reason in zip(packages, reasons, strict=True)
+            if reason is not None
+        ]
+
+    def _lack_of(self, package: Package) -> str | None:
+        if not _is_source(package) and self.ask([package]) is None:
+            return None
+        # Dry, uv does not tell a file of this disk from one that it would have to download.
+        return self.ask([package], dry=False)
+
+    def ask(self, packages: Sequence[Package], *, dry: bool = True) -> str | None:
+        """Why uv cannot install these; None if it can."""
+        distributions = [each.distribution for each in packages]
+        with self.cache.scratch("probe") as folder:
+            requirements = folder / "requirements.txt"
+            requirements.write_text(requirements_text(distributions), encoding="utf-8")
+            done = subprocess.run(
+                [
+                    *(str(uv_program()), "pip", "install", "--no-deps", "--require-hashes"),
+                    *("--python", str(self.interpreter), "--no-compile-bytecode"),
+                    *("--target", str(folder / "target")),
+                    *("--requirements", str(requirements)),
+                    *(["--dry-run"] if dry else []),
+                    *(["--no-index"] if self.variables.get("NO_INDEX") else []),
+                ],
+                env={
+                    **outside_variables(),
+                    **self.variables,
+                    **({"UV_OFFLINE": "1"} if self.offline else {}),
+                    "NO_COLOR": "1",
+                },
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        downloads = any(line.startswith("Would download") for line in lines)
+        if done.returncode == 0 and not (self.offline and downloads):
+            return None
+        return _reason(lines)
+
+
+def _reason(lines: Sequence[str]) -> str:
+    """uv's error and its causes in one line."""
+    told = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "cause: "))]
+    return "; ".join(told) or "uv failed"

@@ -1,0 +1,88 @@
+"""What a verification finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from runpod_comfy.homes.verify.listing import hashes_of
+
+IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
+# The part of a node that somebody put there by hand: it is reported, and stays.
+STRANGERS = "custom_nodes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """A file that is not what the lock says. `part` is the layer or the part of the cache.
+
+    `expected` and `found` are hashes, or words where there is nothing to hash.
+    """
+
+    part: str
+    path: Path
+    expected: str
+    found: str
+
+
+@dataclass(kw_only=True)
+class Verification:
+    """Faults and notes as they are found, and what `take_away` removes for `realize` to make it
+    again: `layers` in the marker, `entries` of the cache, `distributions` in uv's cache, and
+    `strays`, files in the home that no layer made and that making it again leaves.
+
+    `checked_files` and `checked_bytes` count what was compared.
+    """
+
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    layers: set[str] = field(default_factory=set)
+    entries: set[Path] = field(default_factory=set)
+    distributions: set[str] = field(default_factory=set)
+    strays: set[Path] = field(default_factory=set)
+    checked_files: int = 0
+    checked_bytes: int = 0
+    seconds: float = 0.0
+    _hashes: dict[tuple[int, int] | str, str] = field(default_factory=dict)
+    _counted: set[tuple[int, int]] = field(default_factory=set)
+
+    @property
+    def strangers(self) -> tuple[Path, ...]:
+        """Nodes that the lock has not. They stay, because somebody put them there."""
+        return tuple(fault.path for fault in self.faults if fault.part == STRANGERS)
+
+    def document(self) -> dict[str, object]:
+        """The findings as JSON."""
+        return {
+            "verified": not self.faults,
+            "differences": [{**asdict(fault), "path": str(fault.path)} for fault in self.faults],
+            "notes": self.notes,
+            "files": self.checked_files,
+            "bytes": self.checked_bytes,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def add(self, part: str, path: Path, *, expected: str, found: str) -> None:
+        self.faults.append(Fault(part=part, path=path, expected=expected, found=found))
+
+    def count(self, path: Path) -> tuple[int, int] | None:
+        """Counts a file once, by however many names it is found; gives its inode if it is there."""
+        try:
+            status = path.lstat()
+        except OSError:
+            return None
+        inode = (status.st_dev, status.st_ino)
+        if inode not in self._counted:
+            self._counted.add(inode)
+            self.checked_files += 1
+            self.checked_bytes += status.st_size
+        return inode
+
+    def hashes_of(self, folder: Path, paths: Sequence[str]) -> dict[str, str]:
+        """The hash of each file below `folder`; each is counted, and read once by all its names."""
+        keys = {path: self.count(folder / path) or path for path in paths}
+        unread = [path for path, key in keys.items() if key not in self._hashes]
+        for path, found in zip(unread, hashes_of(folder, unread), strict=True):
+            self._hashes[keys[path]] = found
+        return {path: self._hashes[key] for path, key in keys.items()}

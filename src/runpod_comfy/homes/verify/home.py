@@ -1,0 +1,273 @@
+"""`realize --verify`: every byte of a home, and of what it came from in the caches, once more.
+
+`realize` itself does not look at bytes that were right when they arrived; this does, and changes
+nothing. `realize --repair` takes away what was found to be wrong, so that `realize` makes it again.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.markers import Marker
+from packaging.utils import canonicalize_name
+
+from comfy_errors import UnavailableError
+from comfy_files.files import PERMISSIONS, disk_errors
+from comfy_files.parallel import in_parallel
+from comfy_home.manifest import Manifest, save_manifest
+from runpod_comfy.cache.archive_store import find_archive
+from runpod_comfy.cache.locks import alone, using
+from runpod_comfy.homes.environment import environment_entry
+from runpod_comfy.homes.home import BEGUN, held, manifest_for
+from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.run import plan_here
+from runpod_comfy.homes.verify.findings import IMPORTABLE, Verification
+from runpod_comfy.homes.verify.listing import (
+    LISTING,
+    hash_of,
+    read_listing,
+    recorded_files,
+    walk,
+)
+from runpod_comfy.homes.verify.trees import TreeCheck
+from runpod_comfy.layers.plan import ENVIRONMENT, Plan
+from runpod_comfy.layers.uv import outside_variables, uv_program
+from runpod_comfy.lock.model import Lock, LockedModel
+
+
+def verify(job: Realization) -> Verification:
+    """Compares the home with the lock, byte by byte. Changes nothing.
+
+    Raises UnavailableError where nothing was realized, InvalidInputError for a home that is
+    someone else's.
+    """
+    started = time.monotonic()
+    plan = plan_here(job.lock)
+    manifest = manifest_for(job.home, job.lock.version_id)
+    if manifest is None:
+        raise UnavailableError(
+            f"nothing is realized at {job.home.root}",
+            remedy=f"Make it with: runpod-comfy realize {job.lock.version_id}",
+        )
+    findings = Verification()
+    with using(job.cache, job.say), held(job.home, job.say):
+        found = [read_install_record(job.home, node) for node in job.lock.run_install_scripts]
+        records = [record for record in found if record is not None]
+        _check_marker(job, plan, manifest, findings)
+        _check_environments(job, plan, findings, records)
+        _check_trees(job, plan, findings, records)
+        _check_archives(job, findings)
+        _check_models(job, findings)
+    findings.seconds = time.monotonic() - started
+    return findings
+
+
+def take_away(found: Verification, job: Realization) -> None:
+    """Removes what differs from the caches, from the marker what has to be made again, and files
+    that Python might import and nobody needs. Nodes that the lock has not stay.
+
+    Raises OperationFailedError if something cannot be removed.
+    """
+    with (
+        disk_errors("what differs could not be removed", remedy=PERMISSIONS),
+        alone(job.cache, job.say),
+        held(job.home, job.say),
+    ):
+        manifest = manifest_for(job.home, job.lock.version_id)
+        if manifest is not None:
+            layers = {
+                name: BEGUN if name in found.layers else key
+                for name, key in manifest.layers.items()
+            }
+            changed = manifest.model_copy(update={"complete": False, "layers": layers})
+            save_manifest(job.home.root, changed)
+        if found.distributions:
+            # The environment's files are those of uv's cache.
+            subprocess.run(
+                [str(uv_program()), "cache", "clean", "--quiet", *sorted(found.distributions)],
+                env={**outside_variables(), "UV_CACHE_DIR": str(job.cache.uv)},
+                check=False,
+                capture_output=True,
+            )
+        for entry in found.entries:
+            _remove_entry(entry, job)
+        for stray in found.strays:
+            stray.unlink(missing_ok=True)
+
+
+def _remove_entry(entry: Path, job: Realization) -> None:
+    if not entry.is_dir():
+        entry.unlink(missing_ok=True)
+        return
+    with job.cache.scratch("damaged") as folder:
+        entry.rename(folder / "entry")
+    if entry.parent == job.cache.trees:
+        entry.with_name(f"{entry.name}.json").unlink(missing_ok=True)
+
+
+def _check_marker(job: Realization, plan: Plan, manifest: Manifest, findings: Verification) -> None:
+    marker = job.home.marker
+    if manifest.lock_digest != job.lock.digest:
+        found = manifest.lock_digest or "no lock"
+        findings.add("home", marker, expected=job.lock.digest, found=found)
+    if not manifest.complete:
+        findings.add("home", marker, expected="a whole version", found="an unfinished one")
+    for layer in plan.layers:
+        if layer.kind != "check" and manifest.layers.get(layer.name) != layer.key:
+            findings.layers.add(layer.name)
+            found = manifest.layers.get(layer.name) or "not made"
+            findings.add(layer.name, marker, expected=layer.key, found=found)
+
+
+def _check_environments(
+    job: Realization, plan: Plan, findings: Verification, records: list[InstallRecord]
+) -> None:
+    job.say(f"Verifying the Python environment {job.home.venv}")
+    part = "environment"
+    if not _check_environment(job.home.venv, job.lock, findings, part=part, records=records):
+        findings.layers.update(ENVIRONMENT)
+    entry = environment_entry([each for each in plan.layers if each.kind in ENVIRONMENT], job.cache)
+    part = "environment in the cache"
+    if entry.is_dir() and not _check_environment(entry, job.lock, findings, part=part):
+        findings.entries.add(entry)
+
+
+def _check_environment(
+    venv: Path,
+    lock: Lock,
+    findings: Verification,
+    *,
+    part: str,
+    records: Sequence[InstallRecord] = (),
+) -> bool:
+    """Compares the environment at `venv` with what was noted of it when it was made, and with the
+    lock; `records` tell what install scripts changed in it. Whether nothing differs."""
+    before = len(findings.faults)
+    recorded = recorded_files(venv)
+    expected = {path: file.sha256 for path, file in recorded.items() if file.sha256}
+    for file in (each for record in records for each in record.files.environment):
+        if file.sha256 or file.change == "removed":
+            expected[file.path] = file.sha256 or "nothing"
+    if (listing := read_listing(venv)) is None:
+        wanted, found = "a list of its files", "none, or a changed one"
+        findings.add(part, venv / LISTING, expected=wanted, found=found)
+    else:
+        expected.update(listing)
+        for path, found in findings.hashes_of(venv, sorted(expected)).items():
+            if found != expected[path]:
+                findings.add(part, venv / path, expected=expected[path], found=found)
+                if path in recorded:
+                    name = recorded[path].distribution.split("-")[0]
+                    findings.distributions.add(canonicalize_name(name))
+        for path in sorted(set(walk(venv)) - expected.keys() - {LISTING}):
+            if path.endswith(IMPORTABLE):
+                found = "a file that Python may import"
+                findings.add(part, venv / path, expected="nothing", found=found)
+            else:
+                findings.notes.append(f"{venv / path} was added")
+    locked, there = _locked_here(lock, records), _installed(venv)
+    for name in sorted({*locked, *there}):
+        wanted, found = (
+            f"{name} {versions[name]}" if versions.get(name) else f"no {name}"
+            for versions in (locked, there)
+        )
+        if wanted != found:
+            findings.add(part, venv, expected=wanted, found=found)
+    return len(findings.faults) == before
+
+
+def _locked_here(lock: Lock, records: Sequence[InstallRecord]) -> dict[str, str | None]:
+    """The versions of what the lock has for this machine, as install scripts left them."""
+    python = lock.python.version
+    here = {"python_version": python, "python_full_version": f"{python}.0"}
+    expected: dict[str, str | None] = {
+        canonicalize_name(each.name): each.version
+        for each in lock.python.distributions
+        if each.marker is None or Marker(each.marker).evaluate(here)
+    }
+    for change in (each for record in records for each in record.distributions):
+        expected[canonicalize_name(change.name)] = change.after
+    return expected
+
+
+def _installed(venv: Path) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        found[canonicalize_name(name)] = version
+    return found
+
+
+def _check_trees(
+    job: Realization, plan: Plan, findings: Verification, records: list[InstallRecord]
+) -> None:
+    check = TreeCheck(job=job, findings=findings, changed=_check_changed(job, findings, records))
+    for layer in plan.layers:
+        if layer.kind in ("core", "node"):
+            job.say(f"Verifying {layer.name}")
+            check.check(layer)
+    if job.home.custom_nodes.is_dir():
+        check.check_strangers()
+    job.say("Verifying bytecode")
+    check.check_bytecode()
+
+
+def _check_archives(job: Realization, findings: Verification) -> None:
+    """Wheels and archives that the cache keeps as files: their names are their hashes."""
+    lock = job.lock
+    hashes = {file.sha256 for each in lock.python.distributions for file in each.files}
+    pins = {tree.commit for tree in (lock.comfy, *lock.custom_nodes)}
+    hashes |= {pin.removeprefix("sha256:") for pin in pins if pin.startswith("sha256:")}
+    names = [sha256 for sha256 in sorted(hashes) if find_archive(sha256, job.cache)]
+    for name, found in findings.hashes_of(job.cache.archives, names).items():
+        if found != name:
+            path = job.cache.archives / name
+            findings.add("archive in the cache", path, expected=name, found=found)
+            findings.entries.add(path)
+
+
+def _check_models(job: Realization, findings: Verification) -> None:
+    """The models of the home, and of the store that they come from; each file is read once."""
+    job.say(f"Verifying {len(job.lock.models)} models")
+    store = job.places.store
+    wanted: dict[str, LockedModel] = {}
+    for model in job.lock.models:
+        place = job.home.models / model.target_path
+        if not place.exists():
+            findings.add(model.name, place, expected=model.sha256, found="nothing")
+        for path in (place, store.path_of(model.sha256)):
+            if path.is_file():
+                wanted[os.path.realpath(path)] = model
+    hashed = in_parallel(hash_of, map(Path, wanted), threads=os.cpu_count() or 1)
+    for name, found in zip(wanted, hashed, strict=True):
+        path, model = Path(name), wanted[name]
+        findings.count(path)
+        if found != model.sha256:
+            findings.add(model.name, path, expected=model.sha256, found=found)
+            if path.is_relative_to(store.root.resolve()):
+                findings.entries.add(path)
+
+
+def _check_changed(
+    job: Realization, findings: Verification, records: list[InstallRecord]
+) -> set[Path]:
+    """The files that install scripts changed, compared with what they left there."""
+    left: dict[Path, tuple[str, str | None]] = {}
+    for record in records:
+        for root, files in (
+            (job.home.custom_nodes / record.node, record.files.node),
+            (job.home.root, record.files.home),
+        ):
+            for file in files:
+                left[root / file.path] = (record.node, file.sha256)
+    for path, (node, sha256) in left.items():
+        found = hash_of(path)
+        if sha256 is not None and found != sha256:
+            findings.add(f"install:{node}", path, expected=sha256, found=found)
+            findings.layers.add(f"install:{node}")
+    return set(left)

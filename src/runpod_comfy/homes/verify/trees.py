@@ -1,0 +1,174 @@
+"""The core and the nodes of a home, and the trees in the cache that they came from."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runpod_comfy.cache.tree import TreeRequest, TreeStore
+from runpod_comfy.cache.tree_files import is_left_out, tree_hash
+from runpod_comfy.homes.environment import find_interpreter
+from runpod_comfy.homes.home import DATA_FOLDERS
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.verify.findings import IMPORTABLE, STRANGERS, Verification
+from runpod_comfy.homes.verify.listing import hash_of
+from runpod_comfy.layers.plan import NODE_PREFIX, Layer, TreeInput
+from runpod_comfy.layers.uv import outside_variables
+from runpod_comfy.lock.model import LockedTree
+
+_BYTECODE_CHECK = Path(__file__).with_name("bytecode.py")
+# Where people and the engine put something in the core's folder.
+_PEOPLES = {*DATA_FOLDERS, "models", "temp"}
+# What the layer `models` makes there, whatever the core brings.
+_OTHERS = {*_PEOPLES, "extra_model_paths.yaml"}
+
+
+@dataclass(kw_only=True)
+class TreeCheck:
+    """Checks the trees of one home. `changed` are files that install scripts changed, which have
+    been compared with their records; bytecode is compared at the end, in one go."""
+
+    job: Realization
+    findings: Verification
+    changed: set[Path]
+    _compiled: dict[Path, str] = field(default_factory=dict)
+
+    def check(self, layer: Layer) -> None:
+        """Compares what a layer put into the home with its tree, which is hashed first."""
+        tree = next(each.tree for each in layer.inputs if isinstance(each, TreeInput))
+        request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
+        original = TreeStore(cache=self.job.cache).path_of(request)
+        is_whole = self._is_whole(layer.name, original, tree.tree_hash)
+        pattern = f"{tree.tree_hash.replace(':', '-')}-{self.job.lock.python.version}-*"
+        for path in self.job.cache.compiled.glob(pattern):
+            if self._is_whole(layer.name, path, tree.tree_hash):
+                self._compiled[path] = layer.name
+        before = len(self.findings.faults)
+        if is_whole:
+            self._compare(layer, original)
+        else:
+            self._compare_whole(layer, tree)
+        if len(self.findings.faults) > before:
+            self.findings.layers.add(layer.name)
+
+    def check_strangers(self) -> None:
+        """The core imports whatever lies in custom_nodes: nothing may that the lock has not."""
+        home = self.job.home
+        known = {node.name for node in self.job.lock.custom_nodes} | {"__pycache__"}
+        brought = set()
+        if home.core_files.is_file():
+            names = home.core_files.read_bytes().split(b"\0")
+            inner = (Path(os.fsdecode(name)) for name in names if name)
+            brought = {path.parts[1] for path in inner if path.parts[:1] == ("custom_nodes",)}
+        for path in sorted(home.custom_nodes.iterdir()):
+            importable = path.is_dir() or path.name.endswith(IMPORTABLE)
+            if importable and path.name not in known | brought and path not in self.changed:
+                found = "a node that the lock has not"
+                self.findings.add(STRANGERS, path, expected="nothing", found=found)
+
+    def check_bytecode(self) -> None:
+        """Bytecode runs without a look at its source, so it has to be that of its source."""
+        home = self.job.home
+        folders = [path for path in (home.comfyui, *self._compiled) if path.is_dir()]
+        interpreter = find_interpreter(self.job.lock.python.version)
+        asked = subprocess.run(
+            [str(interpreter), "-I", "-B", "-S", str(_BYTECODE_CHECK)],
+            input=json.dumps([str(folder) for folder in folders]),
+            env=outside_variables(),
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        nodes = {home.custom_nodes / node.name: node.name for node in self.job.lock.custom_nodes}
+        for path in map(Path, json.loads(asked.stdout)):
+            entry = next((path for path in path.parents if path in self._compiled), None)
+            if entry is not None:
+                layer = self._compiled[entry]
+                self.findings.entries.add(entry)
+            elif path.relative_to(home.comfyui).parts[0] in _PEOPLES:
+                continue
+            else:
+                node = next((nodes[each] for each in path.parents if each in nodes), None)
+                layer = f"{NODE_PREFIX}{node}" if node else "core"
+                self.findings.layers.add(layer)
+            expected = "the bytecode of its source"
+            self.findings.add(layer, path, expected=expected, found=hash_of(path))
+
+    def _is_whole(self, name: str, path: Path, expected: str) -> bool:
+        """Whether a tree in the cache is there and is what the lock says."""
+        if not path.is_dir():
+            return False
+        found = tree_hash(path)
+        for file in _files(path):
+            self.findings.count(file)
+        if found != expected:
+            self.findings.add(name, path, expected=expected, found=found)
+            self.findings.entries.add(path)
+        return found == expected
+
+    def _folder(self, layer: Layer) -> Path:
+        if layer.kind == "core":
+            return self.job.home.comfyui
+        return self.job.home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
+
+    def _compare_whole(self, layer: Layer, tree: LockedTree) -> None:
+        """Without the tree in the cache nothing but the whole can be compared, and only a node's
+        folder holds nothing else."""
+        folder = self._folder(layer)
+        if layer.kind == "node" and folder.is_dir() and tree_hash(folder) == tree.tree_hash:
+            return
+        found = "not to be compared: its tree is not in the cache"
+        self.findings.add(layer.name, folder, expected=tree.tree_hash, found=found)
+
+    def _compare(self, layer: Layer, original: Path) -> None:
+        folder = self._folder(layer)
+        left_out = _OTHERS if layer.kind == "core" else set()
+        expected = {path.relative_to(original) for path in _files(original, left_out)}
+        for inner in sorted(expected):
+            place = folder / inner
+            self.findings.count(place)
+            if place in self.changed:
+                continue
+            wanted, found = _described(original / inner), _described(place)
+            if wanted != found:
+                self.findings.add(layer.name, place, expected=wanted, found=found)
+        # What else lies in custom_nodes is compared with the nodes' trees.
+        others = {*left_out, "custom_nodes"} if layer.kind == "core" else set()
+        for place in sorted(_files(folder, others)):
+            if place.relative_to(folder) in expected or place in self.changed:
+                continue
+            if place.name.endswith(IMPORTABLE):
+                found = "a file that Python may import"
+                self.findings.add(layer.name, place, expected="nothing", found=found)
+                self.findings.strays.add(place)
+            else:
+                self.findings.notes.append(f"{place} was added")
+
+
+def _files(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
+    """Files and links below a folder, without what is no part of a tree: except bytecode that
+    lies where Python imports it from without a source."""
+    for parent, folders, files in os.walk(folder):
+        if Path(parent) == folder:
+            folders[:] = [name for name in folders if name not in leave_out]
+            files = [name for name in files if name not in leave_out]
+        for name in list(folders):
+            if is_left_out(name):
+                folders.remove(name)
+            elif Path(parent, name).is_symlink():
+                yield Path(parent, name)
+        for name in files:
+            if not is_left_out(name) or name.endswith(".pyc"):
+                yield Path(parent, name)
+
+
+def _described(path: Path) -> str:
+    described = hash_of(path)
+    if len(described) == 64 and path.stat().st_mode & stat.S_IXUSR:
+        return f"{described}, executable"
+    return described

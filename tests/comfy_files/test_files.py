@@ -1,0 +1,101 @@
+"""A file is replaced as a whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from pathlib import Path
+
+import pytest
+
+from comfy_files.files import replace_file
+from tests.program import start_python
+
+
+def test_a_file_and_its_folders_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    replace_file(path, b"content")
+    assert path.read_bytes() == b"content"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_a_reader_keeps_the_file_that_it_opened(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+        replace_file(path, b"new and longer")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new and longer"
+
+
+def test_what_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "taken").mkdir(parents=True)
+    workplace = tmp_path / "tmp"
+    workplace.mkdir()
+    with pytest.raises(OSError, match="folder"):
+        replace_file(tmp_path / "folder", b"content", workplace=workplace)
+    with pytest.raises(OSError, match="folder"):
+        replace_file(tmp_path / "folder", b"content")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "tmp"]
+    assert list(workplace.iterdir()) == []
+
+
+_WRITER = """
+import sys
+from pathlib import Path
+from comfy_files.files import replace_file
+for _ in range(100):
+    replace_file(Path(sys.argv[1]), sys.argv[2].encode() * 10_000)
+"""
+_DIES_BEFORE_ITS_FILE_IS_IN_PLACE = """
+import os, signal, sys
+from pathlib import Path
+from comfy_files.files import replace_file
+os.fsync = lambda _handle: os.kill(os.getpid(), signal.SIGKILL)
+replace_file(Path(sys.argv[1]), b"longer than what comes next")
+"""
+
+
+def test_those_who_are_killed_leave_one_file_that_the_next_one_removes(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for _ in range(3):
+        killed = start_python("-c", _DIES_BEFORE_ITS_FILE_IS_IN_PLACE, path)
+        assert killed.wait() == -signal.SIGKILL
+    assert [each.name for each in tmp_path.iterdir()] == [".file.partial"]
+    replace_file(path, b"content")
+    assert path.read_bytes() == b"content"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_several_at_once_leave_no_mixture_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    running = [start_python("-c", _WRITER, path, letter) for letter in "abc"]
+    seen = set()
+    while any(process.poll() is None for process in running):
+        if path.exists():
+            seen.add(path.read_bytes())
+    assert [process.wait() for process in running] == [0] * 3
+    assert seen <= {letter.encode() * 10_000 for letter in "abc"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_where_the_new_file_is_written_is_not_followed(tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    stranger.write_bytes(b"somebody else's")
+    (tmp_path / ".file.partial").symlink_to(stranger)
+    replace_file(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert stranger.read_bytes() == b"somebody else's"
+
+
+def test_where_there_are_no_locks_a_file_is_replaced_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_stream: object, _kind: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks here")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    replace_file(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

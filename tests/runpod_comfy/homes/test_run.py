@@ -1,0 +1,420 @@
+"""A lock into a home, with the real scripts, uv and files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from comfy_errors import (
+    InvalidInputError,
+    MismatchError,
+    OperationFailedError,
+    UnavailableError,
+)
+from comfy_home.manifest import Manifest, load_manifest, save_manifest
+from runpod_comfy.homes.changes import Changes, find_changes
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.result import RealizeResult
+from runpod_comfy.homes.run import plan_here, realize
+from tests.package_index import serve_index, write_index
+from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
+
+
+def _changes(job: Realization) -> Changes:
+    return find_changes(job, plan_here(job.lock), load_manifest(job.target))
+
+
+def _built(result: RealizeResult) -> list[str]:
+    return [layer.name for layer in result.layers if layer.outcome != "kept"]
+
+
+def _home(version: Version) -> Path:
+    return version.folder / "home"
+
+
+def test_a_home_holds_core_node_environment_and_marker(version: Version) -> None:
+    result = realize(version.job())
+    home = _home(version)
+    assert (home / "ComfyUI/main.py").read_text() == "print('core')\n"
+    assert not (home / "ComfyUI").is_symlink()
+    assert (home / "ComfyUI/custom_nodes/painter/__init__.py").is_file()
+    assert (home / "ComfyUI/extra_model_paths.yaml").is_file()
+    assert imports(home, "alpha, torchlike")
+    manifest = load_manifest(home)
+    assert manifest is not None
+    assert manifest.complete
+    assert manifest.version_id == "small"
+    assert manifest.lock_digest == version.lock().digest
+    assert set(manifest.layers) == {layer.name for layer in result.layers}
+    assert manifest.check is not None
+    assert result.changed
+
+
+def test_a_second_time_nothing_is_written_and_no_process_is_started(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    realize(version.job())
+    before = times(version.folder)
+
+    def refuse(*_arguments: object, **_options: object) -> NoReturn:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    result = realize(version.job())
+    assert not result.changed
+    assert _built(result) == []
+    assert times(version.folder) == before
+
+
+def test_a_changed_node_is_all_that_is_made_again(version: Version) -> None:
+    realize(version.job())
+    version.write("painter/__init__.py", "NODE_CLASS_MAPPINGS = {'Other': 1}\n")
+    result = realize(version.job())
+    assert _built(result) == ["node:painter", "check"]
+    placed = _home(version) / "ComfyUI/custom_nodes/painter/__init__.py"
+    assert "Other" in placed.read_text()
+
+
+def test_a_node_that_left_the_lock_leaves_the_home_and_no_other_does(version: Version) -> None:
+    version.nodes = ["painter", "dancer"]
+    version.write("dancer/__init__.py", "")
+    realize(version.job())
+    mine = _home(version) / "ComfyUI/custom_nodes/mine/__init__.py"
+    mine.parent.mkdir()
+    mine.write_text("MINE = 1")
+    version.nodes = ["painter"]
+    result = realize(version.job())
+    assert result.removed_nodes == ("dancer",)
+    assert not (_home(version) / "ComfyUI/custom_nodes/dancer").exists()
+    assert mine.read_text() == "MINE = 1"
+    manifest = load_manifest(_home(version))
+    assert manifest is not None
+    assert "node:dancer" not in manifest.layers
+
+
+def test_a_changed_package_makes_the_environment_anew_and_nothing_else(version: Version) -> None:
+    realize(version.job())
+    version.wheels = [version.wheel("beta", "2.0")]
+    result = realize(version.job())
+    assert _built(result) == ["torch", "wheels", "check"]
+    assert imports(_home(version), "beta")
+    assert not imports(_home(version), "alpha")
+
+
+def test_a_changed_core_keeps_the_nodes_and_the_environment(version: Version) -> None:
+    realize(version.job())
+    version.write("core/main.py", "print('newer')\n")
+    assert _built(realize(version.job())) == ["core", "models", "check"]
+    assert (_home(version) / "ComfyUI/main.py").read_text() == "print('newer')\n"
+    assert (_home(version) / "ComfyUI/custom_nodes/painter/__init__.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("gone", "made"),
+    [
+        ("ComfyUI/custom_nodes/painter", ["node:painter"]),
+        (".venv", ["torch", "wheels"]),
+        ("ComfyUI", ["core", "models", "node:painter"]),
+    ],
+)
+def test_what_somebody_took_away_is_put_back(version: Version, gone: str, made: list[str]) -> None:
+    realize(version.job())
+    complete = snapshot(_home(version))
+    (_home(version) / gone).rename(version.folder / "gone")
+    assert _built(realize(version.job())) == made
+    assert snapshot(_home(version)) == complete
+
+
+def test_a_check_of_the_same_layers_is_made_once(version: Version) -> None:
+    first = realize(version.job(version.folder / "one"))
+    second = realize(version.job(version.folder / "two"))
+    assert [result.layers[-1].outcome for result in (first, second)] == ["built", "recalled"]
+    markers = [load_manifest(version.folder / name) for name in ("one", "two")]
+    assert markers[0] is not None
+    assert markers[1] is not None
+    assert markers[0].check == markers[1].check
+    assert (version.folder / "two/.comfy_object_info.json").is_file()
+
+
+def test_a_home_is_the_same_wherever_it_lies(version: Version) -> None:
+    realize(version.job(version.folder / "one"))
+    realize(version.job(version.folder / "deeper/two"))
+    # The marker names its models folder; pyvenv.cfg and the links of the interpreter do not differ.
+    left_out = [".comfy_env", ".comfy_lock"]
+    one = snapshot(version.folder / "one", leave_out=left_out)
+    assert one == snapshot(version.folder / "deeper/two", leave_out=left_out)
+
+
+def test_an_environment_of_the_same_packages_is_made_once(version: Version) -> None:
+    one, two = version.folder / "one", version.folder / "two"
+    realize(version.job(one))
+    outcomes = {layer.name: layer.outcome for layer in realize(version.job(two)).layers}
+    assert (outcomes["torch"], outcomes["wheels"]) == ("recalled", "recalled")
+    assert imports(two, "alpha, torchlike")
+    bytecode = [next((home / ".venv").rglob("alpha.*.pyc")) for home in (one, two)]
+    assert bytecode[0].samefile(bytecode[1])
+    assert [path.stat().st_mtime for path in (one / ".venv").rglob("*.dist-info")] == [
+        path.stat().st_mtime for path in (two / ".venv").rglob("*.dist-info")
+    ]
+
+
+def test_a_kept_environment_whose_interpreter_is_gone_is_made_anew(version: Version) -> None:
+    realize(version.job(version.folder / "one"))
+    (entry,) = version.cache.environments.iterdir()
+    (entry / "bin/python").unlink()
+    (entry / "bin/python").symlink_to("/no/longer/there/python")
+    outcomes = {layer.name: layer.outcome for layer in realize(version.job()).layers}
+    assert (outcomes["torch"], outcomes["wheels"]) == ("built", "built")
+    assert (entry / "bin/python").exists()
+
+
+def test_an_environment_that_cannot_be_shared_is_made_in_each_home(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> NoReturn:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", refuse)
+    said: list[str] = []
+    for name in ("one", "two"):
+        realize(version.job(version.folder / name, say=said.append))
+        assert imports(version.folder / name, "alpha")
+    assert any("packages are copied" in message for message in said)
+    source = [next((version.folder / name).rglob("alpha.py")) for name in ("one", "two")]
+    assert not source[0].samefile(source[1])
+
+
+def test_two_versions_side_by_side_share_caches_and_nothing_else(version: Version) -> None:
+    one, two = version.folder / "one", version.folder / "two"
+    realize(version.job(one))
+    version.nodes = ["dancer"]
+    version.write("dancer/__init__.py", "")
+    version.wheels = [version.wheel("beta", "2.0")]
+    realize(version.job(two, lock=version.lock("other")))
+    assert [path.name for path in (one / "ComfyUI/custom_nodes").iterdir()] == ["painter"]
+    assert [path.name for path in (two / "ComfyUI/custom_nodes").iterdir()] == ["dancer"]
+    assert not imports(one, "beta")
+    assert not imports(two, "alpha")
+    shared = [next((home / ".venv").rglob("torchlike.py")) for home in (one, two)]
+    assert shared[0].samefile(shared[1])
+
+
+def test_models_go_from_the_store_through_the_shared_folder_to_the_home(version: Version) -> None:
+    model = version.model("a.bin", "weights", target_path="upscale_models/a.bin")
+    version.models = [model]
+    shared = version.folder / "shared"
+    result = realize(version.job(models_dir=shared))
+    assert result.linked == ("a.bin",)
+    seen = _home(version) / "models/upscale_models/a.bin"
+    assert seen.readlink() == Path("../../../shared/upscale_models/a.bin")
+    stored = version.cache.models / "sha256" / model.sha256[:2] / model.sha256
+    assert (shared / "upscale_models/a.bin").resolve() == stored
+    assert seen.read_text() == "weights"
+    assert not realize(version.job(models_dir=shared)).changed
+
+
+def test_a_home_tells_where_its_models_come_from(version: Version) -> None:
+    model = version.model("a.bin", "weights").model_copy(
+        update={"revision": "c" * 40, "mirrors": ["https://example.org/a.bin"]}
+    )
+    version.models = [model]
+    realize(version.job())
+    manifest = load_manifest(_home(version))
+    assert manifest is not None
+    (told,) = manifest.models
+    assert (told.target_path, told.sha256, told.size) == ("loras/a.bin", model.sha256, 7)
+    assert told.source == model.source
+    assert told.revision == "c" * 40
+    assert told.mirrors == ["https://example.org/a.bin"]
+
+
+def test_models_of_the_home_alone_are_one_link_from_the_store(version: Version) -> None:
+    model = version.model("a.bin", "weights")
+    version.models = [model]
+    realize(version.job())
+    stored = version.cache.models / "sha256" / model.sha256[:2] / model.sha256
+    seen = _home(version) / "models/loras/a.bin"
+    assert (seen.parent / seen.readlink()).resolve() == stored
+
+
+def test_a_model_that_changed_in_the_lock_is_linked_anew(version: Version) -> None:
+    version.models = [version.model("a.bin", "old")]
+    realize(version.job())
+    version.models = [version.model("a.bin", "newer")]
+    assert _built(realize(version.job())) == []
+    assert (_home(version) / "models/loras/a.bin").read_text() == "newer"
+
+
+def test_a_models_folder_that_already_has_the_file_needs_no_source(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    shared = version.folder / "shared"
+    (shared / "loras").mkdir(parents=True)
+    (version.folder / "a.bin").rename(shared / "loras/a.bin")
+    realize(version.job(models_dir=shared))
+    assert (_home(version) / "models/loras/a.bin").read_text() == "weights"
+    assert not (shared / "loras/a.bin").is_symlink()
+
+
+def test_missing_model_files_are_all_named_before_anything_is_made(version: Version) -> None:
+    version.models = [version.model(name, name) for name in ("a.bin", "b.bin", "c.bin")]
+    (version.folder / "a.bin").unlink()
+    (version.folder / "c.bin").unlink()
+    with pytest.raises(UnavailableError, match=r"a\.bin .*c\.bin") as caught:
+        realize(version.job())
+    assert "correct 'source'" in caught.value.remedy
+    assert not _home(version).exists()
+
+
+def test_a_model_file_that_changed_since_it_was_locked_is_named(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    (version.folder / "a.bin").write_text("changed")
+    with pytest.raises(MismatchError, match=r"model a\.bin: .*a\.bin has sha256"):
+        realize(version.job())
+    assert not _home(version).exists()
+
+
+def test_a_stranger_in_the_models_folder_is_left_alone_before_anything_is_built(
+    version: Version,
+) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    stranger = _home(version) / "models/loras/a.bin"
+    stranger.parent.mkdir(parents=True)
+    stranger.write_text("something else")
+    with pytest.raises(MismatchError, match="left alone"):
+        realize(version.job())
+    assert stranger.read_text() == "something else"
+    assert not (_home(version) / ".venv").exists()
+
+
+@pytest.mark.parametrize("occupant", ["version", "init", "core", "environment", "file"])
+def test_a_target_that_is_someone_elses_is_left_untouched(version: Version, occupant: str) -> None:
+    home = _home(version)
+    if occupant == "file":
+        home.write_text("a file")
+    else:
+        home.mkdir()
+    if occupant == "version":
+        save_manifest(home, Manifest(version_id="other", complete=True))
+    if occupant == "init":
+        save_manifest(home, Manifest(kind="init"))
+    if occupant == "core":
+        (home / "ComfyUI").mkdir()
+    if occupant == "environment":
+        (home / ".venv").mkdir()
+    before = times(version.folder)
+    with pytest.raises(InvalidInputError, match=str(home)):
+        realize(version.job())
+    assert times(version.folder) == before
+
+
+def test_a_folder_with_a_nodes_name_that_we_did_not_make_is_left_alone(version: Version) -> None:
+    realize(version.job())
+    mine = _home(version) / "ComfyUI/custom_nodes/dancer/__init__.py"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    version.nodes = ["painter", "dancer"]
+    version.write("dancer/__init__.py", "")
+    with pytest.raises(InvalidInputError, match="dancer is there already"):
+        realize(version.job())
+    assert mine.read_text() == "mine"
+
+
+def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    before = snapshot(version.folder)
+    told = _changes(version.job())
+    assert snapshot(version.folder) == before
+    assert tuple(layer.name for layer in told.pending) == (
+        *("system", "torch", "wheels", "handler", "core", "models", "node:painter", "check"),
+    )
+    assert [layer.name for layer in told.pending if layer.trees] == ["core", "node:painter"]
+    assert told.download_bytes == sum(
+        path.stat().st_size for path in version.wheels_dir.glob("*.whl")
+    )
+    assert told.model_bytes == 7
+    assert told.links == ("a.bin",)
+    realize(version.job())
+    assert _changes(version.job()).is_nothing
+    elsewhere = version.job(models_dir=version.folder / "shared")
+    assert _changes(elsewhere).links == ("a.bin",)
+    assert realize(elsewhere).changed
+
+
+def test_a_node_that_does_not_import_fails_the_check_and_is_named(version: Version) -> None:
+    version.write("painter/__init__.py", "import no_such_module\n")
+    with pytest.raises(OperationFailedError, match=r"painter did not import: .*no_such_module"):
+        realize(version.job())
+    manifest = load_manifest(_home(version))
+    assert manifest is not None
+    assert not manifest.complete
+    version.write("painter/__init__.py", "")
+    assert _built(realize(version.job())) == ["node:painter", "check"]
+
+
+def test_a_package_with_other_bytes_than_locked_is_refused(version: Version) -> None:
+    wheel = version.wheels[0]
+    wrong = wheel.files[0].model_copy(update={"sha256": "0" * 64})
+    version.wheels = [wheel.model_copy(update={"files": [wrong]})]
+    with pytest.raises(MismatchError, match=r"alpha-1\.0.* not have the sha256"):
+        realize(version.job())
+
+
+def test_a_package_that_cannot_be_had_is_named_and_the_next_run_goes_on(version: Version) -> None:
+    wheel = version.wheels_dir / version.wheels[0].files[0].name
+    wheel.rename(version.folder / wheel.name)
+    with pytest.raises(UnavailableError, match="alpha"):
+        realize(version.job())
+    (version.folder / wheel.name).rename(wheel)
+    assert "core" in _built(realize(version.job()))
+    assert imports(_home(version), "alpha")
+
+
+def test_packages_come_from_the_index_that_pip_is_configured_to_use(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = version.folder / "index"
+    root.mkdir()
+    version.wheels_dir.rename(root / "files")
+    write_index(root)
+    with serve_index(root, monkeypatch):
+        realize(version.job(wheels_dir=None))
+    assert imports(_home(version), "alpha")
+
+
+def test_a_second_home_is_made_from_the_caches_alone(version: Version) -> None:
+    realize(version.job(version.folder / "one"))
+    job = version.job(version.folder / "two", offline=True)
+    for name in ("core", "painter"):
+        (version.folder / name).rename(version.folder / f"{name}-gone")
+    realize(job)
+    assert imports(version.folder / "two", "alpha")
+
+
+def test_a_version_that_is_not_locked_for_this_machine_is_refused(version: Version) -> None:
+    lock = version.lock()
+    python = lock.python.model_copy(update={"platforms": ["macos-never"]})
+    with pytest.raises(InvalidInputError, match="macos-never"):
+        realize(version.job(lock=lock.model_copy(update={"python": python})))
+    assert not _home(version).exists()
+
+
+def test_another_interpreter_than_the_locked_one_is_never_taken(version: Version) -> None:
+    lock = version.lock()
+    python = lock.python.model_copy(update={"version": "3.99"})
+    with pytest.raises(UnavailableError, match=r"Python 3\.99") as caught:
+        realize(version.job(lock=lock.model_copy(update={"python": python})))
+    assert "uv python install 3.99" in caught.value.remedy
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_made(version: Version) -> None:
+    file = version.wheels[0].files[0].model_copy(update={"size": 10**18})
+    version.wheels = [version.wheels[0].model_copy(update={"files": [file]})]
+    with pytest.raises(OperationFailedError, match=r"GB are needed .* are free"):
+        realize(version.job())
+    assert not _home(version).exists()

@@ -1,0 +1,186 @@
+"""What is missing is told at once and before any work, and nothing is asked of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import MismatchError, UnavailableError
+from runpod_comfy.cache.archive_store import keep_archive
+from runpod_comfy.homes.run import realize
+from runpod_comfy.lock.model import Distribution, DistributionFile
+from tests.package_index import serve_index, write_index
+from tests.runpod_comfy.homes.conftest import Version, imports, snapshot
+
+
+def _home(version: Version) -> Path:
+    return version.folder / "home"
+
+
+@contextmanager
+def _index(version: Version, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """pip's only index, with the version's wheels; gives the paths that it is asked for."""
+    root = version.folder / "index"
+    root.mkdir()
+    version.wheels_dir.rename(root / "files")
+    write_index(root)
+    asked: list[str] = []
+    with serve_index(root, monkeypatch, lambda request: asked.append(request.path)):
+        yield asked
+
+
+def _without_size(distribution: Distribution, *names: str) -> Distribution:
+    files = [DistributionFile(name=name, sha256="0" * 64) for name in names]
+    return distribution.model_copy(update={"files": files})
+
+
+def test_offline_everything_that_no_cache_has_is_named_at_once_and_nothing_is_asked(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version.models = [version.model("a.bin", "a"), version.model("b.bin", "b" * 2000)]
+    job = version.job(offline=True, wheels_dir=None)
+    for name in ("core", "painter"):
+        (version.folder / name).rename(version.folder / f"{name}-gone")
+    (version.folder / "b.bin").unlink()
+    with _index(version, monkeypatch) as asked, pytest.raises(UnavailableError) as caught:
+        realize(job)
+    message = caught.value.message
+    for expected in (
+        "5 things are missing",
+        "tree core: core at tree:",
+        "tree node:painter: painter at tree:",
+        "package torchlike 1.0 (torchlike-1.0-py3-none-any.whl, ",
+        "package alpha 1.0 (alpha-1.0-py3-none-any.whl, ",
+        "model b.bin (2.0 kB), from b.bin",
+    ):
+        assert expected in message
+    assert "a.bin" not in message
+    for way in ("with a network", "bundle load", "--wheels-dir"):
+        assert way in caught.value.remedy
+    assert asked == []
+    assert not _home(version).exists()
+
+
+def test_offline_one_thing_that_is_missing_is_named_and_what_is_cached_is_not(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _index(version, monkeypatch) as asked:
+        realize(version.job(version.folder / "one", wheels_dir=None))
+        asked.clear()
+        beta = version.wheels[0].model_copy(update={"name": "beta"})
+        version.wheels = [*version.wheels, _without_size(beta, "beta-1.0-py3-none-any.whl")]
+        with pytest.raises(UnavailableError) as caught:
+            realize(version.job(offline=True, wheels_dir=None))
+        assert "one thing is missing here" in caught.value.message
+        assert "package beta 1.0 (beta-1.0-py3-none-any.whl)" in caught.value.message
+        assert asked == []
+
+
+def test_offline_the_caches_of_an_earlier_run_do(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _index(version, monkeypatch) as asked:
+        realize(version.job(version.folder / "one", wheels_dir=None))
+        # Without the finished environment, uv's own cache has to do.
+        version.cache.environments.rename(version.folder / "environments-gone")
+        asked.clear()
+        realize(version.job(offline=True, wheels_dir=None))
+        assert imports(_home(version), "alpha, torchlike")
+        assert asked == []
+
+
+def test_an_interpreter_that_is_missing_offline_is_named_with_the_rest(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = version.lock()
+    python = lock.python.model_copy(update={"version": "3.99"})
+    lock = lock.model_copy(update={"python": python})
+    with _index(version, monkeypatch), pytest.raises(UnavailableError) as caught:
+        realize(version.job(lock=lock, offline=True, wheels_dir=None))
+    assert "uv python install 3.99" in caught.value.message
+    assert "package alpha 1.0" in caught.value.message
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_wheels_in_the_archive_store_are_installed_and_not_downloaded(
+    version: Version, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    for wheel in version.wheels_dir.iterdir():
+        keep_archive([wheel.read_bytes()], version.cache, where=wheel.name, expected_sha256=None)
+    with _index(version, monkeypatch) as asked:
+        realize(version.job(offline=offline, wheels_dir=None))
+        assert asked == []
+    assert imports(_home(version), "alpha, torchlike")
+
+
+def test_a_folder_of_wheels_does_with_an_empty_cache_and_without_a_network(
+    version: Version,
+) -> None:
+    realize(version.job(offline=True))
+    assert imports(_home(version), "alpha, torchlike")
+
+
+def test_wheels_that_are_missing_or_wrong_are_all_named_before_any_work(version: Version) -> None:
+    version.wheels = [version.wheel(name, "1.0") for name in ("alpha", "beta", "gamma")]
+    job = version.job()
+    (version.wheels_dir / "alpha-1.0-py3-none-any.whl").unlink()
+    wrong = version.wheels_dir / "beta-1.0-py3-none-any.whl"
+    wrong.write_bytes(wrong.read_bytes()[:-1] + b"x")
+    (version.wheels_dir / "torchlike-1.0-py3-none-any.whl").unlink()
+    before = snapshot(version.folder)
+    with pytest.raises(MismatchError) as caught:
+        realize(job)
+    message = caught.value.message
+    assert "3 things are missing or wrong" in message
+    assert f"package beta 1.0: {wrong} does not have the sha256 of the lock" in message
+    assert "package alpha 1.0 (alpha-1.0-py3-none-any.whl, " in message
+    assert "package torchlike 1.0 (" in message
+    assert "gamma" not in message
+    assert not _home(version).exists()
+    made = {name for name in snapshot(version.folder) if not name.startswith("cache")}
+    assert made == {name for name in before if not name.startswith("cache")}
+
+
+def test_a_wheel_for_another_platform_does_not_count(version: Version) -> None:
+    alpha = version.wheels[0]
+    other = version.wheels_dir / "alpha-1.0-cp311-cp311-win_amd64.whl"
+    (version.wheels_dir / alpha.files[0].name).rename(other)
+    file = alpha.files[0].model_copy(update={"name": other.name})
+    here = DistributionFile(name="alpha-1.0-py3-none-any.whl", sha256="0" * 64, size=7)
+    version.wheels = [alpha.model_copy(update={"files": [file, here]})]
+    with pytest.raises(UnavailableError, match=r"alpha-1\.0-py3-none-any\.whl, 7 bytes"):
+        realize(version.job())
+
+
+def test_a_source_that_would_have_to_be_built_is_named(version: Version) -> None:
+    alpha = version.wheels[0]
+    wheel = version.wheels_dir / alpha.files[0].name
+    source = version.wheels_dir / "alpha-1.0.tar.gz"
+    wheel.rename(source)
+    archive = DistributionFile(name=source.name, sha256=alpha.files[0].sha256)
+    version.wheels = [alpha.model_copy(update={"files": [*alpha.files, archive]})]
+    with pytest.raises(UnavailableError, match=r"only its source alpha-1\.0\.tar\.gz lies there"):
+        realize(version.job())
+    version.wheels = [alpha.model_copy(update={"files": [archive]})]
+    with pytest.raises(
+        UnavailableError, match=r"alpha-1\.0\.tar\.gz\), a source that has to be built: "
+    ):
+        realize(version.job())
+
+
+def test_a_wheel_that_arrives_with_other_bytes_is_refused_by_name_and_does_not_enter(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _index(version, monkeypatch):
+        wheel = version.folder / "index/files/alpha-1.0-py3-none-any.whl"
+        whole = wheel.read_bytes()
+        # Inside the module, so that the archive can still be unpacked.
+        wheel.write_bytes(whole.replace(b"__version__ = '1.0'", b"__version__ = '6.6'"))
+        with pytest.raises(MismatchError, match="alpha==1.0|alpha-1.0"):
+            realize(version.job(wheels_dir=None))
+        wheel.write_bytes(whole)
+        realize(version.job(wheels_dir=None))
+    assert imports(_home(version), "alpha")

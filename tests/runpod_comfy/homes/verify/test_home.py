@@ -1,0 +1,282 @@
+"""A byte that changed after it was known to be right is found, named, and mended on request."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import UnavailableError
+from comfy_home.manifest import load_manifest
+from runpod_comfy.cache.archive_store import keep_archive
+from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.run import realize
+from runpod_comfy.homes.verify.findings import Verification
+from runpod_comfy.homes.verify.home import take_away, verify
+from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realized:
+    """A home with a node and a model, and the job that made it."""
+
+    version: Version
+    job: Realization
+
+    @property
+    def home(self) -> Path:
+        return self.job.home.root
+
+    @property
+    def packages(self) -> Path:
+        return next(self.job.home.venv.glob("lib/python*/site-packages"))
+
+    def environment_entry(self) -> Path:
+        (entry,) = self.version.cache.environments.iterdir()
+        return entry
+
+
+@pytest.fixture
+def realized(version: Version) -> Realized:
+    version.models = [version.model("a.bin", "weights")]
+    version.write("core/nodes.py", "VALUE = 1\n")
+    version.write("core/web/index.html", "<html></html>\n")
+    version.write("core/custom_nodes/brought_along.py", "NODE_CLASS_MAPPINGS = {}\n")
+    # The layer `models` has a file of its own for this one, and people own the other.
+    version.write("core/extra_model_paths.yaml", "theirs\n")
+    version.write("core/input/example.txt", "example\n")
+    wheel = version.wheels_dir / version.wheels[0].files[0].name
+    keep_archive([wheel.read_bytes()], version.cache, where="a bundle", expected_sha256=None)
+    job = version.job()
+    realize(job)
+    return Realized(version=version, job=job)
+
+
+def _spoil(path: Path) -> None:
+    """Changes one byte in place, as a bad disk or an editor that keeps the inode does."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)
+    with path.open("r+b") as stream:
+        stream.write(content)
+
+
+def _tree_in_cache(realized: Realized, name: str) -> Path:
+    return next(path for path in realized.version.cache.trees.glob(f"{name}@*") if path.is_dir())
+
+
+def _bytecode(folder: Path, name: str) -> Path:
+    return next((folder / "__pycache__").glob(f"{name}.*.pyc"))
+
+
+def _places(found: Verification) -> set[Path]:
+    return {fault.path for fault in found.faults}
+
+
+PLACES: dict[str, Callable[[Realized], Path]] = {
+    "a package's file": lambda it: it.packages / "alpha.py",
+    "a package's bytecode": lambda it: _bytecode(it.packages, "alpha"),
+    "a package's record": lambda it: it.packages / "alpha-1.0.dist-info" / "RECORD",
+    "the environment's settings": lambda it: it.job.home.venv / "pyvenv.cfg",
+    "the environment in the cache": lambda it: (
+        it.environment_entry() / it.packages.relative_to(it.job.home.venv) / "torchlike.py"
+    ),
+    "the core": lambda it: it.job.home.comfyui / "main.py",
+    "a file of the core that is no code": lambda it: it.job.home.comfyui / "web/index.html",
+    "the core's bytecode": lambda it: _bytecode(it.job.home.comfyui, "nodes"),
+    "a node of the core's own": lambda it: it.job.home.custom_nodes / "brought_along.py",
+    "a node": lambda it: it.job.home.custom_nodes / "painter" / "__init__.py",
+    "a node's bytecode": lambda it: _bytecode(it.job.home.custom_nodes / "painter", "__init__"),
+    "a tree in the cache": lambda it: _tree_in_cache(it, "core") / "main.py",
+    "a compiled tree": lambda it: _bytecode(
+        next(path for path in it.version.cache.compiled.iterdir() if (path / "nodes.py").is_file()),
+        "nodes",
+    ),
+    "an archive in the cache": lambda it: next(it.version.cache.archives.iterdir()),
+    "a model": lambda it: (it.job.home.models / "loras/a.bin").resolve(),
+}
+
+
+def test_a_whole_home_is_verified_and_nothing_changes(realized: Realized) -> None:
+    before = times(realized.home), times(realized.version.cache.root)
+    found = verify(realized.job)
+    assert found.faults == []
+    assert found.notes == []
+    assert found.checked_files > 20
+    assert (times(realized.home), times(realized.version.cache.root)) == before
+
+
+@pytest.mark.parametrize("what", PLACES)
+def test_one_wrong_byte_is_found_and_mended(realized: Realized, what: str) -> None:
+    undisturbed = snapshot(realized.home, leave_out=[".comfy_env", ".comfy_lock"])
+    path = PLACES[what](realized)
+    _spoil(path)
+    found = verify(realized.job)
+    names = {fault.path.name for fault in found.faults}
+    trees = {entry.name for entry in realized.version.cache.trees.iterdir()}
+    # A tree is told as a whole; a file of the environment has two names.
+    assert path.name in names or names & (trees | {"comfy-files.json"}), found.faults
+    assert all(fault.expected != fault.found for fault in found.faults)
+    take_away(found, realized.job)
+    realize(realized.job)
+    assert verify(realized.job).faults == []
+    assert snapshot(realized.home, leave_out=[".comfy_env", ".comfy_lock"]) == undisturbed
+
+
+def test_several_differences_are_told_at_once(realized: Realized) -> None:
+    places = [PLACES[name](realized) for name in ("a package's file", "a node", "a model")]
+    for place in places:
+        _spoil(place)
+    (realized.job.home.comfyui / "nodes.py").unlink()
+    found = verify(realized.job)
+    assert {*places, realized.job.home.comfyui / "nodes.py"} <= _places(found)
+    assert "nothing" in {fault.found for fault in found.faults}
+
+
+def test_files_that_nodes_wrote_are_noted_and_do_not_fail_it(realized: Realized) -> None:
+    written = realized.job.home.custom_nodes / "painter" / "settings.json"
+    written.write_text("{}")
+    (realized.job.home.comfyui / "input" / "example.txt").unlink()
+    (realized.home / "output" / "picture.png").write_bytes(b"png")
+    (realized.job.home.comfyui / "user").mkdir(exist_ok=True)
+    (realized.job.home.comfyui / "user" / "script.py").write_text("mine")
+    found = verify(realized.job)
+    assert found.faults == []
+    assert found.notes == [f"{written} was added"]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ComfyUI/json.py",
+        "ComfyUI/custom_nodes/painter/helper.py",
+        "ComfyUI/custom_nodes/stranger.py",
+        "ComfyUI/custom_nodes/stranger/__init__.py",
+        "ComfyUI/nodes.pyc",
+    ],
+)
+def test_an_added_file_that_would_be_imported_is_a_difference(
+    realized: Realized, place: str
+) -> None:
+    path = realized.home / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("import os\n")
+    found = verify(realized.job)
+    assert _places(found) & {path, path.parent}
+    take_away(found, realized.job)
+    realize(realized.job)
+    # A whole node is somebody's work; it is only told.
+    is_a_node = "stranger" in place
+    assert path.exists() == is_a_node
+    assert len(verify(realized.job).faults) == is_a_node
+
+
+def test_a_package_that_was_installed_by_hand_is_a_difference(realized: Realized) -> None:
+    shutil.copy(realized.packages / "alpha.py", realized.packages / "extra.py")
+    info = realized.packages / "extra-1.0.dist-info"
+    info.mkdir()
+    (info / "RECORD").write_text("extra.py,,\n")
+    found = verify(realized.job)
+    assert {"no extra"} <= {fault.expected for fault in found.faults}
+    assert realized.packages / "extra.py" in _places(found)
+    take_away(found, realized.job)
+    realize(realized.job)
+    assert verify(realized.job).faults == []
+    assert not imports(realized.home, "extra")
+
+
+def test_bytecode_of_another_source_is_found_though_its_bytes_are_whole(
+    realized: Realized,
+) -> None:
+    """Bytecode is not compared with its source when it runs, so this would never show."""
+    nodes = _bytecode(realized.job.home.comfyui, "nodes")
+    shutil.copy(_bytecode(realized.job.home.comfyui, "main"), nodes)
+    assert _places(verify(realized.job)) == {nodes}
+
+
+def test_a_node_without_its_tree_in_the_cache_is_compared_as_a_whole(realized: Realized) -> None:
+    shutil.rmtree(_tree_in_cache(realized, "painter"))
+    assert verify(realized.job).faults == []
+    _spoil(realized.job.home.custom_nodes / "painter" / "__init__.py")
+    found = verify(realized.job)
+    assert realized.job.home.custom_nodes / "painter" in _places(found)
+
+
+def test_a_home_of_an_older_lock_is_a_difference(realized: Realized) -> None:
+    realized.version.wheels = [realized.version.wheel("beta", "1.0")]
+    newer = realized.version.job()
+    found = verify(newer)
+    assert newer.lock.digest in {fault.expected for fault in found.faults}
+    take_away(found, newer)
+    realize(newer)
+    assert verify(newer).faults == []
+
+
+def test_nothing_realized_cannot_be_verified(version: Version) -> None:
+    with pytest.raises(UnavailableError, match="nothing is realized"):
+        verify(version.job())
+    assert not (version.folder / "home").exists()
+
+
+def test_taking_away_leaves_what_is_right(realized: Realized) -> None:
+    _spoil(realized.job.home.custom_nodes / "painter" / "__init__.py")
+    take_away(verify(realized.job), realized.job)
+    manifest = load_manifest(realized.home)
+    assert manifest is not None
+    assert {name for name, key in manifest.layers.items() if not key} == {"node:painter"}
+    outcomes = {each.name: each.outcome for each in realize(realized.job).layers}
+    assert outcomes["node:painter"] == "built"
+    assert outcomes["core"] == outcomes["wheels"] == "kept"
+
+
+def test_a_core_that_is_made_again_gets_its_models_file_again(realized: Realized) -> None:
+    paths = realized.job.home.comfyui / "extra_model_paths.yaml"
+    ours = paths.read_bytes()
+    (realized.job.home.comfyui / "main.py").unlink()
+    realize(realized.job)
+    assert paths.read_bytes() == ours != b"theirs\n"
+
+
+def test_the_findings_are_a_document(realized: Realized) -> None:
+    _spoil(realized.job.home.comfyui / "main.py")
+    document = json.loads(json.dumps(verify(realized.job).document()))
+    assert document["verified"] is False
+    assert document["differences"][0]["path"].endswith("main.py")
+
+
+_INSTALL = """
+import pathlib
+import alpha
+pathlib.Path("weights.txt").write_text("weights")
+pathlib.Path("../../main.py").write_text("print('patched')")
+pathlib.Path(alpha.__file__).open("a").write("PATCHED = 1\\n")
+pathlib.Path(alpha.__file__).with_name("made_by_script.py").write_text("MADE = 1")
+"""
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "ComfyUI/custom_nodes/painter/weights.txt",
+        "ComfyUI/main.py",
+        ".venv/lib/python*/site-packages/alpha.py",
+        ".venv/lib/python*/site-packages/made_by_script.py",
+    ],
+)
+def test_what_an_install_script_changed_counts_as_it_left_it(version: Version, place: str) -> None:
+    version.write("painter/install.py", _INSTALL)
+    version.changes = {"run_install_scripts": ["painter"]}
+    job = version.job()
+    realize(job)
+    assert verify(job).faults == []
+    (path,) = job.home.root.glob(place)
+    _spoil(path)
+    found = verify(job)
+    assert path in _places(found)
+    take_away(found, job)
+    realize(job)
+    assert verify(job).faults == []
