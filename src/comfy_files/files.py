@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from comfy_errors import OperationFailedError
 from comfy_files.parallel import interrupted
@@ -24,6 +24,16 @@ _POLL_S = 0.05
 
 ROOM_AND_PERMISSIONS = "Check the room and the permissions there, then run the command again."
 PERMISSIONS = "Check the permissions there, then run the command again: it goes on."
+
+
+class Below:
+    """A path at a fixed place below `root` of the object that has it as an attribute."""
+
+    def __init__(self, inner: str) -> None:
+        self._inner = inner
+
+    def __get__(self, holder: Any, _owner: type) -> Path:
+        return Path(holder.root, self._inner)
 
 
 def replace_file(

@@ -14,9 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from comfy_errors import UnavailableError
 from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
-
-MARKER_NAME = ".comfy_env"
-OBJECT_INFO_NAME = ".comfy_object_info.json"
+from comfy_home.layout import MARKER_NAME
 
 
 class _Strict(BaseModel):

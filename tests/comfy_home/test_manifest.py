@@ -5,14 +5,8 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError
-from comfy_home.manifest import (
-    MARKER_NAME,
-    CheckReport,
-    Manifest,
-    ManifestModel,
-    load_manifest,
-    save_manifest,
-)
+from comfy_home.layout import MARKER_NAME
+from comfy_home.manifest import CheckReport, Manifest, ManifestModel, load_manifest, save_manifest
 
 
 def test_a_manifest_comes_back_as_it_was_saved(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
-from comfy_home.manifest import OBJECT_INFO_NAME, CheckReport, load_manifest, save_manifest
+from comfy_home.layout import OBJECT_INFO_NAME
+from comfy_home.manifest import CheckReport, load_manifest, save_manifest
 from rp_handler.check.core_facts import (
     ModelProbe,
     known_flags,

@@ -58,7 +58,7 @@ class ResidentEngine:
         if self._engine is not None and self._is_unsettled:
             await self._settle(self._engine)
         if self._engine is None:
-            self._listener.say(f"Starting ComfyUI of {self.home.path}.")
+            self._listener.say(f"Starting ComfyUI of {self.home.root}.")
             setup = self._stack.enter_context(engine_setup(self.home))
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)

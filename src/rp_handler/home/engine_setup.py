@@ -25,8 +25,8 @@ def engine_setup(
     writable root, are replaced by temporary ones.
     """
     check = home.manifest.check
-    inputs = home.path / "input"
-    user = _writable(home.path / "user")
+    inputs = home.root / "input"
+    user = _writable(home.root / "user")
     with contextlib.ExitStack() as stack:
         paths = None
         if home.other_models is not None or home.linked_models is not None:
@@ -35,7 +35,7 @@ def engine_setup(
             folders = home.model_folders()
             write_model_paths(paths, home.other_models, folders, links=home.linked_models)
         yield EngineSetup(
-            core=home.core,
+            core=home.comfyui,
             python=home.python,
             arguments=home.manifest.comfy_args,
             variables=home.manifest.env,
@@ -44,7 +44,7 @@ def engine_setup(
             listen=listen,
             # One that cannot be written still holds what workflows read.
             input_folder=_writable(inputs) or _filled(inputs),
-            output_folder=_writable(home.path / "output") if keeps_outputs else None,
+            output_folder=_writable(home.root / "output") if keeps_outputs else None,
             user_folder=user,
             database=user / "comfyui.db" if user and keeps_outputs else None,
             extra_model_paths=paths,

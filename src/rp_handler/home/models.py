@@ -71,7 +71,7 @@ def make_search(home: Home, volume: Path | None, environment: Mapping[str, str])
     """The search for the models of `home` in an image; `volume` is one more folder that may have
     them in `models`. Raises InvalidInputError."""
     on_volume = volume / "models" if volume else None
-    chosen = [one for one in (home.other_models, on_volume, home.path / "models") if one]
+    chosen = [one for one in (home.other_models, on_volume, home.models) if one]
     volumes = [_SERVERLESS_VOLUME / "models", _POD_VOLUME / "models"]
     folders = list(dict.fromkeys([*chosen, *volumes]))
     temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}.json")
@@ -182,7 +182,7 @@ def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> lis
 
 def _link(looks: Sequence[_Look], home: Home, links: Path) -> None:
     """Links below `links`, for what the engine would not find, or would find something else."""
-    roots = [home.core / "models", home.path / "models", home.other_models]
+    roots = [home.comfyui / "models", home.models, home.other_models]
     for look in looks:
         target = look.model.target_path
         seen = next((root / target for root in roots if root and (root / target).is_file()), None)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_file import read_object
+from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest
-from comfy_home.manifest import MARKER_NAME, load_manifest
+from comfy_home.manifest import load_manifest
 from rp_handler.home.models import ModelSearch, make_search, missing_policy
-from rp_handler.home.realized import Home, find_home, open_home
+from rp_handler.home.realized import Home, open_home
 from rp_handler.home.writable import can_write
 from rp_handler.run_request import RunRequest
 
@@ -45,7 +46,7 @@ def open_for_run(
     if request.lock_path is not None:
         require_lock(home, request.lock_path)
     if choice.baked not in (None, choice.path):
-        say(f'The version "{home.manifest.version_id}" at {home.path} replaces the image\'s own.')
+        say(f'The version "{home.manifest.version_id}" at {home.root} replaces the image\'s own.')
     if choice.baked is None:
         return home, None
     return home, make_search(home, choice.volume, environment)
@@ -89,7 +90,7 @@ def require_lock(home: Home, lock_path: Path) -> None:
     there = home.manifest.lock_digest
     if asked != there:
         raise InvalidInputError(
-            f"{home.path} was made from {f'the lock {there}' if there else 'no lock'}, "
+            f"{home.root} was made from {f'the lock {there}' if there else 'no lock'}, "
             f"and LOCK_PATH asks for {asked} ({lock_path}).",
             remedy="Give the home or the image of that lock, or unset LOCK_PATH.",
         )

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.json_file import read_object
-from comfy_home.manifest import OBJECT_INFO_NAME, Manifest, load_manifest
+from comfy_home.layout import HomeLayout
+from comfy_home.manifest import Manifest, load_manifest
 from comfy_workflows.model_files import ModelFolders
 
 
 @dataclass(frozen=True, kw_only=True)
-class Home:
+class Home(HomeLayout):
     """A realized version: its folder, its manifest and the models folder to use with it.
 
     `other_models` is a models folder that is not the home's own and that its
@@ -22,24 +22,13 @@ class Home:
     that were found elsewhere, which come before all others, or None.
     """
 
-    path: Path
     manifest: Manifest
     other_models: Path | None
     linked_models: Path | None = None
 
-    @property
-    def core(self) -> Path:
-        """The folder of ComfyUI's own files."""
-        return self.path / "ComfyUI"
-
-    @property
-    def python(self) -> Path:
-        """The interpreter with the version's packages."""
-        return self.path / ".venv" / "bin" / "python"
-
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, in the order that a person cares for."""
-        roots = [self.linked_models, self.other_models, self.path / "models", self.core / "models"]
+        roots = [self.linked_models, self.other_models, self.models, self.comfyui / "models"]
         check = self.manifest.check
         return ModelFolders(
             roots=[root for root in roots if root is not None],
@@ -47,23 +36,13 @@ class Home:
             inputs=check.model_inputs if check else {},
         )
 
-    def object_info(self) -> dict[str, Any] | None:
+    def read_object_info(self) -> dict[str, Any] | None:
         """The engine's `/object_info` as the check recorded it; None where no check was made."""
-        path = self.path / OBJECT_INFO_NAME
-        remedy = f"Delete it and realize {self.path} again."
+        remedy = f"Delete it and realize {self.root} again."
         try:
-            return read_object(path, "record of node classes", remedy=remedy)
+            return read_object(self.object_info, "record of node classes", remedy=remedy)
         except UnavailableError:
             return None
-
-
-def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:
-    """Where the version lies: the folder asked for, else `COMFY_HOME`, else `~/comfy-<id>`."""
-    if asked_home is not None:
-        return asked_home.expanduser().absolute()
-    if environment.get("COMFY_HOME"):
-        return Path(environment["COMFY_HOME"]).expanduser().absolute()
-    return Path.home() / f"comfy-{version_id}"
 
 
 def open_home(
@@ -100,9 +79,9 @@ def open_home(
     if manifest.kind == "version" and not manifest.complete:
         raise UnavailableError(f"The version at {path} is not realized to the end.", remedy=remedy)
     home = Home(
-        path=path, manifest=manifest, other_models=_other_models(path, manifest, models_dir)
+        root=path, manifest=manifest, other_models=_other_models(path, manifest, models_dir)
     )
-    for needed in (home.core / "main.py", home.python):
+    for needed in (home.comfyui / "main.py", home.python):
         if not needed.exists():
             raise UnavailableError(
                 f"The version at {path} is damaged: {needed} is missing.", remedy=remedy

@@ -62,7 +62,7 @@ async def run_graph(
 
 def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:
     """Raises if the version at `home` cannot run `graph`, as far as that is known beforehand."""
-    object_info = home.object_info()
+    object_info = home.read_object_info()
     if object_info is None:
         listener.say("This home was never checked: only ComfyUI itself will check the workflow.")
     elif not graph.is_empty:
@@ -70,6 +70,6 @@ def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> 
             graph,
             object_info=object_info,
             models=home.model_folders(),
-            input_folder=home.path / "input",
+            input_folder=home.root / "input",
             place=place,
         )

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from comfy_errors import UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
-from rp_handler.home.realized import find_home
+from comfy_home.layout import find_home
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.job import Realization

@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_files.progress import Progress, Say, say_nothing
+from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.store import ModelStore
-from rp_handler.home.realized import find_home
 from rp_handler.job.sinks import check_output_mode
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.homes import find_models_dir

@@ -9,17 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.files import disk_errors
-
-
-class _Folder:
-    """A folder of a cache, at a fixed place below its root."""
-
-    def __init__(self, inner: str) -> None:
-        self._inner = inner
-
-    def __get__(self, cache: Cache, _owner: type[Cache]) -> Path:
-        return cache.root / self._inner
+from comfy_files.files import Below, disk_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,25 +19,25 @@ class Cache:
     root: Path
     models_root: Path | None = None
 
-    git = _Folder("git")
-    trees = _Folder("trees")
-    archives = _Folder("archives/sha256")
-    named_archives = _Folder("archives/named")
-    uv = _Folder("uv")
-    resolved = _Folder("resolved")
+    git = Below("git")
+    trees = Below("trees")
+    archives = Below("archives/sha256")
+    named_archives = Below("archives/named")
+    uv = Below("uv")
+    resolved = Below("resolved")
     # What images were pushed from here, by repository and tag.
-    pushed = _Folder("pushed")
+    pushed = Below("pushed")
     # `versions/` and `lockfiles/` of the bundles that were loaded here: usable without a checkout.
-    loaded = _Folder("loaded")
-    checks = _Folder("checks")
-    environments = _Folder("environments")
-    compiled = _Folder("compiled")
+    loaded = Below("loaded")
+    checks = Below("checks")
+    environments = Below("environments")
+    compiled = Below("compiled")
     # PEXes of the handler for images, by the digest of what they are made of.
-    handlers = _Folder("handlers")
+    handlers = Below("handlers")
     # Installers for images of another platform than this machine's.
-    tools = _Folder("tools")
-    roots = _Folder("roots")
-    tmp = _Folder("tmp")
+    tools = Below("tools")
+    roots = Below("roots")
+    tmp = Below("tmp")
 
     @classmethod
     def from_environment(cls) -> Cache:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_files.files import replace_file
+from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
 from runpod_comfy.api.workspace import one_name, version_id_of, workspace
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.checkout import CHECKOUT
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from runpod_comfy.homes.job import Realization
     from runpod_comfy.homes.result import RealizeResult
 
-# The first is `Home`'s, the second the manifest's: those would bring the models along.
-NOTE_NAME = ".comfy_unchanged.json"
-_MARKER_NAME = ".comfy_env"
 _NOTE_SCHEMA = "runpod-comfy/unchanged/1"
 _VARIABLES = ("LOCK_PATH", "MODELS_DIR", "HOME")
 
@@ -45,14 +43,14 @@ class Request:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.started = time.monotonic()
         self._asked = _asked(arguments)
-        self._home = _home(arguments)
+        self._home = find_home(_version_id(arguments), arguments.target, os.environ)
         self._sources = _digests(_sources(arguments))
         self._program = _program()
 
     def answer(self, console: Console) -> bool:
         """Answers the request if everything is as it was; else says nothing and gives False."""
         try:
-            note = json.loads((self._home / NOTE_NAME).read_bytes())
+            note = json.loads((self._home / UNCHANGED_NAME).read_bytes())
             same = self._is_same(note)
         except (OSError, ValueError, KeyError, TypeError):
             return False
@@ -93,10 +91,10 @@ class Request:
             "document": result.again().document(),
         }
         with contextlib.suppress(OSError):
-            replace_file(home.root / NOTE_NAME, json.dumps(note).encode())
+            replace_file(home.root / UNCHANGED_NAME, json.dumps(note).encode())
 
     def _is_same(self, note: dict[str, Any]) -> bool:
-        marker = str(self._home / _MARKER_NAME)
+        marker = str(self._home / MARKER_NAME)
         return bool(
             note["schema"] == _NOTE_SCHEMA
             and note["asked"] == self._asked
@@ -134,13 +132,6 @@ def _version_id(arguments: argparse.Namespace) -> str:
 
 def _spec(version_id: str) -> Path:
     return workspace() / "versions" / f"{version_id}.json"
-
-
-def _home(arguments: argparse.Namespace) -> Path:
-    named = arguments.target or os.environ.get("COMFY_HOME")
-    if named:
-        return Path(named).expanduser().absolute()
-    return Path.home() / f"comfy-{_version_id(arguments)}"
 
 
 def _asked(arguments: argparse.Namespace) -> dict[str, str]:

@@ -5,79 +5,34 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import lock
+from comfy_files.files import Below, lock
 from comfy_files.progress import Say
-from comfy_home.manifest import MARKER_NAME, OBJECT_INFO_NAME, Manifest, load_manifest
-
-DATA_FOLDERS = ("input", "output", "user")
-"""What people put in and get out; never removed with a version."""
+from comfy_home.layout import (
+    DATA_FOLDERS,
+    MARKER_NAME,
+    OBJECT_INFO_NAME,
+    UNCHANGED_NAME,
+    HomeLayout,
+)
+from comfy_home.manifest import Manifest, load_manifest
 
 BEGUN = ""
 """In place of a key in the marker: the home may hold a part of this layer."""
 
-UNCHANGED_NAME = ".comfy_unchanged.json"
-"""The command line's note of what the answer "nothing to do" followed from."""
 
+class Home(HomeLayout):
+    """A home with what `realize` keeps in it for itself."""
 
-@dataclass(frozen=True, kw_only=True)
-class Home:
-    """The folder of one realized version, `$COMFY_HOME`."""
-
-    root: Path
-
-    @property
-    def comfyui(self) -> Path:
-        return self.root / "ComfyUI"
-
-    @property
-    def custom_nodes(self) -> Path:
-        return self.comfyui / "custom_nodes"
-
-    @property
-    def venv(self) -> Path:
-        return self.root / ".venv"
-
-    @property
-    def python(self) -> Path:
-        return self.venv / "bin" / "python"
-
-    @property
-    def venv_staging(self) -> Path:
-        return self.root / ".comfy_venv_staging"
-
-    @property
-    def models(self) -> Path:
-        return self.root / "models"
-
-    @property
-    def marker(self) -> Path:
-        return self.root / MARKER_NAME
-
-    @property
-    def object_info(self) -> Path:
-        return self.root / OBJECT_INFO_NAME
-
-    @property
-    def logs(self) -> Path:
-        return self.root / ".comfy_logs"
-
-    @property
-    def core_files(self) -> Path:
-        """The list that the layer `core` leaves of its files, each ended by a zero byte."""
-        return self.root / ".comfy_core_files"
-
-    @property
-    def install_records(self) -> Path:
-        """What the install scripts of nodes changed, a file for each."""
-        return self.root / ".comfy_install"
-
-    @property
-    def install_scratch(self) -> Path:
-        return self.root / ".comfy_install_scratch"
+    venv_staging = Below(".comfy_venv_staging")
+    logs = Below(".comfy_logs")
+    # The list that the layer `core` leaves of its files, each ended by a zero byte.
+    core_files = Below(".comfy_core_files")
+    # What the install scripts of nodes changed, a file for each.
+    install_records = Below(".comfy_install")
+    install_scratch = Below(".comfy_install_scratch")
 
     @property
     def own_files(self) -> tuple[Path, ...]:

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_files.files import ROOM_AND_PERMISSIONS
 from comfy_files.progress import Say, say_nothing
-from comfy_home.manifest import MARKER_NAME, Manifest, load_manifest, save_manifest
+from comfy_home.layout import MARKER_NAME
+from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache

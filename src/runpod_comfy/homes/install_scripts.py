@@ -18,7 +18,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
-from runpod_comfy.homes.home import DATA_FOLDERS, Home
+from comfy_home.layout import DATA_FOLDERS
+from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.script import build_layer
 from runpod_comfy.homes.verify.listing import write_listing

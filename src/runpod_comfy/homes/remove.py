@@ -13,11 +13,11 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
-from comfy_home.manifest import MARKER_NAME
+from comfy_home.layout import DATA_FOLDERS, MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
 from runpod_comfy.checkout import CHECKOUT
-from runpod_comfy.homes.home import DATA_FOLDERS, Home, held
+from runpod_comfy.homes.home import Home, held
 from runpod_comfy.homes.install_scripts import added_files
 
 

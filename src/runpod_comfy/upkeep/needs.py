@@ -15,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError
-from comfy_home.manifest import MARKER_NAME
+from comfy_home.layout import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
 from runpod_comfy.cache.tree import TreeRequest, TreeStore

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from comfy_home.manifest import OBJECT_INFO_NAME, CheckReport
+from comfy_home.layout import OBJECT_INFO_NAME
+from comfy_home.manifest import CheckReport
 from rp_handler.check.run import main
 
 

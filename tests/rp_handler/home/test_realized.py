@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_home.layout import find_home
 from comfy_home.manifest import CheckReport, Manifest, save_manifest
-from rp_handler.home.realized import find_home, open_home
+from rp_handler.home.realized import open_home
 
 
 def test_a_home_is_found_by_flag_then_variable_then_id(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_a_finished_version_is_opened(home: Path) -> None:
     opened = open_home(home, version_id="demo", id_was_asked=True)
     assert opened.python == home / ".venv/bin/python"
     assert opened.other_models is None
-    assert opened.object_info() is None
+    assert opened.read_object_info() is None
 
 
 def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -45,7 +46,7 @@ def test_a_damaged_version_is_told(home: Path) -> None:
 def test_another_version_than_asked_for_is_refused_saying_both(home: Path) -> None:
     with pytest.raises(InvalidInputError, match='holds the version "demo", and "other" was'):
         open_home(home, version_id="other", id_was_asked=True)
-    assert open_home(home, version_id="other", id_was_asked=False).path == home
+    assert open_home(home, version_id="other", id_was_asked=False).root == home
 
 
 def test_a_home_made_by_init_is_run_as_it_is(home: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_home.layout import UNCHANGED_NAME
 from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
@@ -93,7 +94,7 @@ def project(version: Version, monkeypatch: pytest.MonkeyPatch, long_ways: list[s
 def test_a_second_time_goes_the_short_way_and_says_the_same(
     project: Project, long_ways: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (project.home / unchanged.NOTE_NAME).unlink()
+    (project.home / UNCHANGED_NAME).unlink()
     capsys.readouterr()
     told = []
     for _ in ("long", "short"):
@@ -102,7 +103,7 @@ def test_a_second_time_goes_the_short_way_and_says_the_same(
     assert len(long_ways) == 2
     assert told[0] == told[1]
     documents = []
-    (project.home / unchanged.NOTE_NAME).unlink()
+    (project.home / UNCHANGED_NAME).unlink()
     for _ in ("long", "short"):
         assert project.realize("--json") == 0
         documents.append(json.loads(capsys.readouterr().out) | {"seconds": 0})
@@ -169,8 +170,8 @@ def _forget_root(project: Project) -> None:
         lambda project: (project.home / "ComfyUI/main.py").unlink(),
         lambda project: (project.home / "ComfyUI/extra_model_paths.yaml").unlink(),
         lambda project: (project.home / ".comfy_object_info.json").unlink(),
-        lambda project: (project.home / unchanged.NOTE_NAME).write_text("{}"),
-        lambda project: (project.home / unchanged.NOTE_NAME).write_text("torn"),
+        lambda project: (project.home / UNCHANGED_NAME).write_text("{}"),
+        lambda project: (project.home / UNCHANGED_NAME).write_text("torn"),
     ],
 )
 def test_whatever_changed_goes_the_long_way(

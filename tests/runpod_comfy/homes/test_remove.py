@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError
-from comfy_home.manifest import MARKER_NAME, Manifest, save_manifest
+from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME
+from comfy_home.manifest import Manifest, save_manifest
 from runpod_comfy.homes import remove as module
-from runpod_comfy.homes.home import UNCHANGED_NAME
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from tests.runpod_comfy.homes.conftest import Version, snapshot

@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.cache.tree import TreeRequest, TreeStore
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.homes.environment import find_interpreter
-from runpod_comfy.homes.home import DATA_FOLDERS
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.verify.findings import IMPORTABLE, STRANGERS, Verification
 from runpod_comfy.homes.verify.listing import hash_of

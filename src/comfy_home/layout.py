@@ -1,0 +1,40 @@
+"""What lies where in a home, as both sides see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_files.files import Below
+
+MARKER_NAME = ".comfy_env"
+OBJECT_INFO_NAME = ".comfy_object_info.json"
+DATA_FOLDERS = ("input", "output", "user")
+"""What people put in and get out; never removed with a version."""
+UNCHANGED_NAME = ".comfy_unchanged.json"
+"""The command line's note of what the answer "nothing to do" followed from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HomeLayout:
+    """The folder of one realized version, `$COMFY_HOME`."""
+
+    root: Path
+
+    comfyui = Below("ComfyUI")
+    custom_nodes = Below("ComfyUI/custom_nodes")
+    venv = Below(".venv")
+    python = Below(".venv/bin/python")
+    models = Below("models")
+    marker = Below(MARKER_NAME)
+    object_info = Below(OBJECT_INFO_NAME)
+
+
+def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:
+    """Where the version lies: the folder asked for, else `COMFY_HOME`, else `~/comfy-<id>`."""
+    if asked_home is not None:
+        return asked_home.expanduser().absolute()
+    if environment.get("COMFY_HOME"):
+        return Path(environment["COMFY_HOME"]).expanduser().absolute()
+    return Path.home() / f"comfy-{version_id}"
