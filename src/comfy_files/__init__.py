@@ -1,4 +1,5 @@
-"""Files on disk for every package: atomic writes, work in parallel, sizes in words.
+"""Files on disk and the plumbing of long work, for every package.
 
-Nothing here knows what a file is for.
+Atomic writes, locks between processes, hashes, work in parallel, progress. Nothing here knows
+what a file is for.
 """

@@ -164,3 +164,9 @@ def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[
         yield
     except OSError as error:
         raise OperationFailedError(f"{failed}: {error}", remedy=remedy) from error
+
+
+def can_write(folder: Path) -> bool:
+    """Whether files can be made in `folder`, which may have to be made first. Makes nothing."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -1,4 +1,4 @@
-"""The home of a realized version, as both sides see it: its marker file.
+"""What both sides know of a home and of a lock: layout, marker, digest, platforms.
 
-Making one belongs to `runpod_comfy.homes`, running one to `rp_handler`.
+Making a home belongs to `runpod_comfy.homes`, running one to `rp_handler`.
 """

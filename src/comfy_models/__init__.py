@@ -1,1 +1,4 @@
-"""The model store: bytes by sha256, and the links that lead to them."""
+"""Model files: found, downloaded, kept by sha256, verified, linked to where a core looks.
+
+Which models a version needs is for its lock to say.
+"""

@@ -15,8 +15,7 @@ from comfy_errors import MismatchError, OperationFailedError, UnavailableError
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
-from comfy_models.model_file import ModelFile
-from comfy_models.store import place_verified
+from comfy_models.store import ModelFile, place_verified
 
 # A partial file that nothing was written to for so long belongs to a process that was killed.
 _LEFT_S = 3600.0

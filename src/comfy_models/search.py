@@ -9,8 +9,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from comfy_errors import InvalidInputError
-from comfy_models.model_file import ModelFile
-from comfy_models.store import ModelStore
+from comfy_models.store import ModelFile, ModelStore
 
 # `hf://org/name@revision/file`
 _HUB_FILE = re.compile(

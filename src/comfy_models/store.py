@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from comfy_errors import MismatchError
 from comfy_files.files import is_locked, lock, write_hashed
@@ -24,6 +24,28 @@ class UnusedModels:
     files: tuple[Path, ...]
     leftovers: tuple[Path, ...]
     unknown: tuple[Path, ...]
+
+
+class ModelFile(Protocol):
+    """A model that a version needs: the models of a lock are such, and those of a manifest.
+
+    `target_path` is below a models folder, `sha256` 64 hex digits, `size` in bytes. `source` and
+    `mirrors` are where its bytes come from; `revision` is the commit of a source on the Hugging
+    Face Hub.
+    """
+
+    @property
+    def target_path(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def source(self) -> str | None: ...
+    @property
+    def revision(self) -> str | None: ...
+    @property
+    def mirrors(self) -> Sequence[str]: ...
 
 
 class ModelStore:

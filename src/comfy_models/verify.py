@@ -14,8 +14,7 @@ from pathlib import Path
 
 from comfy_files.files import replace_file
 from comfy_files.parallel import interrupted
-from comfy_models.model_file import ModelFile
-from comfy_models.store import stored_sha256
+from comfy_models.store import ModelFile, stored_sha256
 
 MEMORY_NAME = ".comfy_verified.json"
 _CHUNK_BYTES = 1 << 20

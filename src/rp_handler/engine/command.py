@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rp_handler.home.writable import can_write
+from comfy_files.files import can_write
 
 # They form one exclusive group in the core's cli_args.py: `--cpu` beside another is refused.
 _DEVICE_CHOICES = frozenset(

@@ -8,10 +8,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from comfy_files.files import can_write
 from comfy_workflows.model_files import ModelFolders
 from rp_handler.engine.command import LOOPBACK, EngineSetup
 from rp_handler.home.realized import Home
-from rp_handler.home.writable import can_write
 
 
 @contextlib.contextmanager

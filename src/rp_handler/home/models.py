@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.files import can_write
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from comfy_http.redaction import without_secrets
 from comfy_models.download import download
-from comfy_models.model_file import ModelFile
 from comfy_models.search import ModelPlaces
+from comfy_models.store import ModelFile
 from comfy_models.verify import MEMORY_NAME, HashMemory, fault_of
 from rp_handler.errors import ModelsNotThereError
 from rp_handler.home.realized import Home
-from rp_handler.home.writable import can_write
 from rp_handler.interruption import in_thread
 
 # Where RunPod mounts a network volume: on serverless workers, and on pods.

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
+from comfy_files.files import can_write
 from comfy_files.json_file import read_object
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest
 from comfy_home.manifest import load_manifest
 from rp_handler.home.models import ModelSearch, make_search, missing_policy
 from rp_handler.home.realized import Home, open_home
-from rp_handler.home.writable import can_write
 from rp_handler.run_request import RunRequest
 
 

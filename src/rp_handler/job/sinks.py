@@ -13,8 +13,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.files import can_write
 from comfy_home.output_modes import OUTPUT_MODES
-from rp_handler.home.writable import can_write
 
 _LATER_MODES = ("gcs", "s3")
 

@@ -1,1 +1,4 @@
-"""What the program is there for: ComfyUI's page, RunPod's jobs, and a container's first process."""
+"""What the program is there for: ComfyUI's page, RunPod's jobs, a container's first process.
+
+Running one workflow is in `job`.
+"""

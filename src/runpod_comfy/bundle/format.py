@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
@@ -103,10 +103,6 @@ class BundleSummary:
     models: int
     sources: tuple[str, ...]
     size_bytes: int
-
-    def document(self) -> dict[str, Any]:
-        """The summary as JSON."""
-        return asdict(self)
 
 
 def trees_of(lock: Lock) -> list[LockedTree]:

@@ -28,8 +28,7 @@ from runpod_comfy.bundle.format import (
     trees_of,
 )
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.spec.digest import spec_digest
-from runpod_comfy.spec.load import parse_spec
+from runpod_comfy.spec.load import parse_spec, spec_digest
 
 _CHUNK_BYTES = 1 << 20
 _LARGEST_TEXT_BYTES = 64 * 1024**2

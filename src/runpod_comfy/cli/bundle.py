@@ -49,14 +49,13 @@ def _add_create(actions: Subparsers) -> None:
         examples=_CREATE_EXAMPLES,
     )
     add_version(parser)
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write"
-    )
-    parser.add_argument("--without-models", action="store_true", help="leave the models out")
-    parser.add_argument(
+    add = parser.add_argument
+    add("-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
+    add("--without-models", action="store_true", help="leave the models out")
+    add(
         "--platform", metavar="PLATFORM", help="linux-x86_64, macos-arm64, …; default: this machine"
     )
-    parser.add_argument(
+    add(
         "--models-dir",
         metavar="DIR",
         type=Path,
@@ -111,7 +110,7 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
         summary = create_bundle(request, output, fetch_context)
     _warn_of_sources(summary, console)
     console.say(f"{summary.version_id}: {_in_words(summary)}")
-    console.result(str(output), {"path": output, **summary.document()})
+    console.result(str(output), {"path": output, **vars(summary)})
     return 0
 
 
@@ -138,7 +137,7 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
         interpreter = False
         console.say(f"Warning: {error.message}. {error.remedy}")
     _warn_of_another_spec(workspace() / "versions" / f"{summary.version_id}.json", lock, console)
-    document = {**summary.document(), "python": lock.python.version, "interpreter": interpreter}
+    document = {**vars(summary), "python": lock.python.version, "interpreter": interpreter}
     console.result(f"runpod-comfy realize {summary.version_id} --offline", document)
     return 0
 
@@ -157,7 +156,7 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
         f"size      {readable_size(summary.size_bytes)}",
         *(f"source    {name}, to be built where it is installed" for name in summary.sources),
     ]
-    console.result("\n".join(lines), summary.document())
+    console.result("\n".join(lines), summary)
     return 0
 
 
@@ -177,8 +176,7 @@ def _warn_of_sources(summary: BundleSummary, console: Console) -> None:
 
 
 def _warn_of_another_spec(path: Path, lock: Any, console: Console) -> None:
-    from runpod_comfy.spec.digest import spec_digest
-    from runpod_comfy.spec.load import load_spec
+    from runpod_comfy.spec.load import load_spec, spec_digest
 
     if path.is_file() and spec_digest(load_spec(path).spec) != lock.spec_digest:
         console.say(

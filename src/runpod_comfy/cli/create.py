@@ -24,32 +24,27 @@ def add_parser(commands: Subparsers) -> None:
         details="Every ref is resolved to the commit that it means now.",
         examples=_EXAMPLES,
     )
-    parser.add_argument("version_id", metavar="ID", help="id of the new version")
-    parser.add_argument(
-        "--repo", metavar="URL[@REF]", required=True, help="the ComfyUI core: a URL or a path"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("version_id", metavar="ID", help="id of the new version")
+    add("--repo", metavar="URL[@REF]", required=True, help="the ComfyUI core: a URL or a path")
+    add(
         "--nodes",
         metavar="NODE",
         action="append",
         default=[],
         help="a custom node: URL[@REF], a JSON object, or a JSON file (repeatable)",
     )
-    parser.add_argument(
+    add(
         "--models",
         metavar="MODEL",
         action="append",
         default=[],
         help="a model: a JSON object, or a JSON file with a list (repeatable)",
     )
-    parser.add_argument("--models-root", metavar="DIR", type=Path, help="where model files lie")
-    parser.add_argument(
-        "--auto-checksum", action="store_true", help="compute sha256 of model files found locally"
-    )
-    parser.add_argument("--output", metavar="FILE", type=Path, help="default: versions/<id>.json")
-    parser.add_argument(
-        "--force", action="store_true", help="replace a different spec that is there"
-    )
+    add("--models-root", metavar="DIR", type=Path, help="where model files lie")
+    add("--auto-checksum", action="store_true", help="compute sha256 of model files found locally")
+    add("--output", metavar="FILE", type=Path, help="default: versions/<id>.json")
+    add("--force", action="store_true", help="replace a different spec that is there")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

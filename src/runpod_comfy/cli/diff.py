@@ -46,8 +46,9 @@ def add_parser(commands: Subparsers) -> None:
         "lock that answers it. Exit 0 if they hold the same, 4 if they differ.",
         examples=_EXAMPLES,
     )
-    parser.add_argument("before", metavar="A", help="a version id, a lock file or a spec file")
-    parser.add_argument("after", metavar="B", help="the same")
+    add = parser.add_argument
+    add("before", metavar="A", help="a version id, a lock file or a spec file")
+    add("after", metavar="B", help="the same")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -119,7 +120,7 @@ def _names_a_lock(path: Path) -> bool:
 
 
 def _document(side: _Side, form: str) -> dict[str, Any]:
-    from runpod_comfy.spec.digest import spec_digest
+    from runpod_comfy.spec.load import spec_digest
 
     if form == "lock" and side.lock:
         return {"version_id": side.lock.version_id, "digest": side.lock.digest}

@@ -40,7 +40,7 @@ def _run(_arguments: argparse.Namespace, console: Console) -> int:
     home = Path(named).expanduser().absolute() if named else Path.home()
     answers = examine(Cache.from_environment(), home, os.environ)
     ready = is_ready(answers)
-    document = {"ready": ready, "checks": [answer.document() for answer in answers]}
+    document = {"ready": ready, "checks": answers}
     console.result("\n".join(_line(answer) for answer in answers), document)
     return 0 if ready else UnavailableError.exit_code
 

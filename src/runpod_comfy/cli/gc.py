@@ -28,10 +28,9 @@ def add_parser(commands: Subparsers) -> None:
         details="A lock or a home whose path is gone counts for 7 more days.",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be freed, and touch nothing"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="show what would be freed, and touch nothing")
+    add(
         "--models",
         action=argparse.BooleanOptionalAction,
         default=None,

@@ -25,9 +25,10 @@ def add_command(
     """A subcommand whose help ends in examples, with the options that every command has."""
     parser = _add_parser(commands, name, summary, details, examples)
     parser.set_defaults(run=run, as_json=False)
-    parser.add_argument("--verbose", action="store_true", help="explain each step")
+    add = parser.add_argument
+    add("--verbose", action="store_true", help="explain each step")
     if json:
-        parser.add_argument(
+        add(
             "--json",
             dest="as_json",
             action="store_true",
@@ -57,32 +58,30 @@ def _add_parser(
 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """The version, as an argument or an option, or by its spec file."""
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "version",
         metavar="ID",
         nargs="?",
         help="version id; default $COMFY_VERSION_NAME, then demo",
     )
-    parser.add_argument("--version-id", metavar="ID", help="the same, as an option")
-    parser.add_argument(
-        "--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json"
-    )
+    add("--version-id", metavar="ID", help="the same, as an option")
+    add("--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json")
 
 
 def add_realize_options(parser: argparse.ArgumentParser) -> None:
     """What decides where and from what a version is realized."""
-    parser.add_argument("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
-    parser.add_argument(
-        "--target", metavar="DIR", type=Path, help="default: $COMFY_HOME, else ~/comfy-<id>"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
+    add("--target", metavar="DIR", type=Path, help="default: $COMFY_HOME, else ~/comfy-<id>")
+    add(
         "--wheels-dir",
         metavar="DIR",
         type=Path,
         help="install from these wheels only, with --no-index --find-links",
     )
-    parser.add_argument("--offline", action="store_true", help="use the caches only")
-    parser.add_argument(
+    add("--offline", action="store_true", help="use the caches only")
+    add(
         "--models-dir",
         metavar="DIR",
         type=Path,

@@ -180,11 +180,7 @@ def _changes_text(job: Realization, changes: Changes) -> str:
     missing = [each for each in changes.packages if not each.cached]
     lines += [
         *(f"keep   layer {name}" for name in changes.kept),
-        *(
-            f"fetch  {layer.name}: {tree.repo} at {tree.commit}"
-            for layer in changes.pending
-            for tree in layer.trees
-        ),
+        *(f"fetch  {name}: {tree.repo} at {tree.commit}" for name, tree in changes.trees),
         f"fetch  {len(missing)} of {len(changes.packages)} Python packages, "
         f"{readable_size(changes.download_bytes)}",
         *(
@@ -207,9 +203,8 @@ def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:
         "layers": [layer.name for layer in changes.pending],
         "kept_layers": changes.kept,
         "trees": [
-            {"layer": layer.name, "repo": tree.repo, "commit": tree.commit}
-            for layer in changes.pending
-            for tree in layer.trees
+            {"layer": name, "repo": tree.repo, "commit": tree.commit}
+            for name, tree in changes.trees
         ],
         "packages": [
             each.files[0].name for each in changes.packages if each.files and not each.cached

@@ -31,19 +31,12 @@ def add_parser(commands: Subparsers) -> None:
         details="Only a folder with the marker .comfy_env or a ComfyUI folder is touched.",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "--target", metavar="DIR", type=Path, help="the version's folder; default $COMFY_HOME"
-    )
-    parser.add_argument("--yes", action="store_true", help="ask nothing")
-    parser.add_argument(
-        "--remove-models", action="store_true", help="remove the models folder in it as well"
-    )
-    parser.add_argument(
-        "--remove-root", action="store_true", help="remove the folder itself if nothing is left"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be removed, and touch nothing"
-    )
+    add = parser.add_argument
+    add("--target", metavar="DIR", type=Path, help="the version's folder; default $COMFY_HOME")
+    add("--yes", action="store_true", help="ask nothing")
+    add("--remove-models", action="store_true", help="remove the models folder in it as well")
+    add("--remove-root", action="store_true", help="remove the folder itself if nothing is left")
+    add("--dry-run", action="store_true", help="show what would be removed, and touch nothing")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

@@ -21,7 +21,7 @@ from runpod_comfy.layers.plan import (
     Layer,
     Plan,
 )
-from runpod_comfy.lock.model import LockedModel
+from runpod_comfy.lock.model import LockedModel, LockedTree
 
 # Measured on the 83 packages of ComfyUI 0.3.75 with CUDA torch: bytes on disk for each byte of
 # a wheel, and bytes of bytecode for each byte of an unpacked package.
@@ -46,6 +46,11 @@ class Changes:
     links: tuple[str, ...] = ()
     removed_nodes: tuple[str, ...] = ()
     is_nothing: bool = False
+
+    @property
+    def trees(self) -> list[tuple[str, LockedTree]]:
+        """What the pending layers take in, with the name of each layer."""
+        return [(layer.name, layer.tree) for layer in self.pending if layer.tree]
 
     @property
     def download_bytes(self) -> int:

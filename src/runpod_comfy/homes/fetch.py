@@ -63,7 +63,7 @@ def fetch(changes: Changes, context: LayerContext) -> Fetched:
         return whole
 
     def fetch_and_compile() -> None:
-        job.progress.expect("trees", count=sum(len(layer.trees) for layer in changes.pending))
+        job.progress.expect("trees", count=sum(layer.tree is not None for layer in changes.pending))
         trees.update(fetch_trees(changes.pending, job.lock, job.fetch_context, compiled))
 
     parts: list[Callable[[], object]] = [

@@ -87,12 +87,11 @@ def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list
     # What there is to say of a tree is said when it is fetched in earnest.
     quiet = replace(fetch_context, say=say_nothing)
     missing = []
-    for layer in layers:
-        for tree in layer.trees:
-            try:
-                fetch_tree(layer.name, tree, quiet)
-            except UnavailableError:
-                missing.append(f"tree {layer.name}: {without_secrets(tree.repo)} at {tree.commit}")
+    for name, tree in ((layer.name, layer.tree) for layer in layers if layer.tree):
+        try:
+            fetch_tree(name, tree, quiet)
+        except UnavailableError:
+            missing.append(f"tree {name}: {without_secrets(tree.repo)} at {tree.commit}")
     return missing
 
 

@@ -8,8 +8,8 @@ with the digest that registries have already.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import docker
 
@@ -45,9 +45,6 @@ class ShownLayer:
     name: str
     size_bytes: int
     key: str | None = None
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,15 +27,13 @@ def fetch_trees(
     whose install.py is to run and that has none.
     """
 
-    def fetch(layer: Layer) -> Path:
-        tree = layer.trees[0]
-        return finish(fetch_tree(layer.name, tree, fetch_context), tree)
+    def fetch(item: tuple[str, LockedTree]) -> Path:
+        name, tree = item
+        return finish(fetch_tree(name, tree, fetch_context), tree)
 
-    with_trees = [layer for layer in layers if layer.trees]
-    folders = in_parallel(fetch, with_trees, give_up=True)
-    trees = {
-        layer.trees[0].tree_hash: folder for layer, folder in zip(with_trees, folders, strict=True)
-    }
+    wanted = [(layer.name, layer.tree) for layer in layers if layer.tree]
+    folders = in_parallel(fetch, wanted, give_up=True)
+    trees = {tree.tree_hash: folder for (_, tree), folder in zip(wanted, folders, strict=True)}
     require_install_scripts(
         {
             node.name: trees[node.tree_hash]

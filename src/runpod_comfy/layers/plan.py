@@ -79,8 +79,8 @@ class Layer:
         return self.scripts[0]
 
     @property
-    def trees(self) -> list[LockedTree]:
-        return [each.tree for each in self.inputs if isinstance(each, TreeInput)]
+    def tree(self) -> LockedTree | None:
+        return next((each.tree for each in self.inputs if isinstance(each, TreeInput)), None)
 
     def distributions(self, python: PythonLock) -> list[Distribution]:
         """What it installs, of the packages of its lock."""

@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from comfy_home.lock_bytes import lock_bytes, lock_digest
-from comfy_home.manifest import ManifestModel
 from runpod_comfy.spec.model import Tree
 from runpod_comfy.spec.values import FilePath, NodeName, VersionId
 
@@ -154,9 +153,3 @@ class Lock(_Strict):
     def digest(self) -> str:
         """`sha256:…` of the lock's bytes: its identity."""
         return lock_digest(self.model_dump(mode="json"))
-
-    @property
-    def manifest_models(self) -> list[ManifestModel]:
-        """The models, as the run side knows them."""
-        known = set(ManifestModel.model_fields)
-        return [ManifestModel(**each.model_dump(include=known)) for each in self.models]

@@ -15,8 +15,7 @@ from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE
 from runpod_comfy.lock.trees import PinnedTree, pin_trees, refuse_what_is_no_core
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
-from runpod_comfy.spec.digest import spec_digest
-from runpod_comfy.spec.load import LoadedSpec
+from runpod_comfy.spec.load import LoadedSpec, spec_digest
 from runpod_comfy.spec.model import Options
 
 

@@ -14,8 +14,7 @@ from comfy_files.json_file import read_object
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import LOCK_VERSION, Lock
-from runpod_comfy.spec.digest import spec_digest
-from runpod_comfy.spec.load import LoadedSpec
+from runpod_comfy.spec.load import LoadedSpec, spec_digest
 
 _RESTORE = "Restore it from git, or make it again: runpod-comfy resolve <id>"
 

@@ -1,1 +1,4 @@
-"""Trees of files by content: how each kind is pinned and how it is fetched."""
+"""Where trees and packages come from: how each kind is pinned and fetched.
+
+Where they are kept is in `cache`.
+"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.files import digest_of
 from runpod_comfy.spec.document import nearest, parse_json, read_json, validated
 from runpod_comfy.spec.model import SCHEMA_VERSION, Spec
 from runpod_comfy.spec.values import VersionId
@@ -206,3 +208,15 @@ def _overrides(spec: Spec) -> Iterator[_Disagreement]:
                 f"options.overrides[{first}] already settles",
                 "Keep one of the two, or give both a marker.",
             )
+
+
+def spec_digest(spec: Spec) -> str:
+    """`sha256:…` over everything in the spec that decides what its lock holds.
+
+    What is not set has no part in it, so that a new optional field changes no digest of a spec
+    that does not use it.
+    """
+    document = {"schema": "runpod-comfy/spec-digest/1", **spec.document()}
+    del document["schema_version"]
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return digest_of(text.encode())

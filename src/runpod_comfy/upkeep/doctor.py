@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,9 +48,6 @@ class Answer:
     state: Literal["ok", "missing", "optional", "warning"]
     found: str
     remedy: str = ""
-
-    def document(self) -> dict[str, str]:
-        return asdict(self)
 
 
 def examine(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rp_handler.home.writable import can_write
+from comfy_files.files import can_write
 
 
 def test_a_folder_that_is_still_to_be_made_counts_as_its_parent(tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from runpod_comfy.bundle.format import BundleSummary
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, Lock, PythonLock
-from runpod_comfy.spec.digest import spec_digest
-from runpod_comfy.spec.load import parse_spec
+from runpod_comfy.spec.load import parse_spec, spec_digest
 from tests.locks import bare_lock, locked_model, locked_node, locked_tree, locked_wheels
 
 PLATFORM = "linux-x86_64"

@@ -333,7 +333,7 @@ def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
     assert tuple(layer.name for layer in told.pending) == (
         *("system", "torch", "wheels", "handler", "core", "models", "node:painter", "check"),
     )
-    assert [layer.name for layer in told.pending if layer.trees] == ["core", "node:painter"]
+    assert [layer.name for layer in told.pending if layer.tree] == ["core", "node:painter"]
     assert told.download_bytes == sum(
         path.stat().st_size for path in version.wheels_dir.glob("*.whl")
     )

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from runpod_comfy.spec.digest import spec_digest
-from runpod_comfy.spec.load import parse_spec
+from runpod_comfy.spec.load import parse_spec, spec_digest
 from runpod_comfy.spec.model import Options, Spec
 from tests.specs import whole_spec
 

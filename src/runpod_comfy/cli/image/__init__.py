@@ -1,1 +1,4 @@
-"""The commands of `runpod-comfy image`, a module each."""
+"""The commands of `runpod-comfy image`.
+
+What they do is in `api.images` and `images`.
+"""

@@ -37,19 +37,16 @@ def _add_base(actions: Subparsers) -> None:
         "Needs root and debootstrap.",
         examples=_EXAMPLES,
     )
-    parser.add_argument(
-        "--tag", metavar="NAME", help="the image's name; default runpod-comfy-base:local"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--tag", metavar="NAME", help="the image's name; default runpod-comfy-base:local")
+    add(
         "--suite",
         metavar="NAME",
         default=_DEFAULT_SUITE,
         help=f"the Debian release; default {_DEFAULT_SUITE}, which has Python 3.11",
     )
-    parser.add_argument(
-        "--mirror", metavar="URL", help="get packages only there; default: where apt gets them"
-    )
-    parser.add_argument(
+    add("--mirror", metavar="URL", help="get packages only there; default: where apt gets them")
+    add(
         "--ca-bundle",
         metavar="FILE",
         type=Path,
@@ -68,10 +65,9 @@ def _add_normalize(actions: Subparsers) -> None:
         "cache's disk and\nloaded again, and needs room there once.",
         examples=_NORMALIZE_EXAMPLES,
     )
-    parser.add_argument("image", metavar="IMAGE", help="a tag or an id")
-    parser.add_argument(
-        "--base", metavar="IMAGE", help="what it stands on; default: what its label says"
-    )
+    add = parser.add_argument
+    add("image", metavar="IMAGE", help="a tag or an id")
+    add("--base", metavar="IMAGE", help="what it stands on; default: what its label says")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 def add_image_version(parser: argparse.ArgumentParser) -> None:
     """Which version, and what it is based on."""
     add_named_version(parser)
-    parser.add_argument("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
+    add(
         "--base",
         metavar="BASE",
         help="cpu, cuda, cuda-devel, or an image; default: the spec's options.base, else cpu",
     )
-    parser.add_argument(
+    add(
         "--platform",
         metavar="PLATFORM",
         help="linux-x86_64 (the default) or linux-aarch64; Docker's names do as well",
@@ -37,16 +38,15 @@ def add_named_version(parser: argparse.ArgumentParser) -> None:
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What surrounds a build."""
-    parser.add_argument(
-        "--network", metavar="MODE", help="the network of the build's steps, such as host or none"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--network", metavar="MODE", help="the network of the build's steps, such as host or none")
+    add(
         "--ca-bundle",
         metavar="FILE",
         type=Path,
         help="certificates that the build's steps trust; they do not stay in the image",
     )
-    parser.add_argument("--offline", action="store_true", help="fetch nothing on this machine")
+    add("--offline", action="store_true", help="fetch nothing on this machine")
 
 
 def build_options(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:

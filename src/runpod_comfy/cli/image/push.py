@@ -26,14 +26,13 @@ def add_parser(actions: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     add_named_version(parser)
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--registry",
         metavar="REGISTRY",
         help="where to, with the account there: ghcr.io/me; default: what the tag names",
     )
-    parser.add_argument(
-        "--tag", metavar="TAG", help="the image as it was built; default runpod-comfy:<id>"
-    )
+    add("--tag", metavar="TAG", help="the image as it was built; default runpod-comfy:<id>")
 
 
 def _push(arguments: argparse.Namespace, console: Console) -> int:

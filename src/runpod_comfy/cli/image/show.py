@@ -37,8 +37,9 @@ def add_parser(actions: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     add_image_version(parser)
-    parser.add_argument("--image", metavar="IMAGE", help="default: runpod-comfy:<id>")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--image", metavar="IMAGE", help="default: runpod-comfy:<id>")
+    add(
         "--change",
         metavar="LAYER",
         action="append",

@@ -1,1 +1,4 @@
-"""What the command line shows: results, progress, differences."""
+"""What the command line shows: results, progress, differences.
+
+Nothing here decides anything.
+"""

@@ -17,7 +17,7 @@ from runpod_comfy.homes.environment import find_interpreter
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.verify.findings import IMPORTABLE, STRANGERS, Verification
 from runpod_comfy.homes.verify.listing import hash_of
-from runpod_comfy.layers.plan import NODE_PREFIX, Layer, TreeInput
+from runpod_comfy.layers.plan import NODE_PREFIX, Layer
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 
@@ -40,7 +40,8 @@ class TreeCheck:
 
     def check(self, layer: Layer) -> None:
         """Compares what a layer put into the home with its tree, which is hashed first."""
-        tree = next(each.tree for each in layer.inputs if isinstance(each, TreeInput))
+        tree = layer.tree
+        assert tree is not None, "only the core and the nodes are checked here"
         request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
         original = TreeStore(cache=self.job.cache).path_of(request)
         is_whole = self._is_whole(layer.name, original, tree.tree_hash)

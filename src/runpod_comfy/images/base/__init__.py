@@ -1,1 +1,4 @@
-"""The image that a version is built on: the catalogue, and a base made from Debian packages."""
+"""The image that a version is based on: the catalogue, and a base made from Debian packages.
+
+Nothing of a version lies in a base.
+"""

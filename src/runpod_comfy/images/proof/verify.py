@@ -10,8 +10,8 @@ import contextlib
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import docker
 from docker.errors import APIError
@@ -54,9 +54,6 @@ class EngineProof:
     version: str
     image_ids: tuple[str, ...]
     layers: tuple[str, ...]
-
-    def document(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 class ImageDiffersError(MismatchError):

@@ -1,1 +1,4 @@
-"""A lock against the world of today. Looks only, and changes nothing."""
+"""A lock against the world of today.
+
+Looks only, and changes nothing: moving pins is in `lock.upgrade`.
+"""

@@ -19,8 +19,7 @@ from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, Locked
 from runpod_comfy.lock.python.torch_family import FAMILY, in_torch_group
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
-from runpod_comfy.spec.digest import spec_digest
-from runpod_comfy.spec.load import LoadedSpec
+from runpod_comfy.spec.load import LoadedSpec, spec_digest
 
 _NAMED_AT_MOST = 3
 

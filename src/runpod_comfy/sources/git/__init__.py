@@ -1,1 +1,4 @@
-"""Trees from git repositories, and the one way to run git."""
+"""Trees from git repositories, and the one way to run git.
+
+Nothing here knows specs or locks.
+"""

@@ -1,1 +1,4 @@
-"""Python package indexes as pip's settings name them, for us and for uv."""
+"""Python package indexes as pip's settings name them, for us and for uv.
+
+Which release is chosen is for `lock.python`.
+"""
