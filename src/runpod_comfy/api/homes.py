@@ -12,6 +12,7 @@ from comfy_errors import UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_home.layout import find_home
 from runpod_comfy.api.versions import keep_cache_for, select
+from runpod_comfy.api.workspace import StrPath, as_path
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.result import RealizeResult
@@ -21,11 +22,11 @@ from runpod_comfy.homes.run import realize as realize_job
 def realize(
     version_id: str | None = None,
     *,
-    spec: Path | None = None,
-    lock: Path | None = None,
-    target: Path | None = None,
-    models_dir: Path | None = None,
-    wheels_dir: Path | None = None,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
+    target: StrPath | None = None,
+    models_dir: StrPath | None = None,
+    wheels_dir: StrPath | None = None,
     offline: bool = False,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
@@ -57,11 +58,11 @@ def realize(
 def find_realization(
     version_id: str | None = None,
     *,
-    spec: Path | None = None,
-    lock: Path | None = None,
-    target: Path | None = None,
-    models_dir: Path | None = None,
-    wheels_dir: Path | None = None,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
+    target: StrPath | None = None,
+    models_dir: StrPath | None = None,
+    wheels_dir: StrPath | None = None,
     offline: bool = False,
     keep_cache: bool = True,
     say: Say = say_nothing,
@@ -77,18 +78,19 @@ def find_realization(
     cache = Cache.from_environment()
     if keep_cache:
         keep_cache_for(selected, cache, say)
-    if wheels_dir and not wheels_dir.is_dir():
+    wheels = as_path(wheels_dir)
+    if wheels and not wheels.is_dir():
         raise UnavailableError(
-            f"there is no folder {wheels_dir}",
+            f"there is no folder {wheels}",
             remedy="Name a folder of wheels with --wheels-dir, or leave it out.",
         )
     return Realization(
         lock=selected.lock,
         base_dir=selected.base_dir,
-        target=find_home(selected.lock.version_id, target, os.environ),
+        target=find_home(selected.lock.version_id, as_path(target), os.environ),
         cache=cache,
         models_dir=find_models_dir(models_dir),
-        wheels_dir=wheels_dir.absolute() if wheels_dir else None,
+        wheels_dir=wheels.absolute() if wheels else None,
         offline=offline,
         say=say,
         progress=progress,
@@ -96,7 +98,7 @@ def find_realization(
     )
 
 
-def find_models_dir(models_dir: Path | None) -> Path | None:
+def find_models_dir(models_dir: StrPath | None) -> Path | None:
     """The shared models folder: the one given, else `MODELS_DIR`; None without either."""
     named = models_dir or os.environ.get("MODELS_DIR")
     return Path(named).expanduser().absolute() if named else None
@@ -105,12 +107,12 @@ def find_models_dir(models_dir: Path | None) -> Path | None:
 def run(
     version_id: str | None = None,
     *,
-    workflow: Path | str,
+    workflow: StrPath,
     output: str = "files",
-    output_dir: Path | None = None,
+    output_dir: StrPath | None = None,
     timeout_s: float | None = None,
-    target: Path | None = None,
-    models_dir: Path | None = None,
+    target: StrPath | None = None,
+    models_dir: StrPath | None = None,
     offline: bool = False,
     say: Say = say_nothing,
     on_progress: Callable[[Any], None] = lambda _progress: None,
@@ -131,10 +133,10 @@ def run(
     request = make_request(
         os.environ,
         version_id=version_id,
-        workflow=Path(workflow),
-        models_dir=models_dir,
+        workflow=as_path(workflow),
+        models_dir=as_path(models_dir),
         output=output,
-        output_dir=Path(output_dir) if output_dir is not None else None,
+        output_dir=as_path(output_dir),
         timeout_s=timeout_s,
     )
     # A mistake in it should not cost a person the minutes of a first realization.

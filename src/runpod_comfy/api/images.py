@@ -16,7 +16,7 @@ from rp_handler.job.sinks import check_output_mode
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
-from runpod_comfy.api.workspace import version_id_of, workspace
+from runpod_comfy.api.workspace import StrPath, as_path, version_id_of, workspace
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
@@ -54,13 +54,13 @@ class BuiltVersion:
 def build_image(
     version_id: str | None = None,
     *,
-    spec: Path | None = None,
-    lock: Path | None = None,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
     base: str | None = None,
     platform: str | None = None,
     tag: str | None = None,
     network: str | None = None,
-    ca_bundle: Path | None = None,
+    ca_bundle: StrPath | None = None,
     no_cache: bool = False,
     offline: bool = False,
     say: Say = say_nothing,
@@ -106,20 +106,21 @@ def build_image(
 def find_image_job(
     version_id: str | None = None,
     *,
-    spec: Path | None = None,
-    lock: Path | None = None,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
     base: str | None = None,
     platform: str | None = None,
     network: str | None = None,
-    ca_bundle: Path | None = None,
+    ca_bundle: StrPath | None = None,
     offline: bool = False,
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> ImageJob:
     """What `build_image` of these arguments is to build, without building it."""
-    if ca_bundle is not None and not ca_bundle.is_file():
+    certificates = as_path(ca_bundle)
+    if certificates is not None and not certificates.is_file():
         raise InvalidInputError(
-            f"there is no certificate bundle at {ca_bundle}",
+            f"there is no certificate bundle at {certificates}",
             remedy="Name a file of certificates in PEM format.",
         )
     selected = select(version_id, spec=spec, lock=lock, offline=offline, say=say, explain=explain)
@@ -131,7 +132,7 @@ def find_image_job(
         platform=platform_name(platform),
         fetch_context=fetch_context,
         workflows=sorted((workspace() / "workflows").glob("*.json")),
-        ca_bundle=ca_bundle,
+        ca_bundle=certificates,
         network=network,
     )
 
@@ -147,7 +148,7 @@ def push(
     *,
     registry: str | None = None,
     tag: str | None = None,
-    spec: Path | None = None,
+    spec: StrPath | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,
     show: PushShow | None = None,
@@ -182,7 +183,7 @@ def push(
     return records
 
 
-def _warn_of_another_lock(built: BuiltImage, spec: Path | None, say: Say, explain: Say) -> None:
+def _warn_of_another_lock(built: BuiltImage, spec: StrPath | None, say: Say, explain: Say) -> None:
     """An image may be older than the lock that lies here; what was asked for is pushed anyway."""
     try:
         lock = select(built.version_id, spec=spec, offline=True, say=say, explain=explain).lock
@@ -204,7 +205,7 @@ def run_image(
     output_dir: Path | None = None,
     models_dir: Path | None = None,
     image: str | None = None,
-    spec: Path | None = None,
+    spec: StrPath | None = None,
     out: BinaryIO,
     err: BinaryIO,
     say: Say = say_nothing,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import Say, say_nothing
-from runpod_comfy.api.workspace import version_id_of, workspace
+from runpod_comfy.api.workspace import StrPath, as_path, version_id_of, workspace
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
@@ -59,9 +59,9 @@ def create(
     repo: str,
     nodes: Sequence[str] = (),
     models: Sequence[str] = (),
-    models_root: Path | None = None,
+    models_root: StrPath | None = None,
     auto_checksum: bool = False,
-    output: Path | None = None,
+    output: StrPath | None = None,
     force: bool = False,
     say: Say = say_nothing,
 ) -> Created:
@@ -78,7 +78,7 @@ def create(
     from runpod_comfy.spec.create import create_spec
     from runpod_comfy.spec.write import write_spec
 
-    path = (output or workspace() / "versions" / f"{version_id}.json").absolute()
+    path = (as_path(output) or workspace() / "versions" / f"{version_id}.json").absolute()
     fetch_context = FetchContext(cache=Cache.from_environment(), base_dir=path.parent, say=say)
     with using(fetch_context.cache, say):
         spec = create_spec(
@@ -86,7 +86,7 @@ def create(
             repo=repo,
             nodes=nodes,
             models=models,
-            models_root=models_root,
+            models_root=as_path(models_root),
             auto_checksum=auto_checksum,
             output=path,
             working_dir=Path.cwd(),
@@ -100,7 +100,7 @@ def create(
 def resolve(
     version_id: str | None = None,
     *,
-    spec: Path | None = None,
+    spec: StrPath | None = None,
     offline: bool = False,
     upgrade: Sequence[str] | None = (),
     say: Say = say_nothing,
@@ -115,7 +115,10 @@ def resolve(
     that have no solution.
     """
     return resolve_spec(
-        read_spec(version_id_of(version_id), spec), offline=offline, upgrade=upgrade, say=say
+        read_spec(version_id_of(version_id), as_path(spec)),
+        offline=offline,
+        upgrade=upgrade,
+        say=say,
     )
 
 
@@ -160,8 +163,8 @@ def resolve_spec(
 def select(
     version_id: str | None = None,
     *,
-    spec: Path | None = None,
-    lock: Path | None = None,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
     offline: bool = False,
     say: Say = say_nothing,
     explain: Say = say_nothing,
@@ -172,7 +175,7 @@ def select(
     `explain` is told which lock it is. Raises UnavailableError offline without a lock,
     InvalidInputError for a file of another version than `version_id`, and what resolving raises.
     """
-    selected = _select(version_id_of(version_id), spec, lock, offline, say, explain)
+    selected = _select(version_id_of(version_id), spec, as_path(lock), offline, say, explain)
     if version_id and version_id != selected.lock.version_id:
         raise InvalidInputError(
             f"'{version_id}' was asked for, and {lock or spec} is of '{selected.lock.version_id}'",
@@ -182,7 +185,7 @@ def select(
 
 
 def _select(
-    version_id: str, spec: Path | None, lock: Path | None, offline: bool, say: Say, explain: Say
+    version_id: str, spec: StrPath | None, lock: Path | None, offline: bool, say: Say, explain: Say
 ) -> Selected:
     if lock is not None:
         return Selected(lock=load_lock(lock), base_dir=_spec_folder_of(lock), path=lock)
@@ -200,10 +203,11 @@ def _select(
     return Selected(lock=resolve_spec(loaded, say=say).lock, base_dir=loaded.path.parent)
 
 
-def read_spec(version_id: str, spec: Path | None) -> LoadedSpec:
+def read_spec(version_id: str, spec: StrPath | None) -> LoadedSpec:
     """The spec of a version, by file or by id; one that no folder has may come from a bundle."""
-    if spec is not None:
-        return load_spec(spec)
+    path = as_path(spec)
+    if path is not None:
+        return load_spec(path)
     try:
         return load_spec(find_spec(version_id, workspace()))
     except UnavailableError:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.checkout import CHECKOUT
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
+
+
+def as_path(path: StrPath | None) -> Path | None:
+    """A path that may be given as text; None stays None."""
+    return None if path is None else Path(path).expanduser()
 
 
 def workspace() -> Path:

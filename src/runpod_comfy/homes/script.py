@@ -19,7 +19,7 @@ from comfy_errors import ComfyError, MismatchError, OperationFailedError, Unavai
 from comfy_files.parallel import interrupted
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
-from runpod_comfy.layers.plan import Layer, TreeInput
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,
     outside_variables,
@@ -96,9 +96,9 @@ def _packages(layer: Layer, context: LayerContext) -> dict[str, str]:
     if layer.kind == "install":
         return install_script_variables(read_pip_settings(), os.environ, wheels_dir=job.wheels_dir)
     python = job.lock.python
-    distributions = layer.distributions(python)
-    if not distributions:
+    if layer.kind not in ENVIRONMENT:
         return {}
+    distributions = layer.distributions(python)
     packages = [each for each in context.packages if each.distribution in distributions]
     return {
         "UV": str(uv_program()),

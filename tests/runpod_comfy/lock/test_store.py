@@ -43,7 +43,7 @@ def test_a_lock_that_would_write_outside_the_home_is_refused(
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("{", "is not JSON"), ("[]", "has lock_version None"), ('{"lock_version": 9}', "version 9;")],
+    [("{", "is not JSON"), ("[]", "holds no JSON object"), ('{"lock_version": 9}', "version 9;")],
 )
 def test_what_is_no_lock_is_told_with_a_next_step(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "x.lock.json"
