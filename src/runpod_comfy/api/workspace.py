@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.checkout import CHECKOUT
+from runpod_comfy.project import CHECKOUT
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 

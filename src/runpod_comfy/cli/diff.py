@@ -52,7 +52,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    from runpod_comfy.cli.show.changes import change_lines
+    from runpod_comfy.cli.show.lock_changes import change_lines
 
     before, after = _side(arguments.before), _side(arguments.after)
     form, changes = _compare(before, after, console)

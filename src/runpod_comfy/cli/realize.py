@@ -106,7 +106,7 @@ def realize_visibly(job: Realization, console: Console) -> RealizeResult:
     """Realizes; on a terminal one line shows what arrives, unless scripts are to be seen."""
     from dataclasses import replace
 
-    from runpod_comfy.cli.show.progress import ArrivalsDisplay
+    from runpod_comfy.cli.show.arrivals import ArrivalsDisplay
     from runpod_comfy.homes.run import realize
 
     line = console.status_line()

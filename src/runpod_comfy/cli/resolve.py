@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.versions import resolve
-    from runpod_comfy.cli.show.changes import change_lines
+    from runpod_comfy.cli.show.lock_changes import change_lines
 
     resolved = resolve(
         version_id,

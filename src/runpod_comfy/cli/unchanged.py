@@ -23,8 +23,8 @@ from comfy_files.files import replace_file
 from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
 from runpod_comfy.api.workspace import one_name, version_id_of, workspace
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.project import CHECKOUT
 
 if TYPE_CHECKING:
     from runpod_comfy.homes.job import Realization

@@ -17,7 +17,6 @@ from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Progress, readable_size
 from runpod_comfy.cache.locks import key_lock
-from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
     Package,
@@ -34,6 +33,7 @@ from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
+from runpod_comfy.project import LAYER_SCRIPTS
 
 _COMPILER = LAYER_SCRIPTS / "compile_bytecode.py"
 

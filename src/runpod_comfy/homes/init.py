@@ -22,12 +22,12 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.homes.home import Home, held
 from runpod_comfy.homes.script import run_script
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import requirements_of_core
+from runpod_comfy.project import LAYER_SCRIPTS
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.sources.git.repository import GitRepository
 from runpod_comfy.sources.git.source import is_commit, list_refs

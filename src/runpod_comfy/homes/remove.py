@@ -16,9 +16,9 @@ from comfy_files.progress import Say, say_nothing
 from comfy_home.layout import DATA_FOLDERS, MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
-from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.homes.home import Home, held
 from runpod_comfy.homes.install_scripts import added_files
+from runpod_comfy.project import CHECKOUT
 
 
 @dataclass(frozen=True, kw_only=True)

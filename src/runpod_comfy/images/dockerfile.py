@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfy_files.files import digest_of, sha256_of
-from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.images import image_paths
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TextInput, TreeInput
 from runpod_comfy.lock.model import Distribution
+from runpod_comfy.project import LAYER_SCRIPTS
 
 CACHE_ID = "runpod-comfy-packages"
 

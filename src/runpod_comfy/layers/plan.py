@@ -13,8 +13,8 @@ from typing import Literal
 
 from comfy_files.files import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
-from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.lock.model import Distribution, Lock, LockedTree, PythonLock
+from runpod_comfy.project import LAYER_SCRIPTS
 
 LayerKind = Literal[
     "system", "torch", "wheels", "handler", "core", "models", "node", "install", "check"

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from comfy_home.layout import UNCHANGED_NAME
-from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.homes import run
 from runpod_comfy.homes.job import Realization
+from runpod_comfy.project import CHECKOUT
 from runpod_comfy.spec.load import load_spec, spec_digest
 from tests.runpod_comfy.homes.conftest import Version, version
 

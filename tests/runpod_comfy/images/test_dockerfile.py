@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.checkout import LAYER_SCRIPTS
 from runpod_comfy.images.docker.build_progress import layer_in
 from runpod_comfy.images.dockerfile import dockerfile
 from runpod_comfy.images.plan import make_steps
 from runpod_comfy.layers.plan import make_plan
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.project import LAYER_SCRIPTS
 from tests.locks import bare_lock, small_lock
 
 _EXPECTED = Path(__file__).parent / "dockerfiles"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from runpod_comfy.checkout import LAYER_SCRIPTS as SCRIPTS
 from runpod_comfy.layers.plan import Plan, TextInput, make_plan
 from runpod_comfy.lock.model import Base, Distribution, DistributionFile, Lock, PythonLock
+from runpod_comfy.project import LAYER_SCRIPTS as SCRIPTS
 from tests.locks import bare_lock, distribution, model, node, python_lock, tree
 
 _FILE = DistributionFile(name="x-py3-none-any.whl", sha256="a" * 64)

@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.images.registry.names import is_reference
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.project import CHECKOUT
 
 CATALOGUE = CHECKOUT / "images" / "bases.json"
 """`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages that bring

@@ -18,9 +18,9 @@ from pathlib import Path
 import docker
 
 from comfy_errors import OperationFailedError, UnavailableError
-from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.registry.names import split_reference
+from runpod_comfy.project import CHECKOUT
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 RECIPE = CHECKOUT / "images" / "base" / "debian.sh"

@@ -24,8 +24,8 @@ from comfy_home.platforms import PLATFORMS
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.checkout import CHECKOUT
 from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.project import CHECKOUT
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 from comfy_files.progress import StatusLine
+from runpod_comfy.cli.show.arrivals import ArrivalsDisplay
 from runpod_comfy.cli.show.images import PushDisplay
-from runpod_comfy.cli.show.progress import ArrivalsDisplay
 from runpod_comfy.images.registry.push import PushedLayer
 
 SENT = PushedLayer(digest="sha256:" + "a" * 64, how="pushed", size_bytes=1_500_000)
