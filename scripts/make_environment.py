@@ -1,8 +1,10 @@
-"""Makes the project's environment, .venv, from lockfiles/default.lock, hash by hash.
+"""Makes the project's environment, .venv, from lockfiles/default.lock, hash by hash, with uv.
 
-Standard library only, because it runs before anything is installed. The copy of the lock inside the
-environment is written last: without it, or with another one, the environment counts as unfinished
-and is made again from nothing. Exit codes: 0 done, 3 something needed was missing or out of reach.
+It is the uv on the PATH, or the one of the lock, which pip installs for this purpose. Both look for
+packages where pip is configured to. Standard library only, because it runs before anything is
+installed. The copy of the lock inside the environment is written last: without it, or with another
+one, the environment counts as unfinished and is made again from nothing.
+Exit codes: 0 done, 3 something needed was missing or out of reach.
 """
 
 from __future__ import annotations
@@ -18,6 +20,15 @@ from pathlib import Path
 from pex_lock import pip_requirements
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from comfy_errors import ComfyError  # noqa: E402
+from runpod_comfy.sources.index.pip_settings import (  # noqa: E402
+    read_pip_settings,
+    uv_arguments,
+    uv_environment,
+)
+
 LOCK = ROOT / "lockfiles" / "default.lock"
 ENVIRONMENT = ROOT / ".venv"
 PROGRAMS = {"runpod-comfy": "runpod_comfy.cli.app"}
@@ -57,6 +68,9 @@ def main() -> int:
         except MissingError as problem:
             _say(str(problem))
             return 3
+        except ComfyError as error:
+            _say(f"{error.message}; {error.remedy}")
+            return 3
     return 0
 
 
@@ -82,21 +96,22 @@ def make(environment: Path, lock: Path, turn: int) -> None:
     if environment.is_symlink():
         environment.unlink()
     shutil.rmtree(environment, ignore_errors=True)
-    pip = _bare_environment(environment, turn)
-    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
-        listed.write("\n".join(requirements) + "\n")
-        listed.flush()
-        done = subprocess.run(
-            [*pip, "-qq", "install", "--require-hashes", "--no-deps", "-r", listed.name],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-            pass_fds=(turn,),
-        )
-    if done.returncode:
-        raise MissingError(
-            "the packages could not be installed, as pip says above; "
-            "check the network and pip's configuration (`pip config list`), then run this again"
+    with tempfile.TemporaryDirectory() as scratch:
+        uv = shutil.which("uv") or _uv_of_the_lock(requirements, Path(scratch), turn)
+        _run([sys.executable, "-m", "venv", "--without-pip", str(environment)], turn)
+        # On a terminal uv draws what it downloads; elsewhere it would list every package.
+        quiet = [] if sys.stderr.isatty() else ["--quiet"]
+        install = [uv, "pip", "install", *quiet, "--require-hashes", "--no-deps", "--no-config"]
+        where = [
+            "--python",
+            str(environment / "bin" / "python"),
+            *uv_arguments(read_pip_settings()),
+        ]
+        _run(
+            [*install, *where, "-r"],
+            turn,
+            requirements=requirements,
+            failed="the packages could not be installed, as uv says above",
         )
     _add_project(environment)
     unfinished = environment / "made-from.lock.new"
@@ -105,25 +120,54 @@ def make(environment: Path, lock: Path, turn: int) -> None:
     _say(f"made {environment}")
 
 
-def _bare_environment(environment: Path, turn: int) -> list[str]:
-    """An environment without packages; returns the pip command that installs into it."""
-    python = str(environment / "bin" / "python")
-    create = [sys.executable, "-m", "venv"]
-    if _succeeds([sys.executable, "-c", "import ensurepip"], turn):
-        if _succeeds([*create, str(environment)], turn):
-            return [python, "-m", "pip"]
-        raise MissingError(f"`{' '.join(create)} FOLDER` failed; run it by hand to see why")
-    # Debian keeps ensurepip in a package of its own; its pip can install into other environments.
-    pip = [sys.executable, "-m", "pip", "--python"]
-    if _succeeds([*pip, sys.executable, "--version"], turn) and _succeeds(
-        [*create, "--without-pip", str(environment)], turn
-    ):
-        return [*pip, python]
-    version = ".".join(map(str, sys.version_info[:2]))
-    raise MissingError(
-        f"{sys.executable} has neither `ensurepip` nor pip: install its venv package "
-        f"(on Debian and Ubuntu `apt install python{version}-venv`), then run this again"
+def _uv_of_the_lock(requirements: list[str], scratch: Path, turn: int) -> str:
+    """Installs the locked uv below `scratch` with pip; returns its path."""
+    of_uv = [line for line in requirements if line.startswith("uv==")]
+    pip = [sys.executable, "-m", "pip"]
+    if not _succeeds([*pip, "--version"], turn):
+        # Debian keeps ensurepip in a package of its own, and some Pythons come without pip.
+        if not _succeeds([sys.executable, "-m", "venv", str(scratch / "venv")], turn):
+            version = ".".join(map(str, sys.version_info[:2]))
+            raise MissingError(
+                f"there is no uv on the PATH, and {sys.executable} has neither pip nor `ensurepip` "
+                f"to install it: install uv, or Python's venv package (on Debian and Ubuntu "
+                f"`apt install python{version}-venv`), then run this again"
+            )
+        pip = [str(scratch / "venv" / "bin" / "python"), "-m", "pip"]
+    install = ["-qq", "install", "--require-hashes", "--no-deps", "--target", str(scratch), "-r"]
+    _run(
+        [*pip, *install],
+        turn,
+        requirements=of_uv,
+        failed="uv could not be installed, as pip says above",
     )
+    return str(scratch / "bin" / "uv")
+
+
+def _run(
+    command: list[str],
+    turn: int,
+    *,
+    requirements: list[str] | None = None,
+    failed: str = "the environment could not be made",
+) -> None:
+    """Runs a command that may take a file of requirements as its last argument."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as listed:
+        listed.write("\n".join(requirements or ()) + "\n")
+        listed.flush()
+        done = subprocess.run(
+            [*command, *([listed.name] if requirements is not None else [])],
+            check=False,
+            env={**os.environ, **uv_environment(read_pip_settings())},
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            pass_fds=(turn,),
+        )
+    if done.returncode:
+        raise MissingError(
+            f"{failed}; check the network and pip's configuration (`pip config list`), "
+            "then run this again"
+        )
 
 
 def _succeeds(command: list[str], turn: int) -> bool:

@@ -12,10 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from uv import find_uv_bin
 
 from tests.package_index import make_wheel
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+ROOT = Path(__file__).resolve().parents[2]
+# What the scripts take from the project itself: errors, and where pip looks for packages.
+_MODULES = (
+    "comfy_errors/__init__.py",
+    "comfy_http/settings.py",
+    "runpod_comfy/sources/index/pip_settings.py",
+)
 
 _PROGRAM = '''"""The program of the small project."""
 from alpha import __version__
@@ -40,15 +47,20 @@ class Project:
     wheels: Path
 
     def lock(self, version: str) -> None:
-        """Lock the wheel `alpha` in this version."""
-        wheel = make_wheel(self.wheels, "alpha", version)
-        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-        locked = {
-            "project_name": "alpha",
-            "version": version,
-            "artifacts": [{"algorithm": "sha256", "hash": digest}],
-        }
-        document = {"locked_resolves": [{"locked_requirements": [locked]}]}
+        """Lock the wheel `alpha` in this version, and whatever else lies among the wheels."""
+        make_wheel(self.wheels, "alpha", version)
+        locked = [
+            {
+                "project_name": wheel.name.split("-")[0],
+                "version": wheel.name.split("-")[1],
+                "artifacts": [
+                    {"algorithm": "sha256", "hash": hashlib.sha256(wheel.read_bytes()).hexdigest()}
+                ],
+            }
+            for wheel in sorted(self.wheels.glob("*.whl"))
+            if wheel.name.split("-")[:2] == ["alpha", version] or not wheel.name.startswith("alpha")
+        ]
+        document = {"locked_resolves": [{"locked_requirements": locked}]}
         lock = self.root / "lockfiles" / "default.lock"
         lock.write_text("// by Pants\n" + json.dumps(document))
 
@@ -63,6 +75,7 @@ class Project:
                 "PIP_CONFIG_FILE": os.devnull,
                 "PIP_NO_INDEX": "1",
                 "PIP_FIND_LINKS": str(self.wheels),
+                "PATH": f"{Path(find_uv_bin()).parent}{os.pathsep}{os.environ['PATH']}",
                 **environment,
             },
             text=True,
@@ -98,7 +111,10 @@ class Project:
 def project(tmp_path: Path) -> Project:
     """The small project, with a space in its path, and no environment yet."""
     root = tmp_path / "small project"
-    shutil.copytree(SCRIPTS, root / "scripts")
+    shutil.copytree(ROOT / "scripts", root / "scripts")
+    for module in _MODULES:
+        (root / "src" / module).parent.mkdir(parents=True)
+        shutil.copy(ROOT / "src" / module, root / "src" / module)
     (root / "lockfiles").mkdir()
     program = root / "src" / "runpod_comfy" / "cli" / "app.py"
     program.parent.mkdir(parents=True)

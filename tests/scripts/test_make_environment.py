@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import zipfile
 from pathlib import Path
 
+from uv import find_uv_bin
+
+from tests.package_index import make_wheel
 from tests.program import write_program
 from tests.scripts.conftest import Project
+
+# As on a machine that has Python and pip, and no uv.
+_WITHOUT_UV = "/usr/bin:/bin"
 
 
 def _make(project: Project) -> tuple[int, str]:
@@ -61,6 +69,40 @@ def test_a_wheel_with_another_hash_is_refused_in_words(project: Project) -> None
     assert "could not be installed" in err
     assert "Traceback" not in err
     assert not (project.root / ".venv" / "made-from.lock").exists()
+
+
+def test_where_there_is_no_uv_the_locked_one_is_installed_by_its_hash(project: Project) -> None:
+    wheel = _uv_wheel(project.wheels)
+    project.lock("1.0")
+    code, _, err = project.run("sh", project.script("with_environment.sh"), PATH=_WITHOUT_UV)
+    assert code == 0, err
+    assert _version(project) == "1.0"
+    shutil.rmtree(project.root / ".venv")
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    code, _, err = project.run("sh", project.script("with_environment.sh"), PATH=_WITHOUT_UV)
+    assert code == 3
+    assert "uv could not be installed, as pip says above" in err
+    assert "Traceback" not in err
+
+
+def test_a_broken_configuration_of_pip_is_named(project: Project, tmp_path: Path) -> None:
+    broken = tmp_path / "pip.conf"
+    broken.write_text("index-url = nowhere\n")
+    command = ("sh", project.script("with_environment.sh"))
+    code, _, err = project.run(*command, PIP_CONFIG_FILE=str(broken))
+    assert code == 3
+    assert str(broken) in err
+    assert "Traceback" not in err
+
+
+def _uv_wheel(folder: Path) -> Path:
+    """A wheel of uv whose program is the real one."""
+    wheel = make_wheel(folder, "uv", "1.0")
+    with zipfile.ZipFile(wheel, "a") as archive:
+        member = zipfile.ZipInfo("uv-1.0.data/scripts/uv")
+        member.external_attr = 0o100755 << 16
+        archive.writestr(member, f"#!/bin/sh\nexec '{find_uv_bin()}' \"$@\"\n")
+    return wheel
 
 
 def test_without_a_new_enough_python_one_sentence_says_so(project: Project, tmp_path: Path) -> None:
