@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 class ComfyError(Exception):
-    """An error told in one sentence.
+    """An error in one sentence.
 
     `message` says what happened, to which file, field or URL.
     `remedy` is the next step to try, or empty.

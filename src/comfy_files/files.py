@@ -21,6 +21,7 @@ from comfy_files.parallel import interrupted
 from comfy_files.progress import Say, say_nothing
 
 _POLL_S = 0.05
+_CHUNK_BYTES = 1 << 18
 
 ROOM_AND_PERMISSIONS = "Check the room and the permissions there, then run the command again."
 PERMISSIONS = "Check the permissions there, then run the command again: it goes on."
@@ -77,7 +78,7 @@ def place_folder(whole: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[bool]:
-    """Waits until nobody else writes a new file in `folder`; False where there are no locks."""
+    """Waits until no other process makes a file in `folder`; False where there are no locks."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -90,7 +91,7 @@ def _alone_in(folder: Path) -> Iterator[bool]:
 
 
 def _new_file(place: Path, *, alone: bool) -> tuple[int, Path]:
-    """A new file at `place`, or beside it if another may be writing there or somebody owns it."""
+    """A new file at `place`, or beside it if that one is in use or owned by another user."""
     if alone:
         with contextlib.suppress(OSError):
             place.unlink(missing_ok=True)
@@ -140,9 +141,17 @@ def digest_of(content: bytes) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file's bytes, as 64 hex digits. Raises OSError."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """The sha256 of a file's bytes, as 64 hex digits.
+
+    Raises OSError, and KeyboardInterrupt in a thread whose work was given up meanwhile.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            if interrupted():
+                raise KeyboardInterrupt
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:

@@ -45,41 +45,32 @@ def in_parallel(
     """
     results: dict[int, _R] = {}
     errors: dict[int, BaseException] = {}
-    came_first: list[BaseException] = []
     jobs: queue.SimpleQueue[tuple[int, _T]] = queue.SimpleQueue()
     for job in enumerate(items):
         jobs.put(job)
     event = threading.Event()
+    # Not `join`: that of Python 3.11, once interrupted, takes a running thread for ended.
+    ended: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def serve() -> None:
         _stop.set(event)
-        while not event.is_set():
-            try:
+        with contextlib.suppress(queue.Empty):
+            while not event.is_set():
                 index, item = jobs.get_nowait()
-            except queue.Empty:
-                return
-            try:
-                results[index] = work(item)
-            except BaseException as error:
-                errors[index] = error
-                came_first.append(error)
-                if give_up:
-                    event.set()
+                try:
+                    results[index] = work(item)
+                except BaseException as error:
+                    errors[index] = error
+                    if give_up:
+                        event.set()
+        ended.put(None)
 
-    def serve_to_the_end() -> None:
-        try:
-            serve()
-        finally:
-            ended.put(None)
-
-    # Not `join`: that of Python 3.11, once interrupted, takes a running thread for ended.
-    ended: queue.SimpleQueue[None] = queue.SimpleQueue()
     running = 0
     try:
         for _ in range(min(threads, jobs.qsize())):
             context = contextvars.copy_context()
             # A daemon does not hold up the end of the program.
-            threading.Thread(target=context.run, args=(serve_to_the_end,), daemon=True).start()
+            threading.Thread(target=context.run, args=(serve,), daemon=True).start()
             running += 1
         while running:
             with contextlib.suppress(queue.Empty):
@@ -98,5 +89,6 @@ def in_parallel(
                 running -= 1
         raise
     if errors:
-        raise came_first[0] if give_up else errors[min(errors)]
+        # They are in the order in which they came.
+        raise errors[next(iter(errors)) if give_up else min(errors)]
     return [results[index] for index in sorted(results)]

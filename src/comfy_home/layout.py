@@ -33,8 +33,5 @@ class HomeLayout:
 
 def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:
     """Where the version lies: the folder asked for, else `COMFY_HOME`, else `~/comfy-<id>`."""
-    if asked_home is not None:
-        return asked_home.expanduser().absolute()
-    if environment.get("COMFY_HOME"):
-        return Path(environment["COMFY_HOME"]).expanduser().absolute()
-    return Path.home() / f"comfy-{version_id}"
+    place = asked_home or environment.get("COMFY_HOME") or f"~/comfy-{version_id}"
+    return Path(place).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""A lock as bytes, and its identity: the same where it is made and where it is run."""
+"""A lock as bytes, and its digest, for the side that makes it and the side that runs it."""
 
 from __future__ import annotations
 

@@ -158,8 +158,9 @@ class _Transfer:
         self._expected = expected
         self._arrived = 0
         self._response = self._ask({})
-        self._size = _number(self._response.headers.get("Content-Length"))
-        # Only a strong validator says that the rest is the rest of the same bytes.
+        length = self._response.headers.get("Content-Length", "")
+        self._size = int(length) if length.isdecimal() else None
+        # Only a strong validator says that what follows belongs to these bytes.
         tag = self._response.headers.get("ETag", "")
         self._tag = None if tag.startswith("W/") else tag or None
 
@@ -225,7 +226,3 @@ class _Transfer:
                 f"{without_secrets(self._url)} has {size}, not {expected}",
                 remedy=self._client.remedy,
             )
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None

@@ -15,6 +15,6 @@ _PARAMETER = re.compile(rf"({SECRET_PARAMETER})[^&#\s'\")]+", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
-    """The same text with the credentials of every URL in it replaced by `***`."""
+    """`text` with the credentials of every URL in it replaced by `***`."""
     text = _PASSWORD.sub(r"\1:***@", _HTTP_USER.sub(r"\1***@", text))
     return _PARAMETER.sub(r"\1***", text)

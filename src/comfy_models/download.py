@@ -54,7 +54,7 @@ def _fetch(address: str, model: ModelFile, place: Path, say: Say) -> None:
 def _partial(place: Path) -> Iterator[BinaryIO]:
     """A new file beside `place`, removed if it still has that name at the end.
 
-    Its name is drawn by lot: a volume may be shared by machines whose locks do not reach each
+    Its name is random: a volume may be shared by machines whose locks do not reach each
     other, so that each of them writes a file of its own.
     """
     place.parent.mkdir(parents=True, exist_ok=True)

@@ -30,9 +30,14 @@ def link_model(source: Path, root: Path, model: ModelFile, *, replace_links: boo
     place = root / model.target_path
     if holds_model(place, model):
         return False
-    _refuse_way_out(root, place)
-    replaceable = place.is_symlink() and (replace_links or _leads_to_lost_store(place))
-    if os.path.lexists(place) and not replaceable:
+    if not place.parent.resolve().is_relative_to(root.resolve()):
+        raise InvalidInputError(
+            f"{place} would lie outside {root}: one of its folders is a link that leads out",
+            remedy="Put a real folder there, or choose another models folder with --models-dir.",
+        )
+    is_lost = not place.exists() and place.is_symlink() and names_stored(str(place.readlink()))
+    is_replaceable = is_lost or (replace_links and place.is_symlink())
+    if os.path.lexists(place) and not is_replaceable:
         raise MismatchError(
             f"{place} is not the file that the version needs (sha256 {model.sha256}, "
             f"{model.size} bytes); it was left alone",
@@ -78,16 +83,3 @@ def _way(source: Path, folder: Path) -> str:
     if real_source.parent.stat().st_dev == real_folder.stat().st_dev:
         return os.path.relpath(real_source, real_folder)
     return str(real_source)
-
-
-def _refuse_way_out(root: Path, place: Path) -> None:
-    real_root = root.resolve()
-    if not place.parent.resolve().is_relative_to(real_root):
-        raise InvalidInputError(
-            f"{place} would lie outside {root}: one of its folders is a link that leads out",
-            remedy="Put a real folder there, or choose another models folder with --models-dir.",
-        )
-
-
-def _leads_to_lost_store(link: Path) -> bool:
-    return not link.exists() and names_stored(str(link.readlink())) is not None

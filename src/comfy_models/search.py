@@ -48,10 +48,8 @@ def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
     snapshots = cache / f"models--{named['organisation']}--{named['name']}" / "snapshots"
     if model.revision is not None:
         yield snapshots / model.revision / file
-    if snapshots.is_dir():
-        for snapshot in sorted(snapshots.iterdir()):
-            if snapshot.name != model.revision:
-                yield snapshot / file
+    others = sorted(snapshots.iterdir()) if snapshots.is_dir() else []
+    yield from (it / file for it in others if it.name != model.revision)
 
 
 def local_path(source: str, base_dir: Path) -> Path | None:
@@ -71,7 +69,7 @@ def local_path(source: str, base_dir: Path) -> Path | None:
 
 
 def local_source(source: str, base_dir: Path) -> Path:
-    """The same, but raises InvalidInputError for a source that is not on this machine."""
+    """The file that `source` names. Raises InvalidInputError for one on another machine."""
     path = local_path(source, base_dir)
     if path is None:
         raise InvalidInputError(

@@ -142,11 +142,6 @@ def _is_still(path: Path, stream: BinaryIO) -> bool:
         return False
 
 
-def stored_sha256(path: Path) -> str | None:
-    """The sha256 that a store vouches for, if `path` leads into one. Nothing is read."""
-    return names_stored(os.path.realpath(path))
-
-
 def names_stored(path: str) -> str | None:
     """The sha256 in the path of a file in some store, None for any other path."""
     match = _STORED.search(path)

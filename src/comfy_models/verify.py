@@ -6,18 +6,15 @@ What was hashed is remembered, so that the same gigabytes are not read at each s
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from comfy_files.files import replace_file
-from comfy_files.parallel import interrupted
-from comfy_models.store import ModelFile, stored_sha256
+from comfy_files.files import replace_file, sha256_of
+from comfy_models.store import ModelFile, names_stored
 
 MEMORY_NAME = ".comfy_verified.json"
-_CHUNK_BYTES = 1 << 20
 
 
 def holds_model(path: Path, model: ModelFile) -> bool:
@@ -40,9 +37,9 @@ def fault_of(
         size_bytes = path.stat().st_size
         if size_bytes != model.size:
             return f"has {size_bytes} bytes, not {model.size}"
-        sha256 = None if always_hash else stored_sha256(path) or memory.recall(path)
-        if sha256 is None:
-            sha256 = _read_sha256(path)
+        sha256 = names_stored(os.path.realpath(path)) or memory.recall(path)
+        if sha256 is None or always_hash:
+            sha256 = sha256_of(path)
             memory.remember(path, sha256)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
@@ -53,16 +50,6 @@ def _absence(path: Path) -> str:
     if path.is_symlink():
         return f"leads to {os.readlink(path)}, which is not there"  # noqa: PTH115
     return "is not a file" if path.exists() else "is not there"
-
-
-def _read_sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            if interrupted():
-                raise KeyboardInterrupt
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 class HashMemory:

@@ -63,7 +63,7 @@ def output_hashes(result: Mapping[str, Any]) -> dict[Place, str]:
 def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str | None) -> list[str]:
     """How `result` differs from `baseline`, a sentence for each difference; empty if it does not.
 
-    A different lock with the same outputs is no difference; with other outputs that is told first.
+    A different lock with the same outputs is no difference; with others it is reported first.
     """
     now = output_hashes(result)
     then = {(one.node, one.kind, one.number): one.sha256 for one in baseline.outputs}

@@ -97,13 +97,7 @@ class Graph:
 
 def is_link(value: object) -> bool:
     """True for `[node id, slot]`."""
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-        and not isinstance(value[1], bool)
-    )
+    return isinstance(value, list) and [type(each) for each in value] == [str, int]
 
 
 def load_workflow(path: Path) -> Graph:

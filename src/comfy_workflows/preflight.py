@@ -197,7 +197,7 @@ def _settings(specification: Any) -> Mapping[str, Any]:
 
 
 def _has_a_shifting_shape(specification: Any) -> bool:
-    """True for inputs that appear in a graph under other names (`COMFY_AUTOGROW_V3` and kin)."""
+    """True for inputs that appear in a graph under other names (such as `COMFY_AUTOGROW_V3`)."""
     kind = specification[0] if isinstance(specification, list) and specification else None
     return isinstance(kind, str) and kind.startswith("COMFY_")
 

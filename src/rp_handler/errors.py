@@ -80,7 +80,7 @@ def reportable(error: ComfyError | OSError) -> ComfyError:
 
 
 def failure_document(error: ComfyError) -> dict[str, Any]:
-    """`{"error", "error_type", "retryable", "details"}`: how machines are told of `error`."""
+    """`{"error", "error_type", "retryable", "details"}`: `error` for programs."""
     error_type, retryable, details = "invalid_input", False, {}
     if isinstance(error, JobError):
         error_type, retryable, details = error.error_type, error.retryable, error.details

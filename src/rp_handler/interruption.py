@@ -16,15 +16,11 @@ Result = TypeVar("Result")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def run_interruptibly(main: Coroutine[Any, Any, Result]) -> Result:
+async def interruptible(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs `main` to its end. SIGINT, SIGTERM and SIGHUP cancel it.
 
     Raises KeyboardInterrupt after a cancelled `main` has cleaned up behind itself.
     """
-    return asyncio.run(_listening(main))
-
-
-async def _listening(main: Coroutine[Any, Any, Result]) -> Result:
     if threading.current_thread() is not threading.main_thread():
         return await main
     loop = asyncio.get_running_loop()

@@ -19,8 +19,7 @@ from rp_handler.errors import failure_document, reportable
 from rp_handler.home.open import baked_home, baked_version_id
 from rp_handler.job.terminal import progress_text, result_lines
 from rp_handler.modes.init_process import run_as_init
-from rp_handler.run_options import add_run_options, add_ui_option
-from rp_handler.run_request import RunRequest, make_request
+from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, make_request
 
 if TYPE_CHECKING:
     from rp_handler.engine.prompt import Listener
@@ -144,43 +143,36 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
     """Does what `request` asks, in a realized home: the result document of a workflow, or the exit
     code of what served until its end. Prints nothing; raises a ComfyError."""
     # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
+    import asyncio
+
     from rp_handler.home.open import open_for_run
-    from rp_handler.interruption import run_interruptibly
+    from rp_handler.interruption import interruptible
     from rp_handler.job.run import run_workflow
     from rp_handler.job.sinks import sink_for
     from rp_handler.modes.ui import serve_ui
 
     home, search = open_for_run(request, os.environ, say=listener.say)
-    if request.ui:
-        return run_interruptibly(
-            serve_ui(home, listener, port=request.port, listen=request.listen, search=search)
-        )
-    if request.workflow is None:
-        from rp_handler.modes.worker import serve_jobs
+    port, timeout_s, graph = request.port, request.timeout_s, request.workflow
 
-        return run_interruptibly(
-            serve_jobs(
+    async def work() -> dict[str, Any] | int:
+        if request.ui:
+            return await serve_ui(home, listener, port=port, listen=request.listen, search=search)
+        if graph is None:
+            from rp_handler.modes.worker import serve_jobs
+
+            return await serve_jobs(
                 home,
                 listener,
                 workflows=Path.cwd() / "workflows",
                 sdk_arguments=request.sdk_arguments,
                 search=search,
             )
+        sink = sink_for(request.output, output_dir=request.output_dir, workflow_name=graph.stem)
+        return await run_workflow(
+            home, graph, sink, listener, port=port, timeout_s=timeout_s, search=search
         )
-    sink = sink_for(
-        request.output, output_dir=request.output_dir, workflow_name=request.workflow.stem
-    )
-    return run_interruptibly(
-        run_workflow(
-            home,
-            request.workflow,
-            sink,
-            listener,
-            port=request.port,
-            timeout_s=request.timeout_s,
-            search=search,
-        )
-    )
+
+    return asyncio.run(interruptible(work()))
 
 
 def _fail(error: ComfyError, *, machine: bool) -> int:
@@ -222,8 +214,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_sdk_options(parser: argparse.ArgumentParser) -> None:
-    """Flags of RunPod's SDK, which are handed on to it."""
-    group = parser.add_argument_group("for jobs of RunPod, handed on to its SDK")
+    """Flags of RunPod's SDK, which are passed to it."""
+    group = parser.add_argument_group("for jobs of RunPod, passed to its SDK")
     for flag in _SDK_SWITCHES:
         group.add_argument(flag, action="store_true")
     for flag, metavar in _SDK_VALUES.items():
@@ -231,7 +223,7 @@ def add_sdk_options(parser: argparse.ArgumentParser) -> None:
 
 
 def sdk_arguments(options: argparse.Namespace) -> list[str]:
-    """Those that were given, as the SDK reads them."""
+    """The SDK's flags in `options`, as the SDK reads them."""
     given = vars(options)
     arguments = [flag for flag in _SDK_SWITCHES if given[flag.lstrip("-")]]
     for flag in _SDK_VALUES:
@@ -262,13 +254,10 @@ def choose_mode(
         return "ui"
     if workflow is not None:
         return "workflow"
-    if sdk:
-        return "worker"
-    if asked == "ui":
+    if asked == "ui" and not sdk:
         return "ui"
-    if environment.get("RUNPOD_WEBHOOK_GET_JOB"):
-        return "worker"
-    if baked_home(environment) and (folder / "test_input.json").is_file():
+    is_tested = baked_home(environment) and (folder / "test_input.json").is_file()
+    if sdk or environment.get("RUNPOD_WEBHOOK_GET_JOB") or is_tested:
         return "worker"
     raise InvalidInputError(
         "No workflow was given.",

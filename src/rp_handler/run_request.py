@@ -1,10 +1,12 @@
 """What a person asks the run side for, and the defaults for what they leave out.
 
-Both doors, `runpod-comfy run` and `python -m rp_handler.main`, make their request here.
+Both `runpod-comfy run` and `python -m rp_handler.main` take these options and make their request
+here.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,26 @@ DEFAULT_OUTPUT_MODE = "files"
 DEFAULT_OUTPUT_DIR = Path("outputs")
 
 
+def add_run_options(parser: argparse.ArgumentParser) -> None:
+    """What to run and where its result goes."""
+    add = parser.add_argument
+    add("--workflow", type=Path, metavar="FILE", help="a graph in the API format; {} is a test")
+    add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
+    add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
+    add("--port", type=int, help="the loopback port of ComfyUI (a free one)")
+    add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run")
+
+
+def add_ui_option(parser: argparse.ArgumentParser) -> None:
+    """To serve the page instead of running a workflow."""
+    parser.add_argument("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """A run, with every default applied.
 
-    `id_was_asked` tells whether somebody named the version. `home` and `models_dir` are None for
+    `id_was_asked` is true if the version was named. `home` and `models_dir` are None for
     the usual places. With `ui`, the version's page is served, on the address `listen`, and there
     is no `workflow`. `timeout_s` limits the run in seconds, None is no limit. `lock_path` is the
     lock that the home must have been made from, None for any. Without page and workflow, jobs are
@@ -65,8 +82,8 @@ def make_request(
 ) -> RunRequest:
     """The request of these flags: what is None comes from `environment`, then from the defaults.
 
-    `image_id` is the version of an image. It names that in COMFY_VERSION_NAME by itself, which is
-    nobody's wish. Raises InvalidInputError.
+    `image_id` is the version of an image. The image sets COMFY_VERSION_NAME to it, so that
+    value does not count as asked for. Raises InvalidInputError.
     """
     if workflow is None and not ui and not worker:
         raise InvalidInputError(

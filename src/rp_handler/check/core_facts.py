@@ -3,7 +3,7 @@ choose among the files of which folder.
 
 `object_info` lists files but not their folder, and with no models there it lists nothing. So the
 engine is given one more directory for each folder, all in a temporary place. After its normal
-start each gets one file of a name that nobody uses, and whatever input then offers that name,
+start each gets one file of a name that is not in use, and whatever input then offers that name,
 chooses from that folder.
 """
 
@@ -56,18 +56,13 @@ def relative_folders(
     are artefacts of how it was started.
     """
     relative: dict[str, list[str]] = {}
-    for name, directories in sorted(folders.items()):
-        if name in _NOT_MODELS:
-            continue
-        kept: list[str] = []
-        for directory in map(Path, directories):
-            if any(directory.is_relative_to(one) for one in leave_out):
-                continue
+    for name in sorted(folders.keys() - _NOT_MODELS):
+        kept = relative.setdefault(name, [])
+        for directory in map(Path, folders[name]):
             inside = [directory.relative_to(one) for one in models if directory.is_relative_to(one)]
             told = inside[0].as_posix() if inside else str(directory)
-            if told not in kept:
+            if told not in kept and not any(map(directory.is_relative_to, leave_out)):
                 kept.append(told)
-        relative[name] = kept
     return relative
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
 from comfy_home.layout import OBJECT_INFO_NAME
-from comfy_home.manifest import CheckReport, load_manifest, save_manifest
+from comfy_home.manifest import CheckReport, Manifest, load_manifest, save_manifest
 from rp_handler.check.core_facts import (
     ModelProbe,
     known_flags,
@@ -36,7 +36,7 @@ from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup, engine_environment
 from rp_handler.engine.process import Engine, read_lines
 from rp_handler.errors import EngineStartError, listed
-from rp_handler.interruption import run_interruptibly
+from rp_handler.interruption import interruptible
 
 _CUSTOM_NODES = "custom_nodes."
 
@@ -54,13 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     home: Path = options.home.absolute()
     try:
-        report = run_interruptibly(
-            check(home, options.python.absolute(), options.report.absolute())
-        )
+        work = check(home, options.python.absolute(), options.report.absolute())
+        report = asyncio.run(interruptible(work))
         if options.seal:
             seal(home, report)
     except ComfyError as error:
-        _tell(error.in_words())
+        sys.stderr.write(f"{error.in_words()}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -74,7 +73,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     package of nodes that failed to import, and why; EngineStartError if the engine does not start.
     """
     core = home / "ComfyUI"
-    manifest = load_manifest(home)
+    manifest = load_manifest(home) or Manifest()
     flags = known_flags(core, python)
     with (
         tempfile.TemporaryDirectory(prefix="comfy-check-") as folder,
@@ -84,13 +83,10 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
         setup = EngineSetup(
             core=core,
             python=python,
-            arguments=manifest.comfy_args if manifest else (),
-            variables=manifest.env if manifest else {},
+            arguments=manifest.comfy_args,
+            variables=manifest.env,
             flags=frozenset(flags),
-            cuda=manifest.cuda if manifest else None,
-            input_folder=None,
-            output_folder=None,
-            user_folder=None,
+            cuda=manifest.cuda,
             extra_model_paths=probe.paths_file,
         )
         async with (
@@ -115,12 +111,10 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             model_inputs=probe.found_in(probed_info),
         )
         leave_out_model_files(object_info, answer.model_inputs, folders)
-    document = json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True)
-    for path, text in (
-        (home / OBJECT_INFO_NAME, json.dumps(object_info, sort_keys=True)),
-        (report, document),
-    ):
-        replace_file(path, f"{text}\n".encode())
+    text = json.dumps(object_info, sort_keys=True)
+    replace_file(home / OBJECT_INFO_NAME, f"{text}\n".encode())
+    text = json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True)
+    replace_file(report, f"{text}\n".encode())
     return answer
 
 
@@ -174,24 +168,20 @@ def node_classes(object_info: dict[str, Any]) -> dict[str, list[str]]:
 
 def _judge(failures: list[ImportFailure]) -> None:
     """Raises for what the version cannot do without; warns of the rest."""
-    fatal = [failure for failure in failures if failure.group != "comfy_api_nodes"]
+    fatal = []
     for failure in failures:
         # These call paid services over the network; a workflow seldom needs them.
         if failure.group == "comfy_api_nodes":
-            _tell(f"warning: {failure.sentence}")
-    if not fatal:
-        return
-    sentences = sorted(failure.sentence for failure in fatal)
-    raise OperationFailedError(
-        f"ComfyUI starts, but not with all of its nodes:{listed(sentences)}",
-        remedy="Take a version of the node whose requirements.txt names all that it imports, "
-        "settle a wrong version with the spec's options.overrides, or leave the node out; "
-        "then resolve.",
-    )
-
-
-def _tell(sentence: str) -> None:
-    sys.stderr.write(sentence + "\n")
+            sys.stderr.write(f"warning: {failure.sentence}\n")
+        else:
+            fatal.append(failure.sentence)
+    if fatal:
+        raise OperationFailedError(
+            f"ComfyUI starts, but not with all of its nodes:{listed(sorted(fatal))}",
+            remedy="Take a version of the node whose requirements.txt names all that it imports, "
+            "settle a wrong version with the spec's options.overrides, or leave the node out; "
+            "then resolve.",
+        )
 
 
 if __name__ == "__main__":

@@ -97,7 +97,9 @@ def _settling(torch: dict[str, Any], member: dict[str, Any]) -> str:
     numbered_alike = version.split(".")[0] == beside.split(".")[0]
     made_for = lowest[0] if lowest else version if numbered_alike else None
     if made_for and not f"{beside}.".startswith(f"{made_for}."):
-        return f'"options": {{"torch": {{"version": "{_two_parts(made_for)}"}}}}'
+        # `options.torch.version` has two parts at least.
+        made_for = made_for if "." in made_for else f"{made_for}.0"
+        return f'"options": {{"torch": {{"version": "{made_for}"}}}}'
     if numbered_alike and version != beside:
         return f'"options": {{"constraints": ["{name}=={beside}"]}}'
     return f'"options": {{"overrides": ["{name} ; python_version < \'3\'"]}}'
@@ -105,8 +107,3 @@ def _settling(torch: dict[str, Any], member: dict[str, Any]) -> str:
 
 def _plain(version: str) -> str:
     return version.partition("+")[0]
-
-
-def _two_parts(version: str) -> str:
-    """`options.torch.version` has two parts at least."""
-    return version if "." in version else f"{version}.0"

@@ -38,25 +38,14 @@ _INTERRUPT_S = 1.0
 class Execution:
     """What came of a prompt: the outputs of the history by node id, and the times it took.
 
-    `warnings` are faults with which the engine ran the rest of the graph nevertheless. `cached`
-    are the nodes that did not run, because the engine had their results from an earlier prompt.
+    `warnings` are faults despite which the engine ran the rest of the graph.
+    `names_earlier_files` is true if an output is a file that an earlier prompt wrote.
     """
 
     outputs: Mapping[str, Any]
     timings: Timings
     warnings: tuple[str, ...]
-    cached: frozenset[str] = frozenset()
-
-    @property
-    def names_earlier_files(self) -> bool:
-        """Whether an output is a file that an earlier prompt wrote."""
-        return any(
-            isinstance(entry, Mapping) and "filename" in entry and entry.get("type") != "input"
-            for node in self.cached
-            for entries in (self.outputs.get(node) or {}).values()
-            if isinstance(entries, list)
-            for entry in entries
-        )
+    names_earlier_files: bool
 
 
 class EngineClient:
@@ -88,7 +77,7 @@ class EngineClient:
         timeout_s: float | None = None,
         strict: bool = False,
     ) -> Execution:
-        """Runs `graph` to its end, telling progress.
+        """Runs `graph` to its end, reporting progress.
 
         With `strict`, a graph of which the engine would run only a part is an error.
         Raises RefusedPromptError, JobError for a node that raised, JobCancelledError,
@@ -112,21 +101,21 @@ class EngineClient:
             raise
 
     async def _run(self, events: PromptEvents, *, strict: bool) -> Execution:
-        # The socket comes first: a short prompt is over before a later one would hear of it.
+        # The socket comes first: a short prompt is over before a later socket would hear of it.
         socket = await self._connect()
         try:
             warnings = await self._post(events, strict=strict)
             entry = await self._follow(events, socket)
         finally:
             await socket.close()
-        error = failure(entry.get("status") or {})
-        if error is not None:
+        outputs, status = entry.get("outputs") or {}, entry.get("status") or {}
+        if error := failure(status):
             raise error
         return Execution(
-            outputs=entry.get("outputs") or {},
+            outputs=outputs,
             timings=events.timings(),
             warnings=warnings,
-            cached=_cached_nodes(entry.get("status") or {}),
+            names_earlier_files=_names_earlier_files(outputs, status),
         )
 
     async def forget_results(self) -> None:
@@ -169,7 +158,9 @@ class EngineClient:
     ) -> Mapping[str, Any]:
         """Listens until the prompt is in the history, over as many sockets as it takes."""
         while True:
-            message = await _next_message(socket)
+            message = None
+            with contextlib.suppress(TimeoutError):
+                message = await socket.receive(timeout=_QUIET_S)
             if message is None or message.type not in _DATA:
                 entry = await self._history(events.prompt_id)
                 if entry is not None:
@@ -179,10 +170,12 @@ class EngineClient:
             elif message.type is aiohttp.WSMsgType.TEXT:
                 said = json.loads(message.data)
                 if events.take(said.get("type", ""), said.get("data") or {}):
-                    return await self._history_soon(events.prompt_id)
+                    while (entry := await self._history(events.prompt_id)) is None:
+                        await asyncio.sleep(0.01)
+                    return entry
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
-        # Previews of any size arrive here, and nobody else speaks on this socket.
+        # Previews of any size arrive here, and only the engine sends on this socket.
         return await self._session.ws_connect(
             f"{self._engine.url}/ws?clientId={self._client_id}", max_msg_size=0
         )
@@ -204,11 +197,6 @@ class EngineClient:
         except aiohttp.ClientError:
             return None
         return history.get(prompt_id) if isinstance(history, dict) else None
-
-    async def _history_soon(self, prompt_id: str) -> Mapping[str, Any]:
-        while (entry := await self._history(prompt_id)) is None:
-            await asyncio.sleep(0.01)
-        return entry
 
     async def _interrupt(self, prompt_id: str) -> None:
         """Takes the prompt out of the queue or stops it, unless the engine is past answering."""
@@ -245,14 +233,12 @@ class EngineClient:
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 
-def _cached_nodes(status: Mapping[str, Any]) -> frozenset[str]:
-    messages = dict(status.get("messages") or ())
-    return frozenset((messages.get("execution_cached") or {}).get("nodes") or ())
-
-
-async def _next_message(socket: aiohttp.ClientWebSocketResponse) -> aiohttp.WSMessage | None:
-    """The next message, one of a closed socket included, or None after a quiet while."""
-    try:
-        return await socket.receive(timeout=_QUIET_S)
-    except TimeoutError:
-        return None
+def _names_earlier_files(outputs: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    cached = dict(status.get("messages") or ()).get("execution_cached") or {}
+    return any(
+        isinstance(entry, Mapping) and "filename" in entry and entry.get("type") != "input"
+        for node in cached.get("nodes") or ()
+        for entries in (outputs.get(node) or {}).values()
+        if isinstance(entries, list)
+        for entry in entries
+    )

@@ -15,7 +15,7 @@ from comfy_files.files import can_write
 _DEVICE_CHOICES = frozenset(
     {"--cpu", "--directml", "--gpu-only", "--highvram", "--lowvram", "--normalvram", "--novram"}
 )
-# From elsewhere nobody reaches the engine, unless somebody asks for its page.
+# The engine is reached from this machine only, unless its page is asked for.
 LOOPBACK = "127.0.0.1"
 _ACCELERATORS = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
@@ -52,9 +52,9 @@ class EngineSetup:
     flags: frozenset[str]
     cuda: str | None = None
     listen: str = LOOPBACK
-    input_folder: Path | None
-    output_folder: Path | None
-    user_folder: Path | None
+    input_folder: Path | None = None
+    output_folder: Path | None = None
+    user_folder: Path | None = None
     database: Path | None = None
     extra_model_paths: Path | None = None
 
@@ -112,7 +112,6 @@ def engine_environment(
     HOME if theirs cannot be written: nodes keep caches there and would not import.
     """
     kept = clean_environment(environment)
-    virtual_environment = setup.python.parent.parent
     if not kept.get("HOME") or not can_write(Path(kept["HOME"])):
         kept["HOME"] = str(spare_home)
     if not kept.get("USER") and not _has_name(os.getuid()):
@@ -125,7 +124,7 @@ def engine_environment(
         **setup.variables,
         **kept,
         "PATH": os.pathsep.join(path),
-        "VIRTUAL_ENV": str(virtual_environment),
+        "VIRTUAL_ENV": str(setup.python.parent.parent),
         # Its log is a file: without this, a crash would swallow what was printed last.
         "PYTHONUNBUFFERED": "1",
     }

@@ -97,22 +97,26 @@ class Engine:
         try:
             await self._start()
         except BaseException as error:
-            await self._end(keep_log=isinstance(error, EngineCrashedError))
+            await self.__aexit__(None, error, None)
             raise
         return self
 
     async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        await self._end(keep_log=isinstance(error, EngineCrashedError))
+        try:
+            await self._stack.aclose()
+        finally:
+            if not isinstance(error, EngineCrashedError):
+                self.log.unlink(missing_ok=True)
 
     def crashed(self, when: str) -> EngineCrashedError:
-        """The error that tells how the process ended `when` ("while it ran node 3")."""
+        """How the process ended `when` ("while it ran node 3")."""
         status = self.ended.result() if self.ended.done() else None
         lines = last_lines(self.log)
         quoted = "".join(f"\n  {line}" for line in lines) or "\n  (nothing)"
         remedy = f"The whole log is {self.log}."
         if status == -signal.SIGKILL:
             remedy += " Killed like this, it may have used up the machine's memory."
-        # It has told its stats when it was ready, and not before.
+        # It reports its statistics once it is ready, and not before.
         kind = EngineCrashedError if self.stats else EngineStartError
         return kind(
             f"ComfyUI {_ending(status)} {when}; the last lines of its log:{quoted}",
@@ -124,9 +128,8 @@ class Engine:
         began = time.monotonic()
         if not runs_on_cpu(self._setup, os.environ):
             require_driver(self._setup.cuda, driver_cuda())
+        host, asked = self._setup.listen, self._asked_port
         for attempt in range(_TRIES):
-            host = self._setup.listen
-            asked = self._asked_port
             self.port = free_port(host) if asked is None else claim_port(asked, host)
             await self._spawn()
             try:
@@ -135,7 +138,7 @@ class Engine:
             except EngineCrashedError:
                 # Between our choice of a free port and its use, another may have taken it.
                 lost = self.ended.done() and is_taken(self.port, host)
-                if self._asked_port is not None or not lost or attempt == _TRIES - 1:
+                if asked is not None or not lost or attempt == _TRIES - 1:
                     raise
                 await self._stack.aclose()
         self.start_ms = round((time.monotonic() - began) * 1000)
@@ -145,13 +148,12 @@ class Engine:
         setup = self._setup
         scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
         self._stack.callback(shutil.rmtree, scratch, ignore_errors=True)
-        self.folders = EngineFolders(
+        self.folders = folders = EngineFolders(
             input=setup.input_folder or scratch / "input",
             output=setup.output_folder or scratch / "output",
             user=setup.user_folder or scratch / "user",
             temp=scratch / "temp",
         )
-        folders = self.folders
         for folder in (folders.input, folders.output, folders.user, scratch / "home"):
             folder.mkdir(parents=True, exist_ok=True)
         command = engine_command(
@@ -197,7 +199,7 @@ class Engine:
                 request.cancel()
                 if self.ended.done():
                     raise self.crashed("before it was ready")
-                # Another server may have taken the port: ours was told of our temporary folder.
+                # Another server may have taken the port: only ours has our temporary folder.
                 arguments = (stats.get("system") or {}).get("argv")
                 if stats and (arguments is None or str(self.folders.temp.parent) in arguments):
                     self.stats = stats
@@ -205,13 +207,6 @@ class Engine:
                 if remaining < 0:
                     raise self.crashed(f"after {_START_TIMEOUT_S:.0f} seconds")
                 await asyncio.wait({self.ended}, timeout=_POLL_S)
-
-    async def _end(self, *, keep_log: bool) -> None:
-        try:
-            await self._stack.aclose()
-        finally:
-            if not keep_log:
-                self.log.unlink(missing_ok=True)
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
         try:
@@ -237,7 +232,7 @@ async def _get_stats(session: aiohttp.ClientSession, url: str) -> dict[str, Any]
 
 
 def free_port(host: str = LOOPBACK) -> int:
-    """A port of the address `host` that nobody uses at this moment."""
+    """A port of the address `host` that is free at this moment."""
     with socket.socket(_family(host)) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -245,7 +240,7 @@ def free_port(host: str = LOOPBACK) -> int:
 
 
 def is_taken(port: int, host: str = LOOPBACK) -> bool:
-    """True if somebody serves on this port of the address `host`."""
+    """True if a server listens on this port of the address `host`."""
     with socket.socket(_family(host)) as probe:
         # As servers do: a port that is only cooling down after its last server is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -24,7 +24,7 @@ class Progress:
     """Where a running graph is.
 
     `node` runs now and is a `class_type`; it is at `step` of `steps` if it says so, where nodes
-    that tell fractions have 1.0 for `steps`.
+    that report fractions have 1.0 for `steps`.
     `done` of the graph's `total` nodes are finished.
     """
 
@@ -60,7 +60,7 @@ class Timings:
 
 @dataclass(kw_only=True)
 class PromptEvents:
-    """Takes the engine's messages one by one; tells progress; knows when the prompt has ended."""
+    """Takes the engine's messages one by one; reports progress; knows when the prompt has ended."""
 
     graph: Graph
     prompt_id: str
@@ -171,7 +171,7 @@ def node_error_sentences(node_errors: Mapping[str, Any]) -> list[str]:
 
 
 def failure(status: Mapping[str, Any]) -> JobError | None:
-    """The error that a history entry's `status` tells of, or None if the prompt succeeded."""
+    """The error that a history entry's `status` reports, or None if the prompt succeeded."""
     messages = dict(status.get("messages") or ())
     if "execution_error" in messages:
         return _execution_error(messages["execution_error"])

@@ -47,9 +47,7 @@ def open_for_run(
         require_lock(home, request.lock_path)
     if choice.baked not in (None, choice.path):
         say(f'The version "{home.manifest.version_id}" at {home.root} replaces the image\'s own.')
-    if choice.baked is None:
-        return home, None
-    return home, make_search(home, choice.volume, environment)
+    return home, make_search(home, choice.volume, environment) if choice.baked else None
 
 
 def choose_home(
@@ -57,10 +55,8 @@ def choose_home(
 ) -> HomeChoice:
     """The folder asked for; in an image a marked COMFY_HOME, else its own home; or the usual."""
     baked = baked_home(environment)
-    if baked is None:
-        return HomeChoice(path=find_home(version_id, asked_home, environment))
-    if asked_home is not None:
-        return HomeChoice(path=asked_home.expanduser().absolute(), baked=baked)
+    if baked is None or asked_home is not None:
+        return HomeChoice(path=find_home(version_id, asked_home, environment), baked=baked)
     if not environment.get("COMFY_HOME"):
         return HomeChoice(path=baked, baked=baked)
     volume = find_home(version_id, None, environment)

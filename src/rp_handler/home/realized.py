@@ -55,7 +55,7 @@ def open_home(
 ) -> Home:
     """The finished version at `path`.
 
-    `id_was_asked` is true when somebody named `version_id` instead of leaving it to the default.
+    `id_was_asked` is true when `version_id` was asked for, false when it is the default.
     `models_dir` is the models folder to use, None for the version's own. `is_baked` is true for the
     home that an image was built with.
     Raises UnavailableError when nothing (or nothing whole) is realized there, and

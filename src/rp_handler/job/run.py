@@ -31,7 +31,7 @@ async def run_workflow(
     models are looked for first, None not at all. Raises ComfyError's children.
     """
     graph = load_workflow(workflow)
-    # The smoke test is to tell what a machine has, and not to fail for what it lacks.
+    # The smoke test reports what a machine has, and does not fail for what it lacks.
     at_hand = models_at_hand(home, search, say=listener.say, are_used=not graph.is_empty)
     try:
         async with at_hand as (home, warnings):

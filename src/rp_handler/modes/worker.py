@@ -55,7 +55,7 @@ async def serve_jobs(
             jobs = Jobs(engine=engine, listener=listener, workflows=workflows, warnings=warnings)
             return await sdk.serve(jobs)
     finally:
-        # The SDK's own process, which tells RunPod that we are alive.
+        # The SDK's own process, which reports to RunPod that we are alive.
         for child in multiprocessing.active_children():
             child.kill()
 

@@ -121,7 +121,7 @@ def run(
     the document that `--json` prints, as docs/contracts.md describes it.
 
     `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `on_progress` gets where
-    the run is: an `rp_handler.engine.prompt_events.Progress`.
+    the run is: an `rp_handler.engine.prompt.Progress`.
     Raises what `realize` raises, InvalidInputError for a workflow that cannot run on this version,
     OperationFailedError for one that fails.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import MismatchError
-from rp_handler.run_options import add_run_options, add_ui_option
+from rp_handler.run_request import add_run_options, add_ui_option
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
