@@ -151,7 +151,7 @@ class ImageContest:
     def _fill_folder(self) -> None:
         python = self.material.lock(self.version).python
         files = [each for each in platform_files(python, _PLATFORM) if not each.in_torch_group]
-        paths = bring_wheels(files, python, self._surroundings)
+        paths = bring_wheels(files, python.torch_index, self._surroundings)
         for each in files:
             (self.folder / each.file.name).symlink_to(paths[each.file.sha256])
 
@@ -164,7 +164,7 @@ class ImageContest:
         """Where uv finds packages, as our build is told it."""
         python = self.material.lock(self.version).python
         files = platform_files(python, _PLATFORM)
-        return dict(packages_for(python, files, self._surroundings).torch_variables)
+        return dict(packages_for(python, files, self._surroundings).variables["torch"])
 
     def _with_folder(self, variables: Mapping[str, str]) -> dict[str, str]:
         """The same with the served folder."""

@@ -28,10 +28,9 @@ from runpod_comfy.bundle.format import (
     parts_of,
     summary_of,
     tree_path,
-    trees_of,
 )
 from runpod_comfy.cache.locks import key_lock
-from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
+from runpod_comfy.cache.tree import FetchContext, FetchedTree
 from runpod_comfy.cache.tree_files import add_tree, tree_hash
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
@@ -73,16 +72,18 @@ def create_bundle(
         )
     wheels = platform_files(lock.python, request.platform)
     models = _model_files(request, fetch_context) if request.models else {}
-    trees = [_fetch(tree, fetch_context) for tree in trees_of(lock)]
-    archives = bring_wheels(wheels, lock.python, fetch_context)
+    trees = [_fetch(tree, fetch_context) for tree in lock.trees]
+    archives = bring_wheels(wheels, lock.python.torch_index, fetch_context)
     if target.is_dir():
         raise InvalidInputError(
             f"{target} is a folder", remedy="Name the file to write with --output."
         )
     with _workbench(target, fetch_context) as bench:
+        (bench / LOCK).write_bytes(lock.to_bytes())
+        (bench / SPEC).write_bytes(request.spec)
         files = {
-            LOCK: _text(lock.to_bytes(), bench / LOCK),
-            SPEC: _text(request.spec, bench / SPEC),
+            LOCK: bench / LOCK,
+            SPEC: bench / SPEC,
             **_packed(lock, trees, bench),
             **{f"wheels/{each.file.sha256}": archives[each.file.sha256] for each in wheels},
             **{f"models/{sha256}": models[sha256] for sha256 in sorted(models)},
@@ -115,9 +116,8 @@ def _workbench(target: Path, fetch_context: FetchContext) -> Iterator[Path]:
     Its name is the same each time, so that a killed command leaves one behind, not many.
     """
     bench = target.with_name(f".{target.name}.parts")
-    alone = key_lock(
-        fetch_context.cache, str(bench.absolute()), what=str(target), say=fetch_context.say
-    )
+    cache, say = fetch_context.cache, fetch_context.say
+    alone = key_lock(cache, str(bench.absolute()), what=str(target), say=say)
     with disk_errors(f"{target} could not be written"), alone:
         shutil.rmtree(bench, ignore_errors=True)
         bench.mkdir(parents=True)
@@ -127,16 +127,11 @@ def _workbench(target: Path, fetch_context: FetchContext) -> Iterator[Path]:
             shutil.rmtree(bench, ignore_errors=True)
 
 
-def _text(content: bytes, path: Path) -> Path:
-    path.write_bytes(content)
-    return path
-
-
 def _packed(lock: Lock, trees: list[FetchedTree], bench: Path) -> dict[str, Path]:
     """Each tree as a tar file, which has its hash and its size only when it is whole."""
     (bench / "trees").mkdir()
     folders = {
-        tree_path(tree): fetched.path for tree, fetched in zip(trees_of(lock), trees, strict=True)
+        tree_path(tree): fetched.path for tree, fetched in zip(lock.trees, trees, strict=True)
     }
     for path, folder in folders.items():
         with tarfile.open(bench / path, "w", format=tarfile.GNU_FORMAT) as archive:
@@ -145,8 +140,7 @@ def _packed(lock: Lock, trees: list[FetchedTree], bench: Path) -> dict[str, Path
 
 
 def _fetch(tree: LockedTree, fetch_context: FetchContext) -> FetchedTree:
-    request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-    fetched = source_of(tree.kind).fetch(request, fetch_context)
+    fetched = source_of(tree.kind).fetch(tree.request, fetch_context)
     # Hashed again: what goes to another machine should be what the lock says.
     found = tree_hash(fetched.path)
     if found != tree.tree_hash:

@@ -12,11 +12,12 @@ import tarfile
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt
+from pydantic import NonNegativeInt
 
 from comfy_files.files import digest_of
 from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import Lock, LockedTree
+from runpod_comfy.spec.model import Strict
 
 BUNDLE_VERSION: Final = 2
 END = bytes(2 * tarfile.BLOCKSIZE)
@@ -27,11 +28,7 @@ LOCK = "lock.json"
 SPEC = "spec.json"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-
-class Entry(_Strict):
+class Entry(Strict):
     """One file of the bundle. `size` is in bytes, `sha256` 64 hex digits."""
 
     path: str
@@ -40,7 +37,7 @@ class Entry(_Strict):
 
     @property
     def header(self) -> bytes:
-        """The tar header: a plain file of mode 644, of nobody, from 1970."""
+        """The tar header: a plain file of mode 644, owned by root, from 1970."""
         member = tarfile.TarInfo(self.path)
         member.size = self.size
         return member.tobuf(tarfile.GNU_FORMAT)
@@ -51,7 +48,7 @@ class Entry(_Strict):
         return bytes(-self.size % tarfile.BLOCKSIZE)
 
 
-class Index(_Strict):
+class Index(Strict):
     """What the entries are, in their order.
 
     `epochs` are the newest times in the core and in each node, in seconds since 1970, which a lock
@@ -105,11 +102,6 @@ class BundleSummary:
     size_bytes: int
 
 
-def trees_of(lock: Lock) -> list[LockedTree]:
-    """The core and the nodes, in the order of `epochs`."""
-    return [lock.comfy, *lock.custom_nodes]
-
-
 def tree_path(tree: LockedTree) -> str:
     """The entry that holds the files of a tree, as a tar file."""
     return f"trees/{tree.tree_hash.removeprefix('tree:')}.tar"
@@ -118,7 +110,7 @@ def tree_path(tree: LockedTree) -> str:
 def parts_of(lock: Lock) -> dict[str, Part]:
     """By its path, every entry that a bundle of this lock may have."""
     parts = {path: Part(title=path) for path in (LOCK, SPEC)}
-    for tree in trees_of(lock):
+    for tree in lock.trees:
         parts[tree_path(tree)] = Part(title=f"the tree of {without_secrets(tree.repo)}")
     for distribution in lock.python.distributions:
         for file in distribution.files:

@@ -14,11 +14,11 @@ from comfy_files.files import replace_file, write_hashed
 from comfy_files.progress import Say, readable_size, say_nothing
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
-from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path, trees_of
+from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeRequest, TreeStore
+from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.tree_writer import TreeWriter
@@ -79,20 +79,19 @@ def _keep_trees(entry: str, content: Iterator[bytes], bundle: OpenBundle, cache:
     """Enters every tree of the lock that has these files and is not in the cache yet."""
     store = TreeStore(cache=cache)
     missing = []
-    for tree, epoch in zip(trees_of(bundle.lock), bundle.index.epochs, strict=True):
-        request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-        if tree_path(tree) == entry and store.find(request) is None:
-            missing.append((tree, epoch, request))
+    for tree, epoch in zip(bundle.lock.trees, bundle.index.epochs, strict=True):
+        if tree_path(tree) == entry and store.find(tree.request) is None:
+            missing.append((tree, epoch))
     if not missing:
         return
     with cache.scratch("bundled-tree") as folder:
         packed = folder / "tree.tar"
         with packed.open("wb") as stream:
             write_hashed(content, stream)
-        for tree, epoch, request in missing:
+        for tree, epoch in missing:
             fill = partial(_fill, packed=packed, tree=tree, epoch=epoch)
             try:
-                store.enter(request, fill, expected_tree_hash=tree.tree_hash)
+                store.enter(tree.request, fill, expected_tree_hash=tree.tree_hash)
             except MismatchError as error:
                 raise MismatchError(
                     f"the tree of {error.message}, in {bundle.path}", remedy=error.remedy

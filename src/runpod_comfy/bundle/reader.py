@@ -25,9 +25,9 @@ from runpod_comfy.bundle.format import (
     Index,
     parts_of,
     tree_path,
-    trees_of,
 )
 from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.store import invalid_lock
 from runpod_comfy.spec.load import parse_spec, spec_digest
 
 _CHUNK_BYTES = 1 << 20
@@ -92,7 +92,15 @@ def open_bundle(path: Path) -> Iterator[OpenBundle]:
             b"".join(_content(stream, entry, f"{entry.path} of {path}"))
             for entry in index.entries[:2]
         )
-        lock = _read_lock(lock_bytes, path)
+        try:
+            lock = Lock.model_validate_json(lock_bytes)
+        except ValidationError as error:
+            raise invalid_lock(f"the lock in {path}", error, _MAKE_AGAIN) from error
+        if lock.to_bytes() != lock_bytes:
+            raise InvalidInputError(
+                f"the lock in {path} is not written as this program writes locks",
+                remedy=_MAKE_AGAIN,
+            )
         _require_agreement(index, lock, spec, path)
         yield OpenBundle(path=path, stream=stream, index=index, lock=lock, spec=spec)
 
@@ -145,22 +153,6 @@ def _content(stream: IO[bytes], entry: Entry, title: str) -> Iterator[bytes]:
         raise _wrong(title)
 
 
-def _read_lock(content: bytes, path: Path) -> Lock:
-    try:
-        lock = Lock.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InvalidInputError(
-            f"the lock in {path} is not valid at '{where}': {first['msg']}", remedy=_MAKE_AGAIN
-        ) from error
-    if lock.to_bytes() != content:
-        raise InvalidInputError(
-            f"the lock in {path} is not written as this program writes locks", remedy=_MAKE_AGAIN
-        )
-    return lock
-
-
 def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> None:
     """Raises InvalidInputError if the entries are not those of the lock."""
     if index.platform not in lock.python.platforms:
@@ -171,7 +163,7 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
         raise _foreign(path, f"{SPEC} is not text") from error
     if spec_digest(parse_spec(text, where=f"the spec in {path}")) != lock.spec_digest:
         raise _foreign(path, "its lock does not answer its spec")
-    if len(index.epochs) != len(trees_of(lock)):
+    if len(index.epochs) != len(lock.trees):
         raise _foreign(path, "its trees are not those of its lock")
     if max(index.epochs) > lock.epoch:
         raise _foreign(path, "a tree in it is newer than its lock")
@@ -183,7 +175,7 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
             part.sha256 in (None, entry.sha256) and part.size in (None, entry.size)
         ):
             raise _foreign(path, f"the entry {entry.path!a} is not of its lock")
-    promised = {tree_path(tree) for tree in trees_of(lock)}
+    promised = {tree_path(tree) for tree in lock.trees}
     if index.models:
         promised |= {each for each in parts if each.startswith("models/")}
     if missing := promised - {entry.path for entry in entries}:

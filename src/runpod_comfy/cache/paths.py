@@ -78,3 +78,8 @@ class Cache:
                 dir=self.tmp, prefix=f"{name}-", ignore_cleanup_errors=True
             ) as folder:
                 yield Path(folder)
+
+
+def children(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted; nothing where there is none."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -75,8 +75,6 @@ def forget_root(cache: Cache, path: Path) -> None:
 
 def read_roots(cache: Cache) -> list[Root]:
     """Every root, by path. Raises InvalidInputError for one that cannot be read."""
-    if not cache.roots.is_dir():
-        return []
     found = [_read(file) for file in cache.roots.glob("*.json")]
     return sorted(found, key=lambda root: str(root.path))
 

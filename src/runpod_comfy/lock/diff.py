@@ -53,7 +53,7 @@ def compare_locks(before: Lock, after: Lock) -> list[Change]:
 
 
 def compare_specs(before: Spec, after: Spec) -> list[Change]:
-    """The same for two specs."""
+    """Every difference of content between two specs, ordered as that of locks."""
     return _compare(_things_of_spec(before), _things_of_spec(after))
 
 
@@ -65,12 +65,12 @@ def _compare(before: _Things, after: _Things) -> list[Change]:
             found.append(Change(part=part, name=name, before=old, after=new))
         else:
             found += _changed_keys(part, name, old, new)
-    return [change for change in found if not _follows_from_another(change)]
-
-
-def _follows_from_another(change: Change) -> bool:
-    """An order that differs because something came or went."""
-    return change.name in _ORDERS and sorted(change.before) != sorted(change.after)
+    # An order that differs because something came or went is no change of its own.
+    return [
+        change
+        for change in found
+        if change.name not in _ORDERS or sorted(change.before) == sorted(change.after)
+    ]
 
 
 def _changed_keys(

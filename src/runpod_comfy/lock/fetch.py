@@ -8,21 +8,20 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, MismatchError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import key_lock
-from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of
 
 
 def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path:
-    """The folder of the tree; `name` is what people know it by.
+    """The folder of the tree; `name` is for messages.
 
-    Raises what the source raises, and MismatchError if it gives other files than the lock knows.
+    Raises what the source raises, and MismatchError if it gives other files than the lock has.
     """
     fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
-    request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
     key = f"tree {tree.repo} {tree.commit} {tree.subdir or ''}"
     with key_lock(fetch_context.cache, key, what=name, say=fetch_context.say):
-        fetched = source_of(tree.kind).fetch(request, fetch_context)
+        fetched = source_of(tree.kind).fetch(tree.request, fetch_context)
     if fetched.tree_hash != tree.tree_hash:
         raise MismatchError(
             f"{without_secrets(tree.repo)} at {tree.commit} has the files {fetched.tree_hash}, "

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from comfy_home.lock_bytes import lock_bytes, lock_digest
-from runpod_comfy.spec.model import Tree
+from runpod_comfy.cache.tree import TreeRequest
+from runpod_comfy.spec.model import Strict, Tree
 from runpod_comfy.spec.values import FilePath, NodeName, VersionId
 
 LOCK_VERSION = 1
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-
-class Submodule(_Strict):
+class Submodule(Strict):
     """A git submodule of a tree: where it lies in it, and its commit."""
 
     path: str
@@ -35,6 +32,11 @@ class LockedTree(Tree):
     tree_hash: str
     submodules: list[Submodule] = []
 
+    @property
+    def request(self) -> TreeRequest:
+        """What its source and the cache are asked for."""
+        return TreeRequest(repo=self.repo, ref=self.ref, commit=self.commit, subdir=self.subdir)
+
 
 class LockedNode(LockedTree):
     """A pinned custom node."""
@@ -42,7 +44,7 @@ class LockedNode(LockedTree):
     name: NodeName
 
 
-class DistributionFile(_Strict):
+class DistributionFile(Strict):
     """One wheel or sdist that may be installed. `sha256` is 64 hex digits, `size` bytes."""
 
     name: str
@@ -50,7 +52,7 @@ class DistributionFile(_Strict):
     size: int | None = None
 
 
-class Distribution(_Strict):
+class Distribution(Strict):
     """A Python distribution at one version.
 
     `marker` is a PEP 508 marker, or None for every platform.
@@ -66,7 +68,7 @@ class Distribution(_Strict):
     required_by: list[str] = []
 
 
-class Replaced(_Strict):
+class Replaced(Strict):
     """A request that is answered by something else: another torch, or another of the opencv names.
 
     `asked_by` is a tree (`core`, `node:<name>`) or a distribution, `place` the file and line of a
@@ -79,7 +81,7 @@ class Replaced(_Strict):
     given: str
 
 
-class PythonLock(_Strict):
+class PythonLock(Strict):
     """The Python side: a minor version, and two groups that are installed one after the other.
 
     `as_of` is the day, in UTC, after which no release was looked at. `cuda` is the CUDA version,
@@ -103,7 +105,7 @@ class PythonLock(_Strict):
         return [*self.torch, *self.wheels]
 
 
-class LockedModel(_Strict):
+class LockedModel(Strict):
     """A pinned model file. `sha256` is 64 hex digits, `size` is in bytes.
 
     `target_path` is below the models folder.
@@ -119,15 +121,15 @@ class LockedModel(_Strict):
     mirrors: list[str] = []
 
 
-class Base(_Strict):
-    """What an image of this version stands on."""
+class Base(Strict):
+    """What an image of this version is based on."""
 
     image: str | None = None
     digest: str | None = None
     system_packages: list[str] = []
 
 
-class Lock(_Strict):
+class Lock(Strict):
     """A whole lock. `epoch` is in seconds since 1970, used as SOURCE_DATE_EPOCH."""
 
     lock_version: Literal[1]
@@ -144,6 +146,11 @@ class Lock(_Strict):
     allow_pickle: list[str] = []
     user: str | None = None
     epoch: int
+
+    @property
+    def trees(self) -> list[LockedTree]:
+        """The core and the nodes, in their order."""
+        return [self.comfy, *self.custom_nodes]
 
     def to_bytes(self) -> bytes:
         """The lock's only serialisation."""

@@ -51,7 +51,7 @@ def lock_models(
 
 
 def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:
-    """The pin that was made for the same question."""
+    """The pin that was made for this source, place, checksum and size."""
     return next(
         (
             pin
@@ -97,20 +97,16 @@ def _lock_model(
 
 def _compare(model: Model, known: LockedModel | None, sha256: str, size: int, path: Path) -> None:
     if model.checksum not in (None, f"sha256:{sha256}"):
-        found, remedy = (
-            f"sha256 {sha256}, the spec says {model.checksum}",
-            "Put the right file there, or correct 'checksum' in the spec.",
-        )
+        found = f"sha256 {sha256}, the spec says {model.checksum}"
+        remedy = "Put the right file there, or correct 'checksum' in the spec."
     elif model.size not in (None, size):
-        found, remedy = (
-            f"{size} bytes, the spec says {model.size}",
-            "Put the right file there, or correct 'size' in the spec.",
-        )
+        found = f"{size} bytes, the spec says {model.size}"
+        remedy = "Put the right file there, or correct 'size' in the spec."
     elif known is not None and known.sha256 != sha256:
-        found, remedy = (
-            f"sha256 {sha256}, the lock knows it as {known.sha256}",
+        found = f"sha256 {sha256}, the lock knows it as {known.sha256}"
+        remedy = (
             "Put the right file back, or take the new one in with: "
-            f"runpod-comfy resolve <id> --upgrade {model.name}",
+            f"runpod-comfy resolve <id> --upgrade {model.name}"
         )
     else:
         return

@@ -71,7 +71,7 @@ def _all_pinned(
     loaded: LoadedSpec, fetch_context: FetchContext, previous: Lock | None, upgrade: Upgrade
 ) -> list[PinnedTree]:
     """The core and the nodes. The models are looked for as well, so that all that is missing is
-    told together, before the long work."""
+    reported together, before the long work."""
     found = pin_trees(loaded.spec, previous, upgrade, fetch_context)
     errors = [each for each in found if isinstance(each, ComfyError)]
     try:

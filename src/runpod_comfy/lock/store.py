@@ -41,18 +41,21 @@ def load_lock(path: Path) -> Lock:
     try:
         return Lock.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InvalidInputError(
-            f"the lock {path} is not valid at '{where}': {first['msg']}", remedy=_RESTORE
-        ) from error
+        raise invalid_lock(f"the lock {path}", error, _RESTORE) from error
+
+
+def invalid_lock(title: str, error: ValidationError, remedy: str) -> InvalidInputError:
+    """The error of a lock that is not one; `title` names it."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return InvalidInputError(f"{title} is not valid at '{place}': {first['msg']}", remedy=remedy)
 
 
 def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
     """The lock that answers this spec, from `LOCK_PATH`, `lockfiles/` or the cache.
 
     A lock at LOCK_PATH is meant by its owner, so one that answers another spec is an error there
-    (InvalidInputError) and merely passed over elsewhere.
+    (InvalidInputError) and merely ignored elsewhere.
     """
     if named := os.environ.get("LOCK_PATH"):
         lock = load_lock(Path(named))
@@ -67,7 +70,7 @@ def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
 
 
 def lock_answering(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
-    """The same, whatever LOCK_PATH says: for a spec that is one of several."""
+    """The lock that answers this spec, whatever LOCK_PATH says: for one of several specs."""
     for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
         if path.is_file():
             lock = load_lock(path)

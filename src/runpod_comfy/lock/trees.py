@@ -66,7 +66,7 @@ def _fetch(
     fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
     fetched = source.fetch(request, fetch_context)
     if tree.kind == "git" and tree.commit and not known:
-        # Told once: from now on the lock holds this commit, and it is not asked for again.
+        # Reported once: from now on the lock holds this commit, and it is not asked for again.
         warn_of_foreign_commit(request, fetch_context)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
@@ -84,14 +84,15 @@ def _fetch(
 
 
 def _previous_tree(tree: Tree, previous: Lock | None) -> LockedTree | None:
-    """What the previous lock has for the same question. A folder is always hashed again."""
+    """What the previous lock has for this repository, ref and `subdir`; nothing for a folder, which
+    is always hashed again."""
     if previous is None or tree.kind == "folder":
         return None
     asked = (tree.repo, tree.ref, tree.subdir)
     return next(
         (
             known
-            for known in (previous.comfy, *previous.custom_nodes)
+            for known in previous.trees
             if (known.repo, known.ref, known.subdir) == asked
             and tree.commit in (None, known.commit)
         ),

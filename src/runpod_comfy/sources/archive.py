@@ -54,7 +54,7 @@ def stored_archive(request: TreeRequest, fetch_context: FetchContext) -> Path | 
     """
     pin = request.commit
     archive = find_archive(pin.removeprefix("sha256:"), fetch_context.cache) if pin else None
-    if archive is None and not _is_on_disk(request.repo):
+    if archive is None and not request.repo.startswith("file:"):
         shown = f"{request.title} ({pin})" if pin else request.title
         fetch_context.need_network(f"{shown} is not in the cache, and the network may not be asked")
     return archive
@@ -75,7 +75,8 @@ def _download(url: str, request: TreeRequest, fetch_context: FetchContext) -> tu
     the one that the request pins; nothing is kept then.
     """
     fetch_context.say(f"Downloading {request.title}")
-    arriving = _from_disk(url) if _is_on_disk(url) else _from_server(url, fetch_context)
+    is_on_disk = url.startswith("file:")
+    arriving = _from_disk(url) if is_on_disk else _from_server(url, fetch_context)
     try:
         path, found = keep_archive(
             _refusing_pages(arriving, url, request.title),
@@ -90,11 +91,6 @@ def _download(url: str, request: TreeRequest, fetch_context: FetchContext) -> tu
             "'commit' from the spec, if it stands there, and: runpod-comfy resolve <id> --upgrade",
         ) from error
     return path, f"sha256:{found}"
-
-
-def _is_on_disk(url: str) -> bool:
-    """Whether no network is needed to read it."""
-    return url.startswith("file:")
 
 
 def _from_server(url: str, fetch_context: FetchContext) -> Iterator[bytes]:
@@ -116,7 +112,7 @@ def _from_disk(url: str) -> Iterator[bytes]:
 
 
 def _refusing_pages(chunks: Iterator[bytes], url: str, title: str) -> Iterator[bytes]:
-    """The same bytes; a page that asks for a login, say, is reported before it gets a pin."""
+    """All of `chunks`; a page that asks for a login, say, is reported before it gets a pin."""
     first = b""
     for chunk in chunks:
         first += chunk

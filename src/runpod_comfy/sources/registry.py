@@ -28,7 +28,7 @@ _LARGEST_ANSWER_BYTES = 64 * 1024**2
 _CHUNK_BYTES = 64 * 1024
 _REMEDY = "Check the network and the proxy; a mirror is named by COMFY_REGISTRY_URL."
 _ACTIVE = "NodeVersionStatusActive"
-# Versions that nobody should be given who did not ask for them by name.
+# Versions that only those should get who ask for them by name.
 _WITHHELD = ("NodeVersionStatusBanned", "NodeVersionStatusDeleted")
 _WARNINGS = {
     "NodeVersionStatusFlagged": "is flagged by the registry's security scan",
@@ -45,18 +45,14 @@ class RegistrySource(ArchiveSource):
 
     def open_ref(self, repo: str, fetch_context: FetchContext) -> str:
         fetch_context.need_network(f"the versions of {repo} cannot be looked up offline")
-        return Registry.from_environment().newest_of(_node(repo)).version
+        return Registry.from_environment().newest_of(repo.removeprefix("comfy://")).version
 
     def url_of(self, request: TreeRequest, fetch_context: FetchContext) -> str:
-        node, registry = _node(request.repo), Registry.from_environment()
+        node, registry = request.repo.removeprefix("comfy://"), Registry.from_environment()
         found = registry.version_of(node, request.version)
         for concern in found.concerns:
             fetch_context.say(f"Warning: {request.title} {concern}")
         return registry.archive_url(node, found)
-
-
-def _node(repo: str) -> str:
-    return repo.removeprefix("comfy://")
 
 
 class NodeVersion(BaseModel):

@@ -13,14 +13,14 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import sha256_of
 from comfy_files.progress import Say
 from runpod_comfy.spec.document import kind_of, parse_json, read_json, validated
 from runpod_comfy.spec.load import check_version_id, parse_spec
-from runpod_comfy.spec.model import CustomNode, Model, Spec, Tree
+from runpod_comfy.spec.model import CustomNode, Model, Spec, Strict, Tree
 from runpod_comfy.spec.values import (
     ARCHIVE_SUFFIXES,
     ModelSource,
@@ -67,11 +67,18 @@ def create_spec(
     check_version_id(version_id)
     # Without links, so that `..` in a rewritten path leads where it seems to.
     folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
-    local = LocalModels(
-        root=_existing(models_root, working_dir), auto_checksum=auto_checksum, say=say
-    )
-    if local.root is not None and not auto_checksum:
-        say("--models-root is only used with --auto-checksum")
+    root = working_dir / models_root if models_root is not None else None
+    if root is not None:
+        if not root.exists():
+            raise UnavailableError(
+                f"--models-root: there is no folder {root}", remedy="Check the path."
+            )
+        if not root.is_dir():
+            complaint = f"--models-root: {root} is not a folder"
+            raise InvalidInputError(complaint, remedy="Name a folder.")
+        if not auto_checksum:
+            say("--models-root is only used with --auto-checksum")
+    local = LocalModels(root=root, auto_checksum=auto_checksum, say=say)
     asked = Spec(
         schema_version=2,
         version_id=version_id,
@@ -82,19 +89,6 @@ def create_spec(
     core, *settled = settle([asked.comfy, *asked.custom_nodes])
     spec = asked.model_copy(update={"comfy": core, "custom_nodes": settled})
     return parse_spec(spec_text(spec), where=f"the new spec '{version_id}'")
-
-
-def _existing(models_root: Path | None, working_dir: Path) -> Path | None:
-    if models_root is None:
-        return None
-    root = working_dir / models_root
-    if not root.exists():
-        raise UnavailableError(
-            f"--models-root: there is no folder {root}", remedy="Check the path."
-        )
-    if not root.is_dir():
-        raise InvalidInputError(f"--models-root: {root} is not a folder", remedy="Name a folder.")
-    return root
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +117,8 @@ class LocalModels:
     say: Say
 
 
-class _AskedNode(BaseModel):
+class _AskedNode(Strict):
     """A node as JSON: its name may be left to its repository."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     repo: str
     name: str | None = None
@@ -141,10 +133,8 @@ def _written_out(checksum: str) -> str:
     return f"sha256:{digits}" if re.fullmatch(r"[0-9a-f]{64}", digits) else digits
 
 
-class _AskedModel(BaseModel):
+class _AskedModel(Strict):
     """A model as JSON: its name and its place may be left to its source."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     source: ModelSource
     name: str | None = None

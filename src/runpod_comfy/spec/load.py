@@ -100,7 +100,12 @@ def _validate(document: Any, *, where: str) -> Spec:
 
 def _no_spec(path: Path) -> UnavailableError:
     if path.parent.name == "versions":
-        hint = _specs_beside(path)
+        known = sorted(item.stem for item in path.parent.glob("*.json"))
+        hint = "There is no spec in that folder yet."
+        if meant := nearest(path.stem, known):
+            hint = f"Did you mean '{meant}'?"
+        elif known:
+            hint = f"There are: {', '.join(known[:10])}."
         create = f"runpod-comfy create {path.stem} --repo URL@REF"
     else:
         # The JSON files of any other folder may be anything, so none of them is named.
@@ -109,16 +114,6 @@ def _no_spec(path: Path) -> UnavailableError:
     return UnavailableError(
         f"there is no version spec at {path}", remedy=f"{hint} A new one is written by: {create}"
     )
-
-
-def _specs_beside(path: Path) -> str:
-    known = sorted(item.stem for item in path.parent.glob("*.json"))
-    meant = nearest(path.stem, known)
-    if meant:
-        return f"Did you mean '{meant}'?"
-    if known:
-        return f"There are: {', '.join(known[:10])}."
-    return "There is no spec in that folder yet."
 
 
 def _fold(text: str) -> str:

@@ -25,11 +25,13 @@ _PINS: dict[TreeKind, tuple[str, str]] = {
 }
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A model of exact types that refuses keys it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
-class Tree(_Strict):
+class Tree(Strict):
     """Where a tree of files comes from, and its pin.
 
     `commit` is a 40-hex git commit, `sha256:…` of an archive or distribution,
@@ -63,7 +65,7 @@ class CustomNode(Tree):
     name: values.NodeName
 
 
-class Model(_Strict):
+class Model(Strict):
     """A model file. `size` is in bytes."""
 
     name: values.FileName
@@ -97,14 +99,14 @@ class Model(_Strict):
         return self
 
 
-class TorchOptions(_Strict):
+class TorchOptions(Strict):
     """`version` pins torch, and with it its family; `index` is where the family comes from."""
 
     version: values.TorchVersion | None = None
     index: values.IndexUrl | None = None
 
 
-class Options(_Strict):
+class Options(Strict):
     """What a person may set; every field is optional."""
 
     python: values.PythonVersion | None = None
@@ -121,7 +123,7 @@ class Options(_Strict):
     as_of: values.Day | None = None
 
 
-class Spec(_Strict):
+class Spec(Strict):
     """A whole version spec, as in `versions/<id>.json`."""
 
     schema_version: Literal[2]

@@ -24,10 +24,10 @@ from comfy_errors import ComfyError
 from comfy_files.progress import readable_size
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.paths import Cache, children
 from runpod_comfy.cache.roots import read_roots
 
-_PATIENCE_S = 4.0
+_PATIENCE_S, _ANSWER_S = 4.0, 3.5
 _NOT_FOUND = 404
 _NEEDED_GIT = (2, 11)
 _NEEDED_PYTHON = (3, 11)
@@ -38,6 +38,9 @@ _FICLONE = 0x40049409
 _CHECK_CACHE = "Check its permissions, or name another one with COMFY_CACHE_ROOT."
 
 
+State = Literal["ok", "missing", "optional", "warning"]
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a check says. `state` is ok, `missing` for something needed, `optional` for something
@@ -45,17 +48,15 @@ class Answer:
     `remedy` is what to do."""
 
     name: str
-    state: Literal["ok", "missing", "optional", "warning"]
+    state: State
     found: str
     remedy: str = ""
 
 
-def examine(
-    cache: Cache, home: Path, environment: Mapping[str, str], *, patience_s: float = _PATIENCE_S
-) -> list[Answer]:
+def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[Answer]:
     """The answers of all checks, in a fixed order. `home` is where versions go, say `~`.
 
-    A check that has not ended after `patience_s` seconds is reported as such.
+    A check that has not ended after a few seconds is reported as such.
     """
     checks: dict[str, Callable[[], Iterator[Answer]]] = {
         "python": _python,
@@ -65,7 +66,7 @@ def examine(
         "links": lambda: _links(cache, home),
         "cache": lambda: _cache(cache),
         "variables": lambda: _variables(environment),
-        "index": lambda: _index(patience_s - 0.5),
+        "index": _index,
         "docker": _docker,
         "gpu": _gpu,
     }
@@ -82,22 +83,20 @@ def examine(
     threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in checks]
     for thread in threads:
         thread.start()
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + _PATIENCE_S
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return [
-        answer for name in checks for answer in answers.get(name) or [_silent(name, patience_s)]
-    ]
+    found = []
+    for name in checks:
+        state: State = "missing" if name in ("git", "uv") else "warning"
+        silent = Answer(name, state, f"no answer within {_PATIENCE_S:g} s", "Try again.")
+        found += answers.get(name) or [silent]
+    return found
 
 
 def is_ready(answers: list[Answer]) -> bool:
     """Whether nothing that is needed is missing."""
     return all(answer.state != "missing" for answer in answers)
-
-
-def _silent(name: str, patience_s: float) -> Answer:
-    state: Literal["missing", "warning"] = "missing" if name in ("git", "uv") else "warning"
-    return Answer(name, state, f"no answer within {patience_s:g} s", "Try again.")
 
 
 def _python() -> Iterator[Answer]:
@@ -126,12 +125,11 @@ def _uv() -> Iterator[Answer]:
     said = None
     with contextlib.suppress(ImportError, FileNotFoundError):
         said = _first_line([str(uv_program()), "--version"])
-    if said is None:
-        yield Answer(
-            "uv", "missing", "not there", "Make the project's environment again: make venv"
-        )
-    else:
+    if said:
         yield Answer("uv", "ok", said.removeprefix("uv "))
+    else:
+        remedy = "Make the project's environment again: make venv"
+        yield Answer("uv", "missing", "not there", remedy)
 
 
 def _room(cache: Cache, home: Path) -> Iterator[Answer]:
@@ -149,16 +147,12 @@ def _room(cache: Cache, home: Path) -> Iterator[Answer]:
         seen.add(device)
         free = shutil.disk_usage(place).free
         found = f"{readable_size(free)} free at {place}"
-        if free >= _ROOM_BYTES:
-            yield Answer(name, "ok", found)
-            continue
-        yield Answer(
-            name,
-            "warning",
-            found,
+        remedy = (
             f"A version with PyTorch takes about {readable_size(_ROOM_BYTES)}: make room "
-            "(runpod-comfy gc), or move the cache with COMFY_CACHE_ROOT.",
+            "(runpod-comfy gc), or move the cache with COMFY_CACHE_ROOT."
         )
+        enough = free >= _ROOM_BYTES
+        yield Answer(name, "ok", found) if enough else Answer(name, "warning", found, remedy)
 
 
 def _links(cache: Cache, home: Path) -> Iterator[Answer]:
@@ -179,20 +173,22 @@ def _links(cache: Cache, home: Path) -> Iterator[Answer]:
             "symbolic links": lambda: (to / "soft").symlink_to(probe),
             "shared blocks": lambda: _share_blocks(probe, to / "clone"),
         }
-        works = [name for name, attempt in attempts.items() if _works(attempt)]
+        works = []
+        for name, attempt in attempts.items():
+            with contextlib.suppress(OSError):
+                attempt()
+                works.append(name)
     found = ", ".join([*works, *(f"no {name}" for name in attempts if name not in works)])
     if {"hard links", "symbolic links"} <= set(works):
         yield Answer("links", "ok", found)
         return
-    same = source.stat().st_dev == target.stat().st_dev
-    why = "" if same else f"{source} and {target} lie on different file systems; "
-    yield Answer(
-        "links",
-        "warning",
-        why + found,
+    if source.stat().st_dev != target.stat().st_dev:
+        found = f"{source} and {target} lie on different file systems; {found}"
+    remedy = (
         "Files are copied instead, which takes more room and time. "
-        "Put COMFY_CACHE_ROOT on the file system of the homes.",
+        "Put COMFY_CACHE_ROOT on the file system of the homes."
     )
+    yield Answer("links", "warning", found, remedy)
 
 
 def _cache(cache: Cache) -> Iterator[Answer]:
@@ -204,14 +200,14 @@ def _cache(cache: Cache) -> Iterator[Answer]:
         found = f"{cache.root} cannot be written: only what is in it can be used"
         yield Answer("cache", "warning", found, _CHECK_CACHE)
         return
-    trees = (path for path in _children(cache.trees) if path.is_dir())
+    trees = (path for path in children(cache.trees) if path.is_dir())
     lost = [path for path in trees if not path.with_name(f"{path.name}.json").is_file()]
     if lost:
         remedy = "These trees lack their record: remove them, they are fetched again."
         yield Answer("cache", "warning", ", ".join(map(str, lost[:3])), remedy)
         return
     roots = len(read_roots(cache))
-    leftovers = len([path for path in _children(cache.tmp) if path.suffix != ".lock"])
+    leftovers = len([path for path in children(cache.tmp) if path.suffix != ".lock"])
     found = f"{cache.root}, kept for {roots} lock(s) and folder(s)"
     if leftovers:
         # Commands at work have theirs there as well.
@@ -257,7 +253,7 @@ def _docker() -> Iterator[Answer]:
         yield Answer("docker", "ok", f"{told.get('Version')} (API {told.get('ApiVersion')})")
 
 
-def _index(timeout_s: float) -> Iterator[Answer]:
+def _index() -> Iterator[Answer]:
     """The package index that pip is configured for. Not needed where all is cached."""
     import requests
 
@@ -266,7 +262,7 @@ def _index(timeout_s: float) -> Iterator[Answer]:
 
     settings = read_pip_settings()
     if settings.no_index:
-        yield Answer("index", "ok", "pip is told to use none")
+        yield Answer("index", "ok", "pip is configured to use none")
         return
     index = settings.index_urls[0]
     shown = without_secrets(index)
@@ -279,7 +275,7 @@ def _index(timeout_s: float) -> Iterator[Answer]:
         problem = "" if path.is_dir() else f"there is no folder {path}"
     else:
         top = f"{index.rstrip('/')}/"
-        patient = replace(settings, timeout_s=timeout_s)
+        patient = replace(settings, timeout_s=_ANSWER_S)
         client = HttpClient(settings=patient, remedy=remedy, retries=0)
         try:
             with client.session() as session:
@@ -324,7 +320,7 @@ def _first_line(command: list[str]) -> str | None:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_PATIENCE_S - 0.5,
+            timeout=_ANSWER_S,
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
@@ -332,14 +328,6 @@ def _first_line(command: list[str]) -> str | None:
         return None
     lines = done.stdout.strip().splitlines()
     return lines[0] if done.returncode == 0 and lines else None
-
-
-def _works(attempt: Callable[[], object]) -> bool:
-    try:
-        attempt()
-    except OSError:
-        return False
-    return True
 
 
 def _share_blocks(source: Path, target: Path) -> None:
@@ -351,10 +339,4 @@ def _share_blocks(source: Path, target: Path) -> None:
 
 def _nearest(path: Path) -> Path:
     """The folder itself, or the one in which it would be made."""
-    while not path.is_dir() and path != path.parent:
-        path = path.parent
-    return path
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())

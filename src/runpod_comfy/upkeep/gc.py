@@ -90,7 +90,8 @@ def clear_cache(
 
 def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[Path, list[str]]]:
     """What would go, and the commits of it by their repository."""
-    if not cache.roots.is_dir() and _holds_something(cache):
+    parts = (cache.environments, cache.trees, cache.archives, cache.git, cache.uv, cache.models)
+    if not cache.roots.is_dir() and any(part.is_dir() for part in parts):
         raise UnavailableError(
             f"the cache {cache.root} has no record of what it is kept for: nothing was removed",
             remedy="Run realize once for every version that you keep, then this again; "
@@ -122,11 +123,6 @@ def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[P
         dry_run=True,
     )
     return clearing, commits
-
-
-def _holds_something(cache: Cache) -> bool:
-    folders = (cache.environments, cache.trees, cache.archives, cache.git, cache.uv, cache.models)
-    return any(folder.is_dir() for folder in folders)
 
 
 def _freed_by(path: Path | str, links_seen: Counter[tuple[int, int]]) -> int:

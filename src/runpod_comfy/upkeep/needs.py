@@ -18,7 +18,7 @@ from comfy_errors import ComfyError, InvalidInputError
 from comfy_home.layout import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
-from runpod_comfy.cache.tree import TreeRequest, TreeStore
+from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.homes.environment import environment_entry
 from runpod_comfy.homes.steps import check_entry
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
@@ -71,7 +71,11 @@ def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
         if _is_there(root):
             current = replace(root, gone_since=None)
             if root.kind == "lock":
-                current = _read_again(current, found.remarks)
+                try:
+                    document = json.loads(load_lock(root.path).to_bytes())
+                    current = replace(current, lock=document)
+                except ComfyError as error:
+                    found.remarks.append(f"{error.message}; what it needed last is kept")
         else:
             current = replace(root, gone_since=root.gone_since or now)
             left_s = (root.gone_since or now) + _GRACE_S - now
@@ -97,7 +101,7 @@ def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
     needs = Needs()
     for lock in {lock.digest: lock for lock in locks}.values():
         needs.lock_digests.add(lock.digest)
-        for tree in (lock.comfy, *lock.custom_nodes):
+        for tree in lock.trees:
             _add_tree(tree, lock.python.version, needs, cache)
         for distribution in lock.python.distributions:
             needs.distributions.add(distribution_key(distribution.name, distribution.version))
@@ -130,14 +134,6 @@ def _is_there(root: Root) -> bool:
     return True
 
 
-def _read_again(root: Root, remarks: list[str]) -> Root:
-    try:
-        return replace(root, lock=json.loads(load_lock(root.path).to_bytes()))
-    except ComfyError as error:
-        remarks.append(f"{error.message}; what it needed last is kept")
-        return root
-
-
 def _lock_of(root: Root) -> Lock:
     try:
         return Lock.model_validate_json(json.dumps(root.lock))
@@ -150,8 +146,7 @@ def _lock_of(root: Root) -> Lock:
 
 
 def _add_tree(tree: LockedTree, python: str, needs: Needs, cache: Cache) -> None:
-    request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-    needs.paths.add(TreeStore(cache=cache).path_of(request))
+    needs.paths.add(TreeStore(cache=cache).path_of(tree.request))
     needs.compiled.add((tree.tree_hash, python))
     if tree.commit.startswith("sha256:"):
         needs.paths.add(cache.archives / tree.commit.removeprefix("sha256:"))

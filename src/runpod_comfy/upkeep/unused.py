@@ -13,7 +13,7 @@ from typing import Literal
 from comfy_home.lock_bytes import lock_digest
 from comfy_models.store import ModelStore, linked_models
 from runpod_comfy.cache.locks import IN_USE_NAME
-from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.paths import Cache, children
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, distribution_key
 
@@ -102,7 +102,7 @@ def find_unused(
         *_all("image tool", _all_but_newest(cache.handlers)),
         *_all("image tool", _all_but_newest(cache.tools)),
         *(_models(cache, needs, model_folders) if with_models else ()),
-        *_all("leftover", _children(cache.tmp)),
+        *_all("leftover", children(cache.tmp)),
         *_all("unknown", _of_others(cache)),
     ]
 
@@ -111,13 +111,13 @@ def unused_commits(cache: Cache, needs: Needs) -> dict[Path, list[str]]:
     """By git repository of which other commits are needed, those that are not."""
     return {
         path: commits
-        for path in _children(cache.git)
+        for path in children(cache.git)
         if path in needs.commits and (commits := sorted(_kept_commits(path) - needs.commits[path]))
     }
 
 
 def _judged(folder: Path, judge: Callable[[Path], Kind | None]) -> Iterator[Unused]:
-    for path in _children(folder):
+    for path in children(folder):
         if kind := judge(path):
             yield Unused(kind=kind, path=path)
 
@@ -163,7 +163,7 @@ def _of_others(cache: Cache) -> list[Path]:
         # COMFY_CACHE_MODELS may name any folder in here.
         *(cache.models, *cache.models.parents),
     }
-    found = [*_children(cache.root), *_children(cache.archives.parent)]
+    found = [*children(cache.root), *children(cache.archives.parent)]
     return [path for path in found if path not in own]
 
 
@@ -172,7 +172,7 @@ def _all_but_newest(folder: Path) -> list[Path]:
 
     Names are `<kind>-<version or digest>-linux-x86_64` or the like.
     """
-    found = sorted(_children(folder), key=lambda path: path.stat().st_mtime)
+    found = sorted(children(folder), key=lambda path: path.stat().st_mtime)
     newest = {
         (path.name.partition("-")[0], path.stem.partition("-linux-")[2]): path for path in found
     }
@@ -218,7 +218,3 @@ def _distribution_in_uv(path: Path, inner: tuple[str, ...]) -> tuple[str, str] |
         case _:
             return None
     return distribution_key(name, version) if is_one and version[:1].isdigit() else None
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.registry.names import is_reference
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import CHECKOUT
+from runpod_comfy.spec.model import Strict
 
 CATALOGUE = CHECKOUT / "images" / "bases.json"
 """`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages that bring
@@ -18,13 +19,11 @@ the interpreter where the image has none."""
 DEFAULT_BASE = "cpu"
 
 
-class BaseImage(BaseModel):
+class BaseImage(Strict):
     """What `FROM` names. `digest` is `sha256:…` where it is known.
 
     `packages` are Debian packages that have to be installed for its Python.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     image: str
     digest: str | None = None
@@ -43,7 +42,13 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
     image, and for a base of the catalogue that has not the lock's Python.
     """
     name = asked or lock.base.image or DEFAULT_BASE
-    known = _read(catalogue)
+    try:
+        known = TypeAdapter(dict[str, dict[str, BaseImage]]).validate_json(catalogue.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InvalidInputError(
+            f"{catalogue} is not a catalogue of bases: {error}",
+            remedy="Correct it; git has the last good one.",
+        ) from error
     if name in known:
         entry = known[name].get(lock.python.version)
         if entry is None:
@@ -64,13 +69,3 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
     image, _, digest = name.partition("@")
     locked = lock.base.digest if not asked or asked == lock.base.image else None
     return BaseImage(image=image, digest=digest or locked or None)
-
-
-def _read(catalogue: Path) -> dict[str, dict[str, BaseImage]]:
-    try:
-        return TypeAdapter(dict[str, dict[str, BaseImage]]).validate_json(catalogue.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InvalidInputError(
-            f"{catalogue} is not a catalogue of bases: {error}",
-            remedy="Correct it; git has the last good one.",
-        ) from error

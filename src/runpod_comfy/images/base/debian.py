@@ -32,7 +32,7 @@ _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _CONFIGURATION = (
     "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "ENV LANG=C.UTF-8",
-    # pip and uv bring certificates of their own, unless told.
+    # pip and uv bring certificates of their own, unless one of these is set.
     f"ENV SSL_CERT_FILE={_CERTIFICATES}",
     f"ENV REQUESTS_CA_BUNDLE={_CERTIFICATES}",
     'CMD ["/bin/sh"]',
@@ -75,7 +75,11 @@ def find_mirrors(suite: str, mirror: str | None = None) -> DebianMirrors:
     """`mirror` alone if there is one, else those of this machine's apt, else Debian's own."""
     if mirror:
         return DebianMirrors(packages=mirror)
-    return mirrors_in(_apt_sources(), suite)
+    try:
+        asked = subprocess.run(_ASK_APT, capture_output=True, text=True, check=False)
+    except OSError:
+        return mirrors_in("", suite)
+    return mirrors_in(asked.stdout if asked.returncode == 0 else "", suite)
 
 
 def mirrors_in(sources: str, suite: str) -> DebianMirrors:
@@ -126,17 +130,9 @@ def make_base(
 
 
 def trusted_certificates(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file of what this machine trusts: as pip is told, else OpenSSL, else Debian's."""
+    """The file of what this machine trusts: as pip is configured, else OpenSSL, else Debian's."""
     named = (read_pip_settings(environment).cert, environment.get("SSL_CERT_FILE"), _CERTIFICATES)
     return next((Path(name) for name in named if name and Path(name).is_file()), None)
-
-
-def _apt_sources() -> str:
-    try:
-        asked = subprocess.run(_ASK_APT, capture_output=True, text=True, check=False)
-    except OSError:
-        return ""
-    return asked.stdout if asked.returncode == 0 else ""
 
 
 def _require_tools() -> None:
@@ -159,9 +155,11 @@ def _require_tools() -> None:
 
 def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
     last: deque[str] = deque(maxlen=_LAST_LINES)
+    # Nothing but proxies: what else is set here, such as TMPDIR, means nothing to Debian's own.
+    proxies = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
     process = subprocess.Popen(
         [*_CONFINED, "sh", str(RECIPE)],
-        env={**_machine_environment(), **inputs},
+        env={"PATH": _search_path(), "HOME": "/root", **proxies, **inputs},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -186,12 +184,6 @@ def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
             remedy="If packages could not be had, name a mirror that this machine reaches: "
             "--mirror URL. `--verbose` shows the whole output.",
         )
-
-
-def _machine_environment() -> dict[str, str]:
-    """Nothing but proxies: what else is set here, such as TMPDIR, means nothing to Debian's own."""
-    proxies = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
-    return {"PATH": _search_path(), "HOME": "/root", **proxies}
 
 
 def _search_path() -> str:

@@ -17,6 +17,8 @@ from runpod_comfy.images import image_paths
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.layers.plan import TreeInput
 
+_Member = tuple[tarfile.TarInfo, IO[bytes]]
+
 _FIRST_TIME_S = 315_532_800
 """1980-01-01: nothing of ours is older."""
 
@@ -26,7 +28,7 @@ _HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
 
 @dataclass(frozen=True, kw_only=True)
 class BuildInputs:
-    """What the steps are given.
+    """What the steps need.
 
     `trees` are folders by tree hash, `tools` and `files` what lies beside the steps, by its path
     in the context: `files` are bytes. `workflows` are the files of `/app/workflows`, by name, and
@@ -45,9 +47,10 @@ def write_context(
 ) -> None:
     """Writes the context of these steps to `target`."""
     with tarfile.open(fileobj=target, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        _add_bytes(archive, "Dockerfile", dockerfile.encode())
-        _add_bytes(archive, "frame.tar", _frame(build_inputs.user))
-        _add_bytes(archive, "workflows.tar", _workflows(build_inputs.workflows, build_inputs.user))
+        workflows = _workflows(build_inputs.workflows, build_inputs.user)
+        archive.addfile(*_file("Dockerfile", dockerfile.encode()))
+        archive.addfile(*_file("frame.tar", _frame(build_inputs.user)))
+        archive.addfile(*_file("workflows.tar", workflows))
         for step in steps:
             for script in sorted(step.scripts):
                 add_file(archive, script, _member(f"{step.folder}/{script.name}"))
@@ -56,21 +59,19 @@ def write_context(
                 if isinstance(each, TreeInput):
                     add_tree(archive, build_inputs.trees[each.digest], prefix=f"{place}/")
                 else:
-                    _add_bytes(archive, place, each.text.encode())
+                    archive.addfile(*_file(place, each.text.encode()))
         for name, path in sorted(build_inputs.tools.items()):
             add_file(archive, path, _member(name))
         for name, content in sorted(build_inputs.files.items()):
-            _add_bytes(archive, name, content)
+            archive.addfile(*_file(name, content))
 
 
 def _frame(user: str) -> bytes:
     """The folders of the image that are ours, and what the runtime expects of a base."""
-    folders = ["etc", "home", "opt", image_paths.HOME[1:]]
-    own = [image_paths.APP[1:], image_paths.USER_HOME[1:]]
     return _tar(
         [
-            *(_folder(name) for name in folders),
-            *(_folder(name, user) for name in own),
+            *(_folder(name) for name in ("etc", "home", "opt", image_paths.HOME[1:])),
+            *(_folder(name[1:], user) for name in (image_paths.APP, image_paths.USER_HOME)),
             _file("etc/hosts", _HOSTS),
             _file("etc/resolv.conf", b""),
         ]
@@ -88,25 +89,25 @@ def _workflows(files: Mapping[str, bytes], user: str) -> bytes:
     )
 
 
-def _tar(members: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+def _tar(members: Iterable[_Member]) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        for member, content in members:
-            archive.addfile(member, io.BytesIO(content))
+        for member in members:
+            archive.addfile(*member)
     return stream.getvalue()
 
 
-def _folder(name: str, user: str = "0:0") -> tuple[tarfile.TarInfo, bytes]:
+def _folder(name: str, user: str = "0:0") -> _Member:
     member = _member(name, user)
     member.type = tarfile.DIRTYPE
     member.mode = 0o755
-    return member, b""
+    return member, io.BytesIO()
 
 
-def _file(name: str, content: bytes, user: str = "0:0") -> tuple[tarfile.TarInfo, bytes]:
+def _file(name: str, content: bytes, user: str = "0:0") -> _Member:
     member = _member(name, user)
     member.size = len(content)
-    return member, content
+    return member, io.BytesIO(content)
 
 
 def _member(name: str, user: str = "0:0") -> tarfile.TarInfo:
@@ -114,9 +115,3 @@ def _member(name: str, user: str = "0:0") -> tarfile.TarInfo:
     member.mtime = _FIRST_TIME_S
     member.uid, member.gid = (int(number) for number in user.split(":"))
     return member
-
-
-def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = _member(name)
-    member.size = len(content)
-    archive.addfile(member, io.BytesIO(content))

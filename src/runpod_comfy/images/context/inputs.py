@@ -1,9 +1,9 @@
-"""Plan → inputs: what its steps are given, fetched and made at the same time."""
+"""Plan → inputs: what its steps need, fetched and made at the same time."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
@@ -16,7 +16,6 @@ from runpod_comfy.images.context.programs import handler_pex, image_installer
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import BuildPlan
 from runpod_comfy.layers.inputs import fetch_trees
-from runpod_comfy.layers.plan import LayerKind
 
 _CA_BUNDLE = "ca-bundle.pem"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
@@ -30,7 +29,7 @@ def gather_inputs(
     ca_bundle: Path | None = None,
     has_network: bool = True,
 ) -> BuildInputs:
-    """What the steps of `build_plan` are given.
+    """What the steps of `build_plan` need.
 
     `ca_bundle` is a file of certificates that steps with a network trust; `has_network` says
     whether there are such steps.
@@ -40,13 +39,15 @@ def gather_inputs(
     certificates = _read(ca_bundle) if ca_bundle is not None else None
     graphs = {path.name: _read(path) for path in workflows}
     trees: dict[str, Path] = {}
-    made: dict[str, Path] = {}
+    tools: dict[str, Path] = {}
     packages: list[Packages] = []
     platform = build_plan.plan.platform
+    handler = next(step for step in build_plan.steps if step.layer.kind == "handler")
+    pex = f"{handler.folder}/inputs/handler.pex"
     parts = [
         lambda: trees.update(fetch_trees(build_plan.plan.layers, build_plan.lock, fetch_context)),
-        lambda: made.update(pex=handler_pex(platform, fetch_context.cache, fetch_context.say)),
-        lambda: made.update(uv=image_installer(platform, fetch_context.cache)),
+        lambda: tools.update({pex: handler_pex(platform, fetch_context.cache, fetch_context.say)}),
+        lambda: tools.update({"tools/uv": image_installer(platform, fetch_context.cache)}),
         lambda: packages.append(
             packages_for(
                 build_plan.lock.python, build_plan.files, fetch_context, has_network=has_network
@@ -54,13 +55,11 @@ def gather_inputs(
         ),
     ]
     in_parallel(lambda part: part(), parts, give_up=True)
-    handler = next(step for step in build_plan.steps if step.layer.kind == "handler")
-    tools = {f"{handler.folder}/inputs/handler.pex": made["pex"], "tools/uv": made["uv"]}
     files = build_plan.check_files
     for step in build_plan.steps:
         if not step.has_network:
             continue
-        variables = _variables(step, packages[0])
+        variables = dict(packages[0].variables.get(step.layer.kind, {}))
         if step.installs:
             wheels = _wheels(step, packages[0])
             tools |= wheels
@@ -73,7 +72,8 @@ def gather_inputs(
             files[f"{step.folder}/{_CA_BUNDLE}"] = certificates
             variables |= dict.fromkeys(_TRUST, f"{image_paths.STEP}/{_CA_BUNDLE}")
         if variables:
-            files[f"{step.folder}/installer.env"] = _shell_text(variables).encode()
+            lines = (f"{name}={shlex.quote(text)}\n" for name, text in sorted(variables.items()))
+            files[f"{step.folder}/installer.env"] = "".join(lines).encode()
     return BuildInputs(
         trees=trees, tools=tools, files=files, workflows=graphs, user=build_plan.user
     )
@@ -88,26 +88,8 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _variables(step: Step, packages: Packages) -> dict[str, str]:
-    """What a step is told of package indexes."""
-    told: dict[LayerKind, Mapping[str, str]] = {
-        "torch": packages.torch_variables,
-        "wheels": packages.variables,
-        "install": packages.script_variables,
-    }
-    return dict(told.get(step.layer.kind, {}))
-
-
 def _wheels(step: Step, packages: Packages) -> dict[str, Path]:
-    """The files that are handed in to a step, by their place in the context."""
-    handed_in = (
-        packages.handed_in[file.sha256]
-        for distribution in step.distributions
-        for file in distribution.files
-        if file.sha256 in packages.handed_in
-    )
-    return {f"{step.folder}/wheels/{name}": path for name, path in handed_in}
-
-
-def _shell_text(variables: Mapping[str, str]) -> str:
-    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(variables.items()))
+    """The files that are copied for a step, by their place in the context."""
+    files = (file for distribution in step.distributions for file in distribution.files)
+    copied = (packages.copied[each.sha256] for each in files if each.sha256 in packages.copied)
+    return {f"{step.folder}/wheels/{name}": path for name, path in copied}

@@ -1,8 +1,8 @@
-"""Where a build gets Python packages: from open indexes by itself, all others through the context.
+"""Where a build gets Python packages: from open indexes by itself, all others from the context.
 
-A build step is told no login and no path of this machine. What only a closed index has is
-downloaded here, checked against the lock, and handed in; and everything, where a build has no
-network.
+A build step knows no login and no path of this machine. What only a closed index has is downloaded
+here, checked against the lock, and copied into the build context; so is everything where a build
+has no network.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,28 +24,26 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.layers.plan import LayerKind
 from runpod_comfy.layers.uv import install_script_variables, uv_variables
 from runpod_comfy.lock.model import PythonLock
 from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of, read_index_settings
 
-_NOWHERE = PipSettings(no_index=True)
 _REMEMBERED_S = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Packages:
-    """What a build's installer is told, by variable: for the group `torch`, for the rest, and
-    for the pip and uv that a node's install.py calls.
+    """What the steps of a build install from.
 
-    `handed_in` are files by their sha256, with their names.
+    `variables` are those of each kind of layer, for its uv and for the pip and uv that a node's
+    install.py calls. `copied` are files for the build context by their sha256, with their names.
     """
 
-    torch_variables: Mapping[str, str]
-    variables: Mapping[str, str]
-    script_variables: Mapping[str, str]
-    handed_in: Mapping[str, tuple[str, Path]]
+    variables: Mapping[LayerKind, Mapping[str, str]]
+    copied: Mapping[str, tuple[str, Path]]
 
 
 def packages_for(
@@ -55,97 +53,76 @@ def packages_for(
     *,
     has_network: bool = True,
 ) -> Packages:
-    """What a build needs to install `files` of `python`; `has_network` tells of the build's steps.
+    """What a build needs to install `files` of `python`; `has_network` says whether its steps have
+    a network.
 
     Raises as `bring_wheels` does; offline, UnavailableError for what is not at hand.
     """
-    settings = read_index_settings()
-    of_torch = _with_first(settings, python.torch_index)
-    told, torch_told = (
-        open_part(each) if has_network else _NOWHERE for each in (settings, of_torch)
-    )
-    cache = fetch_context.cache
+    settings, cache = read_index_settings(), fetch_context.cache
+    local = settings.only([place for place in settings.places if local_path_of(place)])
+    open_to: dict[bool, PipSettings] = {}
+    needed: list[PlatformFile] = []
+    for in_torch_group in (True, False):
+        group = [each for each in files if each.in_torch_group == in_torch_group]
+        known = settings.with_first(python.torch_index) if in_torch_group else settings
+        allowed = open_part(known) if has_network else PipSettings(no_index=True)
+        open_to[in_torch_group] = allowed
+        if fetch_context.offline:
+            # Where a build finds the rest is not known, and no server may be asked.
+            here = _offered(group, local, cache)
+            needed += [
+                each for each in group if each in here or find_archive(each.file.sha256, cache)
+            ]
+        elif not allowed.places:
+            needed += group
+        else:
+            # Asked as this machine may ask: with its proxy, its certificates.
+            others = set(known.places).difference(allowed.places)
+            closed = _offered(group, known.only(others), cache)
+            also_open = _offered(closed, known.only(allowed.places), cache)
+            needed += [each for each in closed if each not in also_open]
     if fetch_context.offline:
-        paths = _at_hand(files, python, settings, fetch_context)
+        paths = bring_wheels(needed, None, fetch_context, local)
         if not has_network:
-            _require_all(files, paths)
+            _require_all(files, needed)
     else:
-        closed = [
-            *_closed_files(
-                [one for one in files if one.in_torch_group], of_torch, torch_told, cache
-            ),
-            *_closed_files([one for one in files if not one.in_torch_group], settings, told, cache),
-        ]
-        paths = bring_wheels(closed, python, fetch_context, settings)
-    names = {each.file.sha256: each.file.name for each in files}
+        paths = bring_wheels(needed, python.torch_index, fetch_context, settings)
     return Packages(
-        torch_variables=uv_variables(torch_told, {}),
-        variables=uv_variables(told, {}),
-        script_variables=install_script_variables(told, {}),
-        handed_in={sha256: (names[sha256], path) for sha256, path in paths.items()},
+        variables={
+            "torch": uv_variables(open_to[True], {}),
+            "wheels": uv_variables(open_to[False], {}),
+            "install": install_script_variables(open_to[False], {}),
+        },
+        copied={each.file.sha256: (each.file.name, paths[each.file.sha256]) for each in needed},
     )
 
 
 def open_part(settings: PipSettings) -> PipSettings:
-    """The settings without every index that a build step could not or must not be told of.
+    """The settings without every index that a build step could not reach or must not know.
 
     No proxy: the engine hands one on by itself, without noting it in the image.
     """
-    kept = _only(settings, lambda place: is_open(place) and not settings.client_cert)
-    return replace(kept, cert=None, client_cert=None, proxy=None)
+    places = [] if settings.client_cert else [each for each in settings.places if is_open(each)]
+    return replace(settings.only(places), cert=None, client_cert=None, proxy=None)
 
 
 def is_open(place: str) -> bool:
-    """Whether a container may be told this place: no login, no token, and not of this machine."""
+    """Whether a container may know this place: no login, no token, and not of this machine."""
     if local_path_of(place) is not None or without_secrets(place) != place:
         return False
     host = urlsplit(place).hostname or ""
-    return not _is_this_machine(host) and get_netrc_auth(place) is None
-
-
-def _is_this_machine(host: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
+        is_here = address.is_loopback or address.is_unspecified
     except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-    return address.is_loopback or address.is_unspecified
+        is_here = f".{host}".endswith(".localhost")
+    return not is_here and get_netrc_auth(place) is None
 
 
-def _closed_files(
-    files: Sequence[PlatformFile], settings: PipSettings, told: PipSettings, cache: Cache
-) -> list[PlatformFile]:
-    """Those of `files` that a build which is told `told` cannot get."""
-    if not _places(told):
-        return list(files)
-    # Asked as this machine may ask: with its proxy, its certificates.
-    candidates = _offered(files, _only(settings, lambda it: it not in _places(told)), cache)
-    open_ones = _offered(candidates, _only(settings, lambda it: it in _places(told)), cache)
-    return [each for each in candidates if each not in open_ones]
-
-
-def _at_hand(
-    files: Sequence[PlatformFile],
-    python: PythonLock,
-    settings: PipSettings,
-    fetch_context: FetchContext,
-) -> dict[str, Path]:
-    """What can be handed in without asking anybody: where a build finds the rest is not known."""
-    local = _only(settings, lambda place: local_path_of(place) is not None)
-    offered = _offered(files, local, fetch_context.cache)
-    here = [
-        each
-        for each in files
-        if each in offered or find_archive(each.file.sha256, fetch_context.cache) is not None
-    ]
-    without_torch_index = python.model_copy(update={"torch_index": None})
-    return bring_wheels(here, without_torch_index, fetch_context, local)
-
-
-def _require_all(files: Sequence[PlatformFile], at_hand: Collection[str]) -> None:
-    """Of the files that fit a distribution one is enough. `at_hand` are their sha256."""
-    there = {each.distribution.name for each in files if each.file.sha256 in at_hand}
-    missing = sorted({each.distribution.name for each in files} - there)
-    if missing:
+def _require_all(files: Sequence[PlatformFile], at_hand: Sequence[PlatformFile]) -> None:
+    """Of the files that fit a distribution one is enough."""
+    names, there = ({each.distribution.name for each in some} for some in (files, at_hand))
+    if missing := sorted(names - there):
         raise UnavailableError(
             f"{len(missing)} Python packages are not at hand, and neither this machine nor the "
             f"build may fetch them: {', '.join(missing)}",
@@ -162,7 +139,7 @@ def _offered(
 
     Asking servers takes seconds, so their answer is remembered for a while.
     """
-    places = _places(settings)
+    places = settings.places
     if not files or not places:
         return []
     question = repr([[each.file.sha256 for each in files], list(map(without_secrets, places))])
@@ -199,25 +176,3 @@ def _ask(files: Sequence[PlatformFile], settings: PipSettings) -> set[str]:
         ):
             found.add(name)
     return found
-
-
-def _only(settings: PipSettings, wanted: Callable[[str], bool]) -> PipSettings:
-    """The settings with those of their indexes and folders alone."""
-    urls = [url for url in settings.index_urls if wanted(url)]
-    return replace(
-        settings,
-        index_url=urls[0] if urls else None,
-        extra_index_urls=tuple(urls[1:]),
-        no_index=not urls,
-        find_links=tuple(place for place in settings.find_links if wanted(place)),
-    )
-
-
-def _with_first(settings: PipSettings, index: str | None) -> PipSettings:
-    if index is None or settings.no_index:
-        return settings
-    return replace(settings, index_url=index, extra_index_urls=settings.index_urls)
-
-
-def _places(settings: PipSettings) -> tuple[str, ...]:
-    return (*settings.index_urls, *settings.find_links)

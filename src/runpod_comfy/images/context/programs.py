@@ -1,4 +1,4 @@
-"""The programs that a build is given: the handler as one PEX, built by Pants when its sources have
+"""The programs that a build needs: the handler as one PEX, built by Pants when its sources have
 changed, and uv, both for the image's platform.
 
 COMFY_HANDLER_PEX names a finished handler instead, for a place where there is no Pants.
@@ -26,7 +26,7 @@ from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.project import CHECKOUT
-from runpod_comfy.sources.index.files import Index, IndexFile
+from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 VARIABLE = "COMFY_HANDLER_PEX"
@@ -154,21 +154,21 @@ def image_installer(image_platform: str, cache: Cache) -> Path:
 
 def _wheel(wanted: str, machine: str, cache: Cache) -> Path:
     index = Index(settings=read_pip_settings())
-    fitting = [file for file in index.files_of("uv") if _fits(file, wanted, machine)]
+    fitting = [
+        file
+        for file in index.files_of("uv")
+        if file.name.startswith(f"uv-{wanted}-")
+        and "manylinux" in file.name
+        and machine in file.name
+    ]
     if not fitting or fitting[0].sha256 is None:
         raise UnavailableError(
             f"no index has a wheel of uv {wanted} for Linux on {machine}",
             remedy="Look at the indexes that pip is configured to use: pip config list",
         )
-    found = find_archive(fitting[0].sha256, cache)
-    if found is None:
-        with index.open(fitting[0]) as chunks:
-            found, _ = keep_archive(
-                chunks, cache, where=fitting[0].name, expected_sha256=fitting[0].sha256
-            )
-    return found
-
-
-def _fits(file: IndexFile, wanted: str, machine: str) -> bool:
-    name = file.name
-    return name.startswith(f"uv-{wanted}-") and "manylinux" in name and machine in name
+    if found := find_archive(fitting[0].sha256, cache):
+        return found
+    with index.open(fitting[0]) as chunks:
+        return keep_archive(
+            chunks, cache, where=fitting[0].name, expected_sha256=fitting[0].sha256
+        )[0]

@@ -1,4 +1,4 @@
-"""A build as it goes on: BuildKit's messages folded into steps, told to whoever shows them."""
+"""A build as it goes on: BuildKit's messages folded into steps, reported to what shows them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BuildShow:
 
 @dataclass(kw_only=True)
 class _Running:
-    """A step as far as it has been told. `runs` are its times: a step may be taken up again."""
+    """A step as BuildKit has reported it so far. `runs` are its times: it may be taken up again."""
 
     vertex: Vertex
     runs: dict[float, float | None] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class BuildProgress:
             step.told_start = True
             if not vertex.cached:
                 self._show.started(step.name)
-        # What ran is told again as cached, when a later step asks for it.
+        # What ran is reported again as cached, when a later step asks for it.
         if vertex.completed is not None and not vertex.error and step.outcome is None:
             self._flush(step)
             ended = ((start, end) for start, end in step.runs.items() if end is not None)

@@ -34,7 +34,7 @@ _DOING = "building the image"
 _TRACE, _IMAGE = "moby.buildkit.trace", "moby.image.id"
 _EXIT_CODE = re.compile(r"exit code: \d+")
 _OTHERWISE = (
-    "Mend what its lines name. `runpod-comfy realize` runs the same layer on this machine; "
+    "Fix what its lines name. `runpod-comfy realize` runs the same layer on this machine; "
     "--verbose shows all that the build prints."
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import ClassVar
 
 import docker
@@ -42,7 +43,7 @@ def connect(address: str | None = None) -> docker.DockerClient:
         client = _client(address)
         ping = client.api.get(f"{client.api.base_url}/_ping", timeout=_ANSWERS_WITHIN_S)
         ping.raise_for_status()
-        _refuse_unusable(client, dict(ping.headers))
+        _refuse_unusable(client, ping.headers)
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
         raise _not_reached(address, error) from error
     except ValueError as error:
@@ -57,31 +58,28 @@ def connect(address: str | None = None) -> docker.DockerClient:
 def _client(address: str | None) -> docker.DockerClient:
     if address:
         return docker.DockerClient(base_url=address, timeout=_ANSWERS_WITHIN_S)
-    if not os.environ.get("DOCKER_HOST") and ContextAPI.get_context(_context()) is None:
-        # The SDK would take the usual socket instead, which may be another engine than is meant.
-        raise NoEngineError(
-            f"there is no Docker context named '{_context()}'",
-            remedy="`docker context ls` shows those that there are; DOCKER_CONTEXT and "
-            "`docker context use` choose one.",
-        )
+    if not os.environ.get("DOCKER_HOST"):
+        name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
+        if ContextAPI.get_context(name) is None:
+            # The SDK would take the usual socket instead, which may be another engine.
+            raise NoEngineError(
+                f"there is no Docker context named '{name}'",
+                remedy="`docker context ls` shows those that there are; DOCKER_CONTEXT and "
+                "`docker context use` choose one.",
+            )
     return docker.from_env(timeout=_ANSWERS_WITHIN_S)
 
 
-def _context() -> str:
-    return os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
-
-
-def _refuse_unusable(client: docker.DockerClient, headers: dict[str, str]) -> None:
-    named = {name.lower(): value for name, value in headers.items()}
+def _refuse_unusable(client: docker.DockerClient, headers: Mapping[str, str]) -> None:
     remedy = f"Use Docker Engine {_OLDEST_NAME} or newer; DOCKER_HOST names another one."
-    if "libpod-api-version" in named:
+    if "libpod-api-version" in headers:
         raise NoEngineError("this engine is Podman, which has no BuildKit", remedy=remedy)
     api = client.api.api_version
     if tuple(int(part) for part in api.split(".")) < OLDEST_API:
         version = client.version().get("Version", "?")
         raise NoEngineError(f"this Docker engine is too old: {version} (API {api})", remedy=remedy)
     # 20.10 says nothing where the client may choose; "1" is the old builder alone.
-    if named.get("builder-version", "") == "1":
+    if headers.get("builder-version") == "1":
         raise NoEngineError(
             "this Docker engine has BuildKit switched off",
             remedy='Set `"features": {"buildkit": true}` in its daemon.json and restart it.',

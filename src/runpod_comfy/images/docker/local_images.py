@@ -26,23 +26,18 @@ _NO_BASE = (
 )
 
 
-def find_image(client: docker.DockerClient, reference: str) -> dict[str, Any] | None:
-    """What `docker image inspect` shows, None for an image that the engine does not have."""
-    with engine_errors(f"looking at the image {reference}"):
-        try:
-            found: dict[str, Any] = client.images.get(reference).attrs
-        except ImageNotFound:
-            return None
-    return found
-
-
 def inspect_image(
     client: docker.DockerClient, reference: str, *, remedy: str = _NOT_HERE
 ) -> dict[str, Any]:
-    """The same; raises UnavailableError with `remedy` for an image that is not there."""
-    found = find_image(client, reference)
-    if found is None:
-        raise UnavailableError(f"the engine has no image {reference}", remedy=remedy)
+    """What `docker image inspect` shows.
+
+    Raises UnavailableError with `remedy` for an image that the engine does not have.
+    """
+    with engine_errors(f"looking at the image {reference}"):
+        try:
+            found: dict[str, Any] = client.images.get(reference).attrs
+        except ImageNotFound as error:
+            raise UnavailableError(f"the engine has no image {reference}", remedy=remedy) from error
     return found
 
 
@@ -77,8 +72,11 @@ def ensure_image(
 
 
 def _platform_here(client: docker.DockerClient, reference: str) -> str | None:
-    found = find_image(client, reference)
-    return f"{found['Os']}/{found['Architecture']}" if found else None
+    try:
+        found = inspect_image(client, reference)
+    except UnavailableError:
+        return None
+    return f"{found['Os']}/{found['Architecture']}"
 
 
 def _pull(

@@ -56,12 +56,13 @@ def run_container(
 
 @contextlib.contextmanager
 def _container(client: docker.DockerClient, run: ContainerRun) -> Iterator[Container]:
+    modes = {**dict.fromkeys(run.readable, "ro"), **dict.fromkeys(run.writable, "rw")}
     container = client.containers.create(
         run.image,
         list(run.arguments),
         environment=dict(run.variables),
-        volumes=_volumes(run),
-        # What it writes belongs to whoever called.
+        volumes={str(path): {"bind": str(path), "mode": modes[path]} for path in modes},
+        # What it writes belongs to the caller.
         user=f"{os.getuid()}:{os.getgid()}",
         read_only=True,
         tmpfs={"/tmp": "exec"},
@@ -77,11 +78,6 @@ def _container(client: docker.DockerClient, run: ContainerRun) -> Iterator[Conta
         raise
     finally:
         container.remove(force=True)
-
-
-def _volumes(run: ContainerRun) -> dict[str, dict[str, str]]:
-    modes = {**dict.fromkeys(run.readable, "ro"), **dict.fromkeys(run.writable, "rw")}
-    return {str(path): {"bind": str(path), "mode": mode} for path, mode in modes.items()}
 
 
 def _gpus(client: docker.DockerClient) -> list[docker.types.DeviceRequest]:

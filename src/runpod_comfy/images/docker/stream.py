@@ -1,7 +1,7 @@
 """What an engine answers, read in one place: its streams tell of failures inside HTTP 200.
 
 Build, push, pull and load all answer with a stream of JSON documents, in which a failure is a
-document with `error`. docker-py hands it on like any other; here it is raised, with what to try
+document with `error`. docker-py passes it on like any other; here it is raised, with what to try
 next, which the words tell in which an engine, a registry or a build step gives up.
 """
 
@@ -46,7 +46,7 @@ _REGISTRY: _Table = (
     (
         r"unauthorized|authentication required|no basic auth|denied|forbidden|insufficient_scope|"
         r"credentials",
-        "Log in with `docker login REGISTRY` as somebody who may do this, and check the "
+        "Log in with `docker login REGISTRY` as a user who may do this, and check the "
         "repository's name.",
     ),
     (
@@ -122,7 +122,11 @@ class Transfers:
         if status in ("Pushing", "Downloading"):
             transfer.done_bytes = int(detail.get("current") or 0)
             transfer.size_bytes = max(int(detail.get("total") or 0), transfer.done_bytes)
-        how = _how(status)
+        how = _ENDS.get(status)
+        if status.lower().endswith("already exists"):
+            how = "existing"
+        elif status.startswith("Mounted from"):
+            how = "mounted"
         if how is None or transfer.how is not None:
             return None
         transfer.how = how
@@ -135,7 +139,7 @@ class Transfers:
         return list(self._layers.values())
 
     def in_words(self) -> str:
-        """`3/9 layers, 120.0 MB of 400.0 MB`; the sizes are of those that the engine has told."""
+        """`3/9 layers, 120.0 MB of 400.0 MB`; sizes are of those that the engine has reported."""
         there = sum(transfer.how is not None for transfer in self.layers)
         done = sum(transfer.done_bytes for transfer in self.layers)
         size = sum(transfer.size_bytes for transfer in self.layers)
@@ -151,8 +155,10 @@ def read_messages(stream: Iterable[Mapping[str, Any]], *, doing: str) -> Iterato
     """
     with engine_errors(doing):
         for message in stream:
-            if reason := _error_in(message):
-                raise failed(doing, reason)
+            detail = message.get("errorDetail")
+            explained = detail.get("message") if isinstance(detail, Mapping) else None
+            if reason := message.get("error") or explained:
+                raise failed(doing, str(reason))
             yield dict(message)
 
 
@@ -161,15 +167,9 @@ def engine_errors(doing: str) -> Iterator[None]:
     """Says in words what a request to an engine raises: OperationFailedError."""
     try:
         yield
-    except docker.errors.APIError as error:
-        raise failed(doing, str(error.explanation or error)) from error
     except docker.errors.DockerException as error:
-        raise failed(doing, str(error)) from error
-    except (
-        requests.RequestException,
-        urllib3.exceptions.HTTPError,
-        OSError,
-    ) as error:
+        raise failed(doing, str(getattr(error, "explanation", None) or error)) from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise failed(doing, f"the connection to the engine broke ({error})") from error
 
 
@@ -189,20 +189,8 @@ def step_remedy(reason: str) -> str:
     return _first(reason, _ENGINE + _STEP)
 
 
-def _error_in(message: Mapping[str, Any]) -> str:
-    detail = message.get("errorDetail")
-    explained = detail.get("message") if isinstance(detail, Mapping) else None
-    return str(message.get("error") or explained or "")
-
-
 def _first(reason: str, table: _Table) -> str:
     for words, remedy in table:
         if re.search(words, reason, re.IGNORECASE):
             return remedy
     return ""
-
-
-def _how(status: str) -> How | None:
-    if status.lower().endswith("already exists"):
-        return "existing"
-    return "mounted" if status.startswith("Mounted from") else _ENDS.get(status)

@@ -63,7 +63,7 @@ def first_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
 
 
 def first_digest_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
-    """The same, where the digests of layers count as well."""
+    """The first difference where the digests of layers count as well."""
     for index, values in enumerate(zip(one.digests, other.digests, strict=False)):
         if values[0] != values[1]:
             return _first_of_layer(one, other, index) or _in_layer(

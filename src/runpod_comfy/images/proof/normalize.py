@@ -14,7 +14,7 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -54,7 +54,7 @@ def normalize(
 ) -> Normalized:
     """Rewrites an image on its engine; the old one goes if nothing else uses it.
 
-    `base` is the image that it stands on, else its label says so. In the folder `scratch` the
+    `base` is the image that it is based on, else its label says so. In the folder `scratch` the
     image needs room once. Raises UnavailableError for an image that is not there,
     InvalidInputError for a base that is not its base.
     """
@@ -63,7 +63,7 @@ def normalize(
     below = _layers_below(client, image, base)
     with tempfile.TemporaryFile(dir=scratch) as saved:
         _save(client, image, saved, say)
-        rewriting = Rewriting(saved, kept=below, tags=tags, scratch=scratch, say=say)
+        rewriting = Rewriting(saved=saved, kept=below, tags=tags, scratch=scratch, say=say)
         with engine_errors("loading the rewritten image"):
             answer = client.api.load_image(  # type: ignore[no-untyped-call]
                 rewriting.archive(), quiet=True
@@ -81,6 +81,7 @@ def normalize(
     )
 
 
+@dataclass(kw_only=True)
 class Rewriting:
     """A saved image on its way into a new archive.
 
@@ -88,21 +89,18 @@ class Rewriting:
     archive is finished.
     """
 
-    def __init__(
-        self, saved: IO[bytes], *, kept: int, tags: Sequence[str], scratch: Path, say: Say
-    ) -> None:
-        self._saved = saved
-        self._kept = kept
-        self._tags = list(tags)
-        self._scratch = scratch
-        self._say = say
-        self.digests: list[str] = []
-        self.config_digest = ""
+    saved: IO[bytes]
+    kept: int
+    tags: Sequence[str]
+    scratch: Path
+    say: Say
+    digests: list[str] = field(default_factory=list)
+    config_digest: str = ""
 
     def archive(self) -> Iterator[bytes]:
         """The new archive, as `docker load` takes it, piece by piece."""
-        self._saved.seek(0)
-        with tarfile.open(fileobj=self._saved, mode="r:") as archive:
+        self.saved.seek(0)
+        with tarfile.open(fileobj=self.saved, mode="r:") as archive:
             members = {member.name: member for member in archive}
             aliases = {
                 name: alias_of(member)
@@ -115,12 +113,12 @@ class Rewriting:
             config = json.loads(_read(archive, members[config_name]))
             paths = [f"{index}/layer.tar" for index in range(len(names))]
             for name, path in zip(names, paths, strict=True):
-                with _unpacked(archive, members[name], self._scratch) as (layer, size_bytes):
+                with _unpacked(archive, members[name], self.scratch) as (layer, size_bytes):
                     yield from self._layer(path, layer, size_bytes, count=len(names))
         content = normal_config(config, self.digests)
         self.config_digest = hashlib.sha256(content).hexdigest()
         config_name = f"{self.config_digest}.json"
-        manifest = [{"Config": config_name, "RepoTags": self._tags or None, "Layers": paths}]
+        manifest = [{"Config": config_name, "RepoTags": list(self.tags) or None, "Layers": paths}]
         for name, text in ((config_name, content), (MANIFEST, json.dumps(manifest).encode())):
             yield _header(name, len(text)) + text + bytes(-len(text) % tarfile.BLOCKSIZE)
         yield bytes(2 * tarfile.BLOCKSIZE)
@@ -129,10 +127,10 @@ class Rewriting:
         self, path: str, layer: IO[bytes], size_bytes: int, *, count: int
     ) -> Iterator[bytes]:
         index = len(self.digests)
-        if index < self._kept:
+        if index < self.kept:
             chunks = iter(lambda: layer.read(_CHUNK_BYTES), b"")
         else:
-            self._say(f"Layer {index + 1} of {count}, {readable_size(size_bytes)}")
+            self.say(f"Layer {index + 1} of {count}, {readable_size(size_bytes)}")
             opened = tarfile.open(fileobj=layer, mode="r:")  # noqa: SIM115 (has no file of its own)
             entries = normal_entries(opened)
             size_bytes, chunks = normal_size(entries), write_layer(opened, entries)

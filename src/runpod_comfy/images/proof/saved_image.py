@@ -121,20 +121,18 @@ def read_image(stream: IO[bytes]) -> ImageFiles:
                         continue
                 # Something else than a layer, such as the file VERSION. A layer that is damaged is
                 # missed below.
-                with contextlib.suppress(tarfile.ReadError):
-                    layers[member.name] = _read_packed_layer(content)
+                with (
+                    contextlib.suppress(tarfile.ReadError),
+                    # Engines that keep images as a registry does save their layers compressed.
+                    tarfile.open(fileobj=content, mode="r|*", bufsize=_BLOCK_BYTES) as layer,
+                ):
+                    layers[member.name] = read_layer(layer)
         config, names = archive_names(documents.get(MANIFEST), aliases)
         return ImageFiles(config=documents[config], layers=tuple(layers[name] for name in names))
     except (tarfile.TarError, EOFError, KeyError) as error:
         raise InvalidInputError(
             f"this is not the archive of an image, or it is cut short: {error}"
         ) from error
-
-
-def _read_packed_layer(content: IO[bytes]) -> dict[str, LayerFile]:
-    # Engines that keep images as a registry does save their layers compressed.
-    with tarfile.open(fileobj=content, mode="r|*", bufsize=_BLOCK_BYTES) as layer:
-        return read_layer(layer)
 
 
 def archive_names(manifest: Any, aliases: Mapping[str, str]) -> tuple[str, list[str]]:

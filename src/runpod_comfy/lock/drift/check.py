@@ -13,8 +13,7 @@ from comfy_errors import UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.lock.drift.finding import Answer, Finding, answer
-from runpod_comfy.lock.drift.tree import LockedPlace
+from runpod_comfy.lock.drift.tree import Answer, Finding, LockedPlace, answer
 from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedModel
 from runpod_comfy.lock.python.torch_family import FAMILY, in_torch_group
 from runpod_comfy.sources.index.files import Index, IndexFile

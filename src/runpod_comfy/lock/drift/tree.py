@@ -1,10 +1,11 @@
-"""One tree of a lock against its source: moved, gone, withdrawn, or as it was."""
+"""One tree of a lock against its source: moved, gone, withdrawn, or as it was; and what a look at
+anything in a lock finds."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +14,16 @@ from packaging.version import Version
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.lock.drift.finding import Answer, Finding, answer
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.repository import NO_COMMIT, init_bare
 from runpod_comfy.sources.git.source import RemoteRefs, is_commit, list_refs
 from runpod_comfy.sources.index.files import Index
-from runpod_comfy.sources.index.pip_settings import local_path_of, read_pip_settings
+from runpod_comfy.sources.index.pip_settings import (
+    local_path_of,
+    read_pip_settings,
+    web_client,
+)
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.model import Tree
 
@@ -32,13 +37,45 @@ _NO_REPOSITORY = (
     "access denied",
     "Permission denied",
 )
-_NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
 _GONE = (404, 410)
 _WITHDRAWN = {
     "NodeVersionStatusFlagged": "was flagged by the registry's security scan",
     "NodeVersionStatusBanned": "was banned by the registry",
     "NodeVersionStatusDeleted": "was deleted by its author",
 }
+
+
+Part = Literal["spec", "core", "nodes", "python", "models"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One sentence, and what to do about it. `before` is what the lock has, `after` what there is
+    now, where both can be said in a word."""
+
+    part: str
+    name: str
+    message: str
+    remedy: str
+    before: str | None = None
+    after: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What one look gave. Nothing in either: all is as it was."""
+
+    moved: tuple[Finding, ...] = ()
+    unanswered: tuple[Finding, ...] = ()
+
+
+def answer(part: Part, name: str, look: Callable[[], Iterable[Finding]]) -> Answer:
+    """What `look` finds; an UnavailableError of it means that there was no answer."""
+    try:
+        return Answer(moved=tuple(look()))
+    except UnavailableError as error:
+        finding = Finding(part=part, name=name, message=error.message, remedy=error.remedy)
+        return Answer(unanswered=(finding,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,13 +260,10 @@ class LockedPlace:
 
 
 def _answers(url: str) -> bool:
-    """Whether a web server still has the address. Raises UnavailableError if it does not tell."""
+    """Whether a web server still has the address. Raises UnavailableError without an answer."""
     import requests
 
-    from comfy_http.client import HttpClient
-
-    settings = replace(read_pip_settings(), client_cert=None)
-    client = HttpClient(settings=settings, remedy="Check the network and the proxy.")
+    client = web_client(remedy="Check the network and the proxy.")
     try:
         # Not HEAD, which servers of signed addresses refuse; the body is not read.
         with client.session() as session, client.get(session, url, stream=True) as response:
@@ -242,7 +276,7 @@ def _answers(url: str) -> bool:
 
 
 def _is_served(refs: RemoteRefs, commit: str) -> bool:
-    """Whether the repository still gives the commit; yes where that cannot be told.
+    """Whether the repository still gives the commit; yes where no answer comes.
 
     It is asked for into a folder that is thrown away, without files where the server can.
     """
@@ -250,10 +284,10 @@ def _is_served(refs: RemoteRefs, commit: str) -> bool:
         return True
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-look-") as folder:
         repository = Path(folder)
-        run_git(["init", "--quiet", "--bare", "--template=", "--", folder])
+        init_bare(repository)
         try:
             options = ["--no-tags", "--depth=1", "--filter=tree:0"]
             run_git(["fetch", *options, "--", refs.repo, commit], repository=repository)
         except GitFailedError as error:
-            return not any(sign in error.reason for sign in _NO_COMMIT)
+            return not any(sign in error.reason for sign in NO_COMMIT)
     return True

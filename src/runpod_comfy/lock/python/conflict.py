@@ -45,7 +45,7 @@ _BOUND = r"(?:===|==|~=|!=|<=|>=|<|>)[^\s,]+"
 _ASKED = re.compile(rf"\b([a-z0-9][a-z0-9._-]*?)({_BOUND}(?:, ?{_BOUND})*)")
 
 
-# uv's reason why there is no solution, '' if there is one, None if that cannot be told.
+# uv's reason why there is no solution, '' if there is one, None if that is not known.
 _Answer = str | None
 
 
@@ -233,7 +233,7 @@ def _what_it_means(candidate: str, lines: Sequence[RequirementLine]) -> str:
     """Who does not get what they asked for under this override."""
     name = name_of(candidate)
     if NEVER in candidate:
-        return f"It leaves {name} out, and whoever imports it will fail."
+        return f"It leaves {name} out, and what imports it will fail."
     passed_over = [
         line.place
         for line in lines
@@ -245,7 +245,7 @@ def _what_it_means(candidate: str, lines: Sequence[RequirementLine]) -> str:
 
 
 def _replaced_in(overrides: Sequence[str], offered: Sequence[str]) -> list[str]:
-    """`overrides` with `offered` added, in the place of those of the same name."""
+    """`overrides` with `offered` added, in the place of those of their names."""
     names = set(map(name_of, offered))
     return [*(text for text in overrides if name_of(text) not in names), *offered]
 

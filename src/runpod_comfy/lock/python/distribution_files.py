@@ -1,8 +1,8 @@
-"""The files of a distribution as the lock lists them: the same through any mirror, and kept."""
+"""The files of a distribution as the lock lists them: equal through any mirror, and kept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from comfy_files.parallel import in_parallel
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
@@ -37,17 +37,13 @@ def locked_files(
         place for files in found.values() for place, file in files.items() if file.size is None
     ]
     sizes = _sizes(untold, offline=request.offline)
-    return known | {key: _with_sizes(files, sizes) for key, files in found.items()}
-
-
-def _with_sizes(
-    files: Mapping[str, DistributionFile], sizes: Mapping[str, int]
-) -> list[DistributionFile]:
-    by_hash = {
-        file.sha256: file.model_copy(update={"size": sizes.get(place, file.size)})
-        for place, file in files.items()
-    }
-    return sorted(by_hash.values(), key=lambda file: file.name)
+    for key, files in found.items():
+        by_hash = {
+            file.sha256: file.model_copy(update={"size": sizes.get(place, file.size)})
+            for place, file in files.items()
+        }
+        known[key] = sorted(by_hash.values(), key=lambda file: file.name)
+    return known
 
 
 def source_warning(distribution: Distribution, request: CompileRequest) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -77,7 +78,10 @@ def lock_python(
         python=python,
         platforms=platforms,
         overrides=options.overrides,
-        preferences=_preferences(previous),
+        preferences=[
+            str(Pin(name=item.name, version=item.version, marker=item.marker or ""))
+            for item in (previous.distributions if previous else ())
+        ],
         torch_index=options.torch.index,
         as_of=options.as_of,
         cache_dir=fetch_context.cache.uv,
@@ -125,11 +129,10 @@ def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
 
 def _solve(request: CompileRequest, say: Say) -> Solved:
     def settles(overrides: Sequence[str]) -> bool:
-        try:
+        with contextlib.suppress(NoSolutionError, ComfyError):
             solve_in_steps(replace(request, overrides=overrides, refresh=False), say_nothing)
-        except (NoSolutionError, ComfyError):
-            return False
-        return True
+            return True
+        return False
 
     try:
         return solve_in_steps(request, say)
@@ -231,10 +234,3 @@ def _asked_lines(request: CompileRequest) -> Mapping[str, dict[str, list[str]]]:
             if line.asked not in lines:
                 lines.append(line.asked)
     return found
-
-
-def _preferences(previous: PythonLock | None) -> list[str]:
-    return [
-        str(Pin(name=item.name, version=item.version, marker=item.marker or ""))
-        for item in (previous.distributions if previous else ())
-    ]

@@ -55,17 +55,12 @@ def solve_in_steps(request: CompileRequest, say: Say) -> Solved:
 
     Raises NoSolutionError with the part of the request that has no solution.
     """
-    torch = _torch_of_the_core(request, say)
-    return _one_opencv(_together(request, torch, say), say)
-
-
-def _torch_of_the_core(request: CompileRequest, say: Say) -> list[Pin]:
-    """The pins of torch, its family and its companions as the core and the spec alone have them;
-    none if the core does not use torch."""
     own = [line for line in request.requirements if line.tree in (CORE, SPEC)]
     solution = whole_family(replace(request, requirements=own), say).solution
     group = torch_group(solution.required_by)
-    return [pin for pin in solution.pins if pin.name in group]
+    # Torch, its family and its companions; none if the core does not use torch.
+    torch = [pin for pin in solution.pins if pin.name in group]
+    return _one_opencv(_together(request, torch, say), say)
 
 
 def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved:
@@ -86,7 +81,7 @@ def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved
             raise
         pinned = {pin.name for pin in pins}
         own = [text for text in request.overrides if name_of(text) not in pinned]
-        # Whoever asks for torch gets the core's, whatever they ask.
+        # All that asks for torch gets the core's, whichever it asks for.
         forced = replace(
             held, held=(), overrides=[*own, *held.held], torch_links=True, refresh=False
         )

@@ -108,7 +108,8 @@ def family_around(torch: Sequence[Pin], request: CompileRequest, say: Say) -> li
     others = [name for name in _judged(request) if name not in present]
     pins, strays = _members(others, torches, request, None)
     wanted = {line.name for line in request.requirements}
-    _report([each for each in strays if each.name in wanted], _newest_of(torches), say)
+    newest = max(torches, key=Version, default="")
+    _report([each for each in strays if each.name in wanted], newest, say)
     return pins
 
 
@@ -128,7 +129,8 @@ def _held_together(request: CompileRequest, solution: Solution) -> Family:
         except NoSolutionError:
             # The core itself asks for another release of them.
             strays += [_Release(name=name, version=releases[name]) for name in sorted(others)]
-    return Family(request=request, solution=solution, torch=_newest_of(torches), strays=strays)
+    newest = max(torches, key=Version, default="")
+    return Family(request=request, solution=solution, torch=newest, strays=strays)
 
 
 def _judged(request: CompileRequest) -> list[str]:
@@ -147,10 +149,6 @@ def _torches(pins: Sequence[Pin]) -> dict[str, str]:
     if len(found) < 2:
         return dict.fromkeys(found, "")
     return {torch: " or ".join(markers) for torch, markers in found.items()}
-
-
-def _newest_of(torches: Mapping[str, str]) -> str:
-    return max(torches, key=Version, default="")
 
 
 def _members(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
-from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.fit import files_on_platform, platforms_of
@@ -47,82 +47,67 @@ def platform_files(python: PythonLock, platform: str) -> list[PlatformFile]:
                 f"for {platform}",
                 remedy="Choose another version of it with options.overrides, and resolve.",
             )
+        in_torch_group = distribution in python.torch
         for file in files:
             chosen[file.sha256] = PlatformFile(
-                distribution=distribution,
-                file=file,
-                in_torch_group=distribution in python.torch,
+                distribution=distribution, file=file, in_torch_group=in_torch_group
             )
     return sorted(chosen.values(), key=lambda each: (each.file.name, each.file.sha256))
 
 
 def bring_wheels(
     files: Sequence[PlatformFile],
-    python: PythonLock,
+    torch_index: str | None,
     fetch_context: FetchContext,
     settings: PipSettings | None = None,
 ) -> dict[str, Path]:
     """The path of each file in the archive store, by its sha256; downloads what is not there.
 
-    `settings` say where from, None: the configuration of pip on this machine.
+    `settings` say where from, None: the configuration of pip on this machine. `torch_index` is
+    where the group `torch` is looked for first.
     Raises one error that names everything that cannot be had: MismatchError if an index gives
     other bytes than the lock knows, else UnavailableError.
     """
-    cache = fetch_context.cache
-    absent = [each for each in files if find_archive(each.file.sha256, cache) is None]
-    if absent:
-        known = sum(each.file.size or 0 for each in absent)
-        fetch_context.say(f"Downloading {len(absent)} Python packages, {readable_size(known)}")
-        errors = _download_all(absent, python, fetch_context, settings or read_pip_settings())
-        if errors:
-            kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
-            lines = "".join(f"\n  {error.message}" for error in errors)
-            raise kind(
-                f"{len(errors)} of {len(files)} Python packages cannot be had:{lines}",
-                remedy="Check the network, and the indexes that pip is configured to use "
-                "('pip config list'); then run the command again, it goes on from here.",
-            )
-    return {each.file.sha256: cache.archives / each.file.sha256 for each in files}
-
-
-def _download_all(
-    files: Sequence[PlatformFile],
-    python: PythonLock,
-    fetch_context: FetchContext,
-    settings: PipSettings,
-) -> list[ComfyError]:
+    paths = {each.file.sha256: fetch_context.cache.archives / each.file.sha256 for each in files}
+    absent = [each for each in files if not paths[each.file.sha256].is_file()]
+    if not absent:
+        return paths
+    size = readable_size(sum(each.file.size or 0 for each in absent))
+    fetch_context.say(f"Downloading {len(absent)} Python packages, {size}")
+    settings = settings or read_pip_settings()
     offered = {}
-    for in_torch_group, told in ((True, _with_torch_index(settings, python)), (False, settings)):
-        names = {each.distribution.name for each in files if each.in_torch_group == in_torch_group}
-        offered[in_torch_group] = Index(settings=told).look_up(sorted(names))
+    for in_torch_group, asked in ((True, settings.with_first(torch_index)), (False, settings)):
+        names = {each.distribution.name for each in absent if each.in_torch_group == in_torch_group}
+        offered[in_torch_group] = Index(settings=asked).look_up(sorted(names))
 
     def bring(wanted: PlatformFile) -> ComfyError | None:
+        found = offered[wanted.in_torch_group][wanted.distribution.name]
+        if isinstance(found, UnavailableError):
+            return found
         try:
-            found = offered[wanted.in_torch_group][wanted.distribution.name]
-            _download(wanted, found, fetch_context, settings)
+            _download(wanted.file, found, fetch_context, settings)
         except (MismatchError, UnavailableError) as error:
             return error
         return None
 
-    errors = in_parallel(bring, files, threads=_TRANSFERS_AT_ONCE)
-    return [error for error in errors if error is not None]
-
-
-def _with_torch_index(settings: PipSettings, python: PythonLock) -> PipSettings:
-    if python.torch_index is None or settings.no_index:
-        return settings
-    return replace(settings, extra_index_urls=(python.torch_index, *settings.extra_index_urls))
+    errors = list(filter(None, in_parallel(bring, absent, threads=_TRANSFERS_AT_ONCE)))
+    if errors:
+        kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
+        lines = "".join(f"\n  {error.message}" for error in errors)
+        raise kind(
+            f"{len(errors)} of {len(files)} Python packages cannot be had:{lines}",
+            remedy="Check the network, and the indexes that pip is configured to use "
+            "('pip config list'); then run the command again, it goes on from here.",
+        )
+    return paths
 
 
 def _download(
-    wanted: PlatformFile,
-    offered: list[IndexFile] | UnavailableError,
+    file: DistributionFile,
+    offered: list[IndexFile],
     fetch_context: FetchContext,
     settings: PipSettings,
 ) -> None:
-    if isinstance(offered, UnavailableError):
-        raise offered
-    file = wanted.file
     places = [place for place in offered if place.sha256 == file.sha256]
     # One whose hash is not announced can only be tried.
     places += [place for place in offered if place.sha256 is None and place.name == file.name]

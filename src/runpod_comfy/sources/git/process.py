@@ -91,6 +91,17 @@ def start_git(
     arguments: Sequence[str], *, repository: Path | None = None, interactive: bool = False
 ) -> subprocess.Popen[bytes]:
     """git with pipes for its output, and for its input if `interactive`. `end_git` ends it."""
+    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
+    environment |= {
+        "LC_ALL": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_ALLOW_PROTOCOL": _ALLOWED_PROTOCOLS,
+        # ssh asks this program instead of the terminal, and gets no answer.
+        "SSH_ASKPASS": "false",
+        "SSH_ASKPASS_REQUIRE": "force",
+    }
+    # A program that the person named answers by itself in CI; a default one would open a window.
+    environment.setdefault("GIT_ASKPASS", "")
     command = ["git"]
     for name, value in _CONFIGURATION.items():
         command += ["-c", f"{name}={value}"]
@@ -102,7 +113,7 @@ def start_git(
             stdin=subprocess.PIPE if interactive else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if interactive else subprocess.PIPE,
-            env=_environment(),
+            env=environment,
         )
     except FileNotFoundError as error:
         raise UnavailableError(
@@ -123,21 +134,6 @@ def end_git(process: subprocess.Popen[bytes]) -> None:
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
-
-
-def _environment() -> dict[str, str]:
-    environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
-    environment |= {
-        "LC_ALL": "C",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_ALLOW_PROTOCOL": _ALLOWED_PROTOCOLS,
-        # ssh asks this program instead of the terminal, and gets no answer.
-        "SSH_ASKPASS": "false",
-        "SSH_ASKPASS_REQUIRE": "force",
-    }
-    # A program that the person named answers by itself in CI; a default one would open a window.
-    environment.setdefault("GIT_ASKPASS", "")
-    return environment
 
 
 def _read_both(process: subprocess.Popen[bytes], stall_s: float) -> tuple[bytes, bytes]:

@@ -13,7 +13,7 @@ from runpod_comfy.cache.tree import FetchContext, slug_of
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 
 _KEPT = "refs/kept"
-_MISSING = ("not our ref", "couldn't find remote ref", "no such remote ref")
+NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
 # Old servers give only what a ref names, and plain web servers no shallow history.
 _REFUSALS = ("unadvertised object", "dumb http", "does not support shallow")
 
@@ -72,7 +72,7 @@ class GitRepository:
         try:
             self._fetch(["--depth=1"], [f"{commit}:{_KEPT}/{commit}"])
         except GitFailedError as error:
-            if any(sign in error.reason for sign in _MISSING):
+            if any(sign in error.reason for sign in NO_COMMIT):
                 raise self._no_commit(commit) from error
             if not any(sign in error.reason for sign in _REFUSALS):
                 raise error.unreachable(self.repo) from error

@@ -27,7 +27,10 @@ class GitSource(TreeSource):
 
     def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
         if request.commit is None:
-            return resolve_ref(request.repo, request.ref, fetch_context)
+            if request.ref is not None and is_commit(request.ref):
+                return request.ref.lower()
+            refs = list_refs(request.repo, request.ref, fetch_context)
+            return refs.known_commit(request.ref)
         if request.ref is not None and not fetch_context.offline:
             _confirm(request.repo, request.ref, request.commit, fetch_context)
         return request.commit
@@ -46,7 +49,7 @@ class GitSource(TreeSource):
 
 def warn_of_foreign_commit(request: TreeRequest, fetch_context: FetchContext) -> None:
     """Says so if the commit of a pinned request is not in the history of its ref, as one that only
-    a fork has, or one from before a force-push. Offline nobody is asked and nothing is said."""
+    a fork has, or one from before a force-push. Offline no server is asked and nothing is said."""
     if request.ref is None or request.commit is None or fetch_context.offline:
         return
     try:
@@ -102,7 +105,7 @@ class RemoteRefs:
     head: str | None
 
     def full_name(self, ref: str) -> str | None:
-        """The full name of a tag, branch or other ref; a tag goes before a branch, as in git."""
+        """The full name of a tag, branch or other ref; tags take precedence, as in git."""
         candidates = (ref, f"refs/{ref}", f"refs/tags/{ref}", f"refs/heads/{ref}")
         return next((name for name in candidates if name in self.commits), None)
 
@@ -147,13 +150,6 @@ def list_refs(repo: str, ref: str | None, fetch_context: FetchContext) -> Remote
     except GitFailedError as error:
         raise error.unreachable(repo) from error
     return _parse(repo, output.decode("utf-8", "replace"))
-
-
-def resolve_ref(repo: str, ref: str | None, fetch_context: FetchContext) -> str:
-    """The commit of `ref` (None: of HEAD). Raises UnavailableError naming the nearest refs."""
-    if ref is not None and is_commit(ref):
-        return ref.lower()
-    return list_refs(repo, ref, fetch_context).known_commit(ref)
 
 
 def _parse(repo: str, output: str) -> RemoteRefs:

@@ -53,10 +53,9 @@ class Index:
         with self._client().session() as session:
             found = self._offered(session, distribution)
         if not found:
-            looked = [*self.settings.index_urls, *self.settings.find_links]
             raise UnavailableError(
                 f"no index has a distribution '{distribution}' "
-                f"(asked: {', '.join(map(without_secrets, looked)) or 'none'})",
+                f"(asked: {', '.join(map(without_secrets, self.settings.places)) or 'none'})",
                 remedy="Check the name, and the indexes that pip is configured to use: "
                 "pip config list",
             )

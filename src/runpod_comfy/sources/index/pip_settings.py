@@ -10,7 +10,7 @@ import configparser
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ PYPI_INDEX_URL = "https://pypi.org/simple"
 # What `pip install` reads; a later section overrides an earlier one.
 _SECTIONS = ("global", "install")
 _TRUE = ("y", "yes", "t", "true", "on", "1")
-# Who sets one of these has told uv already where to look.
+# Where one of these is set, uv knows already where to look.
 _UV_INDEX_VARIABLES = (
     "UV_INDEX",
     "UV_DEFAULT_INDEX",
@@ -59,6 +59,28 @@ class PipSettings(NetworkSettings):
             return ()
         extra = (place for place in self.extra_index_urls if _can_be_there(place))
         return (self.index_url or PYPI_INDEX_URL, *extra)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """All indexes, and what `find_links` names."""
+        return (*self.index_urls, *self.find_links)
+
+    def only(self, places: Collection[str]) -> PipSettings:
+        """The settings with those of their indexes and folders that are in `places`."""
+        urls = [url for url in self.index_urls if url in places]
+        return replace(
+            self,
+            index_url=urls[0] if urls else None,
+            extra_index_urls=tuple(urls[1:]),
+            no_index=not urls,
+            find_links=tuple(place for place in self.find_links if place in places),
+        )
+
+    def with_first(self, index: str | None) -> PipSettings:
+        """The settings with `index`, if there is one, before the others; with `no_index` as is."""
+        if index is None or self.no_index:
+            return self
+        return replace(self, index_url=index, extra_index_urls=self.index_urls)
 
 
 def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
@@ -131,8 +153,8 @@ def web_client(*, remedy: str) -> HttpClient:
 
 
 def uv_arguments(settings: PipSettings, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Options for `uv pip …` that say what pip is told and hold no secret."""
-    if _uv_is_told(environment):
+    """Options for `uv pip …` that say what pip is configured for and hold no secret."""
+    if _uv_has_indexes(environment):
         return []
     arguments = ["--no-index"] if settings.no_index else []
     if len(settings.index_urls) > 1:
@@ -154,8 +176,14 @@ def uv_environment(
         "SSL_CLIENT_CERT": settings.client_cert,
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy),
     }
-    if not _uv_is_told(environment):
-        added |= _index_variables(settings)
+    if not _uv_has_indexes(environment):
+        # Unlike pip, uv fails for a folder that is not there.
+        added["UV_FIND_LINKS"] = ",".join(filter(_can_be_there, settings.find_links))
+        configured = settings.index_url is not None or settings.extra_index_urls
+        if configured and not settings.no_index:
+            # uv takes its default index last; pip's main index must win for equal versions.
+            *first, added["UV_DEFAULT_INDEX"] = settings.index_urls
+            added["UV_INDEX"] = " ".join(first)
     if "UV_INSECURE_HOST" not in environment:
         added["UV_INSECURE_HOST"] = " ".join(settings.trusted_hosts)
     if settings.timeout_s is not None and "UV_HTTP_TIMEOUT" not in environment:
@@ -164,8 +192,8 @@ def uv_environment(
 
 
 def pip_environment(settings: PipSettings) -> dict[str, str]:
-    """The same settings as variables, for a pip that cannot read this person's files."""
-    told = {
+    """pip's settings as variables, for a pip that cannot read this person's files."""
+    variables = {
         "PIP_INDEX_URL": settings.index_url,
         "PIP_EXTRA_INDEX_URL": " ".join(settings.extra_index_urls),
         "PIP_FIND_LINKS": " ".join(settings.find_links),
@@ -176,26 +204,14 @@ def pip_environment(settings: PipSettings) -> dict[str, str]:
         "PIP_PROXY": settings.proxy,
         "PIP_TIMEOUT": None if settings.timeout_s is None else f"{settings.timeout_s:g}",
     }
-    return _only_set(told)
+    return _only_set(variables)
 
 
 def _only_set(variables: Mapping[str, str | None]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value}
 
 
-def _index_variables(settings: PipSettings) -> dict[str, str]:
-    # Unlike pip, uv fails for a folder that is not there.
-    links = [place for place in settings.find_links if _can_be_there(place)]
-    added = {"UV_FIND_LINKS": ",".join(links)}
-    configured = settings.index_url is not None or settings.extra_index_urls
-    if configured and not settings.no_index:
-        *first, last = settings.index_urls
-        # uv takes its default index last; pip's main index must win for equal versions.
-        added |= {"UV_DEFAULT_INDEX": last, "UV_INDEX": " ".join(first)}
-    return added
-
-
-def _uv_is_told(environment: Mapping[str, str]) -> bool:
+def _uv_has_indexes(environment: Mapping[str, str]) -> bool:
     return any(environment.get(name) for name in _UV_INDEX_VARIABLES)
 
 

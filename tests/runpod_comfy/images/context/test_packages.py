@@ -49,8 +49,8 @@ def _packages(
 
 
 def _handed_in(packages: Packages) -> set[str]:
-    assert all(path.is_file() for _, path in packages.handed_in.values())
-    return {name for name, _ in packages.handed_in.values()}
+    assert all(path.is_file() for _, path in packages.copied.values())
+    return {name for name, _ in packages.copied.values()}
 
 
 def test_an_open_index_is_told_and_nothing_is_handed_in(
@@ -58,7 +58,7 @@ def test_an_open_index_is_told_and_nothing_is_handed_in(
 ) -> None:
     packages = _packages(_lock(indexes.publish("open.test", "alpha")), fetch_context)
     assert _handed_in(packages) == set()
-    assert packages.variables["UV_DEFAULT_INDEX"] == OPEN
+    assert packages.variables["wheels"]["UV_DEFAULT_INDEX"] == OPEN
     assert indexes.asked == []
 
 
@@ -71,8 +71,8 @@ def test_what_only_an_index_with_a_login_has_is_handed_in_and_the_login_is_not_t
     private = indexes.publish("closed.test", "private")
     packages = _packages(_lock(both, private), fetch_context)
     assert _handed_in(packages) == {"private-1.0-py3-none-any.whl"}
-    assert packages.variables["UV_DEFAULT_INDEX"] == OPEN
-    told = str([packages.variables, packages.torch_variables, packages.script_variables])
+    assert packages.variables["wheels"]["UV_DEFAULT_INDEX"] == OPEN
+    told = str(packages.variables)
     assert PASSWORD not in told
     assert "closed.test" not in told
 
@@ -87,7 +87,7 @@ def test_a_login_of_netrc_closes_an_index_as_well(
     monkeypatch.setenv("PIP_INDEX_URL", CLOSED)
     packages = _packages(_lock(indexes.publish("closed.test", "private")), fetch_context)
     assert _handed_in(packages) == {"private-1.0-py3-none-any.whl"}
-    assert packages.variables == {"NO_INDEX": "1"}
+    assert packages.variables["wheels"] == {"NO_INDEX": "1"}
 
 
 def test_an_index_that_uv_knows_by_name_gets_the_login_of_its_variables(
@@ -126,7 +126,7 @@ def test_a_closed_index_of_torch_alone_counts_for_its_group(
     python = _lock(indexes.publish("open.test", "alpha"), torch=torch, torch_index=index)
     packages = _packages(python, fetch_context)
     assert _handed_in(packages) == {"torch-1.0-py3-none-any.whl"}
-    assert "file:" not in str([packages.torch_variables, packages.variables])
+    assert "file:" not in str(packages.variables)
 
 
 def test_an_open_index_of_torch_is_told_to_its_group_alone(
@@ -135,8 +135,8 @@ def test_an_open_index_of_torch_is_told_to_its_group_alone(
     index = "http://torch.test/whl"
     torch = indexes.publish("open.test", "torch")
     packages = _packages(_lock(torch=torch, torch_index=index), fetch_context)
-    assert packages.torch_variables["UV_INDEX"] == index
-    assert index not in str([packages.variables, packages.script_variables])
+    assert packages.variables["torch"]["UV_INDEX"] == index
+    assert index not in str([packages.variables["wheels"], packages.variables["install"]])
 
 
 def test_an_index_of_torch_does_not_break_a_wish_for_none(
@@ -147,7 +147,7 @@ def test_an_index_of_torch_does_not_break_a_wish_for_none(
     monkeypatch.setenv("PIP_FIND_LINKS", str(indexes.folder / "folder" / "files"))
     packages = _packages(_lock(torch=torch, torch_index="http://torch.test/whl"), fetch_context)
     assert _handed_in(packages) == {"torch-1.0-py3-none-any.whl"}
-    assert packages.torch_variables == {"NO_INDEX": "1"}
+    assert packages.variables["torch"] == {"NO_INDEX": "1"}
     assert indexes.asked == []
 
 
@@ -159,7 +159,7 @@ def test_a_build_without_a_network_is_handed_everything(
     )
     packages = _packages(python, fetch_context, has_network=False)
     assert _handed_in(packages) == {"alpha-1.0-py3-none-any.whl", "torch-1.0-py3-none-any.whl"}
-    assert packages.variables == packages.torch_variables == {"NO_INDEX": "1"}
+    assert packages.variables["wheels"] == packages.variables["torch"] == {"NO_INDEX": "1"}
 
 
 def test_a_certificate_of_ones_own_closes_every_index(
@@ -173,7 +173,7 @@ def test_a_certificate_of_ones_own_closes_every_index(
     monkeypatch.setenv("PIP_TRUSTED_HOST", "open.test")
     packages = _packages(_lock(indexes.publish("open.test", "alpha")), fetch_context)
     assert _handed_in(packages) == {"alpha-1.0-py3-none-any.whl"}
-    assert "key.pem" not in str([packages.variables, packages.script_variables])
+    assert "key.pem" not in str(packages.variables)
 
 
 def test_a_login_of_the_proxy_is_not_told(

@@ -28,7 +28,7 @@ OURS = [folder("opt/"), Member(name="opt/a", content=b"a" * 1000), Member(name="
 
 def rewritten(archive: bytes, scratch: Path, *, kept: int = 1) -> tuple[bytes, Rewriting]:
     rewriting = Rewriting(
-        io.BytesIO(archive), kept=kept, tags=["made:1"], scratch=scratch, say=lambda _: None
+        saved=io.BytesIO(archive), kept=kept, tags=["made:1"], scratch=scratch, say=lambda _: None
     )
     return b"".join(rewriting.archive()), rewriting
 

@@ -11,8 +11,7 @@ import pytest
 
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.drift.check import look_at_distributions
-from runpod_comfy.lock.drift.finding import Answer
-from runpod_comfy.lock.drift.tree import LockedPlace
+from runpod_comfy.lock.drift.tree import Answer, LockedPlace
 from runpod_comfy.lock.model import LockedTree, Submodule
 from runpod_comfy.spec.model import Tree
 from tests.comfy_registry import DELETED, FLAGGED, comfy_registry, node_zip
