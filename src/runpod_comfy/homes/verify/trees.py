@@ -15,13 +15,14 @@ from runpod_comfy.cache.tree import TreeRequest, TreeStore
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.homes.environment import find_interpreter
 from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.verify import bytecode
 from runpod_comfy.homes.verify.findings import IMPORTABLE, STRANGERS, Verification
 from runpod_comfy.homes.verify.listing import hash_of
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 
-_BYTECODE_CHECK = Path(__file__).with_name("bytecode.py")
+_BYTECODE_CHECK = Path(bytecode.__file__)
 # Where people and the engine put something in the core's folder.
 _PEOPLES = {*DATA_FOLDERS, "models", "temp"}
 # What the layer `models` makes there, whatever the core brings.
