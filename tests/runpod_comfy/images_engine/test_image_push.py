@@ -11,6 +11,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.cli.image import push as image_push
+from runpod_comfy.cli.show.console import Console
 from runpod_comfy.images import labels
 from tests.containers import Registry
 from tests.runpod_comfy.images_engine.builds import build
@@ -43,7 +44,7 @@ def _push(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     image_push.add_parser(parser.add_subparsers())
     parsed = parser.parse_args(["push", *arguments])
-    return int(parsed.run(parsed))
+    return int(parsed.run(parsed, Console(as_json=parsed.as_json)))
 
 
 def test_an_image_goes_out_under_its_tag_and_its_lock_and_the_digest_is_printed_and_kept(
