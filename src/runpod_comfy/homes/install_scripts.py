@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_home.layout import DATA_FOLDERS
@@ -24,6 +24,7 @@ from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.script import build_layer
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.plan import Layer
+from runpod_comfy.spec.model import Strict
 
 _FICLONE = 0x40049409
 """Of Linux; other systems do not know it, and refuse it."""
@@ -32,11 +33,7 @@ _FICLONE = 0x40049409
 _UNFINISHED = "unfinished"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-
-class ChangedFile(_Strict):
+class ChangedFile(Strict):
     """`sha256` is 64 hex digits of what a file holds now, None for a link or what is gone."""
 
     path: str
@@ -44,7 +41,7 @@ class ChangedFile(_Strict):
     sha256: str | None
 
 
-class ChangedDistribution(_Strict):
+class ChangedDistribution(Strict):
     """A Python distribution with its versions; None where it was not there, or is not any more."""
 
     name: str
@@ -52,7 +49,7 @@ class ChangedDistribution(_Strict):
     after: str | None
 
 
-class ChangedFiles(_Strict):
+class ChangedFiles(Strict):
     """Paths are from the node's folder, the home and the environment.
 
     Files that came or went with a distribution are not listed, nor is bytecode.
@@ -63,7 +60,7 @@ class ChangedFiles(_Strict):
     environment: list[ChangedFile]
 
 
-class InstallRecord(_Strict):
+class InstallRecord(Strict):
     """One run of one node's install.py.
 
     `network` is `open`, `none`, or `refused by variables` where it could not be taken away.

@@ -19,7 +19,7 @@ from runpod_comfy.cache.tree import (
     TreeStore,
 )
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
-from runpod_comfy.sources.kinds import TreeSource
+from runpod_comfy.sources.tree_source import TreeSource
 
 # 1 January 1980, the first time that a zip file can hold: what a folder counts as in a lock.
 FOLDER_EPOCH = 315532800

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfy_home.layout import DATA_FOLDERS
-from runpod_comfy.cache.tree import TreeRequest, TreeStore
+from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.homes.environment import find_interpreter
 from runpod_comfy.homes.job import Realization
@@ -43,8 +43,7 @@ class TreeCheck:
         """Compares what a layer put into the home with its tree, which is hashed first."""
         tree = layer.tree
         assert tree is not None, "only the core and the nodes are checked here"
-        request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-        original = TreeStore(cache=self.job.cache).path_of(request)
+        original = TreeStore(cache=self.job.cache).path_of(tree.request)
         is_whole = self._is_whole(layer.name, original, tree.tree_hash)
         pattern = f"{tree.tree_hash.replace(':', '-')}-{self.job.lock.python.version}-*"
         for path in self.job.cache.compiled.glob(pattern):
