@@ -130,17 +130,18 @@ def run(
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 
+    workflow_path = Path(workflow).expanduser()
     request = make_request(
         os.environ,
         version_id=version_id,
-        workflow=as_path(workflow),
+        workflow=workflow_path,
         models_dir=as_path(models_dir),
         output=output,
         output_dir=as_path(output_dir),
         timeout_s=timeout_s,
     )
     # A mistake in it should not cost a person the minutes of a first realization.
-    load_workflow(Path(workflow))
+    load_workflow(workflow_path)
     home = realize(version_id, target=target, models_dir=models_dir, offline=offline, say=say)
     result = perform(
         replace(request, version_id=home.version_id, home=home.target),
