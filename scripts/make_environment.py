@@ -38,7 +38,12 @@ PROGRAMS = {"runpod-comfy": "runpod_comfy.cli.app"}
 PROGRAM = """#!/bin/sh
 '''exec' "{python}" "$0" "$@"
 ' '''
+import signal
 import sys
+
+# While the program loads, Ctrl-C ends it without a traceback; `main` hears it from then on.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from {module} import main
 

@@ -171,6 +171,9 @@ def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[
     """Raises OperationFailedError in place of OSError: `failed`, then what the disk said."""
     try:
         yield
+    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        in_the_way = "Move away what lies there, or name another place, then run it again."
+        raise OperationFailedError(f"{failed}: {error}", remedy=in_the_way) from error
     except OSError as error:
         raise OperationFailedError(f"{failed}: {error}", remedy=remedy) from error
 

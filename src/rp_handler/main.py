@@ -219,7 +219,16 @@ def add_sdk_options(parser: argparse.ArgumentParser) -> None:
     for flag in _SDK_SWITCHES:
         group.add_argument(flag, action="store_true")
     for flag, metavar in _SDK_VALUES.items():
-        group.add_argument(flag, metavar=metavar)
+        group.add_argument(flag, metavar=metavar, type=_json if metavar == "JSON" else str)
+
+
+def _json(text: str) -> str:
+    """Held here to be JSON, because the SDK reads it when the engine is up already."""
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+    return text
 
 
 def sdk_arguments(options: argparse.Namespace) -> list[str]:

@@ -1,13 +1,13 @@
 """Pinned ComfyUI: from a version spec to a lock, to a home or an image, to what a workflow makes.
 
-    from runpod_comfy import create, resolve, realize, build_image, push, run
+    from runpod_comfy import ComfyError, create, resolve, realize, build_image, push, run
 
     lock = resolve("demo").lock
     home = realize("demo").target
     result = run("demo", workflow="workflows/example.json")
 
 Versions are those of `versions/` in the working directory. Nothing is printed: `say` of each
-function takes its progress, a sentence at a time. Every error is a `comfy_errors.ComfyError`, with
+function takes its progress, a sentence at a time. Every error is a `ComfyError`, with
 a `message`, a `remedy` and the `exit_code` that the command line gives.
 """
 
@@ -16,12 +16,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from comfy_errors import ComfyError
+
 if TYPE_CHECKING:
     from runpod_comfy.api.homes import realize, run  # pants: no-infer-dep
     from runpod_comfy.api.images import build_image, push  # pants: no-infer-dep
     from runpod_comfy.api.versions import create, resolve  # pants: no-infer-dep
 
-__all__ = ["build_image", "create", "push", "realize", "resolve", "run"]
+__all__ = ["ComfyError", "build_image", "create", "push", "realize", "resolve", "run"]
 
 _MODULES = {
     "create": "versions",

@@ -70,6 +70,17 @@ def test_an_address_that_is_none_or_has_no_use_is_refused() -> None:
         choose_listen(IMAGE, asked="0.0.0.0", mode="workflow")
 
 
+def test_a_test_input_that_is_not_json_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = argparse.ArgumentParser()
+    add_sdk_options(parser)
+    with pytest.raises(SystemExit) as ended:
+        parser.parse_args(["--test_input", "{broken"])
+    assert ended.value.code == 2
+    assert "not JSON" in capsys.readouterr().err
+
+
 def test_flags_of_the_sdk_are_handed_on_as_they_were_given() -> None:
     parser = argparse.ArgumentParser()
     add_sdk_options(parser)

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from comfy_errors import UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_home.layout import find_home
+from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath, as_path
 from runpod_comfy.cache.paths import Cache
@@ -19,6 +20,7 @@ from runpod_comfy.homes.result import RealizeResult
 from runpod_comfy.homes.run import realize as realize_job
 
 
+@checked
 def realize(
     version_id: str | None = None,
     *,
@@ -104,6 +106,7 @@ def find_models_dir(models_dir: StrPath | None) -> Path | None:
     return Path(named).expanduser().absolute() if named else None
 
 
+@checked
 def run(
     version_id: str | None = None,
     *,

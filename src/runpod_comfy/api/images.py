@@ -14,6 +14,7 @@ from comfy_home.platforms import PLATFORMS
 from comfy_models.store import ModelStore
 from rp_handler.job.sinks import check_output_mode
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
+from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath, as_path, version_id_of, workspace
@@ -51,6 +52,7 @@ class BuiltVersion:
     steps: list[BuildStep]
 
 
+@checked
 def build_image(
     version_id: str | None = None,
     *,
@@ -143,6 +145,7 @@ def platform_name(platform: str | None) -> str:
     return next((each.name for each in PLATFORMS.values() if each.docker == asked), asked)
 
 
+@checked
 def push(
     version_id: str | None = None,
     *,

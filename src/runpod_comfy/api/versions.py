@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import Say, say_nothing
+from runpod_comfy.api.arguments import as_text, checked
 from runpod_comfy.api.workspace import StrPath, as_path, version_id_of, workspace
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
@@ -53,12 +54,13 @@ class Selected:
     path: Path | None = None
 
 
+@checked
 def create(
     version_id: str,
     *,
-    repo: str,
-    nodes: Sequence[str] = (),
-    models: Sequence[str] = (),
+    repo: StrPath,
+    nodes: Sequence[StrPath | Mapping[str, Any]] = (),
+    models: Sequence[StrPath | Mapping[str, Any]] = (),
     models_root: StrPath | None = None,
     auto_checksum: bool = False,
     output: StrPath | None = None,
@@ -67,9 +69,10 @@ def create(
 ) -> Created:
     """Writes a version's spec to `output`, `versions/<id>.json` of the workspace by default.
 
-    `repo` is `URL[@REF]` or a path, each of `nodes` the same, a JSON object or a JSON file, each of
-    `models` a JSON object or a JSON file with a list. Every ref is resolved to the commit that it
-    means now. Model files are looked for in `models_root`, and hashed with `auto_checksum`.
+    `repo` is `URL[@REF]` or a path, each of `nodes` the same, an object or a JSON file, each of
+    `models` an object or a JSON file with a list; objects may be JSON. Every ref is resolved to the
+    commit that it means now. Model files are looked for in `models_root`, and hashed with
+    `auto_checksum`.
     Raises InvalidInputError for what cannot be understood and for another spec that is there, which
     `force` replaces; UnavailableError for what cannot be reached.
     """
@@ -83,9 +86,9 @@ def create(
     with using(fetch_context.cache, say):
         spec = create_spec(
             version_id,
-            repo=repo,
-            nodes=nodes,
-            models=models,
+            repo=as_text(repo),
+            nodes=[as_text(node) for node in nodes],
+            models=[as_text(model) for model in models],
             models_root=as_path(models_root),
             auto_checksum=auto_checksum,
             output=path,
@@ -97,6 +100,7 @@ def create(
     return Created(version_id=version_id, path=path, written=written)
 
 
+@checked
 def resolve(
     version_id: str | None = None,
     *,

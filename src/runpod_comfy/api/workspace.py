@@ -9,7 +9,7 @@ from typing import TypeAlias
 from comfy_errors import InvalidInputError
 from runpod_comfy.project import CHECKOUT
 
-StrPath: TypeAlias = "str | os.PathLike[str]"
+StrPath: TypeAlias = str | os.PathLike[str]
 
 
 def as_path(path: StrPath | None) -> Path | None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
-from comfy_files.files import disk_errors, sha256_of, write_hashed
+from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import Say, readable_size
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
@@ -70,14 +70,19 @@ def create_bundle(
             remedy="Name one of them with --platform, or add it to 'options.platforms' and "
             "resolve again.",
         )
-    wheels = platform_files(lock.python, request.platform)
-    models = _model_files(request, fetch_context) if request.models else {}
-    trees = [_fetch(tree, fetch_context) for tree in lock.trees]
-    archives = bring_wheels(wheels, lock.python.torch_index, fetch_context)
     if target.is_dir():
         raise InvalidInputError(
             f"{target} is a folder", remedy="Name the file to write with --output."
         )
+    if not can_write(target.parent):
+        raise UnavailableError(
+            f"{target.parent} cannot be written to",
+            remedy="Name a file elsewhere with --output, or change the folder's permissions.",
+        )
+    wheels = platform_files(lock.python, request.platform)
+    models = _model_files(request, fetch_context) if request.models else {}
+    trees = [_fetch(tree, fetch_context) for tree in lock.trees]
+    archives = bring_wheels(wheels, lock.python.torch_index, fetch_context)
     with _workbench(target, fetch_context) as bench:
         (bench / LOCK).write_bytes(lock.to_bytes())
         (bench / SPEC).write_bytes(request.spec)

@@ -106,12 +106,12 @@ def main() -> NoReturn:
 
 
 def _unwind_on_signals() -> None:
-    """SIGTERM and SIGHUP unwind like Ctrl-C, so that children and half-written files go away."""
+    """Ctrl-C, SIGTERM and SIGHUP unwind, so that children and half-written files go away."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # One that is ignored, as SIGHUP is under nohup, stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)

@@ -62,7 +62,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     left = remove(removal, console.say, cache=Cache.from_environment())
     document = _document(removal, removed=True) | {"left": left}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
-    kept = f"; kept: {', '.join(path.name for path in left)}" if left else ""
+    names = [
+        path.relative_to(removal.target).as_posix() for path in (*left, *removal.unmanaged_nodes)
+    ]
+    kept = f"; kept: {', '.join(names)}" if names else ""
     console.result(text + kept, document)
     return 0
 
@@ -79,6 +82,7 @@ def _is_confirmed(removal: Removal) -> bool:
 
 def _plan_text(removal: Removal) -> str:
     lines = [f"remove {entry.path}  {readable_size(entry.size_bytes)}" for entry in removal.entries]
+    lines += [f"keep {node}, which is not part of the version" for node in removal.unmanaged_nodes]
     if removal.removes_root:
         lines.append(f"remove {removal.target} if nothing is left in it")
     freed = readable_size(removal.freed_bytes)
@@ -93,4 +97,5 @@ def _document(removal: Removal, *, removed: bool) -> dict[str, object]:
         "entries": [
             {"path": entry.path, "size_bytes": entry.size_bytes} for entry in removal.entries
         ],
+        "unmanaged_nodes": removal.unmanaged_nodes,
     }

@@ -18,6 +18,7 @@ from comfy_home.layout import (
     HomeLayout,
 )
 from comfy_home.manifest import Manifest, load_manifest
+from runpod_comfy.project import CHECKOUT
 
 BEGUN = ""
 """In place of a key in the marker: the home may hold a part of this layer."""
@@ -55,16 +56,36 @@ class Home(HomeLayout):
         )
 
 
+def refuse_protected(root: Path) -> None:
+    """Raises InvalidInputError if `root` is or contains a folder that no version may take over."""
+    real = root.resolve()
+    for kept, name in ((Path.home(), "your home folder"), (CHECKOUT, "this project")):
+        if kept.resolve().is_relative_to(real):
+            raise InvalidInputError(
+                f"{root} is or contains {name}; it was left alone",
+                remedy="Name a folder that is for this version alone.",
+            )
+
+
+def require_folder(root: Path) -> None:
+    """Raises InvalidInputError if `root`, or what it would be made in, is a file."""
+    there = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise InvalidInputError(
+            f"{there} is not a folder", remedy="Name a folder that is for this version alone."
+        )
+
+
 def manifest_for(home: Home, version_id: str) -> Manifest | None:
     """The manifest of `home` if it is this version's, None if nothing was made there yet.
 
     Raises InvalidInputError if the folder is someone else's: it is to be left alone.
     """
+    require_folder(home.root)
     manifest = load_manifest(home.root)
     elsewhere = "Choose another folder with --target, or remove this one first."
     if manifest is None:
-        if home.root.exists() and not home.root.is_dir():
-            raise InvalidInputError(f"{home.root} is not a folder", remedy=elsewhere)
+        refuse_protected(home.root)
         for found in (home.comfyui, home.venv):
             if os.path.lexists(found) and not _was_left_by_remove(found):
                 raise InvalidInputError(
@@ -88,7 +109,7 @@ def _was_left_by_remove(folder: Path) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()}
-    return bool(names) and names <= {*DATA_FOLDERS, "models"}
+    return bool(names) and names <= {*DATA_FOLDERS, "models", "custom_nodes"}
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.homes.home import Home, held
+from runpod_comfy.homes.home import Home, held, refuse_protected, require_folder
 from runpod_comfy.homes.script import run_script
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
@@ -186,7 +186,10 @@ def _check_out(repository: GitRepository, commit: str, branch: str | None, folde
 
 def _own_manifest(home: Home) -> Manifest | None:
     """The marker of an earlier `init`; None for a folder that is free."""
+    require_folder(home.root)
     manifest = load_manifest(home.root)
+    if manifest is None:
+        refuse_protected(home.root)
     elsewhere = "Choose another folder with --path, or remove this one first."
     if manifest is not None and manifest.kind != "init":
         raise InvalidInputError(

@@ -14,11 +14,12 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
 from comfy_home.layout import DATA_FOLDERS, MARKER_NAME
+from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
-from runpod_comfy.homes.home import Home, held
+from runpod_comfy.homes.home import Home, held, refuse_protected, require_folder
 from runpod_comfy.homes.install_scripts import added_files
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.layers.plan import NODE_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +34,12 @@ class RemovedEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Removal:
-    """What `remove` would delete from `target`, in order, the marker last."""
+    """What `remove` would delete from `target`, in order, the marker last. `unmanaged_nodes` lie in
+    the core's `custom_nodes`, were not made by this program, and stay."""
 
     target: Path
     entries: tuple[RemovedEntry, ...]
+    unmanaged_nodes: tuple[Path, ...]
     removes_root: bool
 
     @property
@@ -55,6 +58,12 @@ def plan_removal(
     """
     home = Home(root=target.absolute())
     _refuse_dangerous(home.root)
+    require_folder(home.root)
+    if not home.root.exists():
+        raise InvalidInputError(
+            f"there is no folder {home.root}; nothing was removed",
+            remedy="Name the folder of a version with --target.",
+        )
     marked = home.marker.is_file() and not home.marker.is_symlink()
     if not marked and (home.comfyui.is_symlink() or not home.comfyui.is_dir()):
         raise InvalidInputError(
@@ -62,13 +71,17 @@ def plan_removal(
             "nothing was removed",
             remedy="Name the folder of a version with --target.",
         )
-    paths = [*_core_paths(home, remove_models=remove_models), home.venv, *home.own_files]
+    brought = _brought_along(home)
+    unmanaged = _unmanaged_nodes(home, brought)
+    core = _core_paths(home, brought, unmanaged, remove_models=remove_models)
+    paths = [*core, home.venv, *home.own_files]
     if remove_models:
         paths.append(home.models)
     paths.append(home.marker)
     return Removal(
         target=home.root,
         entries=tuple(_measure(path) for path in paths if os.path.lexists(path)),
+        unmanaged_nodes=unmanaged,
         removes_root=remove_root,
     )
 
@@ -96,19 +109,38 @@ def remove(
     return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
 
 
-def _core_paths(home: Home, *, remove_models: bool) -> list[Path]:
-    """`ComfyUI/`, or all that is in it but the folders with people's files: ComfyUI started by
-    hand, and not by this program, keeps pictures, settings and models in there."""
+def _core_paths(
+    home: Home, brought: set[str], unmanaged: tuple[Path, ...], *, remove_models: bool
+) -> list[Path]:
+    """`ComfyUI/`, or all that is in it but people's own files: nodes that they put there, and the
+    pictures, settings and models of a ComfyUI that was started by hand, not by this program."""
     names = DATA_FOLDERS if remove_models else (*DATA_FOLDERS, "models")
-    kept = {home.comfyui / name for name in names if _holds_peoples_files(home, name)}
-    return sorted(set(home.comfyui.iterdir()) - kept) if kept else [home.comfyui]
+    kept = {home.comfyui / name for name in names if _holds_peoples_files(home, name, brought)}
+    if not kept and not unmanaged:
+        return [home.comfyui]
+    paths = set(home.comfyui.iterdir()) - kept
+    if unmanaged:
+        paths.remove(home.custom_nodes)
+        paths |= set(home.custom_nodes.iterdir()) - set(unmanaged)
+    return sorted(paths)
 
 
-def _holds_peoples_files(home: Home, name: str) -> bool:
+def _unmanaged_nodes(home: Home, brought: set[str]) -> tuple[Path, ...]:
+    if home.comfyui.is_symlink() or home.custom_nodes.is_symlink():
+        return ()
+    made = {name.split("/")[1] for name in brought if name.startswith("custom_nodes/")}
+    with contextlib.suppress(InvalidInputError):
+        manifest = load_manifest(home.root)
+        layers = manifest.layers if manifest else {}
+        made |= {name.removeprefix(NODE_PREFIX) for name in layers if name.startswith(NODE_PREFIX)}
+    there = home.custom_nodes.iterdir() if home.custom_nodes.is_dir() else ()
+    return tuple(sorted(path for path in there if path.name not in {*made, "__pycache__"}))
+
+
+def _holds_peoples_files(home: Home, name: str, brought: set[str]) -> bool:
     folder = home.comfyui / name
     if folder.is_symlink() or not folder.is_dir():
         return False
-    brought = _brought_along(home)
     # What the core keeps its empty folders with is empty itself.
     return any(
         path.relative_to(home.comfyui).as_posix() not in brought
@@ -141,13 +173,7 @@ def _refuse_dangerous(root: Path) -> None:
             f"{root} is a link to {root.resolve()}; nothing was removed",
             remedy=f"If that is what you mean: --target {root.resolve()}",
         )
-    real = root.resolve()
-    for kept, name in ((Path.home(), "your home folder"), (CHECKOUT, "this project")):
-        if kept.resolve().is_relative_to(real):
-            raise InvalidInputError(
-                f"{root} is or contains {name}; nothing was removed",
-                remedy="Name the folder of a version with --target.",
-            )
+    refuse_protected(root)
 
 
 def _measure(path: Path) -> RemovedEntry:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from comfy_errors import UnavailableError
+from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
 from comfy_models.store import ModelStore
@@ -63,11 +63,15 @@ def clear_cache(
     `models` decides whether the model store is cleared as well; None means if it lies below the
     cache's root: one elsewhere may be shared with machines whose locks are not known here.
     Waits for commands that use the cache. Raises UnavailableError for a cache that has no roots
-    recorded, InvalidInputError for a root that cannot be read, OperationFailedError if something
-    cannot be removed.
+    recorded, InvalidInputError for one that is a file and for a root that cannot be read,
+    OperationFailedError if something cannot be removed.
     """
-    if not cache.root.is_dir():
+    if not cache.root.exists():
         return Clearing(dry_run=dry_run)
+    if not cache.root.is_dir():
+        raise InvalidInputError(
+            f"the cache {cache.root} is not a folder", remedy="Set COMFY_CACHE_ROOT to a folder."
+        )
     now = int(time.time()) if now is None else now
     if dry_run:
         return _look(cache, models, now)[0]

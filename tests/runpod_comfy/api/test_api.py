@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,32 @@ def test_errors_have_a_sentence_a_next_step_and_the_exit_code(workspace: Path) -
     (workspace / "broken.json").write_text("{")
     with pytest.raises(InvalidInputError, match=r"broken\.json"):
         run("mine", workflow=workspace / "broken.json")
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: resolve(Path("versions/demo.json")), "resolve, argument 1"),  # type: ignore[arg-type]
+        (lambda: resolve(upgrade="torch"), "resolve, argument upgrade"),
+        (lambda: create("mine", repo="core", nodes="one"), "create, argument nodes"),
+        (lambda: realize(target=3), "realize, argument target"),  # type: ignore[arg-type]
+        (lambda: run(workflow={}), "run, argument workflow"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_argument_of_another_type_is_named(
+    workspace: Path, call: Callable[[], object], named: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=named):
+        call()
+
+
+def test_paths_and_objects_are_taken_as_they_are(workspace: Path) -> None:
+    core = core_repository(workspace / "core", FIXTURE_CORE, "")
+    (workspace / "a.bin").write_bytes(b"weights")
+    model = {"source": "a.bin", "target_subdir": "upscale_models"}
+    created = create("mine", repo=Path(core.url.removeprefix("file://")), models=[model])
+    (written,) = json.loads(created.path.read_text())["models"]
+    assert written["target_subdir"] == "upscale_models"
 
 
 def test_importing_it_loads_nothing_that_takes_time() -> None:

@@ -70,6 +70,14 @@ def test_a_platform_that_the_lock_is_not_for_is_refused(here: Place, tmp_path: P
         here.create(tmp_path / "x", platform="linux-aarch64")
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_fetched(
+    here: Place, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UnavailableError, match="cannot be written to"):
+        here.create(tmp_path / "file" / "x.bundle")
+
+
 def test_models_can_be_left_out(here: Place, tmp_path: Path) -> None:
     lock = here.lock()
     (here.folder / "a.bin").unlink()

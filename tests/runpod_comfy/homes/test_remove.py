@@ -10,7 +10,7 @@ import pytest
 from comfy_errors import InvalidInputError
 from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME
 from comfy_home.manifest import Manifest, save_manifest
-from runpod_comfy.homes import remove as module
+from runpod_comfy.homes import home as module
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from tests.runpod_comfy.homes.conftest import Version, snapshot
@@ -44,6 +44,22 @@ def test_program_and_environment_go_and_what_people_have_stays(home: Path) -> No
     assert _names(home) == {"input", "models", "output", "user"}
     assert (home / "models/loras/own.bin").is_file()
     assert (home / "output/picture.png").is_file()
+
+
+def test_nodes_that_a_person_put_there_stay_and_are_named(version: Version) -> None:
+    home = version.folder / "home"
+    realize(version.job())
+    own = [home / "ComfyUI/custom_nodes" / name for name in ("byhand", "single.py")]
+    own[0].mkdir()
+    own[1].write_text("NODE_CLASS_MAPPINGS = {}\n")
+    removal = plan_removal(home)
+    assert removal.unmanaged_nodes == tuple(own)
+    remove(removal)
+    assert set((home / "ComfyUI").iterdir()) == {home / "ComfyUI/custom_nodes"}
+    assert sorted((home / "ComfyUI/custom_nodes").iterdir()) == own
+    realize(version.job())
+    assert own[1].is_file()
+    assert (home / "ComfyUI/main.py").is_file()
 
 
 def test_models_go_when_that_is_asked_for(home: Path) -> None:

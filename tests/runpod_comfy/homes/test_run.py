@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -355,6 +356,25 @@ def test_a_node_that_does_not_import_fails_the_check_and_is_named(version: Versi
     assert not manifest.complete
     version.write("painter/__init__.py", "")
     assert _built(realize(version.job())) == ["node:painter", "check"]
+
+
+@pytest.mark.parametrize("folder", ["person", "."], ids=["home folder", "its parent"])
+def test_a_persons_home_folder_does_not_become_a_version(
+    version: Version, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / "person").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "person"))
+    with pytest.raises(InvalidInputError, match="your home folder"):
+        realize(replace(version.job(), target=tmp_path / folder))
+
+
+@pytest.mark.parametrize("place", ["file", "file/home"])
+def test_a_target_that_is_a_file_or_below_one_is_named(
+    version: Version, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InvalidInputError, match="file is not a folder"):
+        realize(replace(version.job(), target=tmp_path / place))
 
 
 def test_a_package_with_other_bytes_than_locked_is_refused(version: Version) -> None:

@@ -401,3 +401,9 @@ def test_clearing_again_and_again_while_versions_are_made_takes_nothing_from_the
         clearing.wait()
     for job in jobs:
         assert verify(job).faults == []
+
+
+def test_a_cache_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "cache").touch()
+    with pytest.raises(InvalidInputError, match="is not a folder"):
+        clear_cache(Cache(root=tmp_path / "cache"))

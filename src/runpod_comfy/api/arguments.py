@@ -1,0 +1,46 @@
+"""Arguments of the Python API, held to the types that its functions declare."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from pydantic import ConfigDict, ValidationError, validate_call
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.api.workspace import StrPath
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
+
+
+def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """The function, with InvalidInputError for an argument of another type than it declares."""
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    check = validate_call(config=strict)(function)
+
+    @functools.wraps(function)
+    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        try:
+            return check(*args, **kwargs)
+        except ValidationError as error:
+            # The function itself may meet a document that is not valid.
+            if error.title != function.__name__:
+                raise
+            fault = error.errors()[0]
+            place = fault["loc"][0]
+            argument = place + 1 if isinstance(place, int) else place
+            raise InvalidInputError(
+                f"{function.__name__}, argument {argument}: {fault['msg']}",
+                remedy=f"help(runpod_comfy.{function.__name__}) tells what it takes.",
+            ) from error
+
+    return call
+
+
+def as_text(argument: StrPath | Mapping[str, Any]) -> str:
+    """What the command line would be given: a path as text, an object as JSON."""
+    return json.dumps(dict(argument)) if isinstance(argument, Mapping) else os.fspath(argument)
