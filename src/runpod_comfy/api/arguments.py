@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
     """The function, with InvalidInputError for an argument of another type than it declares."""
-    strict = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    strict = ConfigDict(strict=True, arbitrary_types_allowed=True, defer_build=True)
     check = validate_call(config=strict)(function)
 
     @functools.wraps(function)
