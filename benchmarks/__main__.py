@@ -75,7 +75,7 @@ def main() -> int:
 
 
 def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> list[Row]:
-    """The rows of the chosen targets, in their order. `base` is what images stand on."""
+    """The rows of the chosen targets, in their order. `base` is what images are based on."""
     rows = []
     if 14 in targets:
         say("14: --help")
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base",
         default=DEFAULT_BASE,
-        help="what the images of 5 to 8 stand on, a name or an image (cpu)",
+        help="what the images of 5 to 8 are based on, a name or an image (cpu)",
     )
     parser.add_argument(
         "--folder",

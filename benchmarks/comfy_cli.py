@@ -51,14 +51,14 @@ class ComfyCli:
 
     def _mend(self, workspace: Path) -> None:
         """Without this ComfyUI 0.3.75 does not start: it imports `requests`, which its requirements
-        do not name, and our copy of the release has a stray file. Nobody is timed for it."""
+        do not name, and our copy of the release has a stray file. Its time is left out."""
         (workspace / "extra_model_paths.yaml").unlink(missing_ok=True)
         python = workspace / ".venv" / "bin" / "python"
         uv = Program(
             command=(str(uv_program()), "pip", "install", "--python", str(python)),
             variables=self._variables(),
             folder=self.caches,
-            log=self.caches / "mend.log",
+            log=self.caches / "added.log",
         )
         uv.seconds("--index-strategy", "unsafe-best-match", "requests")
 

@@ -54,7 +54,7 @@ class Built:
 
 @dataclass(kw_only=True)
 class ImageContest:
-    """`base` is what both stand on, a name or an image.
+    """`base` is what both are based on, a name or an image.
 
     `folder` is served at `address`, to builds alone.
     """
@@ -161,7 +161,7 @@ class ImageContest:
 
     @property
     def _index_variables(self) -> dict[str, str]:
-        """Where uv finds packages, as our build is told it."""
+        """Where uv finds packages, as our build has it."""
         python = self.material.lock(self.version).python
         files = platform_files(python, _PLATFORM)
         return dict(packages_for(python, files, self._surroundings).variables["torch"])

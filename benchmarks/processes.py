@@ -91,12 +91,12 @@ class Program:
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return OperationFailedError(
             f"{self.command[0]} {what}:" + "".join(f"\n  {line}" for line in lines),
-            remedy="Mend what it says, then run the benchmark again.",
+            remedy="Fix what it says, then run the benchmark again.",
         )
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on at the moment."""
+    """A port of the loopback interface that nothing listens on at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -39,7 +39,7 @@ class Scratch:
         self.peak_bytes = max(self.peak_bytes, used)
 
     def settle(self) -> None:
-        """Waits for the disk, so that nobody is timed while it writes what another one left."""
+        """Waits for the disk, so that nothing is timed while it writes what another one left."""
         self.look()
         os.sync()
 

@@ -49,7 +49,7 @@ class WorkerImage:
     workflow: Mapping[str, Any]
 
     def dockerfile(self) -> str:
-        """The text. Only the first build, which nobody is timed for, has a cache of packages."""
+        """The text. Only the first build, which is not timed, has a cache of packages."""
         indexes, node_indexes = _words(self.variables), _words(self.node_variables)
         cache = f"--mount=type=cache,id={CACHE_ID},target=/srv"
         install = f"{indexes} UV_CACHE_DIR=/srv uv pip install".lstrip()

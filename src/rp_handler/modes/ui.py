@@ -41,7 +41,7 @@ async def serve_ui(
             port = _USUAL_PORT
         with engine_setup(home, keeps_outputs=True, listen=listen) as setup:
             if listen != LOOPBACK:
-                listener.say(f"Whoever reaches {listen} on this machine can use ComfyUI.")
+                listener.say(f"Anyone who reaches {listen} on this machine can use ComfyUI.")
             listener.say(f"Starting ComfyUI of {home.root}.")
             async with Engine(setup, port=port, log_say=listener.log) as engine:
                 listener.say(f"ComfyUI is at {engine.url} until you press Ctrl-C.")

@@ -111,7 +111,7 @@ def _side_of_file(path: Path) -> _Side:
 
 
 def _names_a_lock(path: Path) -> bool:
-    """By what it says of itself; whatever is wrong with the file is told by who reads it."""
+    """By what it says of itself; the reader of the file reports what is wrong with it."""
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError):

@@ -125,11 +125,11 @@ def _verify(job: Realization, console: Console) -> int:
     if not found.faults:
         return 0
     count = len(found.faults)
-    if count == len(found.strangers):
+    if count == len(found.unmanaged):
         return _tell_unmanaged(found, console)
     error = MismatchError(
         f"{job.target} differs from its lock in {count} place{'s' * (count > 1)}",
-        remedy="Mend it with the same command and --repair in place of --verify.",
+        remedy="Fix it with the same command and --repair in place of --verify.",
     )
     console.say(error.in_words())
     return error.exit_code
@@ -148,9 +148,9 @@ def _repair(job: Realization, console: Console) -> Verification:
 
 
 def _tell_unmanaged(found: Verification, console: Console) -> int:
-    if not found.strangers:
+    if not found.unmanaged:
         return 0
-    names = ", ".join(map(str, found.strangers))
+    names = ", ".join(map(str, found.unmanaged))
     error = MismatchError(
         f"not of this version, and left alone because somebody put it there: {names}",
         remedy="Take it away, or name it in the spec's custom_nodes, then resolve and realize.",

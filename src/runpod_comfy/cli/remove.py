@@ -73,7 +73,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 def _is_confirmed(removal: Removal) -> bool:
     if not sys.stdin.isatty():
         raise InvalidInputError(
-            "nobody can be asked for a confirmation here", remedy="Say --yes to remove it."
+            "there is no terminal to ask for a confirmation", remedy="Say --yes to remove it."
         )
     print(_plan_text(removal), file=sys.stderr)
     print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)

@@ -117,7 +117,7 @@ def held(home: Home, say: Say) -> Iterator[int]:
     """Makes the home's folder and keeps other commands from working on it.
 
     Gives the file descriptor of the lock: a script that inherits it keeps the lock for as long as
-    it runs, also when this process is killed, so that nobody starts on a home that is still
+    it runs, also when this process is killed, so that no command starts on a home that is still
     being written to.
     """
     home.root.mkdir(parents=True, exist_ok=True)

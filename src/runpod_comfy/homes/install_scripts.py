@@ -147,7 +147,7 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
     """Makes a layer of the kind `install`; gives what it changed.
 
     Raises OperationFailedError if the script failed or touched the group `torch`. The home is
-    then not whole, and is made anew by the next run.
+    then not whole, and is made again by the next run.
     """
     node = layer.environment["NODE_NAME"]
     copied = own_environment(context.job.home)
@@ -165,18 +165,18 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
                 + ", ".join(record.torch_touched),
                 remedy=f"Take '{node}' out of 'options.run_install_scripts' and resolve again, "
                 "or ask its author for a script that leaves torch alone. Nothing of this home is "
-                "used: the next run makes it anew.",
+                "used: the next run makes it again.",
             ) from error
         raise OperationFailedError(
             error.message,
             remedy=f"The whole output is in {context.log_of(layer)}. When its cause is gone, run "
-            "the command again: it makes this home anew.",
+            "the command again: it makes this home again.",
         ) from error
     record = read_install_record(context.job.home, node)
     if record is None:
         raise OperationFailedError(
             f"install.py of {node} left no record of what it changed",
-            remedy="Run the command again: it makes this home anew.",
+            remedy="Run the command again: it makes this home again.",
         )
     write_listing(context.job.home.venv)
     return record
@@ -225,7 +225,7 @@ def undo_install_scripts(home: Home) -> None:
     added = added_files(home)
     before = files_before(home)
     if before is not None:
-        # A script was cut short, and nobody noted what it had done so far. A node that a person
+        # A script was cut short, and what it had done so far is not recorded. A node that a person
         # has put there since is not taken for its work.
         added |= {
             path

@@ -180,14 +180,14 @@ def _output_ends(show: BinaryIO | None) -> tuple[int, int]:
 
 def _chunks(reader: int) -> Iterator[bytes]:
     while True:
-        # Looked at now and then: in a thread, a command that was given up is told in no other way.
+        # Looked at now and then: a thread learns in no other way that a command was given up.
         while not select.select([reader], [], [], _LOOK_S)[0]:
             if interrupted():
                 raise KeyboardInterrupt
         try:
             chunk = os.read(reader, 1 << 16)
         except OSError:
-            # The way in which a terminal of Linux says that nobody writes to it any more.
+            # So a terminal of Linux says that no process writes to it any more.
             return
         if not chunk:
             return

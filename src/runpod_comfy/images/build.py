@@ -31,7 +31,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageJob:
-    """A lock, what its image stands on, and what surrounds the build.
+    """A lock, what its image is based on, and what surrounds the build.
 
     `platform` is one of the lock's. `workflows` are files to bake in. `network` is the network
     mode of the build's steps, None for the engine's own; `ca_bundle` a file of certificates that
@@ -127,7 +127,7 @@ def image_tags(
 def proxies(environment: Mapping[str, str], of_pip: str | None = None) -> dict[str, str]:
     """Build arguments that every engine knows and notes nowhere in the image.
 
-    `of_pip` is the proxy that pip is told, which counts where the environment names none.
+    `of_pip` is the proxy of pip's configuration, which counts where the environment names none.
     """
     found = {name: environment[name] for name in _PROXIES if environment.get(name)}
     if of_pip and not any(name.lower() != "no_proxy" for name in found):

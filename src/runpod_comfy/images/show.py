@@ -50,7 +50,7 @@ class ShownLayer:
 @dataclass(frozen=True, kw_only=True)
 class ShownImage:
     """An image with its layers, lowest first. `lock_digest` and `base`, the name of the image that
-    it stands on, are None for one that is not ours. `cuda` is the CUDA version that its torch was
+    it is based on, are None for one that is not ours. `cuda` is the CUDA version that its torch was
     built for, None for one without CUDA."""
 
     image_id: str

@@ -350,7 +350,7 @@ def test_a_script_that_fails_shows_its_output_and_the_home_is_made_anew(version:
     _let_run(version, "import sys; open('../../half', 'w'); sys.exit('no compiler here')")
     with pytest.raises(OperationFailedError, match="no compiler here") as caught:
         realize(version.job())
-    assert "anew" in caught.value.remedy
+    assert "makes this home again" in caught.value.remedy
     _let_run(version, "open('whole', 'w')")
     realize(version.job())
     assert not (_home(version) / "ComfyUI/half").exists()

@@ -48,7 +48,7 @@ def test_a_lock_gives_the_expected_dockerfile(name: str, tmp_path: Path) -> None
     if os.environ.get("WRITE_EXPECTED"):
         expected.write_text(text)
     assert text == expected.read_text(), (
-        "if that is as you want it, write the files anew: WRITE_EXPECTED=1 .venv/bin/python -m "
+        "if that is as you want it, write the files again: WRITE_EXPECTED=1 .venv/bin/python -m "
         "pytest tests/runpod_comfy/images/test_dockerfile.py"
     )
 

@@ -85,7 +85,7 @@ class PrivateVersion:
         self.publish()
 
     def publish(self) -> None:
-        """Lets the server have the node as it is, and resolves the version anew."""
+        """Lets the server have the node as it is, and resolves the version again."""
         self.node.git("push", "--quiet", "--force", str(self.published), "main")
         GitRepository(path=self.published).git("update-server-info")
         resolved = self.program("resolve", VERSION, "--upgrade", NODE)

@@ -172,7 +172,7 @@ def test_what_is_not_its_base_is_refused(
     BuildPlan(base=base, dockerfile="ADD added.tar /", added=ADDED).build(
         client, no_cache=False, tag=f"{name}:2"
     )
-    with pytest.raises(InvalidInputError, match="does not stand on"):
+    with pytest.raises(InvalidInputError, match="is not based on"):
         normalize(client, f"{name}:1", base=f"{name}:2", scratch=tmp_path, say=lambda _: None)
     with pytest.raises(UnavailableError, match="no image"):
         normalize(client, f"{name}:none", base=None, scratch=tmp_path, say=lambda _: None)

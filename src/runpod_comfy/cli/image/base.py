@@ -50,7 +50,7 @@ def _add_base(actions: Subparsers) -> None:
         "--ca-bundle",
         metavar="FILE",
         type=Path,
-        help="certificates to trust, PEM; default: what this machine's pip or OpenSSL is told",
+        help="certificates to trust, PEM; default: those of this machine's pip or OpenSSL",
     )
 
 
@@ -67,7 +67,7 @@ def _add_normalize(actions: Subparsers) -> None:
     )
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a tag or an id")
-    add("--base", metavar="IMAGE", help="what it stands on; default: what its label says")
+    add("--base", metavar="IMAGE", help="what it is based on; default: what its label says")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

@@ -22,7 +22,7 @@ _SHORT = 12
 _FATES = {
     "kept": "as it is",
     "same": "runs again, comes out the same",
-    "new": "runs again, is pushed anew",
+    "new": "runs again, is pushed again",
 }
 
 
@@ -33,7 +33,7 @@ def add_parser(actions: Subparsers) -> None:
         run=_show,
         summary="Show the layers of a version's image, and what a build would do again.",
         details="Without --change: after what has changed in the lock since the image was built.\n"
-        "Without --base: on the base that it stands on.",
+        "Without --base: on the base that it has.",
         examples=_EXAMPLES,
     )
     add_image_version(parser)

@@ -10,7 +10,7 @@ from runpod_comfy.homes.verify.listing import hashes_of
 
 IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
 # The part of a node that somebody put there by hand: it is reported, and stays.
-STRANGERS = "custom_nodes"
+UNMANAGED = "custom_nodes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class Verification:
     _counted: set[tuple[int, int]] = field(default_factory=set)
 
     @property
-    def strangers(self) -> tuple[Path, ...]:
+    def unmanaged(self) -> tuple[Path, ...]:
         """Nodes that the lock has not. They stay, because somebody put them there."""
-        return tuple(fault.path for fault in self.faults if fault.part == STRANGERS)
+        return tuple(fault.path for fault in self.faults if fault.part == UNMANAGED)
 
     def document(self) -> dict[str, object]:
         """The findings as JSON."""

@@ -69,7 +69,7 @@ def verify(job: Realization) -> Verification:
 
 def take_away(found: Verification, job: Realization) -> None:
     """Removes what differs from the caches, from the marker what has to be made again, and files
-    that Python might import and nobody needs. Nodes that the lock has not stay.
+    that Python might import and nothing needs. Nodes that the lock has not stay.
 
     Raises OperationFailedError if something cannot be removed.
     """
@@ -212,7 +212,7 @@ def _check_trees(
             job.say(f"Verifying {layer.name}")
             check.check(layer)
     if job.home.custom_nodes.is_dir():
-        check.check_strangers()
+        check.check_unmanaged()
     job.say("Verifying bytecode")
     check.check_bytecode()
 

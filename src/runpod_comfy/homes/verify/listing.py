@@ -34,7 +34,7 @@ class RecordedFile:
 
 
 def write_listing(venv: Path) -> None:
-    """Notes what is in `venv` now, at one stroke."""
+    """Notes what is in `venv` now, atomically."""
     vouched = recorded_files(venv)
     others = [path for path in walk(venv) if path not in vouched or vouched[path].sha256 is None]
     files = dict(zip(others, hashes_of(venv, others), strict=True))

@@ -16,7 +16,7 @@ from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.homes.environment import find_interpreter
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.verify import bytecode
-from runpod_comfy.homes.verify.findings import IMPORTABLE, STRANGERS, Verification
+from runpod_comfy.homes.verify.findings import IMPORTABLE, UNMANAGED, Verification
 from runpod_comfy.homes.verify.listing import hash_of
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer
 from runpod_comfy.layers.uv import outside_variables
@@ -57,7 +57,7 @@ class TreeCheck:
         if len(self.findings.faults) > before:
             self.findings.layers.add(layer.name)
 
-    def check_strangers(self) -> None:
+    def check_unmanaged(self) -> None:
         """The core imports whatever lies in custom_nodes: nothing may that the lock has not."""
         home = self.job.home
         known = {node.name for node in self.job.lock.custom_nodes} | {"__pycache__"}
@@ -70,7 +70,7 @@ class TreeCheck:
             importable = path.is_dir() or path.name.endswith(IMPORTABLE)
             if importable and path.name not in known | brought and path not in self.changed:
                 found = "a node that the lock has not"
-                self.findings.add(STRANGERS, path, expected="nothing", found=found)
+                self.findings.add(UNMANAGED, path, expected="nothing", found=found)
 
     def check_bytecode(self) -> None:
         """Bytecode runs without a look at its source, so it has to be that of its source."""

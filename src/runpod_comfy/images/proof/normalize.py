@@ -148,13 +148,13 @@ def _layers_below(client: docker.DockerClient, image: dict[str, Any], base: str 
     named = base or (image["Config"].get("Labels") or {}).get(BASE_NAME)
     if not named:
         raise InvalidInputError(
-            "the image does not say what it stands on", remedy="Name its base with --base."
+            "the image does not say what it is based on", remedy="Name its base with --base."
         )
     below = inspect_image(client, named)["RootFS"]["Layers"]
     layers = image["RootFS"]["Layers"]
     if layers[: len(below)] != below:
         raise InvalidInputError(
-            f"the image does not stand on {named} as the engine has it now",
+            f"the image is not based on {named} as the engine has it now",
             remedy="Name the base that it was built on with --base, or build it again.",
         )
     return len(below)
