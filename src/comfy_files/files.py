@@ -7,6 +7,7 @@ open files: they end with their process, however that ends.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -25,6 +26,7 @@ _CHUNK_BYTES = 1 << 18
 
 ROOM_AND_PERMISSIONS = "Check the room and the permissions there, then run the command again."
 PERMISSIONS = "Check the permissions there, then run the command again: it goes on."
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 class Below:
@@ -171,10 +173,9 @@ def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[
     """Raises OperationFailedError in place of OSError: `failed`, then what the disk said."""
     try:
         yield
-    except (NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        in_the_way = "Move away what lies there, or name another place, then run it again."
-        raise OperationFailedError(f"{failed}: {error}", remedy=in_the_way) from error
     except OSError as error:
+        if remedy in (ROOM_AND_PERMISSIONS, PERMISSIONS) and error.errno in _IN_THE_WAY:
+            remedy = "Move away what lies there, or name another place, then run it again."
         raise OperationFailedError(f"{failed}: {error}", remedy=remedy) from error
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from comfy_files.files import replace_file
+from comfy_errors import OperationFailedError
+from comfy_files.files import disk_errors, replace_file
 from tests.program import start_python
 
 
@@ -43,14 +44,16 @@ def test_what_cannot_be_put_in_place_leaves_nothing(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from comfy_files.files import replace_file
+from comfy_errors import OperationFailedError
+from comfy_files.files import disk_errors, replace_file
 for _ in range(100):
     replace_file(Path(sys.argv[1]), sys.argv[2].encode() * 10_000)
 """
 _DIES_BEFORE_ITS_FILE_IS_IN_PLACE = """
 import os, signal, sys
 from pathlib import Path
-from comfy_files.files import replace_file
+from comfy_errors import OperationFailedError
+from comfy_files.files import disk_errors, replace_file
 os.fsync = lambda _handle: os.kill(os.getpid(), signal.SIGKILL)
 replace_file(Path(sys.argv[1]), b"longer than what comes next")
 """
@@ -99,3 +102,13 @@ def test_where_there_are_no_locks_a_file_is_replaced_all_the_same(
     assert (tmp_path / "file").read_bytes() == b"content"
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_lies_in_the_way_is_not_called_a_matter_of_room(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OperationFailedError) as caught, disk_errors("refused"):
+        (tmp_path / "file" / "below").mkdir()
+    assert "what lies there" in caught.value.remedy
+    with pytest.raises(OperationFailedError) as caught, disk_errors("refused", remedy="Do this."):
+        (tmp_path / "file" / "below").mkdir()
+    assert caught.value.remedy == "Do this."
