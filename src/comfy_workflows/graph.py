@@ -22,7 +22,7 @@ ProblemKind = Literal["missing_node", "missing_model", "invalid_input"]
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that keeps a graph from running: at which node, and in words."""
+    """One reason why a graph cannot run: the node, and a sentence."""
 
     kind: ProblemKind
     node: str

@@ -36,7 +36,7 @@ class ImportFailure:
 
     @property
     def sentence(self) -> str:
-        """The failure in words."""
+        """The failure as a sentence."""
         kind = "the custom node " if self.group == "custom_nodes" else f"{self.group}/"
         return f"{kind}{self.name} failed to import: {self.reason}"
 

@@ -1,4 +1,4 @@
-"""What the engine says of one prompt: its progress as state and as timings, its errors in words."""
+"""What the engine reports about one prompt: progress, timings, and its errors as sentences."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:
 
 
 def node_error_sentences(node_errors: Mapping[str, Any]) -> list[str]:
-    """`node_errors` in words, a sentence for each fault."""
+    """`node_errors` as text, a sentence for each fault."""
     return [
         f"node {node_id} ({errors.get('class_type', '?')}): {_error_sentence(error)}"
         for node_id, errors in node_errors.items()

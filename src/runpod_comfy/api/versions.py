@@ -176,7 +176,7 @@ def select(
     """The lock to work with: the file `lock`, or the one that answers the version's spec, which is
     resolved first where none does.
 
-    `explain` is told which lock it is. Raises UnavailableError offline without a lock,
+    `explain` receives which lock it is. Raises UnavailableError offline without a lock,
     InvalidInputError for a file of another version than `version_id`, and what resolving raises.
     """
     selected = _select(version_id_of(version_id), spec, as_path(lock), offline, say, explain)

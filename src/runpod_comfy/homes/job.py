@@ -24,7 +24,7 @@ class Realization:
 
     `base_dir` is the folder of the spec, which relative sources are from. `models_dir` is the
     shared models folder, None for the home's own. `wheels_dir` is the only place that packages
-    come from, if given. `progress` is told what arrives. Scripts' output goes to `show` as it
+    come from, if given. `progress` counts what arrives. Scripts' output goes to `show` as it
     comes, besides to their logs.
     """
 

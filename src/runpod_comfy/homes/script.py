@@ -1,4 +1,4 @@
-"""Runs the script of a layer on this machine, and says in words what went wrong."""
+"""Runs the script of a layer on this machine, and explains a failure."""
 
 from __future__ import annotations
 

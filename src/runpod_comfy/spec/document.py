@@ -132,7 +132,7 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
 
 
 def kind_of(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """The name of a JSON value's type, for messages."""
     if value is None:
         return "null"
     if isinstance(value, bool):

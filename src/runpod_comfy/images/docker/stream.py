@@ -164,7 +164,7 @@ def read_messages(stream: Iterable[Mapping[str, Any]], *, doing: str) -> Iterato
 
 @contextlib.contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
-    """Says in words what a request to an engine raises: OperationFailedError."""
+    """Raises OperationFailedError in place of what a request to an engine raises."""
     try:
         yield
     except docker.errors.DockerException as error:

@@ -27,7 +27,7 @@ _Offered = dict[str, list[IndexFile] | UnavailableError]
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """What was found. `unanswered` could not be asked; `not_looked_at` says in words what was
+    """What was found. `unanswered` could not be asked; `not_looked_at` names what was
     left out; `looked_at` counts the rest."""
 
     moved: tuple[Finding, ...]
