@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from runpod_comfy.api.images import build_image, push  # pants: no-infer-dep
     from runpod_comfy.api.versions import create, resolve  # pants: no-infer-dep
 
+__version__ = "0.1.0"
+
 __all__ = ["ComfyError", "build_image", "create", "push", "realize", "resolve", "run"]
 
 _MODULES = {

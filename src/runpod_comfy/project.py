@@ -1,8 +1,20 @@
-"""Where this project lies, with the layer scripts and bases that are files of it."""
+"""Where the project's packages lie, and the files that images are made of."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[2]
-LAYER_SCRIPTS = CHECKOUT / "images" / "layers"
+PACKAGES = Path(__file__).parents[1]
+"""The folder of `runpod_comfy` and of the packages beside it: `src/`, or where they are installed,
+among others' packages."""
+
+PACKAGE_NAMES = (
+    *("comfy_errors", "comfy_files", "comfy_home", "comfy_http", "comfy_models"),
+    *("comfy_workflows", "rp_handler", "runpod_comfy"),
+)
+
+# The wheel holds them inside the package; see pyproject.toml.
+_INSTALLED = Path(__file__).parent / "_images"
+
+IMAGES = _INSTALLED if _INSTALLED.is_dir() else PACKAGES.parent / "images"
+LAYER_SCRIPTS = IMAGES / "layers"

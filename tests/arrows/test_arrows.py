@@ -63,7 +63,7 @@ def _copy(tmp_path: Path) -> Path:
     copy = tmp_path / "copy"
     shutil.copytree(ROOT / "src", copy / "src", ignore=_all_but_build_files)
     shutil.copytree(ROOT / "images", copy / "images", ignore=_all_but_build_files)
-    for name in ("pants", "pants.toml", "BUILD", "requirements.txt"):
+    for name in ("pants", "pants.toml", "BUILD", "pyproject.toml"):
         shutil.copy2(ROOT / name, copy / name)
     for package in PACKAGES:
         _write(copy, f"{package}.empty", "")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import PACKAGES
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -20,7 +20,7 @@ def as_path(path: StrPath | None) -> Path | None:
 def workspace() -> Path:
     """The folder whose `versions/` is meant: the working directory if it has one, else ours."""
     here = Path.cwd()
-    return here if (here / "versions").is_dir() else CHECKOUT
+    return here if (here / "versions").is_dir() else PACKAGES.parent
 
 
 def version_id_of(named: str | None) -> str:

@@ -24,7 +24,7 @@ from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
 from runpod_comfy.api.workspace import one_name, version_id_of, workspace
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import LAYER_SCRIPTS, PACKAGE_NAMES, PACKAGES
 
 if TYPE_CHECKING:
     from runpod_comfy.homes.job import Realization
@@ -178,7 +178,7 @@ def _sources(arguments: argparse.Namespace) -> list[Path]:
 
 def _program() -> str:
     """This program and its layer scripts: another size or time of any file is another program."""
-    folders = (CHECKOUT / "src", CHECKOUT / "images" / "layers")
+    folders = (*(PACKAGES / name for name in PACKAGE_NAMES), LAYER_SCRIPTS)
     found = [file for folder in folders for file in sorted(_files(folder))]
     return _digest(repr((sys.version, found)).encode())
 

@@ -18,7 +18,7 @@ from comfy_home.layout import (
     HomeLayout,
 )
 from comfy_home.manifest import Manifest, load_manifest
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import PACKAGES
 
 BEGUN = ""
 """In place of a key in the marker: the home may hold a part of this layer."""
@@ -59,7 +59,7 @@ class Home(HomeLayout):
 def refuse_protected(root: Path) -> None:
     """Raises InvalidInputError if `root` is or contains a folder that no version may take over."""
     real = root.resolve()
-    for kept, name in ((Path.home(), "your home folder"), (CHECKOUT, "this project")):
+    for kept, name in ((Path.home(), "your home folder"), (PACKAGES, "the folder of this program")):
         if kept.resolve().is_relative_to(real):
             raise InvalidInputError(
                 f"{root} is or contains {name}; it was left alone",

@@ -17,7 +17,7 @@ from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.homes import run
 from runpod_comfy.homes.job import Realization
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import LAYER_SCRIPTS, PACKAGES
 from runpod_comfy.spec.load import load_spec, spec_digest
 from tests.runpod_comfy.homes.conftest import Version, version
 
@@ -124,7 +124,7 @@ def test_the_short_way_loads_no_model_and_starts_no_process(project: Project) ->
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src")},
+        env={**os.environ, "PYTHONPATH": str(PACKAGES)},
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "small: realized, nothing to do\n")
@@ -213,13 +213,15 @@ def test_an_edited_program_goes_the_long_way(
     project: Project, long_ways: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = tmp_path / "program"
-    for name in ("src/runpod_comfy", "images/layers"):
-        shutil.copytree(CHECKOUT / name, other / name)
-    monkeypatch.setattr(unchanged, "CHECKOUT", other)
+    shutil.copytree(PACKAGES / "runpod_comfy", other / "runpod_comfy")
+    shutil.copytree(LAYER_SCRIPTS, other / "layers")
+    monkeypatch.setattr(unchanged, "PACKAGES", other)
+    monkeypatch.setattr(unchanged, "PACKAGE_NAMES", ("runpod_comfy",))
+    monkeypatch.setattr(unchanged, "LAYER_SCRIPTS", other / "layers")
     assert project.realize() == 0
     assert project.realize() == 0
     assert len(long_ways) == 2
-    for edited in (other / "src/runpod_comfy/__init__.py", other / "images/layers/core.sh"):
+    for edited in (other / "runpod_comfy/__init__.py", other / "layers/core.sh"):
         before = len(long_ways)
         edited.write_text(edited.read_text() + "\n")
         assert project.realize() == 0

@@ -194,13 +194,13 @@ def test_a_persons_folder_is_never_a_version(
         plan_removal(place(tmp_path))
 
 
-def test_the_root_of_the_disk_and_this_project_are_never_versions(
+def test_the_root_of_the_disk_and_the_program_are_never_versions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(InvalidInputError):
         plan_removal(Path("/"))
-    monkeypatch.setattr(module, "CHECKOUT", tmp_path / "project")
-    with pytest.raises(InvalidInputError, match="this project"):
+    monkeypatch.setattr(module, "PACKAGES", tmp_path / "project")
+    with pytest.raises(InvalidInputError, match="the folder of this program"):
         plan_removal(_marked(tmp_path / "project"))
 
 

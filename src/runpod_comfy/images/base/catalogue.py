@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.registry.names import is_reference
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import IMAGES
 from runpod_comfy.spec.model import Strict
 
-CATALOGUE = CHECKOUT / "images" / "bases.json"
+CATALOGUE = IMAGES / "bases.json"
 """`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages that bring
 the interpreter where the image has none."""
 

@@ -20,10 +20,10 @@ import docker
 from comfy_errors import OperationFailedError, UnavailableError
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.registry.names import split_reference
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import IMAGES
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
-RECIPE = CHECKOUT / "images" / "base" / "debian.sh"
+RECIPE = IMAGES / "base" / "debian.sh"
 DEFAULT_TAG = "runpod-comfy-base:local"
 
 _LAST_LINES = 12

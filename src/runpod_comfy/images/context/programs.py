@@ -25,9 +25,11 @@ from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.layers.uv import uv_program
-from runpod_comfy.project import CHECKOUT
+from runpod_comfy.project import PACKAGES
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+CHECKOUT = PACKAGES.parent
 
 VARIABLE = "COMFY_HANDLER_PEX"
 _TARGETS = {"linux-x86_64": "handler", "linux-aarch64": "handler-aarch64"}
