@@ -9,6 +9,7 @@ RUN_docker = image run
 
 WITH = sh scripts/with_environment.sh
 COMFY = $(WITH) runpod-comfy
+DEV = $(WITH) --dev
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
@@ -46,22 +47,22 @@ push: ## Push the image of VERSION, or the one called TAG, to REGISTRY
 	@$(COMFY) image push "$(VERSION)" $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 test: ## Run every test that needs no Docker engine
-	@$(WITH) python scripts/run_tests.py --tag=-docker ::
+	@$(DEV) python scripts/run_tests.py --tag=-docker ::
 
 test-all: ## Run every test; fails where no Docker engine can be reached
-	@$(WITH) python scripts/run_tests.py ::
+	@$(DEV) python scripts/run_tests.py ::
 
 bench: ## Time this against what others use, images on BASE; BENCH="1 2 14 --json" for some of it
-	@$(WITH) python -m benchmarks $(if $(BASE),--base "$(BASE)") $(BENCH)
+	@$(DEV) python -m benchmarks $(if $(BASE),--base "$(BASE)") $(BENCH)
 
 canary: ## Try what the package index has today, from nothing; before a release
-	@$(WITH) python scripts/canary.py
+	@$(DEV) python scripts/canary.py
 
 lint: ## Check style, types, shell scripts and the arrows between packages
 	@sh scripts/lint.sh
 
 fmt: ## Put the code into the project's style
-	@$(WITH) ruff check --fix-only --quiet $(CODE) && $(WITH) ruff format $(CODE)
+	@$(DEV) ruff check --fix-only --quiet $(CODE) && $(DEV) ruff format $(CODE)
 
 clean: ## Remove what was made here, except outputs, caches and realized versions
 	@rm -rf .venv .venv.lock .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache

@@ -4,7 +4,7 @@
 set -eu
 
 cd -- "$(dirname -- "$0")/.."
-sh scripts/with_environment.sh
+sh scripts/with_environment.sh --dev
 status=0
 
 check() {

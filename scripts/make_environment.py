@@ -1,9 +1,12 @@
-"""Makes the project's environment, .venv, from lockfiles/default.lock, hash by hash, with uv.
+"""Makes the project's environment, .venv, hash by hash, with uv.
 
-It is the uv on the PATH, or the one of the lock, which pip installs for this purpose. Both look for
-packages where pip is configured to. Standard library only, because it runs before anything is
-installed. The copy of the lock inside the environment is written last: without it, or with another
-one, the environment counts as unfinished and is made again from nothing.
+    make_environment.py [--dev]
+
+It gets what `runpod-comfy` needs, lockfiles/runtime.txt; with `--dev` also the tools for tests and
+checks, lockfiles/default.lock. uv is the one on the PATH, or the locked one, which pip installs for
+this purpose. Both look for packages where pip is configured to. Standard library only, because it
+runs before anything is installed. A copy of each list is written into the environment when its
+packages are there: without it, or with another one, they count as unfinished.
 Exit codes: 0 done, 3 something needed was missing or out of reach.
 """
 
@@ -11,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -29,8 +33,12 @@ from runpod_comfy.sources.index.pip_settings import (  # noqa: E402
     uv_environment,
 )
 
-LOCK = ROOT / "lockfiles" / "default.lock"
+LOCKFILES = ROOT / "lockfiles"
+RUNTIME = "runtime.txt"
+EVERYTHING = "default.lock"
 ENVIRONMENT = ROOT / ".venv"
+# Of a download, on Linux.
+_MEGABYTES = {RUNTIME: 40, EVERYTHING: 100}
 PROGRAMS = {"runpod-comfy": "runpod_comfy.cli.app"}
 
 # The first two lines are shell and, to Python, a string: a path may be too long for a `#!` line, or
@@ -58,6 +66,7 @@ class MissingError(Exception):
 
 def main() -> int:
     """Make the environment unless it is there already; say what happens on standard error."""
+    wanted = EVERYTHING if "--dev" in sys.argv[1:] else RUNTIME
     # The lock is held by the open file, so that a killed run leaves nothing to clean up. Programs
     # started here hold it too: they may outlive this one, and then the next run waits for them.
     with (ROOT / ".venv.lock").open("w") as turn:
@@ -66,10 +75,10 @@ def main() -> int:
         except BlockingIOError:
             _say("waiting for another process that is making .venv")
             fcntl.flock(turn, fcntl.LOCK_EX)
-        if is_made(ENVIRONMENT, LOCK):
+        if has_packages_of(wanted):
             return 0
         try:
-            make(ENVIRONMENT, LOCK, turn.fileno())
+            make(wanted, turn.fileno())
         except MissingError as problem:
             _say(str(problem))
             return 3
@@ -79,55 +88,62 @@ def main() -> int:
     return 0
 
 
-def is_made(environment: Path, lock: Path) -> bool:
-    """Whether the environment was finished, from this very lock, and its Python still exists."""
-    stamp = environment / "made-from.lock"
-    python = environment / "bin" / "python"
-    return python.exists() and stamp.is_file() and stamp.read_bytes() == lock.read_bytes()
+def has_packages_of(list_name: str) -> bool:
+    """Whether the environment has all packages of this very list, and its Python still exists."""
+    made = ENVIRONMENT / list_name
+    python = ENVIRONMENT / "bin" / "python"
+    wanted = (LOCKFILES / list_name).read_bytes()
+    return python.exists() and made.is_file() and made.read_bytes() == wanted
 
 
-def make(environment: Path, lock: Path, turn: int) -> None:
-    """Make the environment from nothing, while the descriptor `turn` holds our turn.
+def make(wanted: str, turn: int) -> None:
+    """Installs the packages of the list `wanted`, while the descriptor `turn` holds our turn.
 
+    An environment that has the packages of RUNTIME gets the others; any other is made from nothing.
     Raises MissingError, one sentence with the way out.
     """
-    stamp = lock.read_bytes()
-    requirements = pip_requirements(lock)
+    runtime = (LOCKFILES / RUNTIME).read_text(encoding="utf-8")
+    lines = runtime.splitlines()
+    if wanted == EVERYTHING:
+        lines = pip_requirements(LOCKFILES / EVERYTHING)
+    has_runtime = has_packages_of(RUNTIME)
+    what = "adding the tools for tests and checks to .venv" if has_runtime else "making .venv"
     version = ".".join(map(str, sys.version_info[:2]))
-    _say(
-        f"making .venv with Python {version}: {len(requirements)} packages, "
-        "about 100 MB to download"
-    )
-    if environment.is_symlink():
-        environment.unlink()
-    shutil.rmtree(environment, ignore_errors=True)
+    count = sum("==" in line for line in lines)
+    _say(f"{what} with Python {version}: {count} packages, about {_MEGABYTES[wanted]} MB")
+    if not has_runtime:
+        if ENVIRONMENT.is_symlink():
+            ENVIRONMENT.unlink()
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
-        uv = shutil.which("uv") or _uv_of_the_lock(requirements, Path(scratch), turn)
-        _run([sys.executable, "-m", "venv", "--without-pip", str(environment)], turn)
+        uv = shutil.which("uv") or _locked_uv(runtime, Path(scratch), turn)
+        if not has_runtime:
+            _run([sys.executable, "-m", "venv", "--without-pip", str(ENVIRONMENT)], turn)
         # On a terminal uv draws what it downloads; elsewhere it would list every package.
         quiet = [] if sys.stderr.isatty() else ["--quiet"]
         install = [uv, "pip", "install", *quiet, "--require-hashes", "--no-deps", "--no-config"]
         where = [
             "--python",
-            str(environment / "bin" / "python"),
+            str(ENVIRONMENT / "bin" / "python"),
             *uv_arguments(read_pip_settings()),
         ]
         _run(
             [*install, *where, "-r"],
             turn,
-            requirements=requirements,
+            requirements=lines,
             failed="the packages could not be installed, as uv says above",
         )
-    _add_project(environment)
-    unfinished = environment / "made-from.lock.new"
-    unfinished.write_bytes(stamp)
-    unfinished.rename(environment / "made-from.lock")
-    _say(f"made {environment}")
+    _add_project()
+    for name in dict.fromkeys((RUNTIME, wanted)):
+        unfinished = ENVIRONMENT / f"{name}.new"
+        shutil.copyfile(LOCKFILES / name, unfinished)
+        unfinished.rename(ENVIRONMENT / name)
+    _say(f"made {ENVIRONMENT}")
 
 
-def _uv_of_the_lock(requirements: list[str], scratch: Path, turn: int) -> str:
+def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
     """Installs the locked uv below `scratch` with pip; returns its path."""
-    of_uv = [line for line in requirements if line.startswith("uv==")]
+    of_uv = re.findall(r"^uv==.*(?:\n .*)*", requirements, flags=re.MULTILINE)
     pip = [sys.executable, "-m", "pip"]
     if not _succeeds([*pip, "--version"], turn):
         # Debian keeps ensurepip in a package of its own, and some Pythons come without pip.
@@ -187,12 +203,12 @@ def _succeeds(command: list[str], turn: int) -> bool:
     return done.returncode == 0
 
 
-def _add_project(environment: Path) -> None:
-    (packages,) = environment.glob("lib/python3.*/site-packages")
+def _add_project() -> None:
+    (packages,) = ENVIRONMENT.glob("lib/python3.*/site-packages")
     (packages / "runpod-comfy.pth").write_text(f"{ROOT / 'src'}\n", encoding="utf-8")
     for name, module in PROGRAMS.items():
-        program = environment / "bin" / name
-        python = environment / "bin" / "python"
+        program = ENVIRONMENT / "bin" / name
+        python = ENVIRONMENT / "bin" / "python"
         program.write_text(PROGRAM.format(python=python, module=module), encoding="utf-8")
         program.chmod(0o755)
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 
 def pip_requirements(lock: Path) -> list[str]:
     """One line per locked distribution, `name==version --hash=…`, for `pip --require-hashes`.
+
+    Raises ValueError as `locked_distributions` does.
+    """
+    return list(map(_requirement, locked_distributions(lock)))
+
+
+def locked_distributions(lock: Path) -> list[dict[str, Any]]:
+    """Each with `project_name`, `version`, `artifacts` and `requires_dists`.
 
     Raises ValueError when the file is not such a lock, or locks more than one environment.
     """
@@ -15,13 +24,13 @@ def pip_requirements(lock: Path) -> list[str]:
     document = json.loads("\n".join(line for line in lines if not line.startswith("//")))
     try:
         (resolve,) = document["locked_resolves"]
-        return [_requirement(distribution) for distribution in resolve["locked_requirements"]]
+        distributions: list[dict[str, Any]] = resolve["locked_requirements"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{lock} is not a lock that Pants wrote") from error
+    return distributions
 
 
-def _requirement(distribution: dict[str, object]) -> str:
+def _requirement(distribution: dict[str, Any]) -> str:
     artifacts = distribution["artifacts"]
-    assert isinstance(artifacts, list)
     hashes = sorted({f"--hash={one['algorithm']}:{one['hash']}" for one in artifacts})
     return " ".join((f"{distribution['project_name']}=={distribution['version']}", *hashes))

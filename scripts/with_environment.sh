@@ -1,16 +1,23 @@
 #!/bin/sh
 # Runs a program of the project's environment (.venv), making the environment first where it is
-# missing or older than the lock. Without arguments it only makes it.
+# missing or older than its list of packages. Without a program it only makes it.
 #
-#   scripts/with_environment.sh [PROGRAM [ARGUMENT…]]
+#   scripts/with_environment.sh [--dev] [PROGRAM [ARGUMENT…]]
 #
+# --dev: with the tools for tests and checks.
 # Reads: PYTHON, the Python to make the environment with (3.11 or newer).
 # Exit codes: the program's own; 3 when the environment could not be made.
 set -eu
 
 root=$(cd -- "$(dirname -- "$0")/.." && pwd)
 environment=$root/.venv
-lock=$root/lockfiles/default.lock
+packages=runtime.txt
+dev=
+if [ "${1:-}" = --dev ]; then
+  packages=default.lock
+  dev=$1
+  shift
+fi
 
 new_enough() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -23,12 +30,12 @@ find_python() {
   return 1
 }
 
-if [ ! -x "$environment/bin/python" ] || ! cmp -s -- "$lock" "$environment/made-from.lock"; then
+if [ ! -x "$environment/bin/python" ] || ! cmp -s -- "$root/lockfiles/$packages" "$environment/$packages"; then
   if ! python=$(find_python); then
     echo "No Python 3.11 or newer was found on the PATH: install one, or name it in PYTHON." >&2
     exit 3
   fi
-  "$python" "$root/scripts/make_environment.py" || exit $?
+  "$python" "$root/scripts/make_environment.py" ${dev:+"$dev"} || exit $?
 fi
 unset PYTHON
 [ $# -gt 0 ] || exit 0

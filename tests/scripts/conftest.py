@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+from pex_lock import pip_requirements
 from tests.package_index import make_wheel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,8 @@ class Project:
     wheels: Path
 
     def lock(self, version: str) -> None:
-        """Lock the wheel `alpha` in this version, and whatever else lies among the wheels."""
+        """Lock the wheel `alpha` in this version, and all others among the wheels: `tool` as a tool
+        for tests."""
         make_wheel(self.wheels, "alpha", version)
         locked = [
             {
@@ -61,8 +63,11 @@ class Project:
             if wheel.name.split("-")[:2] == ["alpha", version] or not wheel.name.startswith("alpha")
         ]
         document = {"locked_resolves": [{"locked_requirements": locked}]}
-        lock = self.root / "lockfiles" / "default.lock"
-        lock.write_text("// by Pants\n" + json.dumps(document))
+        folder = self.root / "lockfiles"
+        (folder / "default.lock").write_text("// by Pants\n" + json.dumps(document))
+        pins = pip_requirements(folder / "default.lock")
+        runtime = [pin.replace(" ", " \\\n    ") for pin in pins if not pin.startswith("tool")]
+        (folder / "runtime.txt").write_text("# by uv\n" + "\n".join(runtime) + "\n")
 
     def start(self, *command: str | Path, **environment: str) -> subprocess.Popen[str]:
         """Start a command, from another folder, with pip seeing nothing but the wheels."""
@@ -89,18 +94,18 @@ class Project:
         out, err = process.communicate()
         return process.returncode, out, err
 
-    def pretend_made(self, *, from_lock: str) -> None:
-        """An environment made from a lock of this text, whose program tells what it is handed."""
+    def pretend_made(self, *, from_list: str) -> None:
+        """An environment made from a list of this text, whose program prints its arguments."""
         programs = self.root / ".venv" / "bin"
         programs.mkdir(parents=True)
         (programs / "python").symlink_to(sys.executable)
         (programs / "runpod-comfy").write_text(_PROGRAM_OF_A_DOOR)
         (programs / "runpod-comfy").chmod(0o755)
-        (self.root / ".venv" / "made-from.lock").write_text(from_lock)
+        (self.root / ".venv" / "runtime.txt").write_text(from_list)
 
-    def locked(self) -> str:
-        """The text of the lock."""
-        return (self.root / "lockfiles" / "default.lock").read_text()
+    def runtime(self) -> str:
+        """The text of the list of packages that the program needs."""
+        return (self.root / "lockfiles" / "runtime.txt").read_text()
 
     def script(self, name: str) -> Path:
         """One of the project's scripts."""

@@ -22,7 +22,7 @@ _DOORS = {
 
 @pytest.mark.parametrize("door", _DOORS)
 def test_arguments_and_exit_code_pass_through(project: Project, door: str) -> None:
-    project.pretend_made(from_lock=project.locked())
+    project.pretend_made(from_list=project.runtime())
     program = sys.executable if door.endswith(".py") else "sh"
     code, out, err = project.run(program, project.script(door), *_HOSTILE)
     assert (code, err) == (7, "")
@@ -31,5 +31,5 @@ def test_arguments_and_exit_code_pass_through(project: Project, door: str) -> No
 
 @pytest.mark.parametrize("door", _DOORS)
 def test_each_can_be_started_by_its_own_name(project: Project, door: str) -> None:
-    project.pretend_made(from_lock=project.locked())
+    project.pretend_made(from_list=project.runtime())
     assert project.run(project.script(door))[0] == 7

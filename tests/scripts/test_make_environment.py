@@ -17,8 +17,8 @@ from tests.scripts.conftest import Project
 _WITHOUT_UV = "/usr/bin:/bin"
 
 
-def _make(project: Project) -> tuple[int, str]:
-    code, out, err = project.run("sh", project.script("with_environment.sh"))
+def _make(project: Project, *options: str) -> tuple[int, str]:
+    code, out, err = project.run("sh", project.script("with_environment.sh"), *options)
     assert out == ""
     return code, err
 
@@ -35,8 +35,21 @@ def test_the_program_runs_on_the_locked_packages_and_our_sources(project: Projec
     assert _make(project) == (0, "")
 
 
-def test_an_environment_of_another_lock_is_made_again(project: Project) -> None:
-    project.pretend_made(from_lock=project.locked())
+def test_tools_for_tests_come_only_where_they_are_asked_for(project: Project) -> None:
+    make_wheel(project.wheels, "tool", "1.0")
+    project.lock("1.0")
+    python = project.root / ".venv" / "bin" / "python"
+    assert _make(project)[0] == 0
+    assert project.run(python, "-c", "import tool")[0] == 1
+    code, err = _make(project, "--dev")
+    assert code == 0
+    assert "adding the tools" in err
+    assert project.run(python, "-c", "import tool, alpha")[0] == 0
+    assert _make(project) == _make(project, "--dev") == (0, "")
+
+
+def test_an_environment_of_another_list_is_made_again(project: Project) -> None:
+    project.pretend_made(from_list=project.runtime())
     project.lock("2.0")
     assert _make(project)[0] == 0
     assert _version(project) == "2.0"
@@ -68,7 +81,7 @@ def test_a_wheel_with_another_hash_is_refused_in_words(project: Project) -> None
     assert code == 3
     assert "could not be installed" in err
     assert "Traceback" not in err
-    assert not (project.root / ".venv" / "made-from.lock").exists()
+    assert not (project.root / ".venv" / "runtime.txt").exists()
 
 
 def test_where_there_is_no_uv_the_locked_one_is_installed_by_its_hash(project: Project) -> None:

@@ -6,7 +6,7 @@ What is not known in the `input` of a job is refused by name, so that nothing is
 from __future__ import annotations
 
 import asyncio
-import importlib
+import importlib.util
 import multiprocessing
 import os
 import signal
@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from comfy_errors import ComfyError, InvalidInputError
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_workflows.graph import Graph, load_workflow, parse_workflow
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
@@ -42,8 +42,14 @@ async def serve_jobs(
     """Runs jobs until cancelled, or until the SDK ends, as it does after a test; its exit code.
 
     `workflows` is the folder of workflows that a job may name. The engine is up before the first
-    job is taken. Raises ComfyError's children if it cannot be started.
+    job is taken. Raises a ComfyError if it cannot be started, UnavailableError without the SDK.
     """
+    if importlib.util.find_spec("runpod") is None:
+        raise UnavailableError(
+            "RunPod's SDK, which takes jobs, is not installed here",
+            remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
+            "in a clone: sh scripts/with_environment.sh --dev",
+        )
     sdk = _Sdk(sdk_arguments)
     try:
         async with (

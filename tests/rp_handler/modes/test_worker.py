@@ -62,6 +62,18 @@ def test_a_test_input_that_fails_tells_why_and_fails_the_process() -> None:
     assert '"images" is not among the inputs that are known' in said
 
 
+def test_without_the_sdk_one_sentence_says_how_to_get_it() -> None:
+    program = (
+        "import sys; sys.modules['runpod'] = None; sys.argv[1:] = ['--test_input', '{}']; "
+        "from rp_handler.main import main; sys.exit(main())"
+    )
+    process = start_python("-c", program, stderr=subprocess.STDOUT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    assert "pip install 'runpod-comfy[worker]'" in said
+    assert "Traceback" not in said
+
+
 def test_the_sdks_own_server_answers_jobs_and_ends_in_time() -> None:
     port = free_port()
 
