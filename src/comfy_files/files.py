@@ -24,8 +24,9 @@ from comfy_files.progress import Say, say_nothing
 _POLL_S = 0.05
 _CHUNK_BYTES = 1 << 18
 
-ROOM_AND_PERMISSIONS = "Check the room and the permissions there, then run the command again."
-PERMISSIONS = "Check the permissions there, then run the command again: it goes on."
+ROOM_AND_PERMISSIONS = "Check the free space and the permissions there, then run the command again."
+PERMISSIONS = "Check the permissions there, then run the command again to finish."
+_REASONS = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded"}
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
@@ -170,13 +171,20 @@ def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[None]:
-    """Raises OperationFailedError in place of OSError: `failed`, then what the disk said."""
+    """Raises OperationFailedError in place of OSError: `failed`, then the reason."""
     try:
         yield
     except OSError as error:
         if remedy in (ROOM_AND_PERMISSIONS, PERMISSIONS) and error.errno in _IN_THE_WAY:
-            remedy = "Move away what lies there, or name another place, then run it again."
-        raise OperationFailedError(f"{failed}: {error}", remedy=remedy) from error
+            remedy = "Move that file or folder away, or name another place, then run it again."
+        raise OperationFailedError(f"{failed}: {os_reason(error)}", remedy=remedy) from error
+
+
+def os_reason(error: OSError) -> str:
+    """Why a file operation failed, and for which file: `disk full: /srv/cache/tmp/x`."""
+    words = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    reason = words[:1].lower() + words[1:]
+    return f"{reason}: {error.filename}" if error.filename is not None else reason
 
 
 def can_write(folder: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.json_faults import first_fault
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,12 +28,16 @@ def read_json(
     except FileNotFoundError as error:
         raise UnavailableError(f"There is no {what} at {path}.", remedy=remedy) from error
     except json.JSONDecodeError as error:
-        fault = f"is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        fault = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
     except RecursionError as error:
         raise refusal(f"The {what} {path} is nested too deeply.", remedy=remedy) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise refusal(f"The {what} {path} cannot be read: {error}.", remedy=remedy) from error
+    except UnicodeDecodeError as error:
+        fault = f"is not text in UTF-8 (byte {error.start})"
+        raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
+    except OSError as error:
+        fault = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
 
 
 def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
     document = read_json(path, what, remedy=remedy)
     if isinstance(document, dict):
         return document
-    raise InvalidInputError(f"The {what} {path} holds no JSON object.", remedy=remedy)
+    raise InvalidInputError(f"The {what} {path} is not a JSON object.", remedy=remedy)
 
 
 def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _Model:
@@ -51,9 +56,6 @@ def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _M
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
         raise InvalidInputError(
-            f"The {what} {path} is not one that this program can read: {place} {first['msg']}.",
-            remedy=remedy,
+            f"The {what} {path} cannot be used: {first_fault(error)}.", remedy=remedy
         ) from error

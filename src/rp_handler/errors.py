@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from comfy_errors import ComfyError, OperationFailedError
+from comfy_files.files import ROOM_AND_PERMISSIONS, os_reason
 from comfy_workflows.graph import InvalidWorkflowError
 
 
@@ -70,12 +71,11 @@ class JobCancelledError(JobError):
 
 
 def reportable(error: ComfyError | OSError) -> ComfyError:
-    """`error` as one that can be reported: what the system refused gets a next step."""
+    """`error` as a ComfyError: an OSError gets a reason in plain words and a next step."""
     if isinstance(error, ComfyError):
         return error
     return JobError(
-        f"The system refused: {error}.",
-        remedy="Check the room and the permissions there, then run it again.",
+        f"A file could not be read or written: {os_reason(error)}.", remedy=ROOM_AND_PERMISSIONS
     )
 
 

@@ -104,11 +104,19 @@ def test_where_there_are_no_locks_a_file_is_replaced_all_the_same(
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_lies_in_the_way_is_not_called_a_matter_of_room(tmp_path: Path) -> None:
+def test_a_file_in_the_way_is_not_reported_as_a_lack_of_space(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OperationFailedError) as caught, disk_errors("refused"):
         (tmp_path / "file" / "below").mkdir()
-    assert "what lies there" in caught.value.remedy
+    assert "Move that file or folder away" in caught.value.remedy
+    assert caught.value.message == f"refused: not a directory: {tmp_path / 'file' / 'below'}"
     with pytest.raises(OperationFailedError) as caught, disk_errors("refused", remedy="Do this."):
         (tmp_path / "file" / "below").mkdir()
     assert caught.value.remedy == "Do this."
+
+
+def test_a_full_disk_is_reported_without_the_number_of_the_system_error() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/srv/cache/x")
+    with pytest.raises(OperationFailedError) as caught, disk_errors("the cache"):
+        raise full
+    assert caught.value.message == "the cache: disk full: /srv/cache/x"

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
+from comfy_files.json_faults import fault_words
 from comfy_workflows.graph import Graph, load_workflow, parse_workflow
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
@@ -157,7 +158,7 @@ def _in_words(fault: Any) -> str:
         return f'"{place}" is not among the inputs that are known'
     if fault["type"] == "missing":
         return f'"{place}" is missing'
-    return f'"{place}": {fault["msg"]}' if place else str(fault["msg"])
+    return f'"{place}" {fault_words(fault)}' if place else f"it {fault_words(fault)}"
 
 
 # What the SDK reads its log level from, which `--rp_log_level` replaces.

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from comfy_errors import InvalidInputError
+from comfy_files.json_faults import plain_words
 from runpod_comfy.api.workspace import StrPath
 
 _Parameters = ParamSpec("_Parameters")
@@ -34,8 +35,8 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
             place = fault["loc"][0]
             argument = place + 1 if isinstance(place, int) else place
             raise InvalidInputError(
-                f"{function.__name__}, argument {argument}: {fault['msg']}",
-                remedy=f"help(runpod_comfy.{function.__name__}) tells what it takes.",
+                f"{function.__name__}, argument {argument}: {plain_words(fault['msg'])}",
+                remedy=f"help(runpod_comfy.{function.__name__}) says what it takes.",
             ) from error
 
     return call

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfy_errors import ComfyError
+from comfy_files.files import os_reason
 from runpod_comfy.cli import (
     bundle,
     create,
@@ -79,7 +80,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        refused = ComfyError(str(error))
+        refused = ComfyError(os_reason(error))
         return _tell(refused.in_words(), refused, refused.exit_code, console)
     return code
 

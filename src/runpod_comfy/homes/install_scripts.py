@@ -18,6 +18,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
+from comfy_files.files import os_reason
+from comfy_files.json_faults import first_fault
 from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.job import LayerContext
@@ -110,8 +112,9 @@ def read_install_record(home: Home, node: str) -> InstallRecord | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else os_reason(error)
         raise InvalidInputError(
-            f"{path} is not a record of install.py that this program can read: {error}",
+            f"the record of install.py at {path} cannot be read: {fault}",
             remedy="Remove the version and realize it again.",
         ) from error
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import replace_file
+from comfy_files.json_faults import first_fault
 from comfy_files.json_file import read_object
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
@@ -45,10 +46,8 @@ def load_lock(path: Path) -> Lock:
 
 
 def invalid_lock(title: str, error: ValidationError, remedy: str) -> InvalidInputError:
-    """The error of a lock that is not one; `title` names it."""
-    first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    return InvalidInputError(f"{title} is not valid at '{place}': {first['msg']}", remedy=remedy)
+    """The error for a lock that does not validate; `title` names the lock."""
+    return InvalidInputError(f"{title} is not valid: {first_fault(error)}", remedy=remedy)
 
 
 def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.json_faults import first_fault
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.archive import ArchiveSource
@@ -198,11 +199,8 @@ class Registry:
         try:
             return shape.validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"])
             raise UnavailableError(
-                f"{shown} did not answer as the Comfy Registry does"
-                f"{f' (at {place!r})' if place else ''}: {first['msg']}",
+                f"{shown} did not answer as the Comfy Registry does: {first_fault(error)}",
                 remedy=_REMEDY,
             ) from error
 

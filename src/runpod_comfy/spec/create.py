@@ -17,8 +17,9 @@ from pydantic import AfterValidator, BaseModel
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import sha256_of
+from comfy_files.json_faults import kind_of
 from comfy_files.progress import Say
-from runpod_comfy.spec.document import kind_of, parse_json, read_json, validated
+from runpod_comfy.spec.document import parse_json, read_json, validated
 from runpod_comfy.spec.load import check_version_id, parse_spec
 from runpod_comfy.spec.model import CustomNode, Model, Spec, Strict, Tree
 from runpod_comfy.spec.values import (

@@ -16,21 +16,13 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.json_faults import fault_words, key_path
 
 _M = TypeVar("_M", bound=BaseModel)
 
 # A thousand nodes and models are far below this; a model file named by mistake is far above.
 _LARGEST_BYTES = 4 * 1024 * 1024
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
-_KINDS = {
-    "string_type": "text in double quotes",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "list_type": "a list in square brackets",
-    "dict_type": "an object in braces",
-    "model_type": "an object in braces",
-    "model_attributes_type": "an object in braces",
-}
 
 
 class _Object(dict[str, Any]):
@@ -131,17 +123,6 @@ def nearest_names(name: str, known: Iterable[str]) -> list[str]:
     return [by_folded[match] for match in matches]
 
 
-def kind_of(value: Any) -> str:
-    """The name of a JSON value's type, for messages."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    return {str: "text", int: "a number", float: "a number", list: "a list"}.get(
-        type(value), "an object"
-    )
-
-
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
@@ -150,7 +131,7 @@ def _repeated_keys(document: Any, place: tuple[str | int, ...]) -> Iterator[str]
     inner: Iterable[tuple[str | int, Any]] = ()
     if isinstance(document, _Object):
         if document.repeated is not None:
-            yield _key_path((*place, document.repeated))
+            yield key_path((*place, document.repeated))
         inner = document.items()
     elif isinstance(document, list):
         inner = enumerate(document)
@@ -158,23 +139,9 @@ def _repeated_keys(document: Any, place: tuple[str | int, ...]) -> Iterator[str]
         yield from _repeated_keys(value, (*place, part))
 
 
-def _key_path(location: Sequence[str | int]) -> str:
-    """`custom_nodes[1].ref` for ('custom_nodes', 1, 'ref')."""
-    text = ""
-    for part in location:
-        if part == "[key]":
-            continue
-        if isinstance(part, int):
-            text += f"[{part}]"
-        else:
-            # A key may hold anything; what a terminal would obey is shown in escapes.
-            text += f".{part}" if part.isprintable() else f".{part!a}"
-    return text.removeprefix(".")
-
-
 def _sentence(error: dict[str, Any], model: type[BaseModel]) -> tuple[str, str]:
-    location, kind, context = error["loc"], error["type"], error.get("ctx", {})
-    path = _key_path(location) or "the document"
+    location, kind = error["loc"], error["type"]
+    path = key_path(location) or "the document"
     if kind == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         meant = nearest(str(location[-1]), known)
@@ -182,19 +149,9 @@ def _sentence(error: dict[str, Any], model: type[BaseModel]) -> tuple[str, str]:
         return f"unknown key '{path}'", f"{hint}Known here: {', '.join(known)}."
     if kind == "missing":
         return f"'{path}' is missing", f"Add the key '{location[-1]}'."
-    # A complaint about how several keys go together may be about the whole document.
+    # A rule about several keys may concern the whole document.
     subject = f"'{path}'" if location or kind != "value_error" else "it"
-    if kind == "value_error":
-        fault = str(context["error"])
-    elif kind == "literal_error":
-        fault = f"must be {context['expected']}"
-    elif kind == "greater_than_equal":
-        fault = f"must be at least {context['ge']}"
-    elif kind in _KINDS:
-        fault = f"must be {_KINDS[kind]}, not {kind_of(error['input'])}"
-    else:
-        fault = f"is wrong: {error['msg'][0].lower()}{error['msg'][1:]}"
-    return f"{subject} {fault}", f"Correct {subject}."
+    return f"{subject} {fault_words(error)}", f"Correct {subject}."
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:

@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError
+from comfy_files.json_faults import first_fault
 from comfy_home.layout import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
@@ -140,7 +141,7 @@ def _lock_of(root: Root) -> Lock:
     except ValidationError as error:
         raise InvalidInputError(
             f"the lock recorded for {root.path} cannot be read by this program "
-            f"({error.errors()[0]['msg']}), so what it needs is not known",
+            f"({first_fault(error)}), so what it needs is not known",
             remedy="Use the program that made it, or resolve or realize that version again.",
         ) from error
 

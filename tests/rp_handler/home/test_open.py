@@ -72,11 +72,11 @@ def test_the_lock_that_is_asked_for_has_to_be_that_of_the_home(home: Path, tmp_p
     require_lock(open_home(home, version_id="demo", id_was_asked=False), lock)
 
 
-def test_a_lock_that_is_not_there_or_none_is_told(home: Path, tmp_path: Path) -> None:
+def test_a_missing_or_invalid_lock_is_reported(home: Path, tmp_path: Path) -> None:
     opened = open_home(home, version_id="demo", id_was_asked=False)
     with pytest.raises(UnavailableError, match="no lock at"):
         require_lock(opened, tmp_path / "lock.json")
-    for text, fault in (("{", "is not JSON"), ("[]", "holds no JSON object")):
+    for text, fault in (("{", "is not valid JSON"), ("[]", "is not a JSON object")):
         (tmp_path / "lock.json").write_text(text, encoding="utf-8")
         with pytest.raises(InvalidInputError, match=fault):
             require_lock(opened, tmp_path / "lock.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +30,29 @@ def test_a_lock_is_read(tmp_path: Path) -> None:
     ("changes", "key"),
     [
         ({"version_id": "../small"}, "version_id"),
-        ({"custom_nodes": [tree("1", name="../painter")]}, "custom_nodes.0.name"),
-        ({"models": [{"target_path": "../x", **_MODEL}]}, "models.0.target_path"),
-        ({"models": [{"target_path": "/x", **_MODEL}]}, "models.0.target_path"),
+        ({"custom_nodes": [tree("1", name="../painter")]}, "custom_nodes[0].name"),
+        ({"models": [{"target_path": "../x", **_MODEL}]}, "models[0].target_path"),
+        ({"models": [{"target_path": "/x", **_MODEL}]}, "models[0].target_path"),
     ],
 )
 def test_a_lock_that_would_write_outside_the_home_is_refused(
     tmp_path: Path, changes: dict[str, Any], key: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match=f"not valid at '{key}'"):
+    with pytest.raises(InvalidInputError, match=re.escape(f"is not valid: '{key}' must")):
         load_lock(_write(tmp_path, **changes))
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("{", "is not JSON"), ("[]", "holds no JSON object"), ('{"lock_version": 9}', "version 9;")],
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "is not a JSON object"),
+        ('{"lock_version": 9}', "version 9;"),
+    ],
 )
-def test_what_is_no_lock_is_told_with_a_next_step(tmp_path: Path, text: str, told: str) -> None:
+def test_a_file_that_is_not_a_lock_is_reported_with_a_next_step(
+    tmp_path: Path, text: str, told: str
+) -> None:
     path = tmp_path / "x.lock.json"
     path.write_text(text)
     with pytest.raises(InvalidInputError, match=told) as caught:

@@ -222,15 +222,15 @@ HTML = {"Content-Type": "text/html"}
     [
         ((200, HTML, b"<html>Log in</html>"), "did not answer as the Comfy Registry does"),
         ((200, {}, b""), "did not answer as"),
-        ((200, {}, b'{"version": 1}'), r"at 'version'"),
+        ((200, {}, b'{"version": 1}'), r"'version' must be"),
         ((200, {}, b"[]"), "did not answer as"),
-        ((200, {}, b'{"version": "1.0.0", "downloadUrl": {}}'), "at 'downloadUrl'"),
+        ((200, {}, b'{"version": "1.0.0", "downloadUrl": {}}'), "'downloadUrl' must be"),
         ((500, {}, b"oops"), "it answered 500"),
         ((302, {"Location": "file:///etc/passwd"}, b""), "could not be read"),
         ((302, {"Location": "/nodes/painter/install"}, b""), "could not be read: Exceeded 30"),
     ],
 )
-def test_an_answer_of_another_shape_is_told_in_words(
+def test_an_answer_of_another_shape_is_reported_in_plain_words(
     registry: RegistryDouble,
     fetch_context: FetchContext,
     answer: tuple[int, dict[str, str], bytes],

@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
+from comfy_files.files import os_reason
+from comfy_files.json_faults import first_fault
 from runpod_comfy.images.registry.names import is_reference
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import IMAGES
@@ -45,8 +47,9 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
     try:
         known = TypeAdapter(dict[str, dict[str, BaseImage]]).validate_json(catalogue.read_bytes())
     except (OSError, ValidationError) as error:
+        fault = first_fault(error) if isinstance(error, ValidationError) else os_reason(error)
         raise InvalidInputError(
-            f"{catalogue} is not a catalogue of bases: {error}",
+            f"{catalogue} is not a catalogue of bases: {fault}",
             remedy="Correct it; git has the last good one.",
         ) from error
     if name in known:
