@@ -1,6 +1,6 @@
-"""The one root of every error that a person may see, on the build side and on the run side.
+"""The base class of every error that a user may see, on the build side and on the run side.
 
-Libraries raise these with data and a sentence; only a command line prints them and exits.
+Libraries raise these with data and a message; only a command line prints them and exits.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from typing import ClassVar
 
 
 class ComfyError(Exception):
-    """An error in one sentence.
+    """An error with a one-sentence message.
 
     `message` says what happened, to which file, field or URL.
     `remedy` is the next step to try, or empty.
-    `exit_code` is what a command line ends with.
+    `exit_code` is the command line's exit code.
     """
 
     exit_code: ClassVar[int] = 1
@@ -24,29 +24,29 @@ class ComfyError(Exception):
         self.remedy = remedy
 
     def in_words(self) -> str:
-        """The error as a terminal shows it: the sentence, and the next step on its own line."""
+        """The error as a terminal shows it: the message, then the next step on its own line."""
         return f"error: {self.message}" + (f"\n  → {self.remedy}" if self.remedy else "")
 
 
 class OperationFailedError(ComfyError):
-    """Something that was started did not succeed."""
+    """An operation was started and failed."""
 
     exit_code = 1
 
 
 class InvalidInputError(ComfyError):
-    """What a person or a file said cannot be understood or is not allowed."""
+    """An argument, a variable or a file is malformed or not allowed."""
 
     exit_code = 2
 
 
 class UnavailableError(ComfyError):
-    """Something needed could not be reached or found."""
+    """Something required could not be reached or found."""
 
     exit_code = 3
 
 
 class MismatchError(ComfyError):
-    """A verification or a comparison did not hold."""
+    """A verification or a comparison failed."""
 
     exit_code = 4

@@ -1,7 +1,7 @@
-"""Files on disk: written atomically, locked between processes, hashed, and what a disk refuses.
+"""Files on disk: atomic writes, locks between processes, hashes, and disk errors in plain words.
 
-A file or folder appears whole or not at all, also to a process that is killed. Locks are held by
-open files: they end with their process, however that ends.
+A file or folder appears whole or not at all, even if the process is killed. Locks belong to open
+files, so they end with their process, however it ends.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 class Below:
-    """A path at a fixed place below `root` of the object that has it as an attribute."""
+    """An attribute that is a fixed path below the object's `root`."""
 
     def __init__(self, inner: str) -> None:
         self._inner = inner
@@ -43,10 +43,10 @@ class Below:
 def replace_file(
     path: Path, content: bytes, *, workplace: Path | None = None, mode: int = 0o644
 ) -> None:
-    """Writes a file so that a reader sees the old one or the whole new one.
+    """Writes a file atomically: a reader sees the old content or the new content.
 
-    Several processes may do so at once. What a killed one leaves behind is `.<name>.partial` in
-    `workplace`, a folder on the same file system, or beside the file; the next one removes it.
+    Several processes may write the same file at once. A killed process leaves `.<name>.partial` in
+    `workplace`, a folder on the same file system, or beside the file; the next writer removes it.
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,9 +67,10 @@ def replace_file(
 
 
 def place_folder(whole: Path, target: Path) -> None:
-    """Renames a finished folder to its final name, unless another process was first with it.
+    """Renames a finished folder to its final name, unless another process did so first.
 
-    Both are on one file system, and whatever has that name has the same content. Raises OSError.
+    Both paths are on one file system, and a folder that already has the name has the same content.
+    Raises OSError.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -81,7 +82,7 @@ def place_folder(whole: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _alone_in(folder: Path) -> Iterator[bool]:
-    """Waits until no other process makes a file in `folder`; False where there are no locks."""
+    """Waits until no other process writes in `folder`; False if the file system has no locks."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -94,7 +95,7 @@ def _alone_in(folder: Path) -> Iterator[bool]:
 
 
 def _new_file(place: Path, *, alone: bool) -> tuple[int, Path]:
-    """A new file at `place`, or beside it if that one is in use or owned by another user."""
+    """A new file at `place`, or beside it if that name is in use or owned by another user."""
     if alone:
         with contextlib.suppress(OSError):
             place.unlink(missing_ok=True)
@@ -106,10 +107,10 @@ def _new_file(place: Path, *, alone: bool) -> tuple[int, Path]:
 def lock(
     descriptor: int, *, shared: bool = False, waiting: str = "", say: Say = say_nothing
 ) -> bool:
-    """Waits for the lock of an open file, and says `waiting` if it has to wait.
+    """Takes the lock of an open file, and says `waiting` if it has to wait.
 
-    False where the file system has no locks. Raises KeyboardInterrupt in a thread whose work was
-    given up meanwhile.
+    False if the file system has no locks. Raises KeyboardInterrupt if this thread's work is
+    cancelled.
     """
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
@@ -129,7 +130,7 @@ def lock(
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock of this file. Raises OSError."""
+    """True if a process holds the lock of this file. Raises OSError."""
     try:
         with path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,7 +147,7 @@ def digest_of(content: bytes) -> str:
 def sha256_of(path: Path) -> str:
     """The sha256 of a file's bytes, as 64 hex digits.
 
-    Raises OSError, and KeyboardInterrupt in a thread whose work was given up meanwhile.
+    Raises OSError, and KeyboardInterrupt if this thread's work is cancelled.
     """
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
@@ -158,7 +159,7 @@ def sha256_of(path: Path) -> str:
 
 
 def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
-    """Writes all chunks to `target` and flushes it: their sha256 as 64 hex digits, their bytes."""
+    """Writes all chunks to `target` and flushes it. Returns sha256 (64 hex digits) and size."""
     digest = hashlib.sha256()
     size_bytes = 0
     for chunk in chunks:
@@ -188,6 +189,6 @@ def os_reason(error: OSError) -> str:
 
 
 def can_write(folder: Path) -> bool:
-    """Whether files can be made in `folder`, which may have to be made first. Makes nothing."""
+    """True if files can be created in `folder`, or in a new folder there. Creates nothing."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

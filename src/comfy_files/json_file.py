@@ -1,4 +1,4 @@
-"""JSON files, read by one function, so that a broken one is reported in one way."""
+"""Reads JSON files, and reports a broken one the same way everywhere."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def read_json(
 ) -> Any:
     """The document in the file at `path`; `what` names its kind in messages ("workflow").
 
-    Raises UnavailableError where there is no such file, and `refusal` that says what is wrong with
-    it and where.
+    Raises UnavailableError if there is no such file, and `refusal` with the fault and its position
+    if it is broken.
     """
     try:
         return json.loads(path.read_bytes())
@@ -41,7 +41,10 @@ def read_json(
 
 
 def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
-    """The file at `path`, which has to hold a JSON object. Raises as `read_json` does."""
+    """The JSON object in the file at `path`. Any other value raises InvalidInputError.
+
+    Otherwise raises as `read_json` does.
+    """
     document = read_json(path, what, remedy=remedy)
     if isinstance(document, dict):
         return document
@@ -49,7 +52,7 @@ def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
 
 
 def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _Model:
-    """The file at `path` as a `model`, in strict mode. Raises as `read_json` does."""
+    """The file at `path`, validated as `model` in strict mode. Raises as `read_json` does."""
     from pydantic import ValidationError
 
     document = read_json(path, what, remedy=remedy)

@@ -1,7 +1,7 @@
-"""Several look-ups or transfers at once, in threads that do not outlive an interruption.
+"""Runs look-ups or transfers in parallel, in threads that do not outlive an interruption.
 
-The pools of the standard library finish what is queued, and wait for what is under way, before
-Ctrl-C gets through; a fetch of a large repository can take minutes.
+The thread pools of the standard library finish their queue and wait for running work before Ctrl-C
+gets through; fetching a large repository can take minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-# How long those under way have to end what they started, once the command is interrupted.
+# How long running threads may take to clean up once the command is interrupted.
 _GRACE_S = 5.0
 _LOOK_S = 0.2
 
@@ -25,23 +25,23 @@ _stop: contextvars.ContextVar[threading.Event | None] = contextvars.ContextVar("
 
 
 def interrupted() -> bool:
-    """Whether the work that this thread is part of was given up: then end what is under way."""
+    """True if the work that this thread is part of was cancelled; the thread then has to stop."""
     event = _stop.get()
     return event is not None and event.is_set()
 
 
 def give_up_with(event: threading.Event) -> None:
-    """Has `interrupted` hold in this thread, and in those that it starts, once `event` is set."""
+    """Makes `interrupted` true in this thread, and in threads it starts, once `event` is set."""
     _stop.set(event)
 
 
 def in_parallel(
     work: Callable[[_T], _R], items: Iterable[_T], *, threads: int = 8, give_up: bool = False
 ) -> list[_R]:
-    """What `work` gives for each item, in their order.
+    """The results of `work` for each item, in the order of the items.
 
-    Raises the error of the first item that has one, once all are done; an interruption at once.
-    With `give_up` the error that came first ends the others, and is the one that is raised.
+    Once all are done, raises the error of the first item that failed; an interruption is raised at
+    once. With `give_up`, the error that happens first cancels the rest and is raised.
     """
     results: dict[int, _R] = {}
     errors: dict[int, BaseException] = {}
@@ -49,7 +49,7 @@ def in_parallel(
     for job in enumerate(items):
         jobs.put(job)
     event = threading.Event()
-    # Not `join`: that of Python 3.11, once interrupted, takes a running thread for ended.
+    # Not `join`: in Python 3.11 an interrupted `join` treats a running thread as ended.
     ended: queue.SimpleQueue[None] = queue.SimpleQueue()
 
     def serve() -> None:
@@ -69,13 +69,13 @@ def in_parallel(
     try:
         for _ in range(min(threads, jobs.qsize())):
             context = contextvars.copy_context()
-            # A daemon does not hold up the end of the program.
+            # A daemon thread does not delay the end of the program.
             threading.Thread(target=context.run, args=(serve,), daemon=True).start()
             running += 1
         while running:
             with contextlib.suppress(queue.Empty):
-                # A signal that comes just before a wait does not end it. Within a thread of
-                # another `in_parallel`, that one's interruption counts as well.
+                # A signal that arrives just before a wait does not end it. In a thread of an outer
+                # `in_parallel`, the interruption of the outer one counts too.
                 ended.get(timeout=_LOOK_S)
                 running -= 1
             if interrupted():
@@ -89,6 +89,6 @@ def in_parallel(
                 running -= 1
         raise
     if errors:
-        # They are in the order in which they came.
+        # They are in the order in which they happened.
         raise errors[next(iter(errors)) if give_up else min(errors)]
     return [results[index] for index in sorted(results)]

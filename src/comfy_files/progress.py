@@ -1,4 +1,4 @@
-"""How long-running work reports progress: sentences, counts of what arrives, a changing line."""
+"""How long-running work reports progress: messages, counts of what has arrived, a status line."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _ERASE = "\r\x1b[K"
 
 
 def say_nothing(_message: str) -> None:
-    """Where progress is not shown."""
+    """Shows nothing."""
 
 
 class Progress:
-    """Counts what arrives, by kind: `trees`, `packages`, `models`. Called from several threads.
+    """Counts what has arrived, by kind: `trees`, `packages`, `models`. Called from several threads.
 
-    This one shows nothing.
+    This base class shows nothing.
     """
 
     def expect(self, part: str, *, count: int, size_bytes: int = 0) -> None:
-        """So much of a part is still to come."""
+        """Adds to the amount expected of one kind."""
 
     def arrived(self, part: str, *, count: int = 0, size_bytes: int = 0) -> None:
-        """So much more of it is here."""
+        """Adds to the amount of one kind that has arrived."""
 
 
 UNSEEN = Progress()

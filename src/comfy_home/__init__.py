@@ -1,4 +1,5 @@
-"""What both sides know of a home and of a lock: layout, marker, digest, platforms.
+"""What the build side and the run side share about homes and locks: layout, marker, digest,
+platforms.
 
 Making a home belongs to `runpod_comfy.homes`, running one to `rp_handler`.
 """

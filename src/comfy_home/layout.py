@@ -1,4 +1,4 @@
-"""What lies where in a home, as both sides see it."""
+"""The paths inside a home, shared by the build side and the run side."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from comfy_files.files import Below
 MARKER_NAME = ".comfy_env"
 OBJECT_INFO_NAME = ".comfy_object_info.json"
 DATA_FOLDERS = ("input", "output", "user")
-"""What people put in and get out; never removed with a version."""
+"""The user's own files, kept when a version is removed."""
 UNCHANGED_NAME = ".comfy_unchanged.json"
-"""The command line's note of what the answer "nothing to do" followed from."""
+"""What the command line recorded to conclude "nothing to do" quickly next time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,6 @@ class HomeLayout:
 
 
 def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:
-    """Where the version lies: the folder asked for, else `COMFY_HOME`, else `~/comfy-<id>`."""
+    """The home of a version: `asked_home`, else `COMFY_HOME`, else `~/comfy-<id>`."""
     place = asked_home or environment.get("COMFY_HOME") or f"~/comfy-{version_id}"
     return Path(place).expanduser().absolute()

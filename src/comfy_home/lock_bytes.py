@@ -1,4 +1,4 @@
-"""A lock as bytes, and its digest, for the side that makes it and the side that runs it."""
+"""A lock as bytes, and its digest, for the build side and the run side."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ALWAYS_IN_PYTHON: dict[str, Any] = {"torch": [], "wheels": []}
 
 
 def lock_bytes(document: dict[str, Any]) -> bytes:
-    """The one way to write a lock, given as its JSON document: sorted keys, two spaces, a newline.
+    """The canonical bytes of a lock's JSON document: sorted keys, two spaces, a newline at the end.
 
-    What else is empty is left out: in a lock every default is.
+    Empty values are left out, because every default in a lock is empty.
     """
     filled = _filled(document)
     python = {**_ALWAYS_IN_PYTHON, **filled.get("python", {})}
@@ -27,12 +27,12 @@ def lock_bytes(document: dict[str, Any]) -> bytes:
 
 
 def lock_digest(document: dict[str, Any]) -> str:
-    """`sha256:…` of `lock_bytes`, however the file is laid out and whether it states defaults."""
+    """`sha256:…` of `lock_bytes`, independent of the file's layout and of defaults written out."""
     return digest_of(lock_bytes(document))
 
 
 def _filled(value: Any) -> Any:
-    """Without the keys whose value is None or empty."""
+    """The value without keys whose value is None or empty."""
     if isinstance(value, list):
         return [_filled(each) for each in value]
     if not isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""The manifest: what a home (or an image) holds, as the marker file `.comfy_env`.
+"""The manifest: what a home (or an image) holds, stored in the marker file `.comfy_env`.
 
-It is written by `realize` and `init`, and read by `remove`, `rp_handler` and every later `realize`.
+`realize` and `init` write it; `remove`, `rp_handler` and every later `realize` read it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ class _Strict(BaseModel):
 
 
 class ManifestModel(_Strict):
-    """A model that the version needs, below its models folder. `size` in bytes.
+    """A model that the version needs, below its models folder. `size` is in bytes.
 
-    `source` and `mirrors` say where the file comes from, as the lock has them; `revision` is the
-    commit of a source on the Hugging Face Hub.
+    `source` and `mirrors` say where the file comes from, as in the lock; `revision` is the commit
+    of a source on the Hugging Face Hub.
     """
 
     target_path: str
@@ -37,18 +37,17 @@ class ManifestModel(_Strict):
 
 
 CHECK_SCHEMA = "runpod-comfy/check/2"
-"""Changes with what a check looks at or records, so that older answers are not reused."""
+"""Changes when a check looks at or records something else, so that older results are not reused."""
 
 
 class CheckReport(_Strict):
-    """What one normal start of the engine taught: see `rp_handler.check.run`.
+    """What one normal start of the engine showed: see `rp_handler.check.run`.
 
-    `node_classes` maps each custom node package to the node classes it registered.
-    `folder_names` maps a model folder's name to directories, relative to the core's `models`
-    folder where they lie below it.
-    `flags` are the options that this core's `main.py --help` lists, with their dashes.
-    `model_inputs` maps a node class and one of its inputs to the folder names whose files that
-    input offers, as far as the core's own folders go.
+    `node_classes` maps each custom node package to the node classes it registered. `folder_names`
+    maps a model folder's name to directories, relative to the core's `models` folder where they lie
+    below it. `flags` are the options that this core's `main.py --help` lists, with their dashes.
+    `model_inputs` maps a node class and one of its inputs to the names of the core's folders whose
+    files that input offers.
     """
 
     comfyui_version: str
@@ -81,7 +80,7 @@ class Manifest(_Strict):
 
 
 def load_manifest(home: Path) -> Manifest | None:
-    """The manifest of `home`, or None where there is none. Raises InvalidInputError if broken."""
+    """The manifest of `home`, or None if it has none. Raises InvalidInputError if it is broken."""
     try:
         return read_model(
             home / MARKER_NAME,
@@ -94,6 +93,6 @@ def load_manifest(home: Path) -> Manifest | None:
 
 
 def save_manifest(home: Path, manifest: Manifest) -> None:
-    """Writes the manifest into `home` atomically: a reader sees the old one or the new one."""
+    """Writes the manifest into `home` atomically."""
     document = json.dumps(manifest.model_dump(mode="json"), indent=2, sort_keys=True)
     replace_file(home / MARKER_NAME, f"{document}\n".encode())

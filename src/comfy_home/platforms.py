@@ -1,4 +1,4 @@
-"""The platforms that versions are made for, each with its names in the places that name it."""
+"""The platforms that versions are made for, with each one's name in Python, Docker and locks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """`name` is that of specs and locks. `sys_platform`, `system` and `machine` are what Python
-    calls it, in markers of PEP 508. `docker` is Docker's name, None where there are no images."""
+    """`name` is used in specs and locks. `sys_platform`, `system` and `machine` are Python's names,
+    as in PEP 508 markers. `docker` is Docker's name, None if no images are built for it.
+    """
 
     name: str
     sys_platform: str
@@ -42,6 +43,6 @@ PLATFORMS = {each.name: each for each in (LINUX_X86_64, LINUX_AARCH64, MACOS_ARM
 
 
 def this_platform() -> str:
-    """The name of this machine's platform, also of one that no version is made for."""
+    """The name of this machine's platform, even if no version is made for it."""
     system = {"darwin": "macos"}.get(sys.platform, sys.platform)
     return f"{system}-{os.uname().machine}"

@@ -1,4 +1,4 @@
-"""One HTTP client for every fetch, and no secret in what it says.
+"""One HTTP client for every fetch, with no secrets in its messages.
 
-Where something comes from and what it must be is for others.
+Which address to fetch and what to expect there is decided by other packages.
 """

@@ -1,7 +1,7 @@
-"""HTTP as every fetch here speaks it: patient, and through this machine's proxy and certificates.
+"""HTTP for every fetch: with retries, and through this machine's proxy and certificates.
 
-Logins come from the address itself, where one is allowed there, and from ~/.netrc; neither follows
-a redirect to another host.
+Logins come from the URL itself, where that is allowed, and from ~/.netrc; neither is sent to
+another host after a redirect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter, Retry
 
-# urllib3's own, which requests does not translate where bytes are read undecoded.
+# urllib3's own errors, which requests does not translate when raw bytes are read.
 from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
@@ -27,11 +27,11 @@ from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
 
 _LARGEST_BYTES = 10 * 1024**3
-# Without a byte for so long, the server is taken for dead.
+# A server that sends nothing for this long is considered dead.
 _STALL_S = 60.0
 _CHUNK_BYTES = 1024 * 1024
 _RETRIES = 3
-# What a server answers while it, or the one behind it, is away for a moment.
+# Status codes of a server that is briefly unavailable, itself or behind a proxy.
 _PASSING = (429, 502, 503, 504)
 _TOLD_EVERY_S = 10.0
 _MB = 1_000_000
@@ -39,8 +39,9 @@ _MB = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class HttpClient:
-    """`remedy` is the next step to try when a server cannot be read, `retries` how often it is
-    asked again."""
+    """`remedy` is the next step to try when a server cannot be read, `retries` how often a request
+    is repeated.
+    """
 
     settings: NetworkSettings
     remedy: str
@@ -48,11 +49,11 @@ class HttpClient:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[requests.Session]:
-        """Connections that are kept open from one request to the next."""
-        # A `Retry-After` is not obeyed: a server could make us wait for days.
+        """A session that keeps connections open between requests."""
+        # `Retry-After` is ignored: a server could make us wait for days.
         retry = Retry(
             total=self.retries,
-            # One that was silent for so long is asked once more, and not four times.
+            # After a read timeout there is one retry, not four.
             read=min(1, self.retries),
             redirect=False,
             backoff_factor=0.3,
@@ -77,14 +78,14 @@ class HttpClient:
         stream: bool = False,
         headers: dict[str, str] | None = None,
     ) -> requests.Response:
-        """One answer, whatever its status. Raises requests.RequestException without one."""
+        """The response, whatever its status. Raises requests.RequestException if there is none."""
         return session.get(
             url,
             stream=stream,
             headers=headers,
             timeout=self.settings.timeout_s or _STALL_S,
-            # None leaves it to REQUESTS_CA_BUNDLE and certifi; said here because those
-            # would win over a session's own setting.
+            # None leaves it to REQUESTS_CA_BUNDLE and certifi; passed here because those would take
+            # precedence over the session's own setting.
             verify=self.settings.cert,
         )
 
@@ -92,11 +93,11 @@ class HttpClient:
     def download(
         self, url: str, *, size_bytes: int | None = None, say: Say = say_nothing
     ) -> Iterator[Iterator[bytes]]:
-        """The bytes of a file as they arrive; a connection that breaks is taken up where it broke.
+        """The bytes of a file as they arrive; a broken connection is resumed where it broke.
 
-        `size_bytes` is the size that the file must have; where it is None, there is a limit.
-        Raises UnavailableError when they do not come, MismatchError when they are more or fewer,
-        InvalidInputError when they are too many.
+        `size_bytes` is the size that the file must have; where it is None, there is a limit. Raises
+        UnavailableError if the file cannot be read, MismatchError if its size differs,
+        InvalidInputError if it exceeds the limit.
         """
         with (
             self.session() as session,
@@ -105,7 +106,7 @@ class HttpClient:
             yield file.chunks(say)
 
     def unreachable(self, url: str, error: Exception) -> UnavailableError:
-        """The error of a server that could not be asked or gave an answer of no use."""
+        """The error for a server that could not be reached or gave an unusable answer."""
         response = getattr(error, "response", None)
         if response is not None and response.status_code >= 400:
             reason = f"it answered {response.status_code} {response.reason}"
@@ -118,7 +119,7 @@ class HttpClient:
 
 
 class _Session(requests.Session):
-    """Each host is judged by itself, also the one that a redirect leads to."""
+    """Certificates are checked per host, including the target of a redirect."""
 
     def __init__(self, trusted_hosts: frozenset[str], unverified: HTTPAdapter) -> None:
         super().__init__()
@@ -135,21 +136,23 @@ class _Session(requests.Session):
         if target and resp.url.startswith("https://"):
             scheme = urlsplit(urljoin(resp.url, target)).scheme
             if scheme != "https":
-                raise requests.exceptions.InvalidURL(f"it leads on to {scheme}: without encryption")
+                raise requests.exceptions.InvalidURL(
+                    f"it redirects to {scheme}: without encryption"
+                )
         return target
 
 
 class _UnverifiedAdapter(HTTPAdapter):
-    """For hosts that pip's owner calls trusted."""
+    """For hosts that pip's settings list as trusted."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
-        # pip does not warn for such a host either.
+        # pip does not warn about such a host either.
         warnings.filterwarnings("ignore", message="Unverified HTTPS request")
         return super().send(request, **{**options, "verify": False})
 
 
 class _Transfer:
-    """One file on its way, over as many connections as it takes."""
+    """One download, over as many connections as it takes."""
 
     def __init__(
         self, client: HttpClient, session: requests.Session, url: str, expected: int | None
@@ -160,7 +163,7 @@ class _Transfer:
         self._response = self._ask({})
         length = self._response.headers.get("Content-Length", "")
         self._size = int(length) if length.isdecimal() else None
-        # Only a strong validator says that what follows belongs to these bytes.
+        # Only a strong validator guarantees that the rest belongs to the same file.
         tag = self._response.headers.get("ETag", "")
         self._tag = None if tag.startswith("W/") else tag or None
 
@@ -173,7 +176,7 @@ class _Transfer:
         told = time.monotonic()
         for _ in range(_RETRIES + 1):
             try:
-                # Not decoded: an archive would arrive with other bytes than it has.
+                # Not decoded: decoding would change the bytes of an archive.
                 for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
                     self._arrived += len(chunk)
                     self._judge(self._arrived, is_whole=False)
@@ -194,7 +197,7 @@ class _Transfer:
         raise self._client.unreachable(self._url, broken) from broken
 
     def _take_up(self) -> bool:
-        """Whether the server goes on where the connection broke."""
+        """True if the server resumes where the connection broke."""
         if self._tag is None:
             return False
         self._response.close()
@@ -213,12 +216,12 @@ class _Transfer:
         return response
 
     def _judge(self, size_bytes: int, *, is_whole: bool) -> None:
-        """Raises if a file of this size, or of more than this size, is not what was asked for."""
+        """Raises if a file of this size, or at least this size, is not the one expected."""
         expected = self._expected
         if expected is None and size_bytes > _LARGEST_BYTES:
             raise InvalidInputError(
                 f"{without_secrets(self._url)} is larger than {_LARGEST_BYTES:,} bytes",
-                remedy="An archive of that size is taken for a mistake; name a smaller one.",
+                remedy="An archive of that size is probably a mistake; name a smaller one.",
             )
         if expected is not None and (size_bytes > expected or (is_whole and size_bytes < expected)):
             size = f"{size_bytes} bytes" if is_whole else f"{size_bytes} bytes or more"

@@ -1,10 +1,10 @@
-"""Keeps names, passwords and tokens of URLs out of everything that a person or a log may see."""
+"""Keeps user names, passwords and tokens in URLs out of messages and logs."""
 
 from __future__ import annotations
 
 import re
 
-# Parameters of a URL that may be logins, as those of presigned addresses are.
+# URL parameters that may be credentials, such as those of presigned URLs.
 SECRET_PARAMETER = (
     r"[?&][^=&#\s]*"
     r"(?:token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#\s]*="

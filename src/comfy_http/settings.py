@@ -1,4 +1,4 @@
-"""How this machine reaches servers: its proxy, its certificates, its patience."""
+"""How this machine reaches servers: proxy, certificates, timeout."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings:
-    """`cert` is a file or folder of certificates, `client_cert` one that we show, `timeout_s` how
-    long a silent server is waited for. None leaves each to its default.
+    """`cert` is a file or folder of CA certificates, `client_cert` our own certificate, `timeout_s`
+    how long to wait for a silent server. None means the default.
 
-    `trusted_hosts` are not asked for a certificate. A proxy may hold a login, so it stays out of
-    this object's text.
+    The certificates of `trusted_hosts` are not checked. A proxy URL may hold a login, so it is left
+    out of this object's repr.
     """
 
     trusted_hosts: tuple[str, ...] = ()

@@ -1,4 +1,5 @@
-"""Model files: found, downloaded, kept by sha256, verified, linked to where a core looks.
+"""Model files: found, downloaded, stored by sha256, verified, and linked where a core looks for
+them.
 
-Which models a version needs is for its lock to say.
+Which models a version needs is decided by its lock.
 """

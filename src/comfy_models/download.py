@@ -1,4 +1,6 @@
-"""A model over HTTP, verified while it streams. What has its final name is whole."""
+"""Downloads a model over HTTP and verifies it while it streams. A file with its final name is
+whole.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,14 @@ from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
 from comfy_models.store import ModelFile, place_verified
 
-# A partial file that nothing was written to for so long belongs to a process that was killed.
+# A partial file that has not changed for this long belongs to a killed process.
 _LEFT_S = 3600.0
 
 
 def download(model: ModelFile, place: Path, *, say: Say = say_nothing) -> None:
-    """Brings `model` to `place` from its source, or from the first mirror that has it.
+    """Downloads `model` to `place` from its source, or from the first mirror that has it.
 
-    Raises OperationFailedError that says of each address why not; nothing is at `place` then.
+    Raises OperationFailedError with the reason for each URL; `place` does not exist then.
     """
     faults = []
     for address in filter(None, (model.source, *model.mirrors)):
@@ -33,17 +35,17 @@ def download(model: ModelFile, place: Path, *, say: Say = say_nothing) -> None:
             return
         except (UnavailableError, MismatchError) as error:
             faults.append(error.message)
-    raise OperationFailedError("; ".join(faults) or "its source is not known")
+    raise OperationFailedError("; ".join(faults) or "its source is unknown")
 
 
 def _fetch(address: str, model: ModelFile, place: Path, say: Say) -> None:
-    # Loaded late: models that are there need no network.
+    # Imported late: models that are present need no network.
     from comfy_http.client import HttpClient
 
     shown = without_secrets(address)
     scheme = urlsplit(address).scheme
     if scheme not in ("http", "https"):
-        kind = f"{scheme}://" if scheme else "a file of another machine"
+        kind = f"{scheme}://" if scheme else "a file on another machine"
         raise UnavailableError(f"{shown} cannot be downloaded at start: it is {kind}")
     client = HttpClient(settings=NetworkSettings(), remedy="")
     with client.download(address, size_bytes=model.size, say=say) as chunks, _partial(place) as it:
@@ -52,10 +54,10 @@ def _fetch(address: str, model: ModelFile, place: Path, say: Say) -> None:
 
 @contextlib.contextmanager
 def _partial(place: Path) -> Iterator[BinaryIO]:
-    """A new file beside `place`, removed if it still has that name at the end.
+    """A new file beside `place`, removed at the end if it was not renamed.
 
-    Its name is random: a volume may be shared by machines whose locks do not reach each
-    other, so that each of them writes a file of its own.
+    Its name is random, because machines that share a volume may not see each other's locks; each
+    writes its own file.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     for left in place.parent.glob(f".{glob.escape(place.name)}.*.partial"):

@@ -1,7 +1,7 @@
 """Links from the store to a models folder, and from there to a version.
 
-A link is a symlink where possible, relative if it stays within one mount (a volume has one name on
-a pod and another on serverless); else a hard link; else a copy.
+A link is a symlink if possible, relative if it stays within one mount (a volume has different paths
+on a pod and on serverless); else a hard link; else a copy.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}
 
 
 def link_model(source: Path, root: Path, model: ModelFile, *, replace_links: bool = False) -> bool:
-    """Makes the place of `model` below `root` lead to `source`; says whether it did not yet.
+    """Links the path of `model` below `root` to `source`. Returns False if it already was.
 
-    A file that is already there with the right bytes is used as it is. A link into a store that
-    is no longer there is replaced, and with `replace_links` every symlink.
-    Raises MismatchError, changing nothing, if something else is there, and InvalidInputError if
-    a link among the folders of that place leads out of `root`.
+    An existing file with the right bytes is kept. A link into a store that is gone is replaced, and
+    with `replace_links` so is every symlink. Raises MismatchError, and changes nothing, if another
+    file is there, and InvalidInputError if one of the parent folders is a link that leads outside
+    `root`.
     """
     place = root / model.target_path
     if holds_model(place, model):
         return False
     if not place.parent.resolve().is_relative_to(root.resolve()):
         raise InvalidInputError(
-            f"{place} would lie outside {root}: one of its folders is a link that leads out",
+            f"{place} would be outside {root}: one of its folders is a link that leads outside",
             remedy="Put a real folder there, or choose another models folder with --models-dir.",
         )
     is_lost = not place.exists() and place.is_symlink() and names_stored(str(place.readlink()))
@@ -49,7 +49,7 @@ def link_model(source: Path, root: Path, model: ModelFile, *, replace_links: boo
 
 
 def make_link(source: Path, place: Path) -> None:
-    """Puts a link to the file `source` at `place` atomically, replacing what was there."""
+    """Creates a link to the file `source` at `place` atomically, replacing any file there."""
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     partial.unlink(missing_ok=True)
     try:
@@ -76,9 +76,9 @@ def _link(source: Path, place: Path) -> None:
 
 
 def _way(source: Path, folder: Path) -> str:
-    """What a symlink in `folder` says to lead to `source`."""
+    """The target of a symlink in `folder` that leads to `source`."""
     real_folder = folder.resolve()
-    # The last name is not resolved: it may itself be the link that this one is to lead to.
+    # The last name is not resolved: `source` may itself be a link, and the new link leads to it.
     real_source = source.parent.resolve() / source.name
     if real_source.parent.stat().st_dev == real_folder.stat().st_dev:
         return os.path.relpath(real_source, real_folder)

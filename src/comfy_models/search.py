@@ -1,4 +1,4 @@
-"""Where a model may lie on this machine: at its source, or wherever others may have put it."""
+"""Where a model may be on this machine: at its source, or in another known folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HUB_FILE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPlaces:
-    """Places to look in, the preferred one first of each kind.
+    """Places to look in, the preferred one of each kind first.
 
     `folders` are models folders, `stores` model stores, `hub_caches` caches of the Hugging Face
     Hub (`models--<org>--<name>/snapshots/<commit>/<file>`).
@@ -30,7 +30,7 @@ class ModelPlaces:
     hub_caches: Sequence[Path]
 
     def candidates(self, model: ModelFile) -> Iterator[Path]:
-        """Each path where `model` would lie, existing or not."""
+        """Every path where `model` could be, existing or not."""
         for folder in self.folders:
             yield folder / model.target_path
         for store in self.stores:
@@ -40,7 +40,9 @@ class ModelPlaces:
 
 
 def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
-    """Its file in the snapshot of its revision, then in all others: bytes decide, not commits."""
+    """The model's file in the snapshot of its revision, then in all other snapshots: the bytes
+    decide, not the commit.
+    """
     named = _HUB_FILE.fullmatch(unquote(model.source or ""))
     if named is None:
         return
@@ -53,16 +55,16 @@ def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
 
 
 def local_path(source: str, base_dir: Path) -> Path | None:
-    """The file that a `file:` URL or a path names, None for a source elsewhere.
+    """The file that a `file:` URL or a path names, None for any other source.
 
-    A relative path is from `base_dir`. Raises InvalidInputError for a file of another machine.
+    Relative paths are based on `base_dir`. Raises InvalidInputError for a file on another machine.
     """
     if source.startswith("file:"):
         parts = urlsplit(source)
         if parts.netloc not in ("", "localhost"):
             raise InvalidInputError(
-                f"{source} names a file of the machine {parts.netloc}",
-                remedy="Write three slashes: file:///folder/model.safetensors.",
+                f"{source} names a file on another machine, {parts.netloc}",
+                remedy="Use three slashes: file:///folder/model.safetensors.",
             )
         return base_dir / unquote(parts.path)
     return None if "://" in source else base_dir / source
@@ -73,8 +75,8 @@ def local_source(source: str, base_dir: Path) -> Path:
     path = local_path(source, base_dir)
     if path is None:
         raise InvalidInputError(
-            f"{source}: sources of the kind '{source.split('://')[0]}' are not supported yet; "
+            f"{source}: sources of type '{source.split('://')[0]}' are not supported yet; "
             "file:///… and relative paths are",
-            remedy="Download the file and name it as 'file:///…' in the spec.",
+            remedy="Download the file and use its 'file:///…' URL in the spec.",
         )
     return path

@@ -1,4 +1,4 @@
-"""Model files by content: `<root>/sha256/ab/abcd…`. What lies there is whole and never changes."""
+"""Model files by content: `<root>/sha256/ab/abcd…`. A stored file is whole and never changes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
 
 @dataclass(frozen=True, kw_only=True)
 class UnusedModels:
-    """`files` of models that are not needed, `leftovers` of transfers that were killed, and
-    `unknown` paths that no store makes."""
+    """`files` of models that are not needed, `leftovers` of killed transfers, and `unknown` paths
+    that no store writes.
+    """
 
     files: tuple[Path, ...]
     leftovers: tuple[Path, ...]
@@ -27,11 +28,11 @@ class UnusedModels:
 
 
 class ModelFile(Protocol):
-    """A model that a version needs: the models of a lock are such, and those of a manifest.
+    """A model that a version needs. The models of a lock and of a manifest satisfy this protocol.
 
-    `target_path` is below a models folder, `sha256` 64 hex digits, `size` in bytes. `source` and
-    `mirrors` are where its bytes come from; `revision` is the commit of a source on the Hugging
-    Face Hub.
+    `target_path` is relative to a models folder, `sha256` has 64 hex digits, `size` is in bytes.
+    `source` and `mirrors` are where the file comes from; `revision` is the commit of a source on
+    the Hugging Face Hub.
     """
 
     @property
@@ -55,7 +56,7 @@ class ModelStore:
         self.root = root
 
     def path_of(self, sha256: str) -> Path:
-        """Where the file with this sha256 (64 hex digits) lies, or would lie."""
+        """The path of the file with this sha256 (64 hex digits), stored or not."""
         return self.root / "sha256" / sha256[:2] / sha256
 
     def holds(self, sha256: str) -> bool:
@@ -67,7 +68,7 @@ class ModelStore:
         Raises MismatchError, and stores nothing, if the sha256 is not the expected one.
         """
         with self._partial(expected_sha256) as partial_file:
-            # Another process may have brought it while this one waited for the partial file.
+            # Another process may have stored it while this one waited for the partial file.
             if not self.holds(expected_sha256):
                 place = self.path_of(expected_sha256)
                 place_verified(
@@ -75,7 +76,7 @@ class ModelStore:
                 )
 
     def unused(self, needed: set[str]) -> UnusedModels:
-        """What can go if `needed` are the sha256 (64 hex digits) to keep. Touches nothing."""
+        """What is unused if `needed` are the sha256 (64 hex digits) to keep. Removes nothing."""
         files: list[Path] = []
         unknown = [it for it in _children(self.root) if it.name not in ("sha256", "tmp")]
         for file in (file for it in _children(self.root / "sha256") for file in _children(it)):
@@ -83,15 +84,15 @@ class ModelStore:
                 unknown.append(file)
             elif file.name not in needed:
                 files.append(file)
-        # A process that writes a file holds its lock for as long.
+        # A process that writes a file holds its lock until it is done.
         left = [it for it in _children(self.root / "tmp") if it.is_dir() or not is_locked(it)]
         return UnusedModels(files=tuple(files), leftovers=tuple(left), unknown=tuple(unknown))
 
     @contextmanager
     def _partial(self, name: str) -> Iterator[BinaryIO]:
-        """An empty file that this process alone writes, removed if it still lies there at the end.
+        """An empty file that only this process writes, removed at the end if it was not renamed.
 
-        Its name is the same each time, so that a killed transfer leaves one file behind, not many.
+        Its name is fixed, so that killed transfers leave one file behind, not many.
         """
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,9 +120,9 @@ def place_verified(
     where: str,
     expected_sha256: str,
 ) -> None:
-    """Writes the bytes as they arrive, and only then gives the file its final name.
+    """Writes the bytes as they arrive, then renames the file to its final name.
 
-    Raises MismatchError if the sha256 is not the expected one; nothing has that name then.
+    Raises MismatchError if the sha256 is not the expected one; the file does not exist then.
     """
     sha256, _ = write_hashed(chunks, partial_file)
     if sha256 != expected_sha256:
@@ -135,7 +136,7 @@ def place_verified(
 
 
 def _is_still(path: Path, stream: BinaryIO) -> bool:
-    """Whether `path` names the open file: the one that held the lock before may have moved it."""
+    """True if `path` still names the open file: the last lock holder may have renamed it."""
     try:
         return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
     except FileNotFoundError:
@@ -143,20 +144,20 @@ def _is_still(path: Path, stream: BinaryIO) -> bool:
 
 
 def names_stored(path: str) -> str | None:
-    """The sha256 in the path of a file in some store, None for any other path."""
+    """The sha256 in the path of a file in any store, None for any other path."""
     match = _STORED.search(path)
     return match.group(2) if match else None
 
 
 def linked_models(folder: Path) -> set[str]:
-    """The sha256 of the models that links below `folder` lead to, whichever store they are in."""
+    """The sha256 of the models that links below `folder` lead to, in whichever store."""
     links = (
         path
         for parent, folders, files in os.walk(folder)
         for name in (*folders, *files)
         if (path := Path(parent, name)).is_symlink()
     )
-    # Where each says that it leads, and where that leads in the end.
+    # The link's own target, and the final target.
     ways = (way for link in links for way in (str(link.readlink()), os.path.realpath(link)))
     return {sha256 for way in ways if (sha256 := names_stored(way)) is not None}
 

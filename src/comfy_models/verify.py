@@ -1,6 +1,6 @@
-"""Whether a file is the model that is needed: its size, and its sha256 where nothing vouches.
+"""Checks that a file is the model that is needed: its size, and its sha256 unless already known.
 
-What was hashed is remembered, so that the same gigabytes are not read at each start.
+Hashes are remembered, so that gigabytes are not read at every start.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ MEMORY_NAME = ".comfy_verified.json"
 
 
 def holds_model(path: Path, model: ModelFile) -> bool:
-    """Whether `path`, or what it links to, is `model`."""
+    """True if `path`, or the file it links to, is `model`."""
     return fault_of(path, model, HashMemory(())) is None
 
 
 def fault_of(
     path: Path, model: ModelFile, memory: HashMemory, *, always_hash: bool = False
 ) -> str | None:
-    """What keeps `path` from being `model`, in words that follow the path; None if nothing does.
+    """Why `path` is not `model`, as the end of a sentence that starts with the path; None if it is.
 
-    The bytes are read unless the size is wrong, the file lies in a store under its sha256, or
-    `memory` knows it; with `always_hash` in the last two cases too. Raises KeyboardInterrupt in a
-    thread whose work was given up meanwhile.
+    The file is hashed unless its size is wrong, it is in a store under its sha256, or `memory`
+    knows it; with `always_hash` also in the last two cases. Raises KeyboardInterrupt if this
+    thread's work is cancelled.
     """
     try:
         if not path.is_file():
@@ -43,20 +43,21 @@ def fault_of(
             memory.remember(path, sha256)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if sha256 == model.sha256 else f"has the sha256 {sha256}, not {model.sha256}"
+    return None if sha256 == model.sha256 else f"has sha256 {sha256}, not {model.sha256}"
 
 
 def _absence(path: Path) -> str:
     if path.is_symlink():
-        return f"leads to {os.readlink(path)}, which is not there"  # noqa: PTH115
-    return "is not a file" if path.exists() else "is not there"
+        return f"links to {os.readlink(path)}, which does not exist"  # noqa: PTH115
+    return "is not a file" if path.exists() else "does not exist"
 
 
 class HashMemory:
-    """The sha256 of files, by device, inode, size and times: a changed file is not known.
+    """The sha256 of files, by device, inode, size and times, so that a changed file is hashed
+    again.
 
-    It is read from every one of `files` that there is, and kept in the first that can be written.
-    Several processes may do so at once: what one of them loses is only hashed once more.
+    Read from every one of `files` that exists, and saved in the first that is writable.
+    Several processes may do so at once: an entry that gets lost is just hashed again.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -67,14 +68,14 @@ class HashMemory:
             self._known.update(_read(file))
 
     def recall(self, path: Path) -> str | None:
-        """What the file had when it was read, None if it was not read or has changed since."""
+        """The remembered sha256 of the file, None if it was never hashed or has changed since."""
         return self._known.get(_identity(path))
 
     def remember(self, path: Path, sha256: str) -> None:
         self._new[_identity(path)] = self._known[_identity(path)] = sha256
 
     def save(self) -> None:
-        """Keeps what is new. Not being able to is no error: it costs time at the next start."""
+        """Saves new hashes. Failing to is not an error: it costs time at the next start."""
         if not self._new:
             return
         replaced = {_inode(identity) for identity in self._new}

@@ -1,4 +1,4 @@
-"""Graphs on both sides: what a workflow file says, whether a version can run it, what came out.
+"""Workflow graphs: what a file says, whether a version can run it, how its outputs compare.
 
-Nothing here starts or asks an engine.
+Nothing here starts or calls an engine.
 """

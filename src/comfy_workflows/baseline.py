@@ -1,4 +1,4 @@
-"""A workflow's baseline: the hashes of what it made once, to compare with what it makes now."""
+"""A workflow's baseline: the hashes of its recorded outputs, to compare with a new run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from comfy_files.json_file import read_model
 
 OutputKind = Literal["image", "file", "text"]
-# The node, the kind, and the number among that node's outputs of that kind.
+# The node, the kind, and the index among that node's outputs of that kind.
 Place = tuple[str, OutputKind, int]
 
 
@@ -22,10 +22,10 @@ class _Strict(BaseModel):
 
 
 class OutputHash(_Strict):
-    """One output: the sha256 (64 hex digits) of its bytes, for a text of its UTF-8 bytes.
+    """One output: the sha256 (64 hex digits) of its bytes; for text, of its UTF-8 bytes.
 
-    It is number `number`, from 0, of the outputs of its kind that the node `node` made. File
-    names are not part of it: ComfyUI draws those of previews at random.
+    `number` counts, from 0, the outputs of its kind that `node` made. File names are not included:
+    ComfyUI names previews at random.
     """
 
     node: str
@@ -35,7 +35,7 @@ class OutputHash(_Strict):
 
 
 class Baseline(_Strict):
-    """A baseline file. `lock` is the digest of the lock with which it was recorded."""
+    """A baseline file. `lock` is the digest of the lock that it was recorded with."""
 
     schema_tag: Literal["runpod-comfy/baseline/1"] = Field(alias="schema")
     lock: str | None
@@ -61,9 +61,10 @@ def output_hashes(result: Mapping[str, Any]) -> dict[Place, str]:
 
 
 def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str | None) -> list[str]:
-    """How `result` differs from `baseline`, a sentence for each difference; empty if it does not.
+    """How `result` differs from `baseline`, one sentence per difference; empty if it does not.
 
-    A different lock with the same outputs is no difference; with others it is reported first.
+    A different lock with identical outputs is not a difference; if the outputs differ, it is
+    reported first.
     """
     now = output_hashes(result)
     then = {(one.node, one.kind, one.number): one.sha256 for one in baseline.outputs}
@@ -71,18 +72,19 @@ def compare(baseline: Baseline, result: Mapping[str, Any], *, lock_digest: str |
     for place in sorted(then.keys() | now.keys()):
         node, kind, number = place
         before, after = then.get(place), now.get(place)
-        change = f"was sha256 {before} and is now {after}"
+        change = f"had sha256 {before}, now has {after}"
         if before is None or after is None:
-            change = "is new" if before is None else "is gone"
+            change = "is new" if before is None else "is missing"
         if before != after:
             differences.append(f"{kind.capitalize()} {number + 1} of node {node} {change}.")
     if differences and baseline.lock != lock_digest:
         differences.insert(
-            0, f"The baseline was recorded with the lock {baseline.lock}, this is {lock_digest}."
+            0,
+            f"The baseline was recorded with lock {baseline.lock}; this run uses {lock_digest}.",
         )
     return differences
 
 
 def load_baseline(path: Path) -> Baseline:
     """The baseline at `path`. Raises UnavailableError or InvalidInputError."""
-    return read_model(path, Baseline, "baseline", remedy="Correct it, or take it away.")
+    return read_model(path, Baseline, "baseline", remedy="Correct it, or delete it.")

@@ -1,6 +1,6 @@
 """A graph in ComfyUI's API format: `{id: {class_type, inputs, _meta?}}`.
 
-The UI format, which ComfyUI's page saves, is refused by its name.
+The UI format, which ComfyUI's page saves, is rejected with a message of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 from comfy_errors import InvalidInputError
 from comfy_files.json_file import read_json
 
-_EXPORT = "In ComfyUI choose Workflow > Export (API) and use the file that it writes."
+_EXPORT = "In ComfyUI choose Workflow > Export (API) and use the exported file."
 
 ProblemKind = Literal["missing_node", "missing_model", "invalid_input"]
 
@@ -31,9 +31,9 @@ class Problem:
 
 
 class InvalidWorkflowError(InvalidInputError):
-    """A file that holds no graph, or a graph that cannot run, for `problems`.
+    """A file that is not a graph, or a graph that cannot run because of `problems`.
 
-    `error_type` is what failure documents call it.
+    `error_type` is its name in failure documents.
     """
 
     error_type: ClassVar[str] = "invalid_workflow"
@@ -54,7 +54,7 @@ class GraphNode:
     inputs: Mapping[str, Any]
 
     def links(self) -> dict[str, str]:
-        """The inputs that come from other nodes, with the ids of those."""
+        """The inputs that come from other nodes, with the ids of those nodes."""
         return {name: value[0] for name, value in self.inputs.items() if is_link(value)}
 
 
@@ -62,7 +62,7 @@ class GraphNode:
 class Graph:
     """Nodes by id, in the order of the file.
 
-    `document` is the graph exactly as it was written, which is what the engine is sent.
+    `document` is the graph exactly as written; it is what the engine receives.
     """
 
     nodes: Mapping[str, GraphNode]
@@ -74,7 +74,9 @@ class Graph:
         return not self.nodes
 
     def with_ancestors(self, node_ids: Iterable[str]) -> set[str]:
-        """`node_ids` and every node that they need, directly or not. Unknown ids are left out."""
+        """`node_ids` and every node they depend on, directly or indirectly. Unknown ids are left
+        out.
+        """
         found: set[str] = set()
         waiting = list(node_ids)
         while waiting:
@@ -85,7 +87,7 @@ class Graph:
         return found
 
     def circle(self) -> list[str]:
-        """The ids of nodes that need each other in a circle, the first again at the end, or []."""
+        """The ids of the nodes in a dependency cycle, with the first repeated at the end, or []."""
         needs = {node.id: set(node.links().values()) for node in self.nodes.values()}
         try:
             TopologicalSorter(needs).prepare()
@@ -103,21 +105,21 @@ def is_link(value: object) -> bool:
 def load_workflow(path: Path) -> Graph:
     """The graph in the file at `path`; `{}` gives an empty one, the smoke test.
 
-    Raises UnavailableError for a file that is not there and InvalidWorkflowError for anything
-    that is not a graph in the API format.
+    Raises UnavailableError for a missing file and InvalidWorkflowError for anything that is not a
+    graph in the API format.
     """
-    remedy = f"Give the path of a workflow's JSON file. {_EXPORT}"
+    remedy = f"Pass the path of a workflow's JSON file. {_EXPORT}"
     document = read_json(path, "workflow", remedy=remedy, refusal=InvalidWorkflowError)
     return parse_workflow(document, place=str(path))
 
 
 def parse_workflow(document: object, *, place: str) -> Graph:
-    """The graph that `document` (parsed JSON) holds. `place` is how errors name where it came from.
+    """The graph in `document` (parsed JSON). `place` names its origin in error messages.
 
     Raises InvalidWorkflowError.
     """
     if isinstance(document, dict) and isinstance(document.get("nodes"), list):
-        fault = "is in the UI format, which ComfyUI's page saves; the API format is needed"
+        fault = "is in the UI format, which ComfyUI's page saves; the API format is required"
     elif fault := next(_faults(document), ""):
         fault = f"is not a graph: {fault}"
     if fault or not isinstance(document, dict):
@@ -130,9 +132,9 @@ def parse_workflow(document: object, *, place: str) -> Graph:
 
 
 def _faults(document: object) -> Iterator[str]:
-    """What keeps a document from being a graph."""
+    """The reasons why a document is not a graph."""
     if not isinstance(document, dict):
-        yield f"it holds {_in_words(document)}, not an object of nodes"
+        yield f"it is {_in_words(document)}, not an object of nodes"
         return
     for node_id, node in document.items():
         if not isinstance(node, dict):
@@ -144,5 +146,5 @@ def _faults(document: object) -> Iterator[str]:
 
 
 def _in_words(value: object) -> str:
-    kinds = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+    kinds = {dict: "an object", list: "a list", str: "text", type(None): "null"}
     return kinds.get(type(value)) or f"the value {json.dumps(value)}"

@@ -1,4 +1,4 @@
-"""Model files as the engine will find them: folders, their directories, what lies there now."""
+"""Model files as the engine will find them: folders, their directories, and the files there now."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ModelFolders:
         return any((directory / inside).is_file() for directory in self.directories(folder_names))
 
     def listing(self, folder_names: Sequence[str]) -> list[str]:
-        """The files in `folder_names`, as the engine would offer them, sorted."""
+        """The files in `folder_names`, as the engine would list them, sorted."""
         found: set[str] = set()
         for directory in self.directories(folder_names):
             for parent, _, file_names in os.walk(directory, followlinks=True):
@@ -66,5 +66,5 @@ class ModelFolders:
 
 
 def looks_like_a_model(value: str) -> bool:
-    """True for a text that names a model file by its suffix."""
+    """True for text whose suffix is that of a model file."""
     return PurePosixPath(value).suffix.lower() in MODEL_SUFFIXES

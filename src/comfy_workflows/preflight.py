@@ -1,6 +1,7 @@
-"""Can this version run this graph? Answered before the engine is started, all faults at once.
+"""Checks whether a version can run a graph, before the engine starts, and reports all faults at
+once.
 
-What is checked is what the engine would refuse, as far as it can be known without it. Choices of
+It rejects what the engine would reject, as far as that is known without running it. Choices of
 custom nodes are left to the engine unless they are model files: a custom node may accept values
 that it does not list, and `object_info` does not say so.
 """
@@ -31,13 +32,13 @@ _ANNOTATIONS = ("[output]", "[input]", "[temp]")
 
 
 class MissingNodesError(InvalidWorkflowError):
-    """A graph that uses node classes which this version does not have."""
+    """A graph that uses node classes this version does not have."""
 
     error_type = "missing_nodes"
 
 
 class MissingModelsError(InvalidWorkflowError):
-    """A graph whose only fault is that model files are not there."""
+    """A graph whose only fault is missing model files."""
 
     exit_code = 3
     error_type = "missing_models"
@@ -51,17 +52,19 @@ def preflight(
     input_folder: Path,
     place: str,
 ) -> None:
-    """Raises if `graph` cannot run: MissingNodesError, InvalidWorkflowError or MissingModelsError.
+    """Raises MissingNodesError, InvalidWorkflowError or MissingModelsError if `graph` cannot run.
 
-    `object_info` is the engine's own answer to `/object_info`, recorded when the version was
-    checked; `models` is looked up on disk now. `place` is how errors name the graph.
+    `object_info` is the engine's answer to `/object_info`, recorded when the version was checked;
+    `models` is looked up on disk now. `place` names the graph in error messages.
     """
     problems = tuple(_problems(graph, object_info, models, input_folder))
     kinds = {problem.kind for problem in problems}
     kind: type[InvalidWorkflowError] = InvalidWorkflowError
     if "missing_node" in kinds:
         kind = MissingNodesError
-        remedy = "Add the custom node that brings the class to the version's spec, or correct it."
+        remedy = (
+            "Add the custom node with that class to the version's spec, or correct the workflow."
+        )
     elif "invalid_input" in kinds:
         remedy = "Correct the workflow."
     elif "missing_model" in kinds:
@@ -101,8 +104,9 @@ def _problems(
     circle = graph.circle()
     if circle:
         way = " → ".join(circle)
-        yield _problem(graph.nodes[circle[0]], f"the nodes {way} need each other in a circle")
-    # The engine looks only at what outputs need: a loose node with a fault does not matter.
+        yield _problem(graph.nodes[circle[0]], f"the nodes {way} form a cycle")
+    # The engine looks only at nodes that outputs depend on: a fault in any other node does not
+    # matter.
     needed = graph.with_ancestors(outputs)
     for node in graph.nodes.values():
         if node.id in needed and node.class_type in object_info:
@@ -118,7 +122,7 @@ def declared_inputs(info: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
 
 
 def choices_of(specification: Any) -> list[Any] | None:
-    """The choices of a combo input, in either generation's form; None for any other input."""
+    """The choices of a combo input, in the old or the new form; None for any other input."""
     if isinstance(specification, list) and specification:
         options = _settings(specification).get("options")
         if isinstance(specification[0], list):
@@ -131,7 +135,7 @@ def choices_of(specification: Any) -> list[Any] | None:
 def _problems_of_inputs(
     node: GraphNode, graph: Graph, info: Mapping[str, Any]
 ) -> Iterator[Problem]:
-    """Inputs that are missing or come from nowhere."""
+    """Inputs that are missing or linked to a node that does not exist."""
     for name, specification in declared_inputs(info, "required").items():
         if name not in node.inputs and not _has_a_shifting_shape(specification):
             yield _invalid(node, name, "is required but missing")
@@ -146,7 +150,7 @@ def _problems_of_inputs(
 def _problems_of_choices(
     node: GraphNode, info: Mapping[str, Any], models: ModelFolders, input_folder: Path
 ) -> Iterator[Problem]:
-    """Values that are not among those that an input offers: files, models and plain choices."""
+    """Values that an input does not offer: files, models and plain choices."""
     is_custom = str(info.get("python_module", "")).startswith("custom_nodes.")
     for name, specification in declared_inputs(info, "required", "optional").items():
         value, options = node.inputs.get(name), choices_of(specification)
@@ -166,7 +170,7 @@ def _problems_of_choices(
                 fault = f'the model file "{value}" is not in {_searched(folders, models)}'
                 yield _invalid(node, name, fault, kind="missing_model")
         elif not is_custom and options:
-            yield _invalid(node, name, f'"{value}" is not offered{_nearest(value, options)}')
+            yield _invalid(node, name, f'"{value}" is not a valid choice{_nearest(value, options)}')
 
 
 def _invalid(
@@ -197,7 +201,7 @@ def _settings(specification: Any) -> Mapping[str, Any]:
 
 
 def _has_a_shifting_shape(specification: Any) -> bool:
-    """True for inputs that appear in a graph under other names (such as `COMFY_AUTOGROW_V3`)."""
+    """True for inputs that have other names in a graph (such as `COMFY_AUTOGROW_V3`)."""
     kind = specification[0] if isinstance(specification, list) and specification else None
     return isinstance(kind, str) and kind.startswith("COMFY_")
 

@@ -93,7 +93,7 @@ def test_nothing_leads_from_an_encrypted_address_to_one_that_is_not(
     settings = PipSettings(cert=str(encrypted.certificate))
     with serve(shelf) as plain:
         (shelf / "to").write_text(f"{plain}/file")
-        with pytest.raises(UnavailableError, match="leads on to http: without encryption"):
+        with pytest.raises(UnavailableError, match="redirects to http: without encryption"):
             read(f"{encrypted.url}/to/file", settings)
 
 

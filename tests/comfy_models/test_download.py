@@ -135,7 +135,7 @@ def test_every_address_is_told_with_its_reason_and_without_its_secrets(tmp_path:
         )
     assert "civitai://1?token=*** cannot be downloaded at start" in caught.value.message
     assert "/none?key=*** could not be read: it answered 404" in caught.value.message
-    assert "a file of another machine" in caught.value.message
+    assert "a file on another machine" in caught.value.message
     assert "secret" not in caught.value.message
 
 

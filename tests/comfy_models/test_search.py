@@ -72,5 +72,5 @@ def test_a_source_without_a_transfer_is_refused_by_its_kind(scheme: str) -> None
 
 
 def test_a_file_url_with_a_machine_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="of the machine server"):
+    with pytest.raises(InvalidInputError, match="on another machine, server"):
         local_source("file://server/a.bin", BASE)

@@ -31,15 +31,15 @@ def test_the_right_bytes_have_no_fault_and_are_remembered(tmp_path: Path) -> Non
 
 
 def test_every_fault_is_told_in_words(tmp_path: Path) -> None:
-    assert fault(tmp_path / "none") == "is not there"
+    assert fault(tmp_path / "none") == "does not exist"
     assert fault(tmp_path) == "is not a file"
     (tmp_path / "lost").symlink_to("nowhere")
-    assert fault(tmp_path / "lost") == "leads to nowhere, which is not there"
+    assert fault(tmp_path / "lost") == "links to nowhere, which does not exist"
     (tmp_path / "short").write_bytes(b"r")
     assert fault(tmp_path / "short") == "has 1 bytes, not 5"
     (tmp_path / "other").write_bytes(b"wrong")
     other = hashlib.sha256(b"wrong").hexdigest()
-    assert fault(tmp_path / "other") == f"has the sha256 {other}, not {MODEL.sha256}"
+    assert fault(tmp_path / "other") == f"has sha256 {other}, not {MODEL.sha256}"
 
 
 def test_a_remembered_file_is_not_read_unless_that_is_asked_for(tmp_path: Path) -> None:

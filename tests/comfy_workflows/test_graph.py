@@ -47,9 +47,9 @@ def test_broken_json_is_told_with_line_and_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[]", "it holds a list"),
-        ("null", "it holds null"),
-        ('"x"', "it holds a text"),
+        ("[]", "it is a list"),
+        ("null", "it is null"),
+        ('"x"', "it is text"),
         ('{"1": 5}', '"1" is the value 5, not a node'),
         ('{"1": {"inputs": {}}}', '"1" has no "class_type"'),
         ('{"1": {"class_type": "A"}}', r'node 1 \(A\) has no "inputs"'),
@@ -71,8 +71,8 @@ def test_the_ui_format_is_recognised_and_the_way_out_is_told(tmp_path: Path) -> 
     assert "Export (API)" in caught.value.remedy
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "graph.json"
     path.write_bytes(b"\x89PNG\r\n")
-    with pytest.raises(InvalidWorkflowError, match="cannot be read"):
+    with pytest.raises(InvalidWorkflowError, match="is not text in UTF-8"):
         load_workflow(path)

@@ -82,8 +82,8 @@ def test_a_graph_that_can_run_passes(models: ModelFolders) -> None:
     )
 
 
-def test_nodes_that_need_each_other_in_a_circle_are_named(models: ModelFolders) -> None:
-    with pytest.raises(InvalidWorkflowError, match="in a circle") as caught:
+def test_nodes_that_form_a_cycle_are_named(models: ModelFolders) -> None:
+    with pytest.raises(InvalidWorkflowError, match="form a cycle") as caught:
         check(
             models,
             n1=("ImageScale", {"image": ["2", 0], "method": "lanczos"}),
@@ -132,9 +132,15 @@ def test_a_link_to_a_model_that_is_gone_is_a_missing_model(models: ModelFolders)
     [
         ({"method": "nearest"}, "image: is required but missing"),
         ({"image": ["9", 0], "method": "nearest"}, "comes from node 9, which does not exist"),
-        ({"image": ["1", 0], "method": "lanczo"}, '"lanczo" is not offered; the nearest is "lan'),
+        (
+            {"image": ["1", 0], "method": "lanczo"},
+            '"lanczo" is not a valid choice; the nearest is "lan',
+        ),
         ({"image": [1, 0], "method": "nearest"}, r'is \[1, 0\]; a link looks like \["4", 0\]'),
-        ({"image": ["1", 0], "method": "nearest", "crop": "up"}, '"up" is not offered; known are'),
+        (
+            {"image": ["1", 0], "method": "nearest", "crop": "up"},
+            '"up" is not a valid choice; known are',
+        ),
     ],
 )
 def test_a_bad_input_is_told_with_its_node(
