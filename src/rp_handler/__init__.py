@@ -1,4 +1,4 @@
-"""The run side: supervises ComfyUI, turns a workflow into a result, delivers what it made.
+"""The run side: supervises ComfyUI, turns a workflow into a result, delivers its outputs.
 
-It is the same program on a laptop and in an image, and never imports `runpod_comfy`.
+The same program runs on a laptop and in an image. It never imports `runpod_comfy`.
 """

@@ -1,4 +1,4 @@
-"""How a job can fail, and the failure document of the contracts: a type for each error."""
+"""How a job can fail, and the failure document of docs/contracts.md: an `error_type` for each."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from comfy_workflows.graph import InvalidWorkflowError
 
 
 class JobError(OperationFailedError):
-    """A failure while a job runs. `details` is plain JSON: where a node raised, the node, its
-    class_type, the exception, and the last lines of its traceback."""
+    """A failure while a job runs. `details` is plain JSON: if a node raised, the node, its
+    class_type, the exception, and the last lines of its traceback.
+    """
 
     error_type: ClassVar[str] = "execution_error"
     retryable: ClassVar[bool] = False
@@ -25,7 +26,7 @@ class JobError(OperationFailedError):
 
 
 class RefusedPromptError(JobError):
-    """The engine refused the graph. `details` holds its `node_errors`."""
+    """The engine rejected the graph. `details` holds its `node_errors`."""
 
     exit_code = 2
     error_type = "invalid_workflow"
@@ -45,27 +46,28 @@ class EngineCrashedError(JobError):
 
 
 class EngineStartError(EngineCrashedError):
-    """The engine ended before it was ready, or was not in time: there is none to work with."""
+    """The engine ended before it was ready, or was not ready in time."""
 
     exit_code = 3
 
 
 class ModelsNotThereError(JobError):
-    """Models of the version are on none of the places where they may lie. `details`: models, each
-    with target_path, sha256, size, source and faults; and looked_in."""
+    """Models of the version are in none of the places they may be in. `details`: models, each with
+    target_path, sha256, size, source and faults; and looked_in.
+    """
 
     exit_code = 3
     error_type = "missing_models"
 
 
 class JobTimeoutError(JobError):
-    """The job took longer than it may."""
+    """The job exceeded its timeout."""
 
     error_type = "timeout"
 
 
 class JobCancelledError(JobError):
-    """Somebody interrupted the job from outside."""
+    """The job was cancelled from outside."""
 
     error_type = "cancelled"
 
@@ -80,7 +82,7 @@ def reportable(error: ComfyError | OSError) -> ComfyError:
 
 
 def failure_document(error: ComfyError) -> dict[str, Any]:
-    """`{"error", "error_type", "retryable", "details"}`: `error` for programs."""
+    """`error` for programs: `{"error", "error_type", "retryable", "details"}`."""
     error_type, retryable, details = "invalid_input", False, {}
     if isinstance(error, JobError):
         error_type, retryable, details = error.error_type, error.retryable, error.details
@@ -101,5 +103,5 @@ def failure_document(error: ComfyError) -> dict[str, Any]:
 
 
 def listed(sentences: Sequence[str]) -> str:
-    """What follows a colon: one sentence on that line, several on lines of their own."""
+    """Sentences after a colon: a single one on the same line, several on lines of their own."""
     return f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)

@@ -1,4 +1,4 @@
-"""Signals as cancellation, so that everything that was started is ended in order."""
+"""Turns signals into cancellation, so that everything that was started is stopped in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 async def interruptible(main: Coroutine[Any, Any, Result]) -> Result:
     """Runs `main` to its end. SIGINT, SIGTERM and SIGHUP cancel it.
 
-    Raises KeyboardInterrupt after a cancelled `main` has cleaned up behind itself.
+    Raises KeyboardInterrupt after a cancelled `main` has cleaned up.
     """
     if threading.current_thread() is not threading.main_thread():
         return await main
@@ -31,7 +31,7 @@ async def interruptible(main: Coroutine[Any, Any, Result]) -> Result:
         received.append(number)
         task.cancel()
 
-    # A signal that is ignored, as under nohup, stays ignored.
+    # A signal that is already ignored, as under nohup, stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     for number in heard:
         loop.add_signal_handler(number, interrupt, number)
@@ -47,9 +47,10 @@ async def interruptible(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Result:
-    """What `work` gives, done in a thread; once this is cancelled, `interrupted()` holds there.
+    """The result of `work`, run in a thread; once cancelled, `interrupted()` is true there.
 
-    It then has `grace_s` seconds to clean up. One that waits for a silent server is left behind.
+    The thread then has `grace_s` seconds to clean up. A thread that waits for a silent server is
+    abandoned.
     """
     cancelled = threading.Event()
     future: Future[Result] = Future()
@@ -64,7 +65,8 @@ async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Resu
             else:
                 future.set_exception(error)
 
-    # A daemon does not hold up the end of the program, as a thread of the loop's own pool would.
+    # A daemon thread does not delay the end of the program, as a thread of the loop's own pool
+    # would.
     threading.Thread(target=run, daemon=True).start()
     done = asyncio.wrap_future(future)
     try:

@@ -53,14 +53,14 @@ in an image, whose entrypoint this is:
     --test_input '{"input": {"workflow": "minimal"}}'
 
 On RunPod it takes the endpoint's jobs without any flag. COMFY_MODE=ui serves the page instead.
-Models are looked for in MODELS_DIR, on the volume, in a store and in RunPod's cache of the Hub;
+Models are searched for in MODELS_DIR, on the volume, in a store and in RunPod's cache of the Hub;
 COMFY_MISSING_MODELS=fail|download|ignore says what to do about missing ones, and
 COMFY_VERIFY_MODELS=1 reads all of them again.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads `arguments` (those of the process by default), runs; gives the exit code."""
+    """Parses `arguments` (by default the process's own), runs, and returns the exit code."""
     options = _parser().parse_args(arguments)
     try:
         request = _request_of(options)
@@ -102,10 +102,10 @@ def _request_of(options: argparse.Namespace) -> RunRequest:
 def execute(
     request: RunRequest, judge: Callable[[Mapping[str, Any]], None] = lambda _result: None
 ) -> int:
-    """Does what `request` asks, in a realized home; gives the exit code.
+    """Carries out `request` in a realized home; returns the exit code.
 
     Results go to standard output, everything else to standard error. Never raises ComfyError.
-    `judge` sees the result document after it was printed, and raises a ComfyError to fail the run.
+    `judge` gets the result document after it was printed, and raises a ComfyError to fail the run.
     """
     from rp_handler.engine.prompt import Listener
 
@@ -123,8 +123,8 @@ def execute(
         return _fail(reportable(error), machine=machine)
     except KeyboardInterrupt:
         line.clear()
-        line.say("Interrupted; ComfyUI is ended.")
-        # For what serves until then, this is the usual way to end.
+        line.say("Interrupted; ComfyUI was stopped.")
+        # For a server this is the normal way to end.
         return 0 if request.workflow is None else INTERRUPTED
     if isinstance(result, int):
         return result
@@ -140,9 +140,10 @@ def execute(
 
 
 def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
-    """Does what `request` asks, in a realized home: the result document of a workflow, or the exit
-    code of what served until its end. Prints nothing; raises a ComfyError."""
-    # Not before it is needed: these bring aiohttp along, and the build side only wants our name.
+    """Carries out `request` in a realized home: returns the result document of a workflow, or the
+    exit code of a server that has ended. Prints nothing; raises ComfyError.
+    """
+    # Imported late: these import aiohttp, which the build side does not need.
     import asyncio
 
     from rp_handler.home.open import open_for_run
@@ -188,7 +189,8 @@ def _write_out(lines: list[str]) -> None:
             print(line)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Somebody like `head` has read enough. The interpreter flushes once more at its end.
+        # A reader such as `head` has closed the pipe. The interpreter flushes once more when it
+        # exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -214,8 +216,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def add_sdk_options(parser: argparse.ArgumentParser) -> None:
-    """Flags of RunPod's SDK, which are passed to it."""
-    group = parser.add_argument_group("for jobs of RunPod, passed to its SDK")
+    """Flags of RunPod's SDK, which are passed on to it."""
+    group = parser.add_argument_group("for RunPod jobs; passed to its SDK")
     for flag in _SDK_SWITCHES:
         group.add_argument(flag, action="store_true")
     for flag, metavar in _SDK_VALUES.items():
@@ -223,7 +225,7 @@ def add_sdk_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _json(text: str) -> str:
-    """Held here to be JSON, because the SDK reads it when the engine is up already."""
+    """Checked here, because the SDK parses it only after the engine has started."""
     try:
         json.loads(text)
     except ValueError as error:
@@ -249,10 +251,10 @@ def choose_mode(
     sdk: list[str],
     folder: Path,
 ) -> Mode:
-    """The mode that flags ask for, else COMFY_MODE, else that of the environment.
+    """The mode that flags ask for, else COMFY_MODE, else what the environment implies.
 
-    `folder` is the working directory: the SDK runs a `test_input.json` in it. Raises
-    InvalidInputError where there is nothing to do.
+    `folder` is the working directory: the SDK runs a `test_input.json` there. Raises
+    InvalidInputError if there is nothing to do.
     """
     asked = environment.get("COMFY_MODE") or None
     if asked not in (None, "ui"):
@@ -278,12 +280,13 @@ def choose_mode(
 
 
 def choose_listen(environment: Mapping[str, str], *, asked: str | None, mode: Mode) -> str:
-    """The address that ComfyUI serves its page on: any in an image, so that it is reached from
-    outside of the container, and loopback elsewhere. Raises InvalidInputError."""
+    """The address that ComfyUI serves its page on: all interfaces in an image, so that it can be
+    reached from outside the container, and loopback elsewhere. Raises InvalidInputError.
+    """
     if mode != "ui":
         if asked is not None:
             raise InvalidInputError(
-                "ComfyUI listens on loopback only, unless it serves its page.",
+                "--listen only applies to ComfyUI's page.",
                 remedy="Use --listen together with --ui.",
             )
         return LOOPBACK
@@ -294,7 +297,8 @@ def choose_listen(environment: Mapping[str, str], *, asked: str | None, mode: Mo
     except ValueError as error:
         raise InvalidInputError(
             f'"{address}" is not an IP address to listen on.',
-            remedy=f"Give --listen or COMFY_LISTEN {LOOPBACK}, or {_EVERYWHERE} for any.",
+            remedy=f"Set --listen or COMFY_LISTEN to {LOOPBACK}, or to {_EVERYWHERE} for all "
+            "interfaces.",
         ) from error
     return address
 

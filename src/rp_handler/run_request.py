@@ -1,6 +1,6 @@
-"""What a person asks the run side for, and the defaults for what they leave out.
+"""A request to the run side, and the defaults for options that are left out.
 
-Both `runpod-comfy run` and `python -m rp_handler.main` take these options and make their request
+Both `runpod-comfy run` and `python -m rp_handler.main` use these options and build their request
 here.
 """
 
@@ -21,29 +21,34 @@ DEFAULT_OUTPUT_DIR = Path("outputs")
 
 
 def add_run_options(parser: argparse.ArgumentParser) -> None:
-    """What to run and where its result goes."""
+    """Adds the options for what to run and where its result goes."""
     add = parser.add_argument
-    add("--workflow", type=Path, metavar="FILE", help="a graph in the API format; {} is a test")
+    add(
+        "--workflow",
+        type=Path,
+        metavar="FILE",
+        help="a graph in the API format; {} is a smoke test",
+    )
     add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
     add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
-    add("--port", type=int, help="the loopback port of ComfyUI (a free one)")
-    add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run")
+    add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
+    add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run (no limit)")
 
 
 def add_ui_option(parser: argparse.ArgumentParser) -> None:
-    """To serve the page instead of running a workflow."""
+    """Adds the option that serves the page instead of running a workflow."""
     parser.add_argument("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """A run, with every default applied.
+    """A run, with all defaults applied.
 
-    `id_was_asked` is true if the version was named. `home` and `models_dir` are None for
-    the usual places. With `ui`, the version's page is served, on the address `listen`, and there
-    is no `workflow`. `timeout_s` limits the run in seconds, None is no limit. `lock_path` is the
-    lock that the home must have been made from, None for any. Without page and workflow, jobs are
-    taken, and `sdk_arguments` go to RunPod's SDK.
+    `id_was_asked` is true if the user named the version. `home` and `models_dir` are None for the
+    default places. With `ui`, the version's page is served on the address `listen`, and there is no
+    `workflow`. `timeout_s` limits the run in seconds; None means no limit. `lock_path` is the lock
+    that the home must have been made from, None for any. Without page and workflow, RunPod jobs are
+    served, and `sdk_arguments` go to RunPod's SDK.
     """
 
     version_id: str
@@ -80,10 +85,10 @@ def make_request(
     verbose: bool = False,
     image_id: str | None = None,
 ) -> RunRequest:
-    """The request of these flags: what is None comes from `environment`, then from the defaults.
+    """The request of these flags: missing values come from `environment`, then from the defaults.
 
-    `image_id` is the version of an image. The image sets COMFY_VERSION_NAME to it, so that
-    value does not count as asked for. Raises InvalidInputError.
+    `image_id` is the version of an image. The image itself sets COMFY_VERSION_NAME to it, so that
+    value does not count as named by the user. Raises InvalidInputError.
     """
     if workflow is None and not ui and not worker:
         raise InvalidInputError(
@@ -92,8 +97,8 @@ def make_request(
         )
     if timeout_s is not None and not timeout_s > 0:
         raise InvalidInputError(
-            f"{timeout_s:g} seconds are no time to run in.",
-            remedy="Give --timeout more than 0 seconds, or leave it out.",
+            f"--timeout must be positive, not {timeout_s:g}.",
+            remedy="Pass a number of seconds above 0, or leave out --timeout.",
         )
     if models_dir is None and environment.get("MODELS_DIR"):
         models_dir = Path(environment["MODELS_DIR"])

@@ -47,7 +47,7 @@ def test_it_is_named_with_its_torch_and_the_line_that_settles_it(small: SmallVer
         "torchaudio 2.1.0 does not load with torch 2.1.0: "
         "OSError: libtorchaudio.so: undefined symbol"
     ) in told
-    line = told.partition("settles it: ")[2].partition(". Then")[0]
+    line = told.partition("Add to the spec: ")[2].partition(". Then")[0]
     write_version(small, json.loads(f"{{{line}}}")["options"])
     settled = small.realize(VERSION)
     assert settled.code == 0, settled.err

@@ -163,10 +163,10 @@ def test_a_checked_home_refuses_a_graph_before_the_engine_starts(
     ("arguments", "code", "sentence"),
     [
         (["--workflow", "none.json"], 3, "no workflow at none.json"),
-        (["--workflow", "graph.json", "--version-id", "other"], 2, '"other" was asked for'),
+        (["--workflow", "graph.json", "--version-id", "other"], 2, 'not "other"'),
         (["--workflow", "graph.json", "--home", "nowhere"], 3, "No version is realized at"),
         (["--workflow", "graph.json", "--output", "gcs"], 2, "base64 or --output files"),
-        (["--workflow", "graph.json", "--timeout", "0"], 2, "no time to run in"),
+        (["--workflow", "graph.json", "--timeout", "0"], 2, "--timeout must be positive"),
         (["--workflow", "graph.json", "--models-dir", "none"], 3, "no models folder"),
         ([], 2, "--workflow"),
     ],
@@ -182,13 +182,13 @@ def test_bad_input_gets_a_sentence_and_a_code(
     assert not Path("outputs").exists()
 
 
-def test_a_taken_port_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_port_in_use_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
         assert main(["--workflow", workflow(SAVE), "--port", port]) == 3
-        assert f"The port {port} on 127.0.0.1 is taken." in capsys.readouterr().err
+        assert f"Port {port} on 127.0.0.1 is in use." in capsys.readouterr().err
         assert main(["--ui", "--port", port]) == 3
 
 
@@ -217,7 +217,7 @@ def test_outputs_that_cannot_be_written_are_told(capsys: pytest.CaptureFixture[s
 
 def test_a_run_that_takes_too_long_is_ended(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--workflow", workflow(SLEEP), "--timeout", "0.2"]) == 1
-    assert "not finished after 0.2 seconds" in capsys.readouterr().err
+    assert "did not finish within 0.2 seconds" in capsys.readouterr().err
     wait_until_gone()
 
 

@@ -66,7 +66,7 @@ def test_the_page_of_an_image_is_reached_from_outside_and_others_are_not() -> No
 def test_an_address_that_is_none_or_has_no_use_is_refused() -> None:
     with pytest.raises(InvalidInputError, match='"everywhere" is not an IP address'):
         choose_listen({}, asked="everywhere", mode="ui")
-    with pytest.raises(InvalidInputError, match="loopback only"):
+    with pytest.raises(InvalidInputError, match="only applies to ComfyUI's page"):
         choose_listen(IMAGE, asked="0.0.0.0", mode="workflow")
 
 

@@ -1,4 +1,4 @@
-"""The check of a version: the engine started once, and what that taught.
+"""The check of a version: starts the engine once and records what it reports.
 
-When a check is due, and what is kept of it, is for `runpod_comfy`.
+When to check, and what to keep of the report, is decided by `runpod_comfy`.
 """

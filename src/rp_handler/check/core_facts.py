@@ -1,10 +1,9 @@
-"""What a core says about itself: its options, its model folders, and which inputs of which nodes
-choose among the files of which folder.
+"""What a core reports about itself: its options, its model folders, and which node inputs offer
+files from which folder.
 
-`object_info` lists files but not their folder, and with no models there it lists nothing. So the
-engine is given one more directory for each folder, all in a temporary place. After its normal
-start each gets one file of a name that is not in use, and whatever input then offers that name,
-chooses from that folder.
+`object_info` lists files but not their folders, and lists nothing if there are no models. So the
+engine gets an extra temporary directory for each folder. After a normal start, a file with a unique
+name is put in each; an input that then offers that name takes its files from that folder.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _ASK_FOLDERS = (
     "import json, folder_paths; print(json.dumps(sorted(folder_paths.folder_names_and_paths)))"
 )
 _NOT_MODELS = frozenset({"custom_nodes"})
-# Every folder of the core takes one of these suffixes.
+# Every folder of the core accepts one of these suffixes.
 _SUFFIXES = (".safetensors", ".yaml")
 _PREFIX = "comfy-probe-"
 
@@ -50,10 +49,10 @@ def known_folders(core: Path, python: Path) -> list[str]:
 def relative_folders(
     folders: Mapping[str, Sequence[str]], *, models: Sequence[Path], leave_out: Sequence[Path]
 ) -> dict[str, list[str]]:
-    """Model folder name → directories, relative where they lie below one of `models`.
+    """Model folder name → directories, relative if they are below one of `models`.
 
     `folders` is the engine's answer to `/internal/folder_paths`. Directories below `leave_out`
-    are artefacts of how it was started.
+    exist only because of how it was started, and are skipped.
     """
     relative: dict[str, list[str]] = {}
     for name in sorted(folders.keys() - _NOT_MODELS):
@@ -72,7 +71,7 @@ def _ask(core: Path, python: Path, *arguments: str) -> str:
         answer = subprocess.run(
             command,
             cwd=core,
-            # argparse breaks lines, and with them names, at the terminal's width.
+            # argparse wraps lines at the terminal's width, and so may split option names.
             env={**clean_environment(os.environ), "COLUMNS": "10000"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -87,8 +86,8 @@ def _ask(core: Path, python: Path, *arguments: str) -> str:
     if answer.returncode != 0:
         last = "".join(f"\n  {line}" for line in answer.stderr.strip().splitlines()[-8:])
         raise EngineStartError(
-            f"ComfyUI in {core} does not even say what options it has:{last}",
-            remedy="Look at the version's Python packages and realize it again.",
+            f"ComfyUI in {core} could not list its options (main.py --help):{last}",
+            remedy="Check the version's Python packages and realize it again.",
         )
     return answer.stdout
 
@@ -108,13 +107,13 @@ class ModelProbe:
         write_model_paths(self.paths_file, place / "models", folders)
 
     def put(self) -> None:
-        """Puts the files there, empty. To be called when the engine is up."""
+        """Creates the empty files. Call this when the engine is up."""
         for name, directory in self._directories.items():
             for suffix in _SUFFIXES:
                 (directory / f"{_PREFIX}{name}{suffix}").touch()
 
     def found_in(self, object_info: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
-        """Node class → input → folder names, from an `object_info` that was asked after `put`."""
+        """Node class → input → folder names, from an `object_info` fetched after `put`."""
         found: dict[str, dict[str, list[str]]] = {}
         for class_type, info in sorted(object_info.items()):
             for name, options in _combos(info):
@@ -133,10 +132,10 @@ def leave_out_model_files(
     model_inputs: Mapping[str, Mapping[str, Sequence[str]]],
     folders: Mapping[str, Sequence[str]],
 ) -> None:
-    """Takes out of the choices in `object_info` the model files that lie there just now.
+    """Removes the model files that exist just now from the choices in `object_info`.
 
-    What remains belongs to the version: names that a node offers whatever files there are.
-    `folders` is the engine's answer to `/internal/folder_paths`.
+    The rest belongs to the version: names that a node offers no matter which files exist. `folders`
+    is the engine's answer to `/internal/folder_paths`.
     """
     for class_type, inputs in model_inputs.items():
         for name, options in _combos(object_info.get(class_type, {})):

@@ -1,6 +1,6 @@
-"""Which packages of nodes did not import: the engine only logs it, and starts anyway.
+"""Finds node packages that failed to import: the engine only logs this, and starts anyway.
 
-The lines are those of `nodes.py` in ComfyUI 0.3.x.
+The log lines are those of `nodes.py` in ComfyUI 0.3.x.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class ImportFailure:
     """A package of nodes that failed to import.
 
     `group` is `custom_nodes`, `comfy_extras` or `comfy_api_nodes`; `name` is the package in it.
-    `reason` is the exception with its message, or the core's own words.
+    `reason` is the exception with its message, or what the core logged.
     """
 
     group: str
@@ -42,7 +42,7 @@ class ImportFailure:
 
 
 def import_failures(log: Iterable[str]) -> list[ImportFailure]:
-    """Every failure that the lines of an engine's log report, in their order."""
+    """Every import failure in the lines of an engine's log, in order."""
     lines = [line.rstrip() for line in log]
     failures = []
     group = ""
@@ -66,11 +66,11 @@ def _reason(lines: Sequence[str], path: str) -> str:
             if match["cannot"]:
                 return _exception_above(lines, number) or line[match.end() :]
             return line
-    return "the engine's log does not say why"
+    return "the engine's log gives no reason"
 
 
 def _exception_above(lines: Sequence[str], number: int) -> str | None:
-    """The exception of the traceback that ends above the line `number`, on one line."""
+    """The exception of the traceback that ends above line `number`, on one line."""
     for at in range(number - 1, -1, -1):
         if lines[at] == _TRACEBACK:
             break

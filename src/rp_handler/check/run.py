@@ -1,8 +1,9 @@
-"""The check of a version: one normal start of its engine on loopback, and what it taught.
+"""The check of a version: starts its engine once, normally, on loopback, and records the results.
 
 `python -m rp_handler.check.run --home HOME --python PYTHON --report FILE` writes the report and,
-into the home, the engine's `/object_info`. It fails if a package of nodes did not import.
-With `--seal` the home's marker gets the report and is complete: in an image nothing comes after it.
+into the home, the engine's `/object_info`. It fails if a package of nodes did not import. With
+`--seal` the report goes into the home's marker, which is then complete: in an image nothing comes
+after the check.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _CUSTOM_NODES = "custom_nodes."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reads `arguments`, checks, writes; gives the exit code."""
+    """Parses `arguments`, runs the check, writes the report; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m rp_handler.check.run",
         description="Start the engine of a home once and record what it says about itself.",
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--python", type=Path, required=True)
     parser.add_argument("--report", type=Path, required=True)
-    parser.add_argument("--seal", action="store_true", help="note in the home that it is whole")
+    parser.add_argument("--seal", action="store_true", help="mark the home as complete")
     options = parser.parse_args(arguments)
     home: Path = options.home.absolute()
     try:
@@ -69,8 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def check(home: Path, python: Path, report: Path) -> CheckReport:
     """Boots the engine of `home` with `python`; writes `report` and the home's object_info.
 
-    Raises OperationFailedError that names the member of torch's family that does not load, or each
-    package of nodes that failed to import, and why; EngineStartError if the engine does not start.
+    Raises OperationFailedError naming the package of the torch family that does not load, or each
+    node package that failed to import, with the reason; EngineStartError if the engine does not
+    start.
     """
     core = home / "ComfyUI"
     manifest = load_manifest(home) or Manifest()
@@ -120,8 +122,9 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
 
 @asynccontextmanager
 async def _family_loading(setup: EngineSetup, scratch: Path) -> AsyncIterator[Task[None]]:
-    """The family of torch, loaded by itself while the engine starts. Its error takes precedence
-    over the engine's, which may have the same cause."""
+    """Loads the torch family by itself while the engine starts. Its error takes precedence over the
+    engine's, which may have the same cause.
+    """
     environment = engine_environment(setup, os.environ, spare_home=scratch)
     task = asyncio.create_task(require_family(setup.python, environment, scratch))
     try:
@@ -135,23 +138,23 @@ async def _family_loading(setup: EngineSetup, scratch: Path) -> AsyncIterator[Ta
 
 
 async def _object_info(client: EngineClient) -> dict[str, Any]:
-    """What the engine says of its node classes; without them nothing could be checked later."""
+    """The engine's `/object_info`, which later checks of workflows depend on."""
     found = await client.get("/object_info")
     if not isinstance(found, dict):
         raise OperationFailedError(
-            "ComfyUI starts, but does not tell which node classes it has (/object_info).",
-            remedy="A node of the version may break this answer: its log says which. "
-            "Leave that node out, or take another version of it; then resolve.",
+            "ComfyUI starts, but does not list its node classes (/object_info).",
+            remedy="A node of the version may break this request: its log says which. Remove "
+            "that node, or use another version of it; then resolve.",
         )
     return found
 
 
 def seal(home: Path, report: CheckReport) -> None:
-    """Completes the marker of `home`. Raises UnavailableError where it has none."""
+    """Completes the marker of `home`. Raises UnavailableError if it has none."""
     manifest = load_manifest(home)
     if manifest is None:
         raise UnavailableError(
-            f"{home} has no marker to complete.", remedy="Give a home that was realized."
+            f"{home} has no marker (.comfy_env).", remedy="Name a realized home."
         )
     save_manifest(home, manifest.model_copy(update={"check": report, "complete": True}))
 
@@ -167,20 +170,20 @@ def node_classes(object_info: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _judge(failures: list[ImportFailure]) -> None:
-    """Raises for what the version cannot do without; warns of the rest."""
+    """Raises for failures that the version cannot work with; warns about the rest."""
     fatal = []
     for failure in failures:
-        # These call paid services over the network; a workflow seldom needs them.
+        # These call paid services over the network; workflows seldom need them.
         if failure.group == "comfy_api_nodes":
             sys.stderr.write(f"warning: {failure.sentence}\n")
         else:
             fatal.append(failure.sentence)
     if fatal:
         raise OperationFailedError(
-            f"ComfyUI starts, but not with all of its nodes:{listed(sorted(fatal))}",
-            remedy="Take a version of the node whose requirements.txt names all that it imports, "
-            "settle a wrong version with the spec's options.overrides, or leave the node out; "
-            "then resolve.",
+            f"ComfyUI starts, but some nodes are missing:{listed(sorted(fatal))}",
+            remedy="Use a version of the node whose requirements.txt names everything it "
+            "imports, correct a wrong version with options.overrides in the spec, or remove the "
+            "node; then resolve.",
         )
 
 

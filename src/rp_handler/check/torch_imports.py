@@ -1,7 +1,7 @@
-"""Whether torch, torchvision and torchaudio load in a version's environment, each by itself.
+"""Checks that torch, torchvision and torchaudio load in a version's environment, each by itself.
 
-A member that was compiled for another torch installs without complaint. Loaded by a node, it fails
-far from its cause, so it is loaded here first.
+A package compiled for another torch installs without an error. When a node loads it, it fails far
+from the cause, so it is loaded here first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from comfy_errors import OperationFailedError
 
 _TIMEOUT_S = 300.0
 
-# It answers in a file: a package may print what it likes while it is imported.
+# It answers in a file: a package may print anything while it is imported.
 _PROGRAM = """
 import importlib, importlib.metadata, json, sys
 def tell(**facts):
@@ -41,10 +41,10 @@ _LOWEST_TORCH = re.compile(r"torch\b[^;]*?(?:==|>=|~=)\s*(\d+(?:\.\d+)*)")
 
 
 async def require_family(python: Path, environment: Mapping[str, str], folder: Path) -> None:
-    """Imports the members of the family that `python`'s environment has, torch first.
+    """Imports the packages of the torch family in `python`'s environment, torch first.
 
-    `folder` is an empty one, where Python runs and answers.
-    Raises OperationFailedError for the first that does not load, with what the spec may say.
+    `folder` is empty; Python runs there and writes its answer into it. Raises OperationFailedError
+    for the first that does not load, with a fix for the spec.
     """
     answer = folder / "family"
     process = await asyncio.create_subprocess_exec(
@@ -59,9 +59,9 @@ async def require_family(python: Path, environment: Mapping[str, str], folder: P
     try:
         await asyncio.wait_for(process.wait(), _TIMEOUT_S)
     except TimeoutError:
-        fault = f"it is not done after {_TIMEOUT_S:.0f} seconds"
+        fault = f"timed out after {_TIMEOUT_S:.0f} seconds"
     else:
-        fault = f"Python ended with status {process.returncode}"
+        fault = f"Python exited with status {process.returncode}"
     finally:
         if process.returncode is None:
             process.kill()
@@ -79,13 +79,13 @@ def _not_loaded(torch: dict[str, Any], member: dict[str, Any], fault: str) -> Op
     beside = "" if member is torch else f" with {torch['name']} {torch['version']}"
     return OperationFailedError(
         f"{title} does not load{beside}: {' '.join(fault.split())}",
-        remedy=f"This in the spec settles it: {_settling(torch, member)}. "
-        "Then resolve and realize (or build) again.",
+        remedy=f"Add to the spec: {_settling(torch, member)}. Then resolve and realize (or "
+        "build) again.",
     )
 
 
 def _settling(torch: dict[str, Any], member: dict[str, Any]) -> str:
-    """The line for the spec: another torch, or a release of the member, or to do without it."""
+    """The line for the spec: another torch, another release of the package, or none."""
     name, version, beside = member["name"], _plain(member["version"]), _plain(torch["version"])
     if member is torch:
         return f'"options": {{"constraints": ["torch!={version}"]}}'
@@ -97,7 +97,7 @@ def _settling(torch: dict[str, Any], member: dict[str, Any]) -> str:
     numbered_alike = version.split(".")[0] == beside.split(".")[0]
     made_for = lowest[0] if lowest else version if numbered_alike else None
     if made_for and not f"{beside}.".startswith(f"{made_for}."):
-        # `options.torch.version` has two parts at least.
+        # `options.torch.version` has at least two parts.
         made_for = made_for if "." in made_for else f"{made_for}.0"
         return f'"options": {{"torch": {{"version": "{made_for}"}}}}'
     if numbered_alike and version != beside:

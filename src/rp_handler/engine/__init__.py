@@ -1,4 +1,4 @@
-"""One ComfyUI process: its command, its log, its HTTP and WebSocket, its start and its end.
+"""One ComfyUI process: its command, log, HTTP and WebSocket interface, start and end.
 
-What a job makes of its answers is in `job`.
+Turning its answers into a job's result is in `job`.
 """

@@ -26,19 +26,20 @@ from rp_handler.errors import EngineCrashedError, JobTimeoutError
 
 Answer = TypeVar("Answer")
 
-# The history is the authority. It is also asked now and then while nothing is heard, because a
-# core forgets a client whose new socket arrives before it has noticed the end of the old one.
+# The history is authoritative. It is also polled while the socket is silent, because a core forgets
+# a client whose new socket arrives before it has noticed the end of the old one.
 _QUIET_S = 2.0
 _RECONNECT_S = 0.2
-# For both requests: the whole must end within 5 seconds, with the grace that the engine has.
+# For both requests together: everything must end within 5 seconds, including the engine's grace
+# period.
 _INTERRUPT_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """What came of a prompt: the outputs of the history by node id, and the times it took.
+    """The result of a prompt: the outputs in the history by node id, and timings.
 
-    `warnings` are faults despite which the engine ran the rest of the graph.
+    `warnings` are faults that did not keep the engine from running the rest of the graph.
     `names_earlier_files` is true if an output is a file that an earlier prompt wrote.
     """
 
@@ -65,9 +66,9 @@ class EngineClient:
     async def get(self, path: str) -> Any:
         """The JSON at `path`, or None if this core has no such path.
 
-        Raises EngineCrashedError when the engine ends instead of answering.
+        Raises EngineCrashedError if the engine ends instead of answering.
         """
-        return await self._while_alive(self._get(path), lambda: f"while it was asked for {path}")
+        return await self._while_alive(self._get(path), lambda: f"while answering {path}")
 
     async def run(
         self,
@@ -79,10 +80,10 @@ class EngineClient:
     ) -> Execution:
         """Runs `graph` to its end, reporting progress.
 
-        With `strict`, a graph of which the engine would run only a part is an error.
-        Raises RefusedPromptError, JobError for a node that raised, JobCancelledError,
-        EngineCrashedError, and JobTimeoutError after `timeout_s` seconds. A run that is given up,
-        for whatever reason, is interrupted in the engine.
+        With `strict`, it is an error if the engine would run only part of the graph. Raises
+        RefusedPromptError, JobError for a node that raised, JobCancelledError, EngineCrashedError,
+        and JobTimeoutError after `timeout_s` seconds. A run that ends early, for any reason, is
+        interrupted in the engine.
         """
         events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
         try:
@@ -92,7 +93,7 @@ class EngineClient:
             await self._interrupt(events.prompt_id)
             at = f", at node {events.running}" if events.running else ""
             raise JobTimeoutError(
-                f"The run was not finished after {timeout_s:g} seconds{at}.",
+                f"The run did not finish within {timeout_s:g} seconds{at}.",
                 remedy="Give it more time with --timeout.",
                 details={"node": events.running},
             ) from error
@@ -101,7 +102,8 @@ class EngineClient:
             raise
 
     async def _run(self, events: PromptEvents, *, strict: bool) -> Execution:
-        # The socket comes first: a short prompt is over before a later socket would hear of it.
+        # The socket is opened first: a short prompt could be over before a later socket hears of
+        # it.
         socket = await self._connect()
         try:
             warnings = await self._post(events, strict=strict)
@@ -119,13 +121,13 @@ class EngineClient:
         )
 
     async def forget_results(self) -> None:
-        """Has the engine drop the results that it remembers, but not the models it has loaded.
+        """Makes the engine drop its cached results, but not its loaded models.
 
-        It does so when it is idle, at the latest after the next prompt.
+        It does so when idle, at the latest after the next prompt.
         """
         body = {"unload_models": False, "free_memory": True}
         posting = self._session.post(f"{self._engine.url}/free", json=body)
-        response = await self._while_alive(posting, lambda: "while it was asked to forget")
+        response = await self._while_alive(posting, lambda: "while dropping its cached results")
         response.release()
 
     async def _post(self, events: PromptEvents, *, strict: bool) -> tuple[str, ...]:
@@ -142,21 +144,21 @@ class EngineClient:
                 answer = {"error": f"HTTP {response.status}: {text.strip()[:500]}"}
             if response.status != 200:
                 raise refusal(answer)
-        # A core too old to take our id gives its own.
+        # An old core that does not accept our id returns its own.
         events.prompt_id = str(answer.get("prompt_id", events.prompt_id))
         node_errors = answer.get("node_errors") or {}
         if node_errors and strict:
             await self._interrupt(events.prompt_id)
             raise refusal(answer)
         return tuple(
-            f"ComfyUI left out a part of the workflow: {sentence}"
+            f"ComfyUI skipped a part of the workflow: {sentence}"
             for sentence in node_error_sentences(node_errors)
         )
 
     async def _follow(
         self, events: PromptEvents, socket: aiohttp.ClientWebSocketResponse
     ) -> Mapping[str, Any]:
-        """Listens until the prompt is in the history, over as many sockets as it takes."""
+        """Listens until the prompt is in the history, reconnecting as often as needed."""
         while True:
             message = None
             with contextlib.suppress(TimeoutError):
@@ -175,7 +177,7 @@ class EngineClient:
                     return entry
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse:
-        # Previews of any size arrive here, and only the engine sends on this socket.
+        # Previews can have any size, and only the engine sends on this socket.
         return await self._session.ws_connect(
             f"{self._engine.url}/ws?clientId={self._client_id}", max_msg_size=0
         )
@@ -199,7 +201,7 @@ class EngineClient:
         return history.get(prompt_id) if isinstance(history, dict) else None
 
     async def _interrupt(self, prompt_id: str) -> None:
-        """Takes the prompt out of the queue or stops it, unless the engine is past answering."""
+        """Removes the prompt from the queue or stops it, unless the engine no longer answers."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with asyncio.timeout(_INTERRUPT_S):
                 for path, body in (
@@ -217,11 +219,11 @@ class EngineClient:
             if task.done():
                 return task.result()
         except (aiohttp.ClientError, OSError) as error:
-            # The connection may break a moment before the process is known to be gone.
+            # The connection may break a moment before the process is known to have ended.
             await asyncio.wait({self._engine.ended}, timeout=_QUIET_S)
             if not self._engine.ended.done():
                 raise EngineCrashedError(
-                    f"ComfyUI broke off {when()}: {error}.",
+                    f"The connection to ComfyUI broke {when()}: {error}.",
                     remedy=f"Its log is {self._engine.log}.",
                 ) from error
         finally:

@@ -1,4 +1,4 @@
-"""What ComfyUI is started with: the command line and the environment, nothing of our own in it."""
+"""ComfyUI's command line and environment, free of our own interpreter's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comfy_files.files import can_write
 
-# They form one exclusive group in the core's cli_args.py: `--cpu` beside another is refused.
+# They form one exclusive group in the core's cli_args.py: `--cpu` cannot be combined with another.
 _DEVICE_CHOICES = frozenset(
     {"--cpu", "--directml", "--gpu-only", "--highvram", "--lowvram", "--normalvram", "--novram"}
 )
@@ -19,7 +19,7 @@ _DEVICE_CHOICES = frozenset(
 LOOPBACK = "127.0.0.1"
 _ACCELERATORS = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
-# What belongs to our interpreter. The engine has its own, and must not see our packages.
+# Variables of our own interpreter. The engine has another one, and must not see our packages.
 _OURS = frozenset(
     {
         "PYTHONHOME",
@@ -37,12 +37,11 @@ _OURS = frozenset(
 class EngineSetup:
     """One way to start a core.
 
-    `core` is ComfyUI's folder, `python` the interpreter to run it with. `arguments` and
-    `variables` are the version's own; `flags` are the options that this core is known to have,
-    which decides about those that came late. `cuda` is the CUDA version that its torch was built
-    for, if any. `listen` is the address to serve on. The folders and the database file may be
-    None: then the engine gets fresh ones that end with it. `extra_model_paths` is one more file
-    that names model folders.
+    `core` is ComfyUI's folder, `python` the interpreter to run it with. `arguments` and `variables`
+    are the version's own; `flags` are the options that this core supports; newer options are only
+    passed if listed. `cuda` is the CUDA version that its torch was built for, if any. `listen` is
+    the address to serve on. The folders and the database file may be None: then the engine gets
+    temporary ones. `extra_model_paths` is one more file that names model folders.
     """
 
     core: Path
@@ -61,7 +60,9 @@ class EngineSetup:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFolders:
-    """Where one engine reads and writes. Entries of its history name them `output` and so on."""
+    """The folders that one engine reads and writes. Its history refers to them as `output` and so
+    on.
+    """
 
     input: Path
     output: Path
@@ -86,16 +87,16 @@ def engine_command(
     command += ["--output-directory", str(folders.output)]
     command += ["--input-directory", str(folders.input)]
     command += ["--user-directory", str(folders.user)]
-    # The core puts a folder `temp` into what it is given, and empties that at its start.
+    # The core creates a folder `temp` inside it, and empties that when it starts.
     command += ["--temp-directory", str(folders.temp.parent)]
     if "--database-url" in setup.flags:
-        # Left alone, the core would keep its database beside its own source.
+        # By default the core would keep its database beside its own source.
         command += ["--database-url", f"sqlite:///{database}"]
     return command
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """`environment` without what belongs to our own interpreter."""
+    """`environment` without the variables of our own interpreter."""
     return {
         name: value
         for name, value in environment.items()
@@ -106,16 +107,16 @@ def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def engine_environment(
     setup: EngineSetup, environment: Mapping[str, str], *, spare_home: Path
 ) -> dict[str, str]:
-    """`environment` without what is ours, above the version's own variables.
+    """The version's own variables, overridden by `environment` without our interpreter's.
 
-    Variables of the environment win over those of the version's spec. `spare_home` becomes the
-    HOME if theirs cannot be written: nodes keep caches there and would not import.
+    Variables of the environment take precedence over those of the version's spec. `spare_home`
+    becomes HOME if the given one is not writable: nodes keep caches there and would fail to import.
     """
     kept = clean_environment(environment)
     if not kept.get("HOME") or not can_write(Path(kept["HOME"])):
         kept["HOME"] = str(spare_home)
     if not kept.get("USER") and not _has_name(os.getuid()):
-        # A container may run as any number, and torch asks for the name of its user.
+        # A container may run as any user id, and torch asks for the user's name.
         kept["USER"] = str(os.getuid())
     path = [str(setup.python.parent), *filter(None, [kept.get("PATH", os.defpath)])]
     return {
@@ -125,7 +126,7 @@ def engine_environment(
         **kept,
         "PATH": os.pathsep.join(path),
         "VIRTUAL_ENV": str(setup.python.parent.parent),
-        # Its log is a file: without this, a crash would swallow what was printed last.
+        # Its log is a file: without this, a crash would lose the last lines.
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -139,12 +140,12 @@ def _has_name(user: int) -> bool:
 
 
 def runs_on_cpu(setup: EngineSetup, environment: Mapping[str, str]) -> bool:
-    """Whether the engine has no use for a GPU, by its own arguments or for want of one."""
+    """True if the engine uses no GPU, because of its arguments or because there is none."""
     return "--cpu" in setup.arguments or needs_cpu({**setup.variables, **environment})
 
 
 def needs_cpu(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:
-    """True where torch will find no accelerator, and ComfyUI would stop without `--cpu`."""
+    """True if torch will find no accelerator, in which case ComfyUI would stop without `--cpu`."""
     if sys.platform != "linux":
         return False
     if environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):

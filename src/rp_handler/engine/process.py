@@ -1,4 +1,4 @@
-"""One ComfyUI process on loopback, from its start to its certain end; and its log file."""
+"""One ComfyUI process on loopback, from its start to its guaranteed end, and its log file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from rp_handler.errors import EngineCrashedError, EngineStartError
 
 _START_TIMEOUT_S = 600.0
 _POLL_S = 0.05
-# With what comes before and after, a container ends within 5 seconds of the request.
+# Together with the steps before and after, a container ends within 5 seconds of the request.
 _GRACE_S = 3.0
 _TRIES = 3
 
@@ -39,10 +39,10 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TAIL_BYTES = 64 * 1024
 _FOLLOW_EVERY_S = 0.1
 
-# The engine leads a process group of its own. Beside it, in the same group, a shell waits for the
-# end of our pipe, which comes when we stop the engine and also when we are killed outright; then
-# it kills the engine, removes its temporary folders and kills the whole group, whatever the custom
-# nodes have started. `$$` is the engine's id, because `exec` keeps it.
+# The engine leads its own process group. In the same group, a shell waits for the end of our pipe,
+# which comes when we stop the engine or are killed. It then kills the engine, removes its temporary
+# folders and kills the whole group, including anything the custom nodes started. `$$` is the
+# engine's process id, because `exec` keeps it.
 _GUARDED_START = """
 scratch=$1
 shift
@@ -62,11 +62,11 @@ exec "$@"
 class Engine:
     """A running ComfyUI; use it as `async with Engine(setup) as engine`.
 
-    `port` is the port to serve on, None for a free one. `log_say` hears each line of the engine's
-    log. At the end of the block the process and all that it started are gone, and so are its
-    temporary folders.
+    `port` is the port to serve on, None for a free one. `log_say` receives each line of the
+    engine's log. At the end of the block the process, everything it started and its temporary
+    folders are gone.
 
-    Raises UnavailableError for a taken port and EngineStartError when it ends before it is
+    Raises UnavailableError for a port in use and EngineStartError if the engine ends before it is
     ready, is not ready in time, or needs another driver.
     """
 
@@ -87,7 +87,7 @@ class Engine:
 
     @property
     def url(self) -> str:
-        """The engine's address as seen from here, without a slash at the end."""
+        """The engine's URL on this machine, without a slash at the end."""
         return f"http://{_here(self._setup.listen)}:{self.port}"
 
     async def __aenter__(self) -> Engine:
@@ -109,14 +109,14 @@ class Engine:
                 self.log.unlink(missing_ok=True)
 
     def crashed(self, when: str) -> EngineCrashedError:
-        """How the process ended `when` ("while it ran node 3")."""
+        """The error for a process that ended `when` ("while running node 3")."""
         status = self.ended.result() if self.ended.done() else None
         lines = last_lines(self.log)
         quoted = "".join(f"\n  {line}" for line in lines) or "\n  (nothing)"
         remedy = f"The whole log is {self.log}."
         if status == -signal.SIGKILL:
-            remedy += " Killed like this, it may have used up the machine's memory."
-        # It reports its statistics once it is ready, and not before.
+            remedy += " The machine may have run out of memory."
+        # It reports its statistics once it is ready, not before.
         kind = EngineCrashedError if self.stats else EngineStartError
         return kind(
             f"ComfyUI {_ending(status)} {when}; the last lines of its log:{quoted}",
@@ -136,7 +136,7 @@ class Engine:
                 await self._wait_until_ready(began)
                 break
             except EngineCrashedError:
-                # Between our choice of a free port and its use, another may have taken it.
+                # Another program may have taken the free port before the engine used it.
                 lost = self.ended.done() and is_taken(self.port, host)
                 if asked is not None or not lost or attempt == _TRIES - 1:
                     raise
@@ -144,7 +144,7 @@ class Engine:
         self.start_ms = round((time.monotonic() - began) * 1000)
 
     async def _spawn(self) -> None:
-        """Starts the process. `ended` is done when it has ended, with the exit status."""
+        """Starts the process. `ended` completes with the exit status when the process ends."""
         setup = self._setup
         scratch = Path(tempfile.mkdtemp(prefix="comfy-engine-"))
         self._stack.callback(shutil.rmtree, scratch, ignore_errors=True)
@@ -199,7 +199,7 @@ class Engine:
                 request.cancel()
                 if self.ended.done():
                     raise self.crashed("before it was ready")
-                # Another server may have taken the port: only ours has our temporary folder.
+                # Another server may have taken the port: only our engine has our temporary folder.
                 arguments = (stats.get("system") or {}).get("argv")
                 if stats and (arguments is None or str(self.folders.temp.parent) in arguments):
                     self.stats = stats
@@ -215,8 +215,8 @@ class Engine:
                     process.terminate()
                 await asyncio.wait({self.ended}, timeout=_GRACE_S)
         finally:
-            # With its guard and all that its nodes have started. macOS does not permit to signal
-            # a group of which only a dead process is left.
+            # Includes its guard and everything its nodes started. macOS does not permit signalling
+            # a group that only has a dead process left.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         await self.ended
@@ -242,7 +242,7 @@ def free_port(host: str = LOOPBACK) -> int:
 def is_taken(port: int, host: str = LOOPBACK) -> bool:
     """True if a server listens on this port of the address `host`."""
     with socket.socket(_family(host)) as probe:
-        # As servers do: a port that is only cooling down after its last server is free.
+        # As servers do: a port in TIME_WAIT after its last server counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -252,15 +252,16 @@ def is_taken(port: int, host: str = LOOPBACK) -> bool:
 
 
 def claim_port(port: int, host: str = LOOPBACK) -> int:
-    """`port`, if a server may use it. Raises InvalidInputError or UnavailableError."""
+    """Returns `port` if a server can use it. Raises InvalidInputError or UnavailableError."""
     if not 1 <= port <= 65535:
         raise InvalidInputError(
-            f"{port} is not a port.", remedy="Give a port from 1 to 65535, or leave --port out."
+            f"--port {port} is not a port number.",
+            remedy="Pass a port from 1 to 65535, or leave out --port.",
         )
     if is_taken(port, host):
         raise UnavailableError(
-            f"The port {port} on {host} is taken.",
-            remedy="Give another one with --port, or leave it out to use a free one.",
+            f"Port {port} on {host} is in use.",
+            remedy="Pass another one with --port, or leave it out to use a free one.",
         )
     return port
 
@@ -270,7 +271,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _here(host: str) -> str:
-    """What reaches a server on `host` from this machine, as URLs have it."""
+    """The host part of a URL that reaches a server on `host` from this machine."""
     host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
@@ -284,7 +285,7 @@ def _ending(status: int | None) -> str:
 
 
 def last_lines(path: Path, count: int = 15) -> list[str]:
-    """The last `count` lines with something on them, without colours and progress bars' past."""
+    """The last `count` non-empty lines, without colours and overwritten progress bars."""
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)
@@ -297,13 +298,13 @@ def last_lines(path: Path, count: int = 15) -> list[str]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Every line of the log, without colours and progress bars' past."""
+    """Every line of the log, without colours and overwritten progress bars."""
     text = path.read_text(encoding="utf-8", errors="replace")
     return [_plain(line) for line in text.split("\n")]
 
 
 async def follow(path: Path, say: Callable[[str], None]) -> None:
-    """Says each line of the log as it is written, until cancelled; then what is left."""
+    """Passes on each line of the log as it is written, until cancelled; then the rest."""
     begun = b""
     with path.open("rb") as stream:
         try:

@@ -1,4 +1,4 @@
-"""What the engine reports about one prompt: progress, timings, and its errors as sentences."""
+"""What the engine reports about one prompt: progress, timings, and its errors as messages."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _TRACEBACK_LINES = 8
 class Progress:
     """Where a running graph is.
 
-    `node` runs now and is a `class_type`; it is at `step` of `steps` if it says so, where nodes
-    that report fractions have 1.0 for `steps`.
-    `done` of the graph's `total` nodes are finished.
+    `node` runs now and has the class `class_type`. It is at `step` of `steps` if it reports that;
+    `steps` is 1.0 for nodes that report fractions. `done` of the graph's `total` nodes are
+    finished.
     """
 
     node: str
@@ -41,8 +41,9 @@ ProgressSay = Callable[[Progress], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """What hears about a run: sentences, progress of nodes, and the engine's log if that is not
-    None."""
+    """Receives news of a run: messages, progress of nodes, and the engine's log if that is not
+    None.
+    """
 
     say: Callable[[str], None]
     progress: ProgressSay
@@ -51,7 +52,7 @@ class Listener:
 
 @dataclass(frozen=True, kw_only=True)
 class Timings:
-    """In milliseconds: in the queue, running, and by node id."""
+    """Milliseconds in the queue, running, and by node id."""
 
     queue_ms: int = 0
     run_ms: int = 0
@@ -60,7 +61,7 @@ class Timings:
 
 @dataclass(kw_only=True)
 class PromptEvents:
-    """Takes the engine's messages one by one; reports progress; knows when the prompt has ended."""
+    """Handles the engine's messages one by one, reports progress, notices the prompt's end."""
 
     graph: Graph
     prompt_id: str
@@ -74,7 +75,7 @@ class PromptEvents:
     _node_ms: dict[str, float] = field(default_factory=dict)
 
     def take(self, event: str, data: Mapping[str, Any]) -> bool:
-        """Takes one message. True if it says that the engine is through with the prompt."""
+        """Handles one message. Returns True if it says that the engine is done with the prompt."""
         if data.get("prompt_id") != self.prompt_id:
             return False
         if event == "execution_start":
@@ -86,7 +87,7 @@ class PromptEvents:
         elif event == "progress" and self.running is not None:
             self._tell(self.running, data)
         elif event == "progress_state":
-            # Nodes of the newer interface say how far they are in this way only.
+            # Nodes of the newer interface report progress only this way.
             for node_id, state in (data.get("nodes") or {}).items():
                 # Every node is at 0 of 1 when it begins.
                 if state.get("state") == "running" and state.get("value"):
@@ -96,14 +97,14 @@ class PromptEvents:
         return False
 
     def when(self) -> str:
-        """What the engine does now, as the end of a sentence."""
+        """What the engine is doing, as the end of a sentence."""
         if self.running is None:
-            return "while it ran the workflow"
+            return "while running the workflow"
         node = self.graph.nodes.get(self.running)
-        return f"while it ran node {self.running}" + (f" ({node.class_type})" if node else "")
+        return f"while running node {self.running}" + (f" ({node.class_type})" if node else "")
 
     def timings(self) -> Timings:
-        """What was measured up to now."""
+        """The measurements so far."""
         end = self._ended or time.monotonic()
         started = self._started or end
         return Timings(
@@ -117,7 +118,7 @@ class PromptEvents:
         if data.get("node") is None:
             self._ended = time.monotonic()
             return True
-        # Nodes that a node put into the graph while it ran are shown as that node.
+        # Nodes that a node adds to the graph while it runs are shown as that node.
         self.running = str(data.get("display_node") or data["node"])
         self._node_began = time.monotonic()
         self._tell(self.running, {})
@@ -162,7 +163,7 @@ def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:
 
 
 def node_error_sentences(node_errors: Mapping[str, Any]) -> list[str]:
-    """`node_errors` as text, a sentence for each fault."""
+    """`node_errors` as text, one sentence per fault."""
     return [
         f"node {node_id} ({errors.get('class_type', '?')}): {_error_sentence(error)}"
         for node_id, errors in node_errors.items()
@@ -171,7 +172,7 @@ def node_error_sentences(node_errors: Mapping[str, Any]) -> list[str]:
 
 
 def failure(status: Mapping[str, Any]) -> JobError | None:
-    """The error that a history entry's `status` reports, or None if the prompt succeeded."""
+    """The error reported by a history entry's `status`, or None if the prompt succeeded."""
     messages = dict(status.get("messages") or ())
     if "execution_error" in messages:
         return _execution_error(messages["execution_error"])
@@ -183,7 +184,7 @@ def failure(status: Mapping[str, Any]) -> JobError | None:
             details={"node": node.get("node_id"), "class_type": node.get("node_type")},
         )
     if status.get("status_str") == "error":
-        return JobError("ComfyUI reports a failed run without saying why.")
+        return JobError("ComfyUI reports a failed run without a reason.")
     return None
 
 
@@ -198,10 +199,10 @@ def _execution_error(data: Mapping[str, Any]) -> JobError:
     kind = OutOfMemoryError if out_of_memory else JobError
     return kind(
         f"Node {node} ({class_type}) failed with {exception}: {text}"
-        + (f"\nIts traceback ends with:{quoted}" if quoted else ""),
+        + (f"\nThe traceback ends with:{quoted}" if quoted else ""),
         remedy="Use smaller sizes or a machine with more memory."
         if out_of_memory
-        else "Look at the node's inputs; --verbose shows the engine's log.",
+        else "Check the node's inputs; --verbose shows the engine's log.",
         details={
             "node": node,
             "class_type": class_type,

@@ -1,5 +1,4 @@
-"""One engine that stays for as many jobs as there are, started again when it ended or no longer
-listens."""
+"""One engine that serves any number of jobs, restarted if it ends or stops responding."""
 
 from __future__ import annotations
 
@@ -16,18 +15,18 @@ from rp_handler.errors import EngineCrashedError
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.realized import Home
 
-# How long a run that was given up may take to stop before the engine is started again.
+# How long a cancelled run may take to stop before the engine is restarted.
 _SETTLE_S = 5.0
 _POLL_S = 0.1
-# A cached result is noticed after the first run, and forgotten by the third at the latest.
+# A cached result is noticed after the first run, and dropped by the third at the latest.
 _RUNS = 3
 
 
 class ResidentEngine:
     """The engine of `home`, up while the block lasts: `async with ResidentEngine(...) as engine`.
 
-    `port` is the port to serve on, None for a free one. Raises EngineStartError when it cannot be
-    started, UnavailableError for a taken port.
+    `port` is the port to serve on, None for a free one. Raises EngineStartError if it cannot be
+    started, UnavailableError for a port in use.
     """
 
     def __init__(self, home: Home, listener: Listener, *, port: int | None = None) -> None:
@@ -52,7 +51,7 @@ class ResidentEngine:
         return self._engine
 
     async def running(self) -> Engine:
-        """The engine, started if there is none that works."""
+        """The running engine, started if there is none."""
         if self._engine is not None and self._engine.ended.done():
             await self._end(self._engine.crashed("between two jobs"))
         if self._engine is not None and self._is_unsettled:
@@ -68,18 +67,18 @@ class ResidentEngine:
     async def run(
         self, graph: Graph, *, timeout_s: float | None, strict: bool = False
     ) -> Execution:
-        """Runs `graph` with outputs that are this run's own. Raises as EngineClient.run does."""
+        """Runs `graph`, with only this run's own outputs. Raises as EngineClient.run does."""
         engine = await self.running()
         try:
             async with EngineClient(engine) as client:
                 for _ in range(_RUNS):
-                    # ComfyUI numbers its files after those that are there already.
+                    # ComfyUI numbers new files after the existing ones.
                     _empty(engine.folders.output)
                     _empty(engine.folders.temp)
                     execution = await client.run(
                         graph, say=self._listener.progress, timeout_s=timeout_s, strict=strict
                     )
-                    # What it answers from memory names files of an earlier job.
+                    # Results from the engine's cache name files of an earlier job.
                     if not execution.names_earlier_files:
                         break
                     await client.forget_results()
@@ -92,21 +91,21 @@ class ResidentEngine:
             raise
 
     async def _settle(self, engine: Engine) -> None:
-        """Waits until nothing runs, or ends the engine: a node may not hear of an interruption."""
+        """Waits until nothing runs, or ends the engine: a node may ignore an interruption."""
         with contextlib.suppress(TimeoutError, EngineCrashedError):
             async with asyncio.timeout(_SETTLE_S), EngineClient(engine) as client:
                 while (await client.get("/queue") or {}).get("queue_running"):
                     await asyncio.sleep(_POLL_S)
                 self._is_unsettled = False
         if self._is_unsettled:
-            self._listener.say("ComfyUI still runs a job that was given up; it is started again.")
+            self._listener.say("ComfyUI is still running a cancelled job; restarting it.")
             await self._end(None)
 
     async def _end(self, error: BaseException | None) -> None:
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         self._engine = None
         self._is_unsettled = False
-        # With its error: the log of a crashed engine is kept.
+        # Passed its error, so that the log of a crashed engine is kept.
         await stack.__aexit__(type(error) if error else None, error, None)
 
 

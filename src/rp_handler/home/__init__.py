@@ -1,4 +1,4 @@
-"""A realized version on disk: which one is run, and where its models are.
+"""A realized version on disk: which one to run, and where its models are.
 
 Nothing here starts an engine.
 """

@@ -1,4 +1,4 @@
-"""How the engine of a home is started: its folders, and the models folders that are not its own."""
+"""How the engine of a home is started: its folders, and models folders outside the home."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rp_handler.home.realized import Home
 def engine_setup(
     home: Home, *, keeps_outputs: bool = False, listen: str = LOOPBACK
 ) -> Iterator[EngineSetup]:
-    """The engine of `home` with what its manifest says about it, and with its inputs.
+    """The engine of `home`, set up from its manifest, with the home's inputs.
 
-    Without `keeps_outputs`, its outputs and its database are fresh ones: ComfyUI numbers its files
-    after those that are there already. Folders that cannot be written, as in a container without a
-    writable root, are replaced by temporary ones.
+    Without `keeps_outputs`, the outputs folder and the database are temporary: ComfyUI numbers new
+    files after the existing ones. Folders that are not writable, as in a container with a read-only
+    root, are replaced by temporary ones.
     """
     check = home.manifest.check
     inputs = home.root / "input"
@@ -42,7 +42,7 @@ def engine_setup(
             flags=frozenset(check.flags if check else ()),
             cuda=home.manifest.cuda,
             listen=listen,
-            # One that cannot be written still holds what workflows read.
+            # Workflows still read from a folder that is not writable.
             input_folder=_writable(inputs) or _filled(inputs),
             output_folder=_writable(home.root / "output") if keeps_outputs else None,
             user_folder=user,
@@ -62,10 +62,10 @@ def _filled(folder: Path) -> Path | None:
 def write_model_paths(
     path: Path, models_dir: Path | None, folders: ModelFolders, *, links: Path | None = None
 ) -> None:
-    """Writes to `path` that models lie in `models_dir` too, in the folders the core knows.
+    """Writes an `extra_model_paths.yaml` to `path` that adds `models_dir`, with the core's folders.
 
-    Where the core was never asked for its folders, those that `models_dir` has are named. Those
-    of `links` come before all others, also before the core's own.
+    If the core was never asked for its folders, the folders in `models_dir` are used. Those of
+    `links` take precedence over all others, including the core's own.
     """
     sections = []
     if models_dir is not None:
@@ -78,14 +78,14 @@ def write_model_paths(
 def _section(
     name: str, base: Path, folders: Mapping[str, Sequence[str]], *, is_default: bool = False
 ) -> str:
-    """Values are texts, several directories one a line: a YAML list would crash the core."""
+    """Values are text with one directory per line: a YAML list would crash the core."""
     lines = [f"{name}:", f"  base_path: {json.dumps(str(base))}"]
     if is_default:
         lines.append("  is_default: true")
     for folder, directories in sorted(folders.items()):
         inside = [one for one in directories if not Path(one).is_absolute() and ".." not in one]
         if inside:
-            # A JSON string is a YAML string, whatever the name holds.
+            # A JSON string is a valid YAML string, whatever characters the name has.
             lines.append(f"  {json.dumps(folder)}: {json.dumps(chr(10).join(inside))}")
     return "\n".join(lines) + "\n"
 
@@ -95,7 +95,7 @@ def _folders_in(models_dir: Path) -> dict[str, list[str]]:
 
 
 def _used(links: Path, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The folders that have links, by the core's names for them, else by their own."""
+    """The folders that have links, by the core's name for them if it has one."""
     used = {
         name: there
         for name, directories in known.items()

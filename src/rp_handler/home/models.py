@@ -1,5 +1,6 @@
-"""The models of an image at the start of a container: looked for wherever they may be mounted,
-checked, and linked, downloaded or reported as missing."""
+"""An image's models at the start of a container: searched for wherever they may be mounted,
+checked, and linked, downloaded or reported as missing.
+"""
 
 from __future__ import annotations
 
@@ -37,11 +38,11 @@ _DOWNLOADS_AT_ONCE = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelSearch:
-    """How the models of a home are looked for at start.
+    """How to search for a home's models at start.
 
-    `on_missing` is `fail`, `download` or `ignore`. With `always_hash`, files are read although
-    they were before. `memory_files` keep what was read. `downloads` is the folder to download
-    into, None for one that goes away with the process.
+    `on_missing` is `fail`, `download` or `ignore`. With `always_hash`, files are hashed even if
+    their hash is remembered. `memory_files` hold the remembered hashes. `downloads` is the folder
+    to download into, None for a temporary one.
     """
 
     places: ModelPlaces
@@ -53,7 +54,7 @@ class ModelSearch:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What came of looking for a model: where it is, or None and the `faults` of what was there."""
+    """The result of searching for a model: its path, or None and the faults of files found."""
 
     model: ModelFile
     path: Path | None = None
@@ -68,8 +69,9 @@ class _Look:
 
 
 def make_search(home: Home, volume: Path | None, environment: Mapping[str, str]) -> ModelSearch:
-    """The search for the models of `home` in an image; `volume` is one more folder that may have
-    them in `models`. Raises InvalidInputError."""
+    """The search for the models of `home` in an image; `volume` is another folder that may have
+    them in `models`. Raises InvalidInputError.
+    """
     on_volume = volume / "models" if volume else None
     chosen = [one for one in (home.other_models, on_volume, home.models) if one]
     volumes = [_SERVERLESS_VOLUME / "models", _POD_VOLUME / "models"]
@@ -87,7 +89,7 @@ def make_search(home: Home, volume: Path | None, environment: Mapping[str, str])
 
 
 def missing_policy(environment: Mapping[str, str]) -> str:
-    """What COMFY_MISSING_MODELS says. Raises InvalidInputError."""
+    """The value of COMFY_MISSING_MODELS. Raises InvalidInputError."""
     policy = environment.get("COMFY_MISSING_MODELS") or "fail"
     if policy not in _POLICIES:
         raise InvalidInputError(
@@ -122,11 +124,11 @@ def _is_true(name: str, environment: Mapping[str, str]) -> bool:
 async def models_at_hand(
     home: Home, search: ModelSearch | None, *, say: Say, are_used: bool = True
 ) -> AsyncIterator[tuple[Home, tuple[str, ...]]]:
-    """`home` with every model of its manifest where the engine finds it; and warnings.
+    """`home` with every model of its manifest where the engine finds it, and warnings.
 
-    Without `are_used`, missing models are only warned of. The links are gone after the block.
-    `search` is None outside of an image, where `realize` has linked the models.
-    Raises ModelsNotThereError, which names all that are missing.
+    Without `are_used`, missing models only cause a warning. The links are removed after the block.
+    `search` is None outside an image, where `realize` has linked the models. Raises
+    ModelsNotThereError, which names all that are missing.
     """
     if search is None or not home.manifest.models:
         yield home, ()
@@ -145,7 +147,7 @@ async def models_at_hand(
 
 
 def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> list[_Look]:
-    """Looks for every model, and downloads those that are not there if that is wanted."""
+    """Looks for every model, and downloads missing ones if the policy says so."""
     memory = HashMemory(search.memory_files)
 
     def look(model: ModelFile) -> _Look:
@@ -154,7 +156,7 @@ def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> lis
             fault = fault_of(path, model, memory, always_hash=search.always_hash)
             if fault is None:
                 return _Look(model=model, path=path)
-            if fault != "is not there":
+            if fault != "does not exist":
                 found = found.but(f"{path} {fault}")
         return found
 
@@ -163,7 +165,7 @@ def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> lis
         if missing.path is not None:
             return missing
         if place.exists():
-            return missing.but(f"{place} is in the way and was left alone")
+            return missing.but(f"{place} is another file and was left alone")
         say(f"Downloading {missing.described}.")
         try:
             download(missing.model, place, say=say)
@@ -181,7 +183,7 @@ def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> lis
 
 
 def _link(looks: Sequence[_Look], home: Home, links: Path) -> None:
-    """Links below `links`, for what the engine would not find, or would find something else."""
+    """Links models below `links` if the engine would not find them, or would find another file."""
     roots = [home.comfyui / "models", home.models, home.other_models]
     for look in looks:
         target = look.model.target_path
@@ -202,11 +204,11 @@ def _missing_error(
         for look in missing
     )
     looked_in = [str(one) for one in (*places.folders, *places.stores, *places.hub_caches)]
-    named = [place if Path(place).is_dir() else f"{place} (not there)" for place in looked_in]
+    named = [place if Path(place).is_dir() else f"{place} (does not exist)" for place in looked_in]
     return ModelsNotThereError(
-        f'Models of the version "{home.manifest.version_id}" are missing:{listed}\n'
+        f'Missing models of the version "{home.manifest.version_id}":{listed}\n'
         f"Looked in {', '.join(named)}.",
-        remedy="Mount a folder that has them and name it in MODELS_DIR "
+        remedy="Mount a folder with them and set MODELS_DIR "
         "(docker run -v FOLDER:/models -e MODELS_DIR=/models …), or set COMFY_MISSING_MODELS to "
         "download or ignore.",
         details={

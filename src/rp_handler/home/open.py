@@ -1,5 +1,6 @@
-"""From a request to the home that is run: the one that it names, the one on a volume, or the
-image's own; and to how its models are looked for there."""
+"""Chooses the home to run for a request (the one it names, the one on a volume, or the image's
+own), and how to search for its models.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ from rp_handler.run_request import RunRequest
 
 @dataclass(frozen=True, kw_only=True)
 class HomeChoice:
-    """`path` is the home to run. In an image, `baked` is its own home, and `volume` the folder of
-    COMFY_HOME if no version is realized there; else they are None."""
+    """`path` is the home to run. In an image, `baked` is the image's own home, and `volume` the
+    folder COMFY_HOME if no version is realized there; otherwise both are None.
+    """
 
     path: Path
     baked: Path | None = None
@@ -31,7 +33,7 @@ class HomeChoice:
 def open_for_run(
     request: RunRequest, environment: Mapping[str, str], *, say: Callable[[str], None]
 ) -> tuple[Home, ModelSearch | None]:
-    """The home that `request` means, opened; the search is None outside of an image.
+    """Opens the home for `request`; the search is None outside an image.
 
     Raises UnavailableError and InvalidInputError.
     """
@@ -53,7 +55,9 @@ def open_for_run(
 def choose_home(
     version_id: str, asked_home: Path | None, environment: Mapping[str, str]
 ) -> HomeChoice:
-    """The folder asked for; in an image a marked COMFY_HOME, else its own home; or the usual."""
+    """The requested folder; in an image COMFY_HOME if it has a marker, else the image's own home;
+    otherwise the default home.
+    """
     baked = baked_home(environment)
     if baked is None or asked_home is not None:
         return HomeChoice(path=find_home(version_id, asked_home, environment), baked=baked)
@@ -66,13 +70,13 @@ def choose_home(
 
 
 def baked_home(environment: Mapping[str, str]) -> Path | None:
-    """The home that an image was built with; None outside of an image."""
+    """The home that the image was built with; None outside an image."""
     named = environment.get("COMFY_BAKED_HOME")
     return Path(named) if named else None
 
 
 def baked_version_id(environment: Mapping[str, str]) -> str | None:
-    """The version of the image's own home, None outside of an image."""
+    """The version of the image's own home, None outside an image."""
     home = baked_home(environment)
     manifest = load_manifest(home) if home else None
     return manifest.version_id if manifest else None
@@ -80,7 +84,8 @@ def baked_version_id(environment: Mapping[str, str]) -> str | None:
 
 def require_lock(home: Home, lock_path: Path) -> None:
     """Raises InvalidInputError if `home` was not made from the lock at `lock_path`, and
-    UnavailableError if there is none."""
+    UnavailableError if there is no such lock.
+    """
     remedy = "Correct or unset LOCK_PATH."
     asked = lock_digest(read_object(lock_path.expanduser(), "lock", remedy=remedy))
     there = home.manifest.lock_digest
@@ -88,14 +93,14 @@ def require_lock(home: Home, lock_path: Path) -> None:
         raise InvalidInputError(
             f"{home.root} was made from {f'the lock {there}' if there else 'no lock'}, "
             f"and LOCK_PATH asks for {asked} ({lock_path}).",
-            remedy="Give the home or the image of that lock, or unset LOCK_PATH.",
+            remedy="Use the home or the image of that lock, or unset LOCK_PATH.",
         )
 
 
 def _models_dir(
     request: RunRequest, choice: HomeChoice, environment: Mapping[str, str]
 ) -> Path | None:
-    """The models folder that was asked for, else the volume's, if it has one."""
+    """The requested models folder, else the volume's, if it has one."""
     asked = request.models_dir
     if asked is None:
         volume = choice.volume / "models" if choice.volume else None

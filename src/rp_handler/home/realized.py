@@ -1,4 +1,4 @@
-"""A realized version on disk, as the run side sees it."""
+"""A realized version on disk, for the run side."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from comfy_workflows.model_files import ModelFolders
 class Home(HomeLayout):
     """A realized version: its folder, its manifest and the models folder to use with it.
 
-    `other_models` is a models folder that is not the home's own and that its
-    `extra_model_paths.yaml` does not name, or None. `linked_models` is one with links to models
-    that were found elsewhere, which come before all others, or None.
+    `other_models` is a models folder outside the home that its `extra_model_paths.yaml` does not
+    name, or None. `linked_models` is a folder of links to models found elsewhere, which takes
+    precedence over all others, or None.
     """
 
     manifest: Manifest
@@ -27,7 +27,7 @@ class Home(HomeLayout):
     linked_models: Path | None = None
 
     def model_folders(self) -> ModelFolders:
-        """Where this version's engine looks for models, in the order that a person cares for."""
+        """Where this version's engine looks for models, the most relevant folder first."""
         roots = [self.linked_models, self.other_models, self.models, self.comfyui / "models"]
         check = self.manifest.check
         return ModelFolders(
@@ -37,7 +37,7 @@ class Home(HomeLayout):
         )
 
     def read_object_info(self) -> dict[str, Any] | None:
-        """The engine's `/object_info` as the check recorded it; None where no check was made."""
+        """The engine's `/object_info` as recorded by the check; None if there was no check."""
         remedy = f"Delete it and realize {self.root} again."
         try:
             return read_object(self.object_info, "record of node classes", remedy=remedy)
@@ -53,18 +53,17 @@ def open_home(
     models_dir: Path | None = None,
     is_baked: bool = False,
 ) -> Home:
-    """The finished version at `path`.
+    """The complete version at `path`.
 
-    `id_was_asked` is true when `version_id` was asked for, false when it is the default.
-    `models_dir` is the models folder to use, None for the version's own. `is_baked` is true for the
-    home that an image was built with.
-    Raises UnavailableError when nothing (or nothing whole) is realized there, and
-    InvalidInputError when it is another version than the one asked for.
+    `id_was_asked` is true if the user named `version_id`, false if it is the default. `models_dir`
+    is the models folder to use, None for the version's own. `is_baked` is true for the home that an
+    image was built with. Raises UnavailableError if no version, or an incomplete one, is realized
+    there, and InvalidInputError if it is not the version that was asked for.
     """
     remedy = (
         "The image is damaged; build it again."
         if is_baked
-        else f"Make it with: runpod-comfy realize --version-id {version_id} --target {path}"
+        else f"Run: runpod-comfy realize --version-id {version_id} --target {path}"
         f" (or: make realize VERSION={version_id})"
     )
     manifest = load_manifest(path)
@@ -72,12 +71,12 @@ def open_home(
         raise UnavailableError(f"No version is realized at {path}.", remedy=remedy)
     if id_was_asked and manifest.kind == "version" and manifest.version_id != version_id:
         raise InvalidInputError(
-            f'{path} holds the version "{manifest.version_id}", and "{version_id}" was asked for.',
-            remedy="Give the home of that version with --home or COMFY_HOME, "
-            f"or ask for --version-id {manifest.version_id}.",
+            f'{path} holds the version "{manifest.version_id}", not "{version_id}".',
+            remedy="Name the home of that version with --home or COMFY_HOME, or use --version-id "
+            f"{manifest.version_id}.",
         )
     if manifest.kind == "version" and not manifest.complete:
-        raise UnavailableError(f"The version at {path} is not realized to the end.", remedy=remedy)
+        raise UnavailableError(f"The version at {path} is not completely realized.", remedy=remedy)
     home = Home(
         root=path, manifest=manifest, other_models=_other_models(path, manifest, models_dir)
     )
@@ -101,6 +100,6 @@ def _other_models(path: Path, manifest: Manifest, models_dir: Path | None) -> Pa
     if not asked.is_dir():
         raise UnavailableError(
             f"There is no models folder at {asked}.",
-            remedy="Give an existing folder with --models-dir or MODELS_DIR.",
+            remedy="Name an existing folder with --models-dir or MODELS_DIR.",
         )
     return asked

@@ -1,5 +1,6 @@
-"""The job's output document of the contracts: from the engine's history to files in a sink; that of
-the smoke test `{}` says what there is."""
+"""The job's output document, as in docs/contracts.md: from the engine's history to files in a sink.
+For the smoke test `{}` it reports the engine, devices and counts.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
 from rp_handler.job.sinks import OutputSink
 
-# Folders of the core that hold something else than models.
+# Folders of the core that hold something other than models.
 _NOT_MODELS = frozenset({"configs", "custom_nodes"})
 _BYTES = "application/octet-stream"
-# Python's table, not the machine's: the same file has the same type everywhere.
+# Python's own table, not the machine's, so that a file has the same type everywhere.
 _TYPES = mimetypes.MimeTypes(filenames=())
 for _mime, _suffix in (
     (_BYTES, ".latent"),
@@ -50,7 +51,7 @@ for _mime, _suffix in (
 def result_document(
     home: Home, engine: Engine, graph: Graph, execution: Execution, sink: OutputSink
 ) -> dict[str, Any]:
-    """The document of a run, after each of its files has been given to `sink`."""
+    """The document of a run, after passing each of its files to `sink`."""
     document = _empty_document(home, engine)
     document["timings"] = asdict(execution.timings)
     document["warnings"] += execution.warnings
@@ -68,8 +69,8 @@ def add_outputs(
     """Adds every output of a history entry, in the order of the graph's nodes: each entry with a
     `filename`, under any key, and texts.
 
-    Raises JobError for a file that lies outside the engine's folders: no node may have a file of
-    the machine delivered that way.
+    Raises JobError for a file outside the engine's folders: no node may deliver other files of the
+    machine that way.
     """
     order = {node: number for number, node in enumerate(graph.nodes)}
     for node in sorted(history_outputs, key=lambda one: order.get(one, len(order))):
@@ -91,11 +92,13 @@ def _add_file(
     inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
     path = _locate(node, folder, inner, folders)
     if path is None:
-        document["warnings"].append(f"Node {node} names a file that is not there: {inner}.")
+        document["warnings"].append(
+            f"Node {node} names an output file that does not exist: {inner}."
+        )
         return
     guessed, encoding = _TYPES.guess_type(path.name)
     mime = guessed if guessed and not encoding else _BYTES
-    # Previews and results may have the same name in their different folders.
+    # A preview and a result may have the same name, in different folders.
     delivered = sink.put(path, inner if folder == "output" else folder / inner)
     document["images" if mime.startswith("image/") else "files"].append(
         {
@@ -111,7 +114,7 @@ def _add_file(
 
 
 def _entries(node_outputs: Any) -> Iterator[Any]:
-    """The file entries (objects) and texts of one node, whatever their keys are."""
+    """The file entries (objects) and texts of one node, under any key."""
     for values in node_outputs.values() if isinstance(node_outputs, Mapping) else ():
         if isinstance(values, list):
             if all(isinstance(value, str) for value in values):
@@ -122,13 +125,14 @@ def _entries(node_outputs: Any) -> Iterator[Any]:
 
 
 def _locate(node: str, kind: str, inner: PurePath, folders: EngineFolders) -> Path | None:
-    """The file `inner` of one of the engine's folders; None if it is not there."""
+    """The file `inner` in one of the engine's folders; None if it does not exist."""
     kinds = {"output": folders.output, "temp": folders.temp, "input": folders.input}
     folder = kinds.get(kind)
     if folder is None:
         return None
     path = (folder / inner).resolve()
-    # A way out and in again is refused too: a sink repeats it below a folder of its own.
+    # A path that leaves the folder and returns is refused too: a sink repeats it below its own
+    # folder.
     leaves = inner.is_absolute() or ".." in inner.parts
     if leaves or not path.is_relative_to(folder.resolve()):
         raise JobError(
@@ -169,7 +173,7 @@ def _empty_document(home: Home, engine: Engine) -> dict[str, Any]:
         "version": {
             "id": home.manifest.version_id,
             "lock": home.manifest.lock_digest,
-            # For images to fill in.
+            # Filled in for images.
             "image": None,
             "comfyui": (engine.stats.get("system") or {}).get("comfyui_version"),
         },

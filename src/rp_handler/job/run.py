@@ -25,13 +25,13 @@ async def run_workflow(
     timeout_s: float | None,
     search: ModelSearch | None,
 ) -> dict[str, Any]:
-    """Runs the graph in the file `workflow` on an engine of its own; gives the result document.
+    """Runs the graph in the file `workflow` on an engine of its own; returns the result document.
 
-    `timeout_s` limits the run itself, not the engine's start. `search` says how the version's
-    models are looked for first, None not at all. Raises ComfyError's children.
+    `timeout_s` limits the run itself, not the engine's start. `search` says how to search for the
+    version's models first; None skips that. Raises subclasses of ComfyError.
     """
     graph = load_workflow(workflow)
-    # The smoke test reports what a machine has, and does not fail for what it lacks.
+    # The smoke test reports what a machine has, and does not fail for missing models.
     at_hand = models_at_hand(home, search, say=listener.say, are_used=not graph.is_empty)
     try:
         async with at_hand as (home, warnings):
@@ -53,7 +53,7 @@ async def run_graph(
     timeout_s: float | None,
     strict: bool = False,
 ) -> dict[str, Any]:
-    """Runs `graph`, gives its files to `sink`; the result document."""
+    """Runs `graph`, passes its files to `sink`, and returns the result document."""
     if graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
     execution = await engine.run(graph, timeout_s=timeout_s, strict=strict)
@@ -61,10 +61,10 @@ async def run_graph(
 
 
 def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:
-    """Raises if the version at `home` cannot run `graph`, as far as that is known beforehand."""
+    """Raises if it is known beforehand that the version at `home` cannot run `graph`."""
     object_info = home.read_object_info()
     if object_info is None:
-        listener.say("This home was never checked: only ComfyUI itself will check the workflow.")
+        listener.say("This home was never checked, so only ComfyUI itself will check the workflow.")
     elif not graph.is_empty:
         preflight(
             graph,

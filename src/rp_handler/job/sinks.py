@@ -1,4 +1,4 @@
-"""Where outputs go: a sink for each `--output`, which takes the files, then the result."""
+"""Where outputs go: a sink for each `--output`, which receives the files, then the result."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ _LATER_MODES = ("gcs", "s3")
 
 
 class OutputSink:
-    """A place for outputs. Nothing that it was given lasts unless `finish` was called."""
+    """A destination for outputs. They are only kept if `finish` is called."""
 
     def put(self, path: Path, place: PurePath) -> dict[str, Any]:
-        """Takes the file at `path`, which is to be known as `place`. Gives how it is reached:
-        `type`, and what that type says beside it."""
+        """Stores the file at `path` under the name `place`. Returns how to reach it: `type`, and
+        the keys of that type.
+        """
         raise NotImplementedError
 
     def finish(self, result: Mapping[str, Any]) -> None:
-        """Takes the whole result document, after the last file."""
+        """Stores the result document, after the last file."""
 
     def abandon(self) -> None:
-        """Forgets what it was given. Does nothing after `finish`."""
+        """Discards the outputs. Does nothing after `finish`."""
 
 
 class Base64Sink(OutputSink):
-    """Files within the result document itself."""
+    """Puts the files into the result document itself."""
 
     def put(self, path: Path, place: PurePath) -> dict[str, Any]:  # noqa: ARG002
         data = base64.b64encode(path.read_bytes()).decode("ascii")
@@ -45,8 +46,8 @@ class Base64Sink(OutputSink):
 class FilesSink(OutputSink):
     """Files in a new folder `<output_dir>/<run>/`, with the document in `result.json`.
 
-    The run is named by UTC time, workflow and a random id. The folder gets that name when it is
-    whole; before, it is `.<run>.partial`.
+    The run's name is made of UTC time, workflow and a random id. Until it is complete, the folder
+    is called `.<run>.partial`.
     """
 
     def __init__(self, output_dir: Path, workflow_name: str) -> None:
@@ -72,23 +73,23 @@ class FilesSink(OutputSink):
 
 
 def check_output_mode(mode: str) -> str:
-    """`mode`, if outputs can be delivered that way. Raises InvalidInputError."""
+    """Returns `mode` if outputs can be delivered that way. Raises InvalidInputError."""
     if mode in OUTPUT_MODES:
         return mode
     choice = "Use --output base64 or --output files."
     if mode in _LATER_MODES:
         raise InvalidInputError(f"--output {mode} is not supported yet.", remedy=choice)
-    raise InvalidInputError(f'"{mode}" is not a way to deliver outputs.', remedy=choice)
+    raise InvalidInputError(f'"{mode}" is not an output mode.', remedy=choice)
 
 
 def sink_for(mode: str, *, output_dir: Path, workflow_name: str) -> OutputSink:
     """The sink of `mode`. Raises InvalidInputError, or OperationFailedError for the folder."""
     if check_output_mode(mode) == "base64":
         return Base64Sink()
-    # Refused now, and not after a run of many minutes.
+    # Fails now, not after a run of many minutes.
     if not can_write(output_dir):
         raise OperationFailedError(
-            f"Nothing can be written to {output_dir}.",
+            f"{output_dir} is not writable.",
             remedy="Name another folder with --output-dir, or use --output base64.",
         )
     return FilesSink(output_dir, workflow_name)

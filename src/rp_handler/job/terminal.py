@@ -1,4 +1,4 @@
-"""A run as a person sees it: progress in one line that changes, the result document as lines."""
+"""A run as a user sees it: progress in a status line, the result document as lines of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rp_handler.engine.prompt import Progress
 
 
 def progress_text(progress: Progress) -> str:
-    """Where the run is now, for a line that changes in place."""
+    """The run's current progress, for the status line."""
     return (
         f"[{progress.done + 1}/{max(progress.total, progress.done + 1)}] "
         f"node {progress.node} {progress.class_type}{_steps(progress)}"
@@ -26,7 +26,7 @@ def _steps(progress: Progress) -> str:
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """A line for each output: path, size, sha256, or a text's first line; or the smoke report."""
+    """One line per output: path, size and sha256, or a text's first line; or the smoke report."""
     if "counts" in result:
         return _smoke_lines(result)
     lines = [

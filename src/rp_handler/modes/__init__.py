@@ -1,4 +1,4 @@
-"""What the program is there for: ComfyUI's page, RunPod's jobs, a container's first process.
+"""The modes of the program: ComfyUI's page, RunPod's jobs, a container's first process.
 
 Running one workflow is in `job`.
 """

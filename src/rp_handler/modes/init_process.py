@@ -1,7 +1,8 @@
-"""The first process of a container: it hands signals on, reaps orphans, and ends the rest in time.
+"""The first process of a container: it forwards signals, reaps orphans, and ends everything in
+time.
 
-The kernel drops signals that its first process has no handler for, and gives it every orphan. So
-the program proper runs as a child, for which signals mean what they mean everywhere.
+The kernel drops signals that the first process has no handler for, and makes it the parent of every
+orphan. So the actual program runs as a child, with normal signal handling.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ import signal
 from collections.abc import Callable
 from types import FrameType
 
-# Docker and RunPod kill everything some time after the request to end. The child has a little
-# less than the 5 seconds that we promise; with the first process, all others of a container end.
+# Docker and RunPod kill everything some time after asking it to stop. The child gets a little less
+# than the 5 seconds that we promise; when the first process ends, so does the container.
 _PATIENCE_S = 4.5
 _HANDED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_as_init(program: Callable[[], int]) -> int:
-    """Runs `program` in a child process; gives its exit code, 128 + n if signal n ended it."""
+    """Runs `program` in a child process; returns its exit code, 128 + n if signal n ended it."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _HANDED_ON)
     child = os.fork()
     if child == 0:
-        # A group of its own: Ctrl-C at a terminal reaches it once, through us.
+        # Its own process group: Ctrl-C at a terminal reaches it once, through us.
         os.setpgid(0, 0)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDED_ON)
         return program()

@@ -1,4 +1,4 @@
-"""The version's own web page, with the home's real folders."""
+"""Serves the version's own web page, with the home's real folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.models import ModelSearch, models_at_hand
 from rp_handler.home.realized import Home
 
-# Where ComfyUI serves by default, and where people look for it.
+# ComfyUI's default port, where users expect it.
 _USUAL_PORT = 8188
 
 
@@ -27,28 +27,28 @@ async def serve_ui(
     listen: str,
     search: ModelSearch | None,
 ) -> NoReturn:
-    """Serves on the address `listen` until cancelled. `port` None is the usual one, or a free one
-    if that is taken. `search` says how the version's models are looked for first.
+    """Serves on the address `listen` until cancelled. `port` None means the default port, or a free
+    one if that is in use. `search` says how to search for the version's models first.
 
-    Raises EngineCrashedError when ComfyUI ends by itself, UnavailableError for a taken port.
+    Raises EngineCrashedError if ComfyUI ends by itself, UnavailableError for a port in use.
     """
     async with models_at_hand(home, search, say=listener.say) as (home, warnings):
         for warning in warnings:
             listener.say(f"warning: {warning}")
         if port is None and is_taken(_USUAL_PORT, listen):
-            listener.say(f"The port {_USUAL_PORT} is taken; ComfyUI gets a free one.")
+            listener.say(f"Port {_USUAL_PORT} is in use; ComfyUI uses a free one.")
         elif port is None:
             port = _USUAL_PORT
         with engine_setup(home, keeps_outputs=True, listen=listen) as setup:
             if listen != LOOPBACK:
-                listener.say(f"Anyone who reaches {listen} on this machine can use ComfyUI.")
+                listener.say(f"Anyone who can reach {listen} on this machine can use ComfyUI.")
             listener.say(f"Starting ComfyUI of {home.root}.")
             async with Engine(setup, port=port, log_say=listener.log) as engine:
                 listener.say(f"ComfyUI is at {engine.url} until you press Ctrl-C.")
                 if _has_a_screen(os.environ):
                     webbrowser.open(engine.url)
                 await engine.ended
-                raise engine.crashed("while it served its page")
+                raise engine.crashed("while serving its page")
 
 
 def _has_a_screen(environment: Mapping[str, str]) -> bool:

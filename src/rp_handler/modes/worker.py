@@ -1,6 +1,6 @@
-"""RunPod mode: an engine that stays, and RunPod's SDK that brings it jobs and takes results.
+"""RunPod mode: a resident engine, and RunPod's SDK, which fetches jobs and returns results.
 
-What is not known in the `input` of a job is refused by name, so that nothing is ignored.
+Unknown keys in the `input` of a job are rejected by name, so that nothing is ignored.
 """
 
 from __future__ import annotations
@@ -40,10 +40,12 @@ async def serve_jobs(
     sdk_arguments: Sequence[str],
     search: ModelSearch | None,
 ) -> int:
-    """Runs jobs until cancelled, or until the SDK ends, as it does after a test; its exit code.
+    """Runs jobs until cancelled, or until the SDK ends, as it does after a test. Returns its exit
+    code.
 
-    `workflows` is the folder of workflows that a job may name. The engine is up before the first
-    job is taken. Raises a ComfyError if it cannot be started, UnavailableError without the SDK.
+    `workflows` is the folder of workflows that a job may name. The engine is ready before the first
+    job is taken. Raises subclasses of ComfyError if it cannot be started, UnavailableError without
+    the SDK.
     """
     if importlib.util.find_spec("runpod") is None:
         raise UnavailableError(
@@ -62,14 +64,14 @@ async def serve_jobs(
             jobs = Jobs(engine=engine, listener=listener, workflows=workflows, warnings=warnings)
             return await sdk.serve(jobs)
     finally:
-        # The SDK's own process, which reports to RunPod that we are alive.
+        # The SDK's own process, which sends heartbeats to RunPod.
         for child in multiprocessing.active_children():
             child.kill()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Jobs:
-    """Answers jobs, one after the other."""
+    """Runs jobs, one after the other."""
 
     engine: ResidentEngine
     listener: Listener
@@ -100,7 +102,7 @@ class Jobs:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """A job that can be tried. `place` is how messages name its workflow."""
+    """A validated job. `place` names its workflow in messages."""
 
     graph: Graph
     place: str
@@ -118,9 +120,9 @@ class _Input(BaseModel):
 
 
 def read_job_input(document: object, workflows: Path) -> JobRequest:
-    """The job that the JSON value `document` asks for.
+    """The job described by the JSON value `document`.
 
-    A workflow that is a name lies in the folder `workflows`. Raises InvalidInputError and
+    A workflow given by name is in the folder `workflows`. Raises InvalidInputError and
     InvalidWorkflowError.
     """
     try:
@@ -130,7 +132,7 @@ def read_job_input(document: object, workflows: Path) -> JobRequest:
         raise InvalidInputError(f"The job's input cannot be used: {faults}.") from error
     if check_output_mode(asked.output) != "base64":
         raise InvalidInputError(
-            f'"{asked.output}" delivers nothing out of a worker.',
+            f'Output "{asked.output}" is not available in a worker.',
             remedy='Use "output": "base64", or leave it out.',
         )
     if isinstance(asked.workflow, str):
@@ -155,48 +157,49 @@ def _named_workflow(name: str, workflows: Path) -> Path:
 def _in_words(fault: Any) -> str:
     place = ".".join(map(str, fault["loc"][:1]))
     if fault["type"] == "extra_forbidden":
-        return f'"{place}" is not among the inputs that are known'
+        return f'unknown key "{place}"'
     if fault["type"] == "missing":
         return f'"{place}" is missing'
     return f'"{place}" {fault_words(fault)}' if place else f"it {fault_words(fault)}"
 
 
-# What the SDK reads its log level from, which `--rp_log_level` replaces.
+# The variables that set the SDK's log level, unless `--rp_log_level` does.
 _LOG_LEVELS = ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL")
 
 
 class _Sdk:
-    """RunPod's SDK in a thread: the main thread, which hears signals, belongs to the engine."""
+    """RunPod's SDK in a thread: the main thread, which receives signals, belongs to the engine."""
 
     def __init__(self, arguments: Sequence[str]) -> None:
         self._arguments = arguments
         self._loop = asyncio.get_running_loop()
         self._ready = threading.Event()
         self._jobs: Jobs | None = None
-        # It is loaded while the engine boots, and does not hear when it is to end.
+        # It is imported while the engine boots, and cannot be interrupted.
         self._ended = asyncio.ensure_future(in_thread(self._run, grace_s=0))
 
     async def serve(self, jobs: Jobs) -> int:
-        """Lets the SDK take jobs, until it ends; its exit code."""
+        """Runs the SDK until it ends; returns its exit code."""
         self._jobs = jobs
         self._ready.set()
         return await self._ended
 
     async def _handle(self, job: dict[str, Any]) -> dict[str, Any]:
         assert self._jobs is not None
-        # Cancelling this cancels that: so the SDK stops a job.
+        # Cancelling this future cancels the job: that is how the SDK stops one.
         work = asyncio.run_coroutine_threadsafe(self._jobs.answer(job), self._loop)
         return await asyncio.wrap_future(work)
 
     def _run(self) -> int:
         if not any(name in os.environ for name in _LOG_LEVELS):
-            # Left alone, it writes every result into its log, pictures and all.
+            # By default it logs every result, including the image data.
             os.environ[_LOG_LEVELS[0]] = "INFO"
         try:
             import runpod.serverless  # type: ignore[import-untyped]
 
             for name in ("runpod.serverless", "runpod.serverless.modules.rp_scale"):
-                # It would take the signals, which only the main thread may, and then wait for jobs.
+                # It would install signal handlers, which only the main thread may do, and then wait
+                # for jobs.
                 importlib.import_module(name).signal = _NoSignals  # type: ignore[attr-defined]
             self._ready.wait()
             sys.argv = [sys.argv[0], *self._arguments]
@@ -209,7 +212,7 @@ class _Sdk:
 
 
 class _NoSignals:
-    """Stands in for the module `signal` in the SDK."""
+    """Replaces the module `signal` in the SDK."""
 
     SIGINT = signal.SIGINT
     SIGTERM = signal.SIGTERM

@@ -64,7 +64,7 @@ def test_each_failure_is_found_with_its_group_and_its_exception() -> None:
             "newer",
             "Error while calling comfy_entrypoint in /h/ComfyUI/custom_nodes/newer: boom",
         ),
-        ("custom_nodes", "silent", "the engine's log does not say why"),
+        ("custom_nodes", "silent", "the engine's log gives no reason"),
         ("comfy_api_nodes", "nodes_veo2.py", "ModuleNotFoundError: No module named 'veo'"),
         ("comfy_extras", "nodes_canny.py", "ModuleNotFoundError: No module named 'kornia'"),
     ]

@@ -75,7 +75,7 @@ def test_a_node_that_breaks_the_answer_about_nodes_is_an_error(
     )
     report = tmp_path / "report.json"
     assert run_check(home, report) == 1
-    assert "does not tell which node classes it has" in capsys.readouterr().err
+    assert "does not list its node classes" in capsys.readouterr().err
     assert not report.exists()
 
 

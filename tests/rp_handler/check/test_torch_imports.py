@@ -94,7 +94,7 @@ def test_the_member_that_does_not_load_is_named_with_a_line_for_the_spec(
         f"{member} {version} does not load with torch {torch}: "
         "OSError: Could not load this library: libtorchaudio.so"
     )
-    line = error.remedy.partition("settles it: ")[2].partition(". Then")[0]
+    line = error.remedy.partition("Add to the spec: ")[2].partition(". Then")[0]
     assert json.loads(f"{{{line}}}") == {"options": settling}
 
 
@@ -103,7 +103,7 @@ def test_a_member_that_is_never_done_ends_the_check(
 ) -> None:
     monkeypatch.setattr("rp_handler.check.torch_imports._TIMEOUT_S", 1.0)
     install(packages, "torch", "2.15.0", source="import time; time.sleep(60)")
-    assert "torch 2.15.0 does not load: it is not done after 1 seconds" in (
+    assert "torch 2.15.0 does not load: timed out after 1 seconds" in (
         fault(packages, tmp_path).message
     )
 
@@ -119,6 +119,6 @@ def test_a_torch_that_does_not_load_is_named_alone(packages: Path, tmp_path: Pat
 def test_a_member_that_ends_python_is_named(packages: Path, tmp_path: Path) -> None:
     install(packages, "torch", "2.15.0")
     install(packages, "torchvision", "0.1", source="import os, signal; os.kill(os.getpid(), 11)")
-    assert "torchvision 0.1 does not load with torch 2.15.0: Python ended with status -11" in (
+    assert "torchvision 0.1 does not load with torch 2.15.0: Python exited with status -11" in (
         fault(packages, tmp_path).message
     )

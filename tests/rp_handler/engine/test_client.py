@@ -153,7 +153,7 @@ def test_previews_may_be_larger_than_a_usual_message(setup_of: EngineSetup) -> N
 def test_an_engine_that_falls_over_in_the_middle_is_quoted(setup_of: EngineSetup) -> None:
     with pytest.raises(EngineCrashedError) as caught:
         run(setup_of, graph(n4=("FixtureExit", {"status": 9})))
-    assert "ended with status 9 while it ran node 4 (FixtureExit)" in caught.value.message
+    assert "ended with status 9 while running node 4 (FixtureExit)" in caught.value.message
     assert "about to fall over" in caught.value.message
     assert caught.value.retryable
 
@@ -186,7 +186,7 @@ def test_a_run_that_takes_too_long_is_interrupted_in_the_engine(setup_of: Engine
                 # The engine lives on, and can take the next job.
                 assert await client.get("/system_stats")
 
-    with pytest.raises(JobTimeoutError, match=r"after 2 seconds, at node 1"):
+    with pytest.raises(JobTimeoutError, match=r"within 2 seconds, at node 1"):
         asyncio.run(scenario())
     assert "interrupted" in said
 

@@ -109,7 +109,7 @@ def test_a_core_that_is_never_ready_is_given_up(
         asyncio.run(scenario())
 
 
-def test_a_taken_port_is_an_error_in_words(setup_of: EngineSetup) -> None:
+def test_a_port_in_use_is_an_error(setup_of: EngineSetup) -> None:
     async def scenario(port: int) -> None:
         async with Engine(setup_of, port=port):
             pass
@@ -118,7 +118,7 @@ def test_a_taken_port_is_an_error_in_words(setup_of: EngineSetup) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(UnavailableError, match=f"port {port} on 127.0.0.1 is taken"):
+        with pytest.raises(UnavailableError, match=f"Port {port} on 127.0.0.1 is in use"):
             asyncio.run(scenario(port))
     with pytest.raises(InvalidInputError, match="70000 is not a port"):
         asyncio.run(scenario(70000))

@@ -87,7 +87,7 @@ def test_missing_models_are_listed_all_at_once_with_where_was_looked(
     assert "a.pth has 9 bytes, not 11" in said.err
     assert "b.pth links to /host/store/sha256/ab, which does not exist" in said.err
     assert f"{volume}/models" in said.err
-    assert f"{tmp_path}/serverless/models (not there)" in said.err
+    assert f"{tmp_path}/serverless/models (does not exist)" in said.err
     assert "MODELS_DIR" in said.err
     assert "Starting ComfyUI" not in said.err
 

@@ -33,7 +33,7 @@ def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) ->
 
 def test_an_unfinished_version_is_not_run(home: Path) -> None:
     save_manifest(home, Manifest(version_id="demo", complete=False))
-    with pytest.raises(UnavailableError, match="not realized to the end"):
+    with pytest.raises(UnavailableError, match="not completely realized"):
         open_home(home, version_id="demo", id_was_asked=True)
 
 
@@ -44,7 +44,7 @@ def test_a_damaged_version_is_told(home: Path) -> None:
 
 
 def test_another_version_than_asked_for_is_refused_saying_both(home: Path) -> None:
-    with pytest.raises(InvalidInputError, match='holds the version "demo", and "other" was'):
+    with pytest.raises(InvalidInputError, match='holds the version "demo", not "other"'):
         open_home(home, version_id="other", id_was_asked=True)
     assert open_home(home, version_id="other", id_was_asked=False).root == home
 

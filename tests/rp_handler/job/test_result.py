@@ -94,7 +94,7 @@ def test_a_preview_does_not_overwrite_a_result_of_its_name(
 def test_a_file_that_is_not_there_is_a_warning(folders: EngineFolders) -> None:
     outputs = collect(folders, {"1": {"images": [entry("gone.png", "sub")]}})
     assert outputs["files"] == []
-    assert outputs["warnings"] == ["Node 1 names a file that is not there: sub/gone.png."]
+    assert outputs["warnings"] == ["Node 1 names an output file that does not exist: sub/gone.png."]
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,9 @@ def test_abandoning_after_the_end_takes_nothing_away(tmp_path: Path, picture: Pa
     assert (sink.folder / "x.png").exists()
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_writable_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OperationFailedError, match="Nothing can be written to .*taken"):
+    with pytest.raises(OperationFailedError, match="taken/outputs is not writable"):
         sink_for("files", output_dir=tmp_path / "taken" / "outputs", workflow_name="w")
 
 

@@ -59,7 +59,7 @@ def test_a_test_input_that_fails_tells_why_and_fails_the_process() -> None:
     with worker("--test_input", job) as process:
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert '"images" is not among the inputs that are known' in said
+    assert 'unknown key "images"' in said
 
 
 def test_without_the_sdk_one_sentence_says_how_to_get_it() -> None:

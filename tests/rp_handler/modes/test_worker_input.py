@@ -48,15 +48,15 @@ def test_another_name_is_refused_with_those_that_there_are(workflows: Path, name
 @pytest.mark.parametrize(
     ("document", "sentence"),
     [
-        ({"workflow": GRAPH, "imgaes": [], "x": 1}, '"imgaes" is not among the inputs'),
-        ({"workflow": GRAPH, "set": {}}, '"set" is not among the inputs'),
+        ({"workflow": GRAPH, "imgaes": [], "x": 1}, 'unknown key "imgaes"'),
+        ({"workflow": GRAPH, "set": {}}, 'unknown key "set"'),
         ({}, '"workflow" is missing'),
         ({"workflow": 3}, '"workflow"'),
         ({"workflow": GRAPH, "timeout": 0}, '"timeout"'),
         ({"workflow": GRAPH, "timeout": "5"}, '"timeout"'),
         ({"workflow": GRAPH, "strict": "yes"}, '"strict"'),
         ({"workflow": GRAPH, "output": "gcs"}, "gcs is not supported yet"),
-        ({"workflow": GRAPH, "output": "files"}, "delivers nothing out of a worker"),
+        ({"workflow": GRAPH, "output": "files"}, "is not available in a worker"),
         ("workflow", "cannot be used"),
         (None, "cannot be used"),
     ],
