@@ -13,7 +13,7 @@ DEV = $(WITH) --dev
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize base image verify-image push test test-all bench canary lint fmt clean
+.PHONY: help venv run ui lock realize base image verify-image push test test-fast test-all bench canary lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -48,6 +48,9 @@ push: ## Push the image of VERSION, or the one called TAG, to REGISTRY
 
 test: ## Run every test that needs no Docker engine
 	@$(DEV) python scripts/run_tests.py --tag=-docker ::
+
+test-fast: ## Run the fast tests with plain pytest, in less than 3 minutes
+	@$(WITH) python -m pytest --quiet -m "not slow"
 
 test-all: ## Run every test; fails where no Docker engine can be reached
 	@$(DEV) python scripts/run_tests.py ::

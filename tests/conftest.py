@@ -13,6 +13,14 @@ from runpod_comfy.cache.tree import FetchContext
 from tests.comfy_releases import ComfyRepository, comfy_repository, downloads_folder
 from tests.git_repositories import GitRepository, new_repository
 from tests.package_index import without_pip
+from tests.slow import is_slow
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is slow by rule, before `-m` chooses."""
+    for item in items:
+        if is_slow(item.path, getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session", autouse=True)
