@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -185,10 +184,9 @@ def _python_of(lock: Path) -> PythonLock:
 
 def readme_example(readme: str) -> list[str]:
     """The arguments of `create` in the example of README.md, without the version's id."""
-    blocks = re.findall(r"^```bash\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
-    block = next(block for block in blocks if "version.py create" in block)
-    words = shlex.split(block.replace("\\\n", " "), comments=True)
-    return words[words.index("create") + 2 :]
+    lines = readme.replace("\\\n", " ").splitlines()
+    line = next(line for line in lines if line.startswith("runpod-comfy create "))
+    return shlex.split(line, comments=True)[3:]
 
 
 def main() -> int:

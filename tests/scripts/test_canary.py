@@ -154,10 +154,10 @@ _README = """\
 make run
 ```
 ```bash
-export V=mine # why
-python3 scripts/version.py create "$V" \\
+runpod-comfy create mine \\
   --repo https://example.org/a@v1 \\
-  --models '{"source": "x"}'
+  --models '{"source": "x"}' # why
+runpod-comfy resolve mine
 ```
 """
 

@@ -1,0 +1,95 @@
+"""The documents name every command, option, make target and variable, and no others."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runpod_comfy.cli.app import build_parser
+from tests.docs.documents import DOCUMENTS, ROOT, name_of, shell_lines
+
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+# An image sets the first for its own handler, the handler the second for its engine.
+NOT_FOR_USERS = {"COMFY_BAKED_HOME", "HF_HUB_DISABLE_TELEMETRY"}
+
+
+def _commands(
+    parser: argparse.ArgumentParser, name: str = ""
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """Every command with its name, such as `image build`."""
+    groups = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
+    if not groups:
+        yield name, parser
+    for group in groups:
+        for word, command in group.choices.items():
+            yield from _commands(command, f"{name} {word}".strip())
+
+
+COMMAND_PARSERS = list(_commands(build_parser()))
+COMMAND_NAMES = [name for name, _ in COMMAND_PARSERS]
+
+
+def _section(heading: str) -> str:
+    found = re.search(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", COMMANDS, re.M | re.S)
+    assert found, f'docs/commands.md has no section "{heading}"'
+    return found.group(1)
+
+
+def _make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize(("name", "parser"), COMMAND_PARSERS, ids=COMMAND_NAMES)
+def test_the_reference_names_every_command_with_its_options(
+    name: str, parser: argparse.ArgumentParser
+) -> None:
+    named = set(re.findall(r"--[a-z-]+", _section(f"`{name}`")))
+    common = set(re.findall(r"--[a-z-]+", _section("Options of many commands")))
+    options = {
+        option
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+    assert options <= named | common
+    assert named <= options, "the section names options that the command does not have"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_command_of_the_documents_is_one_that_the_program_takes(document: Path) -> None:
+    for line in shell_lines(document.read_text()):
+        words = shlex.split(line, comments=True)
+        if words[:2] == ["python3", "scripts/version.py"]:
+            words = ["runpod-comfy", *words[2:]]
+        if words[:1] == ["runpod-comfy"]:
+            try:
+                build_parser().parse_args(words[1:])
+            except SystemExit:
+                pytest.fail(f"{name_of(document)}: {line}")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_every_make_target_of_the_documents_is_there(document: Path) -> None:
+    text = document.read_text()
+    code = [*shell_lines(text), *re.findall(r"`([^`\n]+)`", text)]
+    named = {word for line in code for word in re.findall(r"^make ([a-z][a-z-]*)", line)}
+    assert named <= _make_targets()
+
+
+def test_the_documents_name_every_make_target() -> None:
+    text = COMMANDS + (ROOT / "CONTRIBUTING.md").read_text()
+    missing = {one for one in _make_targets() if f"make {one}" not in text} - {"help"}
+    assert not missing
+
+
+def test_the_reference_names_every_variable_that_the_programs_read() -> None:
+    names = re.compile(r'"((?:COMFY|HF|TORCH)_[A-Z_]*[A-Z]|MODELS_DIR|LOCK_PATH|OUTPUT_MODE)"')
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
+    read = {name for source in sources for name in names.findall(source)}
+    table = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "environment.md").read_text()))
+    assert read - NOT_FOR_USERS <= table
