@@ -9,7 +9,7 @@ RUN_docker = image run
 
 WITH = sh scripts/with_environment.sh
 COMFY = $(WITH) runpod-comfy
-DEV = $(WITH) --dev
+WITH_DEV = $(WITH) --dev
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
@@ -18,8 +18,8 @@ CODE = src tests benchmarks scripts images versions
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-venv: ## Make the project's environment at .venv
-	@$(WITH)
+venv: ## Make the project's environment at .venv, with DEV=1 also the tools for tests and checks
+	@$(WITH) $(if $(DEV),--dev)
 
 run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; pictures go below outputs/
 	@$(COMFY) $(or $(RUN_$(TARGET)),$(error TARGET is local or docker)) --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)" \
@@ -47,25 +47,25 @@ push: ## Push the image of VERSION, or the one called TAG, to REGISTRY
 	@$(COMFY) image push "$(VERSION)" $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 test: ## Run every test that needs no Docker engine
-	@$(DEV) python scripts/run_tests.py --tag=-docker ::
+	@$(WITH_DEV) python scripts/run_tests.py --tag=-docker ::
 
 test-fast: ## Run the fast tests with plain pytest, in less than 3 minutes
-	@$(WITH) python -m pytest --quiet -m "not slow"
+	@$(WITH_DEV) python -m pytest --quiet -m "not slow"
 
 test-all: ## Run every test; fails where no Docker engine can be reached
-	@$(DEV) python scripts/run_tests.py ::
+	@$(WITH_DEV) python scripts/run_tests.py ::
 
 bench: ## Time this against what others use, images on BASE; BENCH="1 2 14 --json" for some of it
-	@$(DEV) python -m benchmarks $(if $(BASE),--base "$(BASE)") $(BENCH)
+	@$(WITH_DEV) python -m benchmarks $(if $(BASE),--base "$(BASE)") $(BENCH)
 
 canary: ## Try what the package index has today, from nothing; before a release
-	@$(DEV) python scripts/canary.py
+	@$(WITH_DEV) python scripts/canary.py
 
 lint: ## Check style, types, shell scripts and the arrows between packages
 	@sh scripts/lint.sh
 
 fmt: ## Put the code into the project's style
-	@$(DEV) ruff check --fix-only --quiet $(CODE) && $(DEV) ruff format $(CODE)
+	@$(WITH_DEV) ruff check --fix-only --quiet $(CODE) && $(WITH_DEV) ruff format $(CODE)
 
 clean: ## Remove what was made here, except outputs, caches and realized versions
 	@rm -rf .venv .venv.lock .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache

@@ -51,7 +51,7 @@ async def serve_jobs(
         raise UnavailableError(
             "RunPod's SDK, which takes jobs, is not installed here",
             remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
-            "in a clone: sh scripts/with_environment.sh --dev",
+            "in a clone: make venv DEV=1",
         )
     sdk = _Sdk(sdk_arguments)
     try:
