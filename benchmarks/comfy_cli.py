@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,26 +38,27 @@ class ComfyCli:
             *("install", *where, "--commit", self.material.commit),
             *("--cpu", "--fast-deps", "--skip-manager"),
         )
-        self._mend(workspace)
+        self._add_missing(workspace)
         return seconds
 
-    def start(self, workspace: Path) -> float:
-        """Until the engine answers."""
+    def start(self, workspace: Path, then: Callable[[int], None] | None = None) -> float:
+        """Until the engine answers, and until `then` of its port returns."""
         port = free_port()
         return self._program(workspace).seconds_until_ready(
             *("launch", "--", "--cpu", "--disable-auto-launch"),
             *("--listen", _LOOPBACK, "--port", str(port)),
             port=port,
+            then=then,
         )
 
-    def _mend(self, workspace: Path) -> None:
+    def _add_missing(self, workspace: Path) -> None:
         """Without this ComfyUI 0.3.75 does not start: it imports `requests`, which its requirements
         do not name, and our copy of the release has a stray file. Its time is left out."""
         (workspace / "extra_model_paths.yaml").unlink(missing_ok=True)
         python = workspace / ".venv" / "bin" / "python"
         uv = Program(
             command=(str(uv_program()), "pip", "install", "--python", str(python)),
-            variables=self._variables(),
+            variables=self.variables,
             folder=self.caches,
             log=self.caches / "added.log",
         )
@@ -68,12 +70,13 @@ class ComfyCli:
                 str(self.tool / "bin" / "comfy"),
                 *("--no-json", "--skip-prompt", "--workspace", str(workspace)),
             ),
-            variables=self._variables(),
+            variables=self.variables,
             folder=self.caches,
             log=self.caches / "comfy-cli.log",
         )
 
-    def _variables(self) -> dict[str, str]:
+    @property
+    def variables(self) -> dict[str, str]:
         return {
             **variables_in_home(self.caches / "home"),
             **uv_environment(read_pip_settings()),

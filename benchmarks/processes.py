@@ -11,7 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,11 @@ class Program:
             out.seek(0)
             return took, json.load(out)
 
-    def seconds_until_ready(self, *arguments: str | Path, port: int) -> float:
-        """The time from the start until an engine answers on `port`; then the program is ended."""
+    def seconds_until_ready(
+        self, *arguments: str | Path, port: int, then: Callable[[int], None] | None = None
+    ) -> float:
+        """The time from the start until an engine answers on `port`, and until `then` of the port
+        returns; after that the program is ended."""
         started = time.monotonic()
         with self._running(*arguments) as process:
             while not _answers(port):
@@ -66,6 +69,8 @@ class Program:
                 if time.monotonic() - started > _READY_S:
                     raise self._failure(f"was not ready after {_READY_S} s")
                 time.sleep(_POLL_S)
+            if then is not None:
+                then(port)
             return time.monotonic() - started
 
     @contextmanager
