@@ -1,11 +1,11 @@
-"""The contestants of the targets 5 to 8 on one engine: our image, and one in worker-comfyui's
-layout with the same trees and packages. What they leave on the engine goes in the end."""
+"""The contestants of the targets 5 to 8 and 17 on one engine: our image, and one in
+worker-comfyui's layout with the same trees and packages. What they leave on the engine goes in the
+end."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,8 +23,8 @@ from benchmarks.worker_image import WorkerImage
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import find_base
+from runpod_comfy.images.context.installer import image_installer
 from runpod_comfy.images.context.packages import packages_for
-from runpod_comfy.images.context.programs import handler_pex, image_installer
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build
 from runpod_comfy.images.registry.push import PushShow, push
@@ -195,7 +195,6 @@ def image_contest(
     ours = Ours(workspace=folder / "workspace", cache=folder / "cache")
     (downloads := folder / "downloads").mkdir(parents=True)
     try:
-        _share_handler(ours.cache, say)
         with engine_room(client, REPOSITORY) as room, served(downloads) as address:
             contest = ImageContest(
                 room=room,
@@ -212,11 +211,3 @@ def image_contest(
             yield contest
     finally:
         scratch.drop(folder)
-
-
-def _share_handler(cache: Path, say: Say) -> None:
-    """Pants takes minutes for a handler, and the person's own cache keeps it."""
-    pex = handler_pex(_PLATFORM, Cache.from_environment(), say)
-    place = Cache(root=cache).handlers / pex.name
-    place.parent.mkdir(parents=True)
-    shutil.copyfile(pex, place)

@@ -3,12 +3,15 @@
 # On a host there is nothing to do: it runs from where it is.
 #
 # TARGET             host or image
-# INPUTS             handler.pex: the handler and what it needs, in an image
-# HANDLER_HOME       the environment that is made of it, in an image
-# PYTHON             the interpreter that the environment is made for, in an image
+# INPUTS             requirements.txt: lines `name==version --hash=…`; sources/: the packages of this project that it is
+# HANDLER_HOME       the environment that is made, in an image; nothing else is written
+# UV, PYTHON         the installer; the interpreter that the environment is made for
+# UV_…               uv's own settings: cache, indexes, find-links, certificate
+# NO_INDEX           1: packages come from UV_FIND_LINKS alone
+# OFFLINE            1: nothing is asked of the network
 # SOURCE_DATE_EPOCH  the time that every file gets
 #
-# Network: none.
+# Network: the Python package indexes, in an image.
 set -eu
 
 if [ "$TARGET" = host ]; then
@@ -17,9 +20,11 @@ fi
 # shellcheck source=images/layers/steps.sh
 . "$(dirname "$0")/steps.sh"
 
-# An environment, so that nothing is unpacked at each start. A PEX wants to write to its own file.
-cp "$INPUTS/handler.pex" /tmp/handler.pex
-PEX_TOOLS=1 PEX_ROOT=/tmp/pex "$PYTHON" /tmp/handler.pex venv --force --site-packages-copies "$HANDLER_HOME"
 VENV=$HANDLER_HOME
+"$UV" venv --quiet --no-project --relocatable --python "$PYTHON" "$VENV"
+install_requirements "$INPUTS/requirements.txt"
+for packages in "$VENV"/lib/python3.*/site-packages; do
+    copy_tree "$INPUTS/sources" "$packages"
+done
 compile_bytecode "$VENV/lib"
 settle "$VENV"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from runpod_comfy.images.context.programs import VARIABLE
-from tests.built_handler import built_handler
 from tests.git_repositories import new_repository
 from tests.graphs import SLEEP, node, saving, write_graph
 from tests.program import Program
@@ -68,4 +66,4 @@ def small_versions(folder: Path) -> SmallVersions:
         )
     for name, graph in WORKFLOWS.items():
         write_graph(work / "workflows" / f"{name}.json", graph)
-    return SmallVersions(program=Program(folder=work, variables={VARIABLE: str(built_handler())}))
+    return SmallVersions(program=Program(folder=work))

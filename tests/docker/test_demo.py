@@ -13,8 +13,6 @@ import docker
 import pytest
 
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.images.context.programs import VARIABLE
-from tests.built_handler import built_handler
 from tests.containers import run_to_end
 from tests.program import ROOT, Program
 
@@ -29,10 +27,7 @@ def program() -> Iterator[Program]:
     cache = Cache.from_environment()
     cache.tmp.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=cache.tmp, prefix="test-"))
-    yield Program(
-        folder=ROOT,
-        variables={VARIABLE: str(built_handler()), "COMFY_HOME": str(place / "home")},
-    )
+    yield Program(folder=ROOT, variables={"COMFY_HOME": str(place / "home")})
     shutil.rmtree(place)
 
 

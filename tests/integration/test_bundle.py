@@ -17,6 +17,8 @@ from tests.integration.small_versions import SmallVersions
 from tests.program import Outcome, Program, our_modules
 
 _NOWHERE = "http://127.0.0.1:9"
+# The index of these versions has no packages but theirs.
+_CREATE = ("bundle", "create", "two", "--without-handler")
 # A network of its own, with nothing but loopback, which the engine listens on.
 _ALONE = 'ip link set lo up && exec "$@"'
 
@@ -74,7 +76,7 @@ def _without_network() -> list[str]:
 @pytest.fixture(scope="module")
 def bundle(small: SmallVersions, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "two.bundle"
-    created = small.program()("bundle", "create", "two", "-o", path)
+    created = small.program()(*_CREATE, "-o", path)
     assert created.code == 0, created.err
     return path
 
@@ -113,7 +115,7 @@ def test_a_version_goes_to_a_machine_without_a_network_and_runs_there(
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["version"]["lock"] == loaded["lock_digest"]
     again = tmp_path / "again.bundle"
-    assert away("bundle", "create", "two", "-o", again).code == 0
+    assert away(*_CREATE, "-o", again).code == 0
     assert again.read_bytes() == bundle.read_bytes()
 
 
@@ -133,7 +135,7 @@ def test_what_a_bundle_without_models_leaves_out_is_named(
     small: SmallVersions, tmp_path: Path, away: Away
 ) -> None:
     path = tmp_path / "bare.bundle"
-    assert small.program()("bundle", "create", "two", "--without-models", "-o", path).code == 0
+    assert small.program()(*_CREATE, "--without-models", "-o", path).code == 0
     assert away("bundle", "load", path).code == 0
     error = away("realize", "two", "--offline").failed_with(3)
     assert "2 things are missing here" in error
@@ -156,7 +158,7 @@ def test_errors_of_bundles_have_exit_codes_of_their_own(
     assert "the model m" in away("bundle", "load", spoilt).failed_with(4)
     shown = away("bundle", "show", bundle, "--json").document()
     assert shown["version_id"] == "two"
-    unknown = small.program()("bundle", "create", "two", "-o", tmp_path / "x", "--platform", "bsd")
+    unknown = small.program()(*_CREATE, "-o", tmp_path / "x", "--platform", "bsd")
     assert "not for bsd" in unknown.failed_with(2)
 
 

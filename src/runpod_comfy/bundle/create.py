@@ -32,7 +32,7 @@ from runpod_comfy.bundle.format import (
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, FetchedTree
 from runpod_comfy.cache.tree_files import add_tree, tree_hash
-from runpod_comfy.lock.model import Lock, LockedTree
+from runpod_comfy.lock.model import Lock, LockedTree, PythonLock
 from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of
 
@@ -43,13 +43,15 @@ _TOLD_EVERY_BYTES = 1_000_000_000
 @dataclass(frozen=True, kw_only=True)
 class BundleRequest:
     """`spec` are the bytes of the spec that `lock` answers. `models_dir` is a folder of models to
-    look in besides the store; `models` says whether models come along."""
+    look in besides the store; `models` says whether models come along. `handler` are the handler's
+    packages, for a platform that images are made for."""
 
     lock: Lock
     spec: bytes
     platform: str
     models: bool = True
     models_dir: Path | None = None
+    handler: PythonLock | None = None
 
 
 def create_bundle(
@@ -80,9 +82,10 @@ def create_bundle(
             remedy="Name a file elsewhere with --output, or change the folder's permissions.",
         )
     wheels = platform_files(lock.python, request.platform)
+    handler = platform_files(request.handler, request.platform) if request.handler else []
     models = _model_files(request, fetch_context) if request.models else {}
     trees = [_fetch(tree, fetch_context) for tree in lock.trees]
-    archives = bring_wheels(wheels, lock.python.torch_index, fetch_context)
+    archives = bring_wheels([*wheels, *handler], lock.python.torch_index, fetch_context)
     with _workbench(target, fetch_context) as bench:
         (bench / LOCK).write_bytes(lock.to_bytes())
         (bench / SPEC).write_bytes(request.spec)
@@ -90,14 +93,19 @@ def create_bundle(
             LOCK: bench / LOCK,
             SPEC: bench / SPEC,
             **_packed(lock, trees, bench),
-            **{f"wheels/{each.file.sha256}": archives[each.file.sha256] for each in wheels},
+            **{
+                f"wheels/{each.file.sha256}": archives[each.file.sha256]
+                for each in (*wheels, *handler)
+            },
             **{f"models/{sha256}": models[sha256] for sha256 in sorted(models)},
         }
-        parts = parts_of(lock)
+        handler_files = [each.file for each in handler]
+        parts = parts_of(lock, handler_files)
         index = Index(
             platform=request.platform,
             models=request.models,
             epochs=[tree.epoch for tree in trees],
+            handler=handler_files,
             entries=[
                 Entry(
                     path=path,
@@ -196,7 +204,7 @@ def _require_room(size_bytes: int, target: Path) -> None:
 
 
 def _write(index: Index, lock: Lock, files: Mapping[str, Path], whole: Path, say: Say) -> None:
-    parts = parts_of(lock)
+    parts = parts_of(lock, index.handler)
     content = index.to_bytes()
     first = Entry(path=INDEX, size=len(content), sha256="")
     say(f"Packing {len(files)} parts, {readable_size(index.size_of_bundle())}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -16,10 +17,10 @@ from pydantic import NonNegativeInt
 
 from comfy_files.files import digest_of
 from comfy_http.redaction import without_secrets
-from runpod_comfy.lock.model import Lock, LockedTree
+from runpod_comfy.lock.model import DistributionFile, Lock, LockedTree
 from runpod_comfy.spec.model import Strict
 
-BUNDLE_VERSION: Final = 2
+BUNDLE_VERSION: Final = 3
 END = bytes(2 * tarfile.BLOCKSIZE)
 """What ends a tar file (POSIX.1-1988)."""
 
@@ -52,14 +53,15 @@ class Index(Strict):
     """What the entries are, in their order.
 
     `epochs` are the newest times in the core and in each node, in seconds since 1970, which a lock
-    has only for all of them. `models` says whether models came along. `digest` is `sha256:…` over
-    all the rest.
+    has only for all of them. `models` says whether models came along. `handler` are the wheels of
+    the handler, for images, which no lock names. `digest` is `sha256:…` over all the rest.
     """
 
-    bundle_version: Literal[2] = BUNDLE_VERSION
+    bundle_version: Literal[3] = BUNDLE_VERSION
     platform: str
     models: bool
     epochs: list[int]
+    handler: list[DistributionFile] = []
     entries: list[Entry]
     digest: str = ""
 
@@ -80,7 +82,7 @@ class Index(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a lock says of an entry: its name for people, and where known its sha256 and size."""
+    """What is known of an entry: its name for people, its sha256 and its size."""
 
     title: str
     sha256: str | None = None
@@ -89,14 +91,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleSummary:
-    """What a bundle holds: counts, and bytes in all. `sources` are sdists, which have to be built
-    where they are installed."""
+    """What a bundle holds: counts, and bytes in all. `wheels` are the version's, `handler_wheels`
+    those that only images need. `sources` are sdists, which have to be built where they are
+    installed."""
 
     version_id: str
     lock_digest: str
     platform: str
     trees: int
     wheels: int
+    handler_wheels: int
     models: int
     sources: tuple[str, ...]
     size_bytes: int
@@ -107,15 +111,16 @@ def tree_path(tree: LockedTree) -> str:
     return f"trees/{tree.tree_hash.removeprefix('tree:')}.tar"
 
 
-def parts_of(lock: Lock) -> dict[str, Part]:
-    """By its path, every entry that a bundle of this lock may have."""
+def parts_of(lock: Lock, handler: Sequence[DistributionFile] = ()) -> dict[str, Part]:
+    """By its path, every entry that a bundle of this lock with these wheels of the handler may
+    have."""
     parts = {path: Part(title=path) for path in (LOCK, SPEC)}
     for tree in lock.trees:
         parts[tree_path(tree)] = Part(title=f"the tree of {without_secrets(tree.repo)}")
-    for distribution in lock.python.distributions:
-        for file in distribution.files:
-            part = Part(title=file.name, sha256=file.sha256, size=file.size)
-            parts[f"wheels/{file.sha256}"] = part
+    locked = [file for each in lock.python.distributions for file in each.files]
+    for file in (*handler, *locked):
+        part = Part(title=file.name, sha256=file.sha256, size=file.size)
+        parts[f"wheels/{file.sha256}"] = part
     for model in lock.models:
         part = Part(title=f"the model {model.name}", sha256=model.sha256, size=model.size)
         parts[f"models/{model.sha256}"] = part
@@ -124,16 +129,18 @@ def parts_of(lock: Lock) -> dict[str, Part]:
 
 def summary_of(index: Index, lock: Lock) -> BundleSummary:
     """What the bundle with this index holds."""
-    parts = parts_of(lock)
+    parts = parts_of(lock, index.handler)
     kinds = [entry.path.split("/")[0] for entry in index.entries]
-    wheels = [entry.path for entry in index.entries if entry.path.startswith("wheels/")]
-    names = [parts[path].title for path in wheels]
+    wheels = {entry.path for entry in index.entries if entry.path.startswith("wheels/")}
+    of_version = wheels & parts_of(lock).keys()
+    names = sorted(parts[path].title for path in of_version)
     return BundleSummary(
         version_id=lock.version_id,
         lock_digest=lock.digest,
         platform=index.platform,
         trees=kinds.count("trees"),
-        wheels=len(wheels),
+        wheels=len(of_version),
+        handler_wheels=len(wheels - of_version),
         models=kinds.count("models"),
         sources=tuple(name for name in names if not name.endswith(".whl")),
         size_bytes=index.size_of_bundle(),

@@ -54,7 +54,7 @@ class OpenBundle:
     def read(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
         """Each entry with its content, which is checked to its end, also where the caller needs
         none of it. Raises MismatchError naming the first that has a wrong byte."""
-        parts = parts_of(self.lock)
+        parts = parts_of(self.lock, self.index.handler)
         for entry in self.entries:
             content = _content(self.stream, entry, f"{parts[entry.path].title} in {self.path}")
             yield entry, content
@@ -167,7 +167,7 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
         raise _foreign(path, "its trees are not those of its lock")
     if max(index.epochs) > lock.epoch:
         raise _foreign(path, "a tree in it is newer than its lock")
-    parts = parts_of(lock)
+    parts = parts_of(lock, index.handler)
     entries = index.entries[2:]
     for entry in entries:
         part = parts.get(entry.path)
@@ -176,6 +176,7 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
         ):
             raise _foreign(path, f"the entry {entry.path!a} is not of its lock")
     promised = {tree_path(tree) for tree in lock.trees}
+    promised |= {f"wheels/{file.sha256}" for file in index.handler}
     if index.models:
         promised |= {each for each in parts if each.startswith("models/")}
     if missing := promised - {entry.path for entry in entries}:

@@ -32,8 +32,6 @@ class Cache:
     checks = Below("checks")
     environments = Below("environments")
     compiled = Below("compiled")
-    # PEXes of the handler for images, by the digest of what they are made of.
-    handlers = Below("handlers")
     # Installers for images of another platform than this machine's.
     tools = Below("tools")
     roots = Below("roots")

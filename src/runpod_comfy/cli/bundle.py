@@ -53,6 +53,11 @@ def _add_create(actions: Subparsers) -> None:
     add("-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
     add("--without-models", action="store_true", help="leave the models out")
     add(
+        "--without-handler",
+        action="store_true",
+        help="leave out what only images need: the packages of the handler, on Linux",
+    )
+    add(
         "--platform", metavar="PLATFORM", help="linux-x86_64, macos-arm64, …; default: this machine"
     )
     add(
@@ -87,22 +92,27 @@ def _add_show(actions: Subparsers) -> None:
 
 
 def _create(arguments: argparse.Namespace, console: Console) -> int:
-    from comfy_home.platforms import this_platform
+    from comfy_home.platforms import PLATFORMS, this_platform
     from runpod_comfy.api.homes import find_models_dir
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle
     from runpod_comfy.cache.locks import using
+    from runpod_comfy.lock.handler import handler_packages
 
     version_id = named_version(arguments)
     selected = select(version_id, spec=arguments.spec, say=console.say, explain=console.explain)
     spec = read_spec(version_id_of(version_id), arguments.spec)
+    python, platform = selected.lock.python.version, arguments.platform or this_platform()
+    has_images = platform in PLATFORMS and PLATFORMS[platform].docker is not None
+    has_handler = has_images and not arguments.without_handler
     request = BundleRequest(
         lock=selected.lock,
         spec=spec.path.read_bytes(),
-        platform=arguments.platform or this_platform(),
+        platform=platform,
         models=not arguments.without_models,
         models_dir=find_models_dir(arguments.models_dir),
+        handler=handler_packages(python, platform) if has_handler else None,
     )
     fetch_context = fetch_context_for(selected.base_dir, offline=False, say=console.say)
     output = arguments.output.expanduser().absolute()
@@ -151,7 +161,7 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
         f"lock      {summary.lock_digest}",
         f"platform  {summary.platform}",
         f"trees     {summary.trees}",
-        f"wheels    {summary.wheels}",
+        f"wheels    {summary.wheels}, and {summary.handler_wheels} of the handler, for images",
         f"models    {summary.models}",
         f"size      {readable_size(summary.size_bytes)}",
         *(f"source    {name}, to be built where it is installed" for name in summary.sources),

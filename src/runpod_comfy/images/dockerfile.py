@@ -15,7 +15,7 @@ from pathlib import Path
 
 from comfy_files.files import digest_of, sha256_of
 from runpod_comfy.images import image_paths
-from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TextInput, TreeInput
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer, LayerKind, TextInput, TreeInput
 from runpod_comfy.lock.model import Distribution
 from runpod_comfy.project import LAYER_SCRIPTS
 
@@ -30,6 +30,8 @@ _ENVIRONMENT = {
 
 WRAPPER = LAYER_SCRIPTS / "in_image.sh"
 
+_INSTALLING: tuple[LayerKind, ...] = (*ENVIRONMENT, "handler")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
@@ -37,7 +39,7 @@ class Step:
 
     `scripts` begins with the one to run. `inputs` are trees and texts of the plan, `distributions`
     what the installer is to bring. `variables` are the step's own. `further` is the digest of what
-    neither the plan nor they tell: what a part of torch holds, or the handler's sources.
+    neither the plan nor they tell: what a part of torch holds, or the handler.
     """
 
     name: str
@@ -72,12 +74,12 @@ class Step:
     @property
     def installs(self) -> bool:
         """Whether it needs the installer and packages."""
-        return self.layer.kind in ENVIRONMENT
+        return self.layer.kind in _INSTALLING
 
     @property
     def has_network(self) -> bool:
         """Whether its script may ask for something."""
-        return self.layer.kind in (*ENVIRONMENT, "system", "install")
+        return self.layer.kind in (*_INSTALLING, "system", "install")
 
 
 def dockerfile(

@@ -5,16 +5,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
+from comfy_files.files import digest_of
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.base.catalogue import BaseImage
-from runpod_comfy.images.context.programs import handler_digest
 from runpod_comfy.images.dockerfile import WRAPPER, Step, dockerfile
+from runpod_comfy.images.handler import handler_sources, sources_digest
 from runpod_comfy.images.labels import labels
 from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import (
@@ -24,6 +25,7 @@ from runpod_comfy.layers.plan import (
     make_plan,
     requirements_text,
 )
+from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
 from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.lock.python.torch_family import cuda_on
@@ -37,10 +39,14 @@ _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """What is built: a lock on a base, as steps, and the text of their Dockerfile."""
+    """What is built: a lock on a base, as steps, and the text of their Dockerfile.
+
+    `handler_sources` are the handler's, by their path below its `site-packages`.
+    """
 
     lock: Lock
     base: BaseImage
+    handler_sources: Mapping[str, Path]
     plan: Plan
     steps: tuple[Step, ...]
     user: str
@@ -53,6 +59,12 @@ class BuildPlan:
         Raises UnavailableError for a distribution that has none.
         """
         return platform_files(self.lock.python, self.plan.platform)
+
+    @property
+    def installed_files(self) -> list[PlatformFile]:
+        """The same for all that the steps install, the handler's packages included."""
+        handler = handler_packages(self.lock.python.version, self.plan.platform)
+        return [*self.files, *platform_files(handler, self.plan.platform)]
 
     @property
     def check_files(self) -> dict[str, bytes]:
@@ -80,7 +92,7 @@ class BuildPlan:
 
 def make_build_plan(lock: Lock, base: BaseImage, *, platform: str) -> BuildPlan:
     """Raises InvalidInputError for a platform that no image is made for or that the lock has not,
-    and for a user that is not `uid` or `uid:gid`."""
+    for a Python that the handler does not run on, and for a user that is not `uid` or `uid:gid`."""
     known = PLATFORMS.get(platform)
     if known is None or known.docker is None or platform not in lock.python.platforms:
         raise InvalidInputError(
@@ -90,7 +102,10 @@ def make_build_plan(lock: Lock, base: BaseImage, *, platform: str) -> BuildPlan:
         )
     user = _user_of(lock)
     plan = make_plan(lock, platform=platform)
-    steps = make_steps(plan, lock, handler=handler_digest(), base_packages=base.packages, user=user)
+    sources = handler_sources()
+    steps = make_steps(
+        plan, lock, handler=sources_digest(sources), base_packages=base.packages, user=user
+    )
     text = dockerfile(
         steps,
         base=base.reference,
@@ -105,7 +120,15 @@ def make_build_plan(lock: Lock, base: BaseImage, *, platform: str) -> BuildPlan:
             cuda=cuda_on(lock.python, platform),
         ),
     )
-    return BuildPlan(lock=lock, base=base, plan=plan, steps=tuple(steps), user=user, text=text)
+    return BuildPlan(
+        lock=lock,
+        base=base,
+        handler_sources=sources,
+        plan=plan,
+        steps=tuple(steps),
+        user=user,
+        text=text,
+    )
 
 
 def make_steps(
@@ -127,20 +150,20 @@ def make_steps(
             steps += _torch_steps(layer, plan, lock)
         elif layer.kind == "wheels":
             steps.append(_install_step(layer, "wheels", layer.scripts, _here(layer, plan, lock)))
+        elif layer.kind == "handler":
+            steps.append(_handler_step(layer, plan, lock, handler))
         else:
-            further = handler if layer.kind == "handler" else None
-            steps.append(_step(layer, _variables(layer, base_packages, user), further))
+            steps.append(_step(layer, _variables(layer, base_packages, user)))
     return steps
 
 
-def _step(layer: Layer, variables: Mapping[str, str], further: str | None) -> Step:
+def _step(layer: Layer, variables: Mapping[str, str]) -> Step:
     return Step(
         name=layer.name,
         layer=layer,
         scripts=(*layer.scripts, WRAPPER),
         inputs=layer.inputs,
         variables={**layer.environment, **variables},
-        further=further,
     )
 
 
@@ -150,8 +173,8 @@ def _variables(layer: Layer, base_packages: Sequence[str], user: str) -> dict[st
         return {"SYSTEM_PACKAGES": " ".join(dict.fromkeys(packages)), "IMAGE_USER": user}
     if layer.kind == "models":
         return {"IMAGE_USER": user}
-    if layer.kind == "handler":
-        return {"HANDLER_HOME": image_paths.HANDLER}
+    if layer.kind in ("core", "node"):
+        return {"WRITES": image_paths.HOME}
     if layer.kind == "check":
         return {
             "HANDLER_PYTHON": f"{image_paths.HANDLER}/bin/python",
@@ -184,6 +207,17 @@ def _install_step(
         variables=dict(layer.environment),
         further=requirements.digest if layer.kind == "torch" else None,
         distributions=tuple(distributions),
+    )
+
+
+def _handler_step(layer: Layer, plan: Plan, lock: Lock, sources: str) -> Step:
+    packages = handler_packages(lock.python.version, plan.platform).wheels
+    step = _install_step(layer, layer.name, layer.scripts, packages)
+    (requirements,) = step.inputs
+    return replace(
+        step,
+        variables={"HANDLER_HOME": image_paths.HANDLER, "WRITES": image_paths.HANDLER},
+        further=digest_of(f"{requirements.digest} {sources}".encode()),
     )
 
 

@@ -23,6 +23,7 @@ from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.homes.environment import environment_entry
 from runpod_comfy.homes.steps import check_entry
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
+from runpod_comfy.lock.handler import handler_lock
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.lock.store import load_lock
 from runpod_comfy.sources.git.repository import GitRepository
@@ -100,7 +101,12 @@ def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
 def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
     """What these locks need, on every platform that they are made for: others may share a cache."""
     needs = Needs()
-    for lock in {lock.digest: lock for lock in locks}.values():
+    kept = {lock.digest: lock for lock in locks}.values()
+    if kept:
+        # For images of any of them.
+        handler = handler_lock().distributions
+        needs.paths.update(cache.archives / file.sha256 for each in handler for file in each.files)
+    for lock in kept:
         needs.lock_digests.add(lock.digest)
         for tree in lock.trees:
             _add_tree(tree, lock.python.version, needs, cache)

@@ -99,7 +99,6 @@ def find_unused(
         *_judged(cache.checks, named("check", _CHECK)),
         *_judged(cache.resolved, lock),
         *_all("Python package", _unused_in_uv(cache.uv, needs.distributions)),
-        *_all("image tool", _all_but_newest(cache.handlers)),
         *_all("image tool", _all_but_newest(cache.tools)),
         *(_models(cache, needs, model_folders) if with_models else ()),
         *_all("leftover", children(cache.tmp)),
@@ -158,7 +157,7 @@ def _of_others(cache: Cache) -> list[Path]:
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
-        *(cache.loaded, cache.handlers, cache.tools, cache.pushed, cache.root / IN_USE_NAME),
+        *(cache.loaded, cache.tools, cache.pushed, cache.root / IN_USE_NAME),
         *(cache.archives, cache.named_archives),
         # COMFY_CACHE_MODELS may name any folder in here.
         *(cache.models, *cache.models.parents),
@@ -174,7 +173,7 @@ def _all_but_newest(folder: Path) -> list[Path]:
     """
     found = sorted(children(folder), key=lambda path: path.stat().st_mtime)
     newest = {
-        (path.name.partition("-")[0], path.stem.partition("-linux-")[2]): path for path in found
+        (path.name.partition("-")[0], path.name.partition("-linux-")[2]): path for path in found
     }
     return [path for path in found if path not in newest.values()]
 

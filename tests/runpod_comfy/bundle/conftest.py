@@ -74,9 +74,14 @@ class Place:
         platform: str = PLATFORM,
         models: bool = True,
         lock: Lock | None = None,
+        handler: PythonLock | None = None,
     ) -> BundleSummary:
         request = BundleRequest(
-            lock=lock or self.lock(), spec=SPEC.encode(), platform=platform, models=models
+            lock=lock or self.lock(),
+            spec=SPEC.encode(),
+            platform=platform,
+            models=models,
+            handler=handler,
         )
         return create_bundle(request, target, self.fetch_context)
 

@@ -11,7 +11,7 @@ import pytest
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.lock.model import Distribution, DistributionFile
+from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from tests.http_server import serve
 from tests.package_index import write_index
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
@@ -201,3 +201,15 @@ def test_what_a_killed_command_left_behind_is_used_up(here: Place, tmp_path: Pat
     assert not left.exists()
     here.create(tmp_path / "y")
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def test_the_handlers_wheels_come_along_and_are_no_part_of_the_version(
+    here: Place, bundle: Path, tmp_path: Path
+) -> None:
+    lock = here.lock()
+    # One that the version has too, and one of its own.
+    shared, own = lock.python.torch[0], here.wheels("own")
+    handler = PythonLock(version="3.11", platforms=[PLATFORM], wheels=[shared, own])
+    summary = here.create(tmp_path / "x", handler=handler)
+    assert (summary.wheels, summary.handler_wheels) == (2, 1)
+    assert set(_names(tmp_path / "x")) - set(_names(bundle)) == {f"wheels/{own.files[0].sha256}"}

@@ -21,7 +21,7 @@ from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.cache.tree_files import tree_hash
-from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.model import Lock, PythonLock
 from runpod_comfy.lock.store import committed_lock_path
 from runpod_comfy.sources.folder import FolderSource
 from tests.program import start_python
@@ -86,6 +86,16 @@ def test_after_load_the_caches_have_everything_and_the_folders_are_not_needed(
     assert find_archive(lock.python.torch[0].files[0].sha256, away)
     assert ModelStore(away.models).holds(lock.models[0].sha256)
     assert not list(away.tmp.iterdir())
+
+
+def test_the_handlers_wheels_are_kept_whichever_they_are(
+    here: Place, away: Cache, tmp_path: Path
+) -> None:
+    own = here.wheels("own")
+    handler = PythonLock(version="3.11", platforms=[PLATFORM], wheels=[own])
+    here.create(tmp_path / "x", handler=handler)
+    load_bundle(tmp_path / "x", away, platform=PLATFORM)
+    assert find_archive(own.files[0].sha256, away)
 
 
 def test_lock_and_spec_keep_their_bytes_and_so_does_the_bundle_of_a_loaded_version(
@@ -214,13 +224,13 @@ def test_a_bundle_of_another_program_is_refused(bundle: Path, away: Cache) -> No
     parts = _parts(bundle)
     index = Index.model_validate_json(parts.pop("bundle.json"))
     later = index.model_copy(update={"bundle_version": BUNDLE_VERSION + 1})
-    with pytest.raises(InvalidInputError, match="version 3; this program reads 2"):
+    with pytest.raises(InvalidInputError, match="version 4; this program reads 3"):
         load_bundle(_write(bundle, later, parts), away, platform=PLATFORM)
     # The first one's index had other fields.
     content = b'{"bundle_version": 1, "version_id": "small"}'
     with tarfile.open(bundle, "w", format=tarfile.USTAR_FORMAT) as archive:
         archive.addfile(_member("bundle.json", size=len(content)), io.BytesIO(content))
-    with pytest.raises(InvalidInputError, match="version 1; this program reads 2") as caught:
+    with pytest.raises(InvalidInputError, match="version 1; this program reads 3") as caught:
         load_bundle(bundle, away, platform=PLATFORM)
     assert "bundle create" in caught.value.remedy
 
@@ -265,6 +275,7 @@ def _other(name: str) -> Callable[[dict[str, Any], dict[str, bytes]], object]:
         lambda document, _parts: document.update(epochs=[]),
         lambda _document, parts: parts.pop(next(name for name in parts if "trees/" in name)),
         lambda _document, parts: parts.pop(next(name for name in parts if "models/" in name)),
+        lambda document, _parts: document.update(handler=[{"name": "x", "sha256": "0" * 64}]),
     ],
 )
 def test_what_is_not_of_the_lock_is_refused_before_anything_is_kept(

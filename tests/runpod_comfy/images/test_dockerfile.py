@@ -76,7 +76,7 @@ def test_only_steps_that_install_packages_get_the_installer_and_its_cache(tmp_pa
         for run in _runs(_dockerfile(small_lock(), tmp_path / "layers"))
         if any(word.startswith("--mount=type=cache,") for word in run)
     ]
-    assert with_installer == ["torch", "torch-2", "torch-3", "wheels"]
+    assert with_installer == ["torch", "torch-2", "torch-3", "wheels", "handler"]
 
 
 def test_nothing_is_used_that_the_oldest_engine_lacks(tmp_path: Path) -> None:

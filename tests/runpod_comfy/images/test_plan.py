@@ -15,17 +15,10 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.build import image_tags, proxies
 from runpod_comfy.images.context.inputs import gather_inputs
-from runpod_comfy.images.context.programs import VARIABLE
 from runpod_comfy.images.plan import BuildPlan, make_build_plan
 from tests.locks import distribution, python_lock, small_lock
 
 _BASE = BaseImage(image="debian:bookworm-slim", digest="sha256:" + "d" * 64)
-
-
-@pytest.fixture(autouse=True)
-def _a_handler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "handler.pex").write_bytes(b"a PEX")
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "handler.pex"))
 
 
 def _build_plan(platform: str = "linux-x86_64", **changes: Any) -> BuildPlan:

@@ -8,7 +8,8 @@ import pytest
 
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import TORCH_PARTS, make_steps
-from runpod_comfy.layers.plan import TextInput, make_plan
+from runpod_comfy.layers.plan import TextInput, make_plan, requirements_text
+from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
 from tests.locks import distribution, node, python_lock, small_lock
 
@@ -67,7 +68,7 @@ def test_every_distribution_is_installed_by_exactly_one_step() -> None:
     lines = [
         line.split(" ")[0]
         for step in _steps(lock)
-        if step.installs
+        if step.installs and step.name != "handler"
         for text in step.inputs
         if isinstance(text, TextInput)
         for line in text.text.splitlines()
@@ -88,6 +89,35 @@ def test_only_the_first_part_of_torch_makes_the_environment() -> None:
     first, *others = [step.script for step in steps]
     assert first == "torch.sh"
     assert set(others) == {"wheels.sh"}
+
+
+def test_the_handler_gets_its_own_packages_for_the_versions_python() -> None:
+    lock = small_lock(python=python_lock(version="3.12"))
+    (handler,) = [step for step in _steps(lock) if step.name == "handler"]
+    expected = handler_packages("3.12", "linux-x86_64").wheels
+    assert list(handler.distributions) == expected
+    (requirements,) = handler.inputs
+    assert isinstance(requirements, TextInput)
+    assert requirements.text == requirements_text(expected)
+
+
+def test_the_handlers_key_follows_its_packages() -> None:
+    before = _steps(small_lock())
+    after = _steps(small_lock(python=python_lock(version="3.12")))
+    assert "handler" in _changed(before, after)
+
+
+def test_only_steps_that_run_nothing_but_our_code_say_where_they_write() -> None:
+    places = {
+        step.name: step.variables["WRITES"]
+        for step in _steps(small_lock())
+        if "WRITES" in step.variables
+    }
+    home = "/opt/comfy"
+    assert places == {
+        **{"handler": "/opt/handler", "core": home},
+        **{"node:a": home, "node:b.node": home},
+    }
 
 
 def test_the_same_lock_gives_the_same_keys() -> None:

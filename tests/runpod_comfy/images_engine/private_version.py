@@ -93,7 +93,7 @@ class PrivateVersion:
 
 
 @contextmanager
-def private_version(folder: Path, handler: Path) -> Iterator[PrivateVersion]:
+def private_version(folder: Path) -> Iterator[PrivateVersion]:
     """The version, resolved, for as long as its servers run."""
     work, web, home = folder / "work", folder / "web", folder / "home"
     for place in (work / "workflows", web / "git", home):
@@ -135,7 +135,6 @@ def private_version(folder: Path, handler: Path) -> Iterator[PrivateVersion]:
                 **ENVIRONMENT_TOKENS,
                 "HOME": str(home),
                 "COMFY_CACHE_ROOT": str(folder / "cache"),
-                "COMFY_HANDLER_PEX": str(handler),
                 "PIP_EXTRA_INDEX_URL": " ".join(filter(None, indexes)),
             },
         )

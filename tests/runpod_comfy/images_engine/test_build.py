@@ -27,7 +27,6 @@ from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.labels import LAYERS
 from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.lock.store import load_lock
-from tests.built_handler import built_handler
 from tests.containers import base_image, run_to_end
 from tests.program import Outcome
 from tests.runpod_comfy.images_engine.private_version import (
@@ -55,7 +54,7 @@ def python_base(engine: docker.DockerClient) -> str:
 @pytest.fixture(scope="module")
 def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateVersion]:
     folder = tmp_path_factory.mktemp("private") / "version"
-    with private_version(folder, built_handler()) as version:
+    with private_version(folder) as version:
         yield version
 
 

@@ -19,6 +19,7 @@ from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.home import verify
+from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import LockedNode
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.git.source import GitSource
@@ -232,23 +233,34 @@ def test_leftovers_of_killed_commands_go(version: Version) -> None:
     assert list(version.cache.tmp.iterdir()) == []
 
 
-def test_the_handler_of_the_last_image_stays_for_each_platform(version: Version) -> None:
+def test_the_installer_of_the_last_image_stays_for_each_platform(version: Version) -> None:
     realize(version.job())
-    handlers = version.cache.handlers
-    handlers.mkdir()
+    tools = version.cache.tools
+    tools.mkdir()
     ages = {
-        "handler-aaa-linux-x86_64.pex": 3,
-        "handler-bbb-linux-x86_64.pex": 1,
-        "handler-ccc-linux-aarch64.pex": 2,
+        "uv-0.13.8-linux-x86_64": 3,
+        "uv-0.13.9-linux-x86_64": 1,
+        "uv-0.13.9-linux-aarch64": 2,
     }
     for name, days in ages.items():
-        (handlers / name).touch()
-        os.utime(handlers / name, (NOW - days * DAY_S, NOW - days * DAY_S))
+        (tools / name).touch()
+        os.utime(tools / name, (NOW - days * DAY_S, NOW - days * DAY_S))
     clear_cache(version.cache, now=NOW)
-    assert sorted(path.name for path in handlers.iterdir()) == [
-        "handler-bbb-linux-x86_64.pex",
-        "handler-ccc-linux-aarch64.pex",
+    assert sorted(path.name for path in tools.iterdir()) == [
+        "uv-0.13.9-linux-aarch64",
+        "uv-0.13.9-linux-x86_64",
     ]
+
+
+def test_the_handlers_packages_stay_for_images_of_any_version(version: Version) -> None:
+    realize(version.job())
+    wheel = handler_packages("3.12", "linux-aarch64").wheels[0].files[0]
+    version.cache.archives.mkdir(parents=True, exist_ok=True)
+    kept, other = version.cache.archives / wheel.sha256, version.cache.archives / ("0" * 64)
+    kept.touch()
+    other.touch()
+    clear_cache(version.cache, now=NOW)
+    assert (kept.exists(), other.exists()) == (True, False)
 
 
 def test_what_is_not_of_its_making_is_left_alone_and_named(version: Version) -> None:
@@ -367,6 +379,7 @@ _CLEARS = """
 import sys, time
 from pathlib import Path
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.upkeep.gc import clear_cache
 while True:
     clear_cache(Cache(root=Path(sys.argv[1])))

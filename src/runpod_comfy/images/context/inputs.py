@@ -11,8 +11,8 @@ from comfy_files.parallel import in_parallel
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.context.archive import BuildInputs
+from runpod_comfy.images.context.installer import image_installer
 from runpod_comfy.images.context.packages import Packages, packages_for
-from runpod_comfy.images.context.programs import handler_pex, image_installer
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import BuildPlan
 from runpod_comfy.layers.inputs import fetch_trees
@@ -33,24 +33,28 @@ def gather_inputs(
 
     `ca_bundle` is a file of certificates that steps with a network trust; `has_network` says
     whether there are such steps.
-    Raises what the sources, the package indexes and the build of the handler raise, and
-    InvalidInputError for a file of this machine that cannot be read.
+    Raises what the sources and the package indexes raise, and InvalidInputError for a file of
+    this machine that cannot be read.
     """
     certificates = _read(ca_bundle) if ca_bundle is not None else None
     graphs = {path.name: _read(path) for path in workflows}
     trees: dict[str, Path] = {}
-    tools: dict[str, Path] = {}
     packages: list[Packages] = []
     platform = build_plan.plan.platform
     handler = next(step for step in build_plan.steps if step.layer.kind == "handler")
-    pex = f"{handler.folder}/inputs/handler.pex"
+    tools = {
+        f"{handler.folder}/inputs/sources/{name}": path
+        for name, path in build_plan.handler_sources.items()
+    }
     parts = [
         lambda: trees.update(fetch_trees(build_plan.plan.layers, build_plan.lock, fetch_context)),
-        lambda: tools.update({pex: handler_pex(platform, fetch_context.cache, fetch_context.say)}),
         lambda: tools.update({"tools/uv": image_installer(platform, fetch_context.cache)}),
         lambda: packages.append(
             packages_for(
-                build_plan.lock.python, build_plan.files, fetch_context, has_network=has_network
+                build_plan.lock.python,
+                build_plan.installed_files,
+                fetch_context,
+                has_network=has_network,
             )
         ),
     ]

@@ -91,6 +91,7 @@ def packages_for(
         variables={
             "torch": uv_variables(open_to[True], {}),
             "wheels": uv_variables(open_to[False], {}),
+            "handler": uv_variables(open_to[False], {}),
             "install": install_script_variables(open_to[False], {}),
         },
         copied={each.file.sha256: (each.file.name, paths[each.file.sha256]) for each in needed},
@@ -121,8 +122,8 @@ def is_open(place: str) -> bool:
 
 def _require_all(files: Sequence[PlatformFile], at_hand: Sequence[PlatformFile]) -> None:
     """Of the files that fit a distribution one is enough."""
-    names, there = ({each.distribution.name for each in some} for some in (files, at_hand))
-    if missing := sorted(names - there):
+    wanted, there = ({_release(each): each for each in some} for some in (files, at_hand))
+    if missing := sorted({wanted[key].distribution.name for key in wanted.keys() - there.keys()}):
         raise UnavailableError(
             f"{len(missing)} Python packages are not at hand, and neither this machine nor the "
             f"build may fetch them: {', '.join(missing)}",
@@ -134,8 +135,8 @@ def _require_all(files: Sequence[PlatformFile], at_hand: Sequence[PlatformFile])
 def _offered(
     files: Sequence[PlatformFile], settings: PipSettings, cache: Cache
 ) -> list[PlatformFile]:
-    """The files of which these indexes have the distribution: with the file's hash, or, where
-    they announce none, its name.
+    """The files of which these indexes have the distribution: one file with the hash of ours, or,
+    where they announce none, the name.
 
     Asking servers takes seconds, so their answer is remembered for a while.
     """
@@ -150,7 +151,12 @@ def _offered(
         found = _ask(files, settings)
         if remembered:
             replace_file(memory, json.dumps(sorted(found)).encode())
-    return [each for each in files if each.distribution.name in found]
+    return [each for each in files if _release(each) in found]
+
+
+def _release(file: PlatformFile) -> str:
+    """Its distribution: a version and the handler may have two of one name."""
+    return f"{file.distribution.name}=={file.distribution.version}"
 
 
 def _recall(memory: Path) -> set[str] | None:
@@ -163,16 +169,15 @@ def _recall(memory: Path) -> set[str] | None:
 
 
 def _ask(files: Sequence[PlatformFile], settings: PipSettings) -> set[str]:
-    wanted = {(each.distribution.name, each.file.sha256) for each in files}
-    names = {(each.distribution.name, each.file.name) for each in files}
-    answers = Index(settings=settings).look_up(sorted({name for name, _ in wanted}))
+    hashes = {each.file.sha256: _release(each) for each in files}
+    names = {each.file.name: _release(each) for each in files}
+    answers = Index(settings=settings).look_up(sorted({each.distribution.name for each in files}))
     found = set()
-    for name, offered in answers.items():
+    for offered in answers.values():
         if isinstance(offered, UnavailableError):
             raise offered
-        if any(
-            (name, file.sha256) in wanted if file.sha256 else (name, file.name) in names
-            for file in offered
-        ):
-            found.add(name)
+        for file in offered:
+            release = hashes.get(file.sha256) if file.sha256 else names.get(file.name)
+            if release is not None:
+                found.add(release)
     return found

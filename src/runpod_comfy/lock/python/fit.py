@@ -16,15 +16,18 @@ from runpod_comfy.lock.model import Distribution, DistributionFile
 _PATCHES = (0, 99)
 
 
-def platforms_of(marker: str | None, *, python: str, platforms: Sequence[str]) -> list[str]:
-    """Those of `platforms` on which the marker holds under any patch release of `python`."""
+def platforms_of(
+    marker: str | None, *, python: str, platforms: Sequence[str], extra: str = ""
+) -> list[str]:
+    """Those of `platforms` on which the marker holds under any patch release of `python`, with the
+    `extra` that was asked for."""
     if marker is None:
         return list(platforms)
     parsed = Marker(marker)
     return [
         platform
         for platform in platforms
-        if any(_holds(parsed, platform, python, patch) for patch in _PATCHES)
+        if any(_holds(parsed, platform, python, patch, extra) for patch in _PATCHES)
     ]
 
 
@@ -48,7 +51,7 @@ def brief_marker(marker: str | None, *, python: str, platforms: Sequence[str]) -
     return " or ".join(PLATFORMS[platform].marker for platform in first)
 
 
-def _holds(marker: Marker, platform: str, python: str, patch: int) -> bool:
+def _holds(marker: Marker, platform: str, python: str, patch: int, extra: str = "") -> bool:
     full_version = f"{python}.{patch}"
     return marker.evaluate(
         {
@@ -63,7 +66,7 @@ def _holds(marker: Marker, platform: str, python: str, patch: int) -> bool:
             "platform_version": "",
             "python_version": python,
             "python_full_version": full_version,
-            "extra": "",
+            "extra": extra,
         }
     )
 

@@ -77,6 +77,26 @@ def test_what_only_an_index_with_a_login_has_is_handed_in_and_the_login_is_not_t
     assert "closed.test" not in told
 
 
+def test_two_versions_of_one_name_are_told_apart(
+    indexes: NamedIndexes, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler may have another version than the version that the image is of."""
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", CLOSED_WITH_LOGIN)
+    known = indexes.publish("open.test", "alpha")
+    private = indexes.publish("closed.test", "alpha", "2.0")
+    packages = _packages(_lock(known, private), fetch_context)
+    assert _handed_in(packages) == {"alpha-2.0-py3-none-any.whl"}
+    with pytest.raises(UnavailableError, match=r"1 Python packages are not at hand.*: alpha$"):
+        _packages(_lock(known, private), replace(fetch_context, offline=True), has_network=False)
+
+
+def test_the_handler_gets_its_packages_where_a_version_gets_its_own(
+    indexes: NamedIndexes, fetch_context: FetchContext
+) -> None:
+    packages = _packages(_lock(indexes.publish("open.test", "alpha")), fetch_context)
+    assert packages.variables["handler"] == packages.variables["wheels"]
+
+
 def test_a_login_of_netrc_closes_an_index_as_well(
     indexes: NamedIndexes,
     fetch_context: FetchContext,

@@ -47,7 +47,7 @@ RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=
     UV_PYTHON_DOWNLOADS=never \
     sh /mnt/in_image.sh wheels.sh
 
-RUN --mount=type=bind,source=layers/handler,target=/mnt \
+RUN --mount=type=bind,source=layers/handler,target=/mnt --mount=type=bind,source=tools,target=/media --mount=type=cache,id=runpod-comfy-packages,target=/srv \
     LAYER=handler \
     TARGET=image \
     INPUTS=/mnt/inputs \
@@ -55,7 +55,12 @@ RUN --mount=type=bind,source=layers/handler,target=/mnt \
     VENV=/opt/comfy/.venv \
     SOURCE_DATE_EPOCH=325504589 \
     PYTHON=python3.11 \
+    UV=/media/uv \
+    UV_CACHE_DIR=/srv \
+    UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never \
     HANDLER_HOME=/opt/handler \
+    WRITES=/opt/handler \
     sh /mnt/in_image.sh handler.sh
 
 RUN --mount=type=bind,source=layers/core,target=/mnt \
@@ -67,6 +72,7 @@ RUN --mount=type=bind,source=layers/core,target=/mnt \
     SOURCE_DATE_EPOCH=323168040 \
     PYTHON_VERSION=3.11 \
     PYTHON=python3.11 \
+    WRITES=/opt/comfy \
     sh /mnt/in_image.sh core.sh
 
 RUN --mount=type=bind,source=layers/models,target=/mnt \

@@ -79,7 +79,7 @@ RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=
     UV_PYTHON_DOWNLOADS=never \
     sh /mnt/in_image.sh wheels.sh
 
-RUN --mount=type=bind,source=layers/handler,target=/mnt \
+RUN --mount=type=bind,source=layers/handler,target=/mnt --mount=type=bind,source=tools,target=/media --mount=type=cache,id=runpod-comfy-packages,target=/srv \
     LAYER=handler \
     TARGET=image \
     INPUTS=/mnt/inputs \
@@ -87,7 +87,12 @@ RUN --mount=type=bind,source=layers/handler,target=/mnt \
     VENV=/opt/comfy/.venv \
     SOURCE_DATE_EPOCH=325504589 \
     PYTHON=python3.11 \
+    UV=/media/uv \
+    UV_CACHE_DIR=/srv \
+    UV_LINK_MODE=copy \
+    UV_PYTHON_DOWNLOADS=never \
     HANDLER_HOME=/opt/handler \
+    WRITES=/opt/handler \
     sh /mnt/in_image.sh handler.sh
 
 RUN --mount=type=bind,source=layers/core,target=/mnt \
@@ -99,6 +104,7 @@ RUN --mount=type=bind,source=layers/core,target=/mnt \
     SOURCE_DATE_EPOCH=323168040 \
     PYTHON_VERSION=3.11 \
     PYTHON=python3.11 \
+    WRITES=/opt/comfy \
     sh /mnt/in_image.sh core.sh
 
 RUN --mount=type=bind,source=layers/models,target=/mnt \
@@ -122,6 +128,7 @@ RUN --mount=type=bind,source=layers/node-a,target=/mnt \
     PYTHON_VERSION=3.11 \
     NODE_NAME=a \
     PYTHON=python3.11 \
+    WRITES=/opt/comfy \
     sh /mnt/in_image.sh node.sh
 
 RUN --mount=type=bind,source=layers/node-b.node,target=/mnt \
@@ -134,6 +141,7 @@ RUN --mount=type=bind,source=layers/node-b.node,target=/mnt \
     PYTHON_VERSION=3.11 \
     NODE_NAME=b.node \
     PYTHON=python3.11 \
+    WRITES=/opt/comfy \
     sh /mnt/in_image.sh node.sh
 
 RUN --mount=type=bind,source=layers/install-a,target=/mnt \

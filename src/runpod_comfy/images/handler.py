@@ -1,0 +1,28 @@
+"""What an image's handler is made of: sources of this project, and packages from their lock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from comfy_files.files import sha256_of
+from runpod_comfy.project import PACKAGE_NAMES, PACKAGES
+
+_BUILD_SIDE = "runpod_comfy"
+
+
+def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
+    """The handler's sources by their path below `folder`, which has its packages and others."""
+    return {
+        source.relative_to(folder).as_posix(): source
+        for package in PACKAGE_NAMES
+        if package != _BUILD_SIDE
+        for source in sorted((folder / package).rglob("*.py"))
+    }
+
+
+def sources_digest(sources: Mapping[str, Path]) -> str:
+    """A hash over the names and the content of sources: 64 hex digits."""
+    lines = (f"{name} {sha256_of(path)}\n" for name, path in sorted(sources.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

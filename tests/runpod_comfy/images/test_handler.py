@@ -1,0 +1,102 @@
+"""What an image's handler is made of."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import pytest
+
+from runpod_comfy.images.handler import handler_sources, sources_digest
+from runpod_comfy.lock.handler import HANDLER_LOCK
+from runpod_comfy.project import PACKAGES
+
+_SOURCES = (
+    "comfy_errors/__init__.py",
+    "comfy_home/manifest.py",
+    "comfy_models/store.py",
+    "comfy_workflows/graph.py",
+    "rp_handler/main.py",
+    "rp_handler/check/run.py",
+)
+
+
+@pytest.fixture
+def packages(tmp_path: Path) -> Path:
+    """A folder like `src` or `site-packages`, with packages of others too."""
+    for name in (*_SOURCES, "runpod_comfy/lock/model.py", "numpy/core.py"):
+        path = tmp_path / "packages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("before\n")
+    return tmp_path / "packages"
+
+
+def _digest(packages: Path) -> str:
+    return sources_digest(handler_sources(packages))
+
+
+def test_only_sources_of_the_handlers_packages_are_taken(packages: Path) -> None:
+    (packages / "rp_handler/__pycache__").mkdir()
+    (packages / "rp_handler/__pycache__/main.cpython-311.pyc").write_bytes(b"compiled")
+    (packages / "rp_handler/BUILD").touch()
+    assert sorted(handler_sources(packages)) == sorted(_SOURCES)
+
+
+@pytest.mark.parametrize("changed", _SOURCES)
+def test_the_digest_follows_every_source(packages: Path, changed: str) -> None:
+    before = _digest(packages)
+    (packages / changed).write_text("after\n")
+    assert _digest(packages) != before
+
+
+def test_the_digest_follows_nothing_else(packages: Path) -> None:
+    before = _digest(packages)
+    (packages / "runpod_comfy/lock/model.py").write_text("after\n")
+    assert _digest(packages) == before
+
+
+def test_a_new_and_a_renamed_source_count(packages: Path) -> None:
+    before = _digest(packages)
+    added = packages / "rp_handler/added.py"
+    added.write_text("before\n")
+    with_it = _digest(packages)
+    added.rename(packages / "rp_handler/renamed.py")
+    assert len({before, with_it, _digest(packages)}) == 3
+
+
+def test_the_packages_hold_nothing_but_sources() -> None:
+    """Another kind of file would be missing in images."""
+    folders = {PACKAGES / name.split("/")[0] for name in handler_sources()}
+    others = {
+        path.name
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    }
+    assert others <= {"BUILD", "py.typed"}
+
+
+def test_requirements_name_exactly_what_the_sources_import() -> None:
+    """PyPI names of modules differ, and packages of this project need no distribution."""
+    sources = handler_sources()
+    own = {name.split("/")[0] for name in sources}
+    modules = {module for path in sources.values() for module in _imported(path)}
+    distributions = importlib.metadata.packages_distributions()
+    needed = {
+        distributions[module][0].lower() for module in modules - own - sys.stdlib_module_names
+    }
+    requirements = HANDLER_LOCK.with_name("requirements.txt").read_text().split()
+    assert sorted(needed) == requirements
+
+
+def _imported(path: Path) -> set[str]:
+    """The top names of the modules that a source imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
