@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 
+_FEW = 16
+
 
 def compile_source(source: str, folder: str) -> None:
     import py_compile
@@ -41,7 +43,11 @@ def main(folder: str) -> None:
     sources = sorted(sources_without_bytecode(folder))
     if not sources:
         return
-    # Its modules take longer to import than a compiled core takes to look through.
+    if len(sources) <= _FEW:
+        for source in sources:
+            compile_source(source, folder)
+        return
+    # Its modules take longer to import than a few sources take to compile.
     from concurrent.futures import ProcessPoolExecutor
 
     with ProcessPoolExecutor() as workers:

@@ -37,9 +37,9 @@ forget_local_wheels() {
 }
 
 # compile_bytecode FOLDER: every source in it that has no bytecode yet. -B: what the interpreter imports
-# for itself (a .pth file may ask it to) would be written in another mode.
+# for itself would be written in another mode. -S: a .pth file would run code of the packages.
 compile_bytecode() {
-    "$VENV/bin/python" -B -I "$layers/compile_bytecode.py" "$1"
+    "$VENV/bin/python" -B -I -S "$layers/compile_bytecode.py" "$1"
 }
 
 # copy_tree FROM TO: files, modes and links, as one's own.

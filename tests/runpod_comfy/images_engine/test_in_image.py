@@ -25,7 +25,12 @@ echo x > /tmp/left; echo x > "$HOME/left"
 DOCKERFILE = """\
 FROM {base}
 ENV SOURCE_DATE_EPOCH={epoch}
-RUN --mount=type=bind,source=step,target=/mnt LAYER=step sh /mnt/in_image.sh step.sh
+RUN --mount=type=bind,source=step,target=/mnt LAYER=step VENV=/opt/venv {variables} \
+    sh /mnt/in_image.sh step.sh
+"""
+NARROW_STEP = """\
+mkdir -p /opt/home/deep; echo kept > /opt/home/deep/kept
+echo x > /tmp/left; echo x > "$HOME/left"
 """
 
 
@@ -48,7 +53,7 @@ def base(engine: docker.DockerClient) -> Iterator[str]:
 def test_a_layer_has_what_its_step_made_no_litter_and_no_trace_of_the_bases(
     engine: docker.DockerClient, base: str, name: str
 ) -> None:
-    text = DOCKERFILE.format(base=base, epoch=EPOCH)
+    text = DOCKERFILE.format(base=base, epoch=EPOCH, variables="")
     inputs = {"step/in_image.sh": IN_IMAGE.read_bytes(), "step/step.sh": STEP.encode()}
     for number in (1, 2):
         build(engine, context(text, inputs), tags=[f"{name}:{number}"], no_cache=True)
@@ -62,3 +67,24 @@ def test_a_layer_has_what_its_step_made_no_litter_and_no_trace_of_the_bases(
     written = ("opt", "opt/kept", "tmp", "var/log", "var/log/of-the-base")
     assert {layer[path].mtime for path in written} == {EPOCH}
     assert first_digest_difference(first, second) is None
+
+
+def test_a_step_that_says_where_it_writes_leaves_the_same_as_if_all_were_searched(
+    engine: docker.DockerClient, base: str, name: str
+) -> None:
+    inputs = {"step/in_image.sh": IN_IMAGE.read_bytes(), "step/step.sh": NARROW_STEP.encode()}
+    for tag, variables in (
+        ("all", ""),
+        ("narrow", "WRITES=/opt/home"),
+        ("again", "WRITES=/opt/home"),
+    ):
+        text = DOCKERFILE.format(base=base, epoch=EPOCH, variables=variables)
+        build(engine, context(text, inputs), tags=[f"{name}:{tag}"], no_cache=True)
+    everywhere, narrow, again = (
+        saved_files(engine, f"{name}:{tag}") for tag in ("all", "narrow", "again")
+    )
+    layer = narrow.layers[-1]
+    assert {path for path, file in layer.items() if file.kind != "folder"} == {"opt/home/deep/kept"}
+    assert {file.mtime for file in layer.values()} == {EPOCH}
+    assert layer == everywhere.layers[-1]
+    assert first_digest_difference(narrow, again) is None
