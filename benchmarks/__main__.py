@@ -33,14 +33,14 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.base.catalogue import DEFAULT_BASE
 from runpod_comfy.layers.uv import uv_program
 
-TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16)
+TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16, 17)
 _INSTALLING = {1, 2, 3, 4, 16}
-_IMAGES = {5, 6, 7, 8}
+_IMAGES = {5, 6, 7, 8, 17}
 # An engine may keep its images elsewhere; mostly it does not.
 _NEEDED_BYTES = {
     **dict.fromkeys(_INSTALLING, 28_000_000_000),
     **dict.fromkeys(_IMAGES, 20_000_000_000),
-    7: 28_000_000_000,
+    **dict.fromkeys((7, 17), 28_000_000_000),
 }
 _NEEDED_BYTES_SMALL = 1_000_000_000
 _INTERRUPTED = 130
@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--base",
         default=DEFAULT_BASE,
-        help="what the images of 5 to 8 are based on, a name or an image (cpu)",
+        help="what the images of 5 to 8 and 17 are based on, a name or an image (cpu)",
     )
     parser.add_argument(
         "--folder",

@@ -6,6 +6,7 @@ from benchmarks.document import as_markdown
 from benchmarks.engine_room import spare
 from benchmarks.image_rows import unmeasured
 from benchmarks.images import OURS, THEIRS, Built
+from benchmarks.images_first import row as first_image_row
 from benchmarks.images_rebuild import in_short, in_words, layer_rows
 from benchmarks.images_size import cuda_runtime_bytes, size_row
 from runpod_comfy.images.docker.build_progress import BuildStep
@@ -75,6 +76,18 @@ def test_a_size_is_a_ratio_to_both_parts_of_the_other_image() -> None:
     assert (row.measured, row.met) == ("0.60×", True)
     assert "3.00 GB, against 3.00 GB + 2.00 GB" in row.what
     assert size_row(9, 5, 5).met is False
+
+
+def test_a_first_image_is_measured_in_what_the_engine_ran() -> None:
+    steps = [
+        BuildStep(name="[internal] load remote build context", cached=False, seconds=9),
+        BuildStep(name="system", cached=True, seconds=5),
+        BuildStep(name="torch", cached=False, seconds=60),
+        BuildStep(name="exporting to image", cached=False, seconds=40),
+    ]
+    row = first_image_row(110, steps, 6)
+    assert (row.measured, row.met) == ("1.10×", True)
+    assert first_image_row(120, steps, 6).met is False
 
 
 def test_a_size_is_told_in_the_unit_that_fits() -> None:
