@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.clone import clone_project
 from benchmarks.images import REPOSITORY, ImageContest
 from benchmarks.processes import Program
 from benchmarks.rows import Row, ratio_at_most
 from benchmarks.samples import Samples
-from comfy_errors import OperationFailedError
 from runpod_comfy.images.docker.build_progress import BuildStep
 
 WHAT, AT_MOST = "fresh clone → first image, in the engine's own build steps", 1.15
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
 _OWN_OF_THE_BUILDER = "[internal]"
 
 NOTES = (
@@ -32,12 +30,8 @@ NOTES = (
 def measure(contest: ImageContest) -> list[Row]:
     clone = contest.scratch.new("clone")
     try:
-        _clone(clone)
-        for folder, name in (
-            ("versions", f"{contest.version}.json"),
-            ("lockfiles", f"comfy-{contest.version}.lock.json"),
-        ):
-            shutil.copy(contest.material.ours.workspace / folder / name, clone / folder / name)
+        workspace = contest.material.ours.workspace
+        clone_project(clone, workspace=workspace, version=contest.version)
         make = replace(
             contest.material.ours.program,
             command=("sh", "scripts/with_environment.sh"),
@@ -72,20 +66,6 @@ def engine_seconds(steps: Sequence[BuildStep]) -> float:
         for step in steps
         if not step.cached and not step.name.startswith(_OWN_OF_THE_BUILDER)
     )
-
-
-def _clone(folder: Path) -> None:
-    done = subprocess.run(
-        ["git", "clone", "--quiet", "--depth=1", _CHECKOUT.as_uri(), str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise OperationFailedError(
-            f"{_CHECKOUT} could not be cloned: {done.stderr.strip()}",
-            remedy="Run the benchmark in a git checkout.",
-        )
 
 
 def _first_image(contest: ImageContest, make: Program) -> tuple[float, list[BuildStep]]:
