@@ -20,7 +20,8 @@ def test_an_image_is_built_from_a_bundle_without_a_network(
     created = versions.program("bundle", "create", "small", "--output", bundle)
     assert created.code == 0, created.err
     work = tmp_path / "work"
-    (work / "workflows").mkdir(parents=True)
+    for folder in ("versions", "workflows"):
+        (work / folder).mkdir(parents=True)
     example = "workflows/example.json"
     (work / example).write_bytes((versions.program.folder / example).read_bytes())
     variables = {"COMFY_CACHE_ROOT": str(tmp_path / "cache"), "PIP_INDEX_URL": _NOWHERE}
