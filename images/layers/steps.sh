@@ -30,6 +30,8 @@ install_requirements() {
 forget_local_wheels() {
     find "$VENV/lib" -path '*.dist-info/uv_cache.json' | while IFS= read -r note; do
         record=${note%/*}/RECORD
+        # For its mode, which is not the same in all wheels.
+        cp "$record" "$record.partial"
         grep -v '\.dist-info/uv_cache\.json,' "$record" >"$record.partial"
         mv -f "$record.partial" "$record"
         rm -f "$note"

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -52,3 +53,21 @@ def test_a_wheel_of_a_folder_is_installed_the_same_each_time(bench: Bench) -> No
     record = first["alpha-1.0.dist-info/RECORD"][0].decode()
     listed = {line.split(",")[0] for line in record.splitlines()}
     assert {"alpha.py", "alpha-1.0.dist-info/METADATA"} <= listed <= first.keys()
+
+
+def test_a_record_of_odd_mode_keeps_it(bench: Bench) -> None:
+    """As it does where a wheel comes from an index and nothing is taken out of its record."""
+    bench.folder.joinpath("wheels").mkdir()
+    wheel = make_wheel(bench.folder / "wheels", "alpha", "1.0")
+    with zipfile.ZipFile(wheel) as archive:
+        members = [(member, archive.read(member)) for member in archive.infolist()]
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member, content in members:
+            if member.filename.endswith("/RECORD"):
+                member.external_attr = 0o100755 << 16
+            archive.writestr(member, content)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    bench.give({"requirements.txt": f"alpha==1.0 --hash=sha256:{digest}\n"})
+    _install(bench, wheel.parent, "cache")
+    (record,) = bench.folder.glob("venv/lib/python3.*/site-packages/alpha-1.0.dist-info/RECORD")
+    assert record.stat().st_mode & 0o777 == 0o755
