@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from comfy_errors.names import listed, nearest
 from comfy_workflows.graph import (
     Graph,
     GraphNode,
@@ -188,8 +188,7 @@ def _searched(folders: Sequence[str], models: ModelFolders) -> str:
     if not folders:
         return f"any model folder below {models.roots[0]}"
     there = models.listing(folders)
-    more = f" and {len(there) - _LISTED} more" if len(there) > _LISTED else ""
-    holds = f"holds {', '.join(there[:_LISTED])}{more}" if there else "is empty"
+    holds = f"holds {listed(there, at_most=_LISTED)}" if there else "is empty"
     place = f"the model folder {' or '.join(folders)} ({models.directories(folders)[0]})"
     return f"{place}, which {holds}"
 
@@ -208,10 +207,6 @@ def _has_a_shifting_shape(specification: Any) -> bool:
 
 def _nearest(value: str, known: list[Any]) -> str:
     names = [name for name in known if isinstance(name, str)]
-    close = get_close_matches(value, names, n=1)
-    if not close:
-        by_lower = {name.lower(): name for name in names}
-        close = [by_lower[name] for name in get_close_matches(value.lower(), list(by_lower), n=1)]
-    if close:
-        return f'; the nearest is "{close[0]}"'
+    if meant := nearest(value, names):
+        return f'; the nearest is "{meant}"'
     return f"; known are {', '.join(names)}" if len(names) <= _LISTED else ""

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
+from comfy_errors.names import listed
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
 from runpod_comfy.cli.show.console import Console
 
@@ -130,8 +131,7 @@ def _lines(drift: Drift) -> list[str]:
     # One server that is away leaves many questions open.
     for message, remedy in dict.fromkeys((each.message, each.remedy) for each in drift.unanswered):
         names = [finding.name for finding in drift.unanswered if finding.message == message]
-        more = f" and {len(names) - _NAMED_AT_MOST} more" if len(names) > _NAMED_AT_MOST else ""
-        lines.append(f"not known: {', '.join(names[:_NAMED_AT_MOST])}{more}: {message}")
+        lines.append(f"not known: {listed(names, at_most=_NAMED_AT_MOST)}: {message}")
         lines.append(f"  → {remedy}")
     return lines
 

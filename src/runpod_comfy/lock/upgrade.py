@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError
+from comfy_errors.names import nearest_names
 from comfy_files.parallel import in_parallel
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
@@ -15,7 +16,6 @@ from runpod_comfy.lock.model import Lock, LockedModel, PythonLock
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.sources.git.source import is_commit, list_refs
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.spec.document import nearest_names
 from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import CORE_PLACE, TreePlace

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
+from comfy_errors.names import listed
 from runpod_comfy.sources.tree_writer import (
     MOST_BYTES,
     MOST_FILES,
@@ -276,5 +277,5 @@ def _no_folder(members: list[_Member], subdir: str | None, where: str) -> Invali
     near = sorted(folders, key=lambda name: (name.split("/")[-1] != wanted, name.count("/"), name))
     return InvalidInputError(
         f"{where} has no folder '{subdir}'",
-        remedy=f"Correct 'subdir'; it has, among others: {', '.join(near[:5])}.",
+        remedy=f"Correct 'subdir'; it has: {listed(near, at_most=5)}.",
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_errors.names import listed
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.archive import stored_archive, unpack
@@ -79,7 +80,7 @@ def _find(request: TreeRequest, fetch_context: FetchContext) -> Path:
                 return path
     raise MismatchError(
         f"no file of {request.title} on the index has the pinned {request.commit}; it has: "
-        + ", ".join(f"{file.name} (sha256:{file.sha256})" for file in files[:_NAMED_AT_MOST]),
+        + listed([f"{file.name} (sha256:{file.sha256})" for file in files], at_most=_NAMED_AT_MOST),
         remedy="Find out why the index gives other files; take them in with: "
         "runpod-comfy resolve <id> --upgrade",
     )

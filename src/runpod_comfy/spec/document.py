@@ -5,23 +5,27 @@ Stricter than `json.loads`: a key written twice, NaN and Infinity are errors.
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 import typing
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors.names import nearest
 from comfy_files.json_faults import fault_words, key_path
 
 _M = TypeVar("_M", bound=BaseModel)
 
+Fault: TypeAlias = tuple[str, str]
+"""What is wrong in a document, as a sentence, and what to do about it."""
+
 # A thousand nodes and models are far below this; a model file named by mistake is far above.
 _LARGEST_BYTES = 4 * 1024 * 1024
+_SHOWN_AT_MOST = 20
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -98,29 +102,27 @@ def parse_json(text: str, *, where: str) -> Any:
 def validated(model: type[_M], document: Any, *, where: str) -> _M:
     """The model of a document. `where` is the file, or another place that people know.
 
-    Raises InvalidInputError for the first thing that is wrong, and says how many more there are.
+    Raises InvalidInputError for everything that is wrong in it.
     """
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        # An unknown key is reported first: a misspelt key often makes another one missing.
+        # Unknown keys are reported first: a misspelt key often makes another one missing.
         errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-        sentence, remedy = _sentence(dict(errors[0]), model)
-        more = len(errors) - 1
-        tail = f" ({more} more {'complaint' if more == 1 else 'complaints'})" if more else ""
-        raise InvalidInputError(f"{where}: {sentence}{tail}", remedy=remedy) from error
+        raise faults_in(where, [_sentence(dict(each), model) for each in errors]) from error
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` was probably meant to be."""
-    return next(iter(nearest_names(name, known)), None)
-
-
-def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """At most three known names that `name` was probably meant to be, the nearest first."""
-    by_folded = {candidate.casefold(): candidate for candidate in known}
-    matches = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.5)
-    return [by_folded[match] for match in matches]
+def faults_in(where: str, faults: Sequence[Fault]) -> InvalidInputError:
+    """The error of a document with these faults, at least one; several have a line each."""
+    if len(faults) == 1:
+        ((sentence, remedy),) = faults
+        return InvalidInputError(f"{where}: {sentence}", remedy=remedy)
+    shown = "".join(f"\n  {sentence}. {remedy}" for sentence, remedy in faults[:_SHOWN_AT_MOST])
+    more = len(faults) - _SHOWN_AT_MOST
+    rest = f"\n  and {more} more" if more > 0 else ""
+    return InvalidInputError(
+        f"{where} has {len(faults)} errors:{shown}{rest}", remedy="Correct each of them."
+    )
 
 
 def _no_constant(name: str) -> NoReturn:

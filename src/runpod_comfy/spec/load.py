@@ -13,13 +13,11 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors.names import listed, nearest
 from comfy_files.files import digest_of
-from runpod_comfy.spec.document import nearest, parse_json, read_json, validated
+from runpod_comfy.spec.document import Fault, faults_in, parse_json, read_json, validated
 from runpod_comfy.spec.model import SCHEMA_VERSION, Spec
 from runpod_comfy.spec.values import VersionId
-
-# What contradicts something else in a spec, as a sentence, and what to do about it.
-_Disagreement = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +90,9 @@ def _validate(document: Any, *, where: str) -> Spec:
             remedy="Write the spec again with: runpod-comfy create <id> --repo URL@REF",
         )
     spec = validated(Spec, document, where=where)
-    for check in (_versions, _node_names, _model_places, _named_in_options, _overrides):
-        for sentence, remedy in check(spec):
-            raise InvalidInputError(f"{where}: {sentence}", remedy=remedy)
+    checks = (_versions, _node_names, _model_places, _named_in_options, _overrides)
+    if faults := [fault for check in checks for fault in check(spec)]:
+        raise faults_in(where, faults)
     return spec
 
 
@@ -105,7 +103,7 @@ def _no_spec(path: Path) -> UnavailableError:
         if meant := nearest(path.stem, known):
             hint = f"Did you mean '{meant}'?"
         elif known:
-            hint = f"There are: {', '.join(known[:10])}."
+            hint = f"There are: {listed(known)}."
         create = f"runpod-comfy create {path.stem} --repo URL@REF"
     else:
         # The JSON files of any other folder may be anything, so none of them is named.
@@ -121,7 +119,7 @@ def _fold(text: str) -> str:
     return unicodedata.normalize("NFC", text).casefold()
 
 
-def _versions(spec: Spec) -> Iterator[_Disagreement]:
+def _versions(spec: Spec) -> Iterator[Fault]:
     trees = [("comfy", spec.comfy)]
     trees += [(f"custom_nodes[{index}]", node) for index, node in enumerate(spec.custom_nodes)]
     for place, tree in trees:
@@ -132,7 +130,7 @@ def _versions(spec: Spec) -> Iterator[_Disagreement]:
             )
 
 
-def _node_names(spec: Spec) -> Iterator[_Disagreement]:
+def _node_names(spec: Spec) -> Iterator[Fault]:
     for first, index in _repeated(node.name for node in spec.custom_nodes):
         yield (
             f"'custom_nodes[{index}].name' is '{spec.custom_nodes[index].name}', which "
@@ -150,7 +148,7 @@ def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int]]:
             yield first, index
 
 
-def _model_places(spec: Spec) -> Iterator[_Disagreement]:
+def _model_places(spec: Spec) -> Iterator[Fault]:
     for first, index in _repeated(model.place for model in spec.models):
         yield (
             f"models[{first}] and models[{index}] both go to '{spec.models[index].place}'",
@@ -167,7 +165,7 @@ def _model_places(spec: Spec) -> Iterator[_Disagreement]:
                 )
 
 
-def _named_in_options(spec: Spec) -> Iterator[_Disagreement]:
+def _named_in_options(spec: Spec) -> Iterator[Fault]:
     nodes = [node.name for node in spec.custom_nodes]
     models = [model.name for model in spec.models]
     asked = [
@@ -185,7 +183,7 @@ def _named_in_options(spec: Spec) -> Iterator[_Disagreement]:
                 )
 
 
-def _overrides(spec: Spec) -> Iterator[_Disagreement]:
+def _overrides(spec: Spec) -> Iterator[Fault]:
     """Two overrides of one distribution can only stand side by side under markers."""
     if not spec.options.overrides:
         return

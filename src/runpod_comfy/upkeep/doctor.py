@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from comfy_errors import ComfyError
+from comfy_errors.names import listed
 from comfy_files.progress import readable_size
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
@@ -204,7 +205,7 @@ def _cache(cache: Cache) -> Iterator[Answer]:
     lost = [path for path in trees if not path.with_name(f"{path.name}.json").is_file()]
     if lost:
         remedy = "These trees lack their record: remove them, they are fetched again."
-        yield Answer("cache", "warning", ", ".join(map(str, lost[:3])), remedy)
+        yield Answer("cache", "warning", listed([str(path) for path in lost], at_most=3), remedy)
         return
     roots = len(read_roots(cache))
     leftovers = len([path for path in children(cache.tmp) if path.suffix != ".lock"])

@@ -30,11 +30,16 @@ def save(tmp_path: Path, content: bytes) -> Path:
 
 
 def complaint_of(tmp_path: Path, content: bytes) -> InvalidInputError:
+    error = complaints_of(tmp_path, content)
+    assert "\n" not in error.message
+    return error
+
+
+def complaints_of(tmp_path: Path, content: bytes) -> InvalidInputError:
     path = save(tmp_path, content)
     with pytest.raises(InvalidInputError) as caught:
         load_spec(path)
     assert str(path) in caught.value.message
-    assert "\n" not in caught.value.message
     return caught.value
 
 
@@ -329,9 +334,27 @@ def test_no_model_may_lie_below_another(tmp_path: Path) -> None:
     assert "below models[0]" in error.message
 
 
-def test_several_complaints_are_counted(tmp_path: Path) -> None:
-    error = complaint_of(tmp_path, changed(lambda s: s.update(models=1, env=1, custom_nodes=1)))
-    assert error.message.endswith("(2 more complaints)")
+def test_everything_that_is_wrong_has_a_line_of_its_own(tmp_path: Path) -> None:
+    error = complaints_of(tmp_path, changed(lambda s: s.update(models=1, env=1, custom_node=1)))
+    first, *lines = error.message.splitlines()
+    assert first.endswith("has 3 errors:")
+    assert lines[0].startswith("  unknown key 'custom_node'. Did you mean 'custom_nodes'?")
+    assert [line.split(" must be")[0] for line in lines[1:]] == ["  'models'", "  'env'"]
+    assert error.remedy
+
+
+def test_contradictions_are_all_named(tmp_path: Path) -> None:
+    options = {"allow_pickle": ["nothing"], "run_install_scripts": ["no-node"]}
+    error = complaints_of(tmp_path, changed(lambda s: s["options"].update(options)))
+    assert "has 2 errors:" in error.message
+    assert "'no-node'" in error.message
+    assert "'nothing'" in error.message
+
+
+def test_errors_beyond_a_screenful_are_counted(tmp_path: Path) -> None:
+    error = complaints_of(tmp_path, changed(lambda s: s.update({f"k{n}": 1 for n in range(25)})))
+    assert "has 25 errors:" in error.message
+    assert error.message.splitlines()[-1] == "  and 5 more"
 
 
 def test_a_missing_spec_is_unavailable_and_names_the_nearest(tmp_path: Path) -> None:

@@ -43,6 +43,12 @@ def test_without_a_near_one_the_versions_are_listed(versions: Path) -> None:
     assert "runpod-comfy create zzz --repo" in remedy
 
 
+def test_versions_that_are_not_listed_are_counted(versions: Path) -> None:
+    for number in range(10):
+        (versions / f"a{number}.json").write_text("{}")
+    assert "a8, a9 and 2 more." in remedy_for(versions / "zzz.json")
+
+
 def test_a_folder_without_versions_is_called_empty(tmp_path: Path) -> None:
     assert remedy_for(tmp_path / "versions" / "x.json").startswith(
         "There is no spec in that folder"

@@ -10,6 +10,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from comfy_errors import UnavailableError
+from comfy_errors.names import listed
 from comfy_files.parallel import in_parallel
 from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
@@ -175,7 +176,7 @@ def _messages(
     else:
         gone = [file.name for file in locked.files if not _is_offered(file, files)]
         if gone:
-            named = ", ".join(gone[:_NAMED_AT_MOST]) + (", …" if len(gone) > _NAMED_AT_MOST else "")
+            named = listed(gone, at_most=_NAMED_AT_MOST)
             changed = any(file.name in gone for file in files)
             what = "have other bytes or are gone" if changed else "are gone"
             yield f": {len(gone)} of {len(locked.files)} locked files {what}: {named}", None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
+from comfy_errors.names import listed
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.lock.python.solve import NEVER
 from runpod_comfy.lock.python.uv_compile import (
@@ -140,7 +141,7 @@ def _only_later(as_of: str, reason: str) -> UnavailableError:
     if undated := undated_files(reason):
         return UnavailableError(
             f"options.as_of takes only what was uploaded by {as_of}, and the index has no upload "
-            f"times for {first_few(undated)}",
+            f"times for {listed(undated, at_most=3)}",
             remedy="Use an index that has them (PEP 700), as PyPI does, "
             "or leave options.as_of out of the spec.",
         )
@@ -150,11 +151,6 @@ def _only_later(as_of: str, reason: str) -> UnavailableError:
         f"(options.as_of). {_in_words(reason)}{links if read_index_settings().find_links else ''}",
         remedy="Choose a later day for options.as_of in the spec.",
     )
-
-
-def first_few(names: Sequence[str]) -> str:
-    """The first three of them."""
-    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
 def _not_cached(

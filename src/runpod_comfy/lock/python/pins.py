@@ -12,11 +12,12 @@ from typing import Any
 from packaging.version import Version
 
 from comfy_errors import ComfyError
+from comfy_errors.names import listed
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
-from runpod_comfy.lock.python.conflict import explained, first_few, refusal
+from runpod_comfy.lock.python.conflict import explained, refusal
 from runpod_comfy.lock.python.distribution_files import locked_files, source_warning
 from runpod_comfy.lock.python.fit import brief_marker, platforms_of
 from runpod_comfy.lock.python.solve import Solved, solve_in_steps
@@ -202,7 +203,9 @@ def _report_undated(solved: Solved, say: Say) -> None:
         places = ", ".join(map(without_secrets, links))
         say(f"options.as_of: left out {places}: files there have no upload times")
     if undated := undated_files(solved.solution.account):
-        say(f"options.as_of: left out {first_few(undated)}: their index has no upload times")
+        say(
+            f"options.as_of: left out {listed(undated, at_most=3)}: their index has no upload times"
+        )
 
 
 def _report_moved_pins(lock: PythonLock, previous: PythonLock | None, say: Say) -> None:

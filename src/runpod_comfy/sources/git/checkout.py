@@ -17,6 +17,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_errors.names import listed
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
 from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git
@@ -58,7 +59,7 @@ def check_out(
     writer = TreeWriter(root=target, where=where)
     pointers = _write_files(repository, entries, writer)
     if pointers:
-        named = ", ".join(pointers[:3]) + ("…" if len(pointers) > 3 else "")
+        named = listed(pointers, at_most=3)
         fetch_context.say(
             f"Warning: {where} keeps {len(pointers)} file(s) in Git LFS, "
             f"only their pointers were fetched: {named}"
@@ -113,7 +114,7 @@ def _entries(repository: GitRepository, commit: str, subdir: str | None) -> list
         names = [os.fsdecode(name) for name in folders.split(b"\0") if name]
         raise InvalidInputError(
             f"{without_secrets(repository.repo)} has no folder '{subdir}' at {commit}",
-            remedy=f"Correct 'subdir'; at the top it has: {', '.join(names[:20])}.",
+            remedy=f"Correct 'subdir'; at the top it has: {listed(names, at_most=20)}.",
         ) from error
     entries = []
     for line in output.split(b"\0"):

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from comfy_errors import MismatchError, UnavailableError
+from comfy_errors.names import listed, nearest_names
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.git.checkout import check_out
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.sources.git.repository import GitRepository, history_holds
 from runpod_comfy.sources.tree_source import TreeSource
-from runpod_comfy.spec.document import nearest_names
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # So many digits git shows of a commit.
@@ -176,7 +176,7 @@ def _unknown_ref(refs: RemoteRefs, ref: str | None) -> UnavailableError:
     if ref is None:
         return UnavailableError(
             f"the git repository {repo} has no default branch",
-            remedy=f"Name one: {', '.join(refs.names[:_NAMED_AT_MOST])}.",
+            remedy=f"Name one: {listed(refs.names, at_most=_NAMED_AT_MOST)}.",
         )
     for name, commit in refs.commits.items():
         if len(ref) >= _SHORTEST_COMMIT and commit.startswith(ref.lower()):
@@ -189,5 +189,5 @@ def _unknown_ref(refs: RemoteRefs, ref: str | None) -> UnavailableError:
         f"the git repository {repo} has no branch or tag '{ref}'",
         remedy=f"The nearest are: {', '.join(near)}."
         if near
-        else f"It has, among others: {', '.join(refs.names[:_NAMED_AT_MOST])}.",
+        else f"It has: {listed(refs.names, at_most=_NAMED_AT_MOST)}.",
     )

@@ -1,0 +1,40 @@
+"""Names in messages: the first few of many, and those that a misspelt one was meant to be."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+# Below it, what is proposed looks odd: `node` for `demo`, `build` for `bundle`.
+_ALIKE = 0.7
+_SHORTEST_WORD = 3
+
+
+def listed(names: Sequence[str], *, at_most: int = 10) -> str:
+    """`a, b and 3 more`: the first names, and how many are left out."""
+    more = len(names) - at_most
+    shown = ", ".join(names[:at_most])
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` was probably meant to be."""
+    return next(iter(nearest_names(name, known)), None)
+
+
+def nearest_names(name: str, known: Iterable[str]) -> list[str]:
+    """At most three known names that `name` was probably meant to be, the nearest first.
+
+    A word of a known name counts as much as the whole: `nodes` is near `custom_nodes`.
+    """
+    known = list(known)
+    forms: dict[str, list[str]] = {}
+    for each in known:
+        forms.setdefault(each.casefold(), []).append(each)
+    for each in known:
+        for word in re.split(r"[\W_]+", each.casefold()):
+            if len(word) >= _SHORTEST_WORD:
+                forms.setdefault(word, []).append(each)
+    close = difflib.get_close_matches(name.casefold(), forms, n=3, cutoff=_ALIKE)
+    return list(dict.fromkeys(each for form in close for each in forms[form]))[:3]

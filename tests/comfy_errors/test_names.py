@@ -1,0 +1,46 @@
+"""Names in messages: how many are left out, and which one was probably meant."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfy_errors.names import listed, nearest, nearest_names
+
+COMMANDS = ["create", "resolve", "realize", "run", "test", "bundle", "image build", "bundle load"]
+KEYS = ["schema_version", "version_id", "comfy", "custom_nodes", "models", "env", "options"]
+
+
+def test_names_that_are_left_out_are_counted() -> None:
+    assert listed(["a", "b"], at_most=2) == "a, b"
+    assert listed(["a", "b", "c", "d"], at_most=2) == "a, b and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "meant"),
+    [
+        ("relaize", COMMANDS, "realize"),
+        ("bundel", COMMANDS, "bundle"),
+        ("Build", COMMANDS, "image build"),
+        ("nodes", KEYS, "custom_nodes"),
+        ("model", KEYS, "models"),
+        ("check", ["sha256", "checksum"], "checksum"),
+        ("Portrat", ["portrait", "landscape"], "portrait"),
+    ],
+)
+def test_a_slip_of_the_hand_and_a_word_of_a_name_are_understood(
+    name: str, known: list[str], meant: str
+) -> None:
+    assert nearest(name, known) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "known"), [("node", ["demo"]), ("build", ["bundle"]), ("mine", ["demo"]), ("x", [])]
+)
+def test_what_is_quite_different_is_not_proposed(name: str, known: list[str]) -> None:
+    assert nearest(name, known) is None
+
+
+def test_at_most_three_are_proposed_and_the_nearest_comes_first() -> None:
+    near = nearest_names("v0.3.7", ["v0.3.1", "v0.3.75", "v0.3.70", "v0.3.71", "main"])
+    assert len(near) == 3
+    assert set(near) == {"v0.3.75", "v0.3.70", "v0.3.71"}
