@@ -95,6 +95,9 @@ def make_request(
             "No workflow was given.",
             remedy="Name one with --workflow, or serve ComfyUI's page with --ui.",
         )
+    if version_id == "":
+        # A variable in a script may not have been set: the default is not what it meant.
+        raise InvalidInputError("the version id is empty", remedy="Name a version, such as demo.")
     if timeout_s is not None and not timeout_s > 0:
         raise InvalidInputError(
             f"--timeout must be positive, not {timeout_s:g}.",

@@ -6,9 +6,10 @@
     home = realize("demo").target
     result = run("demo", workflow="workflows/example.json")
 
-Versions are those of `versions/` in the working directory. Nothing is printed: `say` of each
-function takes its progress, a sentence at a time. Every error is a `ComfyError`, with
-a `message`, a `remedy` and the `exit_code` that the command line gives.
+Versions are those of `versions/` in the folder `project`, by default the first that has one at or
+above the working directory, else the working directory. Nothing is printed: `say` of each function
+takes its progress, a sentence at a time. Every error is a `ComfyError`, with a `message`,
+a `remedy` and the `exit_code` that the command line gives.
 """
 
 from __future__ import annotations

@@ -30,6 +30,7 @@ def realize(
     models_dir: StrPath | None = None,
     wheels_dir: StrPath | None = None,
     offline: bool = False,
+    project: StrPath | None = None,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
 ) -> RealizeResult:
@@ -51,6 +52,7 @@ def realize(
             models_dir=models_dir,
             wheels_dir=wheels_dir,
             offline=offline,
+            project=project,
             say=say,
             progress=progress,
         )
@@ -66,6 +68,7 @@ def find_realization(
     models_dir: StrPath | None = None,
     wheels_dir: StrPath | None = None,
     offline: bool = False,
+    project: StrPath | None = None,
     keep_cache: bool = True,
     say: Say = say_nothing,
     explain: Say = say_nothing,
@@ -76,7 +79,15 @@ def find_realization(
 
     Without `keep_cache` nothing is noted in the cache. Scripts' output goes to `show`.
     """
-    selected = select(version_id, spec=spec, lock=lock, offline=offline, say=say, explain=explain)
+    selected = select(
+        version_id,
+        spec=spec,
+        lock=lock,
+        project=project,
+        offline=offline,
+        say=say,
+        explain=explain,
+    )
     cache = Cache.from_environment()
     if keep_cache:
         keep_cache_for(selected, cache, say)
@@ -117,6 +128,7 @@ def run(
     target: StrPath | None = None,
     models_dir: StrPath | None = None,
     offline: bool = False,
+    project: StrPath | None = None,
     say: Say = say_nothing,
     on_progress: Callable[[Any], None] = lambda _progress: None,
 ) -> dict[str, Any]:
@@ -145,7 +157,14 @@ def run(
     )
     # A mistake in it should not cost a person the minutes of a first realization.
     load_workflow(workflow_path)
-    home = realize(version_id, target=target, models_dir=models_dir, offline=offline, say=say)
+    home = realize(
+        version_id,
+        target=target,
+        models_dir=models_dir,
+        offline=offline,
+        project=project,
+        say=say,
+    )
     result = perform(
         replace(request, version_id=home.version_id, home=home.target),
         Listener(say=say, progress=on_progress),

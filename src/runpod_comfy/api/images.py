@@ -17,7 +17,7 @@ from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
-from runpod_comfy.api.workspace import StrPath, as_path, version_id_of, workspace
+from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
@@ -65,11 +65,12 @@ def build_image(
     ca_bundle: StrPath | None = None,
     no_cache: bool = False,
     offline: bool = False,
+    project: StrPath | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,
     show: BuildShow | None = None,
 ) -> BuiltVersion:
-    """Builds the image of a version on the engine that Docker's settings name, with the workspace's
+    """Builds the image of a version on the engine that Docker's settings name, with the project's
     workflows; resolves the version first where no lock answers its spec.
 
     `base` is a name of `images/bases.json` or an image (the spec's `options.base`, then `cpu`),
@@ -91,6 +92,7 @@ def build_image(
         network=network,
         ca_bundle=ca_bundle,
         offline=offline,
+        project=project,
         say=say,
         explain=explain,
     )
@@ -115,6 +117,7 @@ def find_image_job(
     network: str | None = None,
     ca_bundle: StrPath | None = None,
     offline: bool = False,
+    project: StrPath | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> ImageJob:
@@ -125,7 +128,15 @@ def find_image_job(
             f"there is no certificate bundle at {certificates}",
             remedy="Name a file of certificates in PEM format.",
         )
-    selected = select(version_id, spec=spec, lock=lock, offline=offline, say=say, explain=explain)
+    selected = select(
+        version_id,
+        spec=spec,
+        lock=lock,
+        project=project,
+        offline=offline,
+        say=say,
+        explain=explain,
+    )
     fetch_context = fetch_context_for(selected.base_dir, offline=offline, say=say)
     keep_cache_for(selected, fetch_context.cache, say)
     return ImageJob(
@@ -133,7 +144,7 @@ def find_image_job(
         base=find_base(selected.lock, asked=base),
         platform=platform_name(platform),
         fetch_context=fetch_context,
-        workflows=sorted((workspace() / "workflows").glob("*.json")),
+        workflows=sorted((find_project(project) / "workflows").glob("*.json")),
         ca_bundle=certificates,
         network=network,
     )
@@ -152,6 +163,7 @@ def push(
     registry: str | None = None,
     tag: str | None = None,
     spec: StrPath | None = None,
+    project: StrPath | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,
     show: PushShow | None = None,
@@ -163,13 +175,14 @@ def push(
     not there, InvalidInputError for an image of another program, OperationFailedError if the
     registry refuses.
     """
+    folder = find_project(project)
     cache = Cache.from_environment()
     client = connect()
     built = find_built(client, tag or f"{DEFAULT_REPOSITORY}:{version_id_of(version_id)}")
     names = pushed_names(
         built.reference, registry, version_id=built.version_id, lock_digest=built.lock_digest
     )
-    _warn_of_another_lock(built, spec, say, explain)
+    _warn_of_another_lock(built, spec, folder, say, explain)
     records = []
     for name in names:
         say(f"Pushing {name}")
@@ -186,10 +199,14 @@ def push(
     return records
 
 
-def _warn_of_another_lock(built: BuiltImage, spec: StrPath | None, say: Say, explain: Say) -> None:
+def _warn_of_another_lock(
+    built: BuiltImage, spec: StrPath | None, project: Path, say: Say, explain: Say
+) -> None:
     """An image may be older than the lock that lies here; what was asked for is pushed anyway."""
     try:
-        lock = select(built.version_id, spec=spec, offline=True, say=say, explain=explain).lock
+        lock = select(
+            built.version_id, spec=spec, project=project, offline=True, say=say, explain=explain
+        ).lock
     except ComfyError as error:
         explain(f"Not compared with a lock: {error.message}")
         return
@@ -209,6 +226,7 @@ def run_image(
     models_dir: Path | None = None,
     image: str | None = None,
     spec: StrPath | None = None,
+    project: StrPath | None = None,
     out: BinaryIO,
     err: BinaryIO,
     say: Say = say_nothing,
@@ -228,7 +246,7 @@ def run_image(
     client = connect()
     version_id = version_id_of(version_id)
     built = find_built(client, image or f"{DEFAULT_REPOSITORY}:{version_id}")
-    selected = select(version_id, spec=spec, say=say, explain=explain)
+    selected = select(version_id, spec=spec, project=project, say=say, explain=explain)
     if built.lock_digest != selected.lock.digest:
         raise MismatchError(
             f"{built.reference} was built from another lock than that of {version_id}",

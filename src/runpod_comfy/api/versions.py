@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import Say, say_nothing
 from runpod_comfy.api.arguments import as_text, checked
-from runpod_comfy.api.workspace import StrPath, as_path, version_id_of, workspace
+from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
@@ -65,9 +65,10 @@ def create(
     auto_checksum: bool = False,
     output: StrPath | None = None,
     force: bool = False,
+    project: StrPath | None = None,
     say: Say = say_nothing,
 ) -> Created:
-    """Writes a version's spec to `output`, `versions/<id>.json` of the workspace by default.
+    """Writes a version's spec to `output`, `versions/<id>.json` of the project by default.
 
     `repo` is `URL[@REF]` or a path, each of `nodes` the same, an object or a JSON file, each of
     `models` an object or a JSON file with a list; objects may be JSON. Every ref is resolved to the
@@ -81,7 +82,8 @@ def create(
     from runpod_comfy.spec.create import create_spec
     from runpod_comfy.spec.write import write_spec
 
-    path = (as_path(output) or workspace() / "versions" / f"{version_id}.json").absolute()
+    default = find_project(project) / "versions" / f"{version_id}.json"
+    path = (as_path(output) or default).absolute()
     fetch_context = FetchContext(cache=Cache.from_environment(), base_dir=path.parent, say=say)
     with using(fetch_context.cache, say):
         spec = create_spec(
@@ -107,19 +109,20 @@ def resolve(
     spec: StrPath | None = None,
     offline: bool = False,
     upgrade: Sequence[str] | None = (),
+    project: StrPath | None = None,
     say: Say = say_nothing,
 ) -> Resolved:
     """Pins every byte of a version and writes both copies of its lock.
 
     `version_id` is `COMFY_VERSION_NAME` or `demo` by default, `spec` a file in place of
-    `versions/<id>.json`. `upgrade` names what is to move to its newest, None is everything; commits
-    in the spec file move with it. `offline` uses the caches only.
+    `versions/<id>.json` of the project. `upgrade` names what is to move to its newest, None is
+    everything; commits in the spec file move with it. `offline` uses the caches only.
     Raises InvalidInputError for a spec that is wrong and for an upgrade of what the version does
     not have, UnavailableError for what cannot be reached, OperationFailedError for requirements
     that have no solution.
     """
     return resolve_spec(
-        read_spec(version_id_of(version_id), as_path(spec)),
+        read_spec(version_id_of(version_id), spec, project),
         offline=offline,
         upgrade=upgrade,
         say=say,
@@ -142,11 +145,15 @@ def resolve_spec(
     from runpod_comfy.spec.write import replace_commit
 
     fetch_context = fetch_context_for(loaded.path.parent, offline=offline, say=say)
+
+    def is_version(name: str) -> bool:
+        return (loaded.path.parent / f"{name}.json").is_file()
+
     with using(fetch_context.cache, say):
         previous = previous_lock(loaded, fetch_context.cache)
         chosen = UPGRADE_ALL
         if upgrade is not None:
-            chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=_is_version)
+            chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=is_version)
         moved = moved_pins(loaded.spec, chosen, fetch_context)
         loaded = with_moved_pins(loaded, moved)
         lock = resolve_lock(loaded, fetch_context=fetch_context, previous=previous, upgrade=chosen)
@@ -169,6 +176,7 @@ def select(
     *,
     spec: StrPath | None = None,
     lock: StrPath | None = None,
+    project: StrPath | None = None,
     offline: bool = False,
     say: Say = say_nothing,
     explain: Say = say_nothing,
@@ -179,7 +187,12 @@ def select(
     `explain` receives which lock it is. Raises UnavailableError offline without a lock,
     InvalidInputError for a file of another version than `version_id`, and what resolving raises.
     """
-    selected = _select(version_id_of(version_id), spec, as_path(lock), offline, say, explain)
+    asked = version_id_of(version_id)
+    if lock is not None:
+        selected = _selected_file(Path(lock).expanduser())
+    else:
+        loaded = read_spec(asked, spec, project)
+        selected = _selected_answer(loaded, offline=offline, say=say, explain=explain)
     if version_id and version_id != selected.lock.version_id:
         raise InvalidInputError(
             f"'{version_id}' was asked for, and {lock or spec} is of '{selected.lock.version_id}'",
@@ -188,12 +201,11 @@ def select(
     return selected
 
 
-def _select(
-    version_id: str, spec: StrPath | None, lock: Path | None, offline: bool, say: Say, explain: Say
-) -> Selected:
-    if lock is not None:
-        return Selected(lock=load_lock(lock), base_dir=_spec_folder_of(lock), path=lock)
-    loaded = read_spec(version_id, spec)
+def _selected_file(path: Path) -> Selected:
+    return Selected(lock=load_lock(path), base_dir=_spec_folder_of(path), path=path)
+
+
+def _selected_answer(loaded: LoadedSpec, *, offline: bool, say: Say, explain: Say) -> Selected:
     found = find_lock(loaded, Cache.from_environment())
     if found is not None:
         explain(f"Lock: {found[1]}")
@@ -207,13 +219,13 @@ def _select(
     return Selected(lock=resolve_spec(loaded, say=say).lock, base_dir=loaded.path.parent)
 
 
-def read_spec(version_id: str, spec: StrPath | None) -> LoadedSpec:
-    """The spec of a version, by file or by id; one that no folder has may come from a bundle."""
+def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) -> LoadedSpec:
+    """The spec of a version, by file or by id; one that the project lacks may be of a bundle."""
     path = as_path(spec)
     if path is not None:
         return load_spec(path)
     try:
-        return load_spec(find_spec(version_id, workspace()))
+        return load_spec(find_spec(version_id, find_project(project)))
     except UnavailableError:
         loaded = Cache.from_environment().loaded_spec(version_id)
         if not loaded.is_file():
@@ -233,10 +245,6 @@ def keep_cache_for(selected: Selected, cache: Cache, say: Say) -> None:
         return
     with using(cache, say):
         record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
-
-
-def _is_version(name: str) -> bool:
-    return (workspace() / "versions" / f"{name}.json").is_file()
 
 
 def _spec_folder_of(lock: Path) -> Path:

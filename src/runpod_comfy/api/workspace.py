@@ -1,4 +1,4 @@
-"""Which version is meant, and the folder of its spec: known before any model is loaded."""
+"""Which project folder and which version are meant: known before any model is loaded."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-from comfy_errors import InvalidInputError
-from runpod_comfy.project import PACKAGES
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.cache.paths import Cache
 
 StrPath: TypeAlias = str | os.PathLike[str]
 
@@ -17,14 +17,38 @@ def as_path(path: StrPath | None) -> Path | None:
     return None if path is None else Path(path).expanduser()
 
 
-def workspace() -> Path:
-    """The folder whose `versions/` is meant: the working directory if it has one, else ours."""
+def find_project(project: StrPath | None) -> Path:
+    """The folder with `versions/`, `lockfiles/` and `workflows/`: `project` if it is named, else
+    the first with `versions/` at or above the working directory, else the working directory.
+
+    Raises UnavailableError if `project` is not a folder.
+    """
+    named = as_path(project)
+    if named is not None:
+        if not named.is_dir():
+            raise UnavailableError(
+                f"there is no project folder {named}", remedy="Name a folder with --project."
+            )
+        return named.absolute()
     here = Path.cwd()
-    return here if (here / "versions").is_dir() else PACKAGES.parent
+    return next((each for each in (here, *here.parents) if (each / "versions").is_dir()), here)
+
+
+def spec_files(project: Path, cache: Cache) -> dict[str, Path]:
+    """The specs of a project and of the bundles that were loaded, by id; the project's takes
+    precedence."""
+    folders = (cache.loaded / "versions", project / "versions")
+    found = {path.stem: path for folder in folders for path in folder.glob("*.json")}
+    return dict(sorted(found.items()))
 
 
 def version_id_of(named: str | None) -> str:
-    """The id that was asked for, else COMFY_VERSION_NAME's, else the default."""
+    """The id that was asked for, else COMFY_VERSION_NAME's, else the default.
+
+    Raises InvalidInputError for an empty one: a variable in a script may not have been set.
+    """
+    if named == "":
+        raise InvalidInputError("the version id is empty", remedy="Name a version, such as demo.")
     asked = named or os.environ.get("COMFY_VERSION_NAME")
     if asked:
         return asked
@@ -36,8 +60,8 @@ def version_id_of(named: str | None) -> str:
 
 def one_name(argument: str | None, option: str | None) -> str | None:
     """The id of a version that may be named twice. Raises InvalidInputError for two ids."""
-    if argument and option and argument != option:
+    if None not in (argument, option) and argument != option:
         raise InvalidInputError(
             f"two versions were named: '{argument}' and '{option}'", remedy="Name one of them."
         )
-    return argument or option
+    return option if argument is None else argument

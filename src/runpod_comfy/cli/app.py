@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from comfy_errors import ComfyError
 from comfy_files.files import os_reason
+from runpod_comfy import __version__
 from runpod_comfy.cli import (
     bundle,
     create,
@@ -24,7 +25,9 @@ from runpod_comfy.cli import (
     run,
 )
 from runpod_comfy.cli.image import commands as image
+from runpod_comfy.cli.options import add_project
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage.parser import Parser, UsageError
 
 INTERRUPTED = 130
 
@@ -36,15 +39,17 @@ _EXIT_CODES = """exit codes:
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Every command with its options, without importing what the commands need to work."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="runpod-comfy",
         description="Pinned ComfyUI, the same on a laptop, in a container and on RunPod.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"runpod-comfy {__version__}")
+    add_project(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         create,
@@ -68,15 +73,21 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
     With `--json` the error is also the one document on standard output.
     """
-    parsed = build_parser().parse_args(arguments)
+    try:
+        parser = build_parser()
+        parsed = parser.parse_args(arguments)
+    except UsageError as error:
+        console = Console(as_json="--json" in arguments)
+        return _tell(f"{error.usage}{error.in_words()}", error, error.exit_code, console)
     console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
     try:
         code: int = parsed.run(parsed, console)
     except ComfyError as error:
         return _tell(error.in_words(), error, error.exit_code, console)
     except KeyboardInterrupt:
-        interrupted = ComfyError("interrupted")
-        return _tell(interrupted.message, interrupted, INTERRUPTED, console)
+        interrupted = ComfyError("interrupted", remedy="Run the same command again to continue.")
+        words = f"{interrupted.message}\n  → {interrupted.remedy}"
+        return _tell(words, interrupted, INTERRUPTED, console)
     except BrokenPipeError:
         raise
     except OSError as error:

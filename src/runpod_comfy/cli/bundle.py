@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_files.progress import readable_size
-from runpod_comfy.cli.options import Subparsers, add_command, add_group, add_version, named_version
+from runpod_comfy.cli.options import (
+    Subparsers,
+    add_command,
+    add_group,
+    add_version,
+    given,
+    named_version,
+)
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
@@ -101,8 +108,13 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.lock.handler import handler_packages
 
     version_id = named_version(arguments)
-    selected = select(version_id, spec=arguments.spec, say=console.say, explain=console.explain)
-    spec = read_spec(version_id_of(version_id), arguments.spec)
+    selected = select(
+        version_id,
+        **given(arguments, "spec", "project"),
+        say=console.say,
+        explain=console.explain,
+    )
+    spec = read_spec(version_id_of(version_id), arguments.spec, arguments.project)
     python, platform = selected.lock.python.version, arguments.platform or this_platform()
     has_images = platform in PLATFORMS and PLATFORMS[platform].docker is not None
     has_handler = has_images and not arguments.without_handler
@@ -127,14 +139,14 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
 def _load(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_errors import UnavailableError
     from comfy_home.platforms import this_platform
-    from runpod_comfy.api.workspace import workspace
+    from runpod_comfy.api.workspace import find_project
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.homes.environment import find_interpreter
     from runpod_comfy.lock.store import committed_lock_path, load_lock
 
-    cache = Cache.from_environment()
+    project, cache = find_project(arguments.project), Cache.from_environment()
     with using(cache, console.say):
         summary = load_bundle(arguments.file, cache, platform=this_platform(), say=console.say)
     lock = load_lock(committed_lock_path(cache.loaded_spec(summary.version_id), summary.version_id))
@@ -146,7 +158,8 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     except UnavailableError as error:
         interpreter = False
         console.say(f"Warning: {error.message}. {error.remedy}")
-    _warn_of_another_spec(workspace() / "versions" / f"{summary.version_id}.json", lock, console)
+    spec = project / "versions" / f"{summary.version_id}.json"
+    _warn_of_another_spec(spec, lock, console)
     document = {**vars(summary), "python": lock.python.version, "interpreter": interpreter}
     console.result(f"runpod-comfy realize {summary.version_id} --offline", document)
     return 0

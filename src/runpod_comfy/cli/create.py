@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.versions import create
 
     options = ("repo", "nodes", "models", "models_root", "auto_checksum", "output", "force")
-    created = create(arguments.version_id, **given(arguments, *options), say=console.say)
+    created = create(arguments.version_id, **given(arguments, *options, "project"), say=console.say)
     path = created.path
     console.say(f"Wrote {path}" if created.written else f"{path} says this already")
     console.result(str(path), created)

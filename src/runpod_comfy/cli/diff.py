@@ -54,7 +54,7 @@ def add_parser(commands: Subparsers) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cli.show.lock_changes import change_lines
 
-    before, after = _side(arguments.before), _side(arguments.after)
+    before, after = (_side(text, arguments.project) for text in (arguments.before, arguments.after))
     form, changes = _compare(before, after, console)
     lines = change_lines(changes) or [f"no differences between the two {form}s"]
     document: dict[str, Any] = {
@@ -84,19 +84,19 @@ def _compare(before: _Side, after: _Side, console: Console) -> tuple[str, list[C
     )
 
 
-def _side(text: str) -> _Side:
+def _side(text: str, project: Path | None) -> _Side:
     path = Path(text)
     if "/" in text or text.endswith(".json") or path.is_file():
         return _side_of_file(path)
-    return _side_of_version(text)
+    return _side_of_version(text, project)
 
 
-def _side_of_version(version_id: str) -> _Side:
+def _side_of_version(version_id: str, project: Path | None) -> _Side:
     from runpod_comfy.api.versions import read_spec
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.lock.store import lock_answering
 
-    loaded = read_spec(version_id, None)
+    loaded = read_spec(version_id, None, project)
     found = lock_answering(loaded, Cache.from_environment())
     return _Side(title=version_id, spec=loaded.spec, lock=found[0] if found else None)
 

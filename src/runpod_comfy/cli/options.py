@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage.parser import Parser
 
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 
 def add_command(
@@ -45,14 +46,28 @@ def add_group(commands: Subparsers, name: str, *, summary: str, examples: str) -
 
 def _add_parser(
     commands: Subparsers, name: str, summary: str, details: str, examples: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
+) -> Parser:
+    parser = commands.add_parser(
         name,
         help=summary,
         description=f"{summary}\n\n{details}".strip(),
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    # What was read before the command's name stays where this one is not given.
+    add_project(parser, default=argparse.SUPPRESS)
+    return parser
+
+
+def add_project(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
+    """The project folder, which every command takes, before and after its name."""
+    parser.add_argument(
+        "--project",
+        metavar="DIR",
+        type=Path,
+        default=default,
+        help="folder with versions/; default: the first at or above the working directory",
     )
 
 

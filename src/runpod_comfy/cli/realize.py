@@ -92,10 +92,10 @@ def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) ->
     """What the options of `add_version` and `add_realize_options` ask for."""
     from runpod_comfy.api.homes import find_realization
 
-    options = given(arguments, "spec", "lock", "target", "models_dir", "wheels_dir", "offline")
+    options = ("spec", "lock", "target", "models_dir", "wheels_dir", "offline", "project")
     return find_realization(
         named_version(arguments),
-        **{**options, **changes},
+        **{**given(arguments, *options), **changes},
         say=console.say,
         explain=console.explain,
         show=console.script_output,

@@ -78,7 +78,7 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
 
     resolved = resolve(
         version_id,
-        **given(arguments, "spec", "offline"),
+        **given(arguments, "spec", "offline", "project"),
         upgrade=None if _EVERYTHING in arguments.upgrade else arguments.upgrade,
         say=console.say,
     )
@@ -109,7 +109,7 @@ def _check(version_id: str | None, arguments: argparse.Namespace, console: Conso
     from runpod_comfy.lock.drift.check import look_for_drift
     from runpod_comfy.lock.store import last_lock
 
-    loaded = read_spec(version_id_of(version_id), arguments.spec)
+    loaded = read_spec(version_id_of(version_id), arguments.spec, arguments.project)
     fetch_context = fetch_context_for(
         loaded.path.parent, offline=arguments.offline, say=console.say
     )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_files.files import replace_file
 from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
-from runpod_comfy.api.workspace import one_name, version_id_of, workspace
+from runpod_comfy.api.workspace import find_project, one_name, version_id_of
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.project import LAYER_SCRIPTS, PACKAGE_NAMES, PACKAGES
@@ -42,9 +42,10 @@ class Request:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.started = time.monotonic()
-        self._asked = _asked(arguments)
+        project = find_project(arguments.project)
+        self._asked = _asked(arguments, project)
         self._home = find_home(_version_id(arguments), arguments.target, os.environ)
-        self._sources = _digests(_sources(arguments))
+        self._sources = _digests(_sources(arguments, project))
         self._program = _program()
 
     def answer(self, console: Console) -> bool:
@@ -110,7 +111,8 @@ def request_of(arguments: argparse.Namespace) -> Request | None:
     unusual = arguments.verbose or arguments.dry_run or getattr(arguments, "verify", False)
     unusual = unusual or getattr(arguments, "repair", False)
     # The lock of a spec that is named by its file is found by what stands in it.
-    elsewhere = not arguments.lock and not _spec(_version_id(arguments)).is_file()
+    spec = _spec(_version_id(arguments), find_project(arguments.project))
+    elsewhere = not arguments.lock and not spec.is_file()
     if unusual or arguments.spec or elsewhere:
         return None
     try:
@@ -130,11 +132,11 @@ def _version_id(arguments: argparse.Namespace) -> str:
     return version_id_of(one_name(arguments.version, arguments.version_id))
 
 
-def _spec(version_id: str) -> Path:
-    return workspace() / "versions" / f"{version_id}.json"
+def _spec(version_id: str, project: Path) -> Path:
+    return project / "versions" / f"{version_id}.json"
 
 
-def _asked(arguments: argparse.Namespace) -> dict[str, str]:
+def _asked(arguments: argparse.Namespace, project: Path) -> dict[str, str]:
     """Every option and variable that has a say, paths in full."""
     options = {
         name: str(value.absolute() if isinstance(value, Path) else value)
@@ -149,7 +151,7 @@ def _asked(arguments: argparse.Namespace) -> dict[str, str]:
     return {
         **options,
         **variables,
-        "workspace": str(workspace()),
+        "project": str(project),
         # What relative paths in variables are from.
         "folder": str(Path.cwd()) if not all(map(_is_full, variables.values())) else "",
         "machine": f"{sys.platform} {os.uname().machine}",
@@ -161,7 +163,7 @@ def _is_full(path: str) -> bool:
     return path.startswith(("/", "~"))
 
 
-def _sources(arguments: argparse.Namespace) -> list[Path]:
+def _sources(arguments: argparse.Namespace, project: Path) -> list[Path]:
     """The files that decide which lock is meant, whether they are there or not."""
     if arguments.lock:
         return [arguments.lock.absolute()]
@@ -169,9 +171,9 @@ def _sources(arguments: argparse.Namespace) -> list[Path]:
     name = f"comfy-{version_id}.lock.json"
     named = os.environ.get("LOCK_PATH")
     return [
-        _spec(version_id),
+        _spec(version_id, project),
         *([Path(named).absolute()] if named else []),
-        workspace() / "lockfiles" / name,
+        project / "lockfiles" / name,
         Cache.from_environment().resolved / f"{version_id}.lock.json",
     ]
 

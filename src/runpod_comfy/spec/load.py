@@ -100,10 +100,13 @@ def _no_spec(path: Path) -> UnavailableError:
     if path.parent.name == "versions":
         known = sorted(item.stem for item in path.parent.glob("*.json"))
         hint = "There is no spec in that folder yet."
-        if meant := nearest(path.stem, known):
+        if not path.parent.is_dir():
+            hint = f"There is no folder {path.parent}."
+        elif meant := nearest(path.stem, known):
             hint = f"Did you mean '{meant}'?"
         elif known:
             hint = f"There are: {listed(known)}."
+        hint += " Name another project folder with --project DIR."
         create = f"runpod-comfy create {path.stem} --repo URL@REF"
     else:
         # The JSON files of any other folder may be anything, so none of them is named.

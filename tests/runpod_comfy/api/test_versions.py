@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.api.versions import select
-from runpod_comfy.api.workspace import one_name, version_id_of
+from runpod_comfy.api.versions import create, resolve, select
 from runpod_comfy.cli.app import run_command_line
 from tests.package_index import publish, serve_index
 
@@ -33,22 +32,6 @@ def _select(lock: Path | None = None, *, offline: bool = False) -> str:
     return select("small", lock=lock, offline=offline).lock.version_id
 
 
-def test_the_environment_names_the_version_when_nothing_else_does(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("COMFY_VERSION_NAME", raising=False)
-    assert version_id_of(None) == "demo"
-    monkeypatch.setenv("COMFY_VERSION_NAME", "mine")
-    assert version_id_of(None) == "mine"
-    assert version_id_of("asked") == "asked"
-
-
-def test_two_names_for_one_version_are_refused() -> None:
-    assert one_name("one", None) == one_name(None, "one") == one_name("one", "one") == "one"
-    with pytest.raises(InvalidInputError, match="two versions"):
-        one_name("one", "two")
-
-
 def test_offline_without_a_lock_says_how_to_make_one(workspace: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         _select(offline=True)
@@ -65,6 +48,29 @@ def test_a_version_without_a_lock_is_resolved_first_and_both_copies_are_written(
     cached = workspace / "cache" / "resolved" / "small.lock.json"
     assert written.read_bytes() == cached.read_bytes()
     assert _select(offline=True) == "small"
+
+
+def test_a_project_is_named_from_elsewhere_and_nothing_is_written_there(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    with pytest.raises(UnavailableError, match=f"{elsewhere}/versions/small.json"):
+        resolve("small")
+    assert resolve("small", project=workspace).path.parent == workspace / "lockfiles"
+    assert select("small", project=workspace, offline=True).base_dir == workspace / "versions"
+    core = workspace / "versions" / "core"
+    assert create("mine", repo=core, project=workspace).path == workspace / "versions" / "mine.json"
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_without_a_project_a_spec_is_written_to_the_working_directory(
+    workspace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    monkeypatch.chdir(elsewhere)
+    created = create("mine", repo=workspace / "versions" / "core")
+    assert created.path == elsewhere / "versions" / "mine.json"
 
 
 def test_resolve_prints_where_the_lock_lies_and_its_digest(

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+import runpod_comfy
 from runpod_comfy.cli.app import run_command_line
 from tests.program import start_python
 
-COMMANDS = ["create", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "init"]
+COMMANDS = [
+    *("create", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "image"),
+    *("gc", "doctor", "init"),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -25,15 +29,48 @@ def test_every_command_has_help_with_examples(
     assert f"runpod-comfy {command}" in capsys.readouterr().out.split("examples:")[1]
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [[], ["nonsense"], ["create"], ["create", "x"], ["realize", "--no-such-flag"], ["remove", "x"]],
-)
-def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run_command_line(arguments)
-    assert ended.value.code == 2
-    assert "error:" in capsys.readouterr().err
+        run_command_line(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"runpod-comfy {runpod_comfy.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--project", "{}", "diff"], ["diff", "--project", "{}"]])
+def test_the_project_folder_is_named_before_or_after_the_command(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+) -> None:
+    (tmp_path / "project" / "versions").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    place = str(tmp_path / "project")
+    assert run_command_line([*(part.format(place) for part in arguments), "a", "b"]) == 3
+    assert f"there is no version spec at {place}/versions/a.json" in capsys.readouterr().err
+    nowhere = str(tmp_path / "nowhere")
+    assert run_command_line([*(part.format(nowhere) for part in arguments), "a", "b"]) == 3
+    assert f"there is no project folder {nowhere}" in capsys.readouterr().err
+
+
+def test_an_empty_id_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["resolve", ""], ["realize", "--version-id", ""], ["image", "push", ""]):
+        assert run_command_line(arguments) == 2
+        assert "the version id is empty" in capsys.readouterr().err
+
+
+def test_an_interruption_has_a_next_step(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("runpod_comfy.upkeep.doctor.examine", interrupt)
+    assert run_command_line(["doctor", "--json"]) == 130
+    told = capsys.readouterr()
+    assert told.err.splitlines() == ["interrupted", "  → Run the same command again to continue."]
+    assert json.loads(told.out)["exit_code"] == 130
 
 
 def test_an_error_is_one_sentence_and_a_next_step(
@@ -81,6 +118,7 @@ def test_help_imports_neither_pydantic_nor_a_network_library() -> None:
         "import sys\n"
         "from runpod_comfy.cli.app import build_parser\n"
         "build_parser().format_help()\n"
-        "print([name for name in ('pydantic', 'requests', 'aiohttp') if name in sys.modules])\n"
+        "slow = ('pydantic', 'requests', 'aiohttp')\n"
+        "print([name for name in slow if name in sys.modules])\n"
     )
     assert start_python("-c", program).communicate()[0] == "[]\n"

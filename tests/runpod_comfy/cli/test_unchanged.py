@@ -201,6 +201,25 @@ def test_another_option_goes_the_long_way(
     assert len(long_ways) == 2
 
 
+def test_the_short_way_finds_the_project_as_the_long_way_does(
+    project: Project,
+    long_ways: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(project.spec.parent)
+    assert project.realize() == 0
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    assert project.realize("--project", str(project.folder)) == 0
+    assert len(long_ways) == 1
+    assert project.realize() == 3
+    other = tmp_path_factory.mktemp("other-project")
+    shutil.copytree(project.folder / "versions", other / "versions")
+    shutil.copytree(project.folder / "lockfiles", other / "lockfiles")
+    assert project.realize("--project", str(other)) == 0
+    assert len(long_ways) == 2
+
+
 def test_a_dry_run_is_not_answered_from_the_note(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

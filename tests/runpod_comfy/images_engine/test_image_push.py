@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import docker
 import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
-from runpod_comfy.cli.image import push as image_push
+from runpod_comfy.cli.app import build_parser
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.images import labels
 from tests.containers import Registry
@@ -41,9 +40,7 @@ def image(engine: docker.DockerClient, base: str, name: str) -> str:
 
 
 def _push(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    image_push.add_parser(parser.add_subparsers())
-    parsed = parser.parse_args(["push", *arguments])
+    parsed = build_parser().parse_args(["image", "push", *arguments])
     return int(parsed.run(parsed, Console(as_json=parsed.as_json)))
 
 

@@ -40,6 +40,7 @@ def test_the_nearest_version_is_proposed(versions: Path) -> None:
 def test_without_a_near_one_the_versions_are_listed(versions: Path) -> None:
     remedy = remedy_for(versions / "zzz.json")
     assert remedy.startswith("There are: landscape, portrait.")
+    assert "--project DIR" in remedy
     assert "runpod-comfy create zzz --repo" in remedy
 
 
@@ -49,10 +50,13 @@ def test_versions_that_are_not_listed_are_counted(versions: Path) -> None:
     assert "a8, a9 and 2 more." in remedy_for(versions / "zzz.json")
 
 
-def test_a_folder_without_versions_is_called_empty(tmp_path: Path) -> None:
-    assert remedy_for(tmp_path / "versions" / "x.json").startswith(
-        "There is no spec in that folder"
-    )
+def test_an_empty_folder_and_one_that_is_not_there_are_called_so(tmp_path: Path) -> None:
+    place = tmp_path / "versions" / "x.json"
+    remedy = remedy_for(place)
+    assert remedy.startswith(f"There is no folder {place.parent}.")
+    assert "--project DIR" in remedy
+    place.parent.mkdir()
+    assert remedy_for(place).startswith("There is no spec in that folder")
 
 
 def test_json_files_of_another_folder_are_not_taken_for_specs(versions: Path) -> None:

@@ -51,7 +51,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
 
 def build_options(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
     """What `add_image_version` and `add_build_options` were given, but for the version's name."""
-    names = ("spec", "lock", "base", "platform", "network", "ca_bundle", "offline")
+    names = ("spec", "lock", "base", "platform", "network", "ca_bundle", "offline", "project")
     return {**given(arguments, *names), "say": console.say, "explain": console.explain}
 
 
@@ -61,7 +61,7 @@ def selected_lock(arguments: argparse.Namespace, console: Console) -> Selected:
 
     return select(
         named_version(arguments),
-        **given(arguments, "spec", "lock"),
+        **given(arguments, "spec", "lock", "project"),
         say=console.say,
         explain=console.explain,
     )

@@ -43,7 +43,7 @@ def _push(arguments: argparse.Namespace, console: Console) -> int:
     try:
         records = push(
             named_version(arguments),
-            **given(arguments, "registry", "tag", "spec"),
+            **given(arguments, "registry", "tag", "spec", "project"),
             say=line.say,
             explain=console.explain,
             show=PushDisplay(line),

@@ -44,7 +44,7 @@ def add_parser(actions: Subparsers) -> None:
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import run_image
 
-    options = ("workflow", "output", "output_dir", "models_dir", "image", "spec")
+    options = ("workflow", "output", "output_dir", "models_dir", "image", "spec", "project")
     return run_image(
         named_version(arguments),
         **given(arguments, *options),

@@ -1,0 +1,105 @@
+"""Usage errors: the usage of the command, what was probably meant, exit code 2, one document."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from runpod_comfy.cli.app import run_command_line
+
+
+def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
+    assert run_command_line(arguments) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    return told.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "error"),
+    [
+        ([], "runpod-comfy", "the following arguments are required: COMMAND"),
+        (["create", "x"], "runpod-comfy create", "the following arguments are required: --repo"),
+        (["remove", "x"], "runpod-comfy remove", "unexpected argument 'x'"),
+        (["realize", "-q"], "runpod-comfy realize", "unknown option '-q'"),
+        (["image", "push", "--no"], "runpod-comfy image push", "unknown option '--no'"),
+        (
+            ["run", "--timeout", "soon"],
+            "runpod-comfy run",
+            "argument --timeout: invalid float value: 'soon'",
+        ),
+    ],
+)
+def test_the_error_follows_the_usage_of_its_command(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], command: str, error: str
+) -> None:
+    told = _refused(capsys, *arguments)
+    assert told[0].startswith(f"usage: {command} [-h]")
+    assert told[-2:] == [f"error: {error}", f"  → See: {command} --help"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant", "commands"),
+    [
+        (["relaize"], "realize", "create, resolve,"),
+        (["build"], "image build", "create, resolve,"),
+        (["image", "biuld"], "build", "build, dockerfile,"),
+        (["bundle", "laod"], "load", "create, load, show."),
+    ],
+)
+def test_an_unknown_command_is_answered_with_the_one_that_was_meant_and_all_that_there_are(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], meant: str, commands: str
+) -> None:
+    *_, error, remedy = _refused(capsys, *arguments)
+    assert error == f"error: invalid command '{arguments[-1]}'"
+    assert remedy.startswith(f"  → Did you mean '{meant}'? The commands are: {commands}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "meant"),
+    [
+        (["realize", "--dryrun"], "--dryrun", "--dry-run"),
+        (["realize", "--models-di=x", "demo"], "--models-di", "--models-dir"),
+        (["--vesion"], "--vesion", "--version"),
+        # Not that --repo is missing.
+        (["create", "x", "--rep", "URL"], "--rep", "--repo"),
+    ],
+)
+def test_an_unknown_option_is_answered_with_the_one_that_was_meant(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], option: str, meant: str
+) -> None:
+    *_, error, remedy = _refused(capsys, *arguments)
+    assert error == f"error: unknown option '{option}'"
+    assert remedy.startswith(f"  → Did you mean '{meant}'?")
+
+
+def test_what_is_quite_different_is_not_proposed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Did you mean" not in "".join(_refused(capsys, "frobnicate"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["realize", "--json", "--dryrun"],
+        ["run", "--timeout", "soon", "--json"],
+        ["realize", "--verify", "--dry-run", "--json"],
+        ["relaize", "--json"],
+    ],
+)
+def test_with_json_a_usage_error_is_one_document(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run_command_line(arguments) == 2
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert set(document) == {"error", "remedy", "exit_code"}
+    assert document["exit_code"] == 2
+    assert document["error"] in told.err
+
+
+def test_an_option_s_value_may_have_two_dashes_and_a_space(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = _refused(capsys, "create", "x", "--repo", "--not an option")
+    assert "unknown option" not in "".join(told)
