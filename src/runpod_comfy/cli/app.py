@@ -19,6 +19,7 @@ from runpod_comfy.cli import (
     doctor,
     gc,
     init,
+    listing,
     realize,
     remove,
     resolve,
@@ -53,6 +54,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         create,
+        listing,
         resolve,
         diff,
         realize,

@@ -39,6 +39,17 @@ class BuiltImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ListedImage:
+    """An image of a version, with its names, the shortest first."""
+
+    image_id: str
+    tags: tuple[str, ...]
+    version_id: str
+    lock_digest: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShownLayer:
     """A layer of an image: `key` is None for what is no layer of a plan, such as the base's."""
 
@@ -92,6 +103,24 @@ def find_built(client: docker.DockerClient, reference: str) -> BuiltImage:
     return BuiltImage(
         reference=reference, image_id=image["Id"], version_id=version_id, lock_digest=lock_digest
     )
+
+
+def list_images(client: docker.DockerClient) -> list[ListedImage]:
+    """The images of versions that the engine has a name for, by their names."""
+    with engine_errors("listing images"):
+        found = client.api.images(filters={"label": [VERSION, LOCK]})
+    images = [
+        ListedImage(
+            image_id=image["Id"],
+            tags=tuple(sorted(image["RepoTags"], key=lambda tag: (len(tag), tag))),
+            version_id=image["Labels"][VERSION],
+            lock_digest=image["Labels"][LOCK],
+            size_bytes=image["Size"],
+        )
+        for image in found
+        if image["RepoTags"]
+    ]
+    return sorted(images, key=lambda image: image.tags)
 
 
 def show_image(client: docker.DockerClient, reference: str) -> ShownImage:

@@ -14,7 +14,7 @@ from runpod_comfy.cli.app import run_command_line
 from tests.program import start_python
 
 COMMANDS = [
-    *("create", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "image"),
+    *("create", "list", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "image"),
     *("gc", "doctor", "init"),
 ]
 

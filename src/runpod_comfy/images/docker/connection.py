@@ -33,15 +33,16 @@ class NoEngineError(ComfyError):
     exit_code: ClassVar[int] = 5
 
 
-def connect(address: str | None = None) -> docker.DockerClient:
+def connect(address: str | None = None, *, wait_s: int | None = None) -> docker.DockerClient:
     """A client of the engine at `address`, else of DOCKER_HOST's or the active Docker context's.
 
+    `wait_s` limits each wait for an answer, for a caller that can do without an engine.
     Raises NoEngineError if none answers there, or one that is too old or without BuildKit, and
     InvalidInputError for settings of Docker that cannot be read.
     """
     try:
-        client = _client(address)
-        ping = client.api.get(f"{client.api.base_url}/_ping", timeout=_ANSWERS_WITHIN_S)
+        client = _client(address, wait_s or _ANSWERS_WITHIN_S)
+        ping = client.api.get(f"{client.api.base_url}/_ping", timeout=client.api.timeout)
         ping.raise_for_status()
         _refuse_unusable(client, ping.headers)
     except (docker.errors.DockerException, requests.RequestException, OSError) as error:
@@ -51,13 +52,13 @@ def connect(address: str | None = None) -> docker.DockerClient:
             f"Docker's settings, its config.json and contexts, cannot be understood: {error}",
             remedy="Log in again with `docker login`, or fix the file by hand.",
         ) from error
-    client.api.timeout = _SILENT_AT_MOST_S
+    client.api.timeout = wait_s or _SILENT_AT_MOST_S
     return client
 
 
-def _client(address: str | None) -> docker.DockerClient:
+def _client(address: str | None, timeout_s: int) -> docker.DockerClient:
     if address:
-        return docker.DockerClient(base_url=address, timeout=_ANSWERS_WITHIN_S)
+        return docker.DockerClient(base_url=address, timeout=timeout_s)
     if not os.environ.get("DOCKER_HOST"):
         name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
         if ContextAPI.get_context(name) is None:
@@ -67,7 +68,7 @@ def _client(address: str | None) -> docker.DockerClient:
                 remedy="`docker context ls` shows those that there are; DOCKER_CONTEXT and "
                 "`docker context use` choose one.",
             )
-    return docker.from_env(timeout=_ANSWERS_WITHIN_S)
+    return docker.from_env(timeout=timeout_s)
 
 
 def _refuse_unusable(client: docker.DockerClient, headers: Mapping[str, str]) -> None:

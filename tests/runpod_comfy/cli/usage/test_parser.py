@@ -42,8 +42,8 @@ def test_the_error_follows_the_usage_of_its_command(
 @pytest.mark.parametrize(
     ("arguments", "meant", "commands"),
     [
-        (["relaize"], "realize", "create, resolve,"),
-        (["build"], "image build", "create, resolve,"),
+        (["relaize"], "realize", "create, list, resolve,"),
+        (["build"], "image build", "create, list, resolve,"),
         (["image", "biuld"], "build", "build, dockerfile,"),
         (["bundle", "laod"], "load", "create, load, show."),
     ],

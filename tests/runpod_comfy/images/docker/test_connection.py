@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,15 @@ def test_a_port_where_nobody_listens_is_no_engine() -> None:
 
     with pytest.raises(NoEngineError, match="Connection refused"):
         connect(f"tcp://127.0.0.1:{port}")
+
+
+def test_an_engine_that_says_nothing_is_waited_for_no_longer_than_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"tcp://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(NoEngineError, match="timed out"):
+            connect(address, wait_s=1)
+        assert time.monotonic() - began < 5
 
 
 def test_the_engine_of_docker_host_is_asked(

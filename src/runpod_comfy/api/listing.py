@@ -1,0 +1,122 @@
+"""The versions of a project and of loaded bundles, with what this machine has of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from comfy_errors import ComfyError, InvalidInputError
+from comfy_files.progress import Say, say_nothing
+from comfy_home.layout import find_home
+from comfy_home.manifest import load_manifest
+from runpod_comfy.api.workspace import spec_files
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import Root, read_roots
+from runpod_comfy.images.docker.connection import connect
+from runpod_comfy.images.show import ListedImage, list_images
+from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.store import lock_answering, previous_lock
+from runpod_comfy.spec.load import load_spec
+
+# An engine on this machine answers in milliseconds.
+_WAIT_S = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedHome:
+    """A home of a version. `ready` is one that was made from the version's lock as it is now."""
+
+    path: Path
+    state: Literal["ready", "outdated", "unfinished", "unreadable"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedVersion:
+    """A version by its spec. `lock` is `fresh` if it answers the spec, and `unknown` if one of the
+    two cannot be read: then `error` says why. `images` is None where no engine answers."""
+
+    version_id: str
+    spec: Path
+    is_bundled: bool
+    lock: Literal["fresh", "outdated", "none", "unknown"]
+    lock_path: Path | None
+    lock_digest: str | None
+    homes: list[ListedHome]
+    images: list[ListedImage] | None
+    error: str | None
+
+
+def list_versions(project: Path, *, explain: Say = say_nothing) -> list[ListedVersion]:
+    """Every version, by id. `explain` receives why no images are listed, if none are.
+
+    Raises InvalidInputError for a record of the cache that cannot be read.
+    """
+    cache = Cache.from_environment()
+    roots, images = read_roots(cache), _images(explain)
+    return [
+        _listed(version_id, path, cache, roots, images)
+        for version_id, path in spec_files(project, cache).items()
+    ]
+
+
+def _listed(
+    version_id: str, spec: Path, cache: Cache, roots: list[Root], images: list[ListedImage] | None
+) -> ListedVersion:
+    found: tuple[Lock, Path] | None = None
+    previous: Lock | None = None
+    error = None
+    try:
+        loaded = load_spec(spec)
+        found = lock_answering(loaded, cache)
+        previous = found[0] if found else previous_lock(loaded, cache)
+    except ComfyError as fault:
+        error = fault.message
+    digest = found[0].digest if found else None
+    return ListedVersion(
+        version_id=version_id,
+        spec=spec,
+        is_bundled=spec.is_relative_to(cache.loaded),
+        lock="unknown" if error else "fresh" if found else "outdated" if previous else "none",
+        lock_path=found[1] if found else None,
+        lock_digest=digest,
+        homes=list(_homes(version_id, digest, roots)),
+        images=None
+        if images is None
+        else [image for image in images if image.version_id == version_id],
+        error=error,
+    )
+
+
+def _homes(version_id: str, lock_digest: str | None, roots: list[Root]) -> Iterator[ListedHome]:
+    """Those that the cache is kept for, and one at the usual place that another cache made."""
+    places = {find_home(version_id, None, os.environ)}
+    places |= {
+        root.path
+        for root in roots
+        if root.kind == "home" and root.lock and root.lock.get("version_id") == version_id
+    }
+    for place in sorted(places):
+        try:
+            manifest = load_manifest(place)
+        except InvalidInputError:
+            yield ListedHome(path=place, state="unreadable")
+            continue
+        if manifest is None or manifest.version_id != version_id:
+            continue
+        if not manifest.complete:
+            yield ListedHome(path=place, state="unfinished")
+        elif manifest.lock_digest != lock_digest:
+            yield ListedHome(path=place, state="outdated")
+        else:
+            yield ListedHome(path=place, state="ready")
+
+
+def _images(explain: Say) -> list[ListedImage] | None:
+    try:
+        return list_images(connect(wait_s=_WAIT_S))
+    except ComfyError as error:
+        explain(f"No images are listed: {error.message}")
+        return None
