@@ -28,6 +28,7 @@ from runpod_comfy.cli import (
 from runpod_comfy.cli.image import commands as image
 from runpod_comfy.cli.options import add_project
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage import completion
 from runpod_comfy.cli.usage.parser import Parser, UsageError
 
 INTERRUPTED = 130
@@ -65,6 +66,7 @@ def build_parser() -> Parser:
         gc,
         doctor,
         init,
+        completion,
     ):
         module.add_parser(commands)
     return parser
@@ -77,6 +79,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     """
     try:
         parser = build_parser()
+        completion.answer_shell(parser)
         parsed = parser.parse_args(arguments)
     except UsageError as error:
         console = Console(as_json="--json" in arguments)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import InvalidInputError
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage.completers import with_version_ids
 
 if TYPE_CHECKING:
     from runpod_comfy.lock.diff import Change
@@ -47,8 +48,8 @@ def add_parser(commands: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     add = parser.add_argument
-    add("before", metavar="A", help="a version id, a lock file or a spec file")
-    add("after", metavar="B", help="the same")
+    with_version_ids(add("before", metavar="A", help="a version id, a lock file or a spec file"))
+    with_version_ids(add("after", metavar="B", help="the same"))
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

@@ -39,7 +39,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     versions = list_versions(project, explain=console.explain)
     for version in versions:
         if version.error:
-            console.say(f"Warning: {version.error.splitlines()[0]}")
+            console.say(f"Warning: {version.error.splitlines()[0].removesuffix(':')}")
     if not versions:
         console.say(f"There are no versions in {project / 'versions'}")
         console.say("  → Write one with: runpod-comfy create ID --repo URL@REF")

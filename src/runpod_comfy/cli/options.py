@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage.completers import with_version_ids
 from runpod_comfy.cli.usage.parser import Parser
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -74,13 +75,15 @@ def add_project(parser: argparse.ArgumentParser, *, default: str | None = None) 
 def add_version(parser: argparse.ArgumentParser) -> None:
     """The version, as an argument or an option, or by its spec file."""
     add = parser.add_argument
-    add(
-        "version",
-        metavar="ID",
-        nargs="?",
-        help="version id; default $COMFY_VERSION_NAME, then demo",
+    with_version_ids(
+        add(
+            "version",
+            metavar="ID",
+            nargs="?",
+            help="version id; default $COMFY_VERSION_NAME, then demo",
+        )
     )
-    add("--version-id", metavar="ID", help="the same, as an option")
+    with_version_ids(add("--version-id", metavar="ID", help="the same, as an option"))
     add("--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json")
 
 

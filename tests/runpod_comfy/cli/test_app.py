@@ -15,7 +15,7 @@ from tests.program import start_python
 
 COMMANDS = [
     *("create", "list", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "image"),
-    *("gc", "doctor", "init"),
+    *("gc", "doctor", "init", "completion"),
 ]
 
 
@@ -118,7 +118,7 @@ def test_help_imports_neither_pydantic_nor_a_network_library() -> None:
         "import sys\n"
         "from runpod_comfy.cli.app import build_parser\n"
         "build_parser().format_help()\n"
-        "slow = ('pydantic', 'requests', 'aiohttp')\n"
+        "slow = ('pydantic', 'requests', 'aiohttp', 'argcomplete')\n"
         "print([name for name in slow if name in sys.modules])\n"
     )
     assert start_python("-c", program).communicate()[0] == "[]\n"

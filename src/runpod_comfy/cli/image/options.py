@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runpod_comfy.cli.options import add_version, given, named_version
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage.completers import with_version_ids
 
 if TYPE_CHECKING:
     from runpod_comfy.api.versions import Selected
@@ -33,7 +34,9 @@ def add_image_version(parser: argparse.ArgumentParser) -> None:
 def add_named_version(parser: argparse.ArgumentParser) -> None:
     """Which version, in one more way: `--version`."""
     add_version(parser)
-    parser.add_argument("--version", dest="version_id", metavar="ID", help="the same as above")
+    with_version_ids(
+        parser.add_argument("--version", dest="version_id", metavar="ID", help="the same as above")
+    )
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
