@@ -26,8 +26,24 @@ _CHUNK_BYTES = 1 << 18
 
 ROOM_AND_PERMISSIONS = "Check the free space and the permissions there, then run the command again."
 PERMISSIONS = "Check the permissions there, then run the command again to finish."
-_REASONS = {errno.ENOSPC: "disk full", errno.EDQUOT: "disk quota exceeded"}
-_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_REASONS = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota exceeded",
+    errno.EPERM: "permission denied",
+}
+_FREE_SPACE = "Free some space there, then run the command again."
+_CHECK_PERMISSIONS = "Check the permissions there, then run the command again."
+_MOVE_AWAY = "Move that file or folder away, or name another place, then run it again."
+_REMEDIES = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EACCES: _CHECK_PERMISSIONS,
+    errno.EPERM: _CHECK_PERMISSIONS,
+    errno.EROFS: "Name a place that you can write to, then run the command again.",
+    errno.ENOTDIR: _MOVE_AWAY,
+    errno.EISDIR: _MOVE_AWAY,
+    errno.EEXIST: _MOVE_AWAY,
+}
 
 
 class Below:
@@ -176,16 +192,27 @@ def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[
     try:
         yield
     except OSError as error:
-        if remedy in (ROOM_AND_PERMISSIONS, PERMISSIONS) and error.errno in _IN_THE_WAY:
-            remedy = "Move that file or folder away, or name another place, then run it again."
+        if remedy in (ROOM_AND_PERMISSIONS, PERMISSIONS):
+            remedy = os_remedy(error, otherwise=remedy)
         raise OperationFailedError(f"{failed}: {os_reason(error)}", remedy=remedy) from error
 
 
-def os_reason(error: OSError) -> str:
-    """Why a file operation failed, and for which file: `disk full: /srv/cache/tmp/x`."""
-    words = _REASONS.get(error.errno or 0, error.strerror or str(error))
+def os_reason(error: Exception) -> str:
+    """Why a file operation failed, and for which file: `disk full: /srv/cache/tmp/x`.
+
+    What the operating system did not report keeps its own words.
+    """
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    words = _REASONS.get(error.errno) or error.strerror or str(error)
     reason = words[:1].lower() + words[1:]
-    return f"{reason}: {error.filename}" if error.filename is not None else reason
+    path = error.filename2 or error.filename
+    return f"{reason}: {path}" if path is not None else reason
+
+
+def os_remedy(error: OSError, *, otherwise: str = "") -> str:
+    """What to do about a file operation that failed."""
+    return _REMEDIES.get(error.errno or 0, otherwise)
 
 
 def can_write(folder: Path) -> bool:

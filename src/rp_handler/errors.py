@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from comfy_errors import ComfyError, OperationFailedError
-from comfy_files.files import ROOM_AND_PERMISSIONS, os_reason
+from comfy_files.files import ROOM_AND_PERMISSIONS, os_reason, os_remedy
 from comfy_workflows.graph import InvalidWorkflowError
 
 
@@ -77,7 +77,8 @@ def reportable(error: ComfyError | OSError) -> ComfyError:
     if isinstance(error, ComfyError):
         return error
     return JobError(
-        f"A file could not be read or written: {os_reason(error)}.", remedy=ROOM_AND_PERMISSIONS
+        f"A file could not be read or written: {os_reason(error)}.",
+        remedy=os_remedy(error, otherwise=ROOM_AND_PERMISSIONS),
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import OperationFailedError
-from comfy_files.files import disk_errors, replace_file
+from comfy_files.files import disk_errors, os_reason, replace_file
 from tests.program import start_python
 
 
@@ -120,3 +121,39 @@ def test_a_full_disk_is_reported_without_the_number_of_the_system_error() -> Non
     with pytest.raises(OperationFailedError) as caught, disk_errors("the cache"):
         raise full
     assert caught.value.message == "the cache: disk full: /srv/cache/x"
+
+
+@pytest.mark.parametrize(
+    ("number", "said", "next_step"),
+    [
+        (errno.ENOSPC, "it failed: disk full: /a/b", "Free some space"),
+        (errno.EACCES, "it failed: permission denied: /a/b", "permissions"),
+        (errno.EPERM, "it failed: permission denied: /a/b", "permissions"),
+        (errno.EROFS, "it failed: read-only file system: /a/b", "can write to"),
+        (errno.EIO, "it failed: input/output error: /a/b", "free space and the permissions"),
+    ],
+)
+def test_what_the_system_refuses_has_a_next_step_of_its_own(
+    number: int, said: str, next_step: str
+) -> None:
+    with pytest.raises(OperationFailedError) as caught, disk_errors("it failed"):
+        raise OSError(number, os.strerror(number), "/a/b")
+    assert caught.value.message == said
+    assert next_step in caught.value.remedy
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_real_full_disk_is_called_full() -> None:
+    with (
+        pytest.raises(OperationFailedError, match="^it could not be written: disk full$"),
+        disk_errors("it could not be written"),
+        Path("/dev/full").open("wb", buffering=0) as full,
+    ):
+        full.write(b"content")
+
+
+def test_of_two_paths_the_one_to_be_made_is_named_and_other_errors_keep_their_words() -> None:
+    moved = OSError(errno.EXDEV, "Invalid cross-device link", "/from", None, "/to")
+    assert os_reason(moved) == "invalid cross-device link: /to"
+    assert os_reason(OSError("no answer")) == "no answer"
+    assert os_reason(ValueError("not a number")) == "not a number"

@@ -67,7 +67,9 @@ def _failed_in_words(outcome: Outcome) -> bool:
         return False
     said = outcome.failed_with(1)
     assert "error: " in said
-    assert any(words in said for words in ("disk full", "free there", "read-only")), said
+    assert any(
+        words in said for words in ("disk full", "disk is full", "free there", "read-only")
+    ), said
     return True
 
 

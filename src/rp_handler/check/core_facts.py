@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import OperationFailedError
+from comfy_files.files import os_reason
 from comfy_workflows.model_files import ModelFolders
 from comfy_workflows.preflight import choices_of, declared_inputs
 from rp_handler.engine.command import clean_environment
@@ -81,7 +82,7 @@ def _ask(core: Path, python: Path, *arguments: str) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise OperationFailedError(
-            f"{python} cannot be run: {error}.", remedy="Realize the version again."
+            f"{python} cannot be run: {os_reason(error)}.", remedy="Realize the version again."
         ) from error
     if answer.returncode != 0:
         last = "".join(f"\n  {line}" for line in answer.stderr.strip().splitlines()[-8:])

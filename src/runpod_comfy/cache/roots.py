@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import replace_file
+from comfy_files.files import os_reason, replace_file
 from runpod_comfy.cache.paths import Cache
 
 RootKind = Literal["lock", "home", "models"]
@@ -96,7 +96,7 @@ def _read(file: Path) -> Root:
         return Root(**{**document, "path": Path(document["path"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
-            f"{file} does not tell what the cache is kept for: {error}",
+            f"{file} does not tell what the cache is kept for: {os_reason(error)}",
             remedy="Remove that file: its version is noted again when it is realized or resolved.",
         ) from error
 

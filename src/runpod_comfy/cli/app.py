@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from comfy_errors import ComfyError
-from comfy_files.files import os_reason
+from comfy_files.files import os_reason, os_remedy
 from runpod_comfy import __version__
 from runpod_comfy.cli import (
     bundle,
@@ -96,7 +96,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        refused = ComfyError(os_reason(error))
+        refused = ComfyError(os_reason(error), remedy=os_remedy(error))
         return _tell(refused.in_words(), refused, refused.exit_code, console)
     return code
 

@@ -40,7 +40,7 @@ def realize(job: Realization) -> RealizeResult:
             with using(job.cache, job.say):
                 _keep_caches(job)
     else:
-        with disk_errors("the disk refused"), using(job.cache, job.say) as cache_fd:
+        with disk_errors(f"{job.target} could not be made"), using(job.cache, job.say) as cache_fd:
             context = LayerContext(
                 job=job,
                 venv=job.home.venv,

@@ -35,6 +35,7 @@ _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _WRONG_BYTES = "Hash mismatch for"
 _DAMAGED = "Failed to extract archive"
 _DISK_REFUSED = "os error"
+_NO_SPACE = "No space left on device"
 _OUT_OF_REACH = (
     "Failed to fetch",
     "error sending request",
@@ -218,6 +219,12 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
         f"The whole output is in {log}. When its cause is gone, run the command again: "
         "it goes on from this step."
     )
+    if _NO_SPACE in text:
+        return OperationFailedError(
+            f"{message}\n  The disk is full.",
+            remedy="Make room in the cache and where the version goes, then run the command again: "
+            "it goes on from this step.",
+        )
     if _tells_of_wrong_bytes(text) or exit_code == MismatchError.exit_code:
         return MismatchError(message, remedy=remedy)
     lower = text.lower()
