@@ -60,8 +60,8 @@ class Cache:
         """Says what the disk refuses: OperationFailedError instead of OSError."""
         return disk_errors(
             f"the cache {self.root} could not be written",
-            remedy="Make room and check its permissions, or name another folder in "
-            "COMFY_CACHE_ROOT.",
+            remedy="Make room there and check its permissions, or set COMFY_CACHE_ROOT to a folder "
+            "that you can write to.",
         )
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import MismatchError, UnavailableError
+from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
 from comfy_files.progress import Progress, Say
 from comfy_models.links import link_model
@@ -71,7 +72,9 @@ def bring_models(
         model, path = item
         say(f"Copying the model {model.name} into the store")
         try:
-            places.store.add(_chunks(path, progress), where=str(path), expected_sha256=model.sha256)
+            with disk_errors(f"the model store {places.store.root} could not be written"):
+                chunks = _chunks(path, progress)
+                places.store.add(chunks, where=str(path), expected_sha256=model.sha256)
         except MismatchError as error:
             raise MismatchError(
                 f"model {model.name}: {error.message}", remedy=error.remedy

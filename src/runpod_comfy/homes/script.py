@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,10 +53,7 @@ def build_layer(
 
     `hear` gets the output as it comes.
     """
-    tmp = context.job.cache.tmp
-    tmp.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=tmp, prefix="layer-") as folder:
-        inputs = Path(folder)
+    with context.job.cache.scratch("layer") as inputs:
         for each in layer.inputs:
             if isinstance(each, TreeInput):
                 (inputs / each.name).symlink_to(context.trees[each.digest])

@@ -107,12 +107,13 @@ def _missing_models(models: Sequence[LockedModel], base_dir: Path) -> list[str]:
 
 def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     layers = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
-    if not layers or has_environment(layers, job.cache):
-        return
     python = job.lock.python
     packages: Sequence[Package] = changes.packages
     if job.wheels_dir is not None:
+        # Also where the caches have them: only these wheels are to be installed.
         packages = _settled_by_folder(packages, job.wheels_dir, lack)
+    if not layers or has_environment(layers, job.cache):
+        return
     try:
         interpreter = find_interpreter(python.version)
     except UnavailableError as error:

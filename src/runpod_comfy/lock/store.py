@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.files import replace_file
+from comfy_files.files import disk_errors, replace_file
 from comfy_files.json_faults import first_fault
 from comfy_files.json_file import read_object
 from runpod_comfy.cache.paths import Cache
@@ -120,6 +120,8 @@ def write_lock(lock: Lock, *, spec_path: Path, cache: Cache) -> list[Path]:
     record_root(cache, kind="lock", path=paths[0], lock_bytes=content)
     changed = [path for path in paths if not path.is_file() or path.read_bytes() != content]
     for path in changed:
-        workplace = cache.tmp if path.is_relative_to(cache.root) else None
-        replace_file(path, content, workplace=workplace)
+        in_cache = path.is_relative_to(cache.root)
+        refused = f"the lock {path} could not be written"
+        with cache.writing() if in_cache else disk_errors(refused):
+            replace_file(path, content, workplace=cache.tmp if in_cache else None)
     return changed

@@ -144,6 +144,21 @@ def test_wheels_that_are_missing_or_wrong_are_all_named_before_any_work(version:
     assert made == {name for name in before if not name.startswith("cache")}
 
 
+def test_a_folder_without_the_wheels_is_refused_although_the_caches_have_them(
+    version: Version,
+) -> None:
+    realize(version.job(version.folder / "one"))
+    empty = version.folder / "empty"
+    empty.mkdir()
+    with pytest.raises(UnavailableError, match="package alpha 1.0") as caught:
+        realize(version.job(wheels_dir=empty))
+    assert "torchlike" in caught.value.message
+    assert str(empty) in caught.value.remedy
+    assert not _home(version).exists()
+    # A home that is whole installs nothing.
+    assert not realize(version.job(version.folder / "one", wheels_dir=empty)).changed
+
+
 def test_a_wheel_for_another_platform_does_not_count(version: Version) -> None:
     alpha = version.wheels[0]
     other = version.wheels_dir / "alpha-1.0-cp311-cp311-win_amd64.whl"
