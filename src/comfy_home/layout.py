@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import Below
+from comfy_files.user_paths import expanded
 
 MARKER_NAME = ".comfy_env"
 OBJECT_INFO_NAME = ".comfy_object_info.json"
@@ -34,4 +35,4 @@ class HomeLayout:
 def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:
     """The home of a version: `asked_home`, else `COMFY_HOME`, else `~/comfy-<id>`."""
     place = asked_home or environment.get("COMFY_HOME") or f"~/comfy-{version_id}"
-    return Path(place).expanduser().absolute()
+    return expanded(place).absolute()

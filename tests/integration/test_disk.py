@@ -67,9 +67,8 @@ def _failed_in_words(outcome: Outcome) -> bool:
         return False
     said = outcome.failed_with(1)
     assert "error: " in said
-    assert any(
-        words in said for words in ("disk full", "disk is full", "free there", "read-only")
-    ), said
+    reasons = ("disk full", "disk is full", "free there", "read-only")
+    assert any(words in said for words in reasons), said
     return True
 
 

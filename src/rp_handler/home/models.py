@@ -15,6 +15,7 @@ from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_files.files import can_write
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
+from comfy_files.user_paths import expanded
 from comfy_http.redaction import without_secrets
 from comfy_models.download import download
 from comfy_models.search import ModelPlaces
@@ -102,7 +103,8 @@ def missing_policy(environment: Mapping[str, str]) -> str:
 def _stores(environment: Mapping[str, str]) -> list[Path]:
     root = environment.get("COMFY_CACHE_ROOT") or "~/.cache/runpod-comfy"
     named = [environment.get("COMFY_CACHE_MODELS"), f"{root}/models"]
-    return [Path(one).expanduser() for one in named if one]
+    # Without a home folder a `~` stays: then nothing is there.
+    return [Path(os.path.expanduser(one)) for one in named if one]  # noqa: PTH111
 
 
 def _hub_caches(environment: Mapping[str, str]) -> list[Path]:
@@ -110,7 +112,7 @@ def _hub_caches(environment: Mapping[str, str]) -> list[Path]:
     if environment.get("HF_HOME"):
         named.append(f"{environment['HF_HOME']}/hub")
     runpod = _SERVERLESS_VOLUME / "huggingface-cache/hub"
-    return [*(Path(one).expanduser() for one in named if one), runpod]
+    return [*(expanded(one) for one in named if one), runpod]
 
 
 def _is_true(name: str, environment: Mapping[str, str]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.files import can_write
 from comfy_files.json_file import read_object
+from comfy_files.user_paths import expanded
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest
 from comfy_home.manifest import load_manifest
@@ -87,7 +88,7 @@ def require_lock(home: Home, lock_path: Path) -> None:
     UnavailableError if there is no such lock.
     """
     remedy = "Correct or unset LOCK_PATH."
-    asked = lock_digest(read_object(lock_path.expanduser(), "lock", remedy=remedy))
+    asked = lock_digest(read_object(expanded(lock_path), "lock", remedy=remedy))
     there = home.manifest.lock_digest
     if asked != there:
         raise InvalidInputError(

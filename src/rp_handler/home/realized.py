@@ -8,6 +8,7 @@ from typing import Any
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.json_file import read_object
+from comfy_files.user_paths import expanded
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, load_manifest
 from comfy_workflows.model_files import ModelFolders
@@ -91,7 +92,7 @@ def open_home(
 def _other_models(path: Path, manifest: Manifest, models_dir: Path | None) -> Path | None:
     if models_dir is None:
         return None
-    asked = models_dir.expanduser().absolute()
+    asked = expanded(models_dir).absolute()
     own = [path / "models", path / "ComfyUI" / "models"]
     if manifest.models_dir:
         own.append(Path(manifest.models_dir))

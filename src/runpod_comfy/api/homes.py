@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from comfy_errors import UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_files.user_paths import expanded
 from comfy_home.layout import find_home
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.versions import keep_cache_for, select
@@ -114,7 +115,7 @@ def find_realization(
 def find_models_dir(models_dir: StrPath | None) -> Path | None:
     """The shared models folder: the one given, else `MODELS_DIR`; None without either."""
     named = models_dir or os.environ.get("MODELS_DIR")
-    return Path(named).expanduser().absolute() if named else None
+    return expanded(named).absolute() if named else None
 
 
 @checked
@@ -145,7 +146,7 @@ def run(
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 
-    workflow_path = Path(workflow).expanduser()
+    workflow_path = expanded(workflow)
     request = make_request(
         os.environ,
         version_id=version_id,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.user_paths import expanded
 from runpod_comfy.cache.paths import Cache
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -14,7 +15,7 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 def as_path(path: StrPath | None) -> Path | None:
     """A path that may be given as text; None stays None."""
-    return None if path is None else Path(path).expanduser()
+    return None if path is None else expanded(os.fspath(path))
 
 
 def find_project(project: StrPath | None) -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import Below, disk_errors
+from comfy_files.user_paths import expanded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +40,12 @@ class Cache:
 
     @classmethod
     def from_environment(cls) -> Cache:
+        """The cache that is configured. Raises UnavailableError where no folder can be named."""
         root = os.environ.get("COMFY_CACHE_ROOT")
         models = os.environ.get("COMFY_CACHE_MODELS")
         return cls(
-            root=Path(root).expanduser().absolute()
-            if root
-            else Path.home() / ".cache/runpod-comfy",
-            models_root=Path(models).expanduser().absolute() if models else None,
+            root=expanded(root or "~/.cache/runpod-comfy").absolute(),
+            models_root=expanded(models).absolute() if models else None,
         )
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_files.progress import readable_size
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -127,7 +128,7 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
         handler=handler_packages(python, platform) if has_handler else None,
     )
     fetch_context = fetch_context_for(selected.base_dir, offline=False, say=console.say)
-    output = arguments.output.expanduser().absolute()
+    output = expanded(arguments.output).absolute()
     with using(fetch_context.cache, console.say):
         summary = create_bundle(request, output, fetch_context)
     _warn_of_sources(summary, console)

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command, given
 from runpod_comfy.cli.show.console import Console
 
@@ -48,9 +49,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     path = arguments.path or Path(os.environ.get("COMFY_HOME") or "comfy")
     result = initialize(
         Initialization(
-            path=path.expanduser().absolute(),
+            path=expanded(path).absolute(),
             repo=arguments.repo or DEFAULT_REPO,
-            venv=arguments.venv.expanduser().absolute() if arguments.venv else None,
+            venv=expanded(arguments.venv).absolute() if arguments.venv else None,
             **given(arguments, "ref", "install_torch", "python"),
             cache=Cache.from_environment(),
             base_dir=Path.cwd(),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
 from comfy_files.progress import readable_size
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
@@ -49,7 +50,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             "no folder was named", remedy="Name the version's folder with --target or COMFY_HOME."
         )
     removal = plan_removal(
-        Path(target).expanduser(),
+        expanded(target),
         remove_models=arguments.remove_models,
         remove_root=arguments.remove_root,
     )

@@ -125,7 +125,8 @@ def _ask_uv(version: str) -> Path | None:
 
 
 def _look_in_pyenv(version: str) -> Path | None:
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    # Left as it is where the user has no home folder: then nothing is there.
+    root = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv"))  # noqa: PTH111
     found = root.glob(f"versions/{version}.*/bin/python{version}")
     return max(found, key=_patch_release, default=None)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from comfy_errors import InvalidInputError
+from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import Below, lock
 from comfy_files.progress import Say
+from comfy_files.user_paths import home_folder
 from comfy_home.layout import (
     DATA_FOLDERS,
     MARKER_NAME,
@@ -59,7 +60,10 @@ class Home(HomeLayout):
 def refuse_protected(root: Path) -> None:
     """Raises InvalidInputError if `root` is or contains a folder that no version may take over."""
     real = root.resolve()
-    for kept, name in ((Path.home(), "your home folder"), (PACKAGES, "the folder of this program")):
+    protected = [(PACKAGES, "the folder of this program")]
+    with suppress(UnavailableError):
+        protected.append((home_folder(), "your home folder"))
+    for kept, name in protected:
         if kept.resolve().is_relative_to(real):
             raise InvalidInputError(
                 f"{root} is or contains {name}; it was left alone",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from comfy_errors import InvalidInputError
+from comfy_files.user_paths import expanded
 from comfy_http.settings import NetworkSettings
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def local_path_of(place: str) -> Path | None:
     """The local path that a `file:` URL or a plain path names, None for another URL."""
     if place.startswith("file:"):
         return Path(unquote(urlsplit(place).path))
-    return None if "://" in place else Path(place).expanduser()
+    return None if "://" in place else expanded(place)
 
 
 def _can_be_there(place: str) -> bool:
@@ -249,7 +250,7 @@ def _configuration_files(environment: Mapping[str, str]) -> Iterator[Path]:
     named = environment.get("PIP_CONFIG_FILE")
     if named == os.devnull:
         return
-    home = Path(environment.get("HOME") or Path.home())
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111
     yield from _global_files(environment)
     if not (named and Path(named).exists()):
         yield home / ".pip" / "pip.conf"
