@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
@@ -36,8 +36,7 @@ def _run(_arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.upkeep.doctor import examine, is_ready
 
-    named = os.environ.get("COMFY_HOME")
-    home = Path(named).expanduser().absolute() if named else Path.home()
+    home = expanded(os.environ.get("COMFY_HOME") or "~").absolute()
     answers = examine(Cache.from_environment(), home, os.environ)
     ready = is_ready(answers)
     document = {"ready": ready, "checks": answers}

@@ -37,6 +37,9 @@ _ROOM_BYTES = 10 * 1000**3
 _FICLONE = 0x40049409
 """Linux's request to share the blocks of a file until one of the two copies is written to."""
 _CHECK_CACHE = "Check its permissions, or name another one with COMFY_CACHE_ROOT."
+_CHECK_HOME = (
+    "Check its permissions, or name another place for versions with COMFY_HOME or --target."
+)
 
 
 State = Literal["ok", "missing", "optional", "warning"]
@@ -64,7 +67,7 @@ def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[An
         "git": _git,
         "uv": _uv,
         "room": lambda: _room(cache, home),
-        "links": lambda: _links(cache, home),
+        "links": lambda: _links(cache, home, environment),
         "cache": lambda: _cache(cache),
         "variables": lambda: _variables(environment),
         "index": _index,
@@ -156,12 +159,19 @@ def _room(cache: Cache, home: Path) -> Iterator[Answer]:
         yield Answer(name, "ok", found) if enough else Answer(name, "warning", found, remedy)
 
 
-def _links(cache: Cache, home: Path) -> Iterator[Answer]:
+def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator[Answer]:
     """Which kinds of links there are from the cache to where homes lie."""
     source, target = _nearest(cache.root), _nearest(home)
-    for place in (source, target):
+    for place, variable, remedy in (
+        (source, "COMFY_CACHE_ROOT", _CHECK_CACHE),
+        (target, "COMFY_HOME", _CHECK_HOME),
+    ):
         if not os.access(place, os.W_OK):
-            yield Answer("links", "missing", f"{place} cannot be written", _CHECK_CACHE)
+            if environment.get(variable) or environment.get("HOME"):
+                yield Answer("links", "missing", f"{place} cannot be written", remedy)
+            else:
+                found = f"is not set, and {place} cannot be written"
+                yield Answer("HOME", "missing", found, "Set HOME to a folder of your own.")
             return
     with (
         tempfile.TemporaryDirectory(dir=source, prefix=".doctor-") as from_folder,
@@ -243,15 +253,18 @@ def _variables(environment: Mapping[str, str]) -> Iterator[Answer]:
 
 def _docker() -> Iterator[Answer]:
     """The engine that images are built with. Nothing else needs one."""
-    from runpod_comfy.images.docker.connection import connect
+    from runpod_comfy.images.docker.connection import UnusableEngineError, connect
 
     try:
         with contextlib.closing(connect()) as client:
             told = client.version()
+    except UnusableEngineError as error:
+        yield Answer("docker", "warning", f"no image can be built: {error.message}", error.remedy)
     except ComfyError as error:
         yield Answer("docker", "optional", error.message, error.remedy)
     else:
-        yield Answer("docker", "ok", f"{told.get('Version')} (API {told.get('ApiVersion')})")
+        engine = f"{told.get('Version')} (API {told.get('ApiVersion')})"
+        yield Answer("docker", "ok", f"{engine}, with BuildKit")
 
 
 def _index() -> Iterator[Answer]:

@@ -126,7 +126,7 @@ def test_an_engine_is_found_as_a_build_finds_it(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
     engine = CannedEngine(api_version="1.46", ping_headers={"Builder-Version": "2"})
     with served(engine, socket=tmp_path / "engine.sock"):
-        assert _examine(cache, tmp_path)["docker"].found == "of a test (API 1.46)"
+        assert _examine(cache, tmp_path)["docker"].found == "of a test (API 1.46), with BuildKit"
     monkeypatch.delenv("DOCKER_HOST")
     monkeypatch.setenv("DOCKER_CONTEXT", "nowhere")
     answer = _examine(cache, tmp_path)["docker"]
@@ -134,6 +134,36 @@ def test_an_engine_is_found_as_a_build_finds_it(
         "optional",
         "there is no Docker context named 'nowhere'",
     )
+
+
+@pytest.mark.parametrize("headers", [{"Builder-Version": "1"}, {"OSType": "windows"}])
+def test_an_engine_without_buildkit_is_not_ok(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    with served(CannedEngine(ping_headers=headers)) as address:
+        monkeypatch.setenv("DOCKER_HOST", address)
+        answer = _examine(cache, tmp_path)["docker"]
+    assert answer.state == "warning"
+    assert "no image can be built" in answer.found
+    assert "BuildKit" in answer.found
+    assert answer.remedy
+
+
+def test_a_place_that_cannot_be_written_is_blamed_on_what_names_it(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(refused: Path, **environment: str) -> dict[str, Answer]:
+        monkeypatch.setattr("os.access", lambda path, _mode: path != refused)
+        return _examine(cache, tmp_path / "home", **environment)
+
+    (tmp_path / "home").mkdir()
+    cache.root.mkdir(parents=True)
+    unset = answers(tmp_path / "home")
+    assert unset["HOME"].state == "missing"
+    assert "is not set" in unset["HOME"].found
+    assert "COMFY_CACHE_ROOT" not in unset["HOME"].found + unset["HOME"].remedy
+    assert "COMFY_HOME" in answers(tmp_path / "home", HOME="/home/me")["links"].remedy
+    assert "COMFY_CACHE_ROOT" in answers(cache.root, HOME="/home/me")["links"].remedy
 
 
 def test_an_output_mode_that_a_run_refuses_is_told(cache: Cache, tmp_path: Path) -> None:

@@ -33,6 +33,10 @@ class NoEngineError(ComfyError):
     exit_code: ClassVar[int] = 5
 
 
+class UnusableEngineError(NoEngineError):
+    """An engine answers, and cannot build an image with BuildKit."""
+
+
 def connect(address: str | None = None, *, wait_s: int | None = None) -> docker.DockerClient:
     """A client of the engine at `address`, else of DOCKER_HOST's or the active Docker context's.
 
@@ -74,14 +78,22 @@ def _client(address: str | None, timeout_s: int) -> docker.DockerClient:
 def _refuse_unusable(client: docker.DockerClient, headers: Mapping[str, str]) -> None:
     remedy = f"Use Docker Engine {_OLDEST_NAME} or newer; DOCKER_HOST names another one."
     if "libpod-api-version" in headers:
-        raise NoEngineError("this engine is Podman, which has no BuildKit", remedy=remedy)
+        raise UnusableEngineError("this engine is Podman, which has no BuildKit", remedy=remedy)
+    if headers.get("ostype") == "windows":
+        raise UnusableEngineError(
+            "this Docker engine runs Windows containers, for which it has no BuildKit",
+            remedy="Switch Docker Desktop to Linux containers, or name another engine in "
+            "DOCKER_HOST.",
+        )
     api = client.api.api_version
     if tuple(int(part) for part in api.split(".")) < OLDEST_API:
         version = client.version().get("Version", "?")
-        raise NoEngineError(f"this Docker engine is too old: {version} (API {api})", remedy=remedy)
+        raise UnusableEngineError(
+            f"this Docker engine is too old: {version} (API {api})", remedy=remedy
+        )
     # 20.10 says nothing where the client may choose; "1" is the old builder alone.
     if headers.get("builder-version") == "1":
-        raise NoEngineError(
+        raise UnusableEngineError(
             "this Docker engine has BuildKit switched off",
             remedy='Set `"features": {"buildkit": true}` in its daemon.json and restart it.',
         )
@@ -92,7 +104,7 @@ def _refuse_unusable(client: docker.DockerClient, headers: Mapping[str, str]) ->
         and (int(version[1]), int(version[2])) < _OLDEST_WITH_CONTAINERD
         and [_DRIVER_TYPE, _CONTAINERD_STORE] in (about.get("DriverStatus") or [])
     ):
-        raise NoEngineError(
+        raise UnusableEngineError(
             f"this Docker engine, {about['ServerVersion']}, cannot build from here while it keeps "
             "its images in containerd's store",
             remedy='Use 27.5 or newer, or set `"features": {"containerd-snapshotter": false}` in '

@@ -122,6 +122,14 @@ def test_an_engine_that_leaves_the_builder_open_or_has_buildkit_will_do(
         connect(address).close()
 
 
+def test_an_engine_of_windows_containers_is_told_so() -> None:
+    with (
+        served(CannedEngine(ping_headers={"OSType": "windows"})) as address,
+        pytest.raises(NoEngineError, match="Windows containers"),
+    ):
+        connect(address)
+
+
 def test_an_engine_with_buildkit_switched_off_is_told_so() -> None:
     with (
         served(CannedEngine(ping_headers={"Builder-Version": "1"})) as address,
