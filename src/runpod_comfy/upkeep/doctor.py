@@ -22,7 +22,9 @@ from typing import Literal
 
 from comfy_errors import ComfyError
 from comfy_errors.names import listed
+from comfy_files.files import os_reason
 from comfy_files.progress import readable_size
+from comfy_files.user_paths import expanded
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache, children
@@ -81,7 +83,7 @@ def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[An
             answers[name] = list(checks[name]())
         except Exception as error:
             # One check that fails in an unforeseen way must not hide what the others found.
-            found = f"could not be looked at: {type(error).__name__}: {error}"
+            found = f"could not be looked at: {type(error).__name__}: {os_reason(error)}"
             answers[name] = [Answer(name, "warning", found)]
 
     threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in checks]
@@ -166,7 +168,7 @@ def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator
         (source, "COMFY_CACHE_ROOT", _CHECK_CACHE),
         (target, "COMFY_HOME", _CHECK_HOME),
     ):
-        if not os.access(place, os.W_OK):
+        if not _takes_files(place):
             if environment.get(variable) or environment.get("HOME"):
                 yield Answer("links", "missing", f"{place} cannot be written", remedy)
             else:
@@ -229,18 +231,21 @@ def _cache(cache: Cache) -> Iterator[Answer]:
 def _variables(environment: Mapping[str, str]) -> Iterator[Answer]:
     """Variables that name something that is not there, or what no command understands."""
     answers = []
-    paths = {name: Path(value).expanduser() for name, value in environment.items() if value}
+
+    def path_of(name: str) -> Path | None:
+        return expanded(value) if (value := environment.get(name)) else None
+
     for name, kind in (
         ("MODELS_DIR", "folder"),
         ("GOOGLE_APPLICATION_CREDENTIALS", "file"),
         ("LOCK_PATH", "file"),
     ):
-        path = paths.get(name)
+        path = path_of(name)
         if path and not (path.is_dir() if kind == "folder" else path.is_file()):
             remedy = f"Correct {name}, or unset it."
             answers.append(Answer(name, "warning", f"there is no {kind} {path}", remedy))
     for name in ("COMFY_HOME", "COMFY_CACHE_ROOT", "COMFY_CACHE_MODELS"):
-        path = paths.get(name)
+        path = path_of(name)
         if path and path.exists() and not path.is_dir():
             found = f"{environment[name]} is not a folder"
             answers.append(Answer(name, "missing", found, f"Correct {name}, or unset it."))
@@ -342,6 +347,14 @@ def _first_line(command: list[str]) -> str | None:
         return None
     lines = done.stdout.strip().splitlines()
     return lines[0] if done.returncode == 0 and lines else None
+
+
+def _takes_files(folder: Path) -> bool:
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".doctor-"):
+            return True
+    except OSError:
+        return False
 
 
 def _share_blocks(source: Path, target: Path) -> None:

@@ -150,20 +150,19 @@ def test_an_engine_without_buildkit_is_not_ok(
 
 
 def test_a_place_that_cannot_be_written_is_blamed_on_what_names_it(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Cache, tmp_path: Path
 ) -> None:
-    def answers(refused: Path, **environment: str) -> dict[str, Answer]:
-        monkeypatch.setattr("os.access", lambda path, _mode: path != refused)
-        return _examine(cache, tmp_path / "home", **environment)
+    def answers(cache: Cache, home: Path, **environment: str) -> dict[str, Answer]:
+        return {answer.name: answer for answer in examine(cache, home, environment)}
 
-    (tmp_path / "home").mkdir()
-    cache.root.mkdir(parents=True)
-    unset = answers(tmp_path / "home")
+    nowhere = Path("/proc/nothing-can-be-made-here")
+    unset = answers(cache, nowhere)
     assert unset["HOME"].state == "missing"
     assert "is not set" in unset["HOME"].found
     assert "COMFY_CACHE_ROOT" not in unset["HOME"].found + unset["HOME"].remedy
-    assert "COMFY_HOME" in answers(tmp_path / "home", HOME="/home/me")["links"].remedy
-    assert "COMFY_CACHE_ROOT" in answers(cache.root, HOME="/home/me")["links"].remedy
+    assert "COMFY_HOME" in answers(cache, nowhere, HOME="/home/me")["links"].remedy
+    of_cache = answers(Cache(root=nowhere), tmp_path, HOME="/home/me")["links"]
+    assert "COMFY_CACHE_ROOT" in of_cache.remedy
 
 
 def test_an_output_mode_that_a_run_refuses_is_told(cache: Cache, tmp_path: Path) -> None:
