@@ -37,6 +37,11 @@ class Root:
     lock: dict[str, Any] | None = None
     gone_since: int | None = None
 
+    @property
+    def noun(self) -> str:
+        """What it is, for people."""
+        return {"lock": "lock", "home": "version", "models": "models folder"}[self.kind]
+
 
 def record_root(
     cache: Cache, *, kind: RootKind, path: Path, lock_bytes: bytes | None = None

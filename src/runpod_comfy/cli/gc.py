@@ -70,7 +70,21 @@ def _text(clearing: Clearing) -> str:
     lines += [f"{root.path} is gone for good and counts no more" for root in clearing.dropped]
     total = readable_size(clearing.freed_bytes)
     end = f"{total} would be freed; nothing was touched" if clearing.dry_run else f"{total} freed"
-    return "\n".join([*lines, end])
+    return "\n".join([*lines, end, *_kept_lines(clearing)])
+
+
+def _kept_lines(clearing: Clearing) -> list[str]:
+    """Who keeps the rest, where that is most of the cache."""
+    if not clearing.kept or clearing.freed_bytes >= clearing.kept[0].size_bytes:
+        return []
+    return [
+        "The rest is kept for these; what several of them need counts for each:",
+        *(
+            f"{readable_size(each.size_bytes):>10}  {each.root.noun:<13}  {each.root.path}"
+            for each in clearing.kept
+        ),
+        "To free it, remove a version (runpod-comfy remove --target DIR) and delete its lock file.",
+    ]
 
 
 def _document(clearing: Clearing) -> dict[str, object]:
@@ -80,8 +94,13 @@ def _document(clearing: Clearing) -> dict[str, object]:
         "removed": clearing.removed,
         "commits": clearing.commits,
         "roots": [
-            {"kind": root.kind, "path": root.path, "gone_since": root.gone_since}
-            for root in clearing.roots
+            {
+                "kind": each.root.kind,
+                "path": each.root.path,
+                "gone_since": each.root.gone_since,
+                "kept_bytes": each.size_bytes,
+            }
+            for each in clearing.kept
         ],
         "dropped_roots": [root.path for root in clearing.dropped],
         "left_alone": clearing.unknown,

@@ -25,6 +25,7 @@ from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
 from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.upkeep.kept import Kept, kept_by_roots
 from runpod_comfy.upkeep.needs import look_at_roots, needs_of
 from runpod_comfy.upkeep.unused import Unused, find_unused, unused_commits
 
@@ -34,7 +35,8 @@ class Clearing:
     """What `gc` did or, with `dry_run`, would do.
 
     `commits` counts git commits taken out of repositories that stay. `dropped` are roots that have
-    been gone for long enough, `unknown` paths that were left alone, `remarks` is for people.
+    been gone for long enough, `unknown` paths that were left alone, `remarks` is for people. `kept`
+    says how much of the cache each root keeps.
     """
 
     removed: tuple[Unused, ...] = ()
@@ -43,6 +45,7 @@ class Clearing:
     dropped: tuple[Root, ...] = ()
     unknown: tuple[Path, ...] = ()
     remarks: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] = ()
     dry_run: bool
 
     @property
@@ -74,7 +77,7 @@ def clear_cache(
         )
     now = int(time.time()) if now is None else now
     if dry_run:
-        return _look(cache, models, now)[0]
+        return _with_kept(_look(cache, models, now)[0], cache, models)
     refused = f"not everything in the cache {cache.root} could be removed"
     with alone(cache, say):
         clearing, commits = _look(cache, models, now)
@@ -89,7 +92,18 @@ def clear_cache(
     with disk_errors(refused, remedy=PERMISSIONS):
         for folder in trash:
             shutil.rmtree(folder, onerror=_unless_gone)
-    return replace(clearing, dry_run=False)
+    return replace(_with_kept(clearing, cache, models), dry_run=False)
+
+
+def _with_kept(clearing: Clearing, cache: Cache, models: bool | None) -> Clearing:
+    with_models = _clears_models(cache, models)
+    return replace(
+        clearing, kept=tuple(kept_by_roots(clearing.roots, cache, with_models=with_models))
+    )
+
+
+def _clears_models(cache: Cache, models: bool | None) -> bool:
+    return cache.models.is_relative_to(cache.root) if models is None else models
 
 
 def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[Path, list[str]]]:
@@ -102,15 +116,14 @@ def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[P
             "or delete the whole folder.",
         )
     kept = look_at_roots(read_roots(cache), now=now)
-    if models is None:
-        models = cache.models.is_relative_to(cache.root)
-        if not models and cache.models.is_dir():
-            kept.remarks.append(
-                f"the models in {cache.models} were left alone: other machines may use them; "
-                "--models clears them as well"
-            )
+    with_models = _clears_models(cache, models)
+    if models is None and not with_models and cache.models.is_dir():
+        kept.remarks.append(
+            f"the models in {cache.models} were left alone: other machines may use them; "
+            "--models clears them as well"
+        )
     needs = needs_of(kept.locks, cache)
-    found = find_unused(cache, needs, model_folders=kept.model_folders, with_models=models)
+    found = find_unused(cache, needs, model_folders=kept.model_folders, with_models=with_models)
     commits = unused_commits(cache, needs)
     links_seen: Counter[tuple[int, int]] = Counter()
     clearing = Clearing(

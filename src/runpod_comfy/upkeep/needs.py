@@ -85,17 +85,19 @@ def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
                 found.dropped.append(current)
                 continue
             days = math.ceil(left_s / _DAY_S)
-            found.remarks.append(
-                f"{root.path} is gone; what it needs is kept for {days} more day(s)"
-            )
+            until = "1 more day" if days == 1 else f"{days} more days"
+            found.remarks.append(f"{_absence(root)}; what it needs is kept for {until}")
         found.roots.append(current)
         if current.lock is not None:
-            found.locks.append(_lock_of(current))
-        if current.kind == "home":
-            found.model_folders.append(current.path / "models")
-        if current.kind == "models":
-            found.model_folders.append(current.path)
+            found.locks.append(lock_of(current))
+        if folder := model_folder_of(current):
+            found.model_folders.append(folder)
     return found
+
+
+def model_folder_of(root: Root) -> Path | None:
+    """The folder whose links keep models; None for a lock."""
+    return {"home": root.path / "models", "models": root.path}.get(root.kind)
 
 
 def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
@@ -141,7 +143,15 @@ def _is_there(root: Root) -> bool:
     return True
 
 
-def _lock_of(root: Root) -> Lock:
+def _absence(root: Root) -> str:
+    """How a root is gone: a folder may be there that holds no version any more."""
+    if root.kind == "home" and root.path.is_dir():
+        return f"{root.path} holds no version any more"
+    return f"the {root.noun} {root.path} is gone"
+
+
+def lock_of(root: Root) -> Lock:
+    """The lock that a root recorded. Raises InvalidInputError if this program cannot read it."""
     try:
         return Lock.model_validate_json(json.dumps(root.lock))
     except ValidationError as error:

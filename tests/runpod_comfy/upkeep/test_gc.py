@@ -135,12 +135,43 @@ def test_a_home_that_is_gone_counts_for_seven_days(version: Version) -> None:
     shutil.rmtree(version.folder / "home")
     first = clear_cache(version.cache, now=NOW)
     assert _entries(first) == []
-    assert "kept for 7 more day(s)" in first.remarks[0]
+    assert "is gone; what it needs is kept for 7 more days" in first.remarks[0]
     assert _entries(clear_cache(version.cache, now=NOW + 7 * DAY_S - 1)) == []
     last = clear_cache(version.cache, now=NOW + 7 * DAY_S)
     assert [root.path for root in last.dropped] == [version.folder / "home"]
     assert last.removed != ()
     assert read_roots(version.cache) == []
+
+
+def test_a_folder_that_holds_no_version_any_more_is_not_called_gone(version: Version) -> None:
+    realize(version.job())
+    (version.folder / "home" / ".comfy_env").unlink()
+    [remark] = clear_cache(version.cache, now=NOW + 1).remarks
+    assert remark.startswith(f"{version.folder / 'home'} holds no version any more; ")
+    [remark] = clear_cache(version.cache, now=NOW + 6 * DAY_S + 1).remarks
+    assert remark.endswith("kept for 1 more day")
+
+
+def test_what_frees_nothing_is_explained_by_what_the_cache_is_kept_for(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights" * 5000)]
+    job = version.job()
+    realize(job)
+    lock_file = write_lock(
+        job.lock, spec_path=version.folder / "versions" / "small.json", cache=version.cache
+    )[0]
+    record_root(version.cache, kind="models", path=version.folder / "elsewhere")
+    (version.folder / "elsewhere").mkdir()
+    remove(plan_removal(job.home.root, remove_models=True, remove_root=True), cache=version.cache)
+    for dry_run in (True, False):
+        clearing = clear_cache(version.cache, now=NOW, dry_run=dry_run)
+        sizes = {each.root.path: each.size_bytes for each in clearing.kept}
+        assert list(sizes) == [lock_file, version.folder / "elsewhere"]
+        assert sizes[version.folder / "elsewhere"] == 0
+    # As much as would go without the lock: nothing is counted twice.
+    lock_file.unlink()
+    clear_cache(version.cache, now=NOW)
+    freed = clear_cache(version.cache, now=NOW + 8 * DAY_S).freed_bytes
+    assert 35_000 < sizes[lock_file] <= freed
 
 
 def test_a_home_that_comes_back_starts_afresh(version: Version) -> None:
