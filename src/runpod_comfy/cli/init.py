@@ -38,21 +38,22 @@ def add_parser(commands: Subparsers) -> None:
         help="skip (the default) leaves torch out; auto and cpu take CPU wheels on Linux "
         "and the usual build on macOS",
     )
-    add("--python", metavar="PYTHON", default="python3", help="the interpreter; default python3")
+    add("--python", metavar="PYTHON", help="the interpreter; default python3")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.homes.init import DEFAULT_REPO, Initialization, initialize
+    from runpod_comfy.homes.init.environment import has_torch
+    from runpod_comfy.homes.init.job import Initialization
+    from runpod_comfy.homes.init.run import initialize
 
     watched = console.on_a_terminal or console.verbose
     path = arguments.path or Path(os.environ.get("COMFY_HOME") or "comfy")
     result = initialize(
         Initialization(
             path=expanded(path).absolute(),
-            repo=arguments.repo or DEFAULT_REPO,
             venv=expanded(arguments.venv).absolute() if arguments.venv else None,
-            **given(arguments, "ref", "install_torch", "python"),
+            **given(arguments, "repo", "ref", "install_torch", "python"),
             cache=Cache.from_environment(),
             base_dir=Path.cwd(),
             say=console.say,
@@ -61,7 +62,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     )
     if not result.changed:
         console.say(f"Nothing to do: {result.target} is initialized")
-    if arguments.install_torch == "skip":
+    if not has_torch(result.venv):
         console.say(f"PyTorch was left out: ComfyUI starts once it is in {result.venv}")
     console.say(f"Start it with: {result.venv}/bin/python {result.target}/ComfyUI/main.py")
     console.result(str(result.target), result)

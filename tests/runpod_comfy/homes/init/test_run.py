@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,12 +14,13 @@ import pytest
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.homes import init as module
-from runpod_comfy.homes.init import Initialization, initialize
+from runpod_comfy.homes.init.job import TORCH_CPU_INDEX_VARIABLE, Initialization
+from runpod_comfy.homes.init.run import initialize
 from runpod_comfy.homes.remove import plan_removal, remove
 from tests.git_repositories import GitRepository, new_repository
 from tests.http_server import serve
 from tests.package_index import publish, serve_index
+from tests.program import write_program
 from tests.runpod_comfy.homes.conftest import imports, snapshot, times
 
 _FOLDER_PATHS = """
@@ -70,7 +72,7 @@ def fetch_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
     publish(usual, "nvidia-driver-stuff", "1.0")
     publish(usual, "torchsde", "1.0", requires=["torch"])
     publish(usual, "alpha", "1.0")
-    monkeypatch.delenv(module.TORCH_CPU_INDEX_VARIABLE, raising=False)
+    monkeypatch.delenv(TORCH_CPU_INDEX_VARIABLE, raising=False)
     with serve_index(usual, monkeypatch):
         yield FetchContext(repository=repository.path, folder=tmp_path)
 
@@ -84,7 +86,7 @@ def cpu_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     publish(root, "alpha", "99.0")
     monkeypatch.setattr(sys, "platform", "linux")
     with serve(root) as url:
-        monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, f"{url}/simple")
+        monkeypatch.setenv(TORCH_CPU_INDEX_VARIABLE, f"{url}/simple")
         yield root
 
 
@@ -165,12 +167,12 @@ def test_a_cpu_index_that_cannot_be_reached_is_told_before_anything_is_made(
     fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://127.0.0.1:1/cpu")
+    monkeypatch.setenv(TORCH_CPU_INDEX_VARIABLE, "http://127.0.0.1:1/cpu")
     with pytest.raises(
         UnavailableError, match=r"127\.0\.0\.1:1/cpu/torch/ could not be read"
     ) as caught:
         initialize(fetch_context.job(install_torch="cpu"))
-    assert module.TORCH_CPU_INDEX_VARIABLE in caught.value.remedy
+    assert TORCH_CPU_INDEX_VARIABLE in caught.value.remedy
     assert not fetch_context.home.exists()
 
 
@@ -179,6 +181,66 @@ def test_a_second_time_nothing_is_done(fetch_context: FetchContext) -> None:
     before = times(fetch_context.home)
     assert not initialize(fetch_context.job()).changed
     assert times(fetch_context.home) == before
+
+
+@pytest.mark.parametrize("ref", ["main", "v1", None])
+def test_a_second_time_with_the_ref_that_is_there_nothing_is_done(
+    fetch_context: FetchContext, ref: str | None
+) -> None:
+    initialize(fetch_context.job(ref=ref))
+    head = _git(fetch_context.home / "ComfyUI", "rev-parse", "HEAD")
+    for same in (ref, head):
+        assert not initialize(fetch_context.job(ref=same)).changed
+    # A branch that a person works on stays the branch that was asked for.
+    clone = fetch_context.home / "ComfyUI"
+    if ref == "main":
+        (clone / "main.py").write_text("print('mine')\n")
+        GitRepository(path=clone).commit("mine", {"mine.py": ""})
+        assert not initialize(fetch_context.job(ref=ref)).changed
+
+
+def test_another_ref_than_the_one_that_is_there_is_refused_with_the_way_to_it(
+    fetch_context: FetchContext,
+) -> None:
+    initialize(fetch_context.job())
+    before = times(fetch_context.home)
+    with pytest.raises(InvalidInputError, match="is at the branch main, not at v1") as caught:
+        initialize(fetch_context.job(ref="v1"))
+    assert times(fetch_context.home) == before
+    command = caught.value.remedy.partition("Change it with: ")[2].partition(";")[0]
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert not initialize(fetch_context.job(ref="v1")).changed
+    with pytest.raises(InvalidInputError, match="is at the commit .*, not at main"):
+        initialize(fetch_context.job(ref="main"))
+    with pytest.raises(UnavailableError, match="v9"):
+        initialize(fetch_context.job(ref="v9"))
+
+
+def test_another_repository_or_python_than_what_is_there_is_refused(
+    fetch_context: FetchContext, tmp_path: Path
+) -> None:
+    initialize(fetch_context.job())
+    other = new_repository(tmp_path / "other", {"main.py": ""})
+    with pytest.raises(InvalidInputError, match="is a clone of .*, not of "):
+        initialize(fetch_context.job(repo=other.path.as_uri()))
+    older = write_program(tmp_path / "python", "echo 3.9")
+    with pytest.raises(InvalidInputError, match="has Python 3"):
+        initialize(fetch_context.job(python=str(older)))
+    assert not initialize(fetch_context.job(repo=None, python=None)).changed
+
+
+def test_torch_can_be_asked_for_later_and_another_environment_too(
+    fetch_context: FetchContext, cpu_index: Path
+) -> None:
+    initialize(fetch_context.job())
+    (fetch_context.home / ".venv" / "mine.txt").write_text("mine")
+    assert initialize(fetch_context.job(install_torch="cpu")).changed
+    assert _versions(fetch_context.home / ".venv")["torch"] == "8.0+cpu"
+    assert (fetch_context.home / ".venv" / "mine.txt").is_file()
+    assert not initialize(fetch_context.job(install_torch="cpu")).changed
+    other = fetch_context.folder / "other"
+    assert initialize(fetch_context.job(venv=other)).changed
+    assert "alpha" in _versions(other)
 
 
 def test_cut_short_it_is_finished_by_the_next_run(fetch_context: FetchContext) -> None:
@@ -259,7 +321,7 @@ def test_a_password_of_the_cpu_index_is_not_told(
     fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setenv(module.TORCH_CPU_INDEX_VARIABLE, "http://me:hush@127.0.0.1:9/simple")
+    monkeypatch.setenv(TORCH_CPU_INDEX_VARIABLE, "http://me:hush@127.0.0.1:9/simple")
     with pytest.raises(UnavailableError) as caught:
         initialize(fetch_context.job(install_torch="cpu"))
     assert "hush" not in caught.value.message + caught.value.remedy

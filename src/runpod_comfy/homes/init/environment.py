@@ -1,0 +1,151 @@
+"""The environment of `init`: made, or taken as it is, and ComfyUI's requirements put into it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from comfy_errors import InvalidInputError, UnavailableError
+from runpod_comfy.homes.init.job import TORCH_CPU_INDEX_VARIABLE, Initialization, run_step
+from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
+from runpod_comfy.lock.python.torch_family import FAMILY
+from runpod_comfy.lock.requirements.read import requirements_of_core
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+
+def refuse_another_python(job: Initialization, interpreter: Path) -> None:
+    if job.python is None:
+        return
+    asked, there = (_minor(python) for python in (interpreter, job.environment / "bin" / "python"))
+    if asked != there:
+        raise InvalidInputError(
+            f"{job.environment} has Python {there}, and {interpreter} is Python {asked}",
+            remedy="Leave out --python, or name another folder with --venv or --path.",
+        )
+
+
+def _minor(python: Path) -> str:
+    """`3.11`; `0` for what is no Python."""
+    question = "import sys; print(*sys.version_info[:2], sep='.')"
+    answer = subprocess.run([python, "-I", "-c", question], capture_output=True, check=False)
+    return answer.stdout.decode().strip() if answer.returncode == 0 else "0"
+
+
+def is_environment(folder: Path) -> bool:
+    return (folder / "pyvenv.cfg").is_file()
+
+
+def has_torch(environment: Path) -> bool:
+    """Whether PyTorch is in a virtual environment."""
+    return any(environment.glob("lib/python3*/site-packages/torch-*.dist-info"))
+
+
+def find_interpreter(python: str) -> Path:
+    found = shutil.which(python)
+    if found is None:
+        raise UnavailableError(
+            f"there is no Python interpreter {python}",
+            remedy="Install it, or name another one with --python.",
+        )
+    if tuple(map(int, _minor(Path(found)).split("."))) < (3, 9):
+        raise UnavailableError(
+            f"{found} is not a working Python 3.9 or newer, which ComfyUI needs",
+            remedy="Name another one with --python.",
+        )
+    return Path(found)
+
+
+def refuse_foreign_environment(job: Initialization) -> None:
+    """An environment that is there already is used; any other folder is left alone."""
+    venv = job.environment
+    if venv.exists() and any(venv.iterdir()) and not is_environment(venv):
+        raise InvalidInputError(
+            f"{venv} is there already and is not a virtual environment",
+            remedy="Name another folder with --venv.",
+        )
+
+
+def require_index(index: str) -> None:
+    """Raises UnavailableError unless the index answers for torch: before anything is made."""
+    import requests
+
+    from comfy_http.client import HttpClient
+
+    url = f"{index.rstrip('/')}/torch/"
+    if urlsplit(url).scheme not in ("http", "https"):
+        return
+    client = HttpClient(
+        settings=read_pip_settings(),
+        remedy="PyTorch's builds for CPUs come from there: use --install-torch skip and install "
+        f"torch yourself, or name a mirror in {TORCH_CPU_INDEX_VARIABLE}.",
+    )
+    try:
+        with client.session() as session:
+            client.get(session, url).raise_for_status()
+    except (requests.RequestException, OSError) as error:
+        raise client.unreachable(url, error) from error
+
+
+def make_environment(job: Initialization, interpreter: Path, lock_fds: Sequence[int]) -> None:
+    """Makes it from nothing: one that was cut short may hold half a package."""
+    make = ["venv", "--quiet", "--no-project", "--clear", "--python", str(interpreter)]
+    command = [str(uv_program()), *make, str(job.environment)]
+    run_step("making environment", command, _uv_variables(job), job, lock_fds)
+
+
+def _uv_variables(job: Initialization) -> dict[str, str]:
+    variables = {
+        **outside_variables(),
+        "UV_CACHE_DIR": str(job.cache.uv),
+        # uv itself copies, and says so, where that cannot be.
+        "UV_LINK_MODE": "hardlink",
+        **uv_variables(read_pip_settings(), os.environ),
+    }
+    # What tells uv to forget a package's own index would send torch to the usual one.
+    variables.pop("UV_NO_SOURCES", None)
+    return variables
+
+
+def install_requirements(job: Initialization, lock_fds: Sequence[int]) -> None:
+    variables = _uv_variables(job)
+    no_index = ["--no-index"] if variables.get("NO_INDEX") == "1" else []
+    with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
+        python = str(job.environment / "bin" / "python")
+        asked = _requirement_files(job, Path(folder))
+        install = [str(uv_program()), "pip", "install", "--python", python, *no_index, *asked]
+        run_step("installing requirements", install, variables, job, lock_fds)
+
+
+def _requirement_files(job: Initialization, folder: Path) -> list[str]:
+    """uv's options for what the core requires; its torch family as `--install-torch` says."""
+    requirements = requirements_of_core(job.home.comfyui, say=job.say)
+    files = ["--requirements", _write(folder / "requirements.txt", requirements)]
+    if job.install_torch == "skip":
+        # Left out also where another package, such as torchsde, requires it.
+        never = [f"{name} ; sys_platform == 'never'" for name in FAMILY]
+        return [*files, "--overrides", _write(folder / "overrides.txt", never)]
+    if job.torch_index:
+        project = [
+            "[project]",
+            "name = 'torch-family'",
+            "version = '0'",
+            f"dependencies = {list(FAMILY)}",
+            "[[tool.uv.index]]",
+            "name = 'torch-cpu'",
+            f"url = '{job.torch_index}'",
+            "explicit = true",
+            "[tool.uv.sources]",
+            *(f"{name} = {{ index = 'torch-cpu' }}" for name in FAMILY),
+        ]
+        return [*files, "--requirements", _write(folder / "pyproject.toml", project)]
+    return files
+
+
+def _write(path: Path, lines: Sequence[str]) -> str:
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return str(path)
