@@ -7,7 +7,7 @@ checks, lockfiles/default.lock. uv is the one on the PATH, or the locked one, wh
 this purpose. Both look for packages where pip is configured to. Standard library only, because it
 runs before anything is installed. A copy of each list is written into the environment when its
 packages are there: without it, or with another one, they count as unfinished.
-Exit codes: 0 done, 3 something needed was missing or out of reach.
+Exit codes: 0 done, 3 something needed was missing or out of reach, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -16,10 +16,16 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+
+# While this loads, Ctrl-C ends it without a traceback; `main` hears it from then on.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler and __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from pex_lock import pip_requirements
 
@@ -27,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from comfy_errors import ComfyError  # noqa: E402
+from comfy_files.files import os_reason  # noqa: E402
 from runpod_comfy.sources.index.pip_settings import (  # noqa: E402
     read_pip_settings,
     uv_arguments,
@@ -66,7 +73,32 @@ class MissingError(Exception):
 
 def main() -> int:
     """Make the environment unless it is there already; say what happens on standard error."""
-    wanted = EVERYTHING if "--dev" in sys.argv[1:] else RUNTIME
+    try:
+        make_once(EVERYTHING if "--dev" in sys.argv[1:] else RUNTIME)
+    except MissingError as problem:
+        _say(str(problem))
+        return 3
+    except ComfyError as error:
+        _say(f"{error.message}; {error.remedy}")
+        return 3
+    except OSError as error:
+        _say(
+            f"{ENVIRONMENT} could not be made: {os_reason(error)}; free some space there, or "
+            f"change its permissions, or copy {ROOT} to a folder of your own"
+        )
+        return 3
+    except KeyboardInterrupt:
+        # What is there has no copy of the list, so it is made again.
+        return 130
+    return 0
+
+
+def make_once(wanted: str) -> None:
+    """Has the environment hold the packages of the list `wanted`, unless another process sees to
+    that at the same time.
+
+    Raises what `make` raises, and OSError.
+    """
     # The lock is held by the open file, so that a killed run leaves nothing to clean up. Programs
     # started here hold it too: they may outlive this one, and then the next run waits for them.
     with (ROOT / ".venv.lock").open("w") as turn:
@@ -75,17 +107,8 @@ def main() -> int:
         except BlockingIOError:
             _say("waiting for another process that is making .venv")
             fcntl.flock(turn, fcntl.LOCK_EX)
-        if has_packages_of(wanted):
-            return 0
-        try:
+        if not has_packages_of(wanted):
             make(wanted, turn.fileno())
-        except MissingError as problem:
-            _say(str(problem))
-            return 3
-        except ComfyError as error:
-            _say(f"{error.message}; {error.remedy}")
-            return 3
-    return 0
 
 
 def has_packages_of(list_name: str) -> bool:
@@ -102,6 +125,7 @@ def make(wanted: str, turn: int) -> None:
     An environment that has the packages of RUNTIME gets the others; any other is made from nothing.
     Raises MissingError, one sentence with the way out.
     """
+    started = time.monotonic()
     runtime = (LOCKFILES / RUNTIME).read_text(encoding="utf-8")
     lines = runtime.splitlines()
     if wanted == EVERYTHING:
@@ -138,7 +162,7 @@ def make(wanted: str, turn: int) -> None:
         unfinished = ENVIRONMENT / f"{name}.new"
         shutil.copyfile(LOCKFILES / name, unfinished)
         unfinished.rename(ENVIRONMENT / name)
-    _say(f"made {ENVIRONMENT}")
+    _say(f"made {ENVIRONMENT} in {time.monotonic() - started:.0f} s")
 
 
 def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
@@ -155,6 +179,7 @@ def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
                 f"`apt install python{version}-venv`), then run this again"
             )
         pip = [str(scratch / "venv" / "bin" / "python"), "-m", "pip"]
+    _say("there is no uv on the PATH: installing the locked one with pip, about 25 MB")
     install = ["-qq", "install", "--require-hashes", "--no-deps", "--target", str(scratch), "-r"]
     _run(
         [*pip, *install],
@@ -219,4 +244,6 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     os.umask(0o022)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())

@@ -6,7 +6,8 @@
 #
 # --dev: with the tools for tests and checks.
 # Reads: PYTHON, the Python to make the environment with (3.11 or newer).
-# Exit codes: the program's own; 3 when the environment could not be made.
+# Exit codes: the program's own; 2 when PYTHON is no such Python, 3 when the environment could not be made,
+# 130 when that was interrupted.
 set -eu
 
 root=$(cd -- "$(dirname -- "$0")/.." && pwd)
@@ -20,18 +21,24 @@ if [ "${1:-}" = --dev ]; then
 fi
 
 new_enough() {
-  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+  [ "$("$1" -c 'import sys; print(sys.version_info >= (3, 11))' 2>/dev/null)" = True ]
 }
 
 find_python() {
-  for candidate in ${PYTHON:+"$PYTHON"} python3.11 python3 python3.12 python3.13 python3.14; do
+  for candidate in python3.11 python3 python3.12 python3.13 python3.14; do
     if new_enough "$candidate"; then echo "$candidate"; return; fi
   done
   return 1
 }
 
 if [ ! -x "$environment/bin/python" ] || ! cmp -s -- "$root/lockfiles/$packages" "$environment/$packages"; then
-  if ! python=$(find_python); then
+  if [ -n "${PYTHON-}" ]; then
+    python=$PYTHON
+    if ! new_enough "$python"; then
+      echo "PYTHON is $python, which is not a working Python 3.11 or newer: name another one, or unset PYTHON." >&2
+      exit 2
+    fi
+  elif ! python=$(find_python); then
     echo "No Python 3.11 or newer was found on the PATH: install one, or name it in PYTHON." >&2
     exit 3
   fi

@@ -21,6 +21,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # What the scripts take from the project itself: errors, and where pip looks for packages.
 _MODULES = (
     "comfy_errors/__init__.py",
+    "comfy_files/files.py",
+    "comfy_files/parallel.py",
+    "comfy_files/progress.py",
+    "comfy_files/user_paths.py",
     "comfy_http/settings.py",
     "runpod_comfy/sources/index/pip_settings.py",
 )
@@ -86,6 +90,8 @@ class Project:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # So that a test can interrupt all of them, as Ctrl-C does.
+            start_new_session=True,
         )
 
     def run(self, *command: str | Path, **environment: str) -> tuple[int, str, str]:
@@ -118,7 +124,7 @@ def project(tmp_path: Path) -> Project:
     root = tmp_path / "small project"
     shutil.copytree(ROOT / "scripts", root / "scripts")
     for module in _MODULES:
-        (root / "src" / module).parent.mkdir(parents=True)
+        (root / "src" / module).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "src" / module, root / "src" / module)
     (root / "lockfiles").mkdir()
     program = root / "src" / "runpod_comfy" / "cli" / "app.py"

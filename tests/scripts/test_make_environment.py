@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sys
 import zipfile
 from pathlib import Path
 
+import pytest
 from uv import find_uv_bin
 
 from tests.package_index import make_wheel
-from tests.program import write_program
+from tests.program import wait_for, write_program
 from tests.scripts.conftest import Project
 
 # As on a machine that has Python and pip, and no uv.
@@ -116,6 +119,60 @@ def _uv_wheel(folder: Path) -> Path:
         member.external_attr = 0o100755 << 16
         archive.writestr(member, f"#!/bin/sh\nexec '{find_uv_bin()}' \"$@\"\n")
     return wheel
+
+
+@pytest.mark.parametrize("script", ["exit 1", "echo this is no Python"])
+def test_a_python_that_is_named_and_will_not_do_is_refused(
+    project: Project, tmp_path: Path, script: str
+) -> None:
+    named = write_program(tmp_path / "python", f"{script}\n")
+    for python in (str(named), "/no/such/python"):
+        code, out, err = project.run(
+            "sh", project.script("with_environment.sh"), "runpod-comfy", PYTHON=python
+        )
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert python in err
+    assert not (project.root / ".venv").exists()
+
+
+def test_a_clone_that_cannot_be_written_is_told_with_what_to_do(project: Project) -> None:
+    root, script = project.root, project.script("with_environment.sh")
+    command: list[str | Path] = ["sh", script, "runpod-comfy", "--help"]
+    if os.getuid() == 0:
+        # Modes do not bind root; a mount of its own does.
+        read_only = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", read_only, root, *command]
+    else:
+        root.chmod(0o555)
+    try:
+        code, out, err = project.run(*command)
+    finally:
+        root.chmod(0o755)
+    assert (code, out) == (3, "")
+    assert str(root / ".venv") in err
+    assert "copy" in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_ctrl_c_ends_it_quietly_and_the_next_run_makes_it_again(
+    project: Project, tmp_path: Path
+) -> None:
+    # A uv that installs for ever.
+    slow = write_program(tmp_path / "bin" / "uv", "echo installing >&2\nexec sleep 60\n").parent
+    path = f"{slow}{os.pathsep}{os.environ['PATH']}"
+    process = project.start("sh", project.script("with_environment.sh"), "runpod-comfy", PATH=path)
+    assert process.stderr is not None
+    wait_for(process.stderr, "installing")
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=20)[1]
+    # A shell that is interrupted too ends by the signal, which shells report as 130.
+    assert process.returncode in (130, -signal.SIGINT)
+    assert said == ""
+    assert not (project.root / ".venv" / "runtime.txt").exists()
+    assert _make(project)[0] == 0
+    assert _version(project) == "1.0"
 
 
 def test_without_a_new_enough_python_one_sentence_says_so(project: Project, tmp_path: Path) -> None:
