@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import shutil
 import threading
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 Say = Callable[[str], None]
 
+SLOW_S = 2.0
+"""A person who waits for longer than this is told what for."""
+_SAID_EVERY_S = 10.0
+_RATE_OVER_S = 5.0
 _ERASE = "\r\x1b[K"
 
 
@@ -16,11 +23,26 @@ def say_nothing(_message: str) -> None:
     """Shows nothing."""
 
 
+@contextmanager
+def when_slow(say: Say, sentence: str) -> Iterator[None]:
+    """Says `sentence`, from another thread, if the block takes longer than a person waits
+    without asking what happens."""
+    timer = threading.Timer(SLOW_S, say, [sentence])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class Progress:
     """Counts what has arrived, by kind: `trees`, `packages`, `models`. Called from several threads.
 
-    This base class shows nothing.
+    This base class shows nothing. `is_seen` is whether a person watches the counts as they change.
     """
+
+    is_seen = False
 
     def expect(self, part: str, *, count: int, size_bytes: int = 0) -> None:
         """Adds to the amount expected of one kind."""
@@ -43,6 +65,10 @@ class StatusLine:
         self._moving = stream.isatty() if moving is None else moving
         self._text = ""
         self._lock = threading.Lock()
+
+    @property
+    def moving(self) -> bool:
+        return self._moving
 
     def show(self, text: str) -> None:
         """Replaces the line, cut to the terminal's width."""
@@ -78,3 +104,42 @@ def readable_size(size_bytes: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+class Rate:
+    """Bytes per second over the last seconds, from counts as they grow."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
+
+    def note(self, size_bytes: int) -> None:
+        """So many bytes in all are here now."""
+        now = time.monotonic()
+        self._seen.append((now, size_bytes))
+        while len(self._seen) > 2 and self._seen[1][0] < now - _RATE_OVER_S:
+            self._seen.popleft()
+
+    def __str__(self) -> str:
+        """`12.3 MB/s`; empty where nothing can be said yet."""
+        (began, first), (ended, last) = self._seen[0], self._seen[-1]
+        if last <= first or ended <= began:
+            return ""
+        return f"{readable_size(round((last - first) / (ended - began)))}/s"
+
+
+class TransferLines:
+    """Says how much of one file is here: once a person starts to wait, then now and then."""
+
+    def __init__(self, say: Say, title: str, size_bytes: int | None) -> None:
+        self._say, self._title = say, title
+        self._whole = f" of {readable_size(size_bytes)}" if size_bytes else ""
+        self._rate = Rate()
+        self._next = time.monotonic() + SLOW_S
+
+    def note(self, here_bytes: int) -> None:
+        """So much of it is here."""
+        self._rate.note(here_bytes)
+        if time.monotonic() > self._next:
+            self._next = time.monotonic() + _SAID_EVERY_S
+            rate = f", {self._rate}" if str(self._rate) else ""
+            self._say(f"  {self._title}: {readable_size(here_bytes)}{self._whole}{rate}")

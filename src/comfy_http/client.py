@@ -7,7 +7,6 @@ another host after a redirect.
 from __future__ import annotations
 
 import contextlib
-import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.parallel import interrupted
-from comfy_files.progress import Say, say_nothing
+from comfy_files.progress import Say, TransferLines, say_nothing
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
 
@@ -33,8 +32,6 @@ _CHUNK_BYTES = 1024 * 1024
 _RETRIES = 3
 # Status codes of a server that is briefly unavailable, itself or behind a proxy.
 _PASSING = (429, 502, 503, 504)
-_TOLD_EVERY_S = 10.0
-_MB = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +170,7 @@ class _Transfer:
     def chunks(self, say: Say) -> Iterator[bytes]:
         if self._size is not None:
             self._judge(self._size, is_whole=True)
-        told = time.monotonic()
+        lines = TransferLines(say, without_secrets(self._url), self._size)
         for _ in range(_RETRIES + 1):
             try:
                 # Not decoded: decoding would change the bytes of an archive.
@@ -183,11 +180,7 @@ class _Transfer:
                     if interrupted():
                         raise KeyboardInterrupt
                     yield chunk
-                    if time.monotonic() - told > _TOLD_EVERY_S:
-                        told = time.monotonic()
-                        whole = f" of {self._size / _MB:.0f}" if self._size else ""
-                        shown = without_secrets(self._url)
-                        say(f"  {self._arrived / _MB:.0f}{whole} MB of {shown}")
+                    lines.note(self._arrived)
                 self._judge(self._arrived, is_whole=True)
                 return
             except (BaseHTTPError, OSError) as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import time
 
-from comfy_files.progress import StatusLine
+import pytest
+
+from comfy_files import progress
+from comfy_files.progress import Rate, StatusLine, TransferLines, when_slow
 
 
 def test_a_sentence_stands_above_the_line_until_that_is_taken_away() -> None:
@@ -30,3 +34,43 @@ def test_where_there_is_no_terminal_only_sentences_are_written() -> None:
     line.say("Layer torch")
     line.clear()
     assert stream.getvalue() == "Layer torch\n"
+
+
+def test_only_what_is_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "SLOW_S", 0.2)
+    told: list[str] = []
+    with when_slow(told.append, "quick"):
+        pass
+    with when_slow(told.append, "slow"):
+        time.sleep(0.6)
+        assert told == ["slow"]
+    time.sleep(0.3)
+    assert told == ["slow"]
+
+
+def test_a_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    rate = Rate()
+    assert str(rate) == ""
+    for second in range(1, 21):
+        now[0] = 100.0 + second
+        # Fast at first, then slow.
+        rate.note(second * 50_000_000 if second <= 10 else 500_000_000 + second * 1_000_000)
+    assert str(rate) == "1.0 MB/s"
+
+
+def test_a_transfer_is_told_of_once_a_person_waits_and_then_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    told: list[str] = []
+    lines = TransferLines(told.append, "a.bin", 40_000_000)
+    for second in range(1, 16):
+        now[0] = 100.0 + second
+        lines.note(second * 1_000_000)
+    assert told == [
+        "  a.bin: 3.0 MB of 40.0 MB, 1.0 MB/s",
+        "  a.bin: 14.0 MB of 40.0 MB, 1.0 MB/s",
+    ]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
-from comfy_files.progress import Progress, readable_size
+from comfy_files.progress import SLOW_S, Progress, readable_size, when_slow
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
@@ -101,7 +101,8 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             logs = cache.tmp / f"{entry.name}-logs"
             missing = [each for each in context.packages if not each.cached]
             seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
-            write_listing(whole)
+            with when_slow(job.say, "Hashing the files of the Python environment"):
+                write_listing(whole)
             shutil.rmtree(logs, ignore_errors=True)
             if entry.exists():
                 entry.rename(folder / "outdated")
@@ -115,13 +116,16 @@ def _build(
     if missing:
         size = readable_size(sum(each.size_bytes for each in missing))
         context.job.say(f"Fetching {len(missing)} Python packages, {size}")
-    downloads = Downloads(missing, context.job.progress)
+    progress = context.job.progress
+    downloads = Downloads(missing, progress)
     seconds: dict[str, float] = {}
     for layer in layers:
         started = time.monotonic()
         context.job.say(f"Layer {layer.name}")
-        build_layer(layer, context, hear=downloads.hear)
+        build_layer(layer, context, hear=downloads.hear if progress.is_seen else None)
         seconds[layer.name] = time.monotonic() - started
+        if not progress.is_seen and seconds[layer.name] > SLOW_S:
+            context.job.say(f"Layer {layer.name} is made after {seconds[layer.name]:.0f} s")
     downloads.finish()
     return seconds
 
@@ -162,32 +166,74 @@ def _compiled_tree(
 
 
 class Downloads:
-    """The packages that uv says it has downloaded; it names those above a megabyte."""
+    """The packages that uv downloads, as the bars tell that it draws on a terminal.
 
-    _LINE = re.compile(rb"^ ?Downloaded (\S+)")
+    A bar has a package's name and its bytes, and goes when the package is here; packages below a
+    megabyte have none. Each drawing begins with how many packages are prepared.
+    """
+
+    _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+    _DRAWING = b"Preparing packages..."
+    _END = b"Prepared "
+    _COUNT = re.compile(rb" \((\d+)/\d+\)")
+    _BAR = re.compile(rb"([A-Za-z0-9][\w.-]*) +-+ +([\d.]+) ([KMG]i)?B/([\d.]+) ([KMG]i)?B")
 
     def __init__(self, packages: Sequence[Package], progress: Progress) -> None:
         self._sizes = {_normal(each.name): each.size_bytes for each in packages}
         self._progress = progress
         self._rest = b""
+        self._prepared = self._counted = 0
+        self._here: dict[str, int] = {}
+        self._drawn: set[str] = set()
         progress.expect("packages", count=len(self._sizes), size_bytes=sum(self._sizes.values()))
 
     def hear(self, output: bytes) -> None:
-        """Takes in what an installer prints, in pieces as they come."""
-        *lines, self._rest = (self._rest + output).split(b"\n")
-        for line in lines:
-            if found := self._LINE.match(line):
-                self._arrive(_normal(found.group(1).decode("utf-8", "replace")))
+        """Takes in what an installer draws, in pieces as they come."""
+        before, *drawings = (self._rest + output).split(self._DRAWING)
+        if not drawings:
+            self._rest = before[-len(self._DRAWING) :]
+            return
+        # Only what comes after a drawing tells that it is whole.
+        self._rest = self._DRAWING + drawings.pop()
+        if self._END in self._rest:
+            drawings.append(self._rest.removeprefix(self._DRAWING).partition(self._END)[0])
+            self._rest = b""
+        for drawing in drawings:
+            self._take(self._CONTROL.sub(b"", drawing))
 
     def finish(self) -> None:
         """All of them are installed."""
-        for name in list(self._sizes):
-            self._arrive(name)
+        self._arrive(len(self._sizes), self._sizes)
 
-    def _arrive(self, name: str) -> None:
-        size = self._sizes.pop(name, None)
-        if size is not None:
-            self._progress.arrived("packages", count=1, size_bytes=size)
+    def _take(self, drawing: bytes) -> None:
+        count = self._COUNT.match(drawing)
+        if count is None:
+            return
+        prepared = int(count.group(1))
+        counted = self._counted + max(0, prepared - self._prepared)
+        # The next layer counts from nothing again.
+        self._prepared = prepared
+        here = {name: self._sizes.get(name, 0) for name in self._drawn}
+        self._drawn = set()
+        for name, done, done_unit, whole, whole_unit in self._BAR.findall(drawing):
+            normal = _normal(name.decode())
+            share = _bytes(done, done_unit) / max(1.0, _bytes(whole, whole_unit))
+            here[normal] = round(self._sizes.get(normal, 0) * min(1.0, share))
+            self._drawn.add(normal)
+        self._arrive(min(counted, len(self._sizes)), here)
+
+    def _arrive(self, counted: int, here: Mapping[str, int]) -> None:
+        before = sum(self._here.values())
+        for name, size in here.items():
+            self._here[name] = max(size, self._here.get(name, 0))
+        new = sum(self._here.values()) - before
+        if new or counted > self._counted:
+            self._progress.arrived("packages", count=counted - self._counted, size_bytes=new)
+        self._counted = counted
+
+
+def _bytes(number: bytes, unit: bytes) -> float:
+    return float(number) * {b"": 1, b"Ki": 1 << 10, b"Mi": 1 << 20, b"Gi": 1 << 30}[unit]
 
 
 def _normal(name: str) -> str:

@@ -31,6 +31,8 @@ _TAIL_LINES = 12
 _GRACE_S = 10
 _LOOK_S = 0.2
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+# Wide enough for the longest name of a package beside its bar.
+_DRAWN_SIZE = os.terminal_size((160, 50))
 _WRONG_BYTES = "Hash mismatch for"
 _DAMAGED = "Failed to extract archive"
 _DISK_REFUSED = "os error"
@@ -51,7 +53,7 @@ def build_layer(
 ) -> None:
     """Raises a ComfyError with the end of the script's output if it does not succeed.
 
-    `hear` gets the output as it comes.
+    `hear` gets the output as it comes, drawn as on a terminal.
     """
     with context.job.cache.scratch("layer") as inputs:
         for each in layer.inputs:
@@ -126,6 +128,7 @@ def run_script(
     """Runs `command` to its end; its output goes to the file `log`, and to `show` and `hear` as it
     comes.
 
+    With `hear` the command has a terminal: only on one does uv draw how much of a package is here.
     `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
     An interrupt ends the command and everything that it started.
     Raises a ComfyError that tells the end of the output: MismatchError if a download had other
@@ -133,14 +136,14 @@ def run_script(
     OperationFailedError.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    reader, writer = _output_ends(show)
+    reader, writer = _output_ends(show, draws=hear is not None)
     with os.fdopen(reader, "rb", buffering=0) as output, log.open("wb") as stream:
         process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,
-            env=dict(environment),
+            env={**environment, **({} if hear is None else {"TERM": "xterm"})},
             cwd=log.parent,
             start_new_session=True,
             pass_fds=keep_open,
@@ -158,20 +161,23 @@ def run_script(
         except BaseException:
             _end(process)
             raise
+    if hear is not None:
+        # People read it, and what was drawn is of no use any more.
+        log.write_text("".join(f"{line}\n" for line in _readable_lines(log)), "utf-8")
     if exit_code != 0:
         raise _failure(title, exit_code, log)
 
 
-def _output_ends(show: BinaryIO | None) -> tuple[int, int]:
-    """Where to read the command's output, and where the command writes it.
-
-    The command gets a terminal where its output is shown on one: only then does uv draw progress.
-    """
-    if show is None or not show.isatty():
+def _output_ends(show: BinaryIO | None, *, draws: bool) -> tuple[int, int]:
+    """Where to read the command's output, and where the command writes it: a terminal if it
+    `draws`, and where its output is shown on one."""
+    size = _DRAWN_SIZE
+    if show is not None and show.isatty():
+        size = os.get_terminal_size(show.fileno())
+    elif not draws:
         return os.pipe()
     reader, writer = os.openpty()
-    columns, rows = os.get_terminal_size(show.fileno())
-    termios.tcsetwinsize(writer, (rows, columns))
+    termios.tcsetwinsize(writer, (size.lines, size.columns))
     return reader, writer
 
 

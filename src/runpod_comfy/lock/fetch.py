@@ -8,7 +8,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, MismatchError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import key_lock
-from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of
 
@@ -18,7 +18,8 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
 
     Raises what the source raises, and MismatchError if it gives other files than the lock has.
     """
-    fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
+    if TreeStore(cache=fetch_context.cache).find(tree.request) is None:
+        fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
     key = f"tree {tree.repo} {tree.commit} {tree.subdir or ''}"
     with key_lock(fetch_context.cache, key, what=name, say=fetch_context.say):
         fetched = source_of(tree.kind).fetch(tree.request, fetch_context)

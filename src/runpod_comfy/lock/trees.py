@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_files.parallel import in_parallel
-from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
+from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, TreeStore
 from runpod_comfy.lock.model import Lock, LockedNode, LockedTree, Submodule
 from runpod_comfy.lock.upgrade import Upgrade, trees_of
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
-from runpod_comfy.sources.kinds import source_of
+from runpod_comfy.sources.kinds import look_up, source_of
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import TreePlace
 
@@ -60,10 +60,11 @@ def _fetch(
     source = source_of(tree.kind)
     kept = known.commit if known and keep_pin else None
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
-    commit = tree.commit or kept or source.pin(request, fetch_context)
+    commit = tree.commit or kept or look_up(request, source, fetch_context)
     request = replace(request, commit=commit)
     title = tree.name if isinstance(tree, CustomNode) else "the core"
-    fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
+    if TreeStore(cache=fetch_context.cache).find(request) is None:
+        fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
     fetched = source.fetch(request, fetch_context)
     if tree.kind == "git" and tree.commit and not known:
         # Reported once: from now on the lock holds this commit, and it is not asked for again.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from comfy_files.progress import when_slow
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.tree_source import TreeSource
 from runpod_comfy.spec.model import Tree
@@ -32,6 +33,15 @@ def source_of(kind: TreeKind) -> TreeSource:
     return RegistrySource()
 
 
+def look_up(request: TreeRequest, source: TreeSource, fetch_context: FetchContext) -> str:
+    """The commit that a request means now, asked for in words if that takes long.
+
+    Raises as the source's `pin` does.
+    """
+    with when_slow(fetch_context.say, f"Looking up {request.title}"):
+        return source.pin(request, fetch_context)
+
+
 def settle(tree: Tree, fetch_context: FetchContext) -> Tree:
     """The tree with `ref` and `commit` filled in, as `create` writes them.
 
@@ -45,7 +55,7 @@ def settle(tree: Tree, fetch_context: FetchContext) -> Tree:
     if ref is None and tree.commit is None:
         ref = source.open_ref(tree.repo, fetch_context)
     request = TreeRequest(repo=tree.repo, ref=ref, commit=tree.commit, subdir=tree.subdir)
-    commit = source.pin(request, fetch_context)
+    commit = look_up(request, source, fetch_context)
     if tree.kind == "folder":
         return tree
     return tree.model_copy(update={"ref": ref, "commit": commit})

@@ -47,6 +47,16 @@ def test_trees_come_with_bytecode_that_the_home_shares_byte_for_byte(version: Ve
     assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.pyc")} == before
 
 
+def test_only_what_is_fetched_is_called_so(version: Version) -> None:
+    said: list[str] = []
+    realize(version.job(say=said.append))
+    fetching = [line for line in said if line.startswith("Fetching")]
+    assert [line.split(" ")[1] for line in sorted(fetching)] == ["2", "core:", "node:painter:"]
+    said.clear()
+    realize(version.job(version.folder / "two", say=said.append))
+    assert not [line for line in said if "Fetching" in line]
+
+
 def test_logs_of_a_layer_that_failed_stay_and_are_named(
     version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,15 @@ def test_twice_gives_identical_bytes(workspace: Workspace) -> None:
     assert first.to_bytes() == workspace.resolve(first).to_bytes()
 
 
+def test_only_what_is_fetched_is_called_so(workspace: Workspace) -> None:
+    lock = workspace.resolve()
+    assert [line for line in workspace.said if line.startswith("Fetching the core at tree:")]
+    assert [line for line in workspace.said if line.startswith("Fetching painter at tree:")]
+    workspace.said.clear()
+    workspace.resolve(lock)
+    assert not [line for line in workspace.said if "Fetching" in line]
+
+
 def test_the_lock_names_no_index_of_the_machine(workspace: Workspace) -> None:
     text = workspace.resolve().to_bytes().decode()
     assert "127.0.0.1" not in text

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from comfy_files.progress import Progress, StatusLine, readable_size
+from comfy_files.progress import Progress, Rate, StatusLine, readable_size
 
 _BETWEEN_S = 0.1
 
@@ -17,19 +17,22 @@ class _Count:
     in_all: int = 0
     here_bytes: int = 0
     in_all_bytes: int = 0
+    rate: Rate = field(default_factory=Rate)
 
     def __str__(self) -> str:
-        count = f"{self.here}/{self.in_all}"
-        if not self.in_all_bytes:
-            return count
-        return f"{count}, {readable_size(self.here_bytes)} of {readable_size(self.in_all_bytes)}"
+        parts = [f"{self.here}/{self.in_all}"]
+        if self.in_all_bytes:
+            whole = readable_size(self.in_all_bytes)
+            parts += [f"{readable_size(self.here_bytes)} of {whole}", str(self.rate)]
+        return ", ".join(filter(None, parts))
 
 
 class ArrivalsDisplay(Progress):
-    """One line for everything that arrives at the same time."""
+    """One line for everything that arrives at the same time, with bytes and their rate."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
+        self.is_seen = line.moving
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._drawn_at = 0.0
@@ -44,6 +47,7 @@ class ArrivalsDisplay(Progress):
             counted = self._counts.setdefault(part, _Count())
             counted.here += count
             counted.here_bytes += size_bytes
+            counted.rate.note(counted.here_bytes)
             if count or time.monotonic() - self._drawn_at > _BETWEEN_S:
                 self._draw()
 

@@ -10,7 +10,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from comfy_errors import OperationFailedError, UnavailableError
@@ -64,12 +64,16 @@ class GitFailedError(OperationFailedError):
 
 
 def run_git(
-    arguments: Sequence[str], *, repository: Path | None = None, stall_s: float = _STALL_S
+    arguments: Sequence[str],
+    *,
+    repository: Path | None = None,
+    stall_s: float = _STALL_S,
+    hear: Callable[[bytes], None] = lambda _chunk: None,
 ) -> bytes:
     """What git wrote to standard output.
 
     `repository` is the git directory to work in. `stall_s`: seconds without any output after
-    which git is ended.
+    which git is ended. `hear` gets what it writes to standard error, as it comes.
     Raises GitFailedError with git's own explanation, UnavailableError where there is no git.
     """
     # Its http helper outlives a git that is ended, so it has to give up by itself as well.
@@ -78,7 +82,7 @@ def run_git(
         ["-c", "http.lowSpeedLimit=1", "-c", patience, *arguments], repository=repository
     )
     try:
-        out, err = _read_both(process, stall_s)
+        out, err = _read_both(process, stall_s, hear)
         code = process.wait()
     finally:
         end_git(process)
@@ -136,7 +140,9 @@ def end_git(process: subprocess.Popen[bytes]) -> None:
             stream.close()
 
 
-def _read_both(process: subprocess.Popen[bytes], stall_s: float) -> tuple[bytes, bytes]:
+def _read_both(
+    process: subprocess.Popen[bytes], stall_s: float, hear: Callable[[bytes], None]
+) -> tuple[bytes, bytes]:
     assert process.stdout is not None
     assert process.stderr is not None
     chunks: dict[int, list[bytes]] = {process.stdout.fileno(): [], process.stderr.fileno(): []}
@@ -150,6 +156,8 @@ def _read_both(process: subprocess.Popen[bytes], stall_s: float) -> tuple[bytes,
                 last_output = time.monotonic()
                 if chunk:
                     chunks[key.fd].append(chunk)
+                    if key.fd == process.stderr.fileno():
+                        hear(chunk)
                 else:
                     selector.unregister(key.fd)
             if interrupted():

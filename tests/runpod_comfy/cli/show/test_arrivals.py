@@ -21,9 +21,19 @@ def test_all_parts_stand_in_one_line_until_they_are_here() -> None:
     display.expect("packages", count=3, size_bytes=3_000_000_000)
     display.arrived("trees", count=1)
     display.arrived("packages", count=1, size_bytes=1_200_000_000)
-    assert _last_line(stream) == "trees 1/2 · packages 1/3, 1.2 GB of 3.0 GB"
+    assert _last_line(stream).startswith("trees 1/2 · packages 1/3, 1.2 GB of 3.0 GB, ")
     display.arrived("trees", count=1)
-    assert _last_line(stream) == "packages 1/3, 1.2 GB of 3.0 GB"
+    assert _last_line(stream).startswith("packages 1/3, 1.2 GB of 3.0 GB, ")
+    assert _last_line(stream).endswith("B/s")
+
+
+def test_in_a_pipe_nothing_is_watched_and_nothing_written() -> None:
+    stream = io.StringIO()
+    display = ArrivalsDisplay(StatusLine(stream, moving=False))
+    assert not display.is_seen
+    display.expect("packages", count=3, size_bytes=3_000_000_000)
+    display.arrived("packages", count=1, size_bytes=1_200_000_000)
+    assert stream.getvalue() == ""
 
 
 def test_in_a_pipe_each_layer_of_a_push_is_a_line_and_nothing_moves() -> None:

@@ -182,6 +182,21 @@ def test_a_fetched_commit_has_the_files_the_hash_and_the_time_that_git_says(
     assert not os.access(tree.path / "__init__.py", os.X_OK)
 
 
+def test_a_fetch_that_lasts_tells_its_bytes(
+    source: GitSource,
+    node_git: GitRepository,
+    fetch_context: FetchContext,
+    said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("comfy_files.progress.SLOW_S", -1.0)
+    # git counts bytes where there are more objects than it unpacks one by one.
+    node_git.commit("Many", {f"{number}.txt": f"{number}\n" for number in range(150)})
+    source.fetch(TreeRequest(repo=node_git.url, ref="main"), fetch_context)
+    (told,) = [line for line in said if line.startswith(f"  {node_git.url}: ")]
+    assert told.split(": ")[1].endswith((" bytes", " kB", "/s"))
+
+
 def test_an_open_ref_is_pinned_and_fetched(
     source: GitSource, node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
