@@ -47,11 +47,13 @@ class InvalidWorkflowError(InvalidInputError):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphNode:
-    """A node of a graph. `inputs` are plain values, or `[node id, slot]` for a link."""
+    """A node of a graph. `inputs` are plain values, or `[node id, slot]` for a link. `title` is
+    the one that a person sees in the editor; empty where the file has none."""
 
     id: str
     class_type: str
     inputs: Mapping[str, Any]
+    title: str = ""
 
     def links(self) -> dict[str, str]:
         """The inputs that come from other nodes, with the ids of those nodes."""
@@ -125,10 +127,20 @@ def parse_workflow(document: object, *, place: str) -> Graph:
     if fault or not isinstance(document, dict):
         raise InvalidWorkflowError(f"The workflow {place} {fault}.", remedy=_EXPORT)
     nodes = {
-        node_id: GraphNode(id=node_id, class_type=node["class_type"], inputs=node["inputs"])
+        node_id: GraphNode(
+            id=node_id,
+            class_type=node["class_type"],
+            inputs=node["inputs"],
+            title=_title(node.get("_meta")),
+        )
         for node_id, node in document.items()
     }
     return Graph(nodes=nodes, document=document)
+
+
+def _title(meta: object) -> str:
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return title if isinstance(title, str) else ""
 
 
 def _faults(document: object) -> Iterator[str]:

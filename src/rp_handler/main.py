@@ -17,7 +17,7 @@ from comfy_files.progress import StatusLine
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
 from rp_handler.home.open import baked_home, baked_version_id
-from rp_handler.job.terminal import progress_text, result_lines
+from rp_handler.job.terminal import NodesDisplay, result_lines
 from rp_handler.modes.init_process import run_as_init
 from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, make_request
 
@@ -110,25 +110,27 @@ def execute(
     from rp_handler.engine.prompt import Listener
 
     line = StatusLine(sys.stderr)
+    nodes = NodesDisplay(line)
     listener = Listener(
         say=line.say,
-        progress=lambda progress: line.show(progress_text(progress)),
+        # The log of a worker is not watched.
+        progress=nodes.show if request.workflow is not None else lambda _progress: None,
         log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
     )
     machine = request.workflow is not None and (request.as_json or request.output == "base64")
     try:
-        result = perform(request, listener)
+        try:
+            result = perform(request, listener)
+        finally:
+            nodes.end()
     except (ComfyError, OSError) as error:
-        line.clear()
         return _fail(reportable(error), machine=machine)
     except KeyboardInterrupt:
-        line.clear()
         line.say("Interrupted; ComfyUI was stopped.")
         # For a server this is the normal way to end.
         return 0 if request.workflow is None else INTERRUPTED
     if isinstance(result, int):
         return result
-    line.clear()
     for warning in result["warnings"]:
         line.say(f"warning: {warning}")
     _write_out([json.dumps(result, ensure_ascii=False)] if machine else result_lines(result))

@@ -24,6 +24,7 @@ def test_a_graph_is_loaded_with_its_nodes_and_links(tmp_path: Path) -> None:
     assert graph.document == document
     assert graph.nodes["1"].class_type == "EmptyImage"
     assert graph.nodes["2"].links() == {"images": "1"}
+    assert [node.title for node in graph.nodes.values()] == ["", "x"]
 
 
 def test_an_empty_object_is_the_smoke_test(tmp_path: Path) -> None:

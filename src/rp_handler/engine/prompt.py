@@ -25,7 +25,7 @@ class Progress:
 
     `node` runs now and has the class `class_type`. It is at `step` of `steps` if it reports that;
     `steps` is 1.0 for nodes that report fractions. `done` of the graph's `total` nodes are
-    finished.
+    finished. `title` is the node's name in the editor, empty without one.
     """
 
     node: str
@@ -34,6 +34,7 @@ class Progress:
     total: int
     step: float | None = None
     steps: float | None = None
+    title: str = ""
 
 
 ProgressSay = Callable[[Progress], None]
@@ -138,6 +139,7 @@ class PromptEvents:
             Progress(
                 node=node_id,
                 class_type=node.class_type if node else "",
+                title=node.title if node else "",
                 done=len(self._done & self.graph.nodes.keys()),
                 total=len(self.graph.nodes),
                 step=_number(state.get("value")),

@@ -14,7 +14,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_files.files import can_write
 from comfy_files.parallel import in_parallel
-from comfy_files.progress import Say
+from comfy_files.progress import Say, when_slow
 from comfy_files.user_paths import expanded
 from comfy_http.redaction import without_secrets
 from comfy_models.download import download
@@ -137,7 +137,8 @@ async def models_at_hand(
         return
     with tempfile.TemporaryDirectory(prefix="comfy-models-") as folder:
         links = Path(folder, "models")
-        looks = await in_thread(lambda: _look_for_all(home, search, links, say))
+        with when_slow(say, f"Reading the models of {home.manifest.version_id} to check them."):
+            looks = await in_thread(lambda: _look_for_all(home, search, links, say))
         error = _missing_error([look for look in looks if look.path is None], home, search.places)
         if error is not None and are_used and search.on_missing != "ignore":
             raise error

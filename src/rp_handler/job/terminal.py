@@ -3,26 +3,58 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from typing import Any
 
+from comfy_files.progress import SLOW_S, StatusLine
 from rp_handler.engine.prompt import Progress
 
 
+class NodesDisplay:
+    """The node that runs and its steps, on a line that changes in place; where there is no
+    terminal, a sentence for each node that a person waits for."""
+
+    def __init__(self, line: StatusLine) -> None:
+        self._line = line
+        self._node = ""
+        self._latest = ""
+        self._timer: threading.Timer | None = None
+
+    def show(self, progress: Progress) -> None:
+        """The run is there now."""
+        self._latest = progress_text(progress)
+        if self._line.moving:
+            self._line.show(self._latest)
+        elif progress.node != self._node:
+            self.end()
+            self._node = progress.node
+            self._timer = threading.Timer(SLOW_S, lambda: self._line.say(self._latest))
+            self._timer.daemon = True
+            self._timer.start()
+
+    def end(self) -> None:
+        """Nothing runs any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._node = ""
+        self._line.clear()
+
+
 def progress_text(progress: Progress) -> str:
-    """The run's current progress, for the status line."""
-    return (
-        f"[{progress.done + 1}/{max(progress.total, progress.done + 1)}] "
-        f"node {progress.node} {progress.class_type}{_steps(progress)}"
-    )
+    """Where the run is: `[2/5] KSampler (3): 7/20`."""
+    title = "" if progress.title in ("", progress.class_type) else f' "{progress.title}"'
+    name = f"{progress.class_type}{title}".strip() or "node"
+    place = f"[{progress.done + 1}/{max(progress.total, progress.done + 1)}]"
+    return f"{place} {name} ({progress.node}){_steps(progress)}"
 
 
 def _steps(progress: Progress) -> str:
     if progress.step is None or not progress.steps:
         return ""
     if progress.steps <= 1:
-        return f"  {progress.step / progress.steps:.0%}"
-    return f"  step {progress.step:g}/{progress.steps:g}"
+        return f": {progress.step / progress.steps:.0%}"
+    return f": {progress.step:g}/{progress.steps:g}"
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
