@@ -114,6 +114,8 @@ def explained(
         return _not_cached(oracle, request, everything)
     if request.as_of and oracle.solves(replace(request, as_of=None)):
         return _only_later(request.as_of, error.reason)
+    if fault := _override_at_fault(oracle, request, overrides, error.reason):
+        return fault
     conflicts = _conflicts(oracle, request, error.reason)
     first = conflicts[0]
     remedy = _another_python(oracle, request, first)
@@ -130,6 +132,26 @@ def explained(
         f"these requirements have no common solution: {'. And: '.join(map(str, conflicts))}",
         remedy=remedy,
     )
+
+
+def _override_at_fault(
+    oracle: _Oracle, request: CompileRequest, overrides: Sequence[str], reason: str
+) -> ComfyError | None:
+    """The error of an override of the spec that nothing satisfies: it stands in the place of every
+    line about that distribution, none of which is to blame."""
+    free = replace(request, overrides=(), held=())
+    for number, text in enumerate(overrides):
+        if name_of(text) not in reason:
+            continue
+        place = f"options.overrides[{number}]"
+        line = RequirementLine(tree=SPEC, place=place, text=text, asked=text)
+        if alone := oracle.ask(free, [line]):
+            kind, what = _alone(alone, request.python)
+            return kind(
+                f"{_named([line])} {what}. {_in_words(alone)}",
+                remedy=f"Change or remove {place} in the spec.",
+            )
+    return None
 
 
 def _named(lines: Sequence[RequirementLine]) -> str:

@@ -92,6 +92,22 @@ def test_two_conflicts_are_told_at_once_and_settled_together(bench: Bench) -> No
     assert bench.lock("gamma\n", options={"overrides": overrides}, **lines)
 
 
+@pytest.mark.usefixtures("torch")
+@pytest.mark.parametrize("wrong", ["torch==99.9", "alpha==99.9", "no-such-thing==1.0"])
+def test_an_override_that_no_index_has_is_to_blame_and_not_the_line_that_it_stands_for(
+    bench: Bench, wrong: str
+) -> None:
+    name = wrong.partition("==")[0]
+    error = bench.error(
+        "torch\nalpha\nno-such-thing\n", options={"overrides": ["gamma==1.0", wrong]}
+    )
+    assert error.message.startswith(f"options.overrides[1]: {wrong} ")
+    assert "no index has" in error.message
+    assert "requirements.txt" not in error.message
+    assert name in error.message
+    assert error.remedy == "Change or remove options.overrides[1] in the spec."
+
+
 def test_a_constraint_of_the_spec_that_is_in_the_way_is_named_by_its_key(bench: Bench) -> None:
     error = bench.error("alpha>=2\n", options={"constraints": ["gamma<9", "alpha<2"]})
     assert "options.constraints[1]: alpha<2" in error.message
