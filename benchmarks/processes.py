@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import os
-import signal
 import socket
 import subprocess
 import tempfile
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from comfy_errors import OperationFailedError
+from comfy_files.processes import end_group
 
 _READY_S = 900
 _GRACE_S = 30
@@ -90,7 +88,8 @@ class Program:
             try:
                 yield process
             finally:
-                _end(process)
+                # A launcher may leave what it launched behind.
+                end_group(process, grace_s=_GRACE_S)
 
     def _failure(self, what: str) -> OperationFailedError:
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
@@ -117,17 +116,3 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    # To the group: a launcher may leave what it launched behind. Also when the program has ended.
-    _signal(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_GRACE_S)
-    _signal(process, signal.SIGKILL)
-    process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import select
-import signal
 import subprocess
 import sys
 import termios
@@ -16,6 +14,7 @@ from typing import BinaryIO
 
 from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
 from comfy_files.parallel import interrupted
+from comfy_files.processes import end_group
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
@@ -159,7 +158,7 @@ def run_script(
                     show.flush()
             exit_code = process.wait()
         except BaseException:
-            _end(process)
+            end_group(process, grace_s=_GRACE_S)
             raise
     if hear is not None:
         # People read it, and what was drawn is of no use any more.
@@ -195,21 +194,6 @@ def _chunks(reader: int) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    _signal_group(process, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=_GRACE_S)
-    # Also when it has ended: what it started may not have heard.
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # macOS refuses where a group has only processes that have ended.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, number)
 
 
 def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
