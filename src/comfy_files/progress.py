@@ -6,7 +6,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -52,6 +52,13 @@ class Progress:
 
 
 UNSEEN = Progress()
+
+
+def counted(chunks: Iterable[bytes], part: str, progress: Progress) -> Iterator[bytes]:
+    """The chunks, counted as a part of what arrives as they are taken."""
+    for chunk in chunks:
+        progress.arrived(part, size_bytes=len(chunk))
+        yield chunk
 
 
 class StatusLine:

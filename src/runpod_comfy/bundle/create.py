@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
 from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
-from comfy_files.progress import Say, readable_size
+from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
 from comfy_models.store import ModelStore
@@ -37,7 +37,6 @@ from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of
 
 _CHUNK_BYTES = 1 << 20
-_TOLD_EVERY_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +54,11 @@ class BundleRequest:
 
 
 def create_bundle(
-    request: BundleRequest, target: Path, fetch_context: FetchContext
+    request: BundleRequest,
+    target: Path,
+    fetch_context: FetchContext,
+    *,
+    progress: Progress = UNSEEN,
 ) -> BundleSummary:
     """Writes the bundle to the file `target`, replacing it atomically; the same request gives the
     same bytes anywhere.
@@ -84,7 +87,8 @@ def create_bundle(
     wheels = platform_files(lock.python, request.platform)
     handler = platform_files(request.handler, request.platform) if request.handler else []
     models = _model_files(request, fetch_context) if request.models else {}
-    trees = [_fetch(tree, fetch_context) for tree in lock.trees]
+    with when_slow(fetch_context.say, "Hashing the trees"):
+        trees = [_fetch(tree, fetch_context) for tree in lock.trees]
     archives = bring_wheels([*wheels, *handler], lock.python.torch_index, fetch_context)
     with _workbench(target, fetch_context) as bench:
         (bench / LOCK).write_bytes(lock.to_bytes())
@@ -117,7 +121,7 @@ def create_bundle(
         )
         whole = bench / "whole"
         _require_room(index.size_of_bundle(), target)
-        _write(index, lock, files, whole, fetch_context.say)
+        _write(index, lock, files, whole, fetch_context.say, progress)
         whole.replace(target)
     return summary_of(index, lock)
 
@@ -203,12 +207,20 @@ def _require_room(size_bytes: int, target: Path) -> None:
         )
 
 
-def _write(index: Index, lock: Lock, files: Mapping[str, Path], whole: Path, say: Say) -> None:
+def _write(
+    index: Index,
+    lock: Lock,
+    files: Mapping[str, Path],
+    whole: Path,
+    say: Say,
+    progress: Progress,
+) -> None:
     parts = parts_of(lock, index.handler)
     content = index.to_bytes()
     first = Entry(path=INDEX, size=len(content), sha256="")
     say(f"Packing {len(files)} parts, {readable_size(index.size_of_bundle())}")
-    told = done = 0
+    size_bytes = sum(entry.size for entry in index.entries)
+    progress.expect("parts", count=len(index.entries), size_bytes=size_bytes)
     with whole.open("wb") as stream:
         stream.write(first.header + content + first.padding)
         for entry in index.entries:
@@ -216,17 +228,14 @@ def _write(index: Index, lock: Lock, files: Mapping[str, Path], whole: Path, say
             file = files[entry.path]
             with file.open("rb") as source:
                 chunks = iter(partial(source.read, _CHUNK_BYTES), b"")
-                sha256, size_bytes = write_hashed(chunks, stream)
-            if (sha256, size_bytes) != (entry.sha256, entry.size):
+                sha256, written = write_hashed(counted(chunks, "parts", progress), stream)
+            if (sha256, written) != (entry.sha256, entry.size):
                 raise MismatchError(
                     f"{parts[entry.path].title} in {file} has sha256 {sha256}, not {entry.sha256}",
                     remedy=f"It changed on the disk: remove {file} and run the command again.",
                 )
             stream.write(entry.padding)
-            done += entry.size
-            if done - told >= _TOLD_EVERY_BYTES:
-                told = done
-                say(f"Packed {readable_size(done)}")
+            progress.arrived("parts", count=1)
         stream.write(END)
         stream.flush()
         os.fsync(stream.fileno())

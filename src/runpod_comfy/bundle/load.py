@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError
 from comfy_files.files import replace_file, write_hashed
-from comfy_files.progress import Say, readable_size, say_nothing
+from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, say_nothing
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
@@ -24,11 +24,15 @@ from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.tree_writer import TreeWriter
 
 _CHUNK_BYTES = 1 << 20
-_TOLD_EVERY_BYTES = 1_000_000_000
 
 
 def load_bundle(
-    path: Path, cache: Cache, *, platform: str, say: Say = say_nothing
+    path: Path,
+    cache: Cache,
+    *,
+    platform: str,
+    say: Say = say_nothing,
+    progress: Progress = UNSEEN,
 ) -> BundleSummary:
     """Fills the caches from a bundle for `platform`, and keeps its spec and its lock there.
 
@@ -47,8 +51,11 @@ def load_bundle(
         _require_room(bundle, cache)
         summary = summary_of(bundle.index, lock)
         models = ModelStore(cache.models)
-        told = done = 0
-        for entry, content in bundle.read():
+        say(f"Checking {len(bundle.entries)} parts, {readable_size(summary.size_bytes)}")
+        size_bytes = sum(entry.size for entry in bundle.entries)
+        progress.expect("parts", count=len(bundle.entries), size_bytes=size_bytes)
+        for entry, packed in bundle.read():
+            content = counted(packed, "parts", progress)
             kind = entry.path.split("/")[0]
             where = f"{entry.path} in {path}"
             with cache.writing():
@@ -58,10 +65,10 @@ def load_bundle(
                     keep_archive(content, cache, where=where, expected_sha256=entry.sha256)
                 elif kind == "models" and not models.holds(entry.sha256):
                     models.add(content, where=where, expected_sha256=entry.sha256)
-            done += entry.size
-            if done - told >= _TOLD_EVERY_BYTES:
-                told = done
-                say(f"Checked {readable_size(done)} of {readable_size(summary.size_bytes)}")
+            # What is in the caches already is checked all the same.
+            for _ in content:
+                pass
+            progress.arrived("parts", count=1)
         spec_path = cache.loaded_spec(lock.version_id)
         with cache.writing():
             replace_file(spec_path, bundle.spec, workplace=cache.tmp)

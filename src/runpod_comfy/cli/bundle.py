@@ -100,12 +100,15 @@ def _add_show(actions: Subparsers) -> None:
 
 
 def _create(arguments: argparse.Namespace, console: Console) -> int:
+    from dataclasses import replace
+
     from comfy_home.platforms import PLATFORMS, this_platform
     from runpod_comfy.api.homes import find_models_dir
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle
     from runpod_comfy.cache.locks import using
+    from runpod_comfy.cli.show.arrivals import arrivals
     from runpod_comfy.lock.handler import handler_packages
 
     version_id = named_version(arguments)
@@ -129,8 +132,9 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     )
     fetch_context = fetch_context_for(selected.base_dir, offline=False, say=console.say)
     output = expanded(arguments.output).absolute()
-    with using(fetch_context.cache, console.say):
-        summary = create_bundle(request, output, fetch_context)
+    with arrivals(console) as (say, progress), using(fetch_context.cache, say):
+        fetch_context = replace(fetch_context, say=say)
+        summary = create_bundle(request, output, fetch_context, progress=progress)
     _warn_of_sources(summary, console)
     console.say(f"{summary.version_id}: {_in_words(summary)}")
     console.result(str(output), {"path": output, **vars(summary)})
@@ -144,12 +148,15 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.bundle.load import load_bundle
     from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
+    from runpod_comfy.cli.show.arrivals import arrivals
     from runpod_comfy.homes.environment import find_interpreter
     from runpod_comfy.lock.store import committed_lock_path, load_lock
 
     project, cache = find_project(arguments.project), Cache.from_environment()
-    with using(cache, console.say):
-        summary = load_bundle(arguments.file, cache, platform=this_platform(), say=console.say)
+    with arrivals(console) as (say, progress), using(cache, say):
+        summary = load_bundle(
+            arguments.file, cache, platform=this_platform(), say=say, progress=progress
+        )
     lock = load_lock(committed_lock_path(cache.loaded_spec(summary.version_id), summary.version_id))
     console.say(f"{summary.version_id}: {_in_words(summary)}, all checked")
     _warn_of_sources(summary, console)

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from comfy_files.progress import when_slow
 from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
@@ -37,7 +38,8 @@ def _run(_arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.upkeep.doctor import examine, is_ready
 
     home = expanded(os.environ.get("COMFY_HOME") or "~").absolute()
-    answers = examine(Cache.from_environment(), home, os.environ)
+    with when_slow(console.say, "Waiting for the package index or the Docker engine"):
+        answers = examine(Cache.from_environment(), home, os.environ)
     ready = is_ready(answers)
     document = {"ready": ready, "checks": answers}
     console.result("\n".join(_line(answer) for answer in answers), document)

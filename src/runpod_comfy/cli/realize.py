@@ -106,14 +106,11 @@ def realize_visibly(job: Realization, console: Console) -> RealizeResult:
     """Realizes; on a terminal one line shows what arrives, unless scripts are to be seen."""
     from dataclasses import replace
 
-    from runpod_comfy.cli.show.arrivals import ArrivalsDisplay
+    from runpod_comfy.cli.show.arrivals import arrivals
     from runpod_comfy.homes.run import realize
 
-    line = console.status_line()
-    try:
-        return realize(replace(job, say=line.say, progress=ArrivalsDisplay(line)))
-    finally:
-        line.clear()
+    with arrivals(console) as (say, progress):
+        return realize(replace(job, say=say, progress=progress))
 
 
 def _verify(job: Realization, console: Console) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
-from comfy_files.progress import readable_size
+from comfy_files.progress import readable_size, when_slow
 from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
@@ -49,18 +49,20 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         raise InvalidInputError(
             "no folder was named", remedy="Name the version's folder with --target or COMFY_HOME."
         )
-    removal = plan_removal(
-        expanded(target),
-        remove_models=arguments.remove_models,
-        remove_root=arguments.remove_root,
-    )
+    with when_slow(console.say, f"Measuring {target}"):
+        removal = plan_removal(
+            expanded(target),
+            remove_models=arguments.remove_models,
+            remove_root=arguments.remove_root,
+        )
     if arguments.dry_run:
         console.result(_plan_text(removal), _document(removal, removed=False))
         return 0
     if not arguments.yes and not _is_confirmed(removal):
         console.say("Nothing was removed")
         return 1
-    left = remove(removal, console.say, cache=Cache.from_environment())
+    with when_slow(console.say, f"Removing {removal.target}"):
+        left = remove(removal, console.say, cache=Cache.from_environment())
     document = _document(removal, removed=True) | {"left": left}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
     names = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
+from comfy_files.progress import when_slow
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
 from runpod_comfy.cli.show.console import Console
 
@@ -115,7 +116,8 @@ def _check(version_id: str | None, arguments: argparse.Namespace, console: Conso
     )
     lock, path = last_lock(loaded, fetch_context.cache)
     console.explain(f"Lock: {path}")
-    drift = look_for_drift(loaded, lock, fetch_context)
+    with when_slow(console.say, "Asking the sources and the package index what has changed"):
+        drift = look_for_drift(loaded, lock, fetch_context)
     document = {"version_id": lock.version_id, "path": path, "digest": lock.digest}
     console.result("\n".join(_lines(drift)), {**document, **vars(drift)})
     console.say(_summary(drift, lock.version_id))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.progress import when_slow
 from comfy_home.manifest import Manifest
 from runpod_comfy.homes.environment import Package, needed_packages
 from runpod_comfy.homes.home import Home
@@ -82,12 +83,13 @@ def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Cha
     )
     distributions = [each for layer in pending for each in layer.distributions(lock.python)]
     packages = needed_packages(distributions, python=lock.python.version, cache=job.cache)
-    models, links = model_changes(
-        lock.models,
-        places,
-        relink=manifest is not None and manifest.models_dir not in (None, models_dir),
-        may_be_whole=is_whole,
-    )
+    with when_slow(job.say, f"Comparing the models in {models_dir} with the lock"):
+        models, links = model_changes(
+            lock.models,
+            places,
+            relink=manifest is not None and manifest.models_dir not in (None, models_dir),
+            may_be_whole=is_whole,
+        )
     return Changes(
         manifest=manifest,
         pending=tuple(pending),

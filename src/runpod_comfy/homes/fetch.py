@@ -153,13 +153,14 @@ def _compiled_tree(
             for parent, _folders, _files in os.walk(whole):
                 Path(parent).chmod(0o755)
             log = cache.tmp / f"{entry.name}.log"
-            run_script(
-                [str(find_interpreter(python)), "-B", "-I", str(_COMPILER), str(whole)],
-                title=f"compiling {folder.name}",
-                environment=outside_variables(),
-                log=log,
-                keep_open=keep_open,
-            )
+            with when_slow(job.say, f"Compiling {folder.name}"):
+                run_script(
+                    [str(find_interpreter(python)), "-B", "-I", str(_COMPILER), str(whole)],
+                    title=f"compiling {folder.name}",
+                    environment=outside_variables(),
+                    log=log,
+                    keep_open=keep_open,
+                )
             log.unlink()
             place_folder(whole, entry)
     return entry

@@ -9,7 +9,7 @@ from pathlib import Path
 from comfy_errors import MismatchError, UnavailableError
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
-from comfy_files.progress import Progress, Say
+from comfy_files.progress import Progress, Say, counted
 from comfy_models.links import link_model
 from comfy_models.search import local_source
 from comfy_models.store import ModelStore
@@ -73,7 +73,7 @@ def bring_models(
         say(f"Copying the model {model.name} into the store")
         try:
             with disk_errors(f"the model store {places.store.root} could not be written"):
-                chunks = _chunks(path, progress)
+                chunks = counted(_chunks(path), "models", progress)
                 places.store.add(chunks, where=str(path), expected_sha256=model.sha256)
         except MismatchError as error:
             raise MismatchError(
@@ -87,12 +87,11 @@ def bring_models(
     return in_parallel(bring, sources, threads=_TRANSFERS_AT_ONCE, give_up=True)
 
 
-def _chunks(path: Path, progress: Progress) -> Iterator[bytes]:
+def _chunks(path: Path) -> Iterator[bytes]:
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             if interrupted():
                 raise KeyboardInterrupt
-            progress.arrived("models", size_bytes=len(chunk))
             yield chunk
 
 

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from comfy_files.files import place_folder, replace_file
 from comfy_files.parallel import in_parallel
+from comfy_files.progress import when_slow
 from comfy_home.manifest import CheckReport, Manifest, save_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.changes import Changes
@@ -176,7 +177,8 @@ def _put_environment(
     started = time.monotonic()
     job = context.job
     marker.begin(*layers)
-    mode = put_environment(layers, job.home, job.cache)
+    with when_slow(job.say, f"Linking the Python environment into {job.home.root}"):
+        mode = put_environment(layers, job.home, job.cache)
     marker.finish(*layers)
     job.say(
         "Packages are hard-linked from the cache"

@@ -15,7 +15,7 @@ from pathlib import Path
 from comfy_errors import ComfyError, MismatchError, UnavailableError
 from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
-from comfy_files.progress import readable_size, say_nothing
+from comfy_files.progress import readable_size, say_nothing, when_slow
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
 from runpod_comfy.cache.archive_store import find_archive
@@ -111,7 +111,8 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     packages: Sequence[Package] = changes.packages
     if job.wheels_dir is not None:
         # Also where the caches have them: only these wheels are to be installed.
-        packages = _settled_by_folder(packages, job.wheels_dir, lack)
+        with when_slow(job.say, f"Comparing the wheels in {job.wheels_dir} with the lock"):
+            packages = _settled_by_folder(packages, job.wheels_dir, lack)
     if not layers or has_environment(layers, job.cache):
         return
     try:
@@ -140,10 +141,12 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     )
     # A wheel in the archive store can be installed whatever else there is.
     unsure = [each for each in packages if not _has_stored_wheel(each, job.cache)]
+    with when_slow(job.say, f"Checking whether {len(unsure)} Python packages are at hand"):
+        lacks = probe.lacks(unsure)
     # Only building tells whether a source can be built.
     lack.missing += [
         _missing(each) + (f", a source that has to be built: {reason}" if _is_source(each) else "")
-        for each, reason in probe.lacks(unsure)
+        for each, reason in lacks
     ]
 
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, cast
 
 import docker
 
+from comfy_files.progress import readable_size, when_slow
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
@@ -26,6 +27,7 @@ from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, split_referen
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
+_LARGE_BYTES = 20_000_000
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
 
@@ -71,15 +73,19 @@ def build_image(
             ca_bundle=job.ca_bundle,
             has_network=job.network != "none",
         )
+        say = job.fetch_context.say
         with _scratch_file(cache) as context:
-            with cache.writing():
+            with cache.writing(), when_slow(say, "Writing the build context"):
                 write_context(
                     context,
                     dockerfile=build_plan.text,
                     steps=build_plan.steps,
                     build_inputs=build_inputs,
                 )
+                size_bytes = context.tell()
                 context.seek(0)
+            if size_bytes > _LARGE_BYTES:
+                say(f"Sending the build context to the engine, {readable_size(size_bytes)}")
             return run_build(
                 client,
                 context,

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import PERMISSIONS, disk_errors
-from comfy_files.progress import Say, say_nothing
+from comfy_files.progress import Say, say_nothing, when_slow
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.paths import Cache
@@ -76,11 +76,14 @@ def clear_cache(
             f"the cache {cache.root} is not a folder", remedy="Set COMFY_CACHE_ROOT to a folder."
         )
     now = int(time.time()) if now is None else now
+    looking = when_slow(say, f"Looking through the cache {cache.root}")
     if dry_run:
-        return _with_kept(_look(cache, models, now)[0], cache, models)
+        with looking:
+            return _with_kept(_look(cache, models, now)[0], cache, models)
     refused = f"not everything in the cache {cache.root} could be removed"
     with alone(cache, say):
-        clearing, commits = _look(cache, models, now)
+        with looking:
+            clearing, commits = _look(cache, models, now)
         with cache.writing():
             for root in clearing.roots:
                 save_root(cache, root)
@@ -88,11 +91,13 @@ def clear_cache(
             forget_root(cache, root.path)
         with disk_errors(refused, remedy=PERMISSIONS):
             trash = _move_away(clearing.removed, cache)
-        _forget(commits)
-    with disk_errors(refused, remedy=PERMISSIONS):
+        with when_slow(say, "Packing the git repositories"):
+            _forget(commits)
+    with disk_errors(refused, remedy=PERMISSIONS), when_slow(say, "Deleting what is not needed"):
         for folder in trash:
             shutil.rmtree(folder, onerror=_unless_gone)
-    return replace(_with_kept(clearing, cache, models), dry_run=False)
+    with when_slow(say, "Measuring what is kept"):
+        return replace(_with_kept(clearing, cache, models), dry_run=False)
 
 
 def _with_kept(clearing: Clearing, cache: Cache, models: bool | None) -> Clearing:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from comfy_files.progress import Progress, Rate, StatusLine, readable_size
+from comfy_files.progress import Progress, Rate, Say, StatusLine, readable_size
+from runpod_comfy.cli.show.console import Console
 
 _BETWEEN_S = 0.1
 
@@ -57,3 +60,14 @@ class ArrivalsDisplay(Progress):
         self._line.show(
             " · ".join(f"{part} {count}" for part, count in counts if count.here < count.in_all)
         )
+
+
+@contextmanager
+def arrivals(console: Console) -> Iterator[tuple[Say, Progress]]:
+    """What to say sentences with and what counts what arrives, on one line, for as long as the
+    block lasts."""
+    line = console.status_line()
+    try:
+        yield line.say, ArrivalsDisplay(line)
+    finally:
+        line.clear()

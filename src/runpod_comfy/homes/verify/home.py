@@ -224,6 +224,8 @@ def _check_archives(job: Realization, findings: Verification) -> None:
     pins = {tree.commit for tree in (lock.comfy, *lock.custom_nodes)}
     hashes |= {pin.removeprefix("sha256:") for pin in pins if pin.startswith("sha256:")}
     names = [sha256 for sha256 in sorted(hashes) if find_archive(sha256, job.cache)]
+    if names:
+        job.say(f"Verifying {len(names)} archives in the cache")
     for name, found in findings.hashes_of(job.cache.archives, names).items():
         if found != name:
             path = job.cache.archives / name
