@@ -127,8 +127,11 @@ def execute(
         return _fail(reportable(error), machine=machine)
     except KeyboardInterrupt:
         line.say("Interrupted; ComfyUI was stopped.")
-        # For a server this is the normal way to end.
-        return 0 if request.workflow is None else INTERRUPTED
+        if request.workflow is None:
+            # For a server this is the normal way to end.
+            return 0
+        line.say("  → Run the same command again; the workflow starts from its beginning.")
+        return INTERRUPTED
     if isinstance(result, int):
         return result
     for warning in result["warnings"]:

@@ -234,6 +234,7 @@ def test_an_interrupted_run_ends_its_engine(number: signal.Signals) -> None:
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Interrupted" in errors
+    assert "Run the same command again" in errors
     assert "Traceback" not in errors
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
     wait_until_gone()

@@ -31,15 +31,19 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
             # The function itself may meet a document that is not valid.
             if error.title != function.__name__:
                 raise
-            fault = error.errors()[0]
-            place = fault["loc"][0]
-            argument = place + 1 if isinstance(place, int) else place
+            faults = "; ".join(map(_in_words, error.errors()))
             raise InvalidInputError(
-                f"{function.__name__}, argument {argument}: {plain_words(fault['msg'])}",
+                f"{function.__name__}, {faults}",
                 remedy=f"help(runpod_comfy.{function.__name__}) says what it takes.",
             ) from error
 
     return call
+
+
+def _in_words(fault: Mapping[str, Any]) -> str:
+    place = fault["loc"][0]
+    argument = place + 1 if isinstance(place, int) else place
+    return f"argument {argument}: {plain_words(fault['msg'])}"
 
 
 def as_text(argument: StrPath | Mapping[str, Any]) -> str:

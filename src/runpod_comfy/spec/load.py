@@ -106,14 +106,14 @@ def _no_spec(path: Path) -> UnavailableError:
             hint = f"Did you mean '{meant}'?"
         elif known:
             hint = f"There are: {listed(known)}."
-        hint += " Name another project folder with --project DIR."
+        hint += " Name another project folder with --project DIR, or write"
         create = f"runpod-comfy create {path.stem} --repo URL@REF"
     else:
         # The JSON files of any other folder may be anything, so none of them is named.
-        hint = "Check the path."
+        hint = "Check the path, or write"
         create = f"runpod-comfy create ID --repo URL@REF --output {shlex.quote(str(path))}"
     return UnavailableError(
-        f"there is no version spec at {path}", remedy=f"{hint} A new one is written by: {create}"
+        f"there is no version spec at {path}", remedy=f"{hint} the spec with: {create}"
     )
 
 

@@ -86,6 +86,11 @@ def test_an_argument_of_another_type_is_named(
         call()
 
 
+def test_every_argument_of_another_type_is_named(workspace: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"realize, argument \w+: .*; argument \w+: "):
+        realize(target=3, lock=4)  # type: ignore[arg-type]
+
+
 def test_paths_and_objects_are_taken_as_they_are(workspace: Path) -> None:
     core = core_repository(workspace / "core", FIXTURE_CORE, "")
     (workspace / "a.bin").write_bytes(b"weights")

@@ -64,5 +64,5 @@ def test_json_files_of_another_folder_are_not_taken_for_specs(versions: Path) ->
     for name in ("zzz.json", "portrat.json"):
         remedy = remedy_for(elsewhere / name)
         assert "portrait" not in remedy
-        assert remedy.startswith("Check the path.")
+        assert remedy.startswith("Check the path, or write")
         assert f"--output {shlex.quote(str(elsewhere / name))}" in remedy
