@@ -68,7 +68,8 @@ def add_project(parser: argparse.ArgumentParser, *, default: str | None = None) 
         metavar="DIR",
         type=Path,
         default=default,
-        help="folder with versions/; default: the first at or above the working directory",
+        help="the project folder; default: the first with versions/ at or above the working "
+        "directory, else the working directory",
     )
 
 
