@@ -26,5 +26,7 @@ install_requirements "$INPUTS/requirements.txt"
 for packages in "$VENV"/lib/python3.*/site-packages; do
     copy_tree "$INPUTS/sources" "$packages"
 done
+# The image's PATH begins here, and programs of the handler's packages are not for nodes.
+find "$VENV/bin" ! -type d ! -name 'python*' -exec rm -f {} +
 compile_bytecode "$VENV/lib"
 settle "$VENV"

@@ -78,6 +78,11 @@ def test_programs_and_packages_cannot_be_written(small_image: str) -> None:
     assert done.out == ""
 
 
+def test_of_the_handlers_programs_only_its_interpreter_is_on_the_path(small_image: str) -> None:
+    done = run_to_end(small_image, ["-c", "ls /opt/handler/bin"], entrypoint=["sh"])
+    assert done.out.split() == ["python", "python3", "python3.11"]
+
+
 def test_stop_ends_it_within_seconds_and_the_engine_with_it(small_image: str) -> None:
     with running(small_image, [*ONE_SHOT, "/app/workflows/sleep.json"]) as container:
         _wait_for_the_engine(container)
