@@ -20,16 +20,31 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import ComfyError
 
 if TYPE_CHECKING:
+    from runpod_comfy.api.edits import add_model, add_node, override  # pants: no-infer-dep
     from runpod_comfy.api.homes import realize, run  # pants: no-infer-dep
     from runpod_comfy.api.images import build_image, push  # pants: no-infer-dep
     from runpod_comfy.api.versions import create, resolve  # pants: no-infer-dep
 
 __version__ = "0.1.0"
 
-__all__ = ["ComfyError", "build_image", "create", "push", "realize", "resolve", "run"]
+__all__ = [
+    "ComfyError",
+    "add_model",
+    "add_node",
+    "build_image",
+    "create",
+    "override",
+    "push",
+    "realize",
+    "resolve",
+    "run",
+]
 
 _MODULES = {
     "create": "versions",
+    "add_node": "edits",
+    "add_model": "edits",
+    "override": "edits",
     "resolve": "versions",
     "realize": "homes",
     "run": "homes",

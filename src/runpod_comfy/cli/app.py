@@ -14,7 +14,6 @@ from comfy_files.files import os_reason, os_remedy
 from runpod_comfy import __version__
 from runpod_comfy.cli import (
     bundle,
-    create,
     diff,
     doctor,
     gc,
@@ -28,6 +27,7 @@ from runpod_comfy.cli import (
 from runpod_comfy.cli.image import commands as image
 from runpod_comfy.cli.options import add_project
 from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.spec import create, edit
 from runpod_comfy.cli.usage import completion
 from runpod_comfy.cli.usage.parser import Parser, UsageError
 
@@ -55,6 +55,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         create,
+        edit,
         listing,
         resolve,
         diff,

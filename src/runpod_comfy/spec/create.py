@@ -68,18 +68,7 @@ def create_spec(
     check_version_id(version_id)
     # Without links, so that `..` in a rewritten path leads where it seems to.
     folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
-    root = working_dir / models_root if models_root is not None else None
-    if root is not None:
-        if not root.exists():
-            raise UnavailableError(
-                f"--models-root: there is no folder {root}", remedy="Check the path."
-            )
-        if not root.is_dir():
-            complaint = f"--models-root: {root} is not a folder"
-            raise InvalidInputError(complaint, remedy="Name a folder.")
-        if not auto_checksum:
-            say("--models-root is only used with --auto-checksum")
-    local = LocalModels(root=root, auto_checksum=auto_checksum, say=say)
+    local = local_models(models_root, folders, auto_checksum=auto_checksum, say=say)
     asked = Spec(
         schema_version=2,
         version_id=version_id,
@@ -118,6 +107,27 @@ class LocalModels:
     say: Say
 
 
+def local_models(
+    models_root: Path | None, folders: Folders, *, auto_checksum: bool, say: Say
+) -> LocalModels:
+    """What `--models-root` and `--auto-checksum` ask for.
+
+    Raises UnavailableError without that folder, InvalidInputError for a file.
+    """
+    root = folders.working / models_root if models_root is not None else None
+    if root is not None:
+        if not root.exists():
+            raise UnavailableError(
+                f"--models-root: there is no folder {root}", remedy="Check the path."
+            )
+        if not root.is_dir():
+            complaint = f"--models-root: {root} is not a folder"
+            raise InvalidInputError(complaint, remedy="Name a folder.")
+        if not auto_checksum:
+            say("--models-root is only used with --auto-checksum")
+    return LocalModels(root=root, auto_checksum=auto_checksum, say=say)
+
+
 class _AskedNode(Strict):
     """A node as JSON: its name may be left to its repository."""
 
@@ -151,12 +161,22 @@ def read_core(text: str, folders: Folders) -> Tree:
     return validated(Tree, _split(text, folders, "--repo"), where="--repo")
 
 
-def read_nodes(text: str, folders: Folders) -> list[CustomNode]:
-    """The nodes of one `--nodes`: a JSON object, a JSON file, or text like that of `--repo`."""
+def read_nodes(
+    text: str, folders: Folders, *, option: str = "--nodes", name: str | None = None
+) -> list[CustomNode]:
+    """The nodes of one `--nodes`: a JSON object, a JSON file, or text like that of `--repo`.
+
+    `option` is what it is called in messages. `name` is for a node that is not JSON.
+    """
     is_archive = is_archive_name(text) and (folders.working / text).is_file()
-    asked = None if is_archive else _read_objects(text, "--nodes", _AskedNode, folders)
+    asked = None if is_archive else _read_objects(text, option, _AskedNode, folders)
     if asked is None:
-        return [_node(_split(text, folders, "--nodes"), f"--nodes {_without_login(text)}")]
+        named = {"name": name} if name is not None else {}
+        return [_node(_split(text, folders, option) | named, f"{option} {_without_login(text)}")]
+    if name is not None:
+        raise InvalidInputError(
+            "--name is for a URL or a path", remedy="Write 'name' into the JSON object."
+        )
     return [
         _node(_with_local_repo(node.model_dump(exclude_none=True), folders, where), where)
         for node, where in asked
@@ -255,16 +275,19 @@ def _kind(repo: str) -> str:
         return "unknown"
 
 
-def read_models(text: str, folders: Folders, local: LocalModels) -> list[Model]:
+def read_models(
+    text: str, folders: Folders, local: LocalModels, *, option: str = "--models"
+) -> list[Model]:
     """The models of one `--models`: a JSON object, or a JSON file with one or a list of them.
 
+    `option` is what it is called in messages.
     Raises InvalidInputError naming the wrong key, UnavailableError for a local file that is not
     there, MismatchError for a local file with another checksum than the one given.
     """
-    asked = _read_objects(text, "--models", _AskedModel, folders)
+    asked = _read_objects(text, option, _AskedModel, folders)
     if asked is None:
         raise InvalidInputError(
-            f"--models: '{text}' is neither a JSON object nor a JSON file",
+            f"{option}: '{text}' is neither a JSON object nor a JSON file",
             remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
         )
     return [_model(model, where, folders, local) for model, where in asked]

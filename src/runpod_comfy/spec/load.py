@@ -117,7 +117,7 @@ def _no_spec(path: Path) -> UnavailableError:
     )
 
 
-def _fold(text: str) -> str:
+def fold(text: str) -> str:
     """Names that a file system of macOS takes for the same are the same here."""
     return unicodedata.normalize("NFC", text).casefold()
 
@@ -146,7 +146,7 @@ def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int]]:
     """Where a name stands first, and where again."""
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
-        first = seen.setdefault(_fold(name), index)
+        first = seen.setdefault(fold(name), index)
         if first != index:
             yield first, index
 
@@ -157,9 +157,9 @@ def _model_places(spec: Spec) -> Iterator[Fault]:
             f"models[{first}] and models[{index}] both go to '{spec.models[index].place}'",
             "Give each model a 'target_path' of its own.",
         )
-    seen = {_fold(model.place): index for index, model in enumerate(spec.models)}
+    seen = {fold(model.place): index for index, model in enumerate(spec.models)}
     for index, model in enumerate(spec.models):
-        for folder in PurePosixPath(_fold(model.place)).parents:
+        for folder in PurePosixPath(fold(model.place)).parents:
             if (other := seen.get(str(folder))) is not None:
                 yield (
                     f"models[{index}] goes to '{model.place}', below "

@@ -1,0 +1,181 @@
+"""Edits of a spec file that a person keeps: a node more, a model more, another override."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from comfy_errors import InvalidInputError
+from comfy_files.files import PERMISSIONS, disk_errors, replace_file
+from comfy_files.parallel import in_parallel
+from comfy_files.progress import Say, say_nothing
+from runpod_comfy.api.arguments import as_text, checked
+from runpod_comfy.api.versions import fetch_context_for
+from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
+from runpod_comfy.cache.locks import key_lock, using
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.sources.kinds import settle
+from runpod_comfy.spec.add import new_models, new_nodes
+from runpod_comfy.spec.create import Folders, local_models
+from runpod_comfy.spec.edit import append_entry, put_override
+from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec, parse_spec
+from runpod_comfy.spec.model import Model, Spec, Tree
+from runpod_comfy.spec.values import Override
+
+_Edit = Callable[[str], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edited:
+    """A spec's file after an edit. `added` is what was put into it, as JSON, and `replaced` the
+    overrides that went. `written` is false if the file says the same already."""
+
+    version_id: str
+    path: Path
+    written: bool
+    added: tuple[Any, ...]
+    replaced: tuple[str, ...] = ()
+
+
+@checked
+def add_node(
+    version_id: str | None,
+    node: StrPath | Mapping[str, Any],
+    *,
+    name: str | None = None,
+    spec: StrPath | None = None,
+    project: StrPath | None = None,
+    say: Say = say_nothing,
+) -> Edited:
+    """Adds a custom node to a version's spec file; everything else in it stays as it is.
+
+    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file in place of
+    `versions/<id>.json` of the `project`. `node` is `URL[@REF][#subdir=…]`, a path, an object or a
+    JSON file. Its ref is resolved to the commit that it means now. `name` is by default that of the
+    repository.
+    Raises InvalidInputError for what cannot be understood and for a name that is taken,
+    UnavailableError for what cannot be reached.
+    """
+    loaded, folders = _opened(version_id, spec, project)
+    asked = new_nodes(as_text(node), loaded, folders, name=name)
+    fetch_context = fetch_context_for(loaded.path.parent, offline=False, say=say)
+    with using(fetch_context.cache, say):
+        nodes = in_parallel(lambda each: settle(each, fetch_context), asked)
+    return _with_entries(loaded, "custom_nodes", nodes, say)
+
+
+@checked
+def add_model(
+    version_id: str | None,
+    model: StrPath | Mapping[str, Any],
+    *,
+    target_subdir: str | None = None,
+    name: str | None = None,
+    models_root: StrPath | None = None,
+    auto_checksum: bool = False,
+    spec: StrPath | None = None,
+    project: StrPath | None = None,
+    say: Say = say_nothing,
+) -> Edited:
+    """Adds a model to a version's spec file; everything else in it stays as it is.
+
+    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file in place of
+    `versions/<id>.json` of the `project`. `model` is an object, a JSON file with one or a list, or
+    a URL or path, which goes into `target_subdir` of the models folder, as `name`. Model files are
+    looked for in `models_root`, and hashed with `auto_checksum`.
+    Raises InvalidInputError for what cannot be understood and for a place that is taken,
+    UnavailableError for a file that is not there, MismatchError for a checksum that does not hold.
+    """
+    loaded, folders = _opened(version_id, spec, project)
+    local = local_models(as_path(models_root), folders, auto_checksum=auto_checksum, say=say)
+    models = new_models(
+        as_text(model), loaded, folders, local, name=name, target_subdir=target_subdir
+    )
+    return _with_entries(loaded, "models", models, say)
+
+
+@checked
+def override(
+    version_id: str | None,
+    requirement: str,
+    *,
+    spec: StrPath | None = None,
+    project: StrPath | None = None,
+    say: Say = say_nothing,
+) -> Edited:
+    """Puts a requirement into `options.overrides` of a version's spec file, in place of the one
+    that is there for the same distribution; everything else in it stays as it is.
+
+    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file in place of
+    `versions/<id>.json` of the `project`. With markers that differ, several may stand side by side.
+    Raises InvalidInputError for what is no requirement.
+    """
+    loaded, _ = _opened(version_id, spec, project)
+    try:
+        TypeAdapter(Override).validate_python(requirement)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"override: {error.errors()[0]['ctx']['error']}",
+            remedy="Write it as in a requirements.txt: 'numpy==1.26.4'",
+        ) from error
+    before, after, written = _edit(loaded, lambda text: put_override(text, requirement), say)
+    return Edited(
+        version_id=after.version_id,
+        path=loaded.path,
+        written=written,
+        added=(requirement,),
+        replaced=tuple(
+            each for each in before.options.overrides if each not in after.options.overrides
+        ),
+    )
+
+
+def _opened(
+    version_id: str | None, spec: StrPath | None, project: StrPath | None
+) -> tuple[LoadedSpec, Folders]:
+    path = as_path(spec) or find_spec(version_id_of(version_id), find_project(project))
+    loaded = load_spec(path)
+    folders = Folders(working=Path.cwd().resolve(), spec=loaded.path.parent.resolve())
+    return loaded, folders
+
+
+def _with_entries(
+    loaded: LoadedSpec, key: str, entries: Sequence[Tree] | Sequence[Model], say: Say
+) -> Edited:
+    added = loaded.spec.model_copy(update={key: entries}).document()[key]
+
+    def edit(text: str) -> str:
+        for entry in added:
+            text = append_entry(text, key, entry)
+        return text
+
+    _, after, written = _edit(loaded, edit, say)
+    return Edited(
+        version_id=after.version_id, path=loaded.path, written=written, added=tuple(added)
+    )
+
+
+def _edit(loaded: LoadedSpec, edit: _Edit, say: Say) -> tuple[Spec, Spec, bool]:
+    """The spec before and after an edit of its file, and whether the file was written.
+
+    What another command has written meanwhile stays. Raises InvalidInputError for an edit that
+    would make the spec invalid, and then writes nothing.
+    """
+    # A link is written through, so that it stays one.
+    path = loaded.path.resolve()
+    cache = Cache.from_environment()
+    with (
+        disk_errors(f"{path} could not be written", remedy=PERMISSIONS),
+        key_lock(cache, f"spec {path}", what=str(path), say=say),
+    ):
+        before, text = load_spec(loaded.path).spec, path.read_bytes().decode()
+        changed = edit(text)
+        after = parse_spec(changed.removeprefix("\ufeff"), where=f"{loaded.path}, edited")
+        if changed == text:
+            return before, after, False
+        replace_file(path, changed.encode(), mode=path.stat().st_mode & 0o777)
+    return before, after, True

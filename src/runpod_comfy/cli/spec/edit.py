@@ -1,0 +1,137 @@
+"""`add-node`, `add-model` and `override`: edits of a version's spec file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
+from runpod_comfy.cli.show.console import Console
+
+if TYPE_CHECKING:
+    from runpod_comfy.api.edits import Edited
+
+_NODE_EXAMPLES = """\
+  runpod-comfy add-node mine https://github.com/somebody/a-node@main
+  runpod-comfy add-node mine comfy://node-id@1.2.3 --name a-node
+  runpod-comfy add-node mine https://github.com/somebody/nodes@v2#subdir=packs/one
+  runpod-comfy add-node mine ../my-node
+"""
+_MODEL_EXAMPLES = """\
+  runpod-comfy add-model mine models/x.safetensors --target-subdir checkpoints --auto-checksum
+  runpod-comfy add-model mine '{"source": "https://example.com/x.safetensors",
+    "target_subdir": "loras", "checksum": "sha256:…", "size": 1234}'
+  runpod-comfy add-model mine models.json
+"""
+_OVERRIDE_EXAMPLES = """\
+  runpod-comfy override mine 'numpy==1.26.4'
+  runpod-comfy override mine "some-package ; python_version < '3'"   # leaves it out
+"""
+_KEEPS = "Everything else in the file stays as it is written."
+
+
+def add_parser(commands: Subparsers) -> None:
+    _add_node_parser(commands)
+    _add_model_parser(commands)
+    _add_override_parser(commands)
+
+
+def _add_node_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "add-node",
+        run=_add_node,
+        summary="Add a custom node to versions/<id>.json.",
+        details=f"Its ref is resolved to the commit that it means now. {_KEEPS}",
+        examples=_NODE_EXAMPLES,
+    )
+    add_version(parser)
+    add = parser.add_argument
+    add("node", metavar="NODE", help="URL[@REF][#subdir=DIR], a path, a JSON object or file")
+    add("--name", help="the node's folder in custom_nodes; default: the repository's name")
+
+
+def _add_model_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "add-model",
+        run=_add_model,
+        summary="Add a model to versions/<id>.json.",
+        details=_KEEPS,
+        examples=_MODEL_EXAMPLES,
+    )
+    add_version(parser)
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="a URL or a path, a JSON object, or a JSON file")
+    add("--target-subdir", metavar="DIR", help="where a URL or path goes, below the models folder")
+    add("--name", help="the file's name there; default: the source's")
+    add("--models-root", metavar="DIR", type=Path, help="where model files lie")
+    add("--auto-checksum", action="store_true", help="compute sha256 of a model file found locally")
+
+
+def _add_override_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "override",
+        run=_override,
+        summary="Set the version of a Python distribution, whatever core and nodes ask for.",
+        details="Puts it into options.overrides of versions/<id>.json, in place of another one of\n"
+        f"the same distribution. {_KEEPS}",
+        examples=_OVERRIDE_EXAMPLES,
+    )
+    add_version(parser)
+    parser.add_argument("requirement", metavar="REQUIREMENT", help="such as 'numpy==1.26.4'")
+
+
+def _add_node(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.edits import add_node
+
+    edited = add_node(
+        named_version(arguments),
+        arguments.node,
+        **given(arguments, "name", "spec", "project"),
+        say=console.say,
+    )
+    for node in edited.added:
+        at = " at ".join(node[key] for key in ("ref", "commit") if key in node)
+        console.say(f"Added the custom node {node['name']}" + (f", {at}" if at else ""))
+    return _report(edited, console)
+
+
+def _add_model(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.edits import add_model
+
+    options = ("name", "target_subdir", "models_root", "auto_checksum", "spec", "project")
+    edited = add_model(
+        named_version(arguments),
+        arguments.model,
+        **given(arguments, *options),
+        say=console.say,
+    )
+    for model in edited.added:
+        console.say(f"Added the model {model['target_path']}")
+    return _report(edited, console)
+
+
+def _override(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.edits import override
+
+    edited = override(
+        named_version(arguments),
+        arguments.requirement,
+        **given(arguments, "spec", "project"),
+        say=console.say,
+    )
+    for replaced in edited.replaced:
+        console.say(f"Replaced the override {replaced}")
+    if not edited.written:
+        console.say(f"{edited.path} says this already")
+    return _report(edited, console)
+
+
+def _report(edited: Edited, console: Console) -> int:
+    if edited.written:
+        console.say(f"Pin it with: runpod-comfy resolve {edited.version_id}")
+    console.result(str(edited.path), edited)
+    return 0

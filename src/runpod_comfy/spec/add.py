@@ -1,0 +1,83 @@
+"""Nodes and models that a command adds to a spec: read as `create` reads them, and new there."""
+
+from __future__ import annotations
+
+import json
+
+from comfy_errors import InvalidInputError
+from runpod_comfy.spec.create import Folders, LocalModels, read_models, read_nodes
+from runpod_comfy.spec.load import LoadedSpec, fold
+from runpod_comfy.spec.model import CustomNode, Model
+
+
+def new_nodes(
+    text: str, loaded: LoadedSpec, folders: Folders, *, name: str | None
+) -> list[CustomNode]:
+    """The nodes that `add-node` is asked for, with paths from the spec's folder.
+
+    `name` is that of a node given as a URL or path. Raises InvalidInputError for anything that is
+    not understood and for a name that the spec has already, UnavailableError for a local file or
+    folder that is not there.
+    """
+    nodes = read_nodes(text, folders, option="add-node", name=name)
+    for node in nodes:
+        for there in loaded.spec.custom_nodes:
+            if fold(there.name) == fold(node.name):
+                newer = f"runpod-comfy resolve {loaded.spec.version_id} --upgrade {there.name}"
+                moves = there.repo == node.repo and there.kind == "git"
+                raise InvalidInputError(
+                    f"{loaded.path} already has a custom node '{there.name}', from {there.repo}",
+                    remedy=f"Move it to its newest commit with: {newer}"
+                    if moves
+                    else "Choose another name with --name, or change that node in the file.",
+                )
+    return nodes
+
+
+def new_models(
+    text: str,
+    loaded: LoadedSpec,
+    folders: Folders,
+    local: LocalModels,
+    *,
+    name: str | None,
+    target_subdir: str | None,
+) -> list[Model]:
+    """The models that `add-model` is asked for: JSON, the path of a JSON file, or a source.
+
+    `name` and `target_subdir` are for a source. Raises InvalidInputError for anything that is not
+    understood and for a place that a model of the spec has already, UnavailableError for a local
+    file that is not there, MismatchError for a checksum that does not hold.
+    """
+    for model in (
+        models := read_models(
+            _as_json(text, name, target_subdir), folders, local, option="add-model"
+        )
+    ):
+        for there in loaded.spec.models:
+            if fold(there.place) == fold(model.place):
+                raise InvalidInputError(
+                    f"{loaded.path} already has a model at '{there.place}', from {there.source}",
+                    remedy="Choose another name or folder, or change that model in the file.",
+                )
+    return models
+
+
+def _as_json(text: str, name: str | None, target_subdir: str | None) -> str:
+    asked = {"name": name, "target_subdir": target_subdir}
+    given = {key: value for key, value in asked.items() if value is not None}
+    is_json = text.lstrip().startswith(("{", "["))
+    if is_json or (text.endswith(".json") and "://" not in text):
+        if given:
+            flags = " and ".join(f"--{key.replace('_', '-')}" for key in given)
+            raise InvalidInputError(
+                f"{flags} {'is' if len(given) == 1 else 'are'} for a URL or a path",
+                remedy=f"Write {' and '.join(map(repr, given))} into the JSON object.",
+            )
+        return text
+    if target_subdir is None:
+        raise InvalidInputError(
+            f"add-model: {text} has no folder to go to",
+            remedy="Name one below the models folder: --target-subdir checkpoints",
+        )
+    return json.dumps({"source": text, **given})
