@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comfy_errors import ComfyError, UnavailableError
-from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock
 from runpod_comfy.lock.models import lock_models, require_models
-from runpod_comfy.lock.python.pins import is_asked, lock_python
+from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked
 from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE
 from runpod_comfy.lock.trees import PinnedTree, pin_trees, refuse_what_is_no_core
@@ -42,9 +43,12 @@ def resolve(
     }
     require_install_scripts({name: folders[name] for name in spec.options.run_install_scripts})
     locked_nodes = [node.locked for node in nodes if isinstance(node.locked, LockedNode)]
-    python = _unchanged_python(spec.options, core.locked, locked_nodes, previous, upgrade)
+    trees = [(CORE, core.fetched.path), *((f"node:{name}", p) for name, p in folders.items())]
+    hashes = [tree.tree_hash for tree in (core.locked, *locked_nodes)]
+    python = _unchanged_python(
+        dict(zip(trees, hashes, strict=True)), spec.options, previous, upgrade, fetch_context.cache
+    )
     if python is None:
-        trees = [(CORE, core.fetched.path), *((f"node:{name}", p) for name, p in folders.items())]
         python = _solve(trees, spec.options, fetch_context, upgrade.kept_python(previous))
     models = lock_models(
         spec.models, known_models, spec_folder=loaded.path.parent, say=fetch_context.say
@@ -95,27 +99,40 @@ def _as_one(errors: Sequence[ComfyError]) -> ComfyError:
 
 
 def _unchanged_python(
+    trees: Mapping[tuple[str, Path], str],
     options: Options,
-    core: LockedTree,
-    nodes: Sequence[LockedNode],
     previous: Lock | None,
     upgrade: Upgrade,
+    cache: Cache,
 ) -> PythonLock | None:
-    """The Python part of `previous` if trees and options are those it was made for, else None.
+    """The Python part of `previous` if trees and options ask for what they asked for then, else
+    None. `trees` maps `(name, folder)` of each to its hash.
 
     No index is asked then: one that has lost or withdrawn a release changes no lock, and a new
-    model or variable in the spec needs no index (docs/decisions/008-kept-pins.md).
+    model or variable in the spec needs no index, nor does an edit of a node's code
+    (docs/decisions/008-kept-pins.md).
     """
     if previous is None or upgrade.everything or upgrade.distributions:
         return None
-    trees, known = (
-        (comfy.tree_hash, *((node.name, node.tree_hash) for node in custom_nodes))
-        for comfy, custom_nodes in ((core, nodes), (previous.comfy, previous.custom_nodes))
-    )
-    if trees != known or not is_asked(previous.python, options):
+    names = [CORE, *(f"node:{node.name}" for node in previous.custom_nodes)]
+    if [name for name, _ in trees] != names or not is_asked(previous.python, options):
         return None
+    for (tree, found), known in zip(trees.items(), previous.trees, strict=True):
+        if found != known.tree_hash and not _asks_as_before(tree, known, options, cache):
+            return None
     # A lock of an earlier program does not tell it.
     return previous.python.model_copy(update={"cuda": cuda_of(previous.python.torch)})
+
+
+def _asks_as_before(
+    tree: tuple[str, Path], known: LockedTree, options: Options, cache: Cache
+) -> bool:
+    """Whether a tree has the requirements that it had; no where its old files are gone."""
+    before = TreeStore(cache=cache).find(known.request)
+    name, folder = tree
+    return before is not None and (
+        read_asked([(name, before.path)], options) == read_asked([(name, folder)], options)
+    )
 
 
 def _solve(

@@ -222,3 +222,21 @@ def test_a_listed_node_without_a_script_is_named_when_it_is_resolved(workspace: 
         workspace.resolve()
     workspace.write("painter/install.py", "")
     assert workspace.resolve().run_install_scripts == ["painter"]
+
+
+def test_edited_code_asks_no_index_and_edited_requirements_do(
+    workspace: Workspace, index: Path
+) -> None:
+    workspace.write("painter/requirements.txt", "alpha>=1\n")
+    first = workspace.resolve()
+    make_wheel(index / "files", "delta", "1.0")
+    make_wheel(index / "files", "alpha", "3.0", requires=["gamma"])
+    write_index(index)
+    pages = (index / "simple").rename(index / "away")
+    workspace.write("painter/__init__.py", "# edited\n")
+    edited = workspace.resolve(first)
+    assert edited.custom_nodes[0].tree_hash != first.custom_nodes[0].tree_hash
+    assert edited.python == first.python
+    pages.rename(index / "simple")
+    workspace.write("painter/requirements.txt", "alpha>=1\ndelta\n")
+    assert _versions(workspace.resolve(edited)) == {**_versions(first), "delta": "1.0"}

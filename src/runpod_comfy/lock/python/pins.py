@@ -32,6 +32,7 @@ from runpod_comfy.lock.python.uv_compile import (
 from runpod_comfy.lock.requirements.read import (
     CORE,
     SPEC,
+    Reading,
     RequirementLine,
     name_of,
     read_requirements,
@@ -52,6 +53,20 @@ def is_asked(python: PythonLock, options: Options) -> bool:
     )
 
 
+def read_asked(
+    trees: Sequence[tuple[str, Path]], options: Options, say: Say = say_nothing
+) -> Reading:
+    """What `trees`, `(name, folder)` each, ask for on the platforms of the spec."""
+    settings = _settings(options)
+    python, platforms = settings["version"], settings["platforms"]
+    return read_requirements(
+        trees,
+        overridden=frozenset(map(name_of, options.overrides)),
+        applies=lambda marker: bool(platforms_of(marker, python=python, platforms=platforms)),
+        say=say,
+    )
+
+
 def lock_python(
     trees: Sequence[tuple[str, Path]],
     *,
@@ -67,17 +82,11 @@ def lock_python(
     UnavailableError naming the lines that have no solution, and an override that gives them one.
     """
     settings, say = _settings(options), fetch_context.say
-    python, platforms = settings["version"], settings["platforms"]
-    reading = read_requirements(
-        trees,
-        overridden=frozenset(map(name_of, options.overrides)),
-        applies=lambda marker: bool(platforms_of(marker, python=python, platforms=platforms)),
-        say=say,
-    )
+    reading = read_asked(trees, options, say)
     request = CompileRequest(
         requirements=[*reading.requirements, *_wishes_of_the_spec(options)],
-        python=python,
-        platforms=platforms,
+        python=settings["version"],
+        platforms=settings["platforms"],
         overrides=options.overrides,
         preferences=[
             str(Pin(name=item.name, version=item.version, marker=item.marker or ""))
