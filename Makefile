@@ -21,9 +21,9 @@ help: ## Print the targets
 venv: ## Make the project's environment at .venv, with DEV=1 also the tools for tests and checks
 	@$(WITH) $(if $(DEV),--dev)
 
-run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; pictures go below outputs/
+run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; UPDATE=1 after an edit of a node
 	@$(COMFY) $(or $(RUN_$(TARGET)),$(error TARGET is local or docker)) --version-id "$(VERSION)" --workflow "$(WORKFLOW)" --output "$(OUTPUT)" \
-	  $(if $(TAG),$(if $(filter docker,$(TARGET)),--image "$(TAG)"))
+	  $(if $(UPDATE),--update) $(if $(TAG),$(if $(filter docker,$(TARGET)),--image "$(TAG)"))
 
 ui: ## Open the web page of VERSION's own ComfyUI on this machine
 	@$(COMFY) run --version-id "$(VERSION)" --ui

@@ -32,6 +32,7 @@ def realize(
     wheels_dir: StrPath | None = None,
     offline: bool = False,
     project: StrPath | None = None,
+    update: bool = False,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
 ) -> RealizeResult:
@@ -39,7 +40,8 @@ def realize(
     it first where no lock answers its spec. Does nothing when all is there.
 
     `models_dir` is a shared folder of models (`MODELS_DIR`, then one of the home's own), and
-    `wheels_dir` the only place that packages come from. `progress` counts what arrives.
+    `wheels_dir` the only place that packages come from. `update` resolves again where a folder of
+    the version was changed since it was locked. `progress` counts what arrives.
     Raises what `resolve` raises, and: InvalidInputError for a home that is someone else's,
     UnavailableError for what is out of reach, MismatchError for bytes that are not the locked ones,
     OperationFailedError for a script that failed or a disk that is full.
@@ -54,6 +56,7 @@ def realize(
             wheels_dir=wheels_dir,
             offline=offline,
             project=project,
+            update=update,
             say=say,
             progress=progress,
         )
@@ -70,6 +73,8 @@ def find_realization(
     wheels_dir: StrPath | None = None,
     offline: bool = False,
     project: StrPath | None = None,
+    update: bool = False,
+    command: str = "realize",
     keep_cache: bool = True,
     say: Say = say_nothing,
     explain: Say = say_nothing,
@@ -78,7 +83,8 @@ def find_realization(
 ) -> Realization:
     """What `realize` of these arguments is to do, without doing it.
 
-    Without `keep_cache` nothing is noted in the cache. Scripts' output goes to `show`.
+    Without `keep_cache` nothing is noted in the cache. `command` is the one that is asked for, in
+    messages. Scripts' output goes to `show`.
     """
     selected = select(
         version_id,
@@ -86,6 +92,8 @@ def find_realization(
         lock=lock,
         project=project,
         offline=offline,
+        update=update,
+        command=f"{command} {{}} --update",
         say=say,
         explain=explain,
     )
@@ -130,14 +138,16 @@ def run(
     models_dir: StrPath | None = None,
     offline: bool = False,
     project: StrPath | None = None,
+    update: bool = False,
     say: Say = say_nothing,
     on_progress: Callable[[Any], None] = lambda _progress: None,
 ) -> dict[str, Any]:
     """Realizes a version if need be, runs a workflow file on it, headless, and gives the result,
     the document that `--json` prints, as docs/contracts.md describes it.
 
-    `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `on_progress` gets where
-    the run is: an `rp_handler.engine.prompt.Progress`.
+    `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `update` resolves again
+    where a folder of the version was changed since it was locked. `on_progress` gets where the run
+    is: an `rp_handler.engine.prompt.Progress`.
     Raises what `realize` raises, InvalidInputError for a workflow that cannot run on this version,
     OperationFailedError for one that fails.
     """
@@ -158,14 +168,17 @@ def run(
     )
     # A mistake in it should not cost a person the minutes of a first realization.
     load_workflow(workflow_path)
-    home = realize(
+    job = find_realization(
         version_id,
         target=target,
         models_dir=models_dir,
         offline=offline,
         project=project,
+        update=update,
+        command="run",
         say=say,
     )
+    home = realize_job(job)
     result = perform(
         replace(request, version_id=home.version_id, home=home.target),
         Listener(say=say, progress=on_progress),

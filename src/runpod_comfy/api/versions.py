@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.lock.drift.folders import LockedFolder, locked_folders
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, load_lock, previous_lock, write_lock
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
@@ -134,14 +136,22 @@ def resolve_spec(
     *,
     offline: bool = False,
     upgrade: Sequence[str] | None = (),
+    update: bool = False,
     say: Say = say_nothing,
 ) -> Resolved:
-    """The same for a spec that was read."""
+    """`resolve` for a spec that was read. `update` takes in what changed in its folders, also where
+    the spec itself has a `commit` of them, and moves no other pin."""
     # These load uv's side and the sources, which a version with a lock does not need.
     from runpod_comfy.lock.diff import compare_locks
     from runpod_comfy.lock.resolve import resolve as resolve_lock
     from runpod_comfy.lock.store import committed_lock_path
-    from runpod_comfy.lock.upgrade import UPGRADE_ALL, moved_pins, upgrade_of, with_moved_pins
+    from runpod_comfy.lock.upgrade import (
+        UPGRADE_ALL,
+        folder_upgrade,
+        moved_pins,
+        upgrade_of,
+        with_moved_pins,
+    )
     from runpod_comfy.spec.write import replace_commit
 
     fetch_context = fetch_context_for(loaded.path.parent, offline=offline, say=say)
@@ -152,7 +162,9 @@ def resolve_spec(
     with using(fetch_context.cache, say):
         previous = previous_lock(loaded, fetch_context.cache)
         chosen = UPGRADE_ALL
-        if upgrade is not None:
+        if update:
+            chosen = folder_upgrade(loaded.spec)
+        elif upgrade is not None:
             chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=is_version)
         moved = moved_pins(loaded.spec, chosen, fetch_context)
         loaded = with_moved_pins(loaded, moved)
@@ -162,6 +174,10 @@ def resolve_spec(
             say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
         for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
             say(f"Wrote {path}")
+    for folder in _pinned_folders(loaded, lock, fetch_context):
+        if folder.is_changed():
+            update_it = f"runpod-comfy resolve {lock.version_id} --upgrade {folder.name}"
+            say(folder.warning(update_it))
     return Resolved(
         lock=lock,
         path=committed_lock_path(loaded.path, lock.version_id),
@@ -178,21 +194,36 @@ def select(
     lock: StrPath | None = None,
     project: StrPath | None = None,
     offline: bool = False,
+    update: bool = False,
+    command: str = "resolve {}",
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> Selected:
     """The lock to work with: the file `lock`, or the one that answers the version's spec, which is
-    resolved first where none does.
+    resolved first where none does, and with `update` where one of its folders was changed.
 
-    `explain` receives which lock it is. Raises UnavailableError offline without a lock,
-    InvalidInputError for a file of another version than `version_id`, and what resolving raises.
+    `say` receives which folders were changed since they were locked, and the `command` that takes
+    the change in, with `{}` for the version; `explain` which lock it is.
+    Raises UnavailableError offline without a lock, InvalidInputError for a file of another version
+    than `version_id` and for a chosen lock with `update`, and what resolving raises.
     """
+    if update and (lock or os.environ.get("LOCK_PATH")):
+        chosen = "--lock" if lock else "LOCK_PATH"
+        raise InvalidInputError(
+            f"--update makes a new lock, and {chosen} names one to use as it is",
+            remedy=f"Leave out --update, or {chosen}.",
+        )
     asked = version_id_of(version_id)
-    if lock is not None:
-        selected = _selected_file(Path(lock).expanduser())
+    if (path := as_path(lock)) is not None:
+        selected = _selected_file(path)
     else:
         loaded = read_spec(asked, spec, project)
-        selected = _selected_answer(loaded, offline=offline, say=say, explain=explain)
+        selected = _selected_answer(
+            loaded, offline=offline, update=update, say=say, explain=explain
+        )
+    if selected.path is not None:
+        for folder in _changed_folders(selected):
+            say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
     if version_id and version_id != selected.lock.version_id:
         raise InvalidInputError(
             f"'{version_id}' was asked for, and {lock or spec} is of '{selected.lock.version_id}'",
@@ -205,18 +236,26 @@ def _selected_file(path: Path) -> Selected:
     return Selected(lock=load_lock(path), base_dir=_spec_folder_of(path), path=path)
 
 
-def _selected_answer(loaded: LoadedSpec, *, offline: bool, say: Say, explain: Say) -> Selected:
+def _selected_answer(
+    loaded: LoadedSpec, *, offline: bool, update: bool, say: Say, explain: Say
+) -> Selected:
     found = find_lock(loaded, Cache.from_environment())
     if found is not None:
         explain(f"Lock: {found[1]}")
-        return Selected(lock=found[0], base_dir=loaded.path.parent, path=found[1])
-    if offline:
+        selected = Selected(lock=found[0], base_dir=loaded.path.parent, path=found[1])
+        changed = [each.name for each in _changed_folders(selected) if not each.is_gone]
+        if not update or not changed:
+            return selected
+        say(f"Changed since they were locked, and pinned again: {', '.join(changed)}")
+    elif offline:
         raise UnavailableError(
             f"no lock answers {loaded.path} as it is now, and --offline forbids making one",
             remedy=f"With a network: runpod-comfy resolve {loaded.spec.version_id}",
         )
-    say(f"No lock answers {loaded.path} yet: resolving it first")
-    return Selected(lock=resolve_spec(loaded, say=say).lock, base_dir=loaded.path.parent)
+    else:
+        say(f"No lock answers {loaded.path} yet: resolving it first")
+    resolved = resolve_spec(loaded, offline=offline, update=update, say=say)
+    return Selected(lock=resolved.lock, base_dir=loaded.path.parent)
 
 
 def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) -> LoadedSpec:
@@ -245,6 +284,22 @@ def keep_cache_for(selected: Selected, cache: Cache, say: Say) -> None:
         return
     with using(cache, say):
         record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
+
+
+def _changed_folders(selected: Selected) -> list[LockedFolder]:
+    fetch_context = fetch_context_for(selected.base_dir, offline=True, say=say_nothing)
+    folders = locked_folders(selected.lock, fetch_context)
+    return [folder for folder in folders if folder.is_changed()]
+
+
+def _pinned_folders(
+    loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext
+) -> list[LockedFolder]:
+    """The folders with a `commit` in the spec, which a plain `resolve` leaves as they are."""
+    from runpod_comfy.lock.upgrade import title_of, trees_of
+
+    pinned = {title_of(tree) for _, tree in trees_of(loaded.spec) if tree.commit is not None}
+    return [each for each in locked_folders(lock, fetch_context) if each.name in pinned]
 
 
 def _spec_folder_of(lock: Path) -> Path:

@@ -1,5 +1,6 @@
 """The files of a tree, the same for the same tree on any machine: their git tree hash, which is
-what `git write-tree` would give for exactly these files, and their members of a tar file."""
+what `git write-tree` would give for exactly these files, and their members of a tar file. On one
+machine their state as well, which tells without reading them that none was changed."""
 
 from __future__ import annotations
 
@@ -7,12 +8,18 @@ import hashlib
 import os
 import stat
 import tarfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
 
 _LEFT_OUT = frozenset({".git", "__pycache__", ".DS_Store"})
 _CHUNK_BYTES = 1024 * 1024
+# The coarsest clock of a file system in use (FAT's): a file may be written again within it, and
+# have the times that it had.
+_CLOCK_NS = 2_000_000_000
 
 
 def is_left_out(name: str) -> bool:
@@ -27,6 +34,44 @@ def tree_hash(folder: Path) -> str:
     Raises InvalidInputError for a device, socket or pipe in it.
     """
     return "tree:" + (_hash_folder(os.fsencode(folder)) or _hash_object(b"tree", b"")).hex()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TreeState:
+    """`digest` is another one after any change of what `tree_hash` is over.
+
+    That holds if the state `is_settled`: a file that was changed just before it was looked at may
+    be changed again without a trace.
+    """
+
+    digest: str
+    is_settled: bool
+
+
+def tree_state(folder: Path) -> TreeState:
+    """The state of `folder`. Raises OSError for one that cannot be looked at."""
+    now = time.time_ns()
+    found = sorted(_states(os.fspath(folder), ""))
+    newest = max((change_ns for *_, change_ns in found), default=0)
+    return TreeState(
+        digest=hashlib.sha256(repr(found).encode()).hexdigest(),
+        is_settled=newest < now - _CLOCK_NS,
+    )
+
+
+def _states(folder: str, inner: str) -> Iterator[tuple[str, int, int, int, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if is_left_out(entry.name):
+                continue
+            name = f"{inner}/{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                yield from _states(entry.path, name)
+                continue
+            status = entry.stat(follow_symlinks=False)
+            # The time of change cannot be set, unlike that of modification.
+            times = status.st_mtime_ns, status.st_ctime_ns
+            yield name, status.st_ino, status.st_mode, status.st_size, *times
 
 
 def _hash_folder(folder: bytes) -> bytes | None:

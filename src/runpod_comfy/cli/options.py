@@ -26,7 +26,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """A subcommand whose help ends in examples, with the options that every command has."""
     parser = _add_parser(commands, name, summary, details, examples)
-    parser.set_defaults(run=run, as_json=False)
+    parser.set_defaults(run=run, command=name, as_json=False)
     add = parser.add_argument
     add("--verbose", action="store_true", help="explain each step")
     if json:
@@ -105,6 +105,15 @@ def add_realize_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         type=Path,
         help="shared models folder; default $MODELS_DIR, else models/ of the target",
+    )
+
+
+def add_update_option(container: argparse._ActionsContainer) -> None:
+    """To take in what changed in the folders of a version."""
+    container.add_argument(
+        "--update",
+        action="store_true",
+        help="resolve again first if a folder of the version was changed; other pins stay",
     )
 
 

@@ -11,6 +11,7 @@ from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
     add_realize_options,
+    add_update_option,
     add_version,
     given,
     named_version,
@@ -58,6 +59,7 @@ def add_parser(commands: Subparsers) -> None:
         action="store_true",
         help="verify, take away what differs, and make it again",
     )
+    add_update_option(modes)
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -92,10 +94,11 @@ def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) ->
     """What the options of `add_version` and `add_realize_options` ask for."""
     from runpod_comfy.api.homes import find_realization
 
-    options = ("spec", "lock", "target", "models_dir", "wheels_dir", "offline", "project")
+    where = ("spec", "lock", "target", "models_dir", "wheels_dir", "project")
+    how = ("offline", "update", "command")
     return find_realization(
         named_version(arguments),
-        **{**given(arguments, *options), **changes},
+        **{**given(arguments, *where, *how), **changes},
         say=console.say,
         explain=console.explain,
         show=console.script_output,

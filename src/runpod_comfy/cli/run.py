@@ -15,6 +15,7 @@ from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
     add_realize_options,
+    add_update_option,
     add_version,
     given,
     named_version,
@@ -25,6 +26,7 @@ from runpod_comfy.cli.show.console import Console
 _RUN_EXAMPLES = """\
   runpod-comfy run --version-id demo --workflow workflows/example.json --output files
   runpod-comfy run --version-id demo --workflow workflows/minimal.json --output base64
+  runpod-comfy run --version-id demo --workflow workflows/example.json --update
   runpod-comfy run --version-id demo --ui
 """
 _TEST_EXAMPLES = """\
@@ -38,7 +40,8 @@ def add_parser(commands: Subparsers) -> None:
         "run",
         run=_run,
         summary="Run a workflow on a version, headless, or serve the version's own page.",
-        details="The version is realized first where it is not. The workflow {} is a smoke test.",
+        details="The version is realized first where it is not. The workflow {} is a smoke test.\n"
+        "A folder that was edited since it was locked is reported; --update runs it as it is now.",
         examples=_RUN_EXAMPLES,
     )
     _add_options(parser)
@@ -58,6 +61,7 @@ def add_parser(commands: Subparsers) -> None:
 def _add_options(parser: argparse.ArgumentParser) -> None:
     add_version(parser)
     add_realize_options(parser)
+    add_update_option(parser)
     add_run_options(parser)
 
 

@@ -23,6 +23,7 @@ from comfy_files.files import replace_file
 from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
 from runpod_comfy.api.workspace import find_project, one_name, version_id_of
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree_files import tree_state
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.project import LAYER_SCRIPTS, PACKAGE_NAMES, PACKAGES
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from runpod_comfy.homes.job import Realization
     from runpod_comfy.homes.result import RealizeResult
 
-_NOTE_SCHEMA = "runpod-comfy/unchanged/1"
+_NOTE_SCHEMA = "runpod-comfy/unchanged/2"
 _VARIABLES = ("LOCK_PATH", "MODELS_DIR", "HOME")
 
 
@@ -77,6 +78,9 @@ class Request:
             *(root_file(cache, Path(path)) for path in self._sources),
         ]
         files = self._sources | _digests([home.marker])
+        folders = _folders(realization)
+        if folders is None:
+            return
         if home.root != self._home or files[str(home.marker)] != _digest(marker):
             return
         note = {
@@ -84,6 +88,7 @@ class Request:
             "asked": self._asked,
             "program": self._program,
             "files": files,
+            "folders": folders,
             "places": {str(place): _kind(place) for place in places},
             "sizes": {
                 str(home.models / model.target_path): model.size
@@ -103,13 +108,16 @@ class Request:
             and note["files"] == self._sources | _digests([Path(marker)])
             and all(_kind(Path(place)) == kind for place, kind in note["places"].items())
             and all(os.stat(path).st_size == size for path, size in note["sizes"].items())  # noqa: PTH116
+            and all(
+                tree_state(Path(path)).digest == digest for path, digest in note["folders"].items()
+            )
         )
 
 
 def request_of(arguments: argparse.Namespace) -> Request | None:
     """None for a request that is always to go the long way."""
     unusual = arguments.verbose or arguments.dry_run or getattr(arguments, "verify", False)
-    unusual = unusual or getattr(arguments, "repair", False)
+    unusual = unusual or getattr(arguments, "repair", False) or arguments.update
     # The lock of a spec that is named by its file is found by what stands in it.
     spec = _spec(_version_id(arguments), find_project(arguments.project))
     elsewhere = not arguments.lock and not spec.is_file()
@@ -176,6 +184,24 @@ def _sources(arguments: argparse.Namespace, project: Path) -> list[Path]:
         project / "lockfiles" / name,
         Cache.from_environment().resolved / f"{version_id}.lock.json",
     ]
+
+
+def _folders(realization: Realization) -> dict[str, str] | None:
+    """The state of each folder of the version; None if one is not as it was locked, which is to be
+    said each time, or may change without a trace."""
+    from runpod_comfy.lock.drift.folders import locked_folders
+
+    states = {}
+    for folder in locked_folders(realization.lock, realization.fetch_context):
+        try:
+            # Before it is read: what changes meanwhile gets another state.
+            state = tree_state(folder.path)
+        except OSError:
+            return None
+        if not state.is_settled or folder.is_changed():
+            return None
+        states[str(folder.path)] = state.digest
+    return states
 
 
 def _program() -> str:

@@ -68,6 +68,11 @@ NO_UPGRADE = Upgrade()
 UPGRADE_ALL = Upgrade(everything=True)
 
 
+def folder_upgrade(spec: Spec) -> Upgrade:
+    """What takes in the changes of folders, and moves no other pin."""
+    return Upgrade(trees=frozenset(at for at, tree in trees_of(spec) if tree.kind == "folder"))
+
+
 def upgrade_of(
     names: Sequence[str],
     spec: Spec,

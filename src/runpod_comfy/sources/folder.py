@@ -12,11 +12,9 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import disk_errors
 from runpod_comfy.cache.tree import (
     FetchContext,
-    FetchedTree,
     Fill,
     Filling,
     TreeRequest,
-    TreeStore,
 )
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.sources.tree_source import TreeSource
@@ -45,18 +43,13 @@ class FolderSource(TreeSource):
             raise MismatchError(
                 f"the folder {folder} has changed: its content is {found}, "
                 f"the lock asks for {request.commit}, which the cache does not hold",
-                remedy="Take the change in with: runpod-comfy resolve <id>",
+                remedy="Restore the folder, or use the change: runpod-comfy run <id> --update",
             )
         return partial(_copy_folder, folder)
 
-    def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
-        if request.commit and TreeStore(cache=fetch_context.cache).find(request):
-            _tell_of_changes(request, fetch_context)
-        return super().fetch(request, fetch_context)
-
 
 def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
-    folder = _path(request, fetch_context)
+    folder = folder_of(request, fetch_context)
     if not folder.exists():
         raise UnavailableError(
             f"the folder {request.repo} is not there (looked for {folder})",
@@ -70,7 +63,8 @@ def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
     return folder
 
 
-def _path(request: TreeRequest, fetch_context: FetchContext) -> Path:
+def folder_of(request: TreeRequest, fetch_context: FetchContext) -> Path:
+    """Where the folder of a request lies, whether it is there or not."""
     # The folder of a spec that is yet to be written may not be there: `new/../core` is.
     return Path(os.path.realpath(fetch_context.base_dir / request.repo / (request.subdir or "")))
 
@@ -78,20 +72,6 @@ def _path(request: TreeRequest, fetch_context: FetchContext) -> Path:
 def _hash(folder: Path) -> str:
     with disk_errors(f"the folder {folder} cannot be read", remedy="Check its permissions."):
         return tree_hash(folder)
-
-
-def _tell_of_changes(request: TreeRequest, fetch_context: FetchContext) -> None:
-    if fetch_context.base_dir.is_relative_to(fetch_context.cache.loaded):
-        # The version came in a bundle, and its folders stayed where they were.
-        return
-    folder = _path(request, fetch_context)
-    if not folder.is_dir():
-        fetch_context.say(f"Warning: the folder {folder} is gone; using its pinned copy")
-    elif _hash(folder) != request.commit:
-        fetch_context.say(
-            f"Warning: the folder {folder} has changed since it was pinned; using the pinned copy. "
-            "Take the change in with: runpod-comfy resolve <id>"
-        )
 
 
 def _copy_folder(source: Path, target: Path) -> Filling:

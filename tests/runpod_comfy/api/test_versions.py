@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.api.versions import create, resolve, select
+from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.lock.store import load_lock
 from tests.package_index import publish, serve_index
 
 
@@ -129,3 +132,86 @@ def test_a_lock_of_another_version_than_the_one_asked_for_is_refused(
     told = capsys.readouterr().err
     assert "'large'" in told
     assert "'small'" in told
+
+
+def _edit(workspace: Path) -> None:
+    (workspace / "versions" / "core" / "main.py").write_text("print('edited')\n")
+
+
+def test_an_edited_folder_is_reported_with_the_command_that_takes_it_in(workspace: Path) -> None:
+    path = _lock_of(workspace)
+    _select()
+    before = path.read_bytes()
+    _edit(workspace)
+    for lock in (None, path):
+        said: list[str] = []
+        select("small", lock=lock, command="run {} --update", say=said.append)
+        (warning,) = said
+        assert warning == (
+            f"Warning: core: {workspace / 'versions' / 'core'} was changed since it was locked; "
+            "its locked version is used. To use the change: runpod-comfy run small --update"
+        )
+    said = []
+    select("small", say=said.append)
+    assert said[0].endswith("To use the change: runpod-comfy resolve small")
+    assert path.read_bytes() == before
+
+
+def test_update_resolves_again_where_a_folder_was_edited_and_only_there(workspace: Path) -> None:
+    path = _lock_of(workspace)
+    _select()
+    before = path.read_bytes()
+    said: list[str] = []
+    assert select("small", update=True, say=said.append).path == path
+    assert (said, path.read_bytes()) == ([], before)
+    _edit(workspace)
+    # What a node needs is known, so that no network is needed.
+    updated = select("small", update=True, offline=True, say=said.append)
+    assert said[0] == "Changed since they were locked, and pinned again: core"
+    assert load_lock(path) == updated.lock
+    assert path.read_bytes() != before
+    assert select("small", say=said.append).lock == updated.lock
+    assert not any(line.startswith("Warning") for line in said)
+
+
+def test_a_folder_that_is_gone_is_reported_and_its_pin_is_kept(workspace: Path) -> None:
+    _select()
+    before = _lock_of(workspace).read_bytes()
+    shutil.rmtree(workspace / "versions" / "core")
+    said: list[str] = []
+    select("small", update=True, say=said.append)
+    assert "is gone; its locked version is used. Put it back" in said[0]
+    assert _lock_of(workspace).read_bytes() == before
+
+
+def test_update_makes_a_lock_so_none_can_be_chosen(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _select()
+    lock = _lock_of(workspace)
+    with pytest.raises(InvalidInputError, match="--lock names one"):
+        select("small", lock=lock, update=True)
+    monkeypatch.setenv("LOCK_PATH", str(lock))
+    with pytest.raises(InvalidInputError, match="LOCK_PATH names one"):
+        select("small", update=True)
+
+
+def test_resolve_reports_an_edited_folder_that_the_spec_itself_pins(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = workspace / "versions" / "small.json"
+    document = json.loads(spec.read_text())
+    document["comfy"]["commit"] = tree_hash(workspace / "versions" / "core")
+    spec.write_text(json.dumps(document))
+    assert run_command_line(["resolve", "small"]) == 0
+    assert "Warning" not in capsys.readouterr().err
+    _edit(workspace)
+    assert run_command_line(["resolve", "small"]) == 0
+    assert "To use the change: runpod-comfy resolve small --upgrade core" in capsys.readouterr().err
+    assert run_command_line(["resolve", "small", "--upgrade", "core"]) == 0
+    assert "Warning" not in capsys.readouterr().err
+    assert json.loads(spec.read_text())["comfy"]["commit"] != document["comfy"]["commit"]
+
+
+def _lock_of(workspace: Path) -> Path:
+    return workspace / "lockfiles" / "comfy-small.lock.json"

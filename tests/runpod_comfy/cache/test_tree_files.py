@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.cache.tree_files import tree_hash
+from runpod_comfy.cache.tree_files import tree_hash, tree_state
 from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository
 
@@ -79,3 +81,54 @@ def test_a_pipe_is_no_content(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInputError, match="neither a file, a folder nor a link"):
         tree_hash(tmp_path)
+
+
+def _swap(file: Path) -> None:
+    """Other bytes of the same number, with the times of before."""
+    times = file.stat()
+    file.write_text(file.read_text().swapcase())
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _replace_link(folder: Path) -> None:
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("a0")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: _swap(folder / "deep/er/est"),
+        lambda folder: (folder / "a/new").touch(),
+        lambda folder: (folder / "a0").unlink(),
+        lambda folder: (folder / "a0").rename(folder / "a1"),
+        lambda folder: (folder / "run.sh").chmod(0o644),
+        _replace_link,
+    ],
+)
+def test_a_change_of_content_is_another_state(
+    repository: GitRepository, change: Callable[[Path], object]
+) -> None:
+    folder = repository.path
+    state, content = tree_state(folder), tree_hash(folder)
+    assert tree_state(folder) == state
+    change(folder)
+    assert tree_hash(folder) != content
+    assert tree_state(folder).digest != state.digest
+
+
+def test_what_is_no_part_of_a_tree_has_no_part_in_its_state(repository: GitRepository) -> None:
+    state = tree_state(repository.path)
+    (repository.path / "a/__pycache__").mkdir()
+    (repository.path / "a/__pycache__/x.pyc").touch()
+    (repository.path / ".git/new").touch()
+    assert tree_state(repository.path).digest == state.digest
+
+
+def test_a_state_is_settled_once_a_change_would_get_another_time(
+    repository: GitRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not tree_state(repository.path).is_settled
+    later = time.time_ns() + 3_000_000_000
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    assert tree_state(repository.path).is_settled

@@ -152,3 +152,9 @@ def test_gc_tells_by_kind_what_would_go_and_what_went(
     assert run_command_line(["gc"]) == 0
     assert any(line.endswith(" freed") for line in capsys.readouterr().out.splitlines())
     assert list(project.version.cache.environments.iterdir()) == []
+
+
+def test_update_excludes_what_only_looks(project: Project) -> None:
+    for other in ("--verify", "--dry-run", "--repair"):
+        with pytest.raises(SystemExit, match="2"):
+            project.realize("--update", other)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from comfy_home.layout import UNCHANGED_NAME
+from runpod_comfy.cache import tree_files
 from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.homes import run
@@ -84,6 +85,8 @@ def project(version: Version, monkeypatch: pytest.MonkeyPatch, long_ways: list[s
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(version.cache.root))
     monkeypatch.chdir(version.folder)
+    # The folders were made a moment ago.
+    monkeypatch.setattr(tree_files, "_CLOCK_NS", 0)
     project = Project(version)
     assert project.realize() == 0
     assert len(long_ways) == 1
@@ -179,6 +182,76 @@ def test_whatever_changed_goes_the_long_way(
     change(project)
     project.realize()
     assert len(long_ways) == 2
+
+
+def _edit(file: Path) -> None:
+    """As many bytes as before, at the time of before."""
+    times = file.stat()
+    file.write_bytes(file.read_bytes().swapcase())
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda node: _edit(node / "__init__.py"), "was changed since it was locked"),
+        (lambda node: (node / "new.py").touch(), "was changed since it was locked"),
+        (lambda node: (node / "__init__.py").unlink(), "was changed since it was locked"),
+        (lambda node: (node / "__init__.py").chmod(0o755), "was changed since it was locked"),
+        (lambda node: os.mkfifo(node / "pipe"), "was changed since it was locked"),
+        (shutil.rmtree, "is gone"),
+    ],
+)
+def test_an_edited_folder_goes_the_long_way_and_is_reported_each_time(
+    project: Project,
+    long_ways: list[str],
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[Path], object],
+    what: str,
+) -> None:
+    node = project.folder / "painter"
+    change(node)
+    for times in (2, 3):
+        capsys.readouterr()
+        assert project.realize() == 0
+        assert len(long_ways) == times
+        warning, answer = capsys.readouterr().err.splitlines()
+        assert warning.startswith(f"Warning: painter: {node} {what}; its locked version is used. ")
+        assert ("runpod-comfy realize small --update" in warning) == (what != "is gone")
+        assert answer == "small: realized, nothing to do"
+
+
+def test_a_folder_that_is_as_it_was_again_is_not_reported(
+    project: Project, long_ways: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = project.folder / "painter" / "__init__.py"
+    _edit(file)
+    _edit(file)
+    capsys.readouterr()
+    for _ in range(2):
+        assert project.realize() == 0
+        assert capsys.readouterr().err == "small: realized, nothing to do\n"
+    assert len(long_ways) == 2
+
+
+def test_what_is_no_part_of_a_folders_content_changes_nothing(
+    project: Project, long_ways: list[str]
+) -> None:
+    (project.folder / "painter" / "__pycache__").mkdir()
+    (project.folder / "painter" / "__pycache__" / "x.pyc").touch()
+    assert project.realize() == 0
+    assert len(long_ways) == 1
+
+
+def test_a_folder_that_was_just_edited_is_read_again(
+    project: Project, long_ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a tick of the file system's clock it may change again and keep its times."""
+    (project.home / UNCHANGED_NAME).unlink()
+    monkeypatch.setattr(tree_files, "_CLOCK_NS", 3_600_000_000_000)
+    for times in (2, 3):
+        assert project.realize() == 0
+        assert len(long_ways) == times
 
 
 @pytest.mark.parametrize("variable", ["LOCK_PATH", "MODELS_DIR"])

@@ -6,7 +6,7 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, upgrade_of
+from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, folder_upgrade, upgrade_of
 from runpod_comfy.spec.model import Spec
 from tests.locks import bare_lock, distribution, model, python_lock
 
@@ -88,3 +88,10 @@ def test_without_a_lock_only_what_the_spec_names_is_known() -> None:
     assert _upgrade("painter", lock=None).trees == {0}
     with pytest.raises(InvalidInputError):
         _upgrade("pillow", lock=None)
+
+
+def test_an_update_lets_go_of_folders_only() -> None:
+    core = {"repo": "https://h/core", "ref": "main"}
+    spec = Spec.model_validate({**_SPEC.document(), "comfy": core})
+    assert folder_upgrade(spec) == Upgrade(trees=frozenset({0, 1}))
+    assert folder_upgrade(_SPEC) == Upgrade(trees=frozenset({"core", 0, 1}))
