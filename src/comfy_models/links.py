@@ -19,13 +19,12 @@ _NO_SYMLINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errn
 _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}
 
 
-def link_model(source: Path, root: Path, model: ModelFile, *, replace_links: bool = False) -> bool:
-    """Links the path of `model` below `root` to `source`. Returns False if it already was.
+def needs_link(root: Path, model: ModelFile, *, replace_links: bool = False) -> bool:
+    """Whether the path of `model` below `root` needs a link. Changes nothing.
 
     An existing file with the right bytes is kept. A link into a store that is gone is replaced, and
-    with `replace_links` so is every symlink. Raises MismatchError, and changes nothing, if another
-    file is there, and InvalidInputError if one of the parent folders is a link that leads outside
-    `root`.
+    with `replace_links` so is every symlink. Raises MismatchError if another file is there, and
+    InvalidInputError if one of the parent folders is a link that leads outside `root`.
     """
     place = root / model.target_path
     if holds_model(place, model):
@@ -43,9 +42,14 @@ def link_model(source: Path, root: Path, model: ModelFile, *, replace_links: boo
             f"{model.size} bytes); it was left alone",
             remedy="Move it away, or choose another models folder with --models-dir.",
         )
+    return True
+
+
+def link_model(source: Path, root: Path, model: ModelFile) -> None:
+    """Makes the place of `model` below `root`, where `needs_link` was asked, lead to `source`."""
+    place = root / model.target_path
     place.parent.mkdir(parents=True, exist_ok=True)
     make_link(source, place)
-    return True
 
 
 def make_link(source: Path, place: Path) -> None:

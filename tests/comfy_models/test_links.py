@@ -10,7 +10,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError
 from comfy_home.manifest import ManifestModel
-from comfy_models.links import link_model, make_link
+from comfy_models.links import link_model, make_link, needs_link
 from comfy_models.store import ModelStore
 
 CONTENT = b"weights"
@@ -39,7 +39,10 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def link(stored: Path, models: Path) -> Link:
     def make(target_path: str = "checkpoints/a.bin", *, replace_links: bool = False) -> bool:
-        return link_model(stored, models, model(target_path), replace_links=replace_links)
+        needed = needs_link(models, model(target_path), replace_links=replace_links)
+        if needed:
+            link_model(stored, models, model(target_path))
+        return needed
 
     return make
 

@@ -83,11 +83,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         console.result(_changes_text(job, changes), _changes_document(job, changes))
         return 0
     found = _repair(job, console) if arguments.repair else None
+    if found is not None and found.own_models:
+        console.result("", found.document())
+        return _report_left_alone(found, console)
     result = realize_visibly(job, console)
     if request is not None:
         request.note(job, result)
     tell(result.document(), console)
-    return _tell_unmanaged(found, console) if found is not None else 0
+    return _report_left_alone(found, console) if found is not None else 0
 
 
 def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) -> Realization:
@@ -124,9 +127,9 @@ def _verify(job: Realization, console: Console) -> int:
     console.result("" if found.faults else _verified(found), found.document())
     if not found.faults:
         return 0
+    if found.own_models or not found.repairable:
+        return _report_left_alone(found, console)
     count = len(found.faults)
-    if count == len(found.unmanaged):
-        return _tell_unmanaged(found, console)
     error = MismatchError(
         f"{job.target} differs from its lock in {count} place{'s' * (count > 1)}",
         remedy="Fix it with the same command and --repair in place of --verify.",
@@ -140,23 +143,29 @@ def _repair(job: Realization, console: Console) -> Verification:
 
     found = verify(job)
     _tell_faults(found, console)
-    if found.faults:
-        take_away(found, job)
-    else:
+    if not found.faults:
         console.say(_verified(found))
+    elif not found.own_models:
+        # With one of these in the way, nothing could be made again.
+        take_away(found, job)
     return found
 
 
-def _tell_unmanaged(found: Verification, console: Console) -> int:
-    if not found.unmanaged:
-        return 0
-    names = ", ".join(map(str, found.unmanaged))
-    error = MismatchError(
-        f"not of this version, and left alone because somebody put it there: {names}",
-        remedy="Take it away, or name it in the spec's custom_nodes, then resolve and realize.",
-    )
-    console.say(error.in_words())
-    return error.exit_code
+def _report_left_alone(found: Verification, console: Console) -> int:
+    """What a user put there is reported, and is not for --repair to remove."""
+    reports = [
+        (found.unmanaged, "or name it in the spec's custom_nodes, then resolve and realize"),
+        (sorted(found.own_models), "then realize with --repair, which links the version's own"),
+    ]
+    for paths, otherwise in reports:
+        if paths:
+            names = ", ".join(map(str, paths))
+            error = MismatchError(
+                f"not of this version, and left alone because a user put it there: {names}",
+                remedy=f"Move it away, {otherwise}.",
+            )
+            console.say(error.in_words())
+    return MismatchError.exit_code if found.unmanaged or found.own_models else 0
 
 
 def _tell_faults(found: Verification, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,6 +20,9 @@ from comfy_home.layout import (
 )
 from comfy_home.manifest import Manifest, load_manifest
 from runpod_comfy.project import PACKAGES
+
+IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
+"""How a file ends that Python, and with it the core, may import."""
 
 BEGUN = ""
 """In place of a key in the marker: the home may hold a part of this layer."""
@@ -106,6 +109,22 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
             remedy=elsewhere,
         )
     return manifest
+
+
+def unmanaged_nodes(home: Home, nodes: Collection[str]) -> list[Path]:
+    """What lies in custom_nodes, where the core imports it, and is neither one of `nodes` nor came
+    with the core: somebody put it there by hand."""
+    known = {*nodes, "__pycache__"}
+    if home.core_files.is_file():
+        names = home.core_files.read_bytes().split(b"\0")
+        inner = (Path(os.fsdecode(name)) for name in names if name)
+        known |= {path.parts[1] for path in inner if path.parts[:1] == ("custom_nodes",)}
+    there = sorted(home.custom_nodes.iterdir()) if home.custom_nodes.is_dir() else []
+    return [
+        path
+        for path in there
+        if (path.is_dir() or path.name.endswith(IMPORTABLE)) and path.name not in known
+    ]
 
 
 def _was_left_by_remove(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from comfy_errors import MismatchError, UnavailableError
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
 from comfy_files.progress import Progress, Say, counted
-from comfy_models.links import link_model
+from comfy_models.links import link_model, needs_link
 from comfy_models.search import local_source
 from comfy_models.store import ModelStore
 from comfy_models.verify import holds_model
@@ -95,30 +95,39 @@ def _chunks(path: Path) -> Iterator[bytes]:
             yield chunk
 
 
-def link_models(models: Sequence[LockedModel], places: ModelPlaces) -> list[str]:
-    """Links store → models folder → home; gives the names of the models that needed it."""
-    return [model.name for model in models if _link(model, places)]
+@dataclass(frozen=True, kw_only=True)
+class ModelLink:
+    """A link to make: `model` in the folder `root` leads to `source`."""
+
+    model: LockedModel
+    root: Path
+    source: Path
 
 
-def _link(model: LockedModel, places: ModelPlaces) -> bool:
-    linked = link_model(
-        places.store.path_of(model.sha256),
-        places.models_dir,
-        model,
-        # In the home every link is the version's own; elsewhere another version may need it.
-        replace_links=places.one_step,
-    )
-    if places.one_step:
-        return linked
-    return (
-        link_model(
-            places.models_dir / model.target_path,
-            places.home.models,
-            model,
-            replace_links=True,
-        )
-        or linked
-    )
+def links_to_make(models: Sequence[LockedModel], places: ModelPlaces) -> list[ModelLink]:
+    """What is missing of the links store → models folder → home. Changes nothing.
+
+    Raises MismatchError if another file is in a model's place, and InvalidInputError if that place
+    is not in its folder.
+    """
+    return [link for model in models for link in _missing_links(model, places)]
+
+
+def _missing_links(model: LockedModel, places: ModelPlaces) -> Iterator[ModelLink]:
+    stored, shared = places.store.path_of(model.sha256), places.models_dir
+    # In the home every link is the version's own; elsewhere another version may need it.
+    if needs_link(shared, model, replace_links=places.one_step):
+        yield ModelLink(model=model, root=shared, source=stored)
+    if not places.one_step and needs_link(places.home.models, model, replace_links=True):
+        source = shared / model.target_path
+        yield ModelLink(model=model, root=places.home.models, source=source)
+
+
+def link_models(links: Sequence[ModelLink]) -> list[str]:
+    """Makes the links; gives the names of their models."""
+    for link in links:
+        link_model(link.source, link.root, link.model)
+    return list({link.model.target_path: link.model.name for link in links}.values())
 
 
 def model_changes(

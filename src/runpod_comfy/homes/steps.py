@@ -5,6 +5,7 @@ At each moment the marker tells no more than what is there.
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from comfy_errors import ComfyError
 from comfy_files.files import place_folder, replace_file
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import when_slow
@@ -23,10 +25,10 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import environment_entry, put_environment
 from runpod_comfy.homes.fetch import Fetched
-from runpod_comfy.homes.home import BEGUN, Home
+from runpod_comfy.homes.home import BEGUN, Home, unmanaged_nodes
 from runpod_comfy.homes.install_scripts import run_install_script, undo_install_scripts
 from runpod_comfy.homes.job import LayerContext
-from runpod_comfy.homes.models import link_models
+from runpod_comfy.homes.models import link_models, links_to_make
 from runpod_comfy.homes.result import LayerResult
 from runpod_comfy.homes.script import build_layer
 from runpod_comfy.layers.inputs import manifest_of
@@ -87,8 +89,10 @@ def change_home(
     Gives the names of the models that were linked, and the layers that were made.
     """
     job, home = context.job, context.job.home
+    # A home whose models cannot be linked stays as whole as it was.
+    links = links_to_make(job.lock.models, job.places)
     marker = Marker(home, _begun(changes, context, plan))
-    linked = link_models(job.lock.models, job.places)
+    linked = link_models(links)
     for node in changes.removed_nodes:
         _remove_node(home.custom_nodes / node)
         marker.forget(NODE_PREFIX + node)
@@ -201,18 +205,38 @@ def _put_environment(
 def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     """Notes what the check reports; tells whether that was known."""
     home, cache = context.job.home, context.job.cache
-    # What install scripts did is not in the key.
-    repeatable = not home.install_records.exists()
+    unmanaged = unmanaged_nodes(home, {node.name for node in context.job.lock.custom_nodes})
+    # What install scripts did is not in the key, nor is what somebody put there by hand.
+    repeatable = not home.install_records.exists() and not unmanaged
     report = _recall_check(layer.key, home, cache) if repeatable else None
     recalled = report is not None
     if report is None:
         context.job.say("Layer check: starting the engine once")
-        build_layer(layer, context)
+        try:
+            build_layer(layer, context)
+        except ComfyError as error:
+            raise _with_unmanaged(error, unmanaged) from error
         report = CheckReport.model_validate_json(context.check_report.read_bytes())
         if repeatable:
             _remember_check(layer.key, context.check_report, home, cache)
     marker.set_check(report)
     return recalled
+
+
+def _with_unmanaged(error: ComfyError, unmanaged: Sequence[Path]) -> ComfyError:
+    """A failed check, with those of the unmanaged nodes that it names."""
+    named = [
+        str(path)
+        for path in unmanaged
+        if re.search(rf"(?<![\w.-]){re.escape(path.name)}(?![\w-])", error.message)
+    ]
+    if not named:
+        return error
+    are = "is" if len(named) == 1 else "are"
+    return type(error)(
+        f"{error.message}\n{', '.join(named)} {are} not of this version: a user put it there",
+        remedy=f"Move it out of custom_nodes, or name it in the spec and resolve. {error.remedy}",
+    )
 
 
 def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:

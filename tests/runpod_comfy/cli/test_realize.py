@@ -75,6 +75,28 @@ def test_a_node_that_the_lock_has_not_is_told_and_stays(
     assert (path / "__init__.py").exists()
 
 
+def test_a_model_file_of_a_users_is_to_be_moved_away_before_anything_is_repaired(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = project.home / "models/loras/a.bin"
+    place.unlink()
+    place.write_text("WEIGHTS")
+    marker = project.home / ".comfy_env"
+    before = marker.read_bytes()
+    spoiled = _spoil(project)
+    for flag in ("--verify", "--repair"):
+        capsys.readouterr()
+        assert project.realize(flag) == 4
+        error, remedy = capsys.readouterr().err.splitlines()[-2:]
+        assert error.endswith(f"left alone because a user put it there: {place}")
+        assert remedy.startswith("  → Move it away, then realize with --repair")
+        assert marker.read_bytes() == before
+    assert spoiled.read_text() == "print('other')\n"
+    place.unlink()
+    assert project.realize("--repair") == 0
+    assert project.realize("--verify") == 0
+
+
 @pytest.mark.parametrize("other", ["--verify", "--dry-run"])
 def test_repair_changes_something_so_it_does_not_go_with_what_only_looks(
     project: Project, other: str

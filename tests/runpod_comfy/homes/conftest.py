@@ -34,12 +34,14 @@ parser = argparse.ArgumentParser()
 for name in ("--home", "--python", "--report"):
     parser.add_argument(name, type=pathlib.Path, required=True)
 options = parser.parse_args()
-nodes = sorted((options.home / "ComfyUI/custom_nodes").glob("*/__init__.py"))
-for node in nodes:
+folder = options.home / "ComfyUI/custom_nodes"
+nodes = sorted(folder.glob("*/__init__.py"))
+for node in (*nodes, *folder.glob("*.py")):
     try:
         runpy.run_path(str(node))
     except Exception as error:
-        sys.exit(f"error: {node.parent.name} did not import: {error}")
+        name = node.parent.name if node in nodes else node.name
+        sys.exit(f"error: {name} did not import: {error}")
 (options.home / ".comfy_object_info.json").write_text("{}")
 classes = {node.parent.name: [] for node in nodes}
 report = {"comfyui_version": "0", "node_classes": classes, "folder_names": {}, "flags": []}

@@ -293,6 +293,56 @@ def test_a_stranger_in_the_models_folder_is_left_alone_before_anything_is_built(
     assert not (_home(version) / ".venv").exists()
 
 
+def test_a_home_that_is_refused_for_a_model_of_a_users_stays_whole(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    realize(version.job())
+    marker = (_home(version) / ".comfy_env").read_bytes()
+    place = _home(version) / "models/loras/a.bin"
+    version.write("painter/__init__.py", "# edited\n")
+    for content in ("WEIGHTS", "of another size"):
+        place.unlink()
+        place.write_text(content)
+        with pytest.raises(MismatchError, match="left alone"):
+            realize(version.job())
+        assert (_home(version) / ".comfy_env").read_bytes() == marker
+        assert place.read_text() == content
+    place.unlink()
+    assert _built(realize(version.job())) == ["node:painter", "check"]
+
+
+def test_an_unmanaged_node_that_breaks_an_update_is_named_with_what_to_do(version: Version) -> None:
+    realize(version.job())
+    folder = _home(version) / "ComfyUI/custom_nodes"
+    (folder / "fine.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    (folder / "single.py").write_text("import no_such_module\n")
+    version.write("painter/__init__.py", "# edited\n")
+    with pytest.raises(OperationFailedError, match="no_such_module") as caught:
+        realize(version.job())
+    told = f"{folder / 'single.py'} is not of this version: a user put it there"
+    assert caught.value.message.splitlines()[-1] == told
+    assert caught.value.remedy.startswith("Move it out of custom_nodes, or name it in the spec")
+    (folder / "single.py").unlink()
+    assert _built(realize(version.job())) == ["check"]
+
+
+def test_what_a_check_learned_beside_an_unmanaged_node_holds_for_that_home_alone(
+    version: Version,
+) -> None:
+    realize(version.job())
+    folder = _home(version) / "ComfyUI/custom_nodes"
+    (folder / "byhand").mkdir()
+    (folder / "byhand/__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+    version.write("painter/__init__.py", "# edited\n")
+    classes = []
+    for target in (_home(version), version.folder / "other"):
+        realize(version.job(target))
+        manifest = load_manifest(target)
+        assert manifest is not None
+        assert manifest.check is not None
+        classes.append(set(manifest.check.node_classes))
+    assert classes == [{"byhand", "painter"}, {"painter"}]
+
+
 @pytest.mark.parametrize("occupant", ["version", "init", "core", "environment", "file"])
 def test_a_target_that_is_someone_elses_is_left_untouched(version: Version, occupant: str) -> None:
     home = _home(version)

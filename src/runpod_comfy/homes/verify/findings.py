@@ -8,7 +8,6 @@ from pathlib import Path
 
 from runpod_comfy.homes.verify.listing import hashes_of
 
-IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
 # The part of a node that somebody put there by hand: it is reported, and stays.
 UNMANAGED = "custom_nodes"
 
@@ -30,7 +29,8 @@ class Fault:
 class Verification:
     """Faults and notes as they are found, and what `take_away` removes for `realize` to make it
     again: `layers` in the marker, `entries` of the cache, `distributions` in uv's cache, and
-    `strays`, files in the home that no layer made and that making it again leaves.
+    `strays`, files in the home that no layer made and that making it again leaves. `own_models`
+    are model files that somebody put in the place of the version's: they are reported, and stay.
 
     `checked_files` and `checked_bytes` count what was compared.
     """
@@ -41,6 +41,7 @@ class Verification:
     entries: set[Path] = field(default_factory=set)
     distributions: set[str] = field(default_factory=set)
     strays: set[Path] = field(default_factory=set)
+    own_models: set[Path] = field(default_factory=set)
     checked_files: int = 0
     checked_bytes: int = 0
     seconds: float = 0.0
@@ -51,6 +52,12 @@ class Verification:
     def unmanaged(self) -> tuple[Path, ...]:
         """Nodes that the lock has not. They stay, because somebody put them there."""
         return tuple(fault.path for fault in self.faults if fault.part == UNMANAGED)
+
+    @property
+    def repairable(self) -> tuple[Fault, ...]:
+        """The faults that `take_away` and a realization fix."""
+        left_alone = {*self.unmanaged, *self.own_models}
+        return tuple(fault for fault in self.faults if fault.path not in left_alone)
 
     def document(self) -> dict[str, object]:
         """The findings as JSON."""

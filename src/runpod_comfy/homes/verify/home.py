@@ -15,18 +15,19 @@ from pathlib import Path
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
-from comfy_errors import UnavailableError
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_home.manifest import Manifest, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.locks import alone, using
 from runpod_comfy.homes.environment import environment_entry
-from runpod_comfy.homes.home import BEGUN, held, manifest_for
+from runpod_comfy.homes.home import BEGUN, IMPORTABLE, held, manifest_for
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.models import links_to_make
 from runpod_comfy.homes.run import plan_here
-from runpod_comfy.homes.verify.findings import IMPORTABLE, Verification
+from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.listing import (
     LISTING,
     hash_of,
@@ -69,10 +70,13 @@ def verify(job: Realization) -> Verification:
 
 def take_away(found: Verification, job: Realization) -> None:
     """Removes what differs from the caches, from the marker what has to be made again, and files
-    that Python might import and nothing needs. Nodes that the lock has not stay.
+    that Python might import and nothing needs. Nodes that the lock has not stay, and so do model
+    files that somebody put there; where there is nothing else, the marker is left as it is.
 
     Raises OperationFailedError if something cannot be removed.
     """
+    if not found.repairable:
+        return
     with (
         disk_errors("what differs could not be removed", remedy=PERMISSIONS),
         alone(job.cache, job.say),
@@ -211,8 +215,7 @@ def _check_trees(
         if layer.kind in ("core", "node"):
             job.say(f"Verifying {layer.name}")
             check.check(layer)
-    if job.home.custom_nodes.is_dir():
-        check.check_unmanaged()
+    check.check_unmanaged()
     job.say("Verifying bytecode")
     check.check_bytecode()
 
@@ -242,6 +245,8 @@ def _check_models(job: Realization, findings: Verification) -> None:
         place = job.home.models / model.target_path
         if not place.exists():
             findings.add(model.name, place, expected=model.sha256, found="nothing")
+            if not _can_be_linked(model, job):
+                findings.own_models.add(place)
         for path in (place, store.path_of(model.sha256)):
             if path.is_file():
                 wanted[os.path.realpath(path)] = model
@@ -253,6 +258,17 @@ def _check_models(job: Realization, findings: Verification) -> None:
             findings.add(model.name, path, expected=model.sha256, found=found)
             if path.is_relative_to(store.root.resolve()):
                 findings.entries.add(path)
+            elif not _can_be_linked(model, job):
+                findings.own_models.add(path)
+
+
+def _can_be_linked(model: LockedModel, job: Realization) -> bool:
+    """Whether realizing again puts a link in the place of what is wrong there."""
+    try:
+        links_to_make([model], job.places)
+    except (MismatchError, InvalidInputError):
+        return False
+    return True
 
 
 def _check_changed(

@@ -14,9 +14,10 @@ from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.homes.environment import find_interpreter
+from runpod_comfy.homes.home import IMPORTABLE, unmanaged_nodes
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.verify import bytecode
-from runpod_comfy.homes.verify.findings import IMPORTABLE, UNMANAGED, Verification
+from runpod_comfy.homes.verify.findings import UNMANAGED, Verification
 from runpod_comfy.homes.verify.listing import hash_of
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer
 from runpod_comfy.layers.uv import outside_variables
@@ -59,16 +60,9 @@ class TreeCheck:
 
     def check_unmanaged(self) -> None:
         """The core imports whatever lies in custom_nodes: nothing may that the lock has not."""
-        home = self.job.home
-        known = {node.name for node in self.job.lock.custom_nodes} | {"__pycache__"}
-        brought = set()
-        if home.core_files.is_file():
-            names = home.core_files.read_bytes().split(b"\0")
-            inner = (Path(os.fsdecode(name)) for name in names if name)
-            brought = {path.parts[1] for path in inner if path.parts[:1] == ("custom_nodes",)}
-        for path in sorted(home.custom_nodes.iterdir()):
-            importable = path.is_dir() or path.name.endswith(IMPORTABLE)
-            if importable and path.name not in known | brought and path not in self.changed:
+        nodes = {node.name for node in self.job.lock.custom_nodes}
+        for path in unmanaged_nodes(self.job.home, nodes):
+            if path not in self.changed:
                 found = "a node that the lock has not"
                 self.findings.add(UNMANAGED, path, expected="nothing", found=found)
 

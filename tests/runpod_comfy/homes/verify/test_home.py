@@ -280,3 +280,31 @@ def test_what_an_install_script_changed_counts_as_it_left_it(version: Version, p
     take_away(found, job)
     realize(job)
     assert verify(job).faults == []
+
+
+@pytest.mark.parametrize("content", ["WEIGHTS", "of another size"])
+def test_a_model_file_of_a_users_is_reported_and_nothing_is_repaired_for_it(
+    realized: Realized, content: str
+) -> None:
+    place = realized.job.home.models / "loras/a.bin"
+    place.unlink()
+    place.write_text(content)
+    before = (realized.home / ".comfy_env").read_bytes()
+    found = verify(realized.job)
+    assert _places(found) == {place} == found.own_models
+    assert found.repairable == ()
+    take_away(found, realized.job)
+    assert (realized.home / ".comfy_env").read_bytes() == before
+    assert place.read_text() == content
+
+
+def test_a_link_in_the_home_that_leads_to_another_file_is_repaired(realized: Realized) -> None:
+    place = realized.job.home.models / "loras/a.bin"
+    place.unlink()
+    place.symlink_to(realized.version.write("other.bin", "WEIGHTS"))
+    found = verify(realized.job)
+    assert found.own_models == set()
+    assert len(found.repairable) == 1
+    take_away(found, realized.job)
+    realize(realized.job)
+    assert verify(realized.job).faults == []
