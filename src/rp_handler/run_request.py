@@ -7,7 +7,7 @@ here.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,19 @@ def make_request(
     if version_id == "":
         # A variable in a script may not have been set: the default is not what it meant.
         raise InvalidInputError("the version id is empty", remedy="Name a version, such as demo.")
+    if ui:
+        asked = {
+            "--workflow": workflow,
+            "--output": output,
+            "--output-dir": output_dir,
+            "--timeout": timeout_s,
+        }
+        _refuse_with_page([flag for flag, value in asked.items() if value is not None])
+    if port is not None and not 0 < port < 65536:
+        raise InvalidInputError(
+            f"--port must be between 1 and 65535, not {port}.",
+            remedy="Pass a port in that range, or leave out --port for a free one.",
+        )
     if timeout_s is not None and not timeout_s > 0:
         raise InvalidInputError(
             f"--timeout must be positive, not {timeout_s:g}.",
@@ -111,7 +124,7 @@ def make_request(
     return RunRequest(
         version_id=version_id or named_id or DEFAULT_VERSION_ID,
         id_was_asked=bool(version_id or (named_id and named_id != image_id)),
-        workflow=None if ui else workflow,
+        workflow=workflow,
         home=home,
         models_dir=models_dir,
         output=mode if ui else check_output_mode(mode),
@@ -122,3 +135,12 @@ def make_request(
         as_json=as_json,
         verbose=verbose,
     )
+
+
+def _refuse_with_page(flags: Sequence[str]) -> None:
+    if flags:
+        raise InvalidInputError(
+            f"{' and '.join(flags)} cannot be used where ComfyUI's page is served: "
+            "no workflow runs there.",
+            remedy=f"Leave out --ui, or {' and '.join(flags)}.",
+        )

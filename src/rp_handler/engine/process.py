@@ -17,7 +17,7 @@ from typing import Any
 
 import aiohttp
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import UnavailableError
 from rp_handler.engine.command import (
     LOOPBACK,
     EngineFolders,
@@ -252,12 +252,7 @@ def is_taken(port: int, host: str = LOOPBACK) -> bool:
 
 
 def claim_port(port: int, host: str = LOOPBACK) -> int:
-    """Returns `port` if a server can use it. Raises InvalidInputError or UnavailableError."""
-    if not 1 <= port <= 65535:
-        raise InvalidInputError(
-            f"--port {port} is not a port number.",
-            remedy="Pass a port from 1 to 65535, or leave out --port.",
-        )
+    """Returns `port` if a server can use it. Raises UnavailableError."""
     if is_taken(port, host):
         raise UnavailableError(
             f"Port {port} on {host} is in use.",
