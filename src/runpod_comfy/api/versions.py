@@ -246,7 +246,7 @@ def _selected_answer(
         changed = [each.name for each in _changed_folders(selected) if not each.is_gone]
         if not update or not changed:
             return selected
-        say(f"Changed since they were locked, and pinned again: {', '.join(changed)}")
+        say(f"Changed since the lock was made: {', '.join(changed)}. Resolving again")
     elif offline:
         raise UnavailableError(
             f"no lock answers {loaded.path} as it is now, and --offline forbids making one",

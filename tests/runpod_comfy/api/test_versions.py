@@ -167,7 +167,7 @@ def test_update_resolves_again_where_a_folder_was_edited_and_only_there(workspac
     _edit(workspace)
     # What a node needs is known, so that no network is needed.
     updated = select("small", update=True, offline=True, say=said.append)
-    assert said[0] == "Changed since they were locked, and pinned again: core"
+    assert said[0] == "Changed since the lock was made: core. Resolving again"
     assert load_lock(path) == updated.lock
     assert path.read_bytes() != before
     assert select("small", say=said.append).lock == updated.lock
