@@ -123,10 +123,12 @@ def _override(arguments: argparse.Namespace, console: Console) -> int:
         **given(arguments, "spec", "project"),
         say=console.say,
     )
-    for replaced in edited.replaced:
-        console.say(f"Replaced the override {replaced}")
     if not edited.written:
         console.say(f"{edited.path} says this already")
+    elif edited.replaced:
+        console.say(f"Replaced the override {', '.join(edited.replaced)}")
+    else:
+        console.say(f"Added the override {arguments.requirement}")
     return _report(edited, console)
 
 

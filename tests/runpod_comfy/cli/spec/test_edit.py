@@ -70,9 +70,17 @@ def test_results_are_one_document(spec: Path, capsys: pytest.CaptureFixture[str]
 def test_an_override_that_is_there_already_is_no_error(
     spec: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for _ in range(2):
-        assert run_command_line(["override", "mine", "numpy==1.26"]) == 0
-    assert capsys.readouterr().err.endswith(f"{spec} says this already\n")
+    said = []
+    for requirement in ("numpy==1.26", "numpy==1.26", "numpy==2"):
+        capsys.readouterr()
+        assert run_command_line(["override", "mine", requirement]) == 0
+        said.append(capsys.readouterr().err)
+    resolve = "Pin it with: runpod-comfy resolve mine\n"
+    assert said == [
+        f"Added the override numpy==1.26\n{resolve}",
+        f"{spec} says this already\n",
+        f"Replaced the override numpy==1.26\n{resolve}",
+    ]
 
 
 def test_a_refusal_is_a_sentence_and_a_next_step(
