@@ -49,11 +49,9 @@ def new_models(
     understood and for a place that a model of the spec has already, UnavailableError for a local
     file that is not there, MismatchError for a checksum that does not hold.
     """
-    for model in (
-        models := read_models(
-            _as_json(text, name, target_subdir), folders, local, option="add-model"
-        )
-    ):
+    asked = _as_json(text, name, target_subdir)
+    models = read_models(asked, folders, local, option="add-model")
+    for model in models:
         for there in loaded.spec.models:
             if fold(there.place) == fold(model.place):
                 raise InvalidInputError(

@@ -1,0 +1,81 @@
+"""What is added to a spec must be new there, and JSON says itself what flags say of a URL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import InvalidInputError
+from comfy_files.progress import say_nothing
+from runpod_comfy.spec.add import new_models, new_nodes
+from runpod_comfy.spec.create import Folders, LocalModels
+from runpod_comfy.spec.load import LoadedSpec, parse_spec
+from runpod_comfy.spec.model import CustomNode, Model
+from tests.specs import whole_spec
+
+_URL = "https://h/models/new.bin"
+
+
+def _loaded(**changes: Any) -> LoadedSpec:
+    text = json.dumps({**whole_spec(), **changes})
+    return LoadedSpec(spec=parse_spec(text, where="a test"), path=Path("/v/x.json"))
+
+
+def _nodes(text: str, name: str | None = None) -> list[CustomNode]:
+    return new_nodes(text, _loaded(), Folders(working=Path("/w"), spec=Path("/v")), name=name)
+
+
+def _models(text: str, *, subdir: str | None = None, name: str | None = None) -> list[Model]:
+    local = LocalModels(root=None, auto_checksum=False, say=say_nothing)
+    folders = Folders(working=Path("/w"), spec=Path("/v"))
+    return new_models(text, _loaded(), folders, local, name=name, target_subdir=subdir)
+
+
+def test_names_that_a_file_system_takes_for_the_same_are_taken() -> None:
+    assert [node.name for node in _nodes("https://h/third@main")] == ["third"]
+    for text, name in (("https://h/FIRST@main", None), ("https://h/third@main", "Second")):
+        with pytest.raises(InvalidInputError, match="/v/x.json already has a custom node"):
+            _nodes(text, name)
+
+
+def test_a_node_that_is_there_is_moved_by_an_upgrade() -> None:
+    with pytest.raises(InvalidInputError, match="'first', from https://h/first") as caught:
+        _nodes("https://h/first@v2")
+    assert caught.value.remedy.endswith("runpod-comfy resolve x --upgrade first")
+    with pytest.raises(InvalidInputError) as caught:
+        _nodes("https://h/other/first@v2")
+    assert "--name" in caught.value.remedy
+
+
+def test_a_source_goes_into_the_folder_that_is_named() -> None:
+    (model,) = _models(_URL, subdir="loras/small")
+    assert (model.name, model.place) == ("new.bin", "loras/small/new.bin")
+    (model,) = _models(_URL, subdir="loras", name="mine.bin")
+    assert model.place == "loras/mine.bin"
+    with pytest.raises(InvalidInputError, match="no folder to go to"):
+        _models(_URL)
+
+
+def test_a_url_that_ends_in_json_is_a_source() -> None:
+    (model,) = _models("https://h/config.json", subdir="configs")
+    assert model.place == "configs/config.json"
+
+
+def test_a_place_that_a_model_has_is_taken() -> None:
+    with pytest.raises(InvalidInputError, match="already has a model at 'vae/m.bin'"):
+        _models("https://h/other/M.bin", subdir="vae")
+
+
+def test_flags_for_a_url_are_not_for_json() -> None:
+    asked = json.dumps({"source": _URL, "target_subdir": "loras"})
+    assert [model.place for model in _models(asked)] == ["loras/new.bin"]
+    with pytest.raises(InvalidInputError, match="^--target-subdir is for a URL or a path"):
+        _models(asked, subdir="vae")
+    with pytest.raises(InvalidInputError, match="^--name and --target-subdir are for") as caught:
+        _models("models.json", subdir="vae", name="x")
+    assert caught.value.remedy == "Write 'name' and 'target_subdir' into the JSON object."
+    with pytest.raises(InvalidInputError, match="^--name is for a URL or a path"):
+        _nodes('{"repo": "https://h/third"}', name="x")
