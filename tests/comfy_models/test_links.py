@@ -133,7 +133,7 @@ def test_nothing_is_written_through_a_folder_link_that_leads_out(
     outside.mkdir()
     models.mkdir()
     (models / "checkpoints").symlink_to(outside)
-    with pytest.raises(InvalidInputError, match="leads out"):
+    with pytest.raises(InvalidInputError, match="leads outside"):
         link()
     assert not list(outside.iterdir())
 

@@ -151,7 +151,7 @@ def test_errors_of_bundles_have_exit_codes_of_their_own(
     whole = bundle.read_bytes()
     spoilt = tmp_path / "spoilt"
     spoilt.write_bytes(whole[:-1000])
-    assert "cut short" in away("bundle", "load", spoilt).failed_with(2)
+    assert "truncated" in away("bundle", "load", spoilt).failed_with(2)
     changed = bytearray(whole)
     changed[len(whole) - 5000] ^= 1
     spoilt.write_bytes(changed)

@@ -1,4 +1,4 @@
-"""A version with everything that it needs in one file, for machines without a network.
+"""A version with everything it needs in one file, for machines without network access.
 
-Installing it from there is for `homes`, with --offline.
+Installing from it is done by `homes`, with --offline.
 """

@@ -60,19 +60,19 @@ def create_bundle(
     *,
     progress: Progress = UNSEEN,
 ) -> BundleSummary:
-    """Writes the bundle to the file `target`, replacing it atomically; the same request gives the
-    same bytes anywhere.
+    """Writes the bundle to the file `target`, replacing it atomically. A request gives the same
+    bytes on any machine.
 
-    What is in no cache is fetched. Raises InvalidInputError for a platform that the lock is not
-    for, UnavailableError or MismatchError naming what cannot be had, OperationFailedError for a
-    disk that is full.
+    Anything not cached is fetched. Raises InvalidInputError for a platform that is not in the lock,
+    UnavailableError or MismatchError naming what cannot be fetched, OperationFailedError if the
+    disk is full.
     """
     lock = request.lock
     if request.platform not in lock.python.platforms:
         raise InvalidInputError(
             f"the version {lock.version_id} is locked for {', '.join(lock.python.platforms)}, "
             f"not for {request.platform}",
-            remedy="Name one of them with --platform, or add it to 'options.platforms' and "
+            remedy="Use one of them with --platform, or add it to 'options.platforms' and "
             "resolve again.",
         )
     if target.is_dir():
@@ -128,9 +128,9 @@ def create_bundle(
 
 @contextlib.contextmanager
 def _workbench(target: Path, fetch_context: FetchContext) -> Iterator[Path]:
-    """A folder beside the target that this process alone uses, removed at the end.
+    """A folder beside the target that only this process uses, removed at the end.
 
-    Its name is the same each time, so that a killed command leaves one behind, not many.
+    Its name is fixed, so that killed commands leave one folder behind, not many.
     """
     bench = target.with_name(f".{target.name}.parts")
     cache, say = fetch_context.cache, fetch_context.say
@@ -145,7 +145,7 @@ def _workbench(target: Path, fetch_context: FetchContext) -> Iterator[Path]:
 
 
 def _packed(lock: Lock, trees: list[FetchedTree], bench: Path) -> dict[str, Path]:
-    """Each tree as a tar file, which has its hash and its size only when it is whole."""
+    """Each tree as a tar file; its hash and size are only known when it is complete."""
     (bench / "trees").mkdir()
     folders = {
         tree_path(tree): fetched.path for tree, fetched in zip(lock.trees, trees, strict=True)
@@ -158,20 +158,20 @@ def _packed(lock: Lock, trees: list[FetchedTree], bench: Path) -> dict[str, Path
 
 def _fetch(tree: LockedTree, fetch_context: FetchContext) -> FetchedTree:
     fetched = source_of(tree.kind).fetch(tree.request, fetch_context)
-    # Hashed again: what goes to another machine should be what the lock says.
+    # Hashed again: what goes to another machine must match the lock.
     found = tree_hash(fetched.path)
     if found != tree.tree_hash:
         raise MismatchError(
             f"the files of {without_secrets(tree.repo)} at {tree.commit} in {fetched.path} are "
-            f"{found}, but the lock asks for {tree.tree_hash}",
-            remedy=f"Remove {fetched.path} to have them fetched again, or resolve the version "
-            "again.",
+            f"{found}, but the lock has {tree.tree_hash}",
+            remedy=f"Remove {fetched.path} so that they are fetched again, or resolve the "
+            "version again.",
         )
     return fetched
 
 
 def _model_files(request: BundleRequest, fetch_context: FetchContext) -> dict[str, Path]:
-    """The file of each model by its sha256: from the store, the folder of models or its source."""
+    """The file of each model by sha256: from the store, the models folder or the model's source."""
     store = ModelStore(fetch_context.cache.models)
     found: dict[str, Path] = {}
     missing = []
@@ -190,9 +190,9 @@ def _model_files(request: BundleRequest, fetch_context: FetchContext) -> dict[st
             found[model.sha256] = path
     if missing:
         raise UnavailableError(
-            "models are missing:" + "".join(f"\n  {line}" for line in missing),
-            remedy="Realize the version first, which brings them into the store; or leave them "
-            "out with --without-models.",
+            "missing models:" + "".join(f"\n  {line}" for line in missing),
+            remedy="Realize the version first, which stores them, or leave them out with "
+            "--without-models.",
         )
     return found
 
@@ -203,7 +203,7 @@ def _require_room(size_bytes: int, target: Path) -> None:
         raise OperationFailedError(
             f"{target} needs {readable_size(size_bytes)}, "
             f"and only {readable_size(free)} are free there",
-            remedy="Make room, or name another place with --output.",
+            remedy="Free some space, or name another place with --output.",
         )
 
 

@@ -1,8 +1,8 @@
-"""The format of a bundle: a tar file whose every byte follows from its index and its parts.
+"""The format of a bundle: a tar file whose bytes are fully determined by its index and parts.
 
-`bundle.json`, the index, comes first and names each entry with its size and sha256. Headers carry a
-name and a size, the rest of them is always the same, so that a reader can demand them byte by byte
-and has no hostile ones to understand.
+`bundle.json`, the index, comes first and lists each entry with its size and sha256. Headers only
+vary in name and size, so a reader can compare them byte by byte and never has to parse hostile
+ones.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from runpod_comfy.spec.model import Strict
 
 BUNDLE_VERSION: Final = 3
 END = bytes(2 * tarfile.BLOCKSIZE)
-"""What ends a tar file (POSIX.1-1988)."""
+"""The end of a tar file (POSIX.1-1988)."""
 
 INDEX = "bundle.json"
 LOCK = "lock.json"
@@ -50,7 +50,7 @@ class Entry(Strict):
 
 
 class Index(Strict):
-    """What the entries are, in their order.
+    """The entries of the bundle, in their order.
 
     `epochs` are the newest times in the core and in each node, in seconds since 1970, which a lock
     has only for all of them. `models` says whether models came along. `handler` are the wheels of
@@ -71,7 +71,7 @@ class Index(Strict):
         return _canonical({**document, "digest": digest_of(_canonical(document))})
 
     def size_of_bundle(self) -> int:
-        """How many bytes the whole file has."""
+        """The size of the whole file in bytes."""
         content = self.to_bytes()
         index = Entry(path=INDEX, size=len(content), sha256="")
         sizes = (

@@ -1,4 +1,4 @@
-"""Bundle → caches: every byte is checked before it is kept."""
+"""Bundle → caches: every byte is checked before it is stored."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def load_bundle(
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
 ) -> BundleSummary:
-    """Fills the caches from a bundle for `platform`, and keeps its spec and its lock there.
+    """Fills the caches from a bundle for `platform`, and stores its spec and lock there.
 
-    Can be killed at any moment and run again. Raises as `open_bundle` does, and InvalidInputError
-    for a bundle for another platform, MismatchError naming a part that has a wrong byte: nothing
-    of that part is kept.
+    Can be killed at any moment and run again. Raises as `open_bundle` does, InvalidInputError for a
+    bundle for another platform, and MismatchError naming a part with wrong bytes: that part is not
+    kept.
     """
     with open_bundle(path) as bundle:
         lock = bundle.lock
         if bundle.index.platform != platform:
             raise InvalidInputError(
-                f"{path} is for {bundle.index.platform}, and this machine is {platform}",
+                f"{path} is for {bundle.index.platform}, but this machine is {platform}",
                 remedy=f"Make one for it: runpod-comfy bundle create {lock.version_id} "
                 f"--platform {platform}",
             )
@@ -77,13 +77,13 @@ def load_bundle(
 
 
 def describe_bundle(path: Path) -> BundleSummary:
-    """What a bundle says it holds; the bytes of its parts are not read."""
+    """What a bundle's index says it holds; the parts are not read."""
     with open_bundle(path) as bundle:
         return summary_of(bundle.index, bundle.lock)
 
 
 def _keep_trees(entry: str, content: Iterator[bytes], bundle: OpenBundle, cache: Cache) -> None:
-    """Enters every tree of the lock that has these files and is not in the cache yet."""
+    """Stores every tree of the lock that has these files and is not in the cache yet."""
     store = TreeStore(cache=cache)
     missing = []
     for tree, epoch in zip(bundle.lock.trees, bundle.index.epochs, strict=True):
@@ -149,7 +149,7 @@ def _require_room(bundle: OpenBundle, cache: Cache) -> None:
             free = shutil.disk_usage(folder).free
             if needed > free:
                 raise OperationFailedError(
-                    f"{readable_size(needed)} are needed below {folder}, "
-                    f"but only {readable_size(free)} are free there",
-                    remedy="Make room, or name another folder in COMFY_CACHE_ROOT.",
+                    f"{readable_size(needed)} are needed below {folder}, but only "
+                    f"{readable_size(free)} are free there",
+                    remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
                 )

@@ -1,5 +1,4 @@
-"""Reads a bundle from its beginning to its end, as untrusted input: nothing is taken for granted
-that was not checked before."""
+"""Reads a bundle from start to end, as untrusted input: nothing is used before it is checked."""
 
 from __future__ import annotations
 
@@ -33,12 +32,12 @@ from runpod_comfy.spec.load import parse_spec, spec_digest
 _CHUNK_BYTES = 1 << 20
 _LARGEST_TEXT_BYTES = 64 * 1024**2
 _MAKE_AGAIN = "Make it again with this program: runpod-comfy bundle create ID"
-_BRING_AGAIN = "Bring the bundle here again, or make it again: runpod-comfy bundle create ID"
+_BRING_AGAIN = "Copy the bundle here again, or make it again: runpod-comfy bundle create ID"
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenBundle:
-    """A bundle whose index, lock and spec were read and fit each other."""
+    """A bundle whose index, lock and spec were read and are consistent."""
 
     path: Path
     stream: IO[bytes]
@@ -48,7 +47,7 @@ class OpenBundle:
 
     @property
     def entries(self) -> list[Entry]:
-        """The entries that are still to be read, in order."""
+        """The entries that have not been read yet, in order."""
         return self.index.entries[2:]
 
     def read(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
@@ -66,10 +65,10 @@ class OpenBundle:
 
 @contextlib.contextmanager
 def open_bundle(path: Path) -> Iterator[OpenBundle]:
-    """Opens a bundle and checks everything in it but the bytes of its parts.
+    """Opens a bundle and checks everything in it except the bytes of its parts.
 
-    Raises UnavailableError without a file, InvalidInputError for one that is no bundle or is cut
-    short, MismatchError for one with a wrong byte.
+    Raises UnavailableError if there is no file, InvalidInputError if it is not a bundle or is
+    truncated, MismatchError if it has wrong bytes.
     """
     try:
         stream = path.open("rb")
@@ -77,7 +76,7 @@ def open_bundle(path: Path) -> Iterator[OpenBundle]:
         raise UnavailableError(f"there is no file {path}", remedy="Check the path.") from error
     except OSError as error:
         raise InvalidInputError(
-            f"{path} cannot be read: {error.strerror}", remedy="Name a bundle's file."
+            f"{path} cannot be read: {error.strerror}", remedy="Name the file of a bundle."
         ) from error
     with stream:
         index = _read_index(stream, path)
@@ -87,7 +86,7 @@ def open_bundle(path: Path) -> Iterator[OpenBundle]:
         if excess > 0:
             raise _foreign(path, f"{excess} bytes follow its end")
         if [entry.path for entry in index.entries[:2]] != [LOCK, SPEC]:
-            raise _foreign(path, f"{LOCK} and {SPEC} do not come first in it")
+            raise _foreign(path, f"it does not start with {LOCK} and {SPEC}")
         lock_bytes, spec = (
             b"".join(_content(stream, entry, f"{entry.path} of {path}"))
             for entry in index.entries[:2]
@@ -128,18 +127,18 @@ def _read_index(stream: IO[bytes], path: Path) -> Index:
                     remedy=_MAKE_AGAIN,
                 ) from error
         if header != entry.header:
-            raise _foreign(path, f"its {INDEX} is none") from error
+            raise _foreign(path, f"its {INDEX} is not valid") from error
         raise _wrong(f"{INDEX} of {path}") from error
     if (header, content, zeros) != (entry.header, index.to_bytes(), entry.padding):
         raise _wrong(f"{INDEX} of {path}")
     paths = {entry.path for entry in index.entries}
     if len(paths) != len(index.entries):
-        raise _foreign(path, "it has two entries of one name")
+        raise _foreign(path, "it has two entries with the same name")
     return index
 
 
 def _content(stream: IO[bytes], entry: Entry, title: str) -> Iterator[bytes]:
-    """The content of the next entry; raises MismatchError at its end if a byte of it is wrong."""
+    """The content of the next entry; raises MismatchError at its end if its bytes are wrong."""
     header = entry.header
     digest = hashlib.sha256()
     if stream.read(len(header)) != header:
@@ -162,7 +161,7 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
     except UnicodeDecodeError as error:
         raise _foreign(path, f"{SPEC} is not text") from error
     if spec_digest(parse_spec(text, where=f"the spec in {path}")) != lock.spec_digest:
-        raise _foreign(path, "its lock does not answer its spec")
+        raise _foreign(path, "its lock does not match its spec")
     if len(index.epochs) != len(lock.trees):
         raise _foreign(path, "its trees are not those of its lock")
     if max(index.epochs) > lock.epoch:
@@ -174,7 +173,7 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
         if part is None or not (
             part.sha256 in (None, entry.sha256) and part.size in (None, entry.size)
         ):
-            raise _foreign(path, f"the entry {entry.path!a} is not of its lock")
+            raise _foreign(path, f"the entry {entry.path!a} is not in its lock")
     promised = {tree_path(tree) for tree in lock.trees}
     promised |= {f"wheels/{file.sha256}" for file in index.handler}
     if index.models:
@@ -188,8 +187,8 @@ def _foreign(path: Path, why: str) -> InvalidInputError:
 
 
 def _cut_short(path: Path) -> InvalidInputError:
-    return InvalidInputError(f"{path} is cut short", remedy=_BRING_AGAIN)
+    return InvalidInputError(f"{path} is truncated", remedy=_BRING_AGAIN)
 
 
 def _wrong(what: str) -> MismatchError:
-    return MismatchError(f"{what} has a wrong byte", remedy=_BRING_AGAIN)
+    return MismatchError(f"{what} is corrupt", remedy=_BRING_AGAIN)

@@ -1,4 +1,4 @@
-"""The shared cache: its folders, who works in it, the trees and archives that it keeps.
+"""The shared cache: its folders, its locks, and the trees and archives in it.
 
-What brings them there is in `sources`; what takes them out is in `upkeep`.
+Fetching them is in `sources`; removing them is in `upkeep`.
 """

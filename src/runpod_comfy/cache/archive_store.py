@@ -20,18 +20,17 @@ def find_archive(sha256: str, cache: Cache) -> Path | None:
 
 
 def archive_index(project: str, file_name: str, sha256: str, cache: Cache) -> str | None:
-    """The URL of a package index (PEP 503) that offers this one archive under its own name, for
-    installers, which go by names; None if the archive is not here.
+    """The URL of a package index (PEP 503) with only this archive, under its own name, for
+    installers, which need names; None if the archive is not here.
 
-    Each has an index of its own, at the same place for ever: uv remembers what it unpacked by the
-    index that it came from.
+    Each archive has its own index at a fixed path: uv remembers unpacked files by their index.
     """
     if find_archive(sha256, cache) is None:
         return None
     for name in (project, file_name):
         if "/" in name or name.startswith("."):
             raise InvalidInputError(
-                f"{name!a} is no name of a Python distribution or of its file",
+                f"{name!a} is not a valid name of a Python distribution or its file",
                 remedy="Make the lock again: runpod-comfy resolve <id>",
             )
     index = cache.named_archives / sha256
@@ -53,7 +52,7 @@ def _make_index(index: Path, project: str, file_name: str, sha256: str, cache: C
         try:
             whole.rename(index)
         except OSError:
-            # Another process was first; or the same bytes are known by another name already.
+            # Another process was first, or the same bytes already have another name.
             if (index / file_name).is_symlink():
                 return
             index.rename(folder / "outdated")
@@ -65,8 +64,8 @@ def keep_archive(
 ) -> tuple[Path, str]:
     """Writes an archive into the cache; returns its path and its sha256.
 
-    `where` names its origin in messages. Raises MismatchError if the bytes are not the expected
-    ones: nothing is kept then.
+    `where` names its origin in messages. Raises MismatchError, and keeps nothing, if the bytes are
+    not the expected ones.
     """
     with cache.scratch("archive") as folder:
         cache.archives.mkdir(parents=True, exist_ok=True)
@@ -76,8 +75,8 @@ def keep_archive(
             os.fsync(stream.fileno())
         if expected_sha256 not in (None, found):
             raise MismatchError(
-                f"{where} arrived with sha256 {found}, but {expected_sha256} is expected",
-                remedy="Try again; if it stays so, the index or a proxy gives other bytes.",
+                f"{where} has sha256 {found}, but {expected_sha256} was expected",
+                remedy="Try again; if this persists, the index or a proxy serves other bytes.",
             )
         partial.chmod(0o644)
         path = cache.archives / found

@@ -1,8 +1,8 @@
-"""Locks of the cache. Any number of commands fill it, or one clears it; and what several commands
-would make at the same time is made by one of them, while the others wait and take what they find.
+"""Locks of the cache. Any number of commands may fill it, or one may clear it. If several commands
+need the same entry, one makes it while the others wait and then use it.
 
-A command that only finds all it needs in a home takes no part in this. Nothing breaks where there
-are no locks: then an entry is made more than once, and the first one wins.
+A command that finds everything in a home takes no lock. Without locks nothing breaks: an entry may
+be made more than once, and the first one wins.
 """
 
 from __future__ import annotations
@@ -22,43 +22,46 @@ IN_USE_NAME = ".in-use"
 
 
 def using(cache: Cache, say: Say = say_nothing) -> contextlib.AbstractContextManager[int | None]:
-    """Keeps `gc` away for as long as this lasts; others may use the cache at the same time.
+    """Keeps `gc` out during the block; other commands may use the cache at the same time.
 
-    Gives a file descriptor for programs to inherit that write there and may outlive this process.
-    None, and no protection, where nothing can be written: no `gc` of this machine can work there.
+    Yields a file descriptor to be inherited by programs that write there and may outlive this
+    process. Yields None, without protection, if the cache is read-only: no `gc` on this machine can
+    work there.
     """
-    waiting = f"Waiting for gc, which clears the cache {cache.root}"
+    waiting = f"Waiting for gc, which is clearing the cache {cache.root}"
     return _locked(cache.root / IN_USE_NAME, waiting, say, shared=True)
 
 
 def key_lock(
     cache: Cache, key: str, *, what: str = "", say: Say = say_nothing
 ) -> contextlib.AbstractContextManager[int | None]:
-    """Holds the lock of `key`. While another command has it, this waits and says so, naming `what`.
+    """Holds the lock of `key`. Waits while another command has it, and reports that, naming `what`.
 
-    The lock ends with the process that has it, however that ends.
+    The lock ends with the process that holds it, however that ends.
     """
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
-    waiting = f"Waiting for another command that makes {what}" if what else ""
+    waiting = f"Waiting for another command that is making {what}" if what else ""
     return _locked(cache.tmp / f"{name}.lock", waiting, say)
 
 
 @contextlib.contextmanager
 def alone(cache: Cache, say: Say = say_nothing) -> Iterator[None]:
-    """Waits until no command uses the cache, and keeps all out for as long as this lasts.
+    """Waits until no command uses the cache, and keeps all others out during the block.
 
-    Raises OperationFailedError where that cannot be had.
+    Raises OperationFailedError if that is not possible.
     """
     place = cache.root / IN_USE_NAME
-    remedy = "Run it where the cache can be written, or choose another one with COMFY_CACHE_ROOT."
+    remedy = (
+        "Run it on a machine that can write to the cache, or set COMFY_CACHE_ROOT to another one."
+    )
     with disk_errors(f"the cache {cache.root} cannot be written", remedy=remedy):
         place.open("ab").close()
     waiting = f"Waiting for the commands that use the cache {cache.root}"
     with _locked(place, waiting, say) as descriptor:
         if descriptor is None:
             raise OperationFailedError(
-                f"the file system of {cache.root} has no locks, so nothing tells whether a "
-                "command uses the cache",
+                f"the file system of {cache.root} has no locks, so commands that use the cache "
+                "cannot be detected",
                 remedy=remedy,
             )
         yield
@@ -66,12 +69,12 @@ def alone(cache: Cache, say: Say = say_nothing) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(place: Path, waiting: str, say: Say, *, shared: bool = False) -> Iterator[int | None]:
-    """The descriptor of a locked file; None where it cannot be written or locked."""
+    """The descriptor of a locked file; None if it cannot be written or locked."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(place, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:
-        # What then cannot be written is reported when it is needed.
+        # Anything that cannot be written is reported when it is needed.
         yield None
         return
     try:

@@ -1,4 +1,4 @@
-"""Where the shared caches lie. Everything under a final name in them is whole and immutable."""
+"""The paths of the shared caches. Everything under a final name in them is whole and immutable."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Cache:
     named_archives = Below("archives/named")
     uv = Below("uv")
     resolved = Below("resolved")
-    # What images were pushed from here, by repository and tag.
+    # The images that were pushed from here, by repository and tag.
     pushed = Below("pushed")
-    # `versions/` and `lockfiles/` of the bundles that were loaded here: usable without a checkout.
+    # `versions/` and `lockfiles/` of bundles that were loaded here, usable without a checkout.
     loaded = Below("loaded")
     checks = Below("checks")
     environments = Below("environments")
@@ -57,7 +57,7 @@ class Cache:
         return self.loaded / "versions" / f"{version_id}.json"
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
-        """Says what the disk refuses: OperationFailedError instead of OSError."""
+        """Turns an OSError of the block into an OperationFailedError."""
         return disk_errors(
             f"the cache {self.root} could not be written",
             remedy="Make room there and check its permissions, or set COMFY_CACHE_ROOT to a folder "
@@ -66,7 +66,7 @@ class Cache:
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A new folder below `tmp`, where an entry is made until it is renamed into its place.
+        """A new folder below `tmp`, where an entry is made before it is renamed into its place.
 
         Raises as `writing` does.
         """
@@ -79,5 +79,5 @@ class Cache:
 
 
 def children(folder: Path) -> list[Path]:
-    """What lies in a folder, sorted; nothing where there is none."""
+    """The entries of a folder, sorted; none if the folder does not exist."""
     return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,7 +1,7 @@
-"""What the cache is kept for: each lock, home and models folder of this machine, by its path.
+"""The roots of the cache: each lock, home and models folder on this machine that needs it, by path.
 
-`roots/<sha256 of the path>.json` holds the whole lock, so that `gc` knows what a home needs whose
-lock is gone, and what was needed by a lock that is not there at the moment.
+`roots/<sha256 of the path>.json` holds the whole lock, so that `gc` knows what a home needs even if
+its lock is gone, or a lock that is currently not there.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Root:
 def record_root(
     cache: Cache, *, kind: RootKind, path: Path, lock_bytes: bytes | None = None
 ) -> None:
-    """Notes that `path` needs the cache. A cache that cannot be written is kept by someone else.
+    """Records that `path` needs the cache. A read-only cache is maintained by another machine.
 
-    Raises OperationFailedError when the disk refuses otherwise.
+    Raises OperationFailedError for any other disk error.
     """
     lock = json.loads(lock_bytes) if lock_bytes is not None else None
     with cache.writing():
@@ -60,20 +60,21 @@ def record_root(
 
 
 def record_home(cache: Cache, home: Path, *, lock_bytes: bytes, models_dir: Path | None) -> None:
-    """Notes what a home needs, also while it is unfinished: its lock, and the models folder that
-    its models are linked from."""
+    """Records what a home needs, even while it is unfinished: its lock, and the models folder that
+    its models are linked from.
+    """
     record_root(cache, kind="home", path=home, lock_bytes=lock_bytes)
     if models_dir is not None:
         record_root(cache, kind="models", path=models_dir)
 
 
 def is_recorded(cache: Cache, path: Path) -> bool:
-    """Whether the cache is kept for `path`: one look, for commands that have no time."""
+    """True if `path` is a recorded root. A fast check for commands that must not wait."""
     return root_file(cache, path).exists()
 
 
 def forget_root(cache: Cache, path: Path) -> None:
-    """What is at `path` needs nothing any more."""
+    """Records that `path` no longer needs the cache."""
     with contextlib.suppress(OSError):
         root_file(cache, path).unlink()
 
@@ -85,7 +86,7 @@ def read_roots(cache: Cache) -> list[Root]:
 
 
 def save_root(cache: Cache, root: Root) -> None:
-    """Writes a root atomically, if it says something new."""
+    """Writes a root atomically, if it has changed."""
     document = {**vars(root), "path": str(root.path)}
     content = (json.dumps(document, sort_keys=True) + "\n").encode()
     place = root_file(cache, root.path)
@@ -107,6 +108,6 @@ def _read(file: Path) -> Root:
 
 
 def root_file(cache: Cache, path: Path) -> Path:
-    """The file that notes `path`, whether it is there or not."""
+    """The file that records `path`, existing or not."""
     name = hashlib.sha256(os.fsencode(path.absolute())).hexdigest()
     return cache.roots / f"{name}.json"

@@ -1,8 +1,8 @@
-"""The trees of the cache: one asked for, one fetched, and the store `trees/<slug>@<commit>/` with,
-beside each entry, what is known of it.
+"""The trees of the cache: requests, fetched trees, and the store `trees/<slug>@<commit>/` with a
+record beside each entry.
 
-An entry is immutable. It is made below `tmp/`, checked there, and renamed into its place; of two
-processes that make the same one the first wins and the other takes what it finds.
+An entry is immutable. It is made below `tmp/`, checked there, and renamed into its place. If two
+processes make the same entry, the first wins and the other uses its result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LONGEST_SLUG = 120
 
 @dataclass(frozen=True, kw_only=True)
 class TreeRequest:
-    """A tree as a spec or a lock names it; `commit` is its pin, once known."""
+    """A tree as a spec or a lock names it; `commit` is its pin, if known."""
 
     repo: str
     ref: str | None = None
@@ -42,10 +42,10 @@ class TreeRequest:
 
     @property
     def version(self) -> str:
-        """The ref of a kind that cannot do without. Raises InvalidInputError if there is none."""
+        """The ref, for a kind that requires one. Raises InvalidInputError if there is none."""
         if self.ref is None:
             raise InvalidInputError(
-                f"{self.repo} names no version", remedy=f"Write it: {self.repo}@VERSION"
+                f"{self.repo} has no version", remedy=f"Add a version: {self.repo}@VERSION"
             )
         return self.ref
 
@@ -61,7 +61,7 @@ class FetchedSubmodule:
 
 @dataclass(frozen=True, kw_only=True)
 class Filling:
-    """What a kind says of the files it has put down.
+    """What a source reports about the files it has written.
 
     `epoch` is the newest commit or archive-member time in seconds since 1970.
     """
@@ -83,8 +83,9 @@ class FetchedTree(Filling):
 
 @dataclass(frozen=True, kw_only=True)
 class FetchContext:
-    """What every source works with: the cache, the folder that relative paths are from,
-    whether the network may be asked, and where to report progress."""
+    """What every source needs: the cache, the folder that relative paths are based on, whether
+    network access is allowed, and where to report progress.
+    """
 
     cache: Cache
     base_dir: Path
@@ -92,7 +93,7 @@ class FetchContext:
     say: Say = say_nothing
 
     def need_network(self, otherwise: str) -> None:
-        """Raises UnavailableError, saying `otherwise`, where the network may not be asked."""
+        """Raises UnavailableError with the message `otherwise` if network access is off."""
         if self.offline:
             raise UnavailableError(otherwise, remedy="Run the command once without --offline.")
 
@@ -121,10 +122,10 @@ class TreeStore:
     def enter(
         self, request: TreeRequest, fill: Fill, *, expected_tree_hash: str | None = None
     ) -> FetchedTree:
-        """Makes the entry of a pinned request; `fill` puts the files into the folder it is given.
+        """Makes the entry of a pinned request; `fill` writes the files into a folder.
 
-        Raises InvalidInputError for a link that leads out of the tree, MismatchError when the
-        content is not the expected one, OperationFailedError when the cache cannot be written.
+        Raises InvalidInputError for a link that leads outside the tree, MismatchError if the
+        content is not the expected one, OperationFailedError if the cache cannot be written.
         """
         shown = without_secrets(request.repo)
         with self.cache.scratch("tree") as bench:
@@ -135,11 +136,11 @@ class TreeStore:
             found = tree_hash(folder)
             if expected_tree_hash not in (None, found):
                 raise MismatchError(
-                    f"{shown} has the content {found}, but {expected_tree_hash} is asked for",
+                    f"{shown} has the content {found}, but {expected_tree_hash} was expected",
                     remedy="It changed while it was read: try again.",
                 )
             path = self.path_of(request)
-            # The record comes first: a folder under its final name always has one.
+            # The record is written first, so that a folder under its final name always has one.
             record = bench / "record.json"
             document = {**asdict(filling), "tree_hash": found}
             record.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n", "utf-8")
@@ -149,15 +150,16 @@ class TreeStore:
         return FetchedTree(path=path, tree_hash=found, **vars(filling))
 
     def path_of(self, request: TreeRequest) -> Path:
-        """Where the entry of a pinned request lies, or would lie."""
+        """The path of the entry of a pinned request, existing or not."""
         commit = (request.commit or "").replace(":", "-")
         return self.cache.trees / f"{slug_of(request.repo, request.subdir)}@{commit}"
 
 
 def slug_of(repo: str, subdir: str | None = None) -> str:
-    """A file name that tells `repo` and `subdir`, different for different ones.
+    """A readable file name for `repo` and `subdir`, unique to them.
 
-    A slash becomes `+`; a local folder counts by its own name, since its pin is its content.
+    A slash becomes `+`; a local folder is represented by its name alone, since its pin is its
+    content.
     """
     if ":" in repo:
         text = re.sub(r"\.git/?$", "", repo.removeprefix("https://"))
@@ -172,7 +174,7 @@ def slug_of(repo: str, subdir: str | None = None) -> str:
 
 
 def _refuse_escaping_links(folder: Path, *, where: str) -> None:
-    """Raises InvalidInputError if a symbolic link below `folder` leads out of it."""
+    """Raises InvalidInputError if a symbolic link below `folder` leads outside it."""
     root = os.path.realpath(folder)
     for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -183,8 +185,8 @@ def _refuse_escaping_links(folder: Path, *, where: str) -> None:
             inside = Path(os.path.realpath(path)).is_relative_to(root)
             if os.path.isabs(target) or not inside:  # noqa: PTH117
                 raise InvalidInputError(
-                    f"{where} holds the symbolic link '{os.path.relpath(path, folder)}', "
-                    f"which leads out of the tree (to '{target}')",
+                    f"{where} has the symbolic link '{os.path.relpath(path, folder)}', which "
+                    f"leads outside the tree (to '{target}')",
                     remedy="Use a version of it without that link.",
                 )
 

@@ -23,15 +23,15 @@ _CLOCK_NS = 2_000_000_000
 
 
 def is_left_out(name: str) -> bool:
-    """Whether a file or folder of this name is no part of a tree's content."""
+    """True if a file or folder of this name does not count as a tree's content."""
     return name in _LEFT_OUT or name.endswith(".pyc")
 
 
 def tree_hash(folder: Path) -> str:
     """`tree:` and 40 hex digits over the files, symbolic links and executable bits of `folder`.
 
-    Leaves out what `is_left_out` names, and empty folders, which git does not know.
-    Raises InvalidInputError for a device, socket or pipe in it.
+    Skips names for which `is_left_out` is true, and empty folders, which git does not track. Raises
+    InvalidInputError for a device, socket or pipe in it.
     """
     return "tree:" + (_hash_folder(os.fsencode(folder)) or _hash_object(b"tree", b"")).hex()
 
@@ -98,7 +98,7 @@ def _hash_entry(item: os.DirEntry[bytes]) -> tuple[bytes, bytes | None]:
     if not item.is_file():
         raise InvalidInputError(
             f"{os.fsdecode(item.path)} is neither a file, a folder nor a link",
-            remedy="Remove it: a tree holds nothing else.",
+            remedy="Remove it: a tree can only contain files, folders and links.",
         )
     return _hash_file(item.path)
 
@@ -127,8 +127,8 @@ def _hash_object(kind: bytes, content: bytes) -> bytes:
 def add_tree(archive: tarfile.TarFile, folder: Path, *, prefix: str = "") -> None:
     """Adds all files and links below `folder`, sorted, under `prefix` (`""` or ending in `/`).
 
-    Headers hold a name, a size and whether a file is executable; all else is constant.
-    Folders have no members of their own: trees, as git knows them, hold files only.
+    Headers hold a name, a size and the executable bit; everything else is constant. Folders have no
+    entries of their own: as in git, trees only contain files.
     """
     found = []
     for parent, folders, files in os.walk(folder):
@@ -146,7 +146,7 @@ def add_tree(archive: tarfile.TarFile, folder: Path, *, prefix: str = "") -> Non
 
 
 def add_file(archive: tarfile.TarFile, path: Path, member: tarfile.TarInfo) -> None:
-    """Adds the file at `path` as `member`, which gets its size and mode from there."""
+    """Adds the file at `path` as `member`, with that file's size and mode."""
     with path.open("rb") as content:
         status = os.fstat(content.fileno())
         member.size = status.st_size

@@ -1,4 +1,4 @@
-"""The middle that homes and images share: a lock as ordered layers, and what their scripts get.
+"""What homes and images share: a lock as ordered layers, and the inputs of their scripts.
 
-Who runs a script, and where, is for `homes` and `images`.
+Running the scripts is up to `homes` and `images`.
 """

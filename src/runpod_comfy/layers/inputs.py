@@ -1,4 +1,4 @@
-"""What a plan takes in from its lock: trees, brought into the cache, and the manifest."""
+"""The inputs of a plan from its lock: trees, fetched into the cache, and the manifest."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def fetch_trees(
     fetch_context: FetchContext,
     finish: Callable[[Path, LockedTree], Path] = lambda folder, _tree: folder,
 ) -> dict[str, Path]:
-    """The folder of each tree that `layers` take in, by the tree's hash; several at once.
+    """The folder of each tree that `layers` need, by tree hash. Fetches in parallel.
 
-    `finish` gives the folder to use for a tree that was fetched. Raises what the sources raise,
-    MismatchError if one gives other files than the lock knows, and InvalidInputError for a node
-    whose install.py is to run and that has none.
+    `finish` returns the folder to use for a fetched tree. Raises what the sources raise,
+    MismatchError if a tree's files differ from the lock, and InvalidInputError for a node whose
+    install.py should run but does not exist.
     """
 
     def fetch(item: tuple[str, LockedTree]) -> Path:
@@ -49,7 +49,7 @@ def manifest_of(
 ) -> Manifest:
     """The manifest of the lock's version on `platform` (`linux-x86_64`), not marked as complete.
 
-    `layers` are the content keys of what was made, by layer; `check` is what the check reported.
+    `layers` are the content keys of the finished layers; `check` is the report of the check.
     """
     return Manifest(
         version_id=lock.version_id,

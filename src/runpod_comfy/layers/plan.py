@@ -1,6 +1,6 @@
 """Lock → plan: ordered layers, each with its scripts, its inputs and a content key.
 
-Pure: it reads the layer scripts and nothing else, and starts nothing.
+Pure: it only reads the layer scripts, and starts nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ ENVIRONMENT: tuple[LayerKind, ...] = ("torch", "wheels")
 """The layers that share the Python environment."""
 NODE_PREFIX = "node:"
 INSTALL_PREFIX = "install:"
-"""Before the name of a node, the names of its layers."""
+"""Prefixes of the names of a node's layers, before the node's name."""
 
 _KEY_SCHEMA = "runpod-comfy layer key 1"
 
 _FIRST_TIME_S = 315_532_800
-"""1980-01-01, the first time that a ZIP archive can hold."""
+"""1980-01-01, the first time that a ZIP archive can store."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TreeInput:
-    """A tree of the lock, to lie in the folder `name` below `$INPUTS`."""
+    """A tree of the lock, to be put in the folder `name` below `$INPUTS`."""
 
     name: str
     tree: LockedTree
@@ -46,7 +46,7 @@ class TreeInput:
 
 @dataclass(frozen=True, kw_only=True)
 class TextInput:
-    """A text, to lie in the file `name` below `$INPUTS`."""
+    """A text, to be put in the file `name` below `$INPUTS`."""
 
     name: str
     text: str
@@ -60,10 +60,10 @@ class TextInput:
 class Layer:
     """One step from a lock to a working version.
 
-    `scripts` is the script to run, then the files beside it that it uses.
-    `environment` holds the layer's own variables, not those of the place where it runs.
-    `key` is `sha256:…` over everything that decides what the layer leaves behind.
-    `after` names the earlier layers that it depends on: it looks at what they left.
+    `scripts` is the script to run, then the files beside it that it uses. `environment` holds the
+    layer's own variables, not those of the machine it runs on. `key` is `sha256:…` over everything
+    that determines the layer's result. `after` names the earlier layers whose results it depends
+    on.
     """
 
     name: str
@@ -83,14 +83,15 @@ class Layer:
         return next((each.tree for each in self.inputs if isinstance(each, TreeInput)), None)
 
     def distributions(self, python: PythonLock) -> list[Distribution]:
-        """What it installs, of the packages of its lock."""
+        """The distributions of the lock that it installs."""
         return {"torch": python.torch, "wheels": python.wheels}.get(self.kind, [])
 
     def variables(
         self, *, target: Literal["host", "image"], inputs: str, home: str, venv: str
     ) -> dict[str, str]:
-        """The variables of its script wherever it runs: where its inputs lie, and the home and the
-        Python environment that it works on."""
+        """The variables of its script, wherever it runs: the folder of its inputs, the home and the
+        Python environment to work on.
+        """
         return {
             "TARGET": target,
             "INPUTS": inputs,
@@ -104,9 +105,9 @@ class Layer:
     def epoch(self) -> int:
         """The layer's SOURCE_DATE_EPOCH, in seconds since 1970.
 
-        It lies in the first half of 1980 and follows from the key: the lock's epoch moves with
-        every changed node, and would move torch with it; one time for all content would let a
-        browser mistake a page of one version for the same page of another.
+        It is a time in the first half of 1980, derived from the key. The lock's epoch changes with
+        every node, and would change torch too; a single constant time would let a browser confuse
+        cached pages of different versions.
         """
         return _FIRST_TIME_S + int(self.key.removeprefix("sha256:")[:6], 16)
 
@@ -147,7 +148,7 @@ _USES: dict[LayerKind, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The layers of a lock, in the order in which they are made: heavy and stable ones first."""
+    """The layers of a lock in build order: large and stable ones first."""
 
     platform: str
     layers: tuple[Layer, ...]
@@ -199,7 +200,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
     )
     handler = layer("handler")
     core = layer("core", TreeInput(name="tree", tree=lock.comfy), environment=interpreter)
-    # The core is asked for its folders, and a new core takes the old answer away with it.
+    # The core reports its folders, so a new core makes this layer again.
     models = layer("models", TextInput(name="folders.txt", text=_model_folders(lock)), after=[core])
     nodes = [
         layer(
@@ -211,7 +212,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
         for node in sorted(lock.custom_nodes, key=lambda node: node.name)
     ]
     before = [system, torch, wheels, handler, core, models, *nodes]
-    # An install script may look at everything, also at what the one before it did.
+    # An install script may read anything, including results of the previous one.
     for name in dict.fromkeys(lock.run_install_scripts):
         before.append(
             layer(
@@ -222,7 +223,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
                 name=INSTALL_PREFIX + name,
             )
         )
-    # These settings reach the engine through the manifest; here they only decide the key.
+    # These settings reach the engine through the manifest; here they only affect the key.
     engine = {"schema": CHECK_SCHEMA, "env": lock.env, "comfy_args": lock.comfy_args}
     check = layer(
         "check",
@@ -233,12 +234,12 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
 
 
 def _pins(distributions: Sequence[Distribution]) -> str:
-    """One `name==version` a line, as pip and uv take constraints."""
+    """One `name==version` per line, a constraints file for pip and uv."""
     return "".join(sorted({f"{each.name}=={each.version}\n" for each in distributions}))
 
 
 def _model_folders(lock: Lock) -> str:
-    """The top folders that the version's models lie in, one a line."""
+    """The top-level folders of the version's models, one per line."""
     folders = {PurePosixPath(model.target_path).parts[0] for model in lock.models}
     files = {model.target_path for model in lock.models}
     return "".join(f"{folder}\n" for folder in sorted(folders - files))
@@ -247,7 +248,7 @@ def _model_folders(lock: Lock) -> str:
 def requirements_text(distributions: Sequence[Distribution]) -> str:
     """One requirement per distribution, sorted by name: `name==version ; marker --hash=sha256:…`.
 
-    Markers stay, for the installer to evaluate, so the text is the same on every platform.
+    The installer evaluates the markers, so the text is the same on every platform.
     """
     ordered = sorted(distributions, key=lambda each: (each.name, each.version, each.marker or ""))
     return "".join(_requirement(distribution) for distribution in ordered)

@@ -1,7 +1,7 @@
-"""uv: where it is and what it is given, for a script of this machine and for a step of an image.
+"""uv: its path and its settings, for a script on this machine and for a step of an image.
 
-All of it in variables: an index's address may hold a password, and everyone on the machine can read
-an argument.
+All settings are variables: an index URL may hold a password, and every user on the machine can read
+arguments.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def uv_program() -> Path:
 
 
 def outside_variables() -> dict[str, str]:
-    """This process's variables, without those that would lead another Python or uv astray."""
+    """This process's variables, without those that would misconfigure another Python or uv."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -44,15 +44,15 @@ def uv_variables(
     first_index: str | None = None,
     stored: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Where packages come from, to be added to `environment`: what pip is configured to use.
+    """Where packages come from, to be added to `environment`: pip's configured sources.
 
-    `wheels_dir` replaces all indexes; otherwise `stored`, indexes of this disk, and `first_index`
-    come before them. `NO_INDEX` is `1` where the layer scripts are to give uv `--no-index`, for
-    which it knows no variable.
+    `wheels_dir` replaces all indexes; otherwise `stored` (indexes on this disk) and `first_index`
+    come before them. `NO_INDEX` is `1` if the layer scripts have to pass `--no-index` to uv, which
+    has no variable for it.
     """
     variables = uv_environment(pip, environment)
     if wheels_dir is not None:
-        # As a URL: in this list a comma separates.
+        # As a URL: commas separate the entries of this list.
         return {**variables, "UV_FIND_LINKS": wheels_dir.absolute().as_uri(), "NO_INDEX": "1"}
     arguments = uv_arguments(pip, environment)
     no_index = "--no-index" in arguments
@@ -63,11 +63,11 @@ def uv_variables(
         others = variables.get("UV_INDEX") or environment.get("UV_INDEX", "")
         variables["UV_INDEX"] = " ".join([*first, others]).strip()
     elif stored:
-        # Beside --no-index only folders count.
+        # With --no-index only folders are used.
         others = variables.get("UV_FIND_LINKS") or environment.get("UV_FIND_LINKS", "")
         variables["UV_FIND_LINKS"] = ",".join([*stored, others]).strip(",")
     if "--index-strategy" in arguments or first_index:
-        # Hashes decide what is installed: any index that has the file will do.
+        # Hashes decide what is installed, so any index with the file is fine.
         variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
     return variables
 
@@ -75,7 +75,7 @@ def uv_variables(
 def install_script_variables(
     pip: PipSettings, environment: Mapping[str, str], *, wheels_dir: Path | None = None
 ) -> dict[str, str]:
-    """The same for the pip and the uv that a node's install.py calls."""
+    """Where packages come from, for the pip and the uv that a node's install.py calls."""
     variables = {**pip_environment(pip), **uv_environment(pip, environment)}
     if wheels_dir is None:
         return variables

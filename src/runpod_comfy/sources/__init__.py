@@ -1,4 +1,4 @@
 """Where trees and packages come from: how each kind is pinned and fetched.
 
-Where they are kept is in `cache`.
+Where they are stored is in `cache`.
 """

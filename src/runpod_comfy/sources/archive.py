@@ -1,6 +1,7 @@
 """An archive at a URL as a tree: its pin is the sha256 of the archive.
 
-An archive with one top folder, as forges make them, is taken from inside that folder.
+If an archive has a single top folder, as those of forges do, the tree is the content of that
+folder.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class ArchiveSource(TreeSource):
-    """The TreeSource of `https://….zip` and its like."""
+    """The TreeSource of archives such as `https://….zip`."""
 
     top_folder: TopFolder = "entered if it is the only one"
 
@@ -36,11 +37,11 @@ class ArchiveSource(TreeSource):
         return partial(unpack, request, archive, self.top_folder)
 
     def url_of(self, request: TreeRequest, _fetch_context: FetchContext) -> str:
-        """Where the archive of a request is."""
+        """The URL of a request's archive."""
         return request.repo
 
     def _archive(self, request: TreeRequest, fetch_context: FetchContext) -> tuple[Path, str]:
-        """The archive, from the cache or brought into it, and its pin."""
+        """The archive, fetched into the cache if it is not there, and its pin."""
         stored = stored_archive(request, fetch_context)
         if stored is not None and request.commit is not None:
             return stored, request.commit
@@ -48,20 +49,22 @@ class ArchiveSource(TreeSource):
 
 
 def stored_archive(request: TreeRequest, fetch_context: FetchContext) -> Path | None:
-    """The archive with the pin of a request from the cache; None if it has to be brought there.
+    """The archive with a request's pin in the cache; None if it has to be fetched.
 
-    Raises UnavailableError if that is not allowed; one on this disk needs no network.
+    Raises UnavailableError if fetching is not allowed; a file on this disk needs no network.
     """
     pin = request.commit
     archive = find_archive(pin.removeprefix("sha256:"), fetch_context.cache) if pin else None
     if archive is None and not request.repo.startswith("file:"):
         shown = f"{request.title} ({pin})" if pin else request.title
-        fetch_context.need_network(f"{shown} is not in the cache, and the network may not be asked")
+        fetch_context.need_network(
+            f"{shown} is not in the cache, and network access is off (--offline)"
+        )
     return archive
 
 
 def unpack(request: TreeRequest, archive: Path, top_folder: TopFolder, target: Path) -> Filling:
-    """Puts the files of a request's archive into an empty folder."""
+    """Extracts a request's archive into an empty folder."""
     epoch = extract(
         archive, target, where=request.title, subdir=request.subdir, top_folder=top_folder
     )
@@ -69,10 +72,10 @@ def unpack(request: TreeRequest, archive: Path, top_folder: TopFolder, target: P
 
 
 def _download(url: str, request: TreeRequest, fetch_context: FetchContext) -> tuple[Path, str]:
-    """The archive at `url`, brought into the cache, and its pin.
+    """Downloads the archive at `url` into the cache; returns it and its pin.
 
-    Raises UnavailableError when it cannot be had or is no archive, MismatchError when it is not
-    the one that the request pins; nothing is kept then.
+    Raises UnavailableError if it cannot be fetched or is not an archive, MismatchError if it is not
+    the pinned one; nothing is kept then.
     """
     fetch_context.say(f"Downloading {request.title}")
     is_on_disk = url.startswith("file:")
@@ -87,14 +90,14 @@ def _download(url: str, request: TreeRequest, fetch_context: FetchContext) -> tu
     except MismatchError as error:
         raise MismatchError(
             error.message,
-            remedy="What lies at that address was changed. Find out why; to take it in, remove its "
-            "'commit' from the spec, if it stands there, and: runpod-comfy resolve <id> --upgrade",
+            remedy="The archive at that URL has changed. Find out why; to accept it, remove its "
+            "'commit' from the spec if it has one, then run: runpod-comfy resolve <id> --upgrade",
         ) from error
     return path, f"sha256:{found}"
 
 
 def _from_server(url: str, fetch_context: FetchContext) -> Iterator[bytes]:
-    client = web_client(remedy="Check the address, the network and the proxy.")
+    client = web_client(remedy="Check the URL, the network and the proxy.")
     with client.download(url, say=fetch_context.say) as chunks:
         yield from chunks
 
@@ -104,7 +107,7 @@ def _from_disk(url: str) -> Iterator[bytes]:
     with disk_errors(f"the archive {path} cannot be read", remedy="Check its permissions."):
         if not path.exists():
             raise UnavailableError(
-                f"there is no archive {path}", remedy="Correct 'repo', or put the archive there."
+                f"there is no archive at {path}", remedy="Correct 'repo', or put the archive there."
             )
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
@@ -112,7 +115,7 @@ def _from_disk(url: str) -> Iterator[bytes]:
 
 
 def _refusing_pages(chunks: Iterator[bytes], url: str, title: str) -> Iterator[bytes]:
-    """All of `chunks`; a page that asks for a login, say, is reported before it gets a pin."""
+    """Yields `chunks`, but rejects a web page, such as a login page, before it gets a pin."""
     first = b""
     for chunk in chunks:
         first += chunk
@@ -121,7 +124,7 @@ def _refusing_pages(chunks: Iterator[bytes], url: str, title: str) -> Iterator[b
     if not begins_like_an_archive(first):
         what = "a web page" if first.lstrip()[:1] == b"<" else "something else"
         raise UnavailableError(
-            f"{without_secrets(url)} gave {what} instead of an archive (for {title})",
+            f"{without_secrets(url)} returned {what} instead of an archive (for {title})",
             remedy="Open it in a browser: it may ask for a login, or the archive has moved.",
         )
     yield first

@@ -1,7 +1,7 @@
-"""Takes the files out of a zip, wheel or tar, as untrusted input: nothing in it runs.
+"""Extracts the files of a zip, wheel or tar, as untrusted input: nothing in it runs.
 
-Modes become 644 or 755 and nothing else of an archive's metadata stays, so that the same archive
-gives the same tree everywhere.
+Modes become 644 or 755 and all other metadata is dropped, so that an archive gives the same tree
+everywhere.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ from runpod_comfy.sources.tree_writer import (
     refuse_unsafe,
 )
 
-# What becomes of an archive's only folder, in which everything else lies.
+# How to treat a single top folder that contains everything else.
 TopFolder = Literal["kept", "entered", "entered if it is the only one"]
 
 _CHUNK_BYTES = 1024 * 1024
-# The first and the last time that a zip file can hold; members without a time are the oldest.
+# The first and the last time that a zip file can store; members without a time count as the oldest.
 _EARLIEST_EPOCH, _LATEST_EPOCH = 315532800, 4354819199
-# Beyond the first bytes, an archive may hold so many times its own size. Source code seldom has 10.
+# Above a minimum size, an archive may expand to this many times its own size. For source code it is
+# seldom 10.
 _FREE_BYTES, _MOST_TIMES_ITS_SIZE = 64 * 1024**2, 200
 _LONGEST_LINK = 4096
-# macOS puts its own records beside the one folder that a person packed.
+# macOS adds its own metadata beside the packed folder.
 _RESOURCE_FORKS = "__MACOSX"
 _DECOMPRESSORS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": gzip.open,
@@ -66,7 +67,7 @@ _DAMAGED = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Member:
-    """A file or link of an archive. `epoch` in seconds since 1970; `link` is where it leads."""
+    """A file or link of an archive. `epoch` is in seconds since 1970, `link` the target."""
 
     name: str
     epoch: int
@@ -86,17 +87,17 @@ def extract(
 ) -> int:
     """Writes the files of `archive`, or of its folder `subdir`, into the empty folder `target`.
 
-    With `top_folder` "entered" everything must lie in one folder, as in an sdist; `subdir` counts
-    from inside it. `where` names the archive in messages.
-    Returns the newest time among the files taken, in seconds since 1970.
-    Raises InvalidInputError for a damaged or hostile archive, and for a folder it does not have.
+    With `top_folder` "entered" everything must be in one folder, as in an sdist; `subdir` is
+    relative to that folder. `where` names the archive in messages. Returns the newest time among
+    the files taken, in seconds since 1970. Raises InvalidInputError for a damaged or hostile
+    archive, or if `subdir` does not exist.
     """
     fair_bytes = _FREE_BYTES + _MOST_TIMES_ITS_SIZE * archive.stat().st_size
     most_bytes = min(MOST_BYTES, fair_bytes)
     try:
         with _open(archive, where) as found:
             members = list(_within(most_bytes, found, where))
-            # Before folders are entered, which would take the `..` off a path.
+            # Checked before entering folders, which would remove the `..` from a path.
             for member in members:
                 refuse_unsafe(member.name, where)
             if top_folder != "kept":
@@ -116,25 +117,25 @@ def extract(
             return max(member.epoch for member in chosen)
     except _DAMAGED as error:
         raise InvalidInputError(
-            f"{where} is not an archive that can be read: {error}", remedy=_REMEDY
+            f"{where} is not a readable archive: {error}", remedy=_REMEDY
         ) from error
     except RuntimeError as error:
-        # zipfile's way to say that a password is needed.
+        # zipfile raises this if a password is needed.
         raise InvalidInputError(f"{where} cannot be read: {error}", remedy=_REMEDY) from error
 
 
 def begins_like_an_archive(first: bytes) -> bool:
-    """Whether a file with these first 512 bytes can be one that `extract` takes."""
+    """True if a file with these first 512 bytes may be an archive that `extract` supports."""
     magic = (*_DECOMPRESSORS, *_ZIP_MAGIC)
     return first.startswith(magic) or first.startswith(_TAR_MAGIC, _TAR_MAGIC_AT)
 
 
 @contextlib.contextmanager
 def _open(archive: Path, where: str) -> Iterator[Iterator[_Member | None]]:
-    """The members of an archive, None for its folders, for as long as it is open."""
+    """The members of an archive, None for its folders; valid while it is open."""
     with contextlib.ExitStack() as closing:
         stream = closing.enter_context(archive.open("rb"))
-        # Judged by its first bytes, where a tar with a zip inside cannot be taken for that zip.
+        # Decided by its first bytes, so that a tar with a zip inside is not mistaken for that zip.
         first = stream.read(_TAR_MAGIC_AT + len(_TAR_MAGIC))
         stream.seek(0)
         if not begins_like_an_archive(first):
@@ -151,8 +152,9 @@ def _open(archive: Path, where: str) -> Iterator[Iterator[_Member | None]]:
 
 
 class _Source:
-    """The stream of an archive. What it cannot read is the fault of a damaged archive, which leads
-    to places that a file cannot have; writing has errors of its own."""
+    """The stream of an archive. A read error means a damaged archive with impossible offsets, so it
+    becomes a ReadError; write errors stay OSErrors.
+    """
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content = content
@@ -172,7 +174,7 @@ class _Source:
 
 
 class _TarSource(_Source):
-    """One of which tarfile cannot read a header into memory that has no end."""
+    """A source that keeps tarfile from reading a header of unlimited size into memory."""
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _CHUNK_BYTES:
@@ -185,14 +187,14 @@ def _within(most_bytes: int, found: Iterator[_Member | None], where: str) -> Ite
     for number, member in enumerate(found, start=1):
         refuse_beyond(MOST_FILES, number, "members", where)
         if member is not None:
-            # Neither zipfile nor tarfile gives more of a member than is announced.
+            # Neither zipfile nor tarfile returns more of a member than its header announces.
             announced_bytes += member.size_bytes
             refuse_beyond(most_bytes, announced_bytes, "bytes", where)
             yield member
 
 
 def _zip_member(opened: zipfile.ZipFile, origin: zipfile.ZipInfo) -> _Member | None:
-    # Some tools of Windows write its own separator, which the format does not know.
+    # Some Windows tools write backslashes, which the format does not allow.
     name = origin.filename.replace("\\", "/").removeprefix("./")
     if name.endswith("/"):
         return None
@@ -205,7 +207,7 @@ def _zip_member(opened: zipfile.ZipFile, origin: zipfile.ZipInfo) -> _Member | N
     try:
         epoch = max(_EARLIEST_EPOCH, calendar.timegm((*origin.date_time, 0, 0, 0)))
     except ValueError:
-        # A month or day 0 is what tools write that know no time.
+        # Tools that know no time write month or day 0.
         epoch = _EARLIEST_EPOCH
     return _Member(
         name=name,
@@ -222,7 +224,7 @@ def _tar_member(opened: tarfile.TarFile, origin: tarfile.TarInfo, where: str) ->
         return None
     if not (origin.isfile() or origin.issym() or origin.islnk()):
         raise InvalidInputError(
-            f"{where} holds {origin.name!a}, which is neither a file, a folder nor a link",
+            f"{where} has {origin.name!a}, which is neither a file, a folder nor a link",
             remedy=_REMEDY,
         )
     return _Member(
@@ -239,14 +241,16 @@ def _tar_content(opened: tarfile.TarFile, origin: tarfile.TarInfo) -> IO[bytes]:
     try:
         stream = opened.extractfile(origin)
     except KeyError as error:
-        raise tarfile.ReadError(f"{origin.name!a} is linked to a file that is not there") from error
+        raise tarfile.ReadError(
+            f"{origin.name!a} is linked to a file that does not exist"
+        ) from error
     if stream is None:
         raise tarfile.ReadError(f"{origin.name!a} has no content")
     return stream
 
 
 def _below(members: list[_Member], folder: str) -> list[_Member]:
-    """The members in `folder`, named from it."""
+    """The members in `folder`, with names relative to it."""
     prefix = f"{folder}/"
     return [
         replace(member, name=member.name.removeprefix(prefix))
@@ -256,14 +260,16 @@ def _below(members: list[_Member], folder: str) -> list[_Member]:
 
 
 def _inside(members: list[_Member], where: str, *, must: bool) -> list[_Member]:
-    """The members in the one folder of the archive, named from it; all, if there is not one."""
-    # A tar from GitHub has a header for its commit beside the one folder; it is no member.
+    """The members in the archive's single top folder, with names relative to it; all members if
+    there is no such folder.
+    """
+    # A tar from GitHub also has a header with its commit; it is not a member.
     tops = {member.name.split("/")[0] for member in members} - {_RESOURCE_FORKS}
     if len(tops) == 1 and all("/" in member.name for member in members):
         return _below(members, tops.pop())
     if must:
         raise InvalidInputError(
-            f"{where} does not hold one top folder, as an sdist does", remedy=_REMEDY
+            f"{where} does not have a single top folder, as an sdist does", remedy=_REMEDY
         )
     return members
 

@@ -19,12 +19,12 @@ from runpod_comfy.cache.tree import (
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.sources.tree_source import TreeSource
 
-# 1 January 1980, the first time that a zip file can hold: what a folder counts as in a lock.
+# 1 January 1980, the first time that a zip file can store: the epoch of a folder in a lock.
 FOLDER_EPOCH = 315532800
 
 
 class FolderSource(TreeSource):
-    """The TreeSource of plain paths; a relative one is from the folder of the spec."""
+    """The TreeSource of plain paths; a relative path is based on the spec's folder."""
 
     def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
         folder = _folder(request, fetch_context)
@@ -32,7 +32,7 @@ class FolderSource(TreeSource):
         if request.commit not in (None, found):
             raise MismatchError(
                 f"the folder {folder} has the content {found}, not {request.commit}",
-                remedy="Leave 'commit' of this folder out of the spec, or restore the folder.",
+                remedy="Remove this folder's 'commit' from the spec, or restore the folder.",
             )
         return found
 
@@ -52,13 +52,13 @@ def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
     folder = folder_of(request, fetch_context)
     if not folder.exists():
         raise UnavailableError(
-            f"the folder {request.repo} is not there (looked for {folder})",
-            remedy="Relative paths are from the folder of the spec; correct 'repo'.",
+            f"the folder {request.repo} does not exist (looked for {folder})",
+            remedy="Relative paths are based on the spec's folder; correct 'repo'.",
         )
     if not folder.is_dir():
         raise InvalidInputError(
             f"{folder} is a file, not a folder",
-            remedy="Name a folder; an archive is named as 'file://' and its whole path.",
+            remedy="Name a folder, or write an archive as 'file://' and its absolute path.",
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""The kinds of trees: which source does each, and how a tree is settled."""
+"""The kinds of trees: the source of each, and how a tree gets its ref and commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from runpod_comfy.spec.values import TreeKind
 
 def source_of(kind: TreeKind) -> TreeSource:
     """The source of a kind."""
-    # Each is imported when it is met: a version from git alone needs no index client.
+    # Imported on first use: a version that only uses git needs no index client.
     if kind == "git":
         from runpod_comfy.sources.git.source import GitSource
 
@@ -45,10 +45,9 @@ def look_up(request: TreeRequest, source: TreeSource, fetch_context: FetchContex
 def settle(tree: Tree, fetch_context: FetchContext) -> Tree:
     """The tree with `ref` and `commit` filled in, as `create` writes them.
 
-    A git repository without a ref is taken at its default branch, a distribution or a node of the
-    registry without a version at its newest stable one. A commit that is there already is
-    confirmed. A folder stays without a commit: it is pinned by the lock, so that working on it
-    changes no spec.
+    Without a ref, a git repository gets its default branch; a distribution or a registry node gets
+    its newest stable version. An existing commit is confirmed. A folder gets no commit: the lock
+    pins it, so that working on it does not change the spec.
     """
     source = source_of(tree.kind)
     ref = tree.ref

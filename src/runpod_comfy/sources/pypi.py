@@ -1,6 +1,6 @@
 """A distribution on a package index as a tree: its pin is the sha256 of a wheel or sdist.
 
-It is unpacked, never built or installed: nothing of it runs.
+It is unpacked, never built or installed: none of its code runs.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class PypiSource(TreeSource):
             if not any(_pin(file) == request.commit for file in files):
                 raise MismatchError(
                     f"no file of {request.title} has the pin {request.commit}",
-                    remedy="Leave 'commit' out to take the one that the index has.",
+                    remedy="Remove 'commit' to use the file that the index has.",
                 )
             return request.commit
         chosen = _choose(files, request.title)
         if chosen.yanked is not None:
             fetch_context.say(
-                f"Warning: {request.title} was withdrawn by its authors: {chosen.yanked}"
+                f"Warning: {request.title} was yanked by its authors: {chosen.yanked}"
             )
         return _pin(chosen) or f"sha256:{_download(chosen, fetch_context)[1]}"
 
@@ -51,18 +51,18 @@ class PypiSource(TreeSource):
         return partial(unpack, request, archive, top_folder)
 
     def open_ref(self, repo: str, fetch_context: FetchContext) -> str:
-        """The newest version that is neither a pre-release nor withdrawn."""
+        """The newest version that is neither a pre-release nor yanked."""
         versions = _recommended(_all_files(repo, fetch_context))
         if not versions:
             raise UnavailableError(
-                f"every version of {repo} was withdrawn by its authors",
-                remedy=f"Name one all the same: {repo}@VERSION",
+                f"every version of {repo} was yanked by its authors",
+                remedy=f"To use one anyway, name it: {repo}@VERSION",
             )
         return versions[0]
 
 
 def _holds_wheel_metadata(archive: Path) -> bool:
-    """The cache names archives by content, so what it is is read from inside (PEP 427)."""
+    """The cache names archives by content, so the kind is read from the file itself (PEP 427)."""
     if not zipfile.is_zipfile(archive):
         return False
     with zipfile.ZipFile(archive) as opened:
@@ -70,10 +70,10 @@ def _holds_wheel_metadata(archive: Path) -> bool:
 
 
 def _find(request: TreeRequest, fetch_context: FetchContext) -> Path:
-    """The file with the pin of a request, brought from the index."""
+    """The file with a request's pin, downloaded from the index."""
     files = _files_of_version(request, fetch_context)
     for file in files:
-        # One whose hash is not announced can only be tried.
+        # A file without an announced hash has to be downloaded to know.
         if _pin(file) in (None, request.commit):
             path, found = _download(file, fetch_context)
             if f"sha256:{found}" == request.commit:
@@ -105,7 +105,7 @@ def _files_of_version(request: TreeRequest, fetch_context: FetchContext) -> list
     except InvalidVersion as error:
         raise InvalidInputError(
             f"'{request.ref}' is not a version of a Python distribution ({request.repo})",
-            remedy="Write one such as '1.2.3'.",
+            remedy="Use a version such as '1.2.3'.",
         ) from error
     files = _all_files(request.repo, fetch_context)
     chosen = [file for file in files if Version(file.version) == wanted]
@@ -119,28 +119,29 @@ def _files_of_version(request: TreeRequest, fetch_context: FetchContext) -> list
 
 
 def _choose(files: list[IndexFile], title: str) -> IndexFile:
-    """A wheel for every platform, else the sdist: what it holds must not depend on who asks."""
+    """A wheel for every platform, else the sdist: the content must not depend on the machine."""
     pure = [file for file in files if file.name.endswith("-none-any.whl")]
     chosen = pure or [file for file in files if not file.name.endswith(".whl")]
     if not chosen:
         raise InvalidInputError(
-            f"{title} has only wheels for single platforms, so it is not one tree for all",
-            remedy="Name its git repository instead.",
+            f"{title} has only platform-specific wheels, so its tree would differ by platform",
+            remedy="Use its git repository instead.",
         )
-    # The same file may be on several indexes; the first is the one that pip prefers.
+    # A file may be on several indexes; the first is the one that pip prefers.
     return min(chosen, key=lambda file: file.name)
 
 
 def _recommended(files: list[IndexFile]) -> list[str]:
-    """The versions that are not withdrawn, the newest first, and pre-releases only where there is
-    nothing else."""
+    """The versions that are not yanked, the newest first; pre-releases only if there is nothing
+    else.
+    """
     versions = {file.version for file in files if file.yanked is None}
     final = [version for version in versions if not Version(version).is_prerelease]
     return sorted(final or versions, key=Version, reverse=True)
 
 
 def newest_and_neighbours(wanted: str, versions: Iterable[str]) -> str:
-    """The newest of `versions`, and those next to `wanted`, in one sentence; "" for none."""
+    """One sentence with the newest of `versions` and those closest to `wanted`; "" for none."""
     ordered = sorted(set(versions), key=version_order, reverse=True)
     if not ordered:
         return ""
@@ -153,7 +154,7 @@ def newest_and_neighbours(wanted: str, versions: Iterable[str]) -> str:
 
 
 def version_order(version: str) -> tuple[Version, str]:
-    """Sorts versions; what is none comes first."""
+    """Sort key for versions; invalid ones come first."""
     try:
         return Version(version), ""
     except InvalidVersion:

@@ -1,9 +1,9 @@
 """A node of the Comfy Registry as a tree: its pin is the sha256 of its archive.
 
-The registry publishes no hash, so ours is of what arrived first; it is held against all that
-arrives later. The archive is taken as it is, as ComfyUI-Manager takes it.
-Answers (https://docs.comfy.org/registry/api-reference/overview) are untrusted: a version leads to
-bytes only through an address that is safe to ask.
+The registry publishes no hash, so ours is that of the first download; every later download is
+compared with it. The archive is extracted as it is, as ComfyUI-Manager does. Answers
+(https://docs.comfy.org/registry/api-reference/overview) are untrusted: an archive is only
+downloaded from a URL that is safe.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from runpod_comfy.sources.pypi import newest_and_neighbours, version_order
 _DEFAULT_URL = "https://api.comfy.org"
 _LARGEST_ANSWER_BYTES = 64 * 1024**2
 _CHUNK_BYTES = 64 * 1024
-_REMEDY = "Check the network and the proxy; a mirror is named by COMFY_REGISTRY_URL."
+_REMEDY = "Check the network and the proxy, or set COMFY_REGISTRY_URL to a mirror."
 _ACTIVE = "NodeVersionStatusActive"
-# Versions that only those should get who ask for them by name.
+# Versions that are only used if they are requested explicitly.
 _WITHHELD = ("NodeVersionStatusBanned", "NodeVersionStatusDeleted")
 _WARNINGS = {
     "NodeVersionStatusFlagged": "is flagged by the registry's security scan",
     "NodeVersionStatusPending": "has not passed the registry's security scan yet",
-    "NodeVersionStatusBanned": "is banned by the registry, as harmful versions are",
+    "NodeVersionStatusBanned": "is banned by the registry, which bans harmful versions",
     "NodeVersionStatusDeleted": "was deleted by its author",
 }
 
@@ -57,7 +57,7 @@ class RegistrySource(ArchiveSource):
 
 
 class NodeVersion(BaseModel):
-    """One version of a node, of which the registry tells more than is read here."""
+    """One version of a node, with the registry's fields that are used here."""
 
     model_config = ConfigDict(frozen=True, strict=True)
 
@@ -68,7 +68,7 @@ class NodeVersion(BaseModel):
 
     @property
     def concerns(self) -> list[str]:
-        """What a person should hear before using this version, as half sentences."""
+        """What a user should know before using this version, as ends of sentences."""
         concerns = [_WARNINGS[self.status]] if self.status in _WARNINGS else []
         return concerns + ["is deprecated by its author"] * bool(self.deprecated)
 
@@ -85,19 +85,19 @@ class Registry:
 
     @classmethod
     def from_environment(cls) -> Registry:
-        """The one that COMFY_REGISTRY_URL names, or the public one."""
+        """The registry at COMFY_REGISTRY_URL, or the public one."""
         url = (os.environ.get("COMFY_REGISTRY_URL") or _DEFAULT_URL).rstrip("/")
         if not re.match(r"https?://[^/]", url):
             raise InvalidInputError(
-                f"COMFY_REGISTRY_URL is {without_secrets(url)!r}, which is no web address",
-                remedy=f"Unset it, or name one such as {_DEFAULT_URL}.",
+                f"COMFY_REGISTRY_URL is {without_secrets(url)!r}, which is not an HTTP URL",
+                remedy=f"Unset it, or use a URL such as {_DEFAULT_URL}.",
             )
         return cls(url=url)
 
     def version_of(self, node: str, version: str) -> NodeVersion:
-        """The version to be installed. Raises UnavailableError naming those that there are."""
+        """The version to install. Raises UnavailableError naming the existing versions."""
         query = f"/install?version={quote(version, safe='')}"
-        # 400 is for versions that are not three numbers, which the list may have all the same.
+        # 400 is for versions that are not three numbers, which the list may still have.
         answer = self._ask(node, query, _VERSION, missing=(400, 404))
         if answer is not None and answer.version == version and answer.download_url:
             return answer
@@ -106,7 +106,7 @@ class Registry:
         if listed is None:
             raise UnavailableError(
                 f"comfy://{node} has no version {version}",
-                remedy=_in_words(version, versions) or "It has no version at all.",
+                remedy=_in_words(version, versions) or "It has no versions.",
             )
         if not listed.download_url:
             raise UnavailableError(
@@ -117,9 +117,9 @@ class Registry:
         return listed
 
     def newest_of(self, node: str) -> NodeVersion:
-        """The newest version that may be given to anyone; one with concerns if all have some.
+        """The newest version without concerns, or the newest one if all have some.
 
-        Not left to the registry, whose own choice sorts versions as text.
+        Not left to the registry, which sorts versions as text.
         """
         versions = [item for item in self.versions_of(node) if item.download_url]
         offered = [item for item in versions if item.status not in _WITHHELD]
@@ -140,23 +140,23 @@ class Registry:
         if versions is None:
             raise UnavailableError(
                 f"the registry {without_secrets(self.url)} has no node '{node}'",
-                remedy="Look up its id on https://registry.comfy.org, or name its git repository.",
+                remedy="Look up its id on https://registry.comfy.org, or use its git repository.",
             )
         return versions
 
     def archive_url(self, node: str, found: NodeVersion) -> str:
-        """Where the archive is. Raises UnavailableError for an address that must not be asked."""
+        """The archive's URL. Raises UnavailableError for a URL that is not allowed."""
         url = found.download_url or ""
         try:
             theirs, ours = urlsplit(url), urlsplit(self.url)
         except ValueError:
             theirs = ours = urlsplit("")
-        # https, or the very registry that was asked.
+        # https, or the registry itself.
         safe = theirs.scheme == "https" or theirs[:2] == ours[:2]
         if not safe or not theirs.hostname or "@" in theirs.netloc:
             raise UnavailableError(
                 f"the registry names {without_secrets(url)!a} as the archive of "
-                f"comfy://{node}@{found.version}, which is no https address",
+                f"comfy://{node}@{found.version}, which is not an https URL",
                 remedy="Use another version of it, or its git repository.",
             )
         return url
@@ -165,7 +165,7 @@ class Registry:
         self, node: str, query: str, shape: TypeAdapter[_Answer], *, missing: tuple[int, ...]
     ) -> _Answer | None:
         """The registry's answer; None for a status of `missing`."""
-        # Loaded late: a node that the cache has needs no network.
+        # Imported late: a cached node needs no network.
         import requests
 
         url = f"{self.url}/nodes/{quote(node, safe='')}{query}"
@@ -182,8 +182,8 @@ class Registry:
                 if response.status_code == 403:
                     raise UnavailableError(
                         f"the registry refuses {shown}: the node, or its publisher, is banned",
-                        remedy="Do not use it, unless you know why it was banned; then name its "
-                        "git repository.",
+                        remedy="Do not use it unless you know why it was banned; in that case "
+                        "use its git repository.",
                     )
                 response.raise_for_status()
                 text = b""
@@ -206,6 +206,6 @@ class Registry:
 
 
 def _in_words(wanted: str, versions: list[NodeVersion]) -> str:
-    """The newest versions, and those next to `wanted`, in one sentence; "" where there are none."""
+    """One sentence with the newest versions and those closest to `wanted`; "" if there are none."""
     active = [item for item in versions if item.status in (None, _ACTIVE)]
     return newest_and_neighbours(wanted, [item.version for item in active or versions])

@@ -1,4 +1,4 @@
-"""What each kind of tree must be able to do."""
+"""The protocol that each kind of tree implements."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ class TreeSource(ABC):
 
     @abstractmethod
     def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
-        """The commit that `request` means now. One that it has already is confirmed.
+        """The commit that `request` refers to now. An existing commit is confirmed.
 
-        Raises InvalidInputError if the request is malformed, UnavailableError if it names
-        something that is not there or cannot be reached, MismatchError if its commit is not one
-        that its ref (or its folder) has.
+        Raises InvalidInputError if the request is malformed, UnavailableError if it names something
+        that does not exist or cannot be reached, MismatchError if its commit is not in the history
+        of its ref (or not the content of its folder).
         """
 
     @abstractmethod
     def bring(self, request: TreeRequest, fetch_context: FetchContext) -> Fill:
-        """Brings here what the files of a pinned request are made of; gives what makes them.
+        """Downloads the material for the files of a pinned request; returns what writes the files.
 
         Raises as `pin` does.
         """
 
     def open_ref(self, _repo: str, _fetch_context: FetchContext) -> str | None:
-        """The ref that is meant where none is given; None for a kind that has no refs."""
+        """The default ref; None for a kind without refs."""
         return None
 
     def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
-        """The files of a request, from the cache or brought into it, checked.
+        """The checked files of a request, fetched into the cache if they are not there.
 
         Raises as `pin` does.
         """

@@ -1,6 +1,6 @@
-"""Puts files of an untrusted tree into a folder: nothing outside it, nothing twice, not too much.
+"""Writes an untrusted tree into a folder: nothing outside it, no path twice, within limits.
 
-Links are made last, so that no file is ever written through one.
+Links are created last, so that no file is ever written through one.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 from comfy_errors import InvalidInputError
 
-# The longest name that the file systems of Linux and macOS hold, in bytes.
+# The longest file name on Linux and macOS, in bytes.
 _LONGEST_NAME = 255
 _REMEDY = "Use another version or another source of it."
-# How much one tree may hold. The largest node packs seen have a few GB and 50,000 files.
+# The limits of one tree. The largest node packs seen have a few GB and 50,000 files.
 MOST_BYTES, MOST_FILES = 20 * 1024**3, 500_000
 
 
@@ -24,7 +24,7 @@ MOST_BYTES, MOST_FILES = 20 * 1024**3, 500_000
 class TreeWriter:
     """Writes below `root`. `where` names the tree's origin in messages.
 
-    With `one_case`, names that a file system of macOS takes for the same are refused everywhere.
+    With `one_case`, names that a macOS file system treats as equal are refused everywhere.
     """
 
     root: Path
@@ -37,10 +37,10 @@ class TreeWriter:
     _spellings: dict[str, str] = field(default_factory=dict)
 
     def write_file(self, inner: str, chunks: Iterable[bytes], *, executable: bool) -> None:
-        """One file at the relative POSIX path `inner`.
+        """Writes one file at the relative POSIX path `inner`.
 
-        Raises InvalidInputError for a path that leaves the tree or is there already, and when
-        the tree grows beyond its limits.
+        Raises InvalidInputError for a path that leaves the tree or already exists, and if the tree
+        exceeds its limits.
         """
         path = self._place(inner)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -56,15 +56,17 @@ class TreeWriter:
         path.chmod(0o755 if executable else 0o644)
 
     def add_link(self, inner: str, target: str) -> None:
-        """A symbolic link, made by `finish`. Where it leads is checked when the tree is whole."""
+        """Adds a symbolic link, created by `finish`. Its target is checked when the tree is
+        complete.
+        """
         if not target or "\0" in target:
             raise InvalidInputError(
-                f"{self.where} holds the link {inner!a} to {target!a}", remedy=_REMEDY
+                f"{self.where} has the link {inner!a} to {target!a}", remedy=_REMEDY
             )
         self._links.append((self._place(inner), target))
 
     def make_folder(self, inner: str) -> Path:
-        """A folder that must not be there yet."""
+        """Creates a folder, which must not exist yet."""
         path = self._place(inner)
         try:
             path.mkdir(mode=0o755)
@@ -73,7 +75,7 @@ class TreeWriter:
         return path
 
     def finish(self) -> None:
-        """Makes the links."""
+        """Creates the links."""
         for path, target in self._links:
             try:
                 path.symlink_to(target)
@@ -98,8 +100,8 @@ class TreeWriter:
 
     def _twice(self, inner: str) -> InvalidInputError:
         return InvalidInputError(
-            f"{self.where} holds two entries for {inner!a} "
-            "(or two that this file system takes for the same)",
+            f"{self.where} has two entries for {inner!a} "
+            "(or two that this file system treats as equal)",
             remedy=_REMEDY,
         )
 
@@ -107,15 +109,16 @@ class TreeWriter:
 def refuse_beyond(limit: int, count: int, what: str, where: str) -> None:
     """Raises InvalidInputError for more than `limit`. `where` names the tree's origin."""
     if count > limit:
-        raise InvalidInputError(f"{where} holds more than {limit:,} {what}", remedy=_REMEDY)
+        raise InvalidInputError(f"{where} has more than {limit:,} {what}", remedy=_REMEDY)
 
 
 def refuse_unsafe(inner: str, where: str) -> None:
-    """Raises InvalidInputError for a path that is absolute, leads out of its tree or into `.git`,
-    or that no file system holds. `where` names the tree's origin."""
+    """Raises InvalidInputError for a path that is absolute, leads outside its tree or into `.git`,
+    or is invalid on any file system. `where` names the tree's origin.
+    """
     path = PurePosixPath(inner)
     hostile = {".", "..", ""} & set(inner.rstrip("/").split("/"))
     hostile |= {part for part in path.parts if part.lower() == ".git" or "\0" in part}
     hostile |= {part for part in path.parts if len(os.fsencode(part)) > _LONGEST_NAME}
     if path.is_absolute() or hostile:
-        raise InvalidInputError(f"{where} holds the unsafe path {inner!a}", remedy=_REMEDY)
+        raise InvalidInputError(f"{where} has the unsafe path {inner!a}", remedy=_REMEDY)

@@ -75,7 +75,7 @@ def test_a_command_waits_for_the_one_that_clears_it(cache: Cache) -> None:
             _release(clearer)
 
         with using(cache, release):
-            assert said == [f"Waiting for gc, which clears the cache {cache.root}"]
+            assert said == [f"Waiting for gc, which is clearing the cache {cache.root}"]
 
 
 def test_a_program_that_inherited_it_keeps_it_when_its_parent_is_gone(cache: Cache) -> None:
@@ -138,7 +138,7 @@ def test_another_process_waits_and_says_for_what(cache: Cache) -> None:
             maker.kill()
 
         with key_lock(cache, "tree", what="the same tree", say=release):
-            assert said == ["Waiting for another command that makes the same tree"]
+            assert said == ["Waiting for another command that is making the same tree"]
 
 
 def test_other_keys_do_not_wait(cache: Cache) -> None:

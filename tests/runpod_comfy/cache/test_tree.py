@@ -123,7 +123,7 @@ def test_a_link_that_leads_out_does_not_enter(
             (folder / place).symlink_to(leads_to)
         return filling
 
-    with pytest.raises(InvalidInputError, match="leads out of the tree") as caught:
+    with pytest.raises(InvalidInputError, match="leads outside the tree") as caught:
         TreeStore(cache=cache).enter(REQUEST, fill_with_links)
     assert f"'{target}'" in caught.value.message
 

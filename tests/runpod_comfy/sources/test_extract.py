@@ -116,7 +116,7 @@ def test_an_sdist_is_taken_from_inside_its_top_folder(tmp_path: Path, target: Pa
 
 def test_an_archive_with_two_top_folders_is_no_sdist(tmp_path: Path, target: Path) -> None:
     archive = tar_of(tmp_path, [(member("one/x"), b""), (member("two/x"), b"")])
-    refused(archive, target, "one top folder", top_folder="entered")
+    refused(archive, target, "a single top folder", top_folder="entered")
 
 
 def test_a_hard_link_becomes_a_file_of_its_own(tmp_path: Path, target: Path) -> None:
@@ -194,7 +194,7 @@ def test_an_archive_that_grows_beyond_all_measure_is_a_bomb(
         archive = zip_of(tmp_path, {"bomb": text}, compression=zipfile.ZIP_DEFLATED)
     else:
         archive = tar_of(tmp_path, [(member("bomb"), zeros)])
-    refused(archive, target, "holds more than")
+    refused(archive, target, "has more than")
     assert list(target.iterdir()) == []
 
 
@@ -202,7 +202,7 @@ def test_a_zip_that_says_too_little_of_its_size_is_damaged(tmp_path: Path, targe
     archive = zip_of(tmp_path, {"bomb": "\0" * 5_000_000}, compression=zipfile.ZIP_DEFLATED)
     size, lie = (5_000_000).to_bytes(4, "little"), (10).to_bytes(4, "little")
     archive.write_bytes(archive.read_bytes().replace(size, lie))
-    refused(archive, target, "not an archive that can be read")
+    refused(archive, target, "not a readable archive")
     assert sum(path.stat().st_size for path in target.iterdir()) <= 10
 
 
@@ -220,7 +220,7 @@ def test_a_link_of_a_zip_as_long_as_a_file_is_refused(tmp_path: Path, target: Pa
 @pytest.mark.parametrize("link", ["", "a\0b"])
 def test_a_link_to_nothing_is_refused(tmp_path: Path, target: Path, link: str) -> None:
     modes = {"link": stat.S_IFLNK | 0o777}
-    refused(zip_of(tmp_path, {"link": link}, modes=modes), target, "holds the link 'link'")
+    refused(zip_of(tmp_path, {"link": link}, modes=modes), target, "has the link 'link'")
 
 
 @pytest.mark.parametrize(
@@ -320,11 +320,11 @@ def test_a_damaged_archive_is_told_by_its_name(
 ) -> None:
     archive = zip_of(tmp_path, {"a": "the content" * 100})
     archive.write_bytes(damage(archive.read_bytes()))
-    refused(archive, target, "pypi://thing@1 is not an archive that can be read")
+    refused(archive, target, "pypi://thing@1 is not a readable archive")
 
 
 def test_a_cut_tar_is_told_by_its_name(tmp_path: Path, target: Path) -> None:
     content = bytes(range(256)) * 400
     archive = tar_of(tmp_path, [(member("a"), content)])
     archive.write_bytes(_cut(archive.read_bytes()))
-    refused(archive, target, "pypi://thing@1 is not an archive that can be read")
+    refused(archive, target, "pypi://thing@1 is not a readable archive")

@@ -80,14 +80,14 @@ def test_a_link_that_leads_out_is_refused(
     folder: Path, fetch_context: FetchContext, target: str
 ) -> None:
     (folder / "out").symlink_to(target)
-    with pytest.raises(InvalidInputError, match="leads out of the tree"):
+    with pytest.raises(InvalidInputError, match="leads outside the tree"):
         FolderSource().fetch(REQUEST, fetch_context)
 
 
 def test_a_missing_folder_and_a_file_are_told_apart(
     folder: Path, fetch_context: FetchContext
 ) -> None:
-    with pytest.raises(UnavailableError, match="is not there"):
+    with pytest.raises(UnavailableError, match="does not exist"):
         FolderSource().pin(TreeRequest(repo="nodes/gone"), fetch_context)
     with pytest.raises(InvalidInputError, match="is a file, not a folder"):
         FolderSource().pin(TreeRequest(repo="nodes/mine/run.sh"), fetch_context)

@@ -99,7 +99,7 @@ def test_other_bytes_than_the_pinned_ones_are_refused_by_name(
 ) -> None:
     registry.publish("painter", "1.0.0", node_zip({"evil.py": ""}))
     asked = replace(request(), commit=PIN)
-    refused(asked, fetch_context, "comfy://painter@1.0.0 arrived with sha256", MismatchError)
+    refused(asked, fetch_context, "comfy://painter@1.0.0 has sha256", MismatchError)
     with pytest.raises(MismatchError):
         RegistrySource().pin(asked, fetch_context)
 
@@ -190,7 +190,7 @@ def test_a_version_without_an_archive_says_so(
 
 
 def test_a_node_without_a_version_is_asked_for_one(fetch_context: FetchContext) -> None:
-    refused(request(version=None), fetch_context, "names no version", InvalidInputError)
+    refused(request(version=None), fetch_context, "has no version", InvalidInputError)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_an_address_that_is_not_safe_to_ask_is_refused(
     registry: RegistryDouble, fetch_context: FetchContext, url: str
 ) -> None:
     registry.publish("painter", "1.0.0", ARCHIVE, url=url)
-    with pytest.raises(UnavailableError, match="no https address") as caught:
+    with pytest.raises(UnavailableError, match="not an https URL") as caught:
         RegistrySource().fetch(request(), fetch_context)
     assert "hunter2" not in caught.value.message
 
@@ -256,7 +256,7 @@ def test_a_page_in_place_of_the_archive_gets_no_pin(
     registry: RegistryDouble, fetch_context: FetchContext
 ) -> None:
     registry.publish("painter", "1.0.0", b"<html>Log in</html>")
-    refused(request(), fetch_context, "gave a web page instead of an archive", UnavailableError)
+    refused(request(), fetch_context, "returned a web page instead of an archive", UnavailableError)
 
 
 def test_a_registry_that_is_not_there_is_named(
@@ -274,7 +274,7 @@ def test_a_registry_address_that_is_none_is_refused(
     fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMFY_REGISTRY_URL", "api.comfy.org")
-    refused(request(), fetch_context, "no web address", InvalidInputError)
+    refused(request(), fetch_context, "not an HTTP URL", InvalidInputError)
 
 
 def test_two_machines_get_the_same_tree(

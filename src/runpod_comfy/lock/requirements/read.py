@@ -178,7 +178,7 @@ class _TreeReader:
             # Files that include each other say everything once.
             return
         if not resolved.is_relative_to(root):
-            self._refuse(place, text, "leads out of the tree")
+            self._refuse(place, text, "leads outside the tree")
         elif not resolved.is_file():
             self._refuse(place, text, "names a file that the tree does not have")
         elif resolved.stat().st_size > _LARGEST_FILE_BYTES or len(self.seen) >= _MOST_FILES:

@@ -1,4 +1,4 @@
-"""Trees from git repositories, and the one way to run git.
+"""Trees from git repositories, and how git is run.
 
-Nothing here knows specs or locks.
+Nothing here knows about specs or locks.
 """

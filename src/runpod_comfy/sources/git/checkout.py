@@ -1,8 +1,8 @@
 """The files of a commit, and of its submodules, exactly as they are in git.
 
-Blobs are written as they are: no hooks, no filters, no line-ending conversion, so that the same
-commit gives the same bytes on every machine. Where a submodule comes from says `.gitmodules` of the
-commit, read as the hostile text that it may be.
+Blobs are written as they are: no hooks, no filters, no line-ending conversion, so that a commit
+gives the same bytes on every machine. The URLs of submodules come from the commit's `.gitmodules`,
+which is treated as untrusted input.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ def check_out(
 ) -> Filling:
     """Writes the files of `commit` (or of one folder in it) into the empty folder `target`.
 
-    Submodules are fetched and written too. Raises InvalidInputError for a folder that the commit
-    does not have and for hostile paths and addresses, UnavailableError for submodules that
-    cannot be had.
+    Submodules are fetched and written too. Raises InvalidInputError for a folder that is not in the
+    commit and for hostile paths and URLs, UnavailableError for submodules that cannot be fetched.
     """
     where = without_secrets(repository.repo)
     entries = _entries(repository, commit, subdir)
@@ -71,9 +70,7 @@ def check_out(
             full_path = f"{subdir}/{entry.path}" if subdir else entry.path
             url = find_submodule_url(repository, commit, full_path)
             if url is None:
-                fetch_context.say(
-                    f"Warning: {where} names no address for its submodule {full_path}"
-                )
+                fetch_context.say(f"Warning: {where} has no URL for its submodule {full_path}")
                 continue
             inner = _check_out_submodule(entry, url, writer, fetch_context, depth=depth)
             epoch = max(epoch, inner.epoch)
@@ -164,7 +161,7 @@ def _read_blob(stream: IO[bytes], entry: _Entry, where: str) -> Iterator[bytes]:
         chunk = stream.read(min(left, _CHUNK_BYTES))
         if not chunk:
             raise OperationFailedError(
-                f"git ended while {entry.path!a} of {where} was read", remedy="Try again."
+                f"git exited while reading {entry.path!a} of {where}", remedy="Try again."
             )
         left -= len(chunk)
         yield chunk
@@ -172,9 +169,9 @@ def _read_blob(stream: IO[bytes], entry: _Entry, where: str) -> Iterator[bytes]:
 
 
 def find_submodule_url(repository: GitRepository, commit: str, path: str) -> str | None:
-    """The address of the submodule at `path`, or None where `.gitmodules` names none.
+    """The URL of the submodule at `path`, or None if `.gitmodules` has none.
 
-    Raises InvalidInputError for an address that must not be fetched.
+    Raises InvalidInputError for a URL that must not be fetched.
     """
     modules = _read_gitmodules(repository, commit)
     url = next((item.get("url") for item in modules.values() if item.get("path") == path), None)
@@ -197,7 +194,7 @@ def _read_gitmodules(repository: GitRepository, commit: str) -> dict[str, dict[s
 
 
 def _absolute(parent: str, url: str) -> str:
-    """A relative address is one from the parent's, counted as git-submodule(1) does."""
+    """Resolves a relative URL against the parent's, as git-submodule(1) does."""
     if not url.startswith(("./", "../")):
         is_path = url.startswith("/") and parent.startswith("file://")
         return f"file://{url}" if is_path else url
@@ -206,7 +203,7 @@ def _absolute(parent: str, url: str) -> str:
         if url.startswith("../"):
             base = re.sub(r"[/:][^/:]*$", "", base)
         url = url.partition("/")[2]
-    # What is left of `git@host:owner/repo` may have lost its only slash.
+    # Removing parts of `git@host:owner/repo` may have removed its only slash.
     separator = ":" if "://" not in base and ":" not in base else "/"
     return f"{base}{separator}{url}".rstrip("/")
 
@@ -215,12 +212,12 @@ def _allowed(url: str, parent: str, path: str) -> str:
     try:
         check_repo(url)
         if tree_kind(url) != "git" or (url.startswith("file:") and not parent.startswith("file:")):
-            raise ValueError("is of a kind that a submodule must not have")
+            raise ValueError("uses a protocol that is not allowed for submodules")
         if "://" in url and not url.startswith("file:") and not urlsplit(url).hostname:
-            raise ValueError("names no host")
+            raise ValueError("has no host")
     except ValueError as error:
         raise InvalidInputError(
-            f"the address of submodule '{path}' of {without_secrets(parent)} "
+            f"the URL of submodule '{path}' of {without_secrets(parent)} "
             f"({without_secrets(url)!a}) {error}",
             remedy="Use a version of it without that submodule.",
         ) from error

@@ -1,7 +1,7 @@
-"""Runs git so that nothing in a repository or in the person's set-up can surprise us.
+"""Runs git isolated from surprises in repositories or in the user's configuration.
 
-Credential helpers, ssh keys and `insteadOf` of the person keep working; hooks, prompts, remote
-helpers (`ext::`) and optional housekeeping do not run.
+The user's credential helpers, ssh keys and `insteadOf` keep working; hooks, prompts, remote helpers
+(`ext::`) and optional housekeeping do not run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from comfy_http.redaction import without_secrets
 
 _ALLOWED_PROTOCOLS = "file:git:http:https:ssh"
 
-# Without a byte from git for so long, the server is taken for dead.
+# If git outputs nothing for this long, the server is considered dead.
 _STALL_S = 120.0
 _END_S = 5.0
 _CONFIGURATION = {
@@ -31,7 +31,7 @@ _CONFIGURATION = {
     "protocol.ext.allow": "never",
     "advice.detachedHead": "false",
 }
-# Set when we are started from a git hook; they would lead git to that repository.
+# Set when we are started from a git hook; they would point git at that repository.
 _FOREIGN_VARIABLES = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -45,21 +45,22 @@ _FOREIGN_VARIABLES = (
 
 
 class GitFailedError(OperationFailedError):
-    """git ended with an error; `reason` is its own explanation, on one line."""
+    """git failed; `reason` is git's own explanation, on one line."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(
             f"git failed: {reason}",
-            remedy="If it stays so, remove the folder 'git' in the cache: it is fetched again.",
+            remedy="If this persists, remove the folder 'git' in the cache; it will be fetched "
+            "again.",
         )
         self.reason = reason
 
     def unreachable(self, repo: str) -> UnavailableError:
-        """The error of a repository that git could not read."""
+        """The error for a repository that git could not read."""
         shown = without_secrets(repo)
         return UnavailableError(
             f"the git repository {shown} cannot be read: {self.reason}",
-            remedy=f"Check the address and your access to it: git ls-remote {shown}",
+            remedy=f"Check the URL and your access to it: git ls-remote {shown}",
         )
 
 
@@ -70,13 +71,13 @@ def run_git(
     stall_s: float = _STALL_S,
     hear: Callable[[bytes], None] = lambda _chunk: None,
 ) -> bytes:
-    """What git wrote to standard output.
+    """Runs git and returns its standard output.
 
     `repository` is the git directory to work in. `stall_s`: seconds without any output after
     which git is ended. `hear` gets what it writes to standard error, as it comes.
     Raises GitFailedError with git's own explanation, UnavailableError where there is no git.
     """
-    # Its http helper outlives a git that is ended, so it has to give up by itself as well.
+    # Its http helper outlives a stopped git, so it needs a timeout of its own.
     patience = f"http.lowSpeedTime={max(1, round(stall_s))}"
     process = start_git(
         ["-c", "http.lowSpeedLimit=1", "-c", patience, *arguments], repository=repository
@@ -94,7 +95,7 @@ def run_git(
 def start_git(
     arguments: Sequence[str], *, repository: Path | None = None, interactive: bool = False
 ) -> subprocess.Popen[bytes]:
-    """git with pipes for its output, and for its input if `interactive`. `end_git` ends it."""
+    """Starts git with pipes for output, and for input if `interactive`. `end_git` stops it."""
     environment = {k: v for k, v in os.environ.items() if k not in _FOREIGN_VARIABLES}
     environment |= {
         "LC_ALL": "C",
@@ -104,7 +105,7 @@ def start_git(
         "SSH_ASKPASS": "false",
         "SSH_ASKPASS_REQUIRE": "force",
     }
-    # A program that the person named answers by itself in CI; a default one would open a window.
+    # A program that the user configured answers by itself in CI; a default one would open a window.
     environment.setdefault("GIT_ASKPASS", "")
     command = ["git"]
     for name, value in _CONFIGURATION.items():
@@ -127,7 +128,7 @@ def start_git(
 
 
 def end_git(process: subprocess.Popen[bytes]) -> None:
-    """Ends git, if it still runs, and closes the pipes. Asked to end, git ends its helpers too."""
+    """Stops git, if it still runs, and closes the pipes. On SIGTERM git also stops its helpers."""
     if process.poll() is None:
         process.terminate()
         try:
@@ -168,7 +169,7 @@ def _read_both(
 
 
 def _reason(stderr: bytes) -> str:
-    """The lines in which git says what went wrong, without its progress and without secrets."""
+    """git's lines about what went wrong, without progress and secrets."""
     lines = stderr.decode("utf-8", "replace").replace("\r", "\n").splitlines()
     telling = [
         line.strip().removeprefix("remote: ")

@@ -1,4 +1,4 @@
-"""Bare repositories in the cache, each filled commit by commit with as little history as can be."""
+"""Bare repositories in the cache, filled commit by commit with as little history as possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEPT = "refs/kept"
 _UNITS = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
 _RECEIVED = re.compile(rb"Receiving objects: [^\r\n]*?, ([\d.]+) (bytes|KiB|MiB|GiB)")
 NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
-# Old servers give only what a ref names, and plain web servers no shallow history.
+# Old servers only serve commits that a ref names, and plain web servers no shallow history.
 _REFUSALS = ("unadvertised object", "dumb http", "does not support shallow")
 
 
@@ -34,7 +34,7 @@ class GitRepository:
         return cls(repo=repo, path=cache.git / f"{slug_of(repo)}.git")
 
     def has(self, commit: str) -> bool:
-        """Whether the commit is here with all its files."""
+        """True if the commit is here with all its files."""
         if not self.path.is_dir():
             return False
         try:
@@ -44,19 +44,20 @@ class GitRepository:
         return True
 
     def ensure(self, commit: str, fetch_context: FetchContext) -> None:
-        """Brings one commit here, unless it is here already.
+        """Fetches one commit, unless it is already here.
 
-        Raises UnavailableError when the repository does not have it or cannot be reached.
+        Raises UnavailableError if the repository does not have it or cannot be reached.
         """
         if self.has(commit):
             return
         fetch_context.need_network(
-            f"commit {commit} of {without_secrets(self.repo)} is not in the cache, "
-            "and the network may not be asked"
+            f"commit {commit} of {without_secrets(self.repo)} is not in the cache, and network "
+            "access is off (--offline)"
         )
         cache = fetch_context.cache
         with cache.writing(), key_lock(cache, str(self.path)):
-            # What a killed git left locked is set free first; it may have been the initialisation.
+            # Locks of a killed git are removed first; it may have been killed during
+            # initialisation.
             for stale in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):
                 stale.unlink(missing_ok=True)
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,11 +66,11 @@ class GitRepository:
                 self._fetch_commit(commit, fetch_context.say)
 
     def text(self, *arguments: str) -> str:
-        """What git says about this repository, without the last newline."""
+        """The output of a git command in this repository, without the last newline."""
         return self.bytes_of(*arguments).decode("utf-8", "replace").rstrip("\n")
 
     def bytes_of(self, *arguments: str) -> bytes:
-        """What git says about this repository."""
+        """The output of a git command in this repository."""
         return run_git(arguments, repository=self.path)
 
     def _fetch_commit(self, commit: str, say: Say) -> None:
@@ -113,20 +114,21 @@ def _note_received(progress: bytes, lines: TransferLines) -> None:
 
 
 def init_bare(path: Path) -> None:
-    """Makes an empty repository, unless there is one. Raises GitFailedError."""
+    """Creates an empty repository, unless there is one. Raises GitFailedError."""
     run_git(["init", "--quiet", "--bare", "--template=", "--", str(path)])
 
 
 def history_holds(repo: str, ref: str, commit: str, cache: Cache) -> bool:
-    """Whether `commit` is in the history of `ref` (a full ref name) of a remote repository.
+    """True if `commit` is in the history of `ref` (a full ref name) of a remote repository.
 
-    Asked because a forge also serves the commits of forks. Only commits are fetched where the
-    server can leave files out, into a throw-away repository: a filter marks one for ever.
+    Needed because a forge also serves the commits of forks. If the server supports it, only commits
+    are fetched, without files, into a temporary repository: a filter marks a repository
+    permanently.
     """
     fetch = ["fetch", "--progress", "--no-tags", "--filter=tree:0", "--", repo, f"{ref}:refs/asked"]
     with cache.scratch("history") as path:
         init_bare(path)
         run_git(fetch, repository=path)
-        # From the one ref outwards, so that nothing missing is asked of the server.
+        # Walks from this ref, so that nothing missing is requested from the server.
         commits = run_git(["rev-list", "refs/asked"], repository=path)
     return commit.encode() in commits.split()

@@ -1,5 +1,6 @@
-"""A git repository as a tree: its pin is a commit. What a ref of it means is asked of the remote:
-`git ls-remote`."""
+"""A git repository as a tree: its pin is a commit. Refs are looked up on the remote with `git
+ls-remote`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from runpod_comfy.sources.git.repository import GitRepository, history_holds
 from runpod_comfy.sources.tree_source import TreeSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# So many digits git shows of a commit.
+# git shows at least this many digits of a commit.
 _SHORTEST_COMMIT = 7
 _NAMED_AT_MOST = 3
 
@@ -42,14 +43,15 @@ class GitSource(TreeSource):
         return partial(check_out, repository, commit, request.subdir, fetch_context)
 
     def open_ref(self, repo: str, fetch_context: FetchContext) -> str | None:
-        """The short name of the branch that HEAD points to; None when HEAD is detached."""
+        """The short name of the branch that HEAD points to; None if HEAD is detached."""
         head = list_refs(repo, None, fetch_context).head
         return head.removeprefix("refs/heads/") if head else None
 
 
 def warn_of_foreign_commit(request: TreeRequest, fetch_context: FetchContext) -> None:
-    """Says so if the commit of a pinned request is not in the history of its ref, as one that only
-    a fork has, or one from before a force-push. Offline no server is asked and nothing is said."""
+    """Warns if the commit of a pinned request is not in the history of its ref, because it is from
+    a fork or from before a force-push. Does nothing offline.
+    """
     if request.ref is None or request.commit is None or fetch_context.offline:
         return
     try:
@@ -64,13 +66,13 @@ def warn_of_foreign_commit(request: TreeRequest, fetch_context: FetchContext) ->
 
 
 def _confirm(repo: str, ref: str, commit: str, fetch_context: FetchContext) -> None:
-    """A commit given with a ref must be one that the ref has or had in its history."""
+    """Checks that a commit given with a ref is in the history of that ref."""
     shown = without_secrets(repo)
     if is_commit(ref):
         if ref.lower() != commit:
             raise MismatchError(
-                f"'ref' and 'commit' of {shown} are two different commits: {ref} and {commit}",
-                remedy="Keep one of them.",
+                f"'ref' and 'commit' of {shown} are different commits: {ref} and {commit}",
+                remedy="Keep only one of them.",
             )
         return
     refs = list_refs(repo, ref, fetch_context)
@@ -88,8 +90,8 @@ def _confirm(repo: str, ref: str, commit: str, fetch_context: FetchContext) -> N
         raise MismatchError(
             f"commit {commit} is not in the history of '{ref}' in {shown}; "
             "it may come from a fork or from before a force-push",
-            remedy="Leave 'ref' out if that commit is meant, or leave 'commit' out to take "
-            f"the newest of '{ref}' ({tip}).",
+            remedy="Remove 'ref' to use that commit, or remove 'commit' to use the newest of "
+            f"'{ref}' ({tip}).",
         )
 
 
@@ -97,7 +99,7 @@ def _confirm(repo: str, ref: str, commit: str, fetch_context: FetchContext) -> N
 class RemoteRefs:
     """`commits` maps a full ref name to its commit (annotated tags peeled).
 
-    `head` is the full name of the ref that HEAD points to, or None when it is detached.
+    `head` is the full name of the ref that HEAD points to, or None if it is detached.
     """
 
     repo: str
@@ -110,7 +112,7 @@ class RemoteRefs:
         return next((name for name in candidates if name in self.commits), None)
 
     def commit_of(self, ref: str) -> str | None:
-        """The commit that `full_name` leads to."""
+        """The commit that `full_name` points to."""
         return self.commits.get(self.full_name(ref) or "")
 
     def known_commit(self, ref: str | None) -> str:
@@ -132,7 +134,7 @@ class RemoteRefs:
 
 
 def is_commit(ref: str) -> bool:
-    """Whether a ref is a whole commit, which is taken as it is."""
+    """True if a ref is a full commit hash, which is used as it is."""
     return _COMMIT.fullmatch(ref.lower()) is not None
 
 
@@ -181,13 +183,14 @@ def _unknown_ref(refs: RemoteRefs, ref: str | None) -> UnavailableError:
     for name, commit in refs.commits.items():
         if len(ref) >= _SHORTEST_COMMIT and commit.startswith(ref.lower()):
             return UnavailableError(
-                f"'{ref}' is not a branch or tag of {repo}, and a commit must be given whole",
-                remedy=f"Write {commit} (the commit of '{name}').",
+                f"'{ref}' is not a branch or tag of {repo}, and abbreviated commits are not "
+                "accepted",
+                remedy=f"Use {commit} (the commit of '{name}').",
             )
     near = nearest_names(ref, refs.names)
     return UnavailableError(
         f"the git repository {repo} has no branch or tag '{ref}'",
-        remedy=f"The nearest are: {', '.join(near)}."
+        remedy=f"Similar names: {', '.join(near)}."
         if near
         else f"It has: {listed(refs.names, at_most=_NAMED_AT_MOST)}.",
     )

@@ -1,4 +1,4 @@
-"""Python package indexes as pip's settings name them, for us and for uv.
+"""Python package indexes, as configured for pip, for us and for uv.
 
-Which release is chosen is for `lock.python`.
+Which release to use is decided by `lock.python`.
 """

@@ -1,4 +1,4 @@
-"""The files of a Python distribution, on every index and in every folder that pip would look at."""
+"""The files of a Python distribution, in every index and folder that pip would search."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class IndexFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Index:
-    """Everything that `settings` lets this machine see, asked in their order."""
+    """All indexes and folders in `settings`, in their order."""
 
     settings: PipSettings
 
     def files_of(self, distribution: str) -> list[IndexFile]:
-        """All wheels and sdists of a distribution, those of more important indexes first.
+        """All wheels and sdists of a distribution, those of preferred indexes first.
 
-        Raises UnavailableError if no index knows it, or if one cannot be asked.
+        Raises UnavailableError if no index has it, or if an index cannot be reached.
         """
         with self._client().session() as session:
             found = self._offered(session, distribution)
@@ -56,16 +56,18 @@ class Index:
             raise UnavailableError(
                 f"no index has a distribution '{distribution}' "
                 f"(asked: {', '.join(map(without_secrets, self.settings.places)) or 'none'})",
-                remedy="Check the name, and the indexes that pip is configured to use: "
-                "pip config list",
+                remedy="Check the name, and the indexes that pip is configured to use: pip "
+                "config list",
             )
         return found
 
     def look_up(
         self, distributions: Sequence[str]
     ) -> dict[str, list[IndexFile] | UnavailableError]:
-        """The files of many distributions, asked for at once; none for one that no index knows,
-        and the error where one could not be asked. A server that is away is not asked again."""
+        """The files of many distributions, requested in parallel: an empty list if no index has the
+        distribution, the error if one could not be reached. An unreachable server is not tried
+        again.
+        """
         away: list[UnavailableError] = []
         with self._client().session() as session:
 
@@ -84,7 +86,7 @@ class Index:
 
     @contextlib.contextmanager
     def open(self, file: IndexFile) -> Iterator[Iterator[bytes]]:
-        """The bytes of a file as they arrive. Raises UnavailableError when they do not."""
+        """The bytes of a file as they arrive. Raises UnavailableError if it cannot be read."""
         path = local_path_of(file.place)
         if path is not None:
             try:
@@ -92,7 +94,7 @@ class Index:
                     yield iter(lambda: stream.read(_CHUNK_BYTES), b"")
             except FileNotFoundError as error:
                 raise UnavailableError(
-                    f"{path} is not there, though an index names it",
+                    f"{path} does not exist, although an index lists it",
                     remedy="Fix the index that pip is configured to use: pip config list",
                 ) from error
             return
@@ -112,7 +114,7 @@ class Index:
         return found
 
     def _client(self) -> HttpClient:
-        # Loaded late: a distribution that the cache has needs no network.
+        # Imported late: a cached distribution needs no network.
         from comfy_http.client import HttpClient
 
         return HttpClient(settings=self.settings, remedy=_REMEDY)
@@ -131,7 +133,7 @@ class Index:
             raise self._client().unreachable(url, error) from error
         except (UnsupportedContentTypeError, ValueError) as error:
             raise UnavailableError(
-                f"{without_secrets(url)} is not the page of a package index",
+                f"{without_secrets(url)} is not a package index page",
                 remedy="Check the index that pip is configured to use: pip config list",
             ) from error
         return [_with_login(file, url) for file in _on_page(page, name)]
@@ -166,7 +168,7 @@ def _on_page(page: ProjectPage, name: str) -> list[IndexFile]:
 
 
 def _file(file_name: str, place: str, name: str) -> Iterator[IndexFile]:
-    """The file, if it is one of the distribution `name`."""
+    """The file, if it belongs to the distribution `name`."""
     try:
         if file_name.endswith(".whl"):
             found, version, _, _ = parse_wheel_filename(file_name)
@@ -180,7 +182,7 @@ def _file(file_name: str, place: str, name: str) -> Iterator[IndexFile]:
 
 
 def _with_login(file: IndexFile, page_url: str) -> IndexFile:
-    """pip uses the credentials of an index for the files on the same host."""
+    """pip uses an index's credentials for files on the same host."""
     page, place = urlsplit(page_url), urlsplit(file.place)
     login, at, host = page.netloc.rpartition("@")
     if not at or place.netloc != host or place.scheme != page.scheme:

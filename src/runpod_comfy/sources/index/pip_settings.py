@@ -1,7 +1,7 @@
-"""How this machine's pip reaches indexes and the network, and what makes uv do likewise.
+"""How this machine's pip reaches indexes and the network, and how to make uv do the same.
 
-uv does not read pip's configuration; behind a company's index it would fail where pip works.
-Files and their order are those of pip's "Configuration" page.
+uv does not read pip's configuration; behind a company's index it would fail where pip works. The
+files and their order follow pip's "Configuration" page.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 PYPI_INDEX_URL = "https://pypi.org/simple"
 
-# What `pip install` reads; a later section overrides an earlier one.
+# The sections that `pip install` reads; a later one overrides an earlier one.
 _SECTIONS = ("global", "install")
 _TRUE = ("y", "yes", "t", "true", "on", "1")
-# Where one of these is set, uv knows already where to look.
+# If one of these is set, uv already knows where to look.
 _UV_INDEX_VARIABLES = (
     "UV_INDEX",
     "UV_DEFAULT_INDEX",
@@ -52,9 +52,9 @@ class PipSettings(NetworkSettings):
 
     @property
     def index_urls(self) -> tuple[str, ...]:
-        """All indexes, the most important first; none with `no_index`.
+        """All indexes, the preferred one first; none with `no_index`.
 
-        A local one that is not there is left out: pip passes over it, uv would fail.
+        A missing local index is left out: pip ignores it, uv would fail.
         """
         if self.no_index:
             return ()
@@ -63,11 +63,11 @@ class PipSettings(NetworkSettings):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """All indexes, and what `find_links` names."""
+        """All indexes and all `find_links`."""
         return (*self.index_urls, *self.find_links)
 
     def only(self, places: Collection[str]) -> PipSettings:
-        """The settings with those of their indexes and folders that are in `places`."""
+        """The settings, with only the indexes and folders in `places`."""
         urls = [url for url in self.index_urls if url in places]
         return replace(
             self,
@@ -78,14 +78,14 @@ class PipSettings(NetworkSettings):
         )
 
     def with_first(self, index: str | None) -> PipSettings:
-        """The settings with `index`, if there is one, before the others; with `no_index` as is."""
+        """The settings with `index`, if given, before the others; unchanged with `no_index`."""
         if index is None or self.no_index:
             return self
         return replace(self, index_url=index, extra_index_urls=self.index_urls)
 
 
 def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
-    """The settings of `pip install` run by this interpreter in `environment`.
+    """The settings of `pip install`, run by this interpreter in `environment`.
 
     Raises InvalidInputError for a configuration file that pip could not read either.
     """
@@ -107,7 +107,7 @@ def read_pip_settings(environment: Mapping[str, str] = os.environ) -> PipSetting
 
 
 def read_index_settings(environment: Mapping[str, str] = os.environ) -> PipSettings:
-    """pip's settings, with the indexes and folders that uv's variables name in place of pip's.
+    """pip's settings, with indexes and folders replaced by those in uv's variables.
 
     A named index, `name=https://…`, gets the login of `UV_INDEX_<NAME>_USERNAME` and `_PASSWORD`.
     Raises as `read_pip_settings` does.
@@ -146,20 +146,22 @@ def _address(index: str, environment: Mapping[str, str]) -> str:
 
 
 def web_client(*, remedy: str) -> HttpClient:
-    """A client for servers that are no index: pip's own certificate of a client is for those."""
-    # Loaded late: what the cache has needs no network.
+    """A client for servers other than indexes, without pip's client certificate, which is for
+    indexes.
+    """
+    # Imported late: cached files need no network.
     from comfy_http.client import HttpClient
 
     return HttpClient(settings=replace(read_pip_settings(), client_cert=None), remedy=remedy)
 
 
 def uv_arguments(settings: PipSettings, environment: Mapping[str, str] = os.environ) -> list[str]:
-    """Options for `uv pip …` that say what pip is configured for and hold no secret."""
+    """Options for `uv pip …` that match pip's configuration and hold no secret."""
     if _uv_has_indexes(environment):
         return []
     arguments = ["--no-index"] if settings.no_index else []
     if len(settings.index_urls) > 1:
-        # As pip does: the best version of all indexes, not the first index that has the name.
+        # Like pip: the best version on all indexes, not the first index that has the name.
         arguments += ["--index-strategy", "unsafe-best-match"]
     return arguments
 
@@ -167,7 +169,7 @@ def uv_arguments(settings: PipSettings, environment: Mapping[str, str] = os.envi
 def uv_environment(
     settings: PipSettings, environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """Variables for `uv`, to be added to `environment`: addresses, since they may hold secrets."""
+    """Variables for `uv`, to be added to `environment`: URLs, which may hold secrets."""
     proxy = settings.proxy
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
@@ -178,11 +180,11 @@ def uv_environment(
         **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy),
     }
     if not _uv_has_indexes(environment):
-        # Unlike pip, uv fails for a folder that is not there.
+        # Unlike pip, uv fails for a missing folder.
         added["UV_FIND_LINKS"] = ",".join(filter(_can_be_there, settings.find_links))
         configured = settings.index_url is not None or settings.extra_index_urls
         if configured and not settings.no_index:
-            # uv takes its default index last; pip's main index must win for equal versions.
+            # uv uses its default index last; pip's main index must win for equal versions.
             *first, added["UV_DEFAULT_INDEX"] = settings.index_urls
             added["UV_INDEX"] = " ".join(first)
     if "UV_INSECURE_HOST" not in environment:
@@ -193,7 +195,7 @@ def uv_environment(
 
 
 def pip_environment(settings: PipSettings) -> dict[str, str]:
-    """pip's settings as variables, for a pip that cannot read this person's files."""
+    """pip's settings as variables, for a pip that cannot read this user's files."""
     variables = {
         "PIP_INDEX_URL": settings.index_url,
         "PIP_EXTRA_INDEX_URL": " ".join(settings.extra_index_urls),
@@ -217,7 +219,7 @@ def _uv_has_indexes(environment: Mapping[str, str]) -> bool:
 
 
 def local_path_of(place: str) -> Path | None:
-    """The local path that a `file:` URL or a plain path names, None for another URL."""
+    """The local path of a `file:` URL or a plain path, None for any other URL."""
     if place.startswith("file:"):
         return Path(unquote(urlsplit(place).path))
     return None if "://" in place else expanded(place)

@@ -80,10 +80,10 @@ def test_a_constraints_file_bounds_and_asks_for_nothing(tree: Tree) -> None:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        ("-r ../outside.txt", "leads out of the tree"),
-        ("-r /etc/passwd", "leads out of the tree"),
+        ("-r ../outside.txt", "leads outside the tree"),
+        ("-r /etc/passwd", "leads outside the tree"),
         ("-r missing.txt", "does not have"),
-        ("-r link.txt", "leads out of the tree"),
+        ("-r link.txt", "leads outside the tree"),
         ("-r https://example.com/r.txt", "names no file of the tree"),
         ("-r file:///etc/passwd", "names no file of the tree"),
         ("-r", "names no file of the tree"),

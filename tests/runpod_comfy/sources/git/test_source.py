@@ -110,7 +110,7 @@ def test_an_abbreviated_commit_is_answered_with_the_whole_one(
     source: GitSource, node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     commit = node_git.git("rev-parse", "HEAD")
-    with pytest.raises(UnavailableError, match="given whole") as raised:
+    with pytest.raises(UnavailableError, match="abbreviated commits are not accepted") as raised:
         source.pin(TreeRequest(repo=node_git.url, ref=commit[:10]), fetch_context)
     assert commit in raised.value.remedy
 
@@ -164,7 +164,7 @@ def test_a_ref_and_a_commit_that_are_two_commits_are_a_mismatch(
 ) -> None:
     first = node_git.git("rev-parse", "HEAD")
     second = node_git.commit("Second")
-    with pytest.raises(MismatchError, match="two different commits"):
+    with pytest.raises(MismatchError, match="are different commits"):
         source.pin(TreeRequest(repo=node_git.url, ref=first, commit=second), fetch_context)
 
 

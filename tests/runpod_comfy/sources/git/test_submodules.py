@@ -117,7 +117,7 @@ def test_a_submodule_without_an_address_is_left_out_and_told_of(
     _add_submodule(node_git, "1" * 40)
     tree = GitSource().fetch(TreeRequest(repo=node_git.url, ref="main"), fetch_context)
     assert tree.submodules == ()
-    assert any("no address for its submodule part" in line for line in said)
+    assert any("has no URL for its submodule part" in line for line in said)
 
 
 def test_a_file_where_a_submodule_goes_is_refused(

@@ -87,7 +87,7 @@ def test_a_file_that_a_local_page_names_but_lacks_is_unavailable(index: Path) ->
     make_wheel(index / "files", "alpha", "1.0").rename(index / "elsewhere")
     write_page(index, "alpha", [Listed(name="alpha-1.0-py3-none-any.whl")])
     settings = PipSettings(index_url=(index / "simple").as_uri())
-    with pytest.raises(UnavailableError, match="not there, though an index names it"):
+    with pytest.raises(UnavailableError, match="does not exist, although an index lists it"):
         _content(Index(settings=settings))
 
 
@@ -129,7 +129,7 @@ def test_what_is_no_index_page_is_told_by_its_address(index: Path) -> None:
     page.write_bytes(b"\x00\x01")
     with serve(index) as url:
         settings = PipSettings(find_links=(f"{url}/simple/alpha",), no_index=True)
-        with pytest.raises(UnavailableError, match="simple/alpha is not the page of a package"):
+        with pytest.raises(UnavailableError, match="simple/alpha is not a package index page"):
             Index(settings=settings).files_of("alpha")
 
 
@@ -155,7 +155,7 @@ def test_a_hostile_wheel_is_refused_and_nothing_lies_outside(
         archive.writestr("../../../../escaped.py", "EVIL = 1\n")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(index / "files"))
-    with pytest.raises(InvalidInputError, match=r"pypi://alpha@1\.0 holds the unsafe path"):
+    with pytest.raises(InvalidInputError, match=r"pypi://alpha@1\.0 has the unsafe path"):
         PypiSource().fetch(REQUEST, fetch_context)
     assert not list(tmp_path.rglob("escaped.py"))
     assert not fetch_context.cache.trees.exists()
@@ -174,11 +174,11 @@ def test_a_replaced_file_without_an_announced_hash_does_not_pass_for_the_pinned_
     assert not fetch_context.cache.trees.exists()
 
 
-def test_where_every_version_was_withdrawn_none_is_the_newest(
+def test_if_every_version_was_yanked_none_is_the_newest(
     index: Path, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = make_wheel(index / "files", "alpha", "1.0")
     write_page(index, "alpha", [listed(wheel, yanked="bad")])
     monkeypatch.setenv("PIP_INDEX_URL", (index / "simple").as_uri())
-    with pytest.raises(UnavailableError, match="every version of pypi://alpha was withdrawn"):
+    with pytest.raises(UnavailableError, match="every version of pypi://alpha was yanked"):
         PypiSource().open_ref("pypi://alpha", fetch_context)
