@@ -1,4 +1,4 @@
 """The lock: a spec with every byte pinned, in `lockfiles/comfy-<id>.lock.json`.
 
-How it is carried out is for `layers` and what follows.
+Carrying it out is up to `layers`, `homes` and `images`.
 """

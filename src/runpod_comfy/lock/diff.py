@@ -1,7 +1,7 @@
-"""What differs between two locks, or between two specs: part by part, key by key.
+"""The differences between two locks, or between two specs: part by part, key by key.
 
-Both are compared as documents, so that a new key is never passed over. The id of a version and
-the digest of its spec are names, not content: two versions may well hold the same.
+They are compared as documents, so that a new key is never missed. The id of a version and the
+digest of its spec are names, not content: two versions may have equal content.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Part = Literal["core", "nodes", "python", "models", "environment"]
 
 PARTS: tuple[Part, ...] = ("core", "nodes", "python", "models", "environment")
 
-# What follows from another key of the same thing, once that one differs.
+# Keys that are derived from another key of the same item, and are skipped if that one differs.
 _IMPLIED = {
     "commit": ("tree_hash", "submodules"),
     "version": ("files",),
@@ -32,9 +32,9 @@ _ORDERS = ("order of custom nodes", "order of models")
 class Change:
     """One difference. `before` is None for what was added, `after` for what was removed.
 
-    `name` is that of a node, a distribution, a model's place or a setting. `key` is what differs
-    of it, empty where the whole thing came or went. The values are plain JSON; of lists of files
-    only what differs is there.
+    `name` is that of a node, a distribution, a model's path or a setting. `key` is the part of it
+    that differs, empty if all of it was added or removed. The values are plain JSON; lists of files
+    only contain the differing files.
     """
 
     part: str
@@ -48,12 +48,12 @@ _Things = dict[tuple[Part, str], dict[str, Any]]
 
 
 def compare_locks(before: Lock, after: Lock) -> list[Change]:
-    """Every difference of content, ordered by part and name; none for the same content."""
+    """Every difference in content, ordered by part and name; empty if there is none."""
     return _compare(_things_of_lock(before), _things_of_lock(after))
 
 
 def compare_specs(before: Spec, after: Spec) -> list[Change]:
-    """Every difference of content between two specs, ordered as that of locks."""
+    """Every difference in content between two specs, ordered by part and name."""
     return _compare(_things_of_spec(before), _things_of_spec(after))
 
 
@@ -65,7 +65,7 @@ def _compare(before: _Things, after: _Things) -> list[Change]:
             found.append(Change(part=part, name=name, before=old, after=new))
         else:
             found += _changed_keys(part, name, old, new)
-    # An order that differs because something came or went is no change of its own.
+    # An order that differs because something was added or removed is not a separate change.
     return [
         change
         for change in found
@@ -98,7 +98,7 @@ def _things_of_lock(lock: Lock) -> _Things:
     counts = Counter(item["name"] for item in distributions)
     for item in distributions:
         name = item.pop("name")
-        # One name may have another version on each platform.
+        # One name may have a different version on each platform.
         title = name if counts[name] == 1 else f"{name} [{item.get('marker', 'elsewhere')}]"
         things["python", title] = item
     settings = {"python": python.pop("version")} | python
@@ -112,13 +112,13 @@ def _things_of_spec(spec: Spec) -> _Things:
 
 
 def _trees_and_models(document: dict[str, Any]) -> _Things:
-    """Takes core, nodes and models out of `document`."""
+    """Removes core, nodes and models from `document` and returns them."""
     things: _Things = {("core", "core"): document.pop("comfy")}
     nodes = {node.pop("name"): node for node in document.pop("custom_nodes", [])}
     models = {_take_place(model): model for model in document.pop("models", [])}
     things |= {("nodes", name): node for name, node in nodes.items()}
     things |= {("models", place): model for place, model in models.items()}
-    # The order is content too: it is that of the layers.
+    # The order is content too: it is the order of the layers.
     return things | _settings(dict(zip(_ORDERS, (list(nodes), list(models)), strict=True)))
 
 
@@ -128,7 +128,7 @@ def _take_place(model: dict[str, Any]) -> str:
 
 
 def _settings(document: Mapping[str, Any], above: str = "") -> _Things:
-    """Every setting as a thing of its own, named by its path: `env.HF_HOME`, `torch.version`."""
+    """Every setting as an item of its own, named by its path: `env.HF_HOME`, `torch.version`."""
     things: _Things = {}
     for name, value in document.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A tree of a lock, brought into the cache, and whether it has what the lock counts on."""
+"""Fetches a tree of a lock into the cache, and checks that it matches the lock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from runpod_comfy.sources.kinds import source_of
 
 
 def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path:
-    """The folder of the tree; `name` is for messages.
+    """The folder of the tree; `name` is used in messages.
 
-    Raises what the source raises, and MismatchError if it gives other files than the lock has.
+    Raises what the source raises, and MismatchError if the files differ from the lock.
     """
     if TreeStore(cache=fetch_context.cache).find(tree.request) is None:
         fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
@@ -26,17 +26,17 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
     if fetched.tree_hash != tree.tree_hash:
         raise MismatchError(
             f"{without_secrets(tree.repo)} at {tree.commit} has the files {fetched.tree_hash}, "
-            f"but the lock asks for {tree.tree_hash}",
+            f"but the lock has {tree.tree_hash}",
             remedy="Find out why the source changed, or resolve the version again.",
         )
     return fetched.path
 
 
 def require_install_scripts(trees: Mapping[str, Path]) -> None:
-    """Raises InvalidInputError unless each tree, by the name of its node, has an install.py."""
+    """Raises InvalidInputError unless each tree (by the name of its node) has an install.py."""
     for node, tree in trees.items():
         if not (tree / "install.py").is_file():
             raise InvalidInputError(
-                f"'options.run_install_scripts' names '{node}', and that node has no install.py",
-                remedy="Take it out of the list and resolve again.",
+                f"'options.run_install_scripts' names '{node}', but that node has no install.py",
+                remedy="Remove it from the list and resolve again.",
             )

@@ -1,6 +1,6 @@
-"""The models of a lock file and its one way to bytes.
+"""The pydantic models of a lock file, and its serialisation.
 
-A lock holds no time, no path of a machine and no index that the spec does not name.
+A lock holds no timestamps, no machine's paths and no index that the spec does not name.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LOCK_VERSION = 1
 
 
 class Submodule(Strict):
-    """A git submodule of a tree: where it lies in it, and its commit."""
+    """A git submodule of a tree: its path in the tree, and its commit."""
 
     path: str
     repo: str
@@ -26,7 +26,7 @@ class Submodule(Strict):
 
 
 class LockedTree(Tree):
-    """A pinned tree. `tree_hash` is `tree:…` of the files as they will lie on disk."""
+    """A pinned tree. `tree_hash` is `tree:…` of the files as they will be on disk."""
 
     commit: str
     tree_hash: str
@@ -34,7 +34,7 @@ class LockedTree(Tree):
 
     @property
     def request(self) -> TreeRequest:
-        """What its source and the cache are asked for."""
+        """The request for its source and the cache."""
         return TreeRequest(repo=self.repo, ref=self.ref, commit=self.commit, subdir=self.subdir)
 
 
@@ -45,7 +45,7 @@ class LockedNode(LockedTree):
 
 
 class DistributionFile(Strict):
-    """One wheel or sdist that may be installed. `sha256` is 64 hex digits, `size` bytes."""
+    """A wheel or sdist that may be installed. `sha256` is 64 hex digits, `size` is in bytes."""
 
     name: str
     sha256: str
@@ -55,9 +55,9 @@ class DistributionFile(Strict):
 class Distribution(Strict):
     """A Python distribution at one version.
 
-    `marker` is a PEP 508 marker, or None for every platform.
-    `requested_by` maps the trees (`core`, `node:<name>`) that ask for it to their lines, as they
-    stand there; `required_by` names the distributions that need it.
+    `marker` is a PEP 508 marker, or None for every platform. `requested_by` maps the trees (`core`,
+    `node:<name>`) that ask for it to their original lines; `required_by` names the distributions
+    that need it.
     """
 
     name: str
@@ -69,7 +69,8 @@ class Distribution(Strict):
 
 
 class Replaced(Strict):
-    """A request that is answered by something else: another torch, or another of the opencv names.
+    """A request that is met by something else: another torch, or another of the opencv
+    distributions.
 
     `asked_by` is a tree (`core`, `node:<name>`) or a distribution, `place` the file and line of a
     tree's request, `given` what is installed instead.
@@ -82,10 +83,10 @@ class Replaced(Strict):
 
 
 class PythonLock(Strict):
-    """The Python side: a minor version, and two groups that are installed one after the other.
+    """The Python part: a minor version, and two groups that are installed one after the other.
 
-    `as_of` is the day, in UTC, after which no release was looked at. `cuda` is the CUDA version,
-    say `13.0`, that the locked torch was built for, None for one without CUDA.
+    Uploads after the day `as_of`, in UTC, were ignored. `cuda` is the CUDA version, say `13.0`,
+    that the locked torch was built for, None for one without CUDA.
     """
 
     version: str
@@ -101,7 +102,7 @@ class PythonLock(Strict):
 
     @property
     def distributions(self) -> list[Distribution]:
-        """Those of both groups, in the order in which they are installed."""
+        """The distributions of both groups, in installation order."""
         return [*self.torch, *self.wheels]
 
 
@@ -122,7 +123,7 @@ class LockedModel(Strict):
 
 
 class Base(Strict):
-    """What an image of this version is based on."""
+    """The base of an image of this version."""
 
     image: str | None = None
     digest: str | None = None
@@ -149,11 +150,11 @@ class Lock(Strict):
 
     @property
     def trees(self) -> list[LockedTree]:
-        """The core and the nodes, in their order."""
+        """The core and the nodes, in order."""
         return [self.comfy, *self.custom_nodes]
 
     def to_bytes(self) -> bytes:
-        """The lock's only serialisation."""
+        """The lock's canonical serialisation."""
         return lock_bytes(self.model_dump(mode="json"))
 
     @property

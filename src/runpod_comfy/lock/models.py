@@ -1,4 +1,4 @@
-"""The models of a lock: sha256 and size of every file, without keeping a copy."""
+"""The models of a lock: sha256 and size of every file, without copying any."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FORMATS = {
 def require_models(models: list[Model], known: Sequence[LockedModel], spec_folder: Path) -> None:
     """Raises UnavailableError naming every missing file at once.
 
-    One whose pin is among `known` need not be here: it was hashed before.
+    A model with a pin in `known` may be missing: it was hashed before.
     """
     missing = [
         f"{model.name} ({path})"
@@ -34,7 +34,7 @@ def require_models(models: list[Model], known: Sequence[LockedModel], spec_folde
     ]
     if missing:
         raise UnavailableError(
-            "model files are missing: " + ", ".join(missing),
+            "missing model files: " + ", ".join(missing),
             remedy="Put them there, or correct 'source' in the spec.",
         )
 
@@ -42,16 +42,16 @@ def require_models(models: list[Model], known: Sequence[LockedModel], spec_folde
 def lock_models(
     models: list[Model], known: Sequence[LockedModel], *, spec_folder: Path, say: Say
 ) -> list[LockedModel]:
-    """Pins each model, in the order of the spec. The pins that are `known` stay.
+    """Pins each model, in the order of the spec. Pins in `known` are kept.
 
-    Raises MismatchError for a checksum or a pin that does not hold, InvalidInputError for a source
+    Raises MismatchError for a checksum or pin that does not match, InvalidInputError for a source
     that cannot be pinned yet.
     """
     return [_lock_model(model, _pin_of(model, known), spec_folder, say) for model in models]
 
 
 def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:
-    """The pin that was made for this source, place, checksum and size."""
+    """The existing pin for this source, path, checksum and size."""
     return next(
         (
             pin
@@ -74,7 +74,7 @@ def _lock_model(
         _compare(model, known, sha256, size, path)
     elif known is not None:
         if path is not None:
-            say(f"Warning: {model.name} is not at {path}; its pin is kept")
+            say(f"Warning: {model.name} is not at {path}; keeping its pin")
         sha256, size = known.sha256, known.size
     elif model.checksum is not None and model.size is not None:
         sha256, size = model.checksum.removeprefix("sha256:"), model.size
@@ -82,7 +82,7 @@ def _lock_model(
         raise InvalidInputError(
             f"model {model.name}: {model.source} cannot be looked up yet, "
             "and the spec does not state both its 'checksum' and its 'size'",
-            remedy="Download it and name it as 'file:///…', or state both.",
+            remedy="Download it and use its 'file:///…' URL, or state both.",
         )
     return LockedModel(
         name=model.name,
@@ -103,10 +103,10 @@ def _compare(model: Model, known: LockedModel | None, sha256: str, size: int, pa
         found = f"{size} bytes, the spec says {model.size}"
         remedy = "Put the right file there, or correct 'size' in the spec."
     elif known is not None and known.sha256 != sha256:
-        found = f"sha256 {sha256}, the lock knows it as {known.sha256}"
+        found = f"sha256 {sha256}, the lock says {known.sha256}"
         remedy = (
-            "Put the right file back, or take the new one in with: "
-            f"runpod-comfy resolve <id> --upgrade {model.name}"
+            "Put the right file back, or accept the new one with: runpod-comfy resolve <id> "
+            f"--upgrade {model.name}"
         )
     else:
         return

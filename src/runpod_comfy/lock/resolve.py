@@ -27,11 +27,11 @@ def resolve(
     previous: Lock | None,
     upgrade: Upgrade = NO_UPGRADE,
 ) -> Lock:
-    """The lock of a spec. Pins of `previous` are kept where the spec still asks for them, but for
-    those that `upgrade` lets go.
+    """The lock of a spec. Pins of `previous` are kept if the spec still asks for them, except those
+    that `upgrade` releases.
 
-    Raises InvalidInputError, UnavailableError, MismatchError or OperationFailedError, each with
-    the tree, requirement or model that it is about; what is not there is named all at once.
+    Raises InvalidInputError, UnavailableError, MismatchError or OperationFailedError, each naming
+    the tree, requirement or model; everything that is missing is reported at once.
     """
     spec = loaded.spec
     known_models = upgrade.kept_models(previous)
@@ -74,8 +74,9 @@ def resolve(
 def _all_pinned(
     loaded: LoadedSpec, fetch_context: FetchContext, previous: Lock | None, upgrade: Upgrade
 ) -> list[PinnedTree]:
-    """The core and the nodes. The models are looked for as well, so that all that is missing is
-    reported together, before the long work."""
+    """The core and the nodes. The models are looked for too, so that everything missing is reported
+    together, before the long work.
+    """
     found = pin_trees(loaded.spec, previous, upgrade, fetch_context)
     errors = [each for each in found if isinstance(each, ComfyError)]
     try:
@@ -88,12 +89,12 @@ def _all_pinned(
 
 
 def _as_one(errors: Sequence[ComfyError]) -> ComfyError:
-    """One error for several things that are not there; what is wrong otherwise goes first."""
+    """One error for everything that is missing; other errors take precedence."""
     wrong = [error for error in errors if not isinstance(error, UnavailableError)]
     if wrong or len(errors) == 1:
         return (wrong or errors)[0]
     return UnavailableError(
-        f"{len(errors)} things are not there: " + "; ".join(error.message for error in errors),
+        f"{len(errors)} things are missing: " + "; ".join(error.message for error in errors),
         remedy=" ".join(dict.fromkeys(error.remedy for error in errors if error.remedy)),
     )
 

@@ -1,4 +1,4 @@
-"""Lock files on disk: where they are looked for, how they are read and written."""
+"""Lock files on disk: where they are searched for, how they are read and written."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _RESTORE = "Restore it from git, or make it again: runpod-comfy resolve <id>"
 
 
 def committed_lock_path(spec_path: Path, version_id: str) -> Path:
-    """Where people commit the lock of a spec: `lockfiles/` beside the spec's `versions/`.
+    """The path at which a spec's lock is committed: `lockfiles/` beside the spec's `versions/`.
 
-    A spec outside a `versions` folder has its lock beside itself.
+    The lock of a spec outside a `versions` folder is beside the spec.
     """
     folder = spec_path.absolute().parent
     home = folder.parent / "lockfiles" if folder.name == "versions" else folder
@@ -31,7 +31,9 @@ def committed_lock_path(spec_path: Path, version_id: str) -> Path:
 
 
 def load_lock(path: Path) -> Lock:
-    """Reads a lock. Raises UnavailableError without a file, InvalidInputError for a broken one."""
+    """Reads a lock. Raises UnavailableError if the file is missing, InvalidInputError if it is
+    broken.
+    """
     document = read_object(path, "lock", remedy=_RESTORE)
     found = document.get("lock_version")
     if found != LOCK_VERSION:
@@ -51,17 +53,17 @@ def invalid_lock(title: str, error: ValidationError, remedy: str) -> InvalidInpu
 
 
 def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
-    """The lock that answers this spec, from `LOCK_PATH`, `lockfiles/` or the cache.
+    """The lock that matches this spec, from `LOCK_PATH`, `lockfiles/` or the cache.
 
-    A lock at LOCK_PATH is meant by its owner, so one that answers another spec is an error there
-    (InvalidInputError) and merely ignored elsewhere.
+    A lock of another spec is an error (InvalidInputError) at LOCK_PATH, because the user named it,
+    and ignored elsewhere.
     """
     if named := os.environ.get("LOCK_PATH"):
         lock = load_lock(Path(named))
         if lock.spec_digest != spec_digest(loaded.spec):
             raise InvalidInputError(
                 f"LOCK_PATH names {named}, the lock of {lock.version_id!r}, "
-                f"which does not answer {loaded.path} as it is now",
+                f"which does not match the current {loaded.path}",
                 remedy="Unset LOCK_PATH, or resolve the spec again.",
             )
         return lock, Path(named)
@@ -69,7 +71,7 @@ def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
 
 
 def lock_answering(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
-    """The lock that answers this spec, whatever LOCK_PATH says: for one of several specs."""
+    """The lock that matches this spec, ignoring LOCK_PATH: for commands on several specs."""
     for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
         if path.is_file():
             lock = load_lock(path)
@@ -79,10 +81,10 @@ def lock_answering(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None
 
 
 def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
-    """The lock to compare with the world: the one that answers the spec, else the last one.
+    """The lock to check for drift: the one that matches the spec, else the last one.
 
-    That of LOCK_PATH, whichever spec it answers, if there is one.
-    Raises UnavailableError where there is none, InvalidInputError for a broken one.
+    The lock at LOCK_PATH, if that is set, whichever spec it matches. Raises UnavailableError if
+    there is none, InvalidInputError if it is broken.
     """
     if named := os.environ.get("LOCK_PATH"):
         return load_lock(Path(named)), Path(named)
@@ -92,15 +94,15 @@ def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
         if path.is_file():
             return load_lock(path), path
     raise UnavailableError(
-        f"there is no lock of {loaded.path} yet",
-        remedy=f"Make it with: runpod-comfy resolve {loaded.spec.version_id}",
+        f"there is no lock for {loaded.path} yet",
+        remedy=f"Run: runpod-comfy resolve {loaded.spec.version_id}",
     )
 
 
 def previous_lock(loaded: LoadedSpec, cache: Cache) -> Lock | None:
-    """The version's last lock, whichever spec it answered: its pins are kept where they fit.
+    """The version's last lock, whichever spec it matches: its pins are kept if they fit.
 
-    A lock that cannot be read is no lock to keep pins of; it will be replaced.
+    A lock that cannot be read has no pins to keep; it will be replaced.
     """
     for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
         with contextlib.suppress(UnavailableError, InvalidInputError):
@@ -115,7 +117,7 @@ def _lock_paths(spec_path: Path, version_id: str, cache: Cache) -> tuple[Path, P
 
 
 def write_lock(lock: Lock, *, spec_path: Path, cache: Cache) -> list[Path]:
-    """Writes both copies, each atomically, and returns those whose content changed."""
+    """Writes both copies atomically, and returns the paths whose content changed."""
     paths, content = _lock_paths(spec_path, lock.version_id, cache), lock.to_bytes()
     record_root(cache, kind="lock", path=paths[0], lock_bytes=content)
     changed = [path for path in paths if not path.is_file() or path.read_bytes() != content]

@@ -1,4 +1,4 @@
-"""The trees of a spec, pinned and with their files in the cache: refs become commits here."""
+"""Pins the trees of a spec and fetches them into the cache: refs become commits here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CORE_FILES = ("main.py", "folder_paths.py")
 
 @dataclass(frozen=True, kw_only=True)
 class PinnedTree:
-    """A tree of the spec as the lock has it, with its files in the cache."""
+    """A tree of the spec as it will be in the lock, with its files in the cache."""
 
     locked: LockedTree
     fetched: FetchedTree
@@ -28,7 +28,7 @@ class PinnedTree:
 def pin_trees(
     spec: Spec, previous: Lock | None, upgrade: Upgrade, fetch_context: FetchContext
 ) -> list[PinnedTree | ComfyError]:
-    """The core and then the nodes, each with its files, or with the error that it met."""
+    """The core, then the nodes, each with its files or its error."""
 
     def pin(item: tuple[TreePlace, Tree]) -> PinnedTree | ComfyError:
         place, tree = item
@@ -42,15 +42,15 @@ def pin_trees(
 
 
 def refuse_what_is_no_core(core: PinnedTree) -> None:
-    """Raises InvalidInputError for a tree that has not the files of ComfyUI."""
+    """Raises InvalidInputError for a tree that lacks ComfyUI's files."""
     tree = core.locked
     missing = [name for name in _CORE_FILES if not (core.fetched.path / name).is_file()]
     if missing:
         inside = f" in {tree.subdir}" if tree.subdir else ""
         raise InvalidInputError(
             f"{tree.repo} at {tree.commit} is not ComfyUI: it has no {missing[0]}{inside}",
-            remedy="Correct 'comfy' in the spec; if ComfyUI lies in a folder there, name it as "
-            "'subdir'.",
+            remedy="Correct 'comfy' in the spec; if ComfyUI is in a folder there, set 'subdir' "
+            "to it.",
         )
 
 
@@ -67,13 +67,14 @@ def _fetch(
         fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
     fetched = source.fetch(request, fetch_context)
     if tree.kind == "git" and tree.commit and not known:
-        # Reported once: from now on the lock holds this commit, and it is not asked for again.
+        # Reported once: from now on the lock has this commit, and it is not checked again.
         warn_of_foreign_commit(request, fetch_context)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
-            f"{tree.repo} at {commit} has the files {fetched.tree_hash}, "
-            f"but the lock knows them as {known.tree_hash}",
-            remedy="The source gave other bytes for the same commit; find out why before going on.",
+            f"{tree.repo} at {commit} has the files {fetched.tree_hash}, but the lock has "
+            f"{known.tree_hash}",
+            remedy="The source served different bytes for the same commit; find out why before "
+            "continuing.",
         )
     found = {
         "commit": commit,
@@ -85,8 +86,9 @@ def _fetch(
 
 
 def _previous_tree(tree: Tree, previous: Lock | None) -> LockedTree | None:
-    """What the previous lock has for this repository, ref and `subdir`; nothing for a folder, which
-    is always hashed again."""
+    """The previous lock's tree for this repository, ref and `subdir`; None for a folder, which is
+    always hashed again.
+    """
     if previous is None or tree.kind == "folder":
         return None
     asked = (tree.repo, tree.ref, tree.subdir)

@@ -1,4 +1,4 @@
-"""`--upgrade [NAME]`: which pins may move, and the commits in the spec that move with them."""
+"""`--upgrade [NAME]`: which pins may change, and the commits in the spec that change with them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ from runpod_comfy.spec.write import CORE_PLACE, TreePlace
 
 @dataclass(frozen=True, kw_only=True)
 class Upgrade:
-    """The pins to let go. `trees` are places in the spec, `distributions` their plain names,
-    `models` places below the models folder. `everything` goes beyond: what is new counts too."""
+    """The pins to release. `trees` are positions in the spec, `distributions` normalized names,
+    `models` paths below the models folder. `everything` also covers what is not in the lock yet.
+    """
 
     everything: bool = False
     trees: frozenset[TreePlace] = frozenset()
@@ -32,11 +33,11 @@ class Upgrade:
     models: frozenset[str] = frozenset()
 
     def keeps(self, place: TreePlace) -> bool:
-        """Whether the pin of that tree stays."""
+        """True if the pin of that tree is kept."""
         return not self.everything and place not in self.trees
 
     def kept_python(self, previous: Lock | None) -> PythonLock | None:
-        """The pins of Python distributions that stay."""
+        """The pins of Python distributions that are kept."""
         if previous is None or self.everything:
             return None
         groups = {"torch": previous.python.torch, "wheels": previous.python.wheels}
@@ -48,14 +49,14 @@ class Upgrade:
         )
 
     def kept_models(self, previous: Lock | None) -> list[LockedModel]:
-        """The pins of models that stay."""
+        """The pins of models that are kept."""
         if previous is None or self.everything:
             return []
         return [model for model in previous.models if model.target_path not in self.models]
 
 
 def trees_of(spec: Spec) -> list[tuple[TreePlace, Tree]]:
-    """The core and the nodes, each with its place in the spec."""
+    """The core and the nodes, each with its position in the spec."""
     return [(CORE_PLACE, spec.comfy), *enumerate(spec.custom_nodes)]
 
 
@@ -80,10 +81,11 @@ def upgrade_of(
     *,
     is_version: Callable[[str], bool],
 ) -> Upgrade:
-    """What these names mean: `core`, a node, a distribution, `torch`, a model; all that fit.
+    """The pins these names refer to: `core`, a node, a distribution, `torch`, a model; all that
+    match.
 
-    Raises InvalidInputError for a name that means nothing here; `is_version` tells the id of a
-    version, which is easily written in its place.
+    Raises InvalidInputError for an unknown name; `is_version` recognises the id of a version, which
+    is an easy mistake.
     """
     found = [_meaning(name, spec, previous, is_version) for name in names]
     return Upgrade(
@@ -108,14 +110,14 @@ def _meaning(
         return meant
     if is_version(name):
         raise InvalidInputError(
-            f"--upgrade: '{name}' is a version, and a part of a version is asked for here",
+            f"--upgrade: '{name}' is a version, not a part of one",
             remedy=f"Name the version first: runpod-comfy resolve {name} --upgrade",
         )
     known = [*(each for _, each in trees), *(model.name for model in spec.models)]
     near = nearest_names(name, [*known, *sorted(distributions), "torch"])
     raise InvalidInputError(
-        f"--upgrade: '{name}' is no part of the version {spec.version_id}",
-        remedy=f"The nearest are: {', '.join(near)}."
+        f"--upgrade: '{name}' is not a part of the version {spec.version_id}",
+        remedy=f"Similar names: {', '.join(near)}."
         if near
         else "Name 'core', 'torch', a custom node, a model, or a distribution of the lock.",
     )
@@ -124,14 +126,14 @@ def _meaning(
 def _distributions(name: str, previous: Lock | None) -> set[str]:
     plain = str(canonicalize_name(name))
     if plain in FAMILY and previous is not None:
-        # Its members and their companions are compiled for each other.
+        # Its packages and their companions are compiled for each other.
         return {item.name for item in previous.python.torch}
     return {plain}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MovedPin:
-    """A `commit` that stands in the spec and is to be another one."""
+    """A `commit` in the spec, and its replacement."""
 
     place: TreePlace
     title: str
@@ -140,10 +142,10 @@ class MovedPin:
 
 
 def moved_pins(spec: Spec, upgrade: Upgrade, fetch_context: FetchContext) -> list[MovedPin]:
-    """The commits of the spec that an upgrade moves: those of branches, and those of folders.
+    """The commits of the spec that an upgrade changes: those of branches and folders.
 
-    What a person chose for good stays: tags, whole commits, versions, archives.
-    Raises UnavailableError for a repository that cannot be asked.
+    Fixed choices are kept: tags, full commits, versions, archives. Raises UnavailableError for a
+    repository that cannot be reached.
     """
     asked = [
         (place, tree, tree.commit)
@@ -156,8 +158,8 @@ def moved_pins(spec: Spec, upgrade: Upgrade, fetch_context: FetchContext) -> lis
         title = title_of(tree)
         if after is None and place in upgrade.trees:
             fetch_context.say(
-                f"{title} stays at {tree.ref or before}, as the spec says; "
-                "for another one, change it there"
+                f"{title} stays at {tree.ref or before}, as the spec says; to change it, edit "
+                "the spec"
             )
         elif after not in (None, before):
             moved.append(MovedPin(place=place, title=title, before=before, after=after))
@@ -165,7 +167,7 @@ def moved_pins(spec: Spec, upgrade: Upgrade, fetch_context: FetchContext) -> lis
 
 
 def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec:
-    """The spec with its new commits; the file is left as it is."""
+    """The spec with its new commits; the file is not changed."""
     commits = {pin.place: {"commit": pin.after} for pin in moved}
     core, *nodes = (
         tree.model_copy(update=commits.get(place)) for place, tree in trees_of(loaded.spec)
@@ -177,7 +179,7 @@ def with_moved_pins(loaded: LoadedSpec, moved: Sequence[MovedPin]) -> LoadedSpec
 
 
 def _newest(tree: Tree, fetch_context: FetchContext) -> str | None:
-    """The commit that the tree could move to, None for one that stays where it is."""
+    """The commit that the tree could move to, None if there is no newer one."""
     if tree.kind == "folder":
         request = TreeRequest(repo=tree.repo, subdir=tree.subdir)
         return source_of("folder").pin(request, fetch_context)

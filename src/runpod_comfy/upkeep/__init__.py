@@ -1,4 +1,4 @@
-"""What keeps a machine in order: clearing the cache, and telling what is missing.
+"""Maintenance of a machine: clearing the cache, and reporting what is missing.
 
-What a command needs to do its work is not here.
+What other commands need for their work is not here.
 """

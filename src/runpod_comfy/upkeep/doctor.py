@@ -1,7 +1,7 @@
-"""`doctor`: whether this machine has what the commands need, and what to do where it has not.
+"""`doctor`: checks that this machine has what the commands need, and says what to do if not.
 
-Every check looks for itself, all at the same time, and none waits for long: a network that says
-nothing must not keep a person waiting.
+The checks are independent and run in parallel, each with a short timeout: a silent network must not
+keep a user waiting.
 """
 
 from __future__ import annotations
@@ -49,9 +49,10 @@ State = Literal["ok", "missing", "optional", "warning"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a check says. `state` is ok, `missing` for something needed, `optional` for something
-    that is not there and not needed, `warning` for something that works and could be better.
-    `remedy` is what to do."""
+    """The result of a check. `state` is `ok`, `missing` for something required, `optional` for
+    something absent but not required, or `warning` for something that works but could be better.
+    `remedy` is what to do.
+    """
 
     name: str
     state: State
@@ -60,9 +61,9 @@ class Answer:
 
 
 def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[Answer]:
-    """The answers of all checks, in a fixed order. `home` is where versions go, say `~`.
+    """The results of all checks, in a fixed order. `home` is where versions go, say `~`.
 
-    A check that has not ended after a few seconds is reported as such.
+    A check that has not finished after a few seconds is reported as such.
     """
     checks: dict[str, Callable[[], Iterator[Answer]]] = {
         "python": _python,
@@ -101,7 +102,7 @@ def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[An
 
 
 def is_ready(answers: list[Answer]) -> bool:
-    """Whether nothing that is needed is missing."""
+    """True if nothing required is missing."""
     return all(answer.state != "missing" for answer in answers)
 
 
@@ -121,7 +122,7 @@ def _git() -> Iterator[Answer]:
         yield Answer("git", "ok", said.removeprefix("git version "))
     else:
         found = said or (f"{program} fails" if program else "not there")
-        remedy = "Install git 2.11 or newer, and see that it is on the PATH."
+        remedy = "Install git 2.11 or newer, and make sure it is on the PATH."
         yield Answer("git", "missing", found, remedy)
 
 
@@ -139,12 +140,12 @@ def _uv() -> Iterator[Answer]:
 
 
 def _room(cache: Cache, home: Path) -> Iterator[Answer]:
-    """The free room of each volume that a version goes to."""
+    """The free space of each volume that a version uses."""
     seen: set[int] = set()
     for name, path in (
-        ("room for the cache", cache.root),
-        ("room for homes", home),
-        ("room for models", cache.models),
+        ("space for the cache", cache.root),
+        ("space for homes", home),
+        ("space for models", cache.models),
     ):
         place = _nearest(path)
         device = place.stat().st_dev
@@ -154,7 +155,7 @@ def _room(cache: Cache, home: Path) -> Iterator[Answer]:
         free = shutil.disk_usage(place).free
         found = f"{readable_size(free)} free at {place}"
         remedy = (
-            f"A version with PyTorch takes about {readable_size(_ROOM_BYTES)}: make room "
+            f"A version with PyTorch takes about {readable_size(_ROOM_BYTES)}: free some space "
             "(runpod-comfy gc), or move the cache with COMFY_CACHE_ROOT."
         )
         enough = free >= _ROOM_BYTES
@@ -196,21 +197,21 @@ def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator
         yield Answer("links", "ok", found)
         return
     if source.stat().st_dev != target.stat().st_dev:
-        found = f"{source} and {target} lie on different file systems; {found}"
+        found = f"{source} and {target} are on different file systems; {found}"
     remedy = (
-        "Files are copied instead, which takes more room and time. "
-        "Put COMFY_CACHE_ROOT on the file system of the homes."
+        "Files are copied instead, which takes more space and time. Put COMFY_CACHE_ROOT on the "
+        "file system of the homes."
     )
     yield Answer("links", "warning", found, remedy)
 
 
 def _cache(cache: Cache) -> Iterator[Answer]:
-    """Whether the cache can be used: a look, not a verification."""
+    """Whether the cache is usable: a quick check, not a verification."""
     if not cache.root.is_dir():
-        yield Answer("cache", "ok", f"{cache.root} is not there yet")
+        yield Answer("cache", "ok", f"{cache.root} does not exist yet")
         return
     if not os.access(cache.root, os.W_OK):
-        found = f"{cache.root} cannot be written: only what is in it can be used"
+        found = f"{cache.root} is not writable: only its current content can be used"
         yield Answer("cache", "warning", found, _CHECK_CACHE)
         return
     trees = (path for path in children(cache.trees) if path.is_dir())
@@ -219,17 +220,18 @@ def _cache(cache: Cache) -> Iterator[Answer]:
         remedy = "These trees lack their record: remove them, they are fetched again."
         yield Answer("cache", "warning", listed([str(path) for path in lost], at_most=3), remedy)
         return
-    roots = len(read_roots(cache))
+    roots = counted(len(read_roots(cache)), "lock or folder", "locks and folders")
     leftovers = len([path for path in children(cache.tmp) if path.suffix != ".lock"])
-    found = f"{cache.root}, kept for {roots} lock(s) and folder(s)"
+    found = f"{cache.root}, needed by {roots}"
     if leftovers:
-        # Commands at work have theirs there as well.
-        found += f", {leftovers} thing(s) unfinished (gc clears what was left)"
+        # Running commands have temporary files there too.
+        unfinished = counted(leftovers, "unfinished entry", "unfinished entries")
+        found += f", {unfinished} (gc clears leftovers)"
     yield Answer("cache", "ok", found)
 
 
 def _variables(environment: Mapping[str, str]) -> Iterator[Answer]:
-    """Variables that name something that is not there, or what no command understands."""
+    """Variables that name something that does not exist, or have an invalid value."""
     answers = []
 
     def path_of(name: str) -> Path | None:
@@ -252,8 +254,8 @@ def _variables(environment: Mapping[str, str]) -> Iterator[Answer]:
     mode = environment.get("OUTPUT_MODE")
     if mode and mode not in OUTPUT_MODES:
         remedy = f"Set it to {' or '.join(OUTPUT_MODES)}, or unset it."
-        answers.append(Answer("OUTPUT_MODE", "warning", f"'{mode}' is no output mode", remedy))
-    yield from answers or [Answer("variables", "ok", "nothing that is not there")]
+        answers.append(Answer("OUTPUT_MODE", "warning", f"'{mode}' is not an output mode", remedy))
+    yield from answers or [Answer("variables", "ok", "everything they name exists")]
 
 
 def _docker() -> Iterator[Answer]:
@@ -273,7 +275,7 @@ def _docker() -> Iterator[Answer]:
 
 
 def _index() -> Iterator[Answer]:
-    """The package index that pip is configured for. Not needed where all is cached."""
+    """The package index that pip is configured for. Not needed if everything is cached."""
     import requests
 
     from comfy_http.client import HttpClient
@@ -281,13 +283,13 @@ def _index() -> Iterator[Answer]:
 
     settings = read_pip_settings()
     if settings.no_index:
-        yield Answer("index", "ok", "pip is configured to use none")
+        yield Answer("index", "ok", "pip is configured to use no index")
         return
     index = settings.index_urls[0]
     shown = without_secrets(index)
     remedy = (
         "Check the network and pip's configuration (pip config list). "
-        "With all in the cache, --offline needs no index."
+        "If everything is cached, --offline needs no index."
     )
     problem = ""
     if (path := local_path_of(index)) is not None:
@@ -298,7 +300,7 @@ def _index() -> Iterator[Answer]:
         client = HttpClient(settings=patient, remedy=remedy, retries=0)
         try:
             with client.session() as session:
-                # A page of few bytes first; an index of a company's own may have no pip.
+                # A small page first; a private index may not have pip.
                 for url in (f"{top}pip/", top):
                     with client.get(session, url, stream=True) as answer:
                         status = answer.status_code
@@ -323,7 +325,7 @@ def _gpu() -> Iterator[Answer]:
         yield Answer("gpu", "ok", said)
     elif Path("/proc/driver/nvidia/version").is_file():
         found = "the driver is loaded, but nvidia-smi reports no GPU"
-        remedy = "Check that nvidia-smi of the same driver is installed and sees the GPU."
+        remedy = "Check that the driver's own nvidia-smi is installed and sees the GPU."
         yield Answer("gpu", "warning", found, remedy)
     else:
         remedy = "Without a GPU the engine runs on the CPU (options.comfy_args: --cpu)."
@@ -331,7 +333,7 @@ def _gpu() -> Iterator[Answer]:
 
 
 def _first_line(command: list[str]) -> str | None:
-    """The first line that a program says, None if it fails or says nothing for too long."""
+    """The first line of a program's output, None if it fails or takes too long."""
     try:
         done = subprocess.run(
             command,
@@ -365,5 +367,5 @@ def _share_blocks(source: Path, target: Path) -> None:
 
 
 def _nearest(path: Path) -> Path:
-    """The folder itself, or the one in which it would be made."""
+    """The folder itself, or the existing folder in which it would be created."""
     return next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -1,7 +1,7 @@
-"""`gc`: takes out of the cache what no lock and no realized version needs.
+"""`gc`: removes from the cache what no lock and no realized version needs.
 
-What goes is first renamed into `tmp/`, while no other command uses the cache, and deleted
-afterwards: killed at any moment, it leaves nothing half removed under a final name.
+Entries are first renamed into `tmp/`, while no other command uses the cache, and deleted
+afterwards: if killed at any moment, it leaves nothing half removed under a final name.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ def clear_cache(
     now: int | None = None,
     say: Say = say_nothing,
 ) -> Clearing:
-    """Removes what no root needs; with `dry_run` looks and touches nothing.
+    """Removes what no root needs; with `dry_run` only reports it.
 
-    `models` decides whether the model store is cleared as well; None means if it lies below the
-    cache's root: one elsewhere may be shared with machines whose locks are not known here.
-    Waits for commands that use the cache. Raises UnavailableError for a cache that has no roots
-    recorded, InvalidInputError for one that is a file and for a root that cannot be read,
-    OperationFailedError if something cannot be removed.
+    `models` says whether to clear the model store too. None means only if it is below the cache's
+    root: a store elsewhere may be shared with machines whose locks are not known here. Waits for
+    commands that use the cache. Raises UnavailableError if the cache has no recorded roots,
+    InvalidInputError if it is a file or a root cannot be read, OperationFailedError if something
+    cannot be removed.
     """
     if not cache.root.exists():
         return Clearing(dry_run=dry_run)
@@ -112,13 +112,13 @@ def _clears_models(cache: Cache, models: bool | None) -> bool:
 
 
 def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[Path, list[str]]]:
-    """What would go, and the commits of it by their repository."""
+    """What would be removed, and the commits among it by repository."""
     parts = (cache.environments, cache.trees, cache.archives, cache.git, cache.uv, cache.models)
     if not cache.roots.is_dir() and any(part.is_dir() for part in parts):
         raise UnavailableError(
-            f"the cache {cache.root} has no record of what it is kept for: nothing was removed",
-            remedy="Run realize once for every version that you keep, then this again; "
-            "or delete the whole folder.",
+            f"the cache {cache.root} has no record of what needs it: nothing was removed",
+            remedy="Run realize once for every version to keep, then run gc again; or delete the "
+            "whole folder.",
         )
     kept = look_at_roots(read_roots(cache), now=now)
     with_models = _clears_models(cache, models)
@@ -148,9 +148,10 @@ def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[P
 
 
 def _freed_by(path: Path | str, links_seen: Counter[tuple[int, int]]) -> int:
-    """Bytes on the disk that go with `path`: a file's room is free when the last of its links goes,
-    and `links_seen` counts those that go before. Symbolic links are not followed."""
-    # A look takes no lock: what commands at work take away meanwhile does not count.
+    """Bytes on disk that removing `path` frees: a file's space is free once its last link is gone,
+    and `links_seen` counts the links removed before. Symbolic links are not followed.
+    """
+    # A dry run takes no lock: files that running commands remove meanwhile are not counted.
     with contextlib.suppress(FileNotFoundError):
         status = os.lstat(path)
         on_disk = status.st_blocks * 512
@@ -167,7 +168,7 @@ def _freed_by(path: Path | str, links_seen: Counter[tuple[int, int]]) -> int:
 
 
 def _move_away(entries: Sequence[Unused], cache: Cache) -> list[Path]:
-    """Renames every entry into a folder to delete; gives these folders, one on each volume."""
+    """Renames every entry into a folder to delete; returns these folders, one per volume."""
     store = ModelStore(cache.models)
     trash: dict[Path, Path] = {}
     for number, entry in enumerate(entries):
@@ -177,13 +178,13 @@ def _move_away(entries: Sequence[Unused], cache: Cache) -> list[Path]:
             workplace.mkdir(parents=True, exist_ok=True)
             trash[workplace] = Path(tempfile.mkdtemp(dir=workplace, prefix="gc-"))
         with contextlib.suppress(FileNotFoundError):
-            # One that another machine removed first, or that went with its folder.
+            # Already removed by another machine, or together with its folder.
             entry.path.rename(trash[workplace] / str(number))
     return list(trash.values())
 
 
 def _forget(commits: Mapping[Path, Sequence[str]]) -> None:
-    """What git cannot do now, it can the next time: nothing depends on it."""
+    """If git fails now, the next gc tries again: nothing depends on it."""
     for repository, unneeded in commits.items():
         with contextlib.suppress(GitFailedError):
             for commit in unneeded:

@@ -1,4 +1,4 @@
-"""What the cache is kept for at this moment: roots → locks → the names that they need there."""
+"""What the cache is needed for now: roots → locks → the cache entries that they need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.json_faults import first_fault
+from comfy_files.progress import counted
 from comfy_home.layout import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
@@ -30,14 +31,17 @@ from runpod_comfy.sources.git.repository import GitRepository
 
 _DAY_S = 24 * 3600
 _GRACE_S = 7 * _DAY_S
-"""How long the cache is kept for a lock or a home whose path is gone: a volume that is not
-mounted, a branch that is not checked out."""
+"""How long the cache keeps the entries of a lock or home whose path is gone: its volume may not be
+mounted, its branch not checked out.
+"""
 
 
 @dataclass(kw_only=True)
 class RootLocks:
-    """`roots` as they are now, those that drop out left out and named in `dropped`; `locks` are
-    theirs, `model_folders` the folders whose links keep models, `remarks` is for people."""
+    """`roots` are the current roots, without the expired ones, which are in `dropped`; `locks` are
+    their locks, `model_folders` the folders whose links keep models, `remarks` messages for the
+    user.
+    """
 
     roots: list[Root] = field(default_factory=list)
     dropped: list[Root] = field(default_factory=list)
@@ -48,7 +52,7 @@ class RootLocks:
 
 @dataclass(kw_only=True)
 class Needs:
-    """Paths in the cache that are kept, and what is kept inside of others.
+    """Paths in the cache to keep, and what to keep inside others.
 
     `commits` are those of each git repository, by its path; `compiled` are (tree hash, Python's
     minor version); `distributions` are (normalized name, version); `models` are sha256.
@@ -63,10 +67,10 @@ class Needs:
 
 
 def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
-    """Looks at each root's path; `now` in seconds since 1970.
+    """Checks each root's path; `now` is in seconds since 1970.
 
-    A lock that is there is read again; one that cannot be read counts as it was last recorded.
-    Raises InvalidInputError for a recorded lock that this program cannot read.
+    An existing lock is read again; for one that cannot be read, the last record is used. Raises
+    InvalidInputError for a recorded lock that this program cannot read.
     """
     found = RootLocks()
     for root in roots:
@@ -77,7 +81,7 @@ def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
                     document = json.loads(load_lock(root.path).to_bytes())
                     current = replace(current, lock=document)
                 except ComfyError as error:
-                    found.remarks.append(f"{error.message}; what it needed last is kept")
+                    found.remarks.append(f"{error.message}; what it last needed is kept")
         else:
             current = replace(root, gone_since=root.gone_since or now)
             left_s = (root.gone_since or now) + _GRACE_S - now
@@ -101,7 +105,7 @@ def model_folder_of(root: Root) -> Path | None:
 
 
 def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
-    """What these locks need, on every platform that they are made for: others may share a cache."""
+    """What these locks need, on all of their platforms: other machines may share the cache."""
     needs = Needs()
     kept = {lock.digest: lock for lock in locks}.values()
     if kept:
@@ -125,7 +129,7 @@ def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
 
 
 def distribution_key(name: str, version: str) -> tuple[str, str]:
-    """A distribution as it is compared: `Foo_bar 1.0.0` is `foo-bar 1`."""
+    """The normalized form for comparing distributions: `Foo_bar 1.0.0` is `foo-bar 1`."""
     with contextlib.suppress(InvalidVersion):
         version = str(Version(version))
     return canonicalize_name(name), version
@@ -138,7 +142,7 @@ def _is_there(root: Root) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
-        # What cannot be looked at is not gone.
+        # A path that cannot be checked is not considered gone.
         return True
     return True
 
@@ -157,8 +161,8 @@ def lock_of(root: Root) -> Lock:
     except ValidationError as error:
         raise InvalidInputError(
             f"the lock recorded for {root.path} cannot be read by this program "
-            f"({first_fault(error)}), so what it needs is not known",
-            remedy="Use the program that made it, or resolve or realize that version again.",
+            f"({first_fault(error)}), so its needs are unknown",
+            remedy="Use the program that wrote it, or resolve or realize that version again.",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The parts of a cache that nothing needs, folder by folder. Looks, and touches nothing."""
+"""The parts of a cache that nothing needs, folder by folder. Read-only."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _KEPT_REFS = "refs/kept/"
 
 @dataclass(frozen=True, kw_only=True)
 class Unused:
-    """A file or folder that nothing needs; `unknown` is what this program did not make so.
+    """A file or folder that nothing needs; `unknown` if this program did not make it.
 
-    `freed_bytes` counts what no home and no other entry shares.
+    `freed_bytes` only counts what is not shared with a home or another entry.
     """
 
     kind: Kind
@@ -83,7 +83,7 @@ def find_unused(
         return None if path in needs.commits else "git repository"
 
     def index(path: Path) -> Kind | None:
-        # Each archive may have an index by which installers find it.
+        # Each archive may have an index that lets installers find it.
         return None if cache.archives / path.name in needs.paths else "leftover"
 
     def lock(path: Path) -> Kind | None:
@@ -107,7 +107,7 @@ def find_unused(
 
 
 def unused_commits(cache: Cache, needs: Needs) -> dict[Path, list[str]]:
-    """By git repository of which other commits are needed, those that are not."""
+    """Unneeded commits, by git repository, in repositories with other commits that are needed."""
     return {
         path: commits
         for path in children(cache.git)
@@ -130,13 +130,13 @@ def _kept_commits(repository: Path) -> set[str]:
     try:
         listed = run_git(arguments, repository=repository).decode("ascii", "replace")
     except GitFailedError:
-        # It is of no use for anything; the next fetch fixes it or says so.
+        # The repository is broken; the next fetch fixes it or reports it.
         return set()
     return {line.removeprefix(_KEPT_REFS) for line in listed.split()}
 
 
 def _lock_digest(path: Path) -> str | None:
-    """None for what is no lock."""
+    """The lock's digest, None if the file is not a lock."""
     try:
         document = json.loads(path.read_bytes())
     except ValueError:
@@ -153,7 +153,7 @@ def _models(cache: Cache, needs: Needs, model_folders: Iterable[Path]) -> Iterat
 
 
 def _of_others(cache: Cache) -> list[Path]:
-    """What lies in the cache and is none of its folders."""
+    """Entries of the cache's root that are none of its folders."""
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
@@ -167,7 +167,8 @@ def _of_others(cache: Cache) -> list[Path]:
 
 
 def _all_but_newest(folder: Path) -> list[Path]:
-    """What images were built with earlier; of each kind and platform, the last used one stays.
+    """Tools that earlier images were built with; the last used one of each kind and platform is
+    kept.
 
     Names are `<kind>-<version or digest>-linux-x86_64` or the like.
     """
@@ -183,9 +184,9 @@ def _unused_in_uv(root: Path, needed: set[tuple[str, str]]) -> list[Path]:
 
     uv keeps each unpacked wheel in `archive-v<N>/<random>`, and a link to it under the wheel's name
     in `wheels-v<N>/…/<distribution>/<version>-<tags>`, with `.http`, `.rev`, `.msgpack` and `.lock`
-    files beside it; what it built of an sdist is in `sdists-v<N>/…/<distribution>/<version>/`.
-    It takes what is not there for not cached. Where it arranges its cache otherwise, nothing is
-    found. uv's own commands forget all versions of a distribution or none.
+    files beside it; what it built of an sdist is in `sdists-v<N>/…/<distribution>/<version>/`. uv
+    treats missing files as not cached. If uv changes its cache layout, nothing is found here. uv's
+    own commands remove all versions of a distribution or none.
     """
     stale: set[Path] = set()
     links: dict[Path, str] = {}
@@ -207,7 +208,7 @@ def _unused_in_uv(root: Path, needed: set[tuple[str, str]]) -> list[Path]:
 
 
 def _distribution_in_uv(path: Path, inner: tuple[str, ...]) -> tuple[str, str] | None:
-    """What a path in uv's cache stands for, if it is a wheel or the folder of a built sdist."""
+    """The distribution of a path in uv's cache, if it is a wheel or the folder of a built sdist."""
     match inner:
         case (bucket, *_, name, entry) if bucket.startswith("wheels-v") and "-" in entry:
             version = entry.split("-")[0]

@@ -78,7 +78,7 @@ def test_check_tells_of_withdrawn_releases(
     page.write_text(page.read_text().replace("<a ", '<a data-yanked="broken" '))
     code, document = _check(capsys)
     assert (code, _moved(document)) == (4, {"alpha"})
-    assert "withdrawn by its authors: broken" in document["moved"][0]["message"]
+    assert "yanked by its authors: broken" in document["moved"][0]["message"]
 
 
 def test_check_tells_of_a_commit_that_a_force_push_removed(
@@ -285,7 +285,7 @@ def test_a_bare_upgrade_moves_everything_but_tags(
 
 @pytest.mark.parametrize(
     ("name", "told"),
-    [("paintr", "The nearest are: painter"), ("small", "runpod-comfy resolve small --upgrade")],
+    [("paintr", "Similar names: painter"), ("small", "runpod-comfy resolve small --upgrade")],
 )
 def test_an_unknown_name_is_refused_with_what_was_meant(
     world: World, capsys: pytest.CaptureFixture[str], name: str, told: str

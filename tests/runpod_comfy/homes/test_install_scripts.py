@@ -410,7 +410,7 @@ def _wait_for_pid(path: Path) -> int:
 
 def test_a_listed_node_without_a_script_is_named_before_anything_is_made(version: Version) -> None:
     version.changes = {"run_install_scripts": ["painter"]}
-    with pytest.raises(InvalidInputError, match="'painter', and that node has no install.py"):
+    with pytest.raises(InvalidInputError, match="'painter', but that node has no install.py"):
         realize(version.job())
     assert not _home(version).exists()
 

@@ -218,7 +218,7 @@ def test_a_broken_lock_is_refused_with_its_path(tmp_path: Path, content: str) ->
 
 def test_a_listed_node_without_a_script_is_named_when_it_is_resolved(workspace: Workspace) -> None:
     workspace.document["options"] = {"run_install_scripts": ["painter"]}
-    with pytest.raises(InvalidInputError, match="names 'painter', and that node has no install.py"):
+    with pytest.raises(InvalidInputError, match="names 'painter', but that node has no install.py"):
         workspace.resolve()
     workspace.write("painter/install.py", "")
     assert workspace.resolve().run_install_scripts == ["painter"]

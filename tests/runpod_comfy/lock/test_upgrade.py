@@ -73,7 +73,7 @@ def test_everything_keeps_nothing() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("pilow", "The nearest are: pillow"),
+        ("pilow", "Similar names: pillow"),
         ("demo", "runpod-comfy resolve demo --upgrade"),
         ("zzzzzz", "Name 'core', 'torch', a custom node"),
     ],

@@ -1,4 +1,4 @@
-"""A lock against the world of today.
+"""Compares a lock with its sources as they are today.
 
-Looks only, and changes nothing: moving pins is in `lock.upgrade`.
+Read-only: changing pins is in `lock.upgrade`.
 """

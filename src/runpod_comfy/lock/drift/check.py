@@ -1,4 +1,4 @@
-"""The lock against the world: what moved since it was made. Looks only, and changes nothing."""
+"""Compares the lock with its sources: what changed since it was made. Read-only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from packaging.version import Version
 from comfy_errors import UnavailableError
 from comfy_errors.names import listed
 from comfy_files.parallel import in_parallel
+from comfy_files.progress import counted
 from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.drift.tree import Answer, Finding, LockedPlace, answer
@@ -28,8 +29,9 @@ _Offered = dict[str, list[IndexFile] | UnavailableError]
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """What was found. `unanswered` could not be asked; `not_looked_at` names what was
-    left out; `looked_at` counts the rest."""
+    """The findings. `unanswered` could not be reached; `not_looked_at` names what was skipped;
+    `looked_at` counts the rest.
+    """
 
     moved: tuple[Finding, ...]
     unanswered: tuple[Finding, ...]
@@ -38,9 +40,9 @@ class Drift:
 
 
 def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) -> Drift:
-    """Everything of `lock` that is gone, was withdrawn or is something else now.
+    """Every pin of `lock` that is gone, was yanked or has changed.
 
-    Offline, only what lies on this machine is looked at.
+    Offline, only files on this machine are checked.
     """
     places = _places(loaded, lock, fetch_context)
     distributions = lock.python.distributions
@@ -51,10 +53,10 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     ]
     left_out = []
     if len(models) < len(lock.models):
-        left_out.append(f"{len(lock.models) - len(models)} models that are no local files")
+        left_out.append(f"{counted(len(lock.models) - len(models), 'model')} not on this machine")
     if fetch_context.offline:
         left_out += [place.name for place in places if not place.is_local]
-        left_out.append(f"{len(distributions)} Python distributions")
+        left_out.append(counted(len(distributions), "Python distribution"))
         places = [place for place in places if place.is_local]
         distributions = []
     answers = [
@@ -95,14 +97,14 @@ def _at_spec(loaded: LoadedSpec, lock: Lock) -> Iterator[Finding]:
             part="spec",
             name=loaded.path.name,
             message=f"{loaded.path} was changed since the lock was made",
-            remedy=f"Take the change in with: runpod-comfy resolve {lock.version_id}",
+            remedy=f"Accept the change with: runpod-comfy resolve {lock.version_id}",
             before=lock.spec_digest,
             after=now,
         )
 
 
 def _at_model(model: LockedModel, path: Path, lock: Lock) -> Iterator[Finding]:
-    """By size alone: hashing takes as long as realizing, which does it."""
+    """By size only: hashing takes as long as realizing, which does it."""
     try:
         size = path.stat().st_size
     except OSError:
@@ -119,7 +121,7 @@ def _at_model(model: LockedModel, path: Path, lock: Lock) -> Iterator[Finding]:
 
 
 def look_at_distributions(distributions: Sequence[Distribution], lock: Lock) -> list[Answer]:
-    """What became of each, in their order; every index page is read once."""
+    """The findings for each distribution, in order; every index page is read once."""
     offered = _look_up(sorted({item.name for item in distributions}), lock.python.torch_index)
     return [
         answer("python", item.name, partial(_findings, item, offered, lock.version_id))
@@ -131,7 +133,7 @@ def _look_up(names: Sequence[str], torch_index: str | None) -> list[_Offered]:
     settings = read_pip_settings()
     if torch_index is None:
         return [Index(settings=settings).look_up(names)]
-    # The family comes from its own index only; its companions may be there too.
+    # The torch family comes only from its own index; its companions may be there too.
     only_there = replace(
         settings, index_url=torch_index, extra_index_urls=(), find_links=(), no_index=False
     )
@@ -156,8 +158,7 @@ def _findings(
             part="python",
             name=locked.name,
             message=f"{locked.name} {locked.version}{message}",
-            remedy=f"Take another version in with: runpod-comfy resolve {version_id} "
-            f"--upgrade {name}",
+            remedy=f"Use another version with: runpod-comfy resolve {version_id} --upgrade {name}",
             before=locked.version,
             after=after,
         )
@@ -166,7 +167,7 @@ def _findings(
 def _messages(
     locked: Distribution, offered: Sequence[IndexFile]
 ) -> Iterator[tuple[str, str | None]]:
-    """What is said of the distribution, and its newest version where it has none like this."""
+    """Messages about the distribution, each with the newest version if this one is gone."""
     files = [file for file in offered if Version(file.version) == Version(locked.version)]
     if not offered:
         yield ": no index has this distribution any more", None
@@ -183,11 +184,11 @@ def _messages(
         names = {file.name for file in locked.files}
         withdrawn = (file.yanked for file in files if file.name in names)
         if reason := next((each for each in withdrawn if each is not None), None):
-            yield f" was withdrawn by its authors: {reason}", None
+            yield f" was yanked by its authors: {reason}", None
 
 
 def _is_offered(file: DistributionFile, files: Sequence[IndexFile]) -> bool:
-    """By its bytes; by its name where an index announces no hash."""
+    """Compared by hash; by name if the index announces no hash."""
     return any(
         other.sha256 == file.sha256 or (other.sha256 is None and other.name == file.name)
         for other in files

@@ -1,5 +1,6 @@
-"""One tree of a lock against its source: moved, gone, withdrawn, or as it was; and what a look at
-anything in a lock finds."""
+"""Compares one tree of a lock with its source (moved, gone, yanked or unchanged), and defines the
+findings for any part of a lock.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from runpod_comfy.sources.index.pip_settings import (
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.model import Tree
 
-# How git, and the forges through it, say that there is no such repository, or none for us.
+# git's and the forges' messages for a repository that does not exist or is not accessible.
 _NO_REPOSITORY = (
     "not found",
     "does not appear to be a git repository",
@@ -50,8 +51,9 @@ Part = Literal["spec", "core", "nodes", "python", "models"]
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One sentence, and what to do about it. `before` is what the lock has, `after` what there is
-    now, where both can be said in a word."""
+    """One sentence, and what to do about it. `before` is the value in the lock, `after` the value
+    now, if they are short.
+    """
 
     part: str
     name: str
@@ -63,14 +65,14 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one look gave. Nothing in either: all is as it was."""
+    """The result of one check. If both are empty, nothing changed."""
 
     moved: tuple[Finding, ...] = ()
     unanswered: tuple[Finding, ...] = ()
 
 
 def answer(part: Part, name: str, look: Callable[[], Iterable[Finding]]) -> Answer:
-    """What `look` finds; an UnavailableError of it means that there was no answer."""
+    """The findings of `look`; if it raises UnavailableError, there was no answer."""
     try:
         return Answer(moved=tuple(look()))
     except UnavailableError as error:
@@ -80,7 +82,7 @@ def answer(part: Part, name: str, look: Callable[[], Iterable[Finding]]) -> Answ
 
 @dataclass(frozen=True, kw_only=True)
 class LockedPlace:
-    """A tree of the lock, and what the spec asks for in its place (None if it is not there)."""
+    """A tree of the lock, and its entry in the spec (None if there is none)."""
 
     part: Literal["core", "nodes"]
     name: str
@@ -91,12 +93,12 @@ class LockedPlace:
 
     @property
     def is_local(self) -> bool:
-        """Whether no network is needed to look at it."""
+        """True if it can be checked without the network."""
         tree = self.tree
         return tree.kind == "folder" or (tree.kind == "archive" and tree.repo.startswith("file:"))
 
     def look(self) -> Answer:
-        """What became of it."""
+        """The findings for this tree."""
         looks = {
             "git": self._at_git,
             "pypi": self._at_distribution,
@@ -125,7 +127,7 @@ class LockedPlace:
         if not moved and not _is_served(refs, self.tree.commit):
             yield self._found(
                 f"{self._shown} no longer has the commit {self.tree.commit}",
-                self._upgrade("Caches may still hold it. Another commit: "),
+                self._upgrade("Caches may still have it. Another commit: "),
             )
         yield from self._at_submodules()
 
@@ -138,13 +140,13 @@ class LockedPlace:
         if now is None:
             yield self._found(
                 f"{self._shown} no longer has {title}",
-                "Name another 'ref' in the spec, or leave it out to stay at the commit.",
+                "Use another 'ref' in the spec, or remove it to stay at the commit.",
             )
         elif now != commit:
-            remedy = self._upgrade("Move along with: ")
+            remedy = self._upgrade("Accept it with: ")
             if (refs.full_name(ref or "HEAD") or "").startswith("refs/tags/"):
                 if self._pinned_by_spec:
-                    remedy = f"To take it in, write 'commit': '{now}' in the spec."
+                    remedy = f"To accept it, set 'commit': '{now}' in the spec."
                 remedy = f"A tag should not move: find out why. {remedy}"
             held = "" if _is_served(refs, commit) else ", which is gone from there"
             yield self._found(
@@ -164,17 +166,17 @@ class LockedPlace:
             if not _is_served(refs, module.commit):
                 yield self._found(
                     f"{shown} no longer has {module.commit}",
-                    self._upgrade("Caches may still hold it. Another commit of the node: "),
+                    self._upgrade("Caches may still have it. Another commit of the node: "),
                 )
 
     def _gone_repository(self, shown: str, error: UnavailableError) -> Finding:
-        """Raises the error again where nothing says that the repository is gone."""
+        """Raises the error again unless it says that the repository is gone."""
         reason = error.__cause__.reason if isinstance(error.__cause__, GitFailedError) else ""
         if not any(sign in reason for sign in _NO_REPOSITORY):
             raise error
         return self._found(
-            f"the repository {shown} is gone, or not open to you: {reason}",
-            "Name another 'repo' in the spec, say a fork; caches may still hold the commit.",
+            f"the repository {shown} is gone, or you have no access: {reason}",
+            "Use another 'repo' in the spec, such as a fork; caches may still have the commit.",
         )
 
     def _at_distribution(self) -> Iterator[Finding]:
@@ -186,7 +188,7 @@ class LockedPlace:
         files = [file for file in offered if Version(file.version) == Version(version)]
         pinned = [file for file in files if f"sha256:{file.sha256}" == self.tree.commit]
         withdrawn = [file.yanked for file in pinned if file.yanked is not None]
-        other = "Name another version as 'ref' in the spec; caches may still hold this one."
+        other = "Set 'ref' in the spec to another version; caches may still have this one."
         if not files:
             what = f"the version {version}" if offered else "any version"
             yield self._found(f"the index no longer has {what} of {self._shown}", other)
@@ -196,7 +198,7 @@ class LockedPlace:
                 f"Find out why its bytes changed. {other}",
             )
         elif withdrawn:
-            message = f"{self._shown}@{version} was withdrawn by its authors: {withdrawn[0]}"
+            message = f"{self._shown}@{version} was yanked by its authors: {withdrawn[0]}"
             yield self._found(message, other)
 
     def _at_registry(self) -> Iterator[Finding]:
@@ -214,7 +216,7 @@ class LockedPlace:
         if found.status in _WITHDRAWN:
             yield self._found(
                 f"{self._shown}@{version} {_WITHDRAWN[found.status]}",
-                "Name another version as 'ref' in the spec.",
+                "Set 'ref' in the spec to another version.",
             )
         else:
             yield from self._at_address(registry.archive_url(node, found))
@@ -225,7 +227,7 @@ class LockedPlace:
             return
         yield self._found(
             f"the archive {without_secrets(url)} is gone",
-            "Name another address in the spec; caches may still hold the archive.",
+            "Use another URL in the spec; caches may still have the archive.",
         )
 
     def _at_folder(self) -> Iterator[Finding]:
@@ -238,10 +240,10 @@ class LockedPlace:
         except ComfyError as error:
             raise UnavailableError(error.message, remedy=error.remedy) from error
         if now != self.tree.commit:
-            plain = f"Take the change in with: runpod-comfy resolve {self.version_id}"
+            plain = f"Accept the change with: runpod-comfy resolve {self.version_id}"
             yield self._found(
                 f"the folder {self.tree.repo} was changed since the lock was made",
-                self._upgrade("Take it in with: ") if self._pinned_by_spec else plain,
+                self._upgrade("Accept it with: ") if self._pinned_by_spec else plain,
                 after=now,
             )
 
@@ -260,12 +262,12 @@ class LockedPlace:
 
 
 def _answers(url: str) -> bool:
-    """Whether a web server still has the address. Raises UnavailableError without an answer."""
+    """True if a web server still has the URL. Raises UnavailableError if it does not answer."""
     import requests
 
     client = web_client(remedy="Check the network and the proxy.")
     try:
-        # Not HEAD, which servers of signed addresses refuse; the body is not read.
+        # Not HEAD, which servers reject for signed URLs; the body is not read.
         with client.session() as session, client.get(session, url, stream=True) as response:
             if response.status_code in _GONE:
                 return False
@@ -276,9 +278,9 @@ def _answers(url: str) -> bool:
 
 
 def _is_served(refs: RemoteRefs, commit: str) -> bool:
-    """Whether the repository still gives the commit; yes where no answer comes.
+    """True if the repository still serves the commit, or if it does not answer.
 
-    It is asked for into a folder that is thrown away, without files where the server can.
+    Fetched into a temporary folder, without files if the server supports that.
     """
     if commit in refs.commits.values():
         return True

@@ -1,4 +1,4 @@
 """The Python part of a lock: which release of each distribution, and which files of it.
 
-What the trees ask for is read in `lock.requirements`.
+Reading what the trees ask for is in `lock.requirements`.
 """

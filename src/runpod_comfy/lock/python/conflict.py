@@ -1,7 +1,7 @@
-"""Why there is no solution: the fewest lines that cannot hold together, and overrides that help.
+"""Explains why there is no solution: a minimal set of conflicting lines, and overrides that help.
 
-uv's own text names distributions, not lines, and tells more than a person can read. So the lines
-are found by solving parts of the request again, and an override is offered only after it solved.
+uv's own text names distributions, not lines, and is too long to read. So the lines are found by
+solving parts of the request again, and an override is only suggested if it was tried and works.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from runpod_comfy.lock.requirements.line import is_requirement
 from runpod_comfy.lock.requirements.read import CORE, SPEC, RefusedLine, RequirementLine, name_of
 from runpod_comfy.sources.index.pip_settings import read_index_settings
 
-# What a person is ready to wait for an explanation.
+# How long a user will wait for an explanation.
 _LONGEST_S = 90.0
 _MOST_RUNS = 150
 _MOST_CONFLICTS = 6
@@ -36,7 +36,7 @@ _MOST_OVERRIDES_TRIED = 8
 _LONGEST_REASON = 900
 
 _NO_OFFER = (
-    "No override was found that settles it: use other versions of the nodes involved, "
+    "No override was found that solves it: use other versions of the nodes involved, "
     "or change 'options.constraints' and 'options.overrides' in the spec."
 )
 _NOT_CACHED = "was not found in the cache"
@@ -46,13 +46,13 @@ _BOUND = r"(?:===|==|~=|!=|<=|>=|<|>)[^\s,]+"
 _ASKED = re.compile(rf"\b([a-z0-9][a-z0-9._-]*?)({_BOUND}(?:, ?{_BOUND})*)")
 
 
-# uv's reason why there is no solution, '' if there is one, None if that is not known.
+# uv's reason why there is no solution, '' if there is one, None if unknown.
 _Answer = str | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Conflict:
-    """Lines that cannot hold together, why, and an override under which they can."""
+    """Conflicting lines, the reason, and an override that resolves the conflict."""
 
     lines: Sequence[RequirementLine]
     reason: str
@@ -64,7 +64,7 @@ class _Conflict:
 
 @dataclass(kw_only=True)
 class _Oracle:
-    """Solves parts and variants of a request, so often and so long as a person will wait."""
+    """Solves parts and variants of a request, within a limit of attempts and time."""
 
     deadline: float = field(default_factory=lambda: time.monotonic() + _LONGEST_S)
     runs_left: int = _MOST_RUNS
@@ -76,7 +76,7 @@ class _Oracle:
     def ask(
         self, request: CompileRequest, lines: Sequence[RequirementLine] | None = None
     ) -> _Answer:
-        """Whether the request has a solution, or `lines` have one in the place of its own."""
+        """Whether the request, with its lines replaced by `lines` if given, has a solution."""
         if self.spent:
             return None
         self.runs_left -= 1
@@ -103,11 +103,11 @@ def explained(
     overrides: Sequence[str],
     settles: Callable[[Sequence[str]], bool],
 ) -> ComfyError:
-    """The error that a person can act on.
+    """The error with an explanation and a suggested fix.
 
-    The request of `error` may be for some of the lines only, `everything` are all of them.
-    `overrides` are those of the spec; `settles` says whether the whole has a solution with others
-    in their place.
+    The request of `error` may have only some of the lines; `everything` has all of them.
+    `overrides` are those of the spec; `settles` says whether everything has a solution with other
+    overrides.
     """
     oracle, request = _Oracle(), error.request
     if _NOT_CACHED in error.reason and request.offline:
@@ -122,7 +122,7 @@ def explained(
     offered = [each.override for each in conflicts if each.override]
     if len(offered) == len(conflicts) and settles(_replaced_in(overrides, offered)):
         meaning = " ".join(_what_it_means(each.override or "", each.lines) for each in conflicts)
-        remedy += f"This in the spec settles it: {_as_json(overrides, offered)}. {meaning}"
+        remedy += f"Add to the spec: {_as_json(overrides, offered)}. {meaning}"
     own = [line.place for line in first.lines if line.place.startswith("options.")]
     remedy = remedy or (f"Change {' and '.join(own)} in the spec." if own else _NO_OFFER)
     if len(conflicts) == 1 and sum(not line.is_constraint for line in first.lines) == 1:
@@ -159,7 +159,7 @@ def _named(lines: Sequence[RequirementLine]) -> str:
 
 
 def _only_later(as_of: str, reason: str) -> UnavailableError:
-    """There is a solution, but not among what had been uploaded on the day `as_of`."""
+    """The error for a request whose solution was uploaded after the day `as_of`."""
     if undated := undated_files(reason):
         return UnavailableError(
             f"options.as_of takes only what was uploaded by {as_of}, and the index has no upload "
@@ -167,27 +167,28 @@ def _only_later(as_of: str, reason: str) -> UnavailableError:
             remedy="Use an index that has them (PEP 700), as PyPI does, "
             "or leave options.as_of out of the spec.",
         )
-    links = " Folders and pages of find-links have no upload times and are left out."
+    links = " Folders and find-links pages have no upload times and are ignored."
     return UnavailableError(
         f"these requirements have a solution, but not with what was uploaded by {as_of} "
         f"(options.as_of). {_in_words(reason)}{links if read_index_settings().find_links else ''}",
-        remedy="Choose a later day for options.as_of in the spec.",
+        remedy="Set options.as_of in the spec to a later day.",
     )
 
 
 def _not_cached(
     oracle: _Oracle, request: CompileRequest, lines: Sequence[RequirementLine]
 ) -> ComfyError:
-    """Everything that the cache lacks, at once: who is without a network wants the whole list."""
+    """The error for everything that the cache lacks: offline, the whole list is needed at once."""
     missing = [line for line in lines if _NOT_CACHED in (oracle.ask(request, [line]) or "")]
     return UnavailableError(
-        f"the cache does not know what these need, and --offline asks no index: {_named(missing)}",
+        "the cache does not have what these need, and network access is off (--offline): "
+        f"{_named(missing)}",
         remedy="Resolve once without --offline.",
     )
 
 
 def _conflicts(oracle: _Oracle, request: CompileRequest, reason: str) -> list[_Conflict]:
-    """One conflict after the other: each next is what remains once those before are settled."""
+    """The conflicts in turn: each one is what remains once the earlier ones are resolved."""
     found: list[_Conflict] = []
     while len(found) < _MOST_CONFLICTS:
         lines = _fewest(oracle, request, reason)
@@ -204,16 +205,16 @@ def _conflicts(oracle: _Oracle, request: CompileRequest, reason: str) -> list[_C
 def _settling(
     oracle: _Oracle, request: CompileRequest, lines: Sequence[RequirementLine], reason: str
 ) -> tuple[str | None, _Answer]:
-    """An override under which these lines have a solution, and what is then said of all lines.
+    """An override that gives these lines a solution, and uv's reason for all lines under it.
 
-    One that settles everything comes before one that leaves another conflict.
+    An override that resolves everything is preferred to one that leaves another conflict.
     """
     partial: tuple[str | None, _Answer] = (None, None)
     for candidate in itertools.islice(_candidates(lines, reason), _MOST_OVERRIDES_TRIED):
         tried = replace(request, overrides=_replaced_in(request.overrides, [candidate]))
         if not oracle.solves(tried, lines):
             continue
-        # To leave something out is the last resort, not a way around a second conflict.
+        # Removing a distribution is the last resort, not a way around a second conflict.
         if partial[0] is not None and NEVER in candidate:
             break
         rest = oracle.ask(tried)
@@ -225,8 +226,9 @@ def _settling(
 
 
 def _candidates(lines: Sequence[RequirementLine], reason: str) -> Iterator[str]:
-    """Overrides worth trying, the gentlest first: one side's bound for what is contested, then no
-    bound, then one of the lines without its bound, then without what it asks for."""
+    """Overrides to try, the mildest first: one side's bound for the contested distribution, then no
+    bound, then one line without its bound, then one line removed.
+    """
     bounded = [line for line in lines if line.parsed.specifier]
     asked: dict[str, set[str]] = {}
     for name, bounds in [
@@ -234,7 +236,7 @@ def _candidates(lines: Sequence[RequirementLine], reason: str) -> Iterator[str]:
         *_ASKED.findall(reason),
     ]:
         asked.setdefault(name, set()).add(bounds.replace(" ", "").rstrip("."))
-    # The core's wish comes first: a node that does not get its wish may still work.
+    # The core's bound comes first: a node that does not get its bound may still work.
     core = {(line.name, str(line.parsed.specifier)) for line in bounded if line.tree == CORE}
     found = [
         f"{name}{text}"
@@ -248,37 +250,37 @@ def _candidates(lines: Sequence[RequirementLine], reason: str) -> Iterator[str]:
 
 
 def _what_it_means(candidate: str, lines: Sequence[RequirementLine]) -> str:
-    """Who does not get what they asked for under this override."""
+    """Which trees do not get what they ask for under this override."""
     name = name_of(candidate)
     if NEVER in candidate:
-        return f"It leaves {name} out, and what imports it will fail."
+        return f"It removes {name}, so code that imports it will fail."
     passed_over = [
         line.place
         for line in lines
         if line.name == name and str(line.parsed.specifier) not in candidate
     ]
     if passed_over:
-        return f"Then the wish of {' and '.join(passed_over)} does not count; try whether it works."
-    return f"Then no other bound on {name} counts; try whether it works."
+        return f"It ignores the bound of {' and '.join(passed_over)}; test whether that works."
+    return f"It ignores all other bounds on {name}; test whether that works."
 
 
 def _replaced_in(overrides: Sequence[str], offered: Sequence[str]) -> list[str]:
-    """`overrides` with `offered` added, in the place of those of their names."""
+    """`overrides` with `offered` added, replacing those of the same names."""
     names = set(map(name_of, offered))
     return [*(text for text in overrides if name_of(text) not in names), *offered]
 
 
 def _as_json(overrides: Sequence[str], offered: Sequence[str]) -> str:
-    """What to write into the spec: all of its overrides, so that it can be pasted whole."""
+    """The text to paste into the spec: all of its overrides."""
     return f'"options": {{"overrides": {json.dumps(_replaced_in(overrides, offered))}}}'
 
 
 def _fewest(oracle: _Oracle, request: CompileRequest, reason: str) -> list[RequirementLine]:
-    """Lines that have no solution together, though without any one of them they have.
+    """A minimal set of lines without a solution: removing any one of them gives a solution.
 
-    Ever smaller parts are left out as long as what remains has no solution. In the end every
-    single line has been tried. Constraints go first: a person can do more about a line that asks
-    for something.
+    Ever smaller parts are removed as long as the rest has no solution, until every single line has
+    been tried. Constraints are removed first: a user can do more about a line that asks for a
+    distribution.
     """
     named = set(re.findall(r"[a-z0-9][a-z0-9._-]*[a-z0-9]|[a-z0-9]", reason))
     lines = [line for line in request.requirements if line.name in named]
@@ -300,7 +302,7 @@ def _fewest(oracle: _Oracle, request: CompileRequest, reason: str) -> list[Requi
 
 
 def _another_python(oracle: _Oracle, request: CompileRequest, conflict: _Conflict) -> str:
-    """The text that names a Python under which everything has a solution, or ''."""
+    """A sentence naming a Python version under which everything has a solution, or ''."""
     needed = _NEEDED_PYTHON.search(conflict.reason)
     if not needed and "wheels" not in conflict.reason:
         return ""
@@ -315,8 +317,9 @@ def _another_python(oracle: _Oracle, request: CompileRequest, conflict: _Conflic
 def refusal(
     refused: Sequence[RefusedLine], *, request: CompileRequest, overrides: Sequence[str]
 ) -> str:
-    """What to do about lines that cannot be pinned: the overrides that settle those that have a
-    name, after a look whether the index has a release of that name."""
+    """The remedy for lines that cannot be pinned: overrides for those with a name, after checking
+    whether the index has releases of that name.
+    """
     oracle = _Oracle()
     names = list(dict.fromkeys(line.name for line in refused if line.name))
     released = [
@@ -327,11 +330,11 @@ def refusal(
     offered = [name if name in released else f"{name} ; {NEVER}" for name in names]
     steps = []
     if offered:
-        steps.append(f"Say in the spec what counts in their place: {_as_json(overrides, offered)}.")
+        steps.append(f"Add replacements to the spec: {_as_json(overrides, offered)}.")
     if released:
         steps.append(
-            f"That takes {' and '.join(released)} from the index (look whether it is the same "
-            f'project); "NAME ; {NEVER}" leaves one out.'
+            f"This uses {' and '.join(released)} from the index (check that it is the same "
+            f'project); "NAME ; {NEVER}" removes one.'
         )
     another = "another version of that node, or a copy of it in a folder, without the line."
     if not offered:
@@ -342,12 +345,12 @@ def refusal(
 
 
 def _alone(reason: str, python: str) -> tuple[type[ComfyError], str]:
-    """What is the matter with one line that nothing can satisfy, maybe with constraints."""
+    """What is wrong with a single line that cannot be satisfied, possibly with constraints."""
     text = " ".join(reason.split())
     if "not found in the package registry" in text or "not found in the provided" in text:
         return UnavailableError, "needs a distribution that no index has"
     if "was yanked" in text:
-        return UnavailableError, "can only be had in releases that were withdrawn"
+        return UnavailableError, "matches only yanked releases"
     if _NEEDED_PYTHON.search(text) and "Python version" in text:
         return OperationFailedError, f"has no release for Python {python}"
     if "-compatible wheels" in text or "no wheels with a matching" in text:
@@ -368,7 +371,7 @@ def _platform(reason: str) -> str:
 
 
 def _in_words(reason: str) -> str:
-    """uv's explanation as plain sentences."""
+    """uv's explanation in plain sentences."""
     where = _platform(reason)
     text = " ".join(reason.split())
     text = re.sub(r"^.*?No solution found when resolving dependencies[^:]*:?", "", text)

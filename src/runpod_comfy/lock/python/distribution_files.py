@@ -1,4 +1,4 @@
-"""The files of a distribution as the lock lists them: equal through any mirror, and kept."""
+"""The files of a distribution as the lock lists them: independent of mirrors, and kept."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def locked_files(
 ) -> _Files:
     """The files of every release, by name and version, each list sorted by file name.
 
-    A release that `previous` has for the same Python and platforms keeps the files it has there:
-    late uploads change nothing.
+    A release in `previous` for the same Python and platforms keeps its files: late uploads change
+    nothing.
     """
     known = _known(request, previous)
     found = {
@@ -47,7 +47,7 @@ def locked_files(
 
 
 def source_warning(distribution: Distribution, request: CompileRequest) -> str | None:
-    """What a person should know of a distribution that some platform has no wheel of."""
+    """A warning about a distribution without a wheel for some platform, or None."""
     wheels = [file.name for file in distribution.files if file.name.endswith(".whl")]
     without = [
         platform
@@ -60,8 +60,8 @@ def source_warning(distribution: Distribution, request: CompileRequest) -> str |
         return None
     return (
         f"{distribution.name} {distribution.version} has no wheel for {' and '.join(without)}: "
-        "there it is built from its sources, which needs a compiler or a network and need not "
-        "give the same bytes twice"
+        "it is built from source there, which may need a compiler and network access and is not "
+        "reproducible"
     )
 
 
@@ -79,9 +79,9 @@ def _known(request: CompileRequest, previous: PythonLock | None) -> _Files:
 
 
 def _sizes(untold: Sequence[str], *, offline: bool) -> dict[str, int]:
-    """The sizes, in bytes, of files at places whose index does not tell them.
+    """The sizes, in bytes, of files whose index does not state them.
 
-    Some indexes tell them and others do not; a lock must not depend on which one was asked.
+    Some indexes state sizes and others do not; a lock must not depend on which one was used.
     """
     paths = {place: local_path_of(place) for place in untold}
     remote = [place for place, path in paths.items() if path is None]
@@ -90,7 +90,7 @@ def _sizes(untold: Sequence[str], *, offline: bool) -> dict[str, int]:
 
 
 def _announced_sizes(urls: Sequence[str]) -> dict[str, int]:
-    # Most indexes tell sizes, and then nothing of this is needed.
+    # Imported late: most indexes state sizes, so this is rarely needed.
     import requests
 
     from comfy_http.client import HttpClient
@@ -104,14 +104,14 @@ def _announced_sizes(urls: Sequence[str]) -> dict[str, int]:
                     url,
                     allow_redirects=True,
                     timeout=settings.timeout_s or _TIMEOUT_S,
-                    # As it lies there: packed for the way it would have another length.
+                    # Uncompressed: with transfer compression the length would differ.
                     headers={"Accept-Encoding": "identity"},
                     verify=settings.cert,
                 )
                 answer.raise_for_status()
                 return int(answer.headers["Content-Length"])
             except (requests.RequestException, KeyError, ValueError):
-                # A size is a comfort to those who wait; the hash is what counts.
+                # The size is only for progress; the hash decides.
                 return None
 
         sizes = zip(urls, in_parallel(ask, urls), strict=True)

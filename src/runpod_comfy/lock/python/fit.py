@@ -1,4 +1,4 @@
-"""Which markers hold and which files fit: on the platforms of a spec, and on this machine."""
+"""Which markers are true and which files fit, on the platforms of a spec and on this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.lock.model import Distribution, DistributionFile
 
-# The first and the last patch release of a Python, as far as markers can tell.
+# A first and a last patch release of a Python, for evaluating markers.
 _PATCHES = (0, 99)
 
 
@@ -32,10 +32,10 @@ def platforms_of(
 
 
 def brief_marker(marker: str | None, *, python: str, platforms: Sequence[str]) -> str | None:
-    """The marker in the fewest words that mean the same on `platforms` under Python `python`.
+    """The shortest equivalent of the marker on `platforms` under Python `python`.
 
-    None where it holds on all of them. A marker that depends on Python's patch release
-    is returned as it is.
+    None if it is true on all of them. A marker that depends on Python's patch release is returned
+    unchanged.
     """
     if marker is None:
         return None
@@ -72,7 +72,7 @@ def _holds(marker: Marker, platform: str, python: str, patch: int, extra: str = 
 
 
 def fits_python(file_name: str, python: str) -> bool:
-    """Whether CPython `python` (say `3.11`) may install this wheel; an sdist always fits."""
+    """True if CPython `python` (say `3.11`) can install this wheel; an sdist always fits."""
     return not file_name.endswith(".whl") or any(
         (tag.interpreter, tag.abi) in _interfaces(python)
         and not tag.platform.startswith(("ios", "android", "win"))
@@ -81,7 +81,7 @@ def fits_python(file_name: str, python: str) -> bool:
 
 
 def fits_platform(file_name: str, platform: str) -> bool:
-    """Whether a wheel is for some machine of `platform`; an sdist fits every one."""
+    """True if a wheel fits some machine of `platform`; an sdist always fits."""
     return not file_name.endswith(".whl") or any(
         _is_for(tag.platform, platform) for tag in _wheel_tags(file_name)
     )
@@ -90,7 +90,7 @@ def fits_platform(file_name: str, platform: str) -> bool:
 def files_on_platform(
     distribution: Distribution, *, python: str, platform: str
 ) -> list[DistributionFile]:
-    """All wheels that some machine of `platform` may take; the sdists where there is none."""
+    """All wheels that fit some machine of `platform`; the sdists if there are none."""
     fitting = [
         file
         for file in distribution.files
@@ -102,8 +102,9 @@ def files_on_platform(
 def fitting_files(
     distributions: Sequence[Distribution], *, python: str
 ) -> list[tuple[Distribution, list[DistributionFile]]]:
-    """Each distribution whose marker holds here, with the files that this machine could take:
-    wheels, those that fit best first, then sdists, as installers choose."""
+    """Each distribution whose marker is true here, with the files that fit this machine: wheels,
+    the best match first, then sdists, as installers choose.
+    """
     ranks = {tag: rank for rank, tag in enumerate(_tags(python, list(platform_tags())))}
     here = {"python_version": python, "python_full_version": f"{python}.0"}
 
@@ -130,7 +131,7 @@ def _wheel_tags(file_name: str) -> Collection[Tag]:
 
 
 def _tags(python: str, platforms: Sequence[str]) -> Iterator[Tag]:
-    """What CPython `python` installs on `platforms`, the best first."""
+    """The tags that CPython `python` supports on `platforms`, the best first."""
     version = tuple(map(int, python.split(".")))
     interpreter = "cp" + "".join(map(str, version))
     yield from cpython_tags(version, abis=[interpreter], platforms=platforms)

@@ -1,4 +1,4 @@
-"""The Python part of a lock: core and nodes solved together, torch and its family as one."""
+"""The Python part of a lock: core and nodes solved together, the torch family as a unit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from runpod_comfy.spec.model import Options
 
 
 def is_asked(python: PythonLock, options: Options) -> bool:
-    """Whether distributions that were pinned before are what these options ask for."""
+    """True if earlier pins are what these options ask for."""
     settings = _settings(options)
     wanted = options.torch.version
     torch = [Version(item.version).public for item in python.torch if item.name == "torch"]
@@ -74,12 +74,12 @@ def lock_python(
     previous: PythonLock | None,
     fetch_context: FetchContext,
 ) -> PythonLock:
-    """Pins every distribution that `trees`, `(name, folder)` each, ask for, with all hashes, for
+    """Pins every distribution that `trees` (pairs of name and folder) ask for, with all hashes, for
     the platforms of the spec. The first tree is the core.
 
-    Pins and hashes of `previous` are kept where they still fit.
-    Raises InvalidInputError naming every line that cannot be pinned, OperationFailedError or
-    UnavailableError naming the lines that have no solution, and an override that gives them one.
+    Pins and hashes of `previous` are kept if they still fit. Raises InvalidInputError naming every
+    line that cannot be pinned, OperationFailedError or UnavailableError naming the lines without a
+    solution, with an override that solves them.
     """
     settings, say = _settings(options), fetch_context.say
     reading = read_asked(trees, options, say)
@@ -111,7 +111,7 @@ def lock_python(
 
 
 def _settings(options: Options) -> dict[str, Any]:
-    """What a lock says of the options that its distributions were chosen by."""
+    """The lock's record of the options that its distributions were chosen with."""
     return {
         "version": options.python or "3.11",
         "platforms": list(options.platforms or ("linux-x86_64", "macos-arm64")),
@@ -123,12 +123,12 @@ def _settings(options: Options) -> dict[str, Any]:
 
 
 def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
-    """Constraints of the spec, and its torch, as lines that can be named like those of a tree."""
+    """The spec's constraints and torch, as lines that can be named like those of a tree."""
     bounds = [
         (f"options.constraints[{number}]", text) for number, text in enumerate(options.constraints)
     ]
     if version := options.torch.version:
-        # `2.11` means any release of it.
+        # `2.11` means any 2.11 release.
         patch = "" if version.count(".") > 1 else ".*"
         bounds.append(("options.torch.version", f"torch=={version}{patch}"))
     return [
@@ -147,7 +147,7 @@ def _solve(request: CompileRequest, say: Say) -> Solved:
     try:
         return solve_in_steps(request, say)
     except NoSolutionError as error:
-        say("There is no solution; looking for the lines that are in each other's way")
+        say("There is no solution; looking for the conflicting lines")
         raise explained(
             error,
             everything=request.requirements,
@@ -194,8 +194,8 @@ def _report(lock: PythonLock, request: CompileRequest, say: Say) -> None:
         if in_torch_group(name_of(item.given.split(" or ")[0])):
             where = f"{item.asked_by}, {item.place}" if item.place else item.asked_by
             say(
-                f"{where} asks for {item.requirement} and gets {item.given}, the core's; "
-                "options.torch.version in the spec decides for all"
+                f"{where} asks for {item.requirement} and gets the core's {item.given}; "
+                "options.torch.version in the spec sets it for all"
             )
     for distribution in lock.distributions:
         if warning := source_warning(distribution, request):
@@ -207,10 +207,10 @@ def _report_undated(solved: Solved, say: Say) -> None:
     if as_of is None:
         return
     if date.fromisoformat(as_of) >= datetime.now(UTC).date():
-        say(f"options.as_of: {as_of} has not passed yet, so what counts can still change")
+        say(f"options.as_of: {as_of} has not passed yet, so the result can still change")
     if links := read_index_settings().find_links:
         places = ", ".join(map(without_secrets, links))
-        say(f"options.as_of: left out {places}: files there have no upload times")
+        say(f"options.as_of: ignored {places}: files there have no upload times")
     if undated := undated_files(solved.solution.account):
         say(
             f"options.as_of: left out {listed(undated, at_most=3)}: their index has no upload times"
@@ -218,7 +218,7 @@ def _report_undated(solved: Solved, say: Say) -> None:
 
 
 def _report_moved_pins(lock: PythonLock, previous: PythonLock | None, say: Say) -> None:
-    """Pins are kept; where one could not be, that is worth a line."""
+    """Reports pins that could not be kept."""
     before: dict[str, set[str]] = {}
     for item in previous.distributions if previous else ():
         before.setdefault(item.name, set()).add(item.version)
@@ -228,17 +228,20 @@ def _report_moved_pins(lock: PythonLock, previous: PythonLock | None, say: Say) 
         if item.version not in before.get(item.name, {item.version})
     ]
     if previous and moved and lock.as_of not in (None, previous.as_of):
-        say(f"{len(moved)} pins move to what was uploaded by {lock.as_of} (options.as_of)")
+        say(
+            f"{counted(len(moved), 'pin')} changed to releases uploaded by {lock.as_of} "
+            "(options.as_of)"
+        )
         return
     for item in moved:
         say(
             f"{item.name} goes from {' and '.join(sorted(before[item.name]))} to {item.version}: "
-            "the old pin no longer fits what is asked, or no index has it any more"
+            "the old pin no longer fits the requirements, or no index has it any more"
         )
 
 
 def _asked_lines(request: CompileRequest) -> Mapping[str, dict[str, list[str]]]:
-    """Name of a distribution → tree → its lines that ask for it, as they stand there."""
+    """Distribution name → tree → its original lines that ask for it."""
     found: dict[str, dict[str, list[str]]] = {}
     for line in request.requirements:
         if not line.is_constraint and line.tree.startswith((CORE, "node:")):

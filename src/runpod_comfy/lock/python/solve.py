@@ -1,4 +1,6 @@
-"""The steps of a solution: the core settles torch, all is solved around it, opencv becomes one."""
+"""The steps of a solution: the core decides torch, the rest is solved around it, one opencv is
+chosen.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ from runpod_comfy.lock.python.uv_compile import (
 )
 from runpod_comfy.lock.requirements.read import CORE, SPEC, RequirementLine, name_of
 
-# Four distributions that put the same folder `cv2/` in place, so that a lock has one of them: the
-# last one installed would win, and removing any breaks the others. Which one is chosen, and why:
+# Four distributions that install the same folder `cv2/`, so a lock has only one of them: the last
+# one installed would win, and removing any breaks the others. Which one is chosen, and why:
 # docs/decisions/007-requirements-of-nodes.md
 OPENCV = (
     "opencv-python",
@@ -33,15 +35,15 @@ OPENCV = (
     "opencv-contrib-python-headless",
 )
 
-# A marker that holds nowhere: an override with it takes a distribution out of the solution.
+# A marker that is never true: an override with it removes a distribution from the solution.
 NEVER = "python_version < '3'"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Solved:
-    """A solution, the request that it answers, and the wishes that something else answers.
+    """A solution, its request, and the requirements that something else satisfies.
 
-    `also_required_by` names distributions that need one under another of its names.
+    `also_required_by` names distributions that need one under another name.
     """
 
     request: CompileRequest
@@ -51,7 +53,7 @@ class Solved:
 
 
 def solve_in_steps(request: CompileRequest, say: Say) -> Solved:
-    """First the core settles torch, then everything is solved around it, then opencv is one.
+    """Solves torch for the core first, then everything around it, then chooses one opencv.
 
     Raises NoSolutionError with the part of the request that has no solution.
     """
@@ -64,8 +66,9 @@ def solve_in_steps(request: CompileRequest, say: Say) -> Solved:
 
 
 def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved:
-    """Everything, with torch as the core has it. A line of a node that asks for another loses its
-    bound; a distribution that insists on another is overridden, if it has no release that fits."""
+    """Solves everything with the core's torch. A node's line that asks for another torch loses its
+    bound; a distribution that requires another torch is overridden if it has no release that fits.
+    """
     if not torch:
         family = whole_family(request, say)
         return Solved(request=family.request, solution=family.solution)
@@ -76,12 +79,12 @@ def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved
     try:
         solution = solve(held)
     except NoSolutionError:
-        # An index of torch that is a folder has no pages that uv can take as links.
+        # A torch index that is a folder has no pages that uv can use as links.
         if request.torch_index and not request.torch_index.startswith(("http:", "https:")):
             raise
         pinned = {pin.name for pin in pins}
         own = [text for text in request.overrides if name_of(text) not in pinned]
-        # All that asks for torch gets the core's, whichever it asks for.
+        # Everything that asks for torch gets the core's, whatever version it asks for.
         forced = replace(
             held, held=(), overrides=[*own, *held.held], torch_links=True, refresh=False
         )
@@ -92,7 +95,7 @@ def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved
 
 
 def _yielding(line: RequirementLine, torch: Sequence[Pin]) -> RequirementLine:
-    """The line without its bound, if it is a node's and the core has another torch."""
+    """The line without its bound, if it is a node's line and the core has another torch."""
     versions = [pin.version for pin in torch if pin.name == line.name]
     parsed = line.parsed
     if line.tree in (CORE, SPEC) or not versions or _all_fit(parsed.specifier, versions):
@@ -102,7 +105,7 @@ def _yielding(line: RequirementLine, torch: Sequence[Pin]) -> RequirementLine:
 
 
 def _insisted(request: CompileRequest, solution: Solution) -> list[Replaced]:
-    """The distributions of the solution that ask for another torch than they get."""
+    """The distributions of the solution that ask for a different torch than they get."""
     group = torch_group(solution.required_by)
     others = [pin for pin in solution.pins if pin.name not in group]
     askers = set().union(*(solution.required_by[name] for name in group)) - group
@@ -122,13 +125,13 @@ def _insisted(request: CompileRequest, solution: Solution) -> list[Replaced]:
 
 
 def _account(request: CompileRequest) -> str:
-    """What uv tells of its work, also without a solution: then as far as it came."""
+    """uv's log; without a solution, up to where it stopped."""
     try:
         return solve(request).account
     except NoSolutionError as error:
         return error.account
     except ComfyError:
-        # What it was asked for is a report, which is not worth failing for.
+        # It is only needed for a report, so an error is ignored.
         return ""
 
 
@@ -137,7 +140,7 @@ def _all_fit(specifier: SpecifierSet, versions: Iterable[str]) -> bool:
 
 
 def _yielded(request: CompileRequest, solution: Solution) -> list[Replaced]:
-    """The lines of nodes that ask for another torch than there is."""
+    """The nodes' lines that ask for a different torch than the one chosen."""
     group = torch_group(solution.required_by)
     versions = solution.versions
     return [
@@ -178,11 +181,11 @@ def _one_opencv(solved: Solved, say: Say) -> Solved:
     try:
         solution = solve(replace(one, refresh=False))
     except NoSolutionError:
-        # What distributions ask of an opencv of another name is not worth failing for.
+        # Distributions' bounds on another opencv name are not worth failing for.
         one = _with_one_opencv(request, name, markers, ())
         solution = solve(one)
     given = _given(name, solution.versions.get(name, []))
-    say(f"One opencv for all: {given} stands for {', '.join(sorted(present - {name}))}")
+    say(f"One opencv for all: {given} replaces {', '.join(sorted(present - {name}))}")
     needs = [need for need in needs if need.version in solution.versions.get(need.who, [])]
     lines = [
         _replaced_line(line, given)
@@ -198,10 +201,10 @@ def _one_opencv(solved: Solved, say: Say) -> Solved:
 
 
 def _chosen_opencv(present: Collection[str], overrides: Sequence[str]) -> str:
-    """The name that stands for all in `present`.
+    """The name that replaces all in `present`.
 
-    One that an override of the spec names wins. Otherwise it is headless, which needs no
-    display libraries, and contrib, which holds all that the plain ones do, where any is.
+    An override of the spec takes precedence. Otherwise headless, which needs no display libraries,
+    and contrib, which includes everything in the plain ones, if any of them is contrib.
     """
     for text in overrides:
         if name_of(text) in OPENCV and NEVER.split()[0] not in text:
@@ -213,15 +216,16 @@ def _chosen_opencv(present: Collection[str], overrides: Sequence[str]) -> str:
 def _with_one_opencv(
     request: CompileRequest, name: str, markers: Iterable[str], needs: Iterable[Dependency]
 ) -> CompileRequest:
-    """The request with `name` in the place of all others.
+    """The request with `name` replacing all others.
 
-    `markers` say where any of them is wanted; `needs` are what distributions ask of the others.
+    `markers` say where any of them is needed; `needs` are distributions' requirements on the
+    others.
     """
     others = [other for other in OPENCV if other != name]
     lines = [_renamed(line, name) if line.name in others else line for line in request.requirements]
     wish = RequirementLine(tree="opencv", place="one opencv for all", text=name, asked=name)
     lines += [replace(wish, text=_marked(name, marker)) for marker in markers]
-    # A distribution's bound is not a wish of its own: that it is wanted is said once.
+    # A distribution's bound is not a separate requirement: it is listed once.
     lines += [
         RequirementLine(
             tree="opencv",

@@ -1,7 +1,7 @@
-"""The torch family: torch, what is compiled against it, and what they bring along.
+"""The torch family: torch, packages compiled against it, and their dependencies.
 
-Releases of the family that do not belong together install without complaint and then fail at
-import. `torch_members` finds those that do.
+Incompatible releases of the family install without an error and then fail at import.
+`torch_members` finds compatible ones.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from runpod_comfy.lock.python.fit import platforms_of
 MEMBERS = ("torchvision", "torchaudio")
 FAMILY = ("torch", *MEMBERS)
 
-# Their heavy companions, which change when torch does and never otherwise.
+# Their large companions, which only change when torch does.
 _COMPANION_PREFIXES = ("nvidia-", "cuda-", "triton", "pytorch-triton")
 
 
 def in_torch_group(name: str) -> bool:
-    """Whether a distribution of that name may belong to the `torch` group of a lock."""
+    """True if a distribution of that name may belong to the `torch` group of a lock."""
     return name in FAMILY or name.startswith(_COMPANION_PREFIXES)
 
 
 def torch_group(required_by: Mapping[str, Collection[str]]) -> set[str]:
-    """The names of a solution that make up its torch group: the family, and what it brings along.
+    """The names in a solution's torch group: the family and its dependencies.
 
     `required_by` maps every name of the solution to the distributions that need it. A node's own
-    wish for something of NVIDIA's is not among them, so that it cannot change the group.
+    requirement for an NVIDIA package is not included, so that it cannot change the group.
     """
     group = {name for name in required_by if name in FAMILY}
     while True:
@@ -56,8 +56,8 @@ def cuda_on(python: PythonLock, platform: str) -> str | None:
 def cuda_of(torch_group: Iterable[Distribution]) -> str | None:
     """The CUDA version, say `13.0`, that the torch of a lock's group `torch` was built for.
 
-    None for a build without CUDA. PyTorch's own indexes tell it in the version, `2.11.0+cu130`;
-    a release on PyPI requires the CUDA libraries of that version.
+    None for a build without CUDA. PyTorch's own indexes put it in the version, `2.11.0+cu130`; a
+    release on PyPI requires the CUDA libraries of that version.
     """
     versions = {item.name: Version(item.version) for item in torch_group}
     torch = versions.get("torch")

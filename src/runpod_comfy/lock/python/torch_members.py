@@ -1,9 +1,10 @@
-"""Which releases of torchvision and torchaudio go with a torch, as far as releases tell.
+"""Which releases of torchvision and torchaudio work with a torch, as far as their metadata says.
 
-They tell it in three ways: they require one torch exactly (torchvision up to 0.29.0), they carry
-its number (torchaudio 2.11.0, which requires nothing), or they require a lowest torch (torchaudio
-2.11.1, torchvision 0.29.2). The last is a promise about later torches, and not always true of the
-lowest: torchaudio 2.11.1 requires torch 2.11 or newer, and loads with 2.14.1 but not with 2.12.1.
+There are three ways: they require one exact torch (torchvision up to 0.29.0), they have its version
+number (torchaudio 2.11.0, which requires nothing), or they require a minimum torch (torchaudio
+2.11.1, torchvision 0.29.2). A minimum is a promise about later torches, and not always true for the
+minimum itself: torchaudio 2.11.1 requires torch 2.11 or newer, and loads with 2.14.1 but not with
+2.12.1.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from runpod_comfy.lock.python.uv_compile import (
 )
 from runpod_comfy.lock.requirements.read import SPEC, RequirementLine, name_of
 
-# Releases of torch that are tried until one has a whole family.
+# How many releases of torch are tried until one has a complete family.
 _MOST_TORCHES = 8
-# Releases that are passed over in search of one that is made for the torch.
+# How many releases are skipped while searching for one made for the torch.
 _MOST_PASSED_OVER = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Release:
-    """A release of a family member beside a torch; `bounds` are what it requires of torch.
+    """A release of a family member beside a torch; `bounds` are its requirements on torch.
 
-    `known` says that the two belong together, `for_another` that they do not: that the member has
-    the number of another torch and requires none. Otherwise only loading it can tell.
-    Versions are public ones.
+    `known` means that the two work together, `for_another` that they do not: the member has another
+    torch's version number and requires none. Otherwise only loading it can tell. Versions are
+    public ones.
     """
 
     name: str
@@ -55,7 +56,7 @@ class _Release:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """A solution, and the members of its torch family that are not known to belong to its torch.
+    """A solution, and the members of its torch family that are not known to work with its torch.
 
     `torch` is a public version; '' if there is none.
     """
@@ -67,16 +68,16 @@ class Family:
 
     @property
     def older_torch(self) -> str:
-        """The bound that leaves out this torch, and those for which its strays are not built."""
+        """The bound that excludes this torch, and those that its strays are not built for."""
         numbers = [Version(each.version) for each in self.strays if each.for_another]
         lower = [number for number in numbers if number < Version(self.torch)]
         return f"torch<={min(lower)}" if lower else f"torch<{self.torch}"
 
 
 def whole_family(request: CompileRequest, say: Say) -> Family:
-    """A solution whose family of torch belongs together, with the newest torch that has a whole
-    one. Where torch is fixed, also by an earlier lock, its family is the best available, and what
-    is not known to work is reported.
+    """A solution with a compatible torch family, with the newest torch that has a complete one. If
+    torch is fixed, for example by an earlier lock, the best available family is used, and members
+    that are not known to work are reported.
 
     Raises UnavailableError if a member of that family is known to be built for another torch, and
     as `solve` does.
@@ -101,8 +102,9 @@ def whole_family(request: CompileRequest, say: Say) -> Family:
 
 
 def family_around(torch: Sequence[Pin], request: CompileRequest, say: Say) -> list[Pin]:
-    """Pins of the members that the core, with these pins of torch, has no use for, should a node
-    want them. Reports and raises as `whole_family` does."""
+    """Pins, for these pins of torch, of members that the core does not use but a node might.
+    Reports and raises as `whole_family` does.
+    """
     torches = _torches(torch)
     present = {pin.name for pin in torch}
     others = [name for name in _judged(request) if name not in present]
@@ -114,7 +116,7 @@ def family_around(torch: Sequence[Pin], request: CompileRequest, say: Say) -> li
 
 
 def _held_together(request: CompileRequest, solution: Solution) -> Family:
-    """The solution with the releases that belong to its torch, as far as the lines allow."""
+    """The solution with the releases that work with its torch, as far as the lines allow."""
     releases = solution.releases
     torches = _torches(solution.pins)
     judged = [name for name in _judged(request) if name in releases]
@@ -134,14 +136,14 @@ def _held_together(request: CompileRequest, solution: Solution) -> Family:
 
 
 def _judged(request: CompileRequest) -> list[str]:
-    """The members of the family that the spec leaves to us: those it names are its own choice."""
+    """The members that the spec does not name: those it names are the user's choice."""
     own = {line.name for line in request.requirements if line.tree == SPEC}
     own |= set(map(name_of, request.overrides))
     return [name for name in MEMBERS if name not in own]
 
 
 def _torches(pins: Sequence[Pin]) -> dict[str, str]:
-    """The public versions of torch, with their markers where platforms have different ones."""
+    """The public versions of torch, with markers if platforms have different ones."""
     found: dict[str, list[str]] = {}
     for pin in pins:
         if pin.name == "torch":
@@ -157,9 +159,9 @@ def _members(
     request: CompileRequest,
     solution: Solution | None,
 ) -> tuple[list[Pin], list[_Release]]:
-    """Pins of what is known to belong to these torches, and what is not known to.
+    """Pins of members known to work with these torches, and the members that are not known to.
 
-    `solution` is what the core has of them, if it has them.
+    `solution` has the core's members, if it uses any.
     """
     pins: list[Pin] = []
     strays: list[_Release] = []
@@ -168,7 +170,7 @@ def _members(
 
         def member(name: str, torch: str = torch) -> _Release | None:
             versions = {pin.public for pin in found if pin.name == name}
-            # Platforms may differ in both, and then a solution does not tell what belongs to what.
+            # Both may differ by platform, and then a solution does not say which belongs to which.
             one_of_each = len(torches) == len(versions) == 1
             newest = _release_in(solution, name) if solution and one_of_each else None
             return _member_for(name, torch, request, newest)
@@ -184,12 +186,11 @@ def _members(
 def _member_for(
     name: str, torch: str, request: CompileRequest, newest: _Release | None
 ) -> _Release | None:
-    """The release of `name` that goes with the release `torch`.
+    """The release of `name` that works with the release `torch`.
 
-    A pair that is locked stays. Then one that is made for this torch comes first, then the newest
-    with the newest torch. None if no release of `name` can be installed beside it. `request` tells
-    the indexes, the platforms and the pins to keep, `newest` the newest release beside this torch
-    if that is known already.
+    A locked pair is kept. Next comes a release made for this torch, then the newest with the newest
+    torch. None if no release of `name` can be installed with it. `request` has the indexes, the
+    platforms and the pins to keep; `newest` is the newest release for this torch if already known.
     """
     alone = replace(request, held=())
 
@@ -228,7 +229,7 @@ def _solved(name: str, texts: Sequence[str], request: CompileRequest) -> _Releas
 
 
 def _release_in(solution: Solution, name: str) -> _Release | None:
-    """The release of a solution; None where an override of the spec leaves it out."""
+    """The release in a solution; None if an override of the spec removes it."""
     versions = solution.releases
     if name not in versions:
         return None
@@ -242,7 +243,7 @@ def _release_in(solution: Solution, name: str) -> _Release | None:
 
 
 def _are_kept(request: CompileRequest, *pins: str) -> bool:
-    """Whether all of these pins, of public versions, are among those to keep."""
+    """True if all of these pins, with public versions, are among those to keep."""
     kept = {text.partition(";")[0].strip().partition("+")[0] for text in request.preferences}
     return kept.issuperset(pins)
 
@@ -253,15 +254,15 @@ def _doubt(strays: Sequence[_Release], torch: str) -> str:
 
 
 def _report(strays: Sequence[_Release], torch: str, say: Say) -> None:
-    """Says what is not known to work. Raises UnavailableError for what is known not to."""
+    """Reports members not known to work. Raises UnavailableError for one known not to."""
     for each in strays:
         if each.for_another:
             raise UnavailableError(
                 f"no release of {each.name} is for torch {torch}: the newest that can be "
                 f"installed beside it, {each.version}, is for torch {each.version}",
-                remedy=f'Choose that torch in the spec, "options": {{"torch": {{"version": '
+                remedy=f'Use that torch in the spec, "options": {{"torch": {{"version": '
                 f'"{each.version}"}}}}, or another that has a {each.name}; '
-                f'"constraints": ["{each.name}=={each.version}"] tries this pair all the same.',
+                f'"constraints": ["{each.name}=={each.version}"] tries this pair anyway.',
             )
     if strays:
-        say(f"{_doubt(strays, torch)}; realize checks whether the family loads")
+        say(f"{_doubt(strays, torch)}; realize will check whether they load")

@@ -1,7 +1,7 @@
 """Asks uv for one set of versions that satisfies everything, on every platform of the spec.
 
-uv is asked for the versions and for who wants what (requirements format), and then for the files
-with their hashes and sizes (pylock.toml, PEP 751), held to those versions.
+First uv resolves the versions and their dependents (requirements format), then it lists the files
+with hashes and sizes (pylock.toml, PEP 751) for those versions.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import RequirementLine
 from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_arguments, uv_environment
 
-# What uv's explanations call the sum of all lines; its project has to have a name.
+# The name of the temporary project, which uv's explanations use for all lines together.
 PROJECT = "these-requirements"
 
-# What a machine may tell its uv that would make another lock of the same spec.
+# Variables of a machine's uv that would change the lock of a spec.
 _OF_THE_MACHINE = (
     *("UV_CONSTRAINT", "UV_BUILD_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_EXCLUDE_NEWER"),
     *("UV_PRERELEASE", "UV_RESOLUTION", "UV_FORK_STRATEGY", "UV_NO_BINARY", "UV_NO_BUILD"),
@@ -49,7 +49,7 @@ _DEPENDENCY = re.compile(
     r"(?P<who>[a-z0-9._-]+)(\[[^\]]*\])?(\{[^}]*\})?==(?P<version>\S+): "
     r"(?P<name>[a-z0-9._-]+)(\[[^\]]*\])?(\{(?P<marker>[^}]*)\})?(?P<bounds>.*)$"
 )
-# uv draws its explanation with box characters and a multiplication sign.
+# uv formats its explanation with box characters and a multiplication sign.
 _DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
 _NOT_THE_REASON = ("DEBUG", "TRACE", "INFO", "WARN ", "warning: Requirements file")
@@ -59,12 +59,12 @@ _UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`"
 
 @dataclass(frozen=True, kw_only=True)
 class CompileRequest:
-    """What to solve. `preferences` are `name==version` pins to keep where they still fit.
+    """What to solve. `preferences` are `name==version` pins to keep if they still fit.
 
-    `held` are constraints that are no one's wish, such as the versions of the torch family.
-    `torch_index` is where that family comes from; with `torch_links` it is also searched for
-    versions that an override names, which uv would otherwise look for on the other indexes.
-    `as_of` is the last day, in UTC, whose uploads count; None for all.
+    `held` are constraints that no line asks for, such as the versions of the torch family.
+    `torch_index` is the index of that family; with `torch_links` it is also searched for versions
+    that an override names, which uv would otherwise look for on the other indexes. `as_of` is the
+    last day, in UTC, of uploads to use; None for all.
     """
 
     requirements: Sequence[RequirementLine]
@@ -82,8 +82,7 @@ class CompileRequest:
 
 
 class NoSolutionError(Exception):
-    """There is no set of versions that satisfies `request`. `reason` is what uv says to it,
-    `account` all that it tells of its work."""
+    """No set of versions satisfies `request`. `reason` is uv's explanation, `account` uv's log."""
 
     def __init__(self, request: CompileRequest, reason: str, account: str) -> None:
         super().__init__(reason)
@@ -94,7 +93,7 @@ class NoSolutionError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Pin:
-    """A distribution at one version. `marker` is as uv words it, '' for every platform."""
+    """A distribution at one version. `marker` is uv's, '' for every platform."""
 
     name: str
     version: str
@@ -111,7 +110,7 @@ class Pin:
 
 @dataclass(frozen=True, kw_only=True, order=True)
 class Dependency:
-    """That `who` at `version` needs `name` within `bounds`."""
+    """`who` at `version` needs `name` within `bounds`."""
 
     who: str
     version: str
@@ -122,8 +121,7 @@ class Dependency:
 
 @dataclass(frozen=True, kw_only=True)
 class Solution:
-    """`required_by` maps a name to the distributions that need it, `account` is what uv tells of
-    its work."""
+    """`required_by` maps a name to the distributions that need it, `account` is uv's log."""
 
     pins: Sequence[Pin]
     required_by: dict[str, set[str]]
@@ -131,7 +129,7 @@ class Solution:
 
     @property
     def versions(self) -> dict[str, list[str]]:
-        """The versions of each name: more than one where platforms differ."""
+        """The versions of each name: more than one if platforms differ."""
         found: dict[str, list[str]] = {}
         for pin in self.pins:
             found.setdefault(pin.name, []).append(pin.version)
@@ -145,7 +143,7 @@ class Solution:
         }
 
     def needs(self, names: Collection[str]) -> list[Dependency]:
-        """What the distributions of the solution ask of `names`."""
+        """The requirements of the solution's distributions on `names`."""
         versions = self.versions
         found = needs_in(self.account, names)
         return [need for need in found if need.version in versions.get(need.who, ())]
@@ -153,8 +151,9 @@ class Solution:
 
 @dataclass(frozen=True, kw_only=True)
 class Compiled:
-    """One distribution of the solution. `files` are by place, a URL or a path; their size is None
-    where the index does not tell it."""
+    """One distribution of the solution. `files` are keyed by URL or path; their size is None if the
+    index does not state it.
+    """
 
     name: str
     version: str
@@ -163,8 +162,9 @@ class Compiled:
 
 
 def solve(request: CompileRequest) -> Solution:
-    """The versions. Raises NoSolutionError if there are none, UnavailableError when an index
-    cannot be reached, OperationFailedError for whatever else uv cannot do."""
+    """Solves the versions. Raises NoSolutionError if there are none, UnavailableError if an index
+    cannot be reached, OperationFailedError for any other failure of uv.
+    """
     with _project(request) as folder:
         options = ["--verbose", "--output-file", "solved.txt", "--annotation-style", "line"]
         account = _uv(request, folder, *options)
@@ -173,7 +173,7 @@ def solve(request: CompileRequest) -> Solution:
 
 def files_of(request: CompileRequest, solution: Solution) -> list[Compiled]:
     """The distributions of a solution with their files, sorted by name and version."""
-    # Everything has been looked up a moment ago.
+    # Everything was looked up a moment ago.
     held = replace(request, held=[*request.held, *map(str, solution.pins)], refresh=False)
     with _project(held) as folder:
         options = ["--quiet", "--generate-hashes", "--format", "pylock.toml"]
@@ -183,7 +183,7 @@ def files_of(request: CompileRequest, solution: Solution) -> list[Compiled]:
 
 
 def needs_in(account: str, names: Collection[str]) -> list[Dependency]:
-    """What distributions that uv looked at ask of `names`, by its account."""
+    """The requirements on `names` of the distributions that uv considered, from its log."""
     found = filter(None, map(_DEPENDENCY.search, account.splitlines()))
     needs = {
         Dependency(
@@ -200,7 +200,7 @@ def needs_in(account: str, names: Collection[str]) -> list[Dependency]:
 
 
 def _specifier(bounds: str) -> str:
-    """uv's ranges as PEP 440 writes them; '' for those that PEP 440 cannot write as one."""
+    """uv's ranges in PEP 440 notation; '' for ranges that PEP 440 cannot express as one."""
     text = bounds.strip()
     if text == "*" or "|" in text:
         return ""
@@ -210,7 +210,7 @@ def _specifier(bounds: str) -> str:
 
 @contextmanager
 def _project(request: CompileRequest) -> Iterator[Path]:
-    """The throw-away folder in which uv solves the request."""
+    """A temporary project folder in which uv solves the request."""
     lines = request.requirements
     bounds = [line.text for line in lines if line.is_constraint]
     texts = {
@@ -250,7 +250,7 @@ def _pyproject(request: CompileRequest) -> list[str]:
 
 
 def _uv(request: CompileRequest, folder: Path, *options: str) -> str:
-    """What uv says; raises if it fails."""
+    """Runs uv and returns its output; raises if it fails."""
     settings = read_pip_settings()
     command = [find_uv_bin(), "pip", "compile", "--universal", "--no-header"]
     command += ["--python-version", request.python, "--cache-dir", str(request.cache_dir)]
@@ -262,12 +262,12 @@ def _uv(request: CompileRequest, folder: Path, *options: str) -> str:
         command += ["--refresh"]
     ours = {name: text for name, text in os.environ.items() if name not in _OF_THE_MACHINE}
     environment = {**ours, **uv_environment(settings), "NO_COLOR": "1"}
-    # Another Python is reasoned about; it need not be here.
+    # The solution may be for another Python, which need not be installed.
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     if request.as_of:
         day_after = date.fromisoformat(request.as_of) + timedelta(days=1)
         command += ["--exclude-newer", f"{day_after}T00:00:00Z"]
-        # No folder or page of links tells times, and uv does not filter them.
+        # Folders and find-links pages have no times, and uv does not filter them.
         environment.pop("UV_FIND_LINKS", None)
     if request.torch_index and request.torch_links:
         pages = [f"{request.torch_index.rstrip('/')}/{name}/" for name in FAMILY]
@@ -283,12 +283,12 @@ def _uv(request: CompileRequest, folder: Path, *options: str) -> str:
 
 
 def undated_files(told: str) -> list[str]:
-    """The files that uv left out because nothing tells when they were uploaded."""
+    """The files that uv ignored because their upload time is unknown."""
     return sorted(set(_UNDATED.findall(told)))
 
 
 def _solution(solved: str, account: str) -> Solution:
-    """A distribution may stand there twice, with other versions and markers."""
+    """A distribution may be listed twice, with different versions and markers."""
     pins: list[Pin] = []
     required_by: dict[str, set[str]] = {}
     for found in filter(None, map(_SOLVED_LINE.match, solved.splitlines())):
@@ -305,7 +305,7 @@ def _compiled(document: dict[str, Any]) -> Compiled:
     if version is None or not entries:
         raise OperationFailedError(
             f"{name} has no released files to pin",
-            remedy="Choose a released version of it with options.overrides in the spec.",
+            remedy="Select a released version of it with options.overrides in the spec.",
         )
     files = {
         (place := entry.get("url") or entry.get("path") or ""): DistributionFile(
@@ -325,26 +325,26 @@ def _failure(account: str, request: CompileRequest) -> Exception:
     if "No solution found" in reason:
         return NoSolutionError(request, text, account)
     if built := _UNBUILDABLE.search(reason):
-        # An sdist says what it needs only when it is built, and this one cannot be built here.
+        # An sdist's requirements are only known once it is built, and this one cannot be built
+        # here.
         name = re.split(r"[=@ ]", built["what"], maxsplit=1)[0]
         lines = [
             f"{line.place} ('{line.asked}')" for line in request.requirements if line.name == name
         ]
         asked = f", which {' and '.join(lines)} asks for," if lines else ""
         return OperationFailedError(
-            f"{built['what']}{asked} has no wheel that fits, and its sources cannot be built here: "
+            f"{built['what']}{asked} has no matching wheel, and its sdist cannot be built here: "
             f"{reason[-600:]}",
-            remedy="Choose a version of it that has wheels with options.overrides in the spec, "
-            f'or leave it out: "overrides": ["{name} ; python_version < \'3\'"]',
+            remedy="Select a version of it that has wheels with options.overrides in the spec, "
+            f'or remove it: "overrides": ["{name} ; python_version < \'3\'"]',
         )
     if any(sign in reason for sign in _NETWORK_TROUBLE):
         return UnavailableError(
-            f"the Python package index could not be asked: {reason}",
+            f"the Python package index could not be reached: {reason}",
             remedy="Check the network, and the index that pip is configured to use "
             "('pip config list').",
         )
     return OperationFailedError(
         f"uv could not resolve the Python distributions: {reason}",
-        remedy="Correct what it names: 'options' in the spec, or pip's configuration "
-        "('pip config list').",
+        remedy="Correct 'options' in the spec or pip's configuration ('pip config list').",
     )

@@ -1,4 +1,4 @@
-"""The files of distributions that a platform takes, brought into the archive store as they are."""
+"""Downloads the distribution files for a platform into the archive store."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TRANSFERS_AT_ONCE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformFile:
-    """A wheel or sdist that a machine of the platform may take."""
+    """A wheel or sdist that a machine of the platform may install."""
 
     distribution: Distribution
     file: DistributionFile
@@ -29,11 +29,11 @@ class PlatformFile:
 
 
 def platform_files(python: PythonLock, platform: str) -> list[PlatformFile]:
-    """All wheels of the lock that some machine of `platform` may take, sorted by name.
+    """All wheels of the lock that fit some machine of `platform`, sorted by name.
 
-    Machines of one platform differ in the wheels that fit them best. An sdist counts only where a
-    distribution has no such wheel.
-    Raises UnavailableError for a distribution that has no file for the platform.
+    Machines of one platform differ in which wheel fits best. An sdist is only used if a
+    distribution has no such wheel. Raises UnavailableError for a distribution that has no file for
+    the platform.
     """
     chosen = {}
     for distribution in python.distributions:
@@ -45,7 +45,7 @@ def platform_files(python: PythonLock, platform: str) -> list[PlatformFile]:
             raise UnavailableError(
                 f"the lock has no file of {distribution.name} {distribution.version} "
                 f"for {platform}",
-                remedy="Choose another version of it with options.overrides, and resolve.",
+                remedy="Select another version of it with options.overrides, and resolve.",
             )
         in_torch_group = distribution in python.torch
         for file in files:
@@ -61,12 +61,11 @@ def bring_wheels(
     fetch_context: FetchContext,
     settings: PipSettings | None = None,
 ) -> dict[str, Path]:
-    """The path of each file in the archive store, by its sha256; downloads what is not there.
+    """The path of each file in the archive store, by sha256; downloads missing files.
 
-    `settings` say where from, None: the configuration of pip on this machine. `torch_index` is
-    where the group `torch` is looked for first.
-    Raises one error that names everything that cannot be had: MismatchError if an index gives
-    other bytes than the lock knows, else UnavailableError.
+    `settings` say where from; None means this machine's pip configuration. `torch_index` is
+    searched first for the group `torch`. Raises one error that names every unavailable file:
+    MismatchError if an index has other bytes than the lock, else UnavailableError.
     """
     paths = {each.file.sha256: fetch_context.cache.archives / each.file.sha256 for each in files}
     absent = [each for each in files if not paths[each.file.sha256].is_file()]
@@ -95,9 +94,9 @@ def bring_wheels(
         kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
         lines = "".join(f"\n  {error.message}" for error in errors)
         raise kind(
-            f"{len(errors)} of {len(files)} Python packages cannot be had:{lines}",
+            f"{len(errors)} of {len(files)} Python packages are not available:{lines}",
             remedy="Check the network, and the indexes that pip is configured to use "
-            "('pip config list'); then run the command again, it goes on from here.",
+            "('pip config list'); then run the command again to continue.",
         )
     return paths
 
@@ -109,13 +108,13 @@ def _download(
     settings: PipSettings,
 ) -> None:
     places = [place for place in offered if place.sha256 == file.sha256]
-    # One whose hash is not announced can only be tried.
+    # A file without an announced hash has to be downloaded to know.
     places += [place for place in offered if place.sha256 is None and place.name == file.name]
     if not places:
         others = [place.sha256 for place in offered if place.name == file.name]
         if others:
             raise MismatchError(
-                f"{file.name} is offered with sha256 {others[0]}, the lock says {file.sha256}"
+                f"{file.name} has sha256 {others[0]} on the index, the lock says {file.sha256}"
             )
         raise UnavailableError(f"{file.name} is on no index any more (sha256 {file.sha256})")
     with Index(settings=settings).open(places[0]) as chunks:

@@ -1,7 +1,7 @@
-"""One line of a requirements file: what it asks for, as data.
+"""One line of a requirements file, parsed.
 
-A line becomes plain requirements, included files, options that are not followed, or a refusal with
-the reason. What is accepted, translated and refused: docs/decisions/007-requirements-of-nodes.md
+A line becomes plain requirements, included files, ignored options, or a refusal with the reason.
+What is accepted, translated and refused: docs/decisions/007-requirements-of-nodes.md
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_QUOTE = 160
 
 @dataclass(frozen=True, kw_only=True)
 class Plain:
-    """A requirement as PEP 508 has it. `note` says what was read differently from how it stood."""
+    """A PEP 508 requirement. `note` says how the line was reinterpreted, if it was."""
 
     text: str
     note: str = ""
@@ -38,7 +38,7 @@ class Plain:
 
 @dataclass(frozen=True, kw_only=True)
 class Include:
-    """Another file of requirements, or of constraints."""
+    """A reference to another file of requirements or constraints."""
 
     path: str
     is_constraint: bool
@@ -46,7 +46,7 @@ class Include:
 
 @dataclass(frozen=True, kw_only=True)
 class NotFollowed:
-    """An option of pip that a lock has no use for, and how to get its effect."""
+    """A pip option that a lock ignores, and how to get its effect."""
 
     option: str
     instead: str
@@ -54,8 +54,8 @@ class NotFollowed:
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """Something that cannot be pinned. `name` is the distribution that it is about, if known;
-    `plain` is what takes its place when the spec overrides that name; `marker` is where it holds.
+    """A line that cannot be pinned. `name` is its distribution, if known; `plain` is used instead
+    if the spec overrides that name; `marker` is the line's marker.
     """
 
     why: str
@@ -66,17 +66,17 @@ class Refused:
 
 Outcome = Plain | Include | NotFollowed | Refused
 
-# The options of pip that people leave in requirements files: none of them can steer a lock.
+# Options of pip found in requirements files: none of them affects a lock.
 _INDEX = (
-    "A lock names only the indexes that the spec names: if a distribution is on this one "
-    "alone, add it to pip's configuration of this machine"
+    "A lock only uses indexes that the spec names: if a distribution is only on this one, add it "
+    "to this machine's pip configuration"
 )
-_TORCH_INDEX = "To take PyTorch from there, set options.torch.index to it in the spec"
-_PRE = "Ask for a pre-release with options.overrides, such as 'name>=2.0rc1'"
-_FILES = "The lock has every file of a release, and wheels come first"
+_TORCH_INDEX = "To get PyTorch from there, set options.torch.index in the spec"
+_PRE = "Select a pre-release with options.overrides, such as 'name>=2.0rc1'"
+_FILES = "The lock has every file of a release, and wheels are preferred"
 _HASHES = "The lock has the hashes of its index"
-_MACHINE = "That is a setting of a machine, not of a version"
-_MANNER = "A lock is installed in one way only"
+_MACHINE = "That is a setting of the machine, not of a version"
+_MANNER = "A lock is always installed the same way"
 
 _WITH_VALUE: Mapping[str, str] = {
     "-i --index-url --pypi-url --extra-index-url -f --find-links": _INDEX,
@@ -124,25 +124,25 @@ def _each(table: Mapping[str, str]) -> dict[str, str]:
     return {option: instead for options, instead in table.items() for option in options.split()}
 
 
-# Each option, and how to get what it is for.
+# Each option, and how to get its effect.
 _TAKING_A_VALUE = _each(_WITH_VALUE)
 _FLAGS = _each(_WITHOUT_VALUE)
 
 
 def read_line(line: str) -> Iterator[Outcome]:
-    """What one logical line says, in its order."""
+    """The parts of one logical line, in order."""
     if len(line) > _LONGEST_LINE:
-        yield Refused(why=f"is a line of {len(line)} characters, which is no requirement")
+        yield Refused(why=f"has {len(line)} characters, which is too long for a requirement")
     elif not line.isprintable():
-        yield Refused(why="holds characters that no requirement has")
+        yield Refused(why="has characters that are not allowed in a requirement")
     elif _MERGE_MARK.match(line):
-        yield Refused(why="is left over from a git merge that was never finished")
+        yield Refused(why="is a conflict marker of an unfinished git merge")
     elif command := _INSTALL_COMMAND.match(line):
         yield from _words(command["words"])
     elif line.startswith("-"):
         yield from _words(line)
     else:
-        # As pip splits a requirement and the options after it: at the first word with a dash.
+        # Splits a requirement from its options as pip does: at the first word with a dash.
         wanted, *options = re.split(r"\s(?=-{1,2}[A-Za-z])", line, maxsplit=1)
         yield from _requirement(wanted)
         if options:
@@ -150,18 +150,18 @@ def read_line(line: str) -> Iterator[Outcome]:
 
 
 def quoted(text: str) -> str:
-    """`text` as a message may show it: short, printable, without passwords."""
+    """`text` for messages: short, printable, without passwords."""
     shown = without_secrets(text) if "://" in text else text
     shown = shown if shown.isprintable() else ascii(shown)[1:-1]
     return f"'{shown}'" if len(shown) <= _LONGEST_QUOTE else f"'{shown[:_LONGEST_QUOTE]}…'"
 
 
 def _words(text: str) -> Iterator[Outcome]:
-    """The outcome of the words of a command: options with their values, and requirements."""
+    """The parts of a command line: options with their values, and requirements."""
     try:
         words = iter(shlex.split(text, posix=True))
     except ValueError:
-        yield Refused(why="has a quotation mark that is never closed")
+        yield Refused(why="has an unclosed quotation mark")
         return
     for word in words:
         if not word.startswith("-"):
@@ -182,7 +182,7 @@ def _words(text: str) -> Iterator[Outcome]:
 
 
 def _option_and_value(word: str) -> tuple[str, str]:
-    """`--name=value` and `-rvalue` in their two parts."""
+    """Splits `--name=value` and `-rvalue` into two parts."""
     if word.startswith("--"):
         option, _, value = word.partition("=")
         return option, value
@@ -212,7 +212,7 @@ def _requirement(text: str, *, note: str = "") -> Iterator[Plain | Refused]:
         yield _refused_place(text, _what(text))
     elif _VARIABLE.search(text):
         yield _refused_text(
-            text, "takes a value from the environment, which differs among machines"
+            text, "uses a variable of the environment, which differs between machines"
         )
     elif is_requirement(text):
         yield Plain(text=text, note=note)
@@ -223,7 +223,7 @@ def _requirement(text: str, *, note: str = "") -> Iterator[Plain | Refused]:
 
 
 def _unquoted(text: str) -> str:
-    """Without the quotation marks that a shell would have taken away."""
+    """The word without the quotation marks that a shell would remove."""
     if len(text) > 1 and text[0] in "\"'" and text.find(text[0], 1) == len(text) - 1:
         return text[1:-1].strip()
     return text
@@ -233,12 +233,12 @@ def _what(place: str) -> str:
     if _VCS.search(place.partition(" ")[0]):
         return "is a repository, not a release on an index"
     if place.startswith("file:") or not _URL.match(place):
-        return "is a place on a disk, not a release on an index"
-    return "is an address, not a release on an index"
+        return "is a local path, not a release on an index"
+    return "is a URL, not a release on an index"
 
 
 def is_requirement(text: str) -> bool:
-    """Whether PEP 508 knows the text for a requirement."""
+    """True if the text is a valid PEP 508 requirement."""
     try:
         Requirement(text)
     except InvalidRequirement:
@@ -247,9 +247,9 @@ def is_requirement(text: str) -> bool:
 
 
 def _meant(text: str) -> str | None:
-    """The requirement that a person plainly meant, None if it is not plain.
+    """The requirement that was obviously meant, or None.
 
-    `numpy<2>=1.18` misses a comma; `>=1.9.*` has a star that older pips passed over.
+    `numpy<2>=1.18` lacks a comma; `>=1.9.*` has a star that older pips ignored.
     """
     wanted, semicolon, marker = text.partition(";")
     head = _NAME_AND_EXTRAS.match(wanted)
@@ -263,7 +263,7 @@ def _meant(text: str) -> str | None:
 def _refused_text(text: str, why: str) -> Refused:
     wanted, marker = _split_marker(text, at=";")
     name = _NAME.match(wanted)
-    # Prose has a first word too; only what looks like a name with a bound is about that name.
+    # Prose has a first word too; only a name with a bound is treated as a name.
     about = name is not None and re.match(r"\s*($|[\[<>=!~$(])", wanted[name.end() :])
     return _refused(why, name[0] if name and about else None, "", marker)
 
@@ -282,7 +282,7 @@ def _refused(why: str, name: str | None, extras: str, marker: str | None) -> Ref
 
 
 def _split_marker(text: str, *, at: str) -> tuple[str, str | None]:
-    """What stands before the marker, and the marker if it is one."""
+    """The text before the marker, and the marker if it is valid."""
     wanted, *marker = re.split(at, text, maxsplit=1)
     try:
         return wanted.strip(), str(Marker(marker[0].strip())) if marker else None
@@ -291,7 +291,7 @@ def _split_marker(text: str, *, at: str) -> tuple[str, str | None]:
 
 
 def _name_at(address: str) -> str | None:
-    """The distribution that an address is probably about: `#egg=`, a file's name, a repository."""
+    """The distribution that a URL probably refers to: from `#egg=`, a file name, a repository."""
     parts = address.partition("#")
     if egg := re.search(r"\begg=([A-Za-z0-9][A-Za-z0-9._-]*)", parts[2]):
         return egg[1]

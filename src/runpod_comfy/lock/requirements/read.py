@@ -1,8 +1,9 @@
-"""What the trees ask of Python: the lines of their `requirements.txt`, with where each stands.
+"""The Python requirements of the trees: the lines of their `requirements.txt`, with their
+positions.
 
-A node's requirements are hostile input: each line is accepted, translated, said to be not followed,
-or refused by name. Nothing outside the tree is read. Bytes become lines by pip's "Requirements File
-Format": byte order marks, a PEP 263 coding line, continuation by a backslash, comments after a
+A node's requirements are untrusted input: each line is accepted, translated, reported as ignored,
+or rejected. Nothing outside the tree is read. Bytes are decoded and split by pip's "Requirements
+File Format": byte order marks, a PEP 263 coding line, continuation by a backslash, comments after a
 space.
 """
 
@@ -21,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError
-from comfy_files.progress import Say
+from comfy_files.progress import Say, counted
 from runpod_comfy.lock.requirements.line import (
     Include,
     NotFollowed,
@@ -32,11 +33,11 @@ from runpod_comfy.lock.requirements.line import (
 )
 
 CORE = "core"
-# What the spec itself asks for stands beside the trees under this name.
+# The name under which the spec's own requirements are listed beside the trees.
 SPEC = "spec"
 
 # ComfyUI imports `requests` there without listing it: 0.3.x got it through huggingface-hub, which
-# dropped it in its version 1.
+# dropped it in version 1.
 _IMPORTS_REQUESTS = Path("app/frontend_management.py")
 
 _FILE = "requirements.txt"
@@ -52,22 +53,23 @@ _BYTE_ORDER_MARKS = (
 )
 _CODING_LINE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
 _COMMENT = re.compile(r"(^|\s)#.*$")
-# Spaces that word processors and web pages leave, and marks in the middle of joined files.
+# Special spaces from word processors and web pages, and byte order marks in the middle of joined
+# files.
 _ODD_SPACE = re.compile(r"[\t\f\v\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _NO_WIDTH = re.compile(r"[\ufeff\u200b]")
 
 
 def name_of(text: str) -> str:
-    """The plain name of the distribution that a requirement or a pin is about."""
+    """The normalized name of the distribution in a requirement or a pin."""
     return canonicalize_name(Requirement(text).name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RequirementLine:
-    """One requirement. `tree` is `core` or `node:<name>`, `place` says file and line for people.
+    """One requirement. `tree` is `core` or `node:<name>`, `place` the file and line for messages.
 
-    `text` is what is solved, `asked` how it stands in the file. A constraint (`-c`) bounds a
-    distribution without asking for it.
+    `text` is what is solved, `asked` the original text. A constraint (`-c`) bounds a distribution
+    without requiring it.
     """
 
     tree: str
@@ -78,19 +80,20 @@ class RequirementLine:
 
     @functools.cached_property
     def name(self) -> str:
-        """The plain name of the distribution."""
+        """The normalized name of the distribution."""
         return name_of(self.text)
 
     @property
     def parsed(self) -> Requirement:
-        """What is solved, as packaging has it; changing it does not change the line."""
+        """`text` parsed by packaging; changing the result does not change the line."""
         return Requirement(self.text)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RefusedLine:
-    """A line that cannot be pinned: where it stands, what it is, and the name that an override
-    in the spec would have to have, if there is one."""
+    """A line that cannot be pinned: its position, its text, and the name that an override in the
+    spec would need, if there is one.
+    """
 
     place: str
     text: str
@@ -100,7 +103,7 @@ class RefusedLine:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Everything that the trees ask for, and everything that had to be refused."""
+    """Everything that the trees ask for, and every rejected line."""
 
     requirements: list[RequirementLine] = field(default_factory=list)
     refused: list[RefusedLine] = field(default_factory=list)
@@ -113,11 +116,11 @@ def read_requirements(
     applies: Callable[[str], bool],
     say: Say,
 ) -> Reading:
-    """The requirements of all trees, `(name, folder)` each, in their order.
+    """The requirements of all trees (pairs of name and folder), in order.
 
-    `overridden` are the names that the spec's overrides settle: a line about one of them is never
-    refused. `applies` says whether a marker holds on any platform of the spec; a line for
-    other platforms is passed over. `say` reports what is not followed.
+    `overridden` are the names in the spec's overrides: a line about one of them is never rejected.
+    `applies` says whether a marker is true on any platform of the spec; a line for other platforms
+    is skipped. `say` reports ignored options.
     """
     reading = Reading()
     for tree, folder in trees:
@@ -133,15 +136,15 @@ def read_requirements(
 
 
 def refused_error(refused: Sequence[RefusedLine], remedy: str) -> InvalidInputError:
-    """The error that names every line which had to be refused."""
+    """The error that names every rejected line."""
     lines = "; ".join(f"{line.place}: {line.text} {line.why}" for line in refused)
     return InvalidInputError(f"requirements that cannot be pinned: {lines}", remedy=remedy)
 
 
 def requirements_of_core(folder: Path, *, say: Say) -> list[str]:
-    """The requirements of a core alone, as PEP 508 has them, for an installation without a lock.
+    """The PEP 508 requirements of a core alone, for an installation without a lock.
 
-    Raises InvalidInputError naming the lines that are no such requirements.
+    Raises InvalidInputError naming the lines that are not PEP 508 requirements.
     """
     reading = read_requirements(
         [(CORE, folder)], overridden=frozenset(), applies=lambda _marker: True, say=say
@@ -153,7 +156,7 @@ def requirements_of_core(folder: Path, *, say: Say) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _TreeReader:
-    """Reads the files of one tree into `reading`, each of them once."""
+    """Reads the files of one tree into `reading`, each file once."""
 
     tree: str
     folder: Path
@@ -175,14 +178,14 @@ class _TreeReader:
     def _file(self, path: Path, place: str, text: str, *, is_constraint: bool) -> None:
         root, resolved = self.folder.resolve(), path.resolve()
         if (resolved, is_constraint) in self.seen:
-            # Files that include each other say everything once.
+            # Files that include each other are read once.
             return
         if not resolved.is_relative_to(root):
             self._refuse(place, text, "leads outside the tree")
         elif not resolved.is_file():
-            self._refuse(place, text, "names a file that the tree does not have")
+            self._refuse(place, text, "names a file that is not in the tree")
         elif resolved.stat().st_size > _LARGEST_FILE_BYTES or len(self.seen) >= _MOST_FILES:
-            self._refuse(place, text, "is more than a list of requirements can be")
+            self._refuse(place, text, "is too large for a requirements file")
         else:
             self.seen.add((resolved, is_constraint))
             name = resolved.relative_to(root).as_posix()
@@ -197,12 +200,12 @@ class _TreeReader:
                     self._add(place, line, text, note, is_constraint=is_constraint)
                 case Include(path=path):
                     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|$", path):
-                        self._refuse(place, line, "names no file of the tree")
+                        self._refuse(place, line, "does not name a file of the tree")
                         continue
                     bounds = is_constraint or outcome.is_constraint
                     self._file(folder / path, place, line, is_constraint=bounds)
                 case NotFollowed(option=option, instead=instead):
-                    self.say(f"{place}: {option} is not followed. {instead}")
+                    self.say(f"{place}: {option} is ignored. {instead}")
                 case Refused(why=why, marker=marker):
                     name = outcome.name or self._own_name(line)
                     if marker is not None and not self.applies(marker):
@@ -210,7 +213,7 @@ class _TreeReader:
                     if name is None or name not in self.overridden:
                         self._refuse(place, line, why, name)
                         continue
-                    note = f"{why}; the spec's override for {name} counts"
+                    note = f"{why}; the spec's override for {name} is used"
                     text = outcome.plain or name
                     self._add(place, line, text, note, is_constraint=is_constraint)
 
@@ -234,7 +237,7 @@ class _TreeReader:
         )
 
     def _own_name(self, line: str) -> str | None:
-        """`-e .` is about the tree itself, whose name its pyproject.toml may tell."""
+        """The name of the tree itself, for `-e .`, if its pyproject.toml has one."""
         if re.fullmatch(r"(-e|--editable)?[ =]*\.{1,2}/?(\[[^\]]*\])?", line) is None:
             return None
         name = _project(self.folder).get("name")
@@ -244,13 +247,14 @@ class _TreeReader:
         self.reading.refused.append(RefusedLine(place=place, text=quoted(text), why=why, name=name))
 
     def _mention_pyproject(self) -> None:
-        """ComfyUI-Manager and the Comfy Registry install what requirements.txt lists, and so do
-        we; a node that lists it elsewhere will miss something when it is imported."""
+        """ComfyUI-Manager and the Comfy Registry install requirements.txt only, and so do we; a
+        node that lists dependencies elsewhere will lack something at import.
+        """
         dependencies = _project(self.folder).get("dependencies")
         if isinstance(dependencies, list) and dependencies:
             self.say(
-                f"{self.tree} lists {len(dependencies)} dependencies in pyproject.toml and has no "
-                f"{_FILE}: like ComfyUI-Manager, this takes only the latter"
+                f"{self.tree} lists {counted(len(dependencies), 'dependency', 'dependencies')} in "
+                f"pyproject.toml and has no {_FILE}; like ComfyUI-Manager, only the latter is used"
             )
 
     def _add_requests(self) -> None:
@@ -265,7 +269,7 @@ class _TreeReader:
 
 
 def _project(folder: Path) -> dict[str, object]:
-    """The table `project` of a tree's pyproject.toml; empty where it cannot be read."""
+    """The table `project` of a tree's pyproject.toml; empty if it cannot be read."""
     try:
         document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
@@ -275,10 +279,10 @@ def _project(folder: Path) -> dict[str, object]:
 
 
 def decoded(data: bytes) -> str:
-    """The text of `data`, by the same rules on every machine.
+    """Decodes `data` by rules that do not depend on the machine.
 
-    Where pip would ask the machine's locale, Latin-1 stands in: it always fits, and whatever is
-    not ASCII can only belong to a comment, since no requirement may hold it.
+    Where pip would use the machine's locale, Latin-1 is used: it always succeeds, and anything
+    outside ASCII can only be in a comment, since requirements are ASCII.
     """
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
@@ -293,7 +297,7 @@ def decoded(data: bytes) -> str:
 
 
 def logical_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Each line that says something, with the number of its first physical line."""
+    """Each non-empty logical line, with the number of its first physical line."""
     pending: list[str] = []
     first = 0
     lines = re.split(r"\r\n|\r|\n", text)

@@ -60,7 +60,7 @@ def check_out(
     if pointers:
         named = listed(pointers, at_most=3)
         fetch_context.say(
-            f"Warning: {where} keeps {len(pointers)} file(s) in Git LFS, "
+            f"Warning: {where} has {counted(len(pointers), 'file')} in Git LFS, "
             f"only their pointers were fetched: {named}"
         )
     epoch = int(repository.text("show", "--no-patch", "--format=%ct", commit))

@@ -115,7 +115,7 @@ def test_a_repository_that_a_web_server_does_not_know_is_gone(
 ) -> None:
     with serve(tmp_path) as url:
         answer = _look(fetch_context, f"{url}/node.git", "1" * 40, ref="main")
-    assert "is gone, or not open to you" in _message(answer)
+    assert "is gone, or you have no access" in _message(answer)
 
 
 def test_a_git_server_that_does_not_answer_is_not_a_repository_that_is_gone(

@@ -75,7 +75,7 @@ def test_files_in_git_lfs_stay_pointers_and_are_told_of(
     tree = _fetch(node_git, fetch_context)
     assert (tree.path / "weights.bin").read_text() == _POINTER
     (warning,) = [line for line in said if "LFS" in line]
-    assert "1 file(s)" in warning
+    assert "1 file in Git LFS" in warning
     assert "weights.bin" in warning
 
 
