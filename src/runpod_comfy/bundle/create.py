@@ -41,9 +41,10 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class BundleRequest:
-    """`spec` are the bytes of the spec that `lock` answers. `models_dir` is a folder of models to
-    look in besides the store; `models` says whether models come along. `handler` are the handler's
-    packages, for a platform that images are made for."""
+    """`spec` is the content of the spec that `lock` belongs to. `models_dir` is a models folder to
+    search besides the store; `models` says whether to include models. `handler` are the handler's
+    packages, for a platform that images are built for.
+    """
 
     lock: Lock
     spec: bytes

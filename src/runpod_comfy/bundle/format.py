@@ -52,9 +52,9 @@ class Entry(Strict):
 class Index(Strict):
     """The entries of the bundle, in their order.
 
-    `epochs` are the newest times in the core and in each node, in seconds since 1970, which a lock
-    has only for all of them. `models` says whether models came along. `handler` are the wheels of
-    the handler, for images, which no lock names. `digest` is `sha256:…` over all the rest.
+    `epochs` are the newest times in the core and in each node, in seconds since 1970; a lock only
+    has the overall newest. `models` says whether models are included. `handler` are the handler's
+    wheels, for images, which no lock names. `digest` is `sha256:…` over everything else.
     """
 
     bundle_version: Literal[3] = BUNDLE_VERSION
@@ -82,7 +82,7 @@ class Index(Strict):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What is known of an entry: its name for people, its sha256 and its size."""
+    """What is known about an entry: its title in messages, and its sha256 and size if known."""
 
     title: str
     sha256: str | None = None
@@ -91,9 +91,10 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class BundleSummary:
-    """What a bundle holds: counts, and bytes in all. `wheels` are the version's, `handler_wheels`
+    """What a bundle holds: counts, and the total size. `wheels` are the version's, `handler_wheels`
     those that only images need. `sources` are sdists, which have to be built where they are
-    installed."""
+    installed.
+    """
 
     version_id: str
     lock_digest: str
@@ -112,8 +113,7 @@ def tree_path(tree: LockedTree) -> str:
 
 
 def parts_of(lock: Lock, handler: Sequence[DistributionFile] = ()) -> dict[str, Part]:
-    """By its path, every entry that a bundle of this lock with these wheels of the handler may
-    have."""
+    """Every entry that a bundle of this lock with these handler wheels may have, by path."""
     parts = {path: Part(title=path) for path in (LOCK, SPEC)}
     for tree in lock.trees:
         parts[tree_path(tree)] = Part(title=f"the tree of {without_secrets(tree.repo)}")
@@ -128,7 +128,7 @@ def parts_of(lock: Lock, handler: Sequence[DistributionFile] = ()) -> dict[str, 
 
 
 def summary_of(index: Index, lock: Lock) -> BundleSummary:
-    """What the bundle with this index holds."""
+    """The summary of the bundle with this index."""
     parts = parts_of(lock, index.handler)
     kinds = [entry.path.split("/")[0] for entry in index.entries]
     wheels = {entry.path for entry in index.entries if entry.path.startswith("wheels/")}

@@ -51,8 +51,9 @@ class OpenBundle:
         return self.index.entries[2:]
 
     def read(self) -> Iterator[tuple[Entry, Iterator[bytes]]]:
-        """Each entry with its content, which is checked to its end, also where the caller needs
-        none of it. Raises MismatchError naming the first that has a wrong byte."""
+        """Each entry with its content, which is checked to its end even if the caller does not read
+        it. Raises MismatchError naming the first entry with wrong bytes.
+        """
         parts = parts_of(self.lock, self.index.handler)
         for entry in self.entries:
             content = _content(self.stream, entry, f"{parts[entry.path].title} in {self.path}")

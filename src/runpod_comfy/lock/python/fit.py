@@ -19,8 +19,9 @@ _PATCHES = (0, 99)
 def platforms_of(
     marker: str | None, *, python: str, platforms: Sequence[str], extra: str = ""
 ) -> list[str]:
-    """Those of `platforms` on which the marker holds under any patch release of `python`, with the
-    `extra` that was asked for."""
+    """The `platforms` on which the marker is true under some patch release of `python`, with the
+    requested `extra`.
+    """
     if marker is None:
         return list(platforms)
     parsed = Marker(marker)
