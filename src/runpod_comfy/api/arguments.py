@@ -1,4 +1,4 @@
-"""Arguments of the Python API, held to the types that its functions declare."""
+"""Checks arguments of the Python API against the declared types."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _Result = TypeVar("_Result")
 
 
 def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """The function, with InvalidInputError for an argument of another type than it declares."""
+    """Wraps the function so that an argument of the wrong type raises InvalidInputError."""
     strict = ConfigDict(strict=True, arbitrary_types_allowed=True, defer_build=True)
     check = validate_call(config=strict)(function)
 
@@ -28,7 +28,7 @@ def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _
         try:
             return check(*args, **kwargs)
         except ValidationError as error:
-            # The function itself may meet a document that is not valid.
+            # The function itself may read an invalid document.
             if error.title != function.__name__:
                 raise
             faults = "; ".join(map(_in_words, error.errors()))
@@ -47,5 +47,5 @@ def _in_words(fault: Mapping[str, Any]) -> str:
 
 
 def as_text(argument: StrPath | Mapping[str, Any]) -> str:
-    """What the command line would be given: a path as text, an object as JSON."""
+    """The argument as the command line would receive it: a path as text, an object as JSON."""
     return json.dumps(dict(argument)) if isinstance(argument, Mapping) else os.fspath(argument)

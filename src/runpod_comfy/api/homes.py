@@ -1,4 +1,4 @@
-"""Versions on this machine: realized, and workflows run on them."""
+"""Versions on this machine: realizing them, and running workflows on them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def realize(
     progress: Progress = UNSEEN,
 ) -> RealizeResult:
     """Installs a version on this machine, in `target` (`COMFY_HOME`, then `~/comfy-<id>`); resolves
-    it first where no lock answers its spec. Does nothing when all is there.
+    it first if no lock matches its spec. Does nothing if everything is there.
 
     `models_dir` is a shared folder of models (`MODELS_DIR`, then one of the home's own), and
     `wheels_dir` the only place that packages come from. `update` resolves again where a folder of
@@ -81,7 +81,7 @@ def find_realization(
     progress: Progress = UNSEEN,
     show: BinaryIO | None = None,
 ) -> Realization:
-    """What `realize` of these arguments is to do, without doing it.
+    """The realization that these arguments ask for, without running it.
 
     Without `keep_cache` nothing is noted in the cache. `command` is the one that is asked for, in
     messages. Scripts' output goes to `show`.
@@ -121,7 +121,7 @@ def find_realization(
 
 
 def find_models_dir(models_dir: StrPath | None) -> Path | None:
-    """The shared models folder: the one given, else `MODELS_DIR`; None without either."""
+    """The shared models folder: the argument, else `MODELS_DIR`; None without either."""
     named = models_dir or os.environ.get("MODELS_DIR")
     return expanded(named).absolute() if named else None
 
@@ -142,8 +142,8 @@ def run(
     say: Say = say_nothing,
     on_progress: Callable[[Any], None] = lambda _progress: None,
 ) -> dict[str, Any]:
-    """Realizes a version if need be, runs a workflow file on it, headless, and gives the result,
-    the document that `--json` prints, as docs/contracts.md describes it.
+    """Realizes a version if needed, runs a workflow file on it, headless, and returns the result:
+    the document that `--json` prints, described in docs/contracts.md.
 
     `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `update` resolves again
     where a folder of the version was changed since it was locked. `on_progress` gets where the run
@@ -166,7 +166,7 @@ def run(
         output_dir=as_path(output_dir),
         timeout_s=timeout_s,
     )
-    # A mistake in it should not cost a person the minutes of a first realization.
+    # Checked first, so that a mistake does not cost the minutes of a first realization.
     load_workflow(workflow_path)
     job = find_realization(
         version_id,

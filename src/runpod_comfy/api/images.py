@@ -1,4 +1,4 @@
-"""Versions as images: built, pushed, and workflows run in their containers."""
+"""Versions as images: building and pushing them, and running workflows in their containers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DEFAULT_PLATFORM = "linux-x86_64"
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltVersion:
-    """An image that was built: its id on the engine, its names, and what its build did."""
+    """A built image: its id on the engine, its names, and a report of the build."""
 
     version_id: str
     lock_digest: str
@@ -121,7 +121,7 @@ def find_image_job(
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> ImageJob:
-    """What `build_image` of these arguments is to build, without building it."""
+    """The build that these arguments ask for, without running it."""
     certificates = as_path(ca_bundle)
     if certificates is not None and not certificates.is_file():
         raise InvalidInputError(
@@ -151,7 +151,7 @@ def find_image_job(
 
 
 def platform_name(platform: str | None) -> str:
-    """The name of a platform that may be written as Docker does; `linux-x86_64` by default."""
+    """The name of a platform, also from Docker's notation; `linux-x86_64` by default."""
     asked = platform or DEFAULT_PLATFORM
     return next((each.name for each in PLATFORMS.values() if each.docker == asked), asked)
 
@@ -212,8 +212,8 @@ def _warn_of_another_lock(
         return
     if lock.digest != built.lock_digest:
         say(
-            f"Warning: {built.reference} was built from another lock than that of "
-            f"{built.version_id} now; `runpod-comfy image build {built.version_id}` builds it again"
+            f"Warning: {built.reference} was not built from the current lock of "
+            f"{built.version_id}; rebuild it with: runpod-comfy image build {built.version_id}"
         )
 
 
@@ -232,12 +232,12 @@ def run_image(
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> int:
-    """Runs a workflow in a container of a version's image, passing on what the handler prints to
-    `out` and `err`; gives its exit code.
+    """Runs a workflow in a container of a version's image, passing the handler's output to `out`
+    and `err`; returns its exit code.
 
-    The container sees the workflow, the store of models, `models_dir` and the folder for outputs,
-    and can write to the last one only. Models that are not in the store are brought first.
-    Raises MismatchError for an image of another lock than the version's.
+    The container sees the workflow, the model store, `models_dir` and the outputs folder, and can
+    only write to the last. Models that are not in the store are fetched first. Raises MismatchError
+    for an image that was not built from the version's lock.
     """
     if not workflow.is_file():
         raise UnavailableError(
@@ -249,7 +249,7 @@ def run_image(
     selected = select(version_id, spec=spec, project=project, say=say, explain=explain)
     if built.lock_digest != selected.lock.digest:
         raise MismatchError(
-            f"{built.reference} was built from another lock than that of {version_id}",
+            f"{built.reference} was not built from the lock of {version_id}",
             remedy=f"Build it again: runpod-comfy image build {version_id}",
         )
     cache = Cache.from_environment()

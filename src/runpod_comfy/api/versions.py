@@ -1,4 +1,4 @@
-"""Versions by id, spec or lock: written, resolved, and the lock to work with."""
+"""Versions by id, spec or lock: creating, resolving, and selecting the lock to use."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Created:
-    """A spec's file; `written` is false if it said the same already."""
+    """A spec's file; `written` is false if it already had this content."""
 
     version_id: str
     path: Path
@@ -37,8 +37,9 @@ class Created:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A new lock and its committed file, the commits that moved in the spec, and how the lock
-    differs from the last one, `previous`."""
+    """A new lock and its committed file, the commits that changed in the spec, and how the lock
+    differs from the last one, `previous`.
+    """
 
     lock: Lock
     path: Path
@@ -49,7 +50,7 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """A lock, the folder that its relative paths are from, and its file if it was there."""
+    """A lock, the folder that its relative paths are based on, and its file if it existed."""
 
     lock: Lock
     base_dir: Path
@@ -72,12 +73,11 @@ def create(
 ) -> Created:
     """Writes a version's spec to `output`, `versions/<id>.json` of the project by default.
 
-    `repo` is `URL[@REF]` or a path, each of `nodes` the same, an object or a JSON file, each of
-    `models` an object or a JSON file with a list; objects may be JSON. Every ref is resolved to the
-    commit that it means now. Model files are looked for in `models_root`, and hashed with
-    `auto_checksum`.
-    Raises InvalidInputError for what cannot be understood and for another spec that is there, which
-    `force` replaces; UnavailableError for what cannot be reached.
+    `repo` is `URL[@REF]` or a path; each of `nodes` may also be an object or a JSON file; each of
+    `models` is an object or a JSON file with a list; objects may be JSON text. Every ref is
+    resolved to its current commit. Model files are searched for in `models_root`, and hashed with
+    `auto_checksum`. Raises InvalidInputError for invalid arguments and for a different existing
+    spec, which `force` replaces; UnavailableError for anything out of reach.
     """
     from comfy_files.parallel import in_parallel
     from runpod_comfy.sources.kinds import settle
@@ -226,8 +226,8 @@ def select(
             say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
     if version_id and version_id != selected.lock.version_id:
         raise InvalidInputError(
-            f"'{version_id}' was asked for, and {lock or spec} is of '{selected.lock.version_id}'",
-            remedy="Leave one of the two out.",
+            f"{lock or spec} is of '{selected.lock.version_id}', not of '{version_id}'",
+            remedy="Leave out one of the two.",
         )
     return selected
 
@@ -249,8 +249,8 @@ def _selected_answer(
         say(f"Changed since the lock was made: {', '.join(changed)}. Resolving again")
     elif offline:
         raise UnavailableError(
-            f"no lock answers {loaded.path} as it is now, and --offline forbids making one",
-            remedy=f"With a network: runpod-comfy resolve {loaded.spec.version_id}",
+            f"no lock matches the current {loaded.path}, and network access is off (--offline)",
+            remedy=f"Run without --offline: runpod-comfy resolve {loaded.spec.version_id}",
         )
     else:
         say(f"No lock answers {loaded.path} yet: resolving it first")
@@ -273,12 +273,12 @@ def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) ->
 
 
 def fetch_context_for(folder: Path, *, offline: bool, say: Say) -> FetchContext:
-    """What the sources of a spec in `folder` need."""
+    """The context for the sources of a spec in `folder`."""
     return FetchContext(cache=Cache.from_environment(), base_dir=folder, offline=offline, say=say)
 
 
 def keep_cache_for(selected: Selected, cache: Cache, say: Say) -> None:
-    """A lock that came with a clone was never written here, so that `gc` does not know it yet."""
+    """Records a lock for `gc`, which does not know a lock that came with a clone."""
     path = selected.path
     if path is None or path.absolute().is_relative_to(cache.resolved) or is_recorded(cache, path):
         return
@@ -303,7 +303,7 @@ def _pinned_folders(
 
 
 def _spec_folder_of(lock: Path) -> Path:
-    """Relative paths in a lock are from its spec's folder: `versions/` beside `lockfiles/`."""
+    """Relative paths in a lock are based on its spec's folder: `versions/` beside `lockfiles/`."""
     folder = lock.absolute().parent
     versions = folder.parent / "versions"
     return versions if folder.name == "lockfiles" and versions.is_dir() else folder

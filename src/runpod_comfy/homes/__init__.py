@@ -1,4 +1,5 @@
-"""Homes: a plan carried out on this machine, verified, removed; also `init`, which has no lock.
+"""Homes: carrying out a plan on this machine, verifying and removing the result; also `init`, which
+has no lock.
 
-What an image needs as well is in `layers`; running a home is for `rp_handler`.
+What images need too is in `layers`; running a home is up to `rp_handler`.
 """

@@ -1,4 +1,4 @@
-"""What `realize` would do to a home, and how much room that takes. Looks, and touches nothing."""
+"""What `realize` would do to a home, and how much space that takes. Read-only."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _BYTECODE = 0.04
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What has to be done to a home, whose `manifest` is that of this moment.
+    """What has to be done to a home. `manifest` is its current one.
 
-    `pending` are the layers to make, in order, `kept` the names of the others. `packages` are
-    what the pending layers install, `models` those that have to be brought, `links` the names
-    of the models that are not where the core looks. `is_nothing` is true for a home that is whole.
+    `pending` are the layers to make, in order, `kept` the names of the others. `packages` are what
+    the pending layers install, `models` those to fetch, `links` the names of models that are not
+    where the core looks. `is_nothing` is true for a complete home.
     """
 
     manifest: Manifest | None
@@ -50,12 +50,12 @@ class Changes:
 
     @property
     def trees(self) -> list[tuple[str, LockedTree]]:
-        """What the pending layers take in, with the name of each layer."""
+        """The trees that the pending layers need, with the name of each layer."""
         return [(layer.name, layer.tree) for layer in self.pending if layer.tree]
 
     @property
     def download_bytes(self) -> int:
-        """Bytes of distributions that are in no cache, as far as the lock knows sizes."""
+        """Bytes of distributions that are not cached, as far as the lock has sizes."""
         return sum(each.size_bytes for each in self.packages if not each.cached)
 
     @property
@@ -64,10 +64,9 @@ class Changes:
 
 
 def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Changes:
-    """Compares the plan with the home, whose marker says `manifest`, and with the caches.
+    """Compares the plan with the home, whose marker is `manifest`, and with the caches.
 
-    Raises InvalidInputError if a node's folder is taken by something that was not made by this
-    program.
+    Raises InvalidInputError if a node's folder is occupied by something this program did not make.
     """
     lock, places = job.lock, job.places
     done = manifest.layers if manifest else {}
@@ -107,11 +106,11 @@ def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Cha
 
 
 def require_room(job: Realization, changes: Changes) -> None:
-    """Raises OperationFailedError if the changes need more bytes than a disk has free."""
+    """Raises OperationFailedError if the changes need more space than a disk has."""
     home, uv = job.home.root, job.cache.uv
     unpacked = _UNPACKED * sum(each.size_bytes for each in changes.packages)
     to_home = _BYTECODE * unpacked
-    # An environment that install scripts may write to is the home's own.
+    # An environment that install scripts may write to belongs to the home alone.
     private = any(layer.kind == "install" for layer in changes.pending)
     if private or _device(home) != _device(uv):
         to_home += unpacked
@@ -129,20 +128,21 @@ def require_room(job: Realization, changes: Changes) -> None:
             raise OperationFailedError(
                 f"about {needed / 1e9:.1f} GB are needed below {here[0][0]}, "
                 f"but only {free / 1e9:.1f} GB are free there",
-                remedy="Make room, or name other folders with --target and COMFY_CACHE_ROOT.",
+                remedy="Free some space, or use other folders with --target and COMFY_CACHE_ROOT.",
             )
 
 
 def places_of(layer_names: Iterable[str], home: Home) -> list[Path]:
-    """The places in the home by which these layers are seen to be there."""
+    """The paths in the home that show that these layers exist."""
     return [place for name in layer_names if (place := _left_by(name, home)) is not None]
 
 
 def _outdated_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[Layer]:
     """The layers to make, in order: those without their key in the manifest, or whose folder is
-    gone. The two that share the Python environment are made together, from nothing, because a
-    package that was half replaced cannot be told from a whole one. For the same reason all layers
-    are made together where an install script has run, or is to run."""
+    gone. The two that share the Python environment are made together, from scratch, because a
+    half-replaced package cannot be told from a whole one. For the same reason all layers are made
+    together if an install script has run or will run.
+    """
     planned = {layer.name for layer in plan.layers}
     done = manifest.layers if manifest else {}
     pending = {
@@ -153,7 +153,7 @@ def _outdated_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[
     if not pending.isdisjoint(ENVIRONMENT):
         pending.update(ENVIRONMENT)
     if "core" in pending:
-        # Some cores bring an extra_model_paths.yaml of their own, over the one made here.
+        # Some cores have their own extra_model_paths.yaml, which overwrites the one made here.
         pending.add("models")
     installs = {name for name in (*planned, *done) if name.startswith(INSTALL_PREFIX)}
     if (installs and pending - {"check"}) or installs - planned:
@@ -187,7 +187,7 @@ def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home:
         folder = home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
         if layer.kind == "node" and layer.name not in done and os.path.lexists(folder):
             raise InvalidInputError(
-                f"{folder} is there already and was not made for this version; it was left alone",
+                f"{folder} already exists and was not made for this version; it was left alone",
                 remedy="Move it away, or give the node another name in the spec.",
             )
 

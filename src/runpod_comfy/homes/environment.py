@@ -1,8 +1,8 @@
-"""The Python environment of a version: its interpreter, its packages, and where the cache keeps it.
+"""The Python environment of a version: its interpreter, its packages, and its cache entry.
 
-An environment is made in the cache, under the keys of the layers that make it, and each home gets
-hard links to its files: most of the time that one takes is spent on bytecode. It is relocatable and
-its files depend on no place.
+An environment is made in the cache, under the keys of its layers, and each home gets hard links to
+its files: most of the time goes into compiling bytecode. It is relocatable, and its files do not
+depend on its path.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno
 
 
 def has_environment(layers: Sequence[Layer], cache: Cache) -> bool:
-    """Whether the cache has what these layers make; not one whose interpreter is gone."""
+    """True if the cache has the environment of these layers, and its interpreter still exists."""
     return (environment_entry(layers, cache) / "bin" / "python").exists()
 
 
 def put_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> LinkMode:
-    """Gives `home` the environment of these layers, in place of what lay there.
+    """Replaces the environment of `home` by that of these layers.
 
-    Its files are hard links to those of the cache, or copies where that cannot be.
+    Its files are hard links to the cache, or copies if that is not possible.
     """
     entry = environment_entry(layers, cache)
     shutil.rmtree(home.venv_staging, ignore_errors=True)
@@ -56,13 +56,13 @@ def put_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> LinkMo
 
 
 def environment_entry(layers: Sequence[Layer], cache: Cache) -> Path:
-    """Where the environment that these layers make lies, or would lie."""
+    """The cache path of the environment of these layers, existing or not."""
     keys = "\n".join(layer.key for layer in layers)
     return cache.environments / hashlib.sha256(keys.encode()).hexdigest()
 
 
 def link_tree(source: Path, target: Path) -> bool:
-    """Makes `target` a tree like `source` whose files are hard links; False if that cannot be."""
+    """Makes `target` a copy of `source` with hard-linked files; False if that is not possible."""
     try:
         _link_folder(str(source), str(target))
     except OSError as error:
@@ -95,8 +95,8 @@ def _link_folder(source: str, target: str) -> None:
 def find_interpreter(version: str) -> Path:
     """An interpreter of the minor version `version`, say `3.11`.
 
-    Looked for: the one that this program runs on, then what uv finds (PATH and its own), then
-    pyenv's. Raises UnavailableError, naming how to install it, if there is none.
+    Candidates: this program's own, then what uv finds (PATH and its own), then pyenv's. Raises
+    UnavailableError, saying how to install it, if there is none.
     """
     ours = f"{sys.version_info.major}.{sys.version_info.minor}"
     base = Path(getattr(sys, "_base_executable", sys.executable))
@@ -105,14 +105,14 @@ def find_interpreter(version: str) -> Path:
     found = _ask_uv(version) or _look_in_pyenv(version)
     if found is None:
         raise UnavailableError(
-            f"this version runs on Python {version}, and no such interpreter was found",
+            f"this version needs Python {version}, and no such interpreter was found",
             remedy=f"Install it, for example with: uv python install {version}",
         )
     return found
 
 
 def _ask_uv(version: str) -> Path | None:
-    # From the root folder: a .python-version file of some project is not meant here.
+    # Run from the root folder, to ignore .python-version files of projects.
     answer = subprocess.run(
         [str(uv_program()), "python", "find", "--no-project", "--no-config", version],
         env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"},
@@ -138,9 +138,9 @@ def _patch_release(interpreter: Path) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Package:
-    """A distribution that this machine takes, and the `files` that it could take for it, the best
-    first. `unpacked` says whether uv's cache holds the best one, `stored` whether it lies in the
-    archive store as it is."""
+    """A distribution for this machine, and the `files` that fit, the best first. `unpacked` says
+    whether uv's cache has the best one, `stored` whether the archive store has it.
+    """
 
     distribution: Distribution
     files: tuple[DistributionFile, ...]
@@ -161,14 +161,14 @@ class Package:
 
     @property
     def size_bytes(self) -> int:
-        """Of the best file; 0 where the lock does not know it."""
+        """The size of the best file; 0 if the lock does not have it."""
         return (self.files[0].size or 0) if self.files else 0
 
 
 def needed_packages(
     distributions: Sequence[Distribution], *, python: str, cache: Cache
 ) -> list[Package]:
-    """Those whose marker holds here, under Python `python` (`3.11`)."""
+    """The distributions whose marker is true here, under Python `python` (`3.11`)."""
     if not distributions:
         return []
     unpacked = _unpacked_wheels(cache.uv)
@@ -184,10 +184,10 @@ def needed_packages(
 
 
 def stored_indexes(packages: Sequence[Package], cache: Cache, *, offline: bool) -> list[str]:
-    """Indexes of the files that lie in the archive store, for uv to take instead of a download.
+    """Indexes of files in the archive store, for uv to use instead of downloading.
 
-    With a network, those that uv has unpacked from there already are left out: they would be
-    unpacked a second time. Without one, what uv remembers of a network index may not do.
+    Online, files that uv has already unpacked from the network are left out: they would be unpacked
+    a second time. Offline, uv's record of a network index may not be enough.
     """
     from packaging.utils import canonicalize_name
 
@@ -206,11 +206,12 @@ def _uv_name(file: DistributionFile) -> str:
 
 
 def _unpacked_wheels(uv_cache: Path, *, downloaded: bool = False) -> set[str]:
-    """The wheels in uv's cache, as `name-version-tags`; with `downloaded` those from a network.
+    """The wheels in uv's cache, as `name-version-tags`; with `downloaded` only those from the
+    network.
 
-    A wheel from an index lies at `wheels-v<N>/…/<name>/<version>-<tags>`, a link to its files,
-    beside a file `….http` if it was downloaded.
-    Where uv arranges its cache otherwise this finds nothing: then an estimate is too high.
+    A wheel from an index is at `wheels-v<N>/…/<name>/<version>-<tags>`, a link to its files, beside
+    a file `….http` if it was downloaded. If uv changes its cache layout this finds nothing, and the
+    estimate is too high.
     """
     return {
         f"{place.parent.name.replace('-', '_')}-{place.name}".lower()

@@ -1,6 +1,6 @@
-"""All that a realization needs, brought into the caches at the same time.
+"""Fetches everything that a realization needs into the caches, in parallel.
 
-The home is not touched meanwhile: what cannot be had is reported before anything is made there.
+The home is not changed: anything unavailable is reported before anything is made there.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ _COMPILER = LAYER_SCRIPTS / "compile_bytecode.py"
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """`trees` are folders with bytecode, by the tree's hash; `seconds` are what each layer of the
-    environment took, where it had to be made."""
+    """`trees` are folders with bytecode, by tree hash; `seconds` are how long each layer of the
+    environment took, if it was made now.
+    """
 
     trees: Mapping[str, Path]
     seconds: Mapping[str, float]
 
 
 def fetch(changes: Changes, context: LayerContext) -> Fetched:
-    """Fetches trees and compiles them, makes the environment, and brings models, all at once.
+    """Fetches and compiles trees, makes the environment, and fetches models, all in parallel.
 
-    The first error ends the rest and is the one that is raised: see the three functions for which.
+    The first error cancels the rest and is raised: see the three functions.
     """
     job = context.job
     trees: dict[str, Path] = {}
@@ -84,7 +85,7 @@ def fetch(changes: Changes, context: LayerContext) -> Fetched:
 def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[str, float]:
     """Makes the environment of `layers` (torch, wheels), if the cache has none.
 
-    Gives the seconds that each layer took; nothing where nothing was made.
+    Returns the seconds that each layer took; empty if nothing was made.
     """
     job = context.job
     cache = job.cache
@@ -96,8 +97,9 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             return {}
         with cache.scratch("environment") as folder:
             whole = folder / ".venv"
-            # They outlive a failure, for people to read, until `gc`. No other environment has
-            # them, not one with the same wheels and another PyTorch that is made at this moment.
+            # Logs outlive a failure, for the user to read, until `gc`. Their folder is unique to
+            # this environment, even if one with the same wheels and another PyTorch is made at the
+            # same time.
             logs = cache.tmp / f"{entry.name}-logs"
             missing = [each for each in context.packages if not each.cached]
             seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
@@ -133,10 +135,10 @@ def _build(
 def _compiled_tree(
     folder: Path, tree: LockedTree, job: Realization, keep_open: Sequence[int]
 ) -> Path:
-    """The tree in `folder` with its bytecode, at `compiled/<hash>-<Python>-<compiler>/` of the
-    cache: a layer script that gets it has nothing to compile, which takes longer than all else.
+    """The tree in `folder` with its bytecode, at `compiled/<hash>-<Python>-<compiler>/` in the
+    cache, so that the layer script need not compile it, which takes longer than everything else.
 
-    Where its files cannot be shared it is `folder` itself, and the layer script compiles.
+    If its files cannot be shared this is `folder` itself, and the layer script compiles it.
     """
     python, cache = job.lock.python.version, job.cache
     compiler = sha256_of(_COMPILER)[:8]

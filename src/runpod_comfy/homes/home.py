@@ -1,4 +1,4 @@
-"""A home on this machine: what lies where in it, who may work on it, and whose it is."""
+"""A home on this machine: its paths, its lock, and which version it belongs to."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
 """How a file ends that Python, and with it the core, may import."""
 
 BEGUN = ""
-"""In place of a key in the marker: the home may hold a part of this layer."""
+"""Used instead of a key in the marker: the home may hold a part of this layer."""
 
 
 class Home(HomeLayout):
-    """A home with what `realize` keeps in it for itself."""
+    """A home with the files that `realize` keeps in it for itself."""
 
     venv_staging = Below(".comfy_venv_staging")
     logs = Below(".comfy_logs")
-    # The list that the layer `core` leaves of its files, each ended by a zero byte.
+    # The list of files that the layer `core` writes, each name ended by a zero byte.
     core_files = Below(".comfy_core_files")
-    # What the install scripts of nodes changed, a file for each.
+    # Records of what nodes' install scripts changed, one file per node.
     install_records = Below(".comfy_install")
     install_scratch = Below(".comfy_install_scratch")
 
     @property
     def own_files(self) -> tuple[Path, ...]:
-        """What `realize` keeps in a home for itself, the marker excepted."""
+        """The files that `realize` keeps in a home for itself, except the marker."""
         return (
             self.object_info,
             self.root / f".{OBJECT_INFO_NAME}.partial",
@@ -61,7 +61,7 @@ class Home(HomeLayout):
 
 
 def refuse_protected(root: Path) -> None:
-    """Raises InvalidInputError if `root` is or contains a folder that no version may take over."""
+    """Raises InvalidInputError if `root` is or contains a protected folder."""
     real = root.resolve()
     protected = [(PACKAGES, "the folder of this program")]
     with suppress(UnavailableError):
@@ -70,23 +70,23 @@ def refuse_protected(root: Path) -> None:
         if kept.resolve().is_relative_to(real):
             raise InvalidInputError(
                 f"{root} is or contains {name}; it was left alone",
-                remedy="Name a folder that is for this version alone.",
+                remedy="Name a folder that is only for this version.",
             )
 
 
 def require_folder(root: Path) -> None:
-    """Raises InvalidInputError if `root`, or what it would be made in, is a file."""
+    """Raises InvalidInputError if `root`, or a parent of it, is a file."""
     there = next(path for path in (root, *root.parents) if os.path.lexists(path))
     if not there.is_dir():
         raise InvalidInputError(
-            f"{there} is not a folder", remedy="Name a folder that is for this version alone."
+            f"{there} is not a folder", remedy="Name a folder that is only for this version."
         )
 
 
 def manifest_for(home: Home, version_id: str) -> Manifest | None:
-    """The manifest of `home` if it is this version's, None if nothing was made there yet.
+    """The manifest of `home` if it belongs to this version, None if nothing was made there yet.
 
-    Raises InvalidInputError if the folder is someone else's: it is to be left alone.
+    Raises InvalidInputError if the folder belongs to something else and must be left alone.
     """
     require_folder(home.root)
     manifest = load_manifest(home.root)
@@ -96,8 +96,8 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
         for found in (home.comfyui, home.venv):
             if os.path.lexists(found) and not _was_left_by_remove(found):
                 raise InvalidInputError(
-                    f"{found} is there already, and no {MARKER_NAME} beside it says that it was "
-                    "made for a version; it was left alone",
+                    f"{found} already exists without a {MARKER_NAME} file beside it, so it was "
+                    "not made for a version; it was left alone",
                     remedy=elsewhere,
                 )
         return None
@@ -128,7 +128,7 @@ def unmanaged_nodes(home: Home, nodes: Collection[str]) -> list[Path]:
 
 
 def _was_left_by_remove(folder: Path) -> bool:
-    """Whether this is what stays of a core: folders with people's own files and nothing else."""
+    """True if this is what `remove` leaves of a core: only folders with the user's own files."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {path.name for path in folder.iterdir()}
@@ -137,14 +137,13 @@ def _was_left_by_remove(folder: Path) -> bool:
 
 @contextmanager
 def held(home: Home, say: Say) -> Iterator[int]:
-    """Makes the home's folder and keeps other commands from working on it.
+    """Creates the home's folder and keeps other commands from working on it.
 
-    Gives the file descriptor of the lock: a script that inherits it keeps the lock for as long as
-    it runs, also when this process is killed, so that no command starts on a home that is still
-    being written to.
+    Yields the lock's file descriptor: a script that inherits it holds the lock while it runs, even
+    if this process is killed, so that no command starts on a home that is still being written.
     """
     home.root.mkdir(parents=True, exist_ok=True)
     with (home.root / ".comfy_lock").open("ab") as stream:
-        waiting = f"Waiting for another command that works on {home.root}"
+        waiting = f"Waiting for another command that is working on {home.root}"
         lock(stream.fileno(), waiting=waiting, say=say)
         yield stream.fileno()

@@ -1,9 +1,9 @@
-"""Install scripts of nodes: they run in an environment that is the home's alone, what they changed
-is recorded, and it is undone before a home is made again.
+"""Install scripts of nodes: they run in an environment of the home's own, their changes are
+recorded, and undone before a home is made again.
 
-A script may write to any file, so a home in which one ran is made as a whole or not at all (see
-`changes`), and nothing of it is kept for other homes. Records are written by
-`images/layers/run_install.py`.
+A script may write to any file, so a home in which one ran is made completely or not at all (see
+`changes`), and nothing of it is shared with other homes. `images/layers/run_install.py` writes the
+records.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from runpod_comfy.layers.plan import Layer
 from runpod_comfy.spec.model import Strict
 
 _FICLONE = 0x40049409
-"""Of Linux; other systems do not know it, and refuse it."""
+"""Linux only; other systems reject it."""
 
 
 _UNFINISHED = "unfinished"
 
 
 class ChangedFile(Strict):
-    """`sha256` is 64 hex digits of what a file holds now, None for a link or what is gone."""
+    """`sha256` is 64 hex digits of a file's new content, None for a link or a removed file."""
 
     path: str
     change: Literal["added", "changed", "removed"]
@@ -44,7 +44,7 @@ class ChangedFile(Strict):
 
 
 class ChangedDistribution(Strict):
-    """A Python distribution with its versions; None where it was not there, or is not any more."""
+    """A Python distribution with its versions; None if it was not there before or after."""
 
     name: str
     before: str | None
@@ -52,9 +52,9 @@ class ChangedDistribution(Strict):
 
 
 class ChangedFiles(Strict):
-    """Paths are from the node's folder, the home and the environment.
+    """Paths are relative to the node's folder, the home and the environment.
 
-    Files that came or went with a distribution are not listed, nor is bytecode.
+    Files that were added or removed with a distribution are not listed, nor is bytecode.
     """
 
     node: list[ChangedFile]
@@ -65,10 +65,9 @@ class ChangedFiles(Strict):
 class InstallRecord(Strict):
     """One run of one node's install.py.
 
-    `network` is `open`, `none`, or `refused by variables` where it could not be taken away.
-    `exit_code` is a number or `timeout`. `torch_touched` has a phrase for each thing of the group
-    `torch` that is not what it was. `discarded` are files that install.py wrote into its home
-    folder, which are gone.
+    `network` is `open`, `none`, or `refused by variables` if it could not be cut off. `exit_code`
+    is a number or `timeout`. `torch_touched` has a phrase for each change to the group `torch`.
+    `discarded` are files that install.py wrote into its temporary home folder.
     """
 
     record_schema: Literal["runpod-comfy/install-record/1"] = Field(alias="schema")
@@ -84,7 +83,7 @@ class InstallRecord(Strict):
         return self.model_dump(mode="json", by_alias=True)
 
     def in_words(self) -> str:
-        """One sentence for people."""
+        """One sentence for the user."""
         told = [_moved(each) for each in self.distributions]
         counts = (
             (len(self.files.node), "in its folder"),
@@ -102,7 +101,7 @@ def _moved(each: ChangedDistribution) -> str:
 
 
 def read_install_record(home: Home, node: str) -> InstallRecord | None:
-    """The record of a node's install.py, None if it never ran to its end.
+    """The record of a node's install.py, None if it never finished.
 
     Raises InvalidInputError if the record cannot be read.
     """
@@ -120,7 +119,7 @@ def read_install_record(home: Home, node: str) -> InstallRecord | None:
 
 
 def added_files(home: Home) -> set[Path]:
-    """The files that install scripts added to `ComfyUI/`, as far as the records know."""
+    """The files that install scripts added to `ComfyUI/`, according to the records."""
     records = [
         read_install_record(home, path.stem) for path in sorted(home.install_records.glob("*.json"))
     ]
@@ -138,7 +137,7 @@ def added_files(home: Home) -> set[Path]:
 
 
 def files_before(home: Home) -> set[Path] | None:
-    """What the home held before an install script that did not end; None if there is none."""
+    """The files in the home before an install script that did not finish; None if there is none."""
     try:
         before = json.loads((home.install_records / _UNFINISHED).read_bytes())
     except FileNotFoundError:
@@ -147,16 +146,17 @@ def files_before(home: Home) -> set[Path] | None:
 
 
 def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
-    """Makes a layer of the kind `install`; gives what it changed.
+    """Makes a layer of the kind `install`; returns what it changed.
 
-    Raises OperationFailedError if the script failed or touched the group `torch`. The home is
-    then not whole, and is made again by the next run.
+    Raises OperationFailedError if the script failed or touched the group `torch`. The home is then
+    incomplete, and the next run makes it again.
     """
     node = layer.environment["NODE_NAME"]
     copied = own_environment(context.job.home)
     if copied:
         context.job.say(
-            f"{copied} files of the environment are copied: install scripts may write to them"
+            f"{copied} files of the environment are copied, because install scripts may write to "
+            "them"
         )
     try:
         build_layer(layer, context)
@@ -164,16 +164,16 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
         record = read_install_record(context.job.home, node)
         if record and record.torch_touched:
             raise OperationFailedError(
-                f"install.py of {node} touched the torch group, which is pinned: "
+                f"install.py of {node} changed the torch group, which is pinned: "
                 + ", ".join(record.torch_touched),
-                remedy=f"Take '{node}' out of 'options.run_install_scripts' and resolve again, "
-                "or ask its author for a script that leaves torch alone. Nothing of this home is "
-                "used: the next run makes it again.",
+                remedy=f"Remove '{node}' from 'options.run_install_scripts' and resolve again, "
+                "or ask its author for a script that leaves torch alone. This home is not used: "
+                "the next run makes it again.",
             ) from error
         raise OperationFailedError(
             error.message,
-            remedy=f"The whole output is in {context.log_of(layer)}. When its cause is gone, run "
-            "the command again: it makes this home again.",
+            remedy=f"The whole output is in {context.log_of(layer)}. Fix the cause, then run the "
+            "command again: it makes this home again.",
         ) from error
     record = read_install_record(context.job.home, node)
     if record is None:
@@ -186,9 +186,9 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
 
 
 def own_environment(home: Home) -> int:
-    """Gives the home files of its own in place of those that it shares with a cache; how many.
+    """Replaces the home's files that are shared with a cache by copies; returns how many.
 
-    Each is replaced by a copy in one step, so this can be killed and run again.
+    Each is replaced atomically, so this can be killed and run again.
     """
     return _own_files(str(home.venv))
 
@@ -210,7 +210,7 @@ def _own_files(folder: str) -> int:
 def _copy_file(source: str, target: str) -> None:
     with Path(source).open("rb") as original, Path(target).open("wb") as copy:
         try:
-            # Blocks are shared until one of the two is written to, where the file system can.
+            # If the file system can, blocks are shared until one copy is written to.
             fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
         except OSError:
             shutil.copyfile(source, target)
@@ -220,16 +220,16 @@ def _copy_file(source: str, target: str) -> None:
 def undo_install_scripts(home: Home) -> None:
     """Removes what install scripts added to `ComfyUI/` beside the core and the nodes.
 
-    What they changed comes back with the layers that own it; what they put where people keep
-    their files stays.
+    Files they changed are restored by the layers that own them; files they put among the user's own
+    files are kept.
     """
     if not home.install_records.exists():
         return
     added = added_files(home)
     before = files_before(home)
     if before is not None:
-        # A script was cut short, and what it had done so far is not recorded. A node that a person
-        # has put there since is not taken for its work.
+        # A script was interrupted before its changes were recorded. A node that the user has added
+        # since is not mistaken for its work.
         added |= {
             path
             for path in _files(home.comfyui)

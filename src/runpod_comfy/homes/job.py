@@ -1,4 +1,4 @@
-"""What a realization is asked for, and what its steps work with."""
+"""The request of a realization, and the context of its steps."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from runpod_comfy.lock.model import Lock
 
 @dataclass(frozen=True, kw_only=True)
 class Realization:
-    """A lock, where it goes, and from what.
+    """A lock, its target, and its sources.
 
-    `base_dir` is the folder of the spec, which relative sources are from. `models_dir` is the
-    shared models folder, None for the home's own. `wheels_dir` is the only place that packages
-    come from, if given. `progress` counts what arrives. Scripts' output goes to `show` as it
-    comes, besides to their logs.
+    Relative sources are based on `base_dir`, the spec's folder. `models_dir` is the shared models
+    folder, None for the home's own. If `wheels_dir` is given, packages only come from there.
+    `progress` counts what has arrived. Scripts' output goes to `show` as it arrives, and to their
+    logs.
     """
 
     lock: Lock
@@ -60,11 +60,11 @@ class Realization:
 
 @dataclass(frozen=True, kw_only=True)
 class LayerContext:
-    """What the scripts of a realization are given.
+    """The inputs of a realization's scripts.
 
-    `venv` is where the Python environment lies, `logs` where output goes. `packages` are what they
-    install, `trees` the fetched trees by hash, `lock_fds` the locks of the home and of the cache,
-    which a script keeps for as long as it runs.
+    `venv` is the Python environment, `logs` the folder for output. `packages` are what they
+    install, `trees` the fetched trees by hash, `lock_fds` the locks of the home and the cache,
+    which a script holds while it runs.
     """
 
     job: Realization

@@ -1,4 +1,4 @@
-"""The models of a lock on this machine: into the store, and linked to where the core looks."""
+"""The models of a lock on this machine: stored, and linked to where the core looks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPlaces:
-    """Where models lie: the store, the shared folder `models_dir`, the home that sees them."""
+    """Where models are: the store, the shared folder `models_dir`, the home that uses them."""
 
     store: ModelStore
     models_dir: Path
@@ -31,12 +31,12 @@ class ModelPlaces:
 
     @property
     def one_step(self) -> bool:
-        """Whether the shared folder is the home's own."""
+        """True if the shared folder is the home's own."""
         return self.models_dir.resolve() == self.home.models.resolve()
 
 
 def models_to_bring(models: Sequence[LockedModel], places: ModelPlaces) -> list[LockedModel]:
-    """Those that neither the store nor the models folder holds."""
+    """The models that are neither in the store nor in the models folder."""
     return [
         model
         for model in models
@@ -53,10 +53,10 @@ def bring_models(
     say: Say,
     progress: Progress,
 ) -> list[str]:
-    """Brings what is missing into the store; gives the names of the models brought.
+    """Fetches missing models into the store; returns their names.
 
-    Raises UnavailableError naming every missing file at once, MismatchError naming a file that is
-    not the one that was locked, InvalidInputError for a kind of source that has no transfer yet.
+    Raises UnavailableError naming every missing file at once, MismatchError naming a file that
+    differs from the lock, InvalidInputError for a kind of source that is not supported yet.
     """
     sources = [
         (model, local_source(model.source, base_dir)) for model in models_to_bring(models, places)
@@ -64,7 +64,7 @@ def bring_models(
     missing = [f"{model.name} ({path})" for model, path in sources if not path.is_file()]
     if missing:
         raise UnavailableError(
-            "model files are missing: " + ", ".join(missing),
+            "missing model files: " + ", ".join(missing),
             remedy="Put them there, or correct 'source' in the spec and resolve again.",
         )
 
@@ -133,10 +133,10 @@ def link_models(links: Sequence[ModelLink]) -> list[str]:
 def model_changes(
     models: Sequence[LockedModel], places: ModelPlaces, *, relink: bool, may_be_whole: bool
 ) -> tuple[list[LockedModel], list[str]]:
-    """The models that have to be brought, and the names of those that are not where the core looks:
-    by size alone, a look and not a verification. With `relink` these are all.
+    """The models to fetch, and the names of those that are not where the core looks.
 
-    With `may_be_whole` nothing is brought for models that are all in place.
+    Only sizes are compared; this is not a verification. With `relink` all models are named. With
+    `may_be_whole` nothing is fetched if all models are in place.
     """
     links = [model.name for model in models if relink or not _is_linked(model, places.home)]
     return ([] if may_be_whole and not links else models_to_bring(models, places)), links

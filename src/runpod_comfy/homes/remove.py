@@ -1,4 +1,4 @@
-"""Takes a version off this machine, and nothing else: what people put in or got out stays."""
+"""Removes a version from this machine, and nothing else: the user's own files are kept."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from runpod_comfy.layers.plan import NODE_PREFIX
 
 @dataclass(frozen=True, kw_only=True)
 class RemovedEntry:
-    """A path to delete. `size_bytes` counts its files, `freed_bytes` those that no cache shares
-    by a hard link; links count nothing and are not followed."""
+    """A path to delete. `size_bytes` counts its files, `freed_bytes` only files without a hard link
+    in a cache; symbolic links are not counted or followed.
+    """
 
     path: Path
     size_bytes: int
@@ -34,8 +35,9 @@ class RemovedEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Removal:
-    """What `remove` would delete from `target`, in order, the marker last. `unmanaged_nodes` lie in
-    the core's `custom_nodes`, were not made by this program, and stay."""
+    """What `remove` would delete from `target`, in order, the marker last. `unmanaged_nodes` are in
+    the core's `custom_nodes`, were not made by this program, and are kept.
+    """
 
     target: Path
     entries: tuple[RemovedEntry, ...]
@@ -50,11 +52,11 @@ class Removal:
 def plan_removal(
     target: Path, *, remove_models: bool = False, remove_root: bool = False
 ) -> Removal:
-    """Looks at `target` and deletes nothing.
+    """Plans the removal of `target` and deletes nothing.
 
-    With `remove_root` the folder itself goes too, if nothing of people's is left in it.
-    Raises InvalidInputError if nothing tells that `target` was made by this program, or if it is
-    a link or a folder that must never be removed.
+    With `remove_root` the folder itself is removed too, if none of the user's files is left in it.
+    Raises InvalidInputError if `target` has no sign of being made by this program, or if it is a
+    link or a protected folder.
     """
     home = Home(root=target.absolute())
     _refuse_dangerous(home.root)
@@ -67,8 +69,8 @@ def plan_removal(
     marked = home.marker.is_file() and not home.marker.is_symlink()
     if not marked and (home.comfyui.is_symlink() or not home.comfyui.is_dir()):
         raise InvalidInputError(
-            f"{home.root} holds neither a {MARKER_NAME} file nor a ComfyUI folder; "
-            "nothing was removed",
+            f"{home.root} has neither a {MARKER_NAME} file nor a ComfyUI folder; nothing was "
+            "removed",
             remedy="Name the folder of a version with --target.",
         )
     brought = _brought_along(home)
@@ -89,16 +91,16 @@ def plan_removal(
 def remove(
     removal: Removal, say: Say = say_nothing, *, cache: Cache | None = None
 ) -> tuple[Path, ...]:
-    """Deletes what was planned; gives what is left in the target, nothing if the target is gone.
+    """Deletes what was planned; returns what is left in the target, empty if the target is gone.
 
-    `cache` is no longer kept for this home then. A models folder that stays keeps its models.
-    Killed in the middle, it can be run again: the marker goes last.
+    After that the home no longer needs entries of `cache`. A models folder that is kept still needs
+    its models. If killed, it can be run again: the marker is removed last.
     """
     home = Home(root=removal.target)
     with disk_errors("not everything could be removed", remedy=PERMISSIONS), held(home, say):
         for entry in removal.entries:
             _delete(entry.path)
-        # The lock's file came with taking the lock.
+        # The lock file was created by taking the lock.
         (home.root / ".comfy_lock").unlink(missing_ok=True)
         if removal.removes_root:
             _remove_if_empty(home)
@@ -112,8 +114,9 @@ def remove(
 def _core_paths(
     home: Home, brought: set[str], unmanaged: tuple[Path, ...], *, remove_models: bool
 ) -> list[Path]:
-    """`ComfyUI/`, or all that is in it but people's own files: nodes that they put there, and the
-    pictures, settings and models of a ComfyUI that was started by hand, not by this program."""
+    """`ComfyUI/`, or everything in it except the user's own files: nodes they added, and the
+    pictures, settings and models of a ComfyUI that was started by hand, not by this program.
+    """
     names = DATA_FOLDERS if remove_models else (*DATA_FOLDERS, "models")
     kept = {home.comfyui / name for name in names if _holds_peoples_files(home, name, brought)}
     if not kept and not unmanaged:
@@ -141,7 +144,7 @@ def _holds_peoples_files(home: Home, name: str, brought: set[str]) -> bool:
     folder = home.comfyui / name
     if folder.is_symlink() or not folder.is_dir():
         return False
-    # What the core keeps its empty folders with is empty itself.
+    # The core's placeholder files in empty folders are empty themselves.
     return any(
         path.relative_to(home.comfyui).as_posix() not in brought
         for path in folder.rglob("*")
@@ -150,8 +153,9 @@ def _holds_peoples_files(home: Home, name: str, brought: set[str]) -> bool:
 
 
 def _brought_along(home: Home) -> set[str]:
-    """The files that came with the core, as far as `realize` or git knows them, or with install
-    scripts; relative to the core."""
+    """The files that came with the core (according to `realize` or git) or with install scripts,
+    relative to the core.
+    """
     names: list[bytes] = []
     if home.core_files.is_file():
         names = home.core_files.read_bytes().split(b"\0")
@@ -161,7 +165,7 @@ def _brought_along(home: Home) -> set[str]:
         )
         names = listed.stdout.split(b"\0")
     brought = {os.fsdecode(name).removeprefix("./") for name in names}
-    # Where the records cannot be read: better to leave a file too many.
+    # If the records cannot be read, it is better to leave a file too many.
     with contextlib.suppress(InvalidInputError):
         brought |= {str(path.relative_to(home.comfyui)) for path in added_files(home)}
     return brought
@@ -171,7 +175,7 @@ def _refuse_dangerous(root: Path) -> None:
     if root.is_symlink():
         raise InvalidInputError(
             f"{root} is a link to {root.resolve()}; nothing was removed",
-            remedy=f"If that is what you mean: --target {root.resolve()}",
+            remedy=f"To remove that folder: --target {root.resolve()}",
         )
     refuse_protected(root)
 
@@ -196,7 +200,7 @@ def _delete(path: Path) -> None:
 
 
 def _remove_if_empty(home: Home) -> None:
-    """The target, if all that is left in it are folders that `realize` made and nothing filled."""
+    """The target, if only empty folders made by `realize` are left in it."""
     for folder in (home.models, *(home.root / name for name in DATA_FOLDERS)):
         if folder.is_symlink():
             continue

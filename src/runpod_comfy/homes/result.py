@@ -1,4 +1,4 @@
-"""What a realization did, for people and for `--json`."""
+"""What a realization did, for the user and for `--json`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from runpod_comfy.layers.plan import INSTALL_PREFIX, Plan
 
 @dataclass(frozen=True, kw_only=True)
 class LayerResult:
-    """`kept` was there already, `built` was made now, `recalled` was known from an earlier run.
+    """`kept` already existed, `built` was made now, `recalled` was known from an earlier run.
 
-    `link_mode` tells how the files of an environment came from the cache.
+    `link_mode` says how an environment's files came from the cache.
     """
 
     name: str
@@ -28,9 +28,10 @@ class LayerResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RealizeResult:
-    """A whole version at `target`. `linked` names models that were linked, `removed_nodes` nodes
-    that were taken out, `install_scripts` what ran now and what it changed; `changed` is false if
-    everything was there already."""
+    """A complete version at `target`. `linked` names models that were linked, `removed_nodes` nodes
+    that were removed, `install_scripts` the scripts that ran now and their changes; `changed` is
+    false if everything already existed.
+    """
 
     version_id: str
     lock_digest: str
@@ -44,7 +45,7 @@ class RealizeResult:
     seconds: float
 
     def again(self) -> RealizeResult:
-        """What the same realization gives once more."""
+        """The result of running the same realization again."""
         kept = [LayerResult(name=layer.name, outcome="kept", seconds=0.0) for layer in self.layers]
         return replace(
             self,
@@ -57,7 +58,7 @@ class RealizeResult:
         )
 
     def document(self) -> dict[str, object]:
-        """The same, as JSON takes it."""
+        """The result as a JSON document."""
         return {
             **vars(self),
             "target": str(self.target),

@@ -1,4 +1,4 @@
-"""Lock → home: runs the plan of a lock on this machine, whole, resumable, once."""
+"""Lock → home: runs the plan of a lock on this machine, completely, resumably, once."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from runpod_comfy.lock.model import Lock
 
 
 def realize(job: Realization) -> RealizeResult:
-    """Makes the home hold the lock's version; does nothing if it does already.
+    """Makes the home hold the lock's version; does nothing if it already does.
 
-    Can be killed at any moment and run again, and waits for another one on the same home.
-    Raises a ComfyError: InvalidInputError for a home that is someone else's (left untouched),
-    UnavailableError for what is out of reach, MismatchError for bytes that are not the locked
-    ones, OperationFailedError for a script that failed or a disk that is full.
+    Can be killed at any moment and run again, and waits for another run on the same home. Raises a
+    ComfyError: InvalidInputError for a home that belongs to something else (left untouched),
+    UnavailableError for anything out of reach, MismatchError for bytes that differ from the lock,
+    OperationFailedError for a failed script or a full disk.
     """
     started = time.monotonic()
     plan = plan_here(job.lock)
@@ -35,7 +35,7 @@ def realize(job: Realization) -> RealizeResult:
     done: list[LayerResult] = []
     linked: list[str] = []
     if changes.is_nothing:
-        # A home may be older than the cache, or have been made with another one.
+        # A home may be older than the cache, or made with another one.
         if not is_recorded(job.cache, job.home.root):
             with using(job.cache, job.say):
                 _keep_caches(job)
@@ -83,14 +83,14 @@ def plan_here(lock: Lock) -> Plan:
     if platform not in lock.python.platforms:
         raise InvalidInputError(
             f"the version {lock.version_id} is locked for {', '.join(lock.python.platforms)}, "
-            f"and this machine is {platform}",
+            f"but this machine is {platform}",
             remedy="Add it to 'options.platforms' in the spec and resolve again.",
         )
     return make_plan(lock, platform=platform)
 
 
 def _keep_caches(job: Realization) -> None:
-    """What this home needs stays in the caches, also while it is unfinished."""
+    """Keeps what this home needs in the caches, even while it is unfinished."""
     record_home(
         job.cache,
         job.home.root,

@@ -44,13 +44,13 @@ _OUT_OF_REACH = (
     "was not found in the",
     "there is no version of",
 )
-"""What uv 0.8 and later say when an index or a file could not be had."""
+"""Messages of uv 0.8 and later if an index or a file could not be reached."""
 
 
 def build_layer(
     layer: Layer, context: LayerContext, hear: Callable[[bytes], None] | None = None
 ) -> None:
-    """Raises a ComfyError with the end of the script's output if it does not succeed.
+    """Runs a layer's script. Raises a ComfyError with the end of its output if it fails.
 
     `hear` gets the output as it comes, drawn as on a terminal.
     """
@@ -102,7 +102,7 @@ def _packages(layer: Layer, context: LayerContext) -> dict[str, str]:
         "UV": str(uv_program()),
         "PYTHON": str(find_interpreter(python.version)),
         "UV_CACHE_DIR": str(job.cache.uv),
-        # Within the cache; uv itself copies, and says so, where that cannot be.
+        # Within the cache; uv itself copies, and says so, if that is not possible.
         "UV_LINK_MODE": "hardlink",
         **uv_variables(
             read_pip_settings(),
@@ -125,14 +125,13 @@ def run_script(
     hear: Callable[[bytes], None] | None = None,
 ) -> None:
     """Runs `command` to its end; its output goes to the file `log`, and to `show` and `hear` as it
-    comes.
+    arrives.
 
     With `hear` the command has a terminal: only on one does uv draw how much of a package is here.
     `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
-    An interrupt ends the command and everything that it started.
-    Raises a ComfyError that tells the end of the output: MismatchError if a download had other
-    bytes than were pinned, UnavailableError if something could not be had, else
-    OperationFailedError.
+    An interrupt stops the command and everything it started. Raises a ComfyError with the end of
+    the output: MismatchError if a download had other bytes than pinned, UnavailableError if
+    something could not be reached, else OperationFailedError.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = _output_ends(show, draws=hear is not None)
@@ -182,14 +181,14 @@ def _output_ends(show: BinaryIO | None, *, draws: bool) -> tuple[int, int]:
 
 def _chunks(reader: int) -> Iterator[bytes]:
     while True:
-        # Looked at now and then: a thread learns in no other way that a command was given up.
+        # Checked regularly: a thread has no other way to learn that a command was cancelled.
         while not select.select([reader], [], [], _LOOK_S)[0]:
             if interrupted():
                 raise KeyboardInterrupt
         try:
             chunk = os.read(reader, 1 << 16)
         except OSError:
-            # So a terminal of Linux says that no process writes to it any more.
+            # A Linux terminal's sign that no process writes to it any more.
             return
         if not chunk:
             return
@@ -202,8 +201,8 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
     end = "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])
     message = f"{title} failed with exit code {exit_code}{':' if end else ''}{end}"
     remedy = (
-        f"The whole output is in {log}. When its cause is gone, run the command again: "
-        "it goes on from this step."
+        f"The whole output is in {log}. Fix the cause, then run the command again: it continues "
+        "from this step."
     )
     if _NO_SPACE in text:
         return OperationFailedError(
@@ -222,12 +221,16 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
 
 
 def _tells_of_wrong_bytes(text: str) -> bool:
-    """uv compares hashes after it has unpacked, so a damaged archive may not get that far."""
+    """True if the output is that of wrong bytes. uv compares hashes after unpacking, so a damaged
+    archive may fail earlier.
+    """
     return _WRONG_BYTES in text or (_DAMAGED in text and _DISK_REFUSED not in text)
 
 
 def _readable_lines(log: Path) -> list[str]:
-    """The lines of a log as a terminal shows them in the end: no colours, nothing overwritten."""
+    """The lines of a log as a terminal would finally show them: without colours and overwritten
+    text.
+    """
     text = _CONTROL_SEQUENCE.sub("", log.read_bytes().decode("utf-8", "replace"))
     lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
     return [line for line in lines if line.strip()]

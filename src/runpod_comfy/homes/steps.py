@@ -1,6 +1,6 @@
-"""The steps that change a home, each noted in its marker when it is whole.
+"""The steps that change a home, each recorded in its marker when complete.
 
-At each moment the marker tells no more than what is there.
+At any moment the marker only lists what is really there.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Marker:
         self._manifest = self._manifest.model_copy(update={"check": report})
 
     def complete(self, plan: Plan, models_dir: Path) -> None:
-        """Notes that the home is whole."""
+        """Records that the home is complete."""
         planned = {layer.name for layer in plan.layers}
         layers = {name: key for name, key in self._manifest.layers.items() if name in planned}
         self._manifest = self._manifest.model_copy(
@@ -83,10 +83,10 @@ class Marker:
 def change_home(
     changes: Changes, fetched: Fetched, context: LayerContext, plan: Plan
 ) -> tuple[list[str], list[LayerResult]]:
-    """Takes every step that makes the home hold the plan: first those that need no more than the
-    caches, then the install scripts, in order, then the check, which looks at all of them.
+    """Takes every step that makes the home hold the plan: first those that only need the caches,
+    then the install scripts, in order, then the check of everything.
 
-    Gives the names of the models that were linked, and the layers that were made.
+    Returns the names of the models that were linked, and the layers that were made.
     """
     job, home = context.job, context.job.home
     # A home whose models cannot be linked stays as whole as it was.
@@ -113,13 +113,14 @@ def change_home(
 
 
 def check_entry(key: str, cache: Cache) -> Path:
-    """Where the cache keeps the result of the check with this key, or would keep it: what was
-    learned once holds wherever the same layers lie."""
+    """The cache path of the result of the check with this key, existing or not: a result is valid
+    for every home with these layers.
+    """
     return cache.checks / key.replace(":", "-")
 
 
 def _begun(changes: Changes, context: LayerContext, plan: Plan) -> Manifest:
-    """Which version the home is becoming; what is pending is not to be relied on."""
+    """Records which version the home is becoming, and that pending layers are not reliable."""
     earlier = changes.manifest
     layers = dict(earlier.layers) if earlier else {}
     layers |= {layer.name: BEGUN for layer in changes.pending if layer.name in layers}
@@ -162,9 +163,9 @@ def _make_beside_environment(
     context: LayerContext,
     marker: Marker,
 ) -> list[LayerResult]:
-    """Makes `others` while the home gets its environment, whose files are many.
+    """Makes `others` while the home gets its environment, which has many files.
 
-    They need an interpreter only, and take that of the environment in the cache.
+    They only need an interpreter, and use that of the environment in the cache.
     """
     beside = replace(context, venv=environment_entry(environment, context.job.cache))
     parts: list[Callable[[], list[LayerResult]]] = [
@@ -177,7 +178,7 @@ def _make_beside_environment(
 def _put_environment(
     layers: Sequence[Layer], fetched: Fetched, context: LayerContext, marker: Marker
 ) -> list[LayerResult]:
-    """The layers that share the Python environment, which is in the cache."""
+    """Puts the Python environment from the cache into the home, for the layers that share it."""
     started = time.monotonic()
     job = context.job
     marker.begin(*layers)
@@ -188,7 +189,7 @@ def _put_environment(
         "Packages are hard-linked from the cache"
         if mode == "hardlink"
         else f"warning: {job.home.root} and the cache {job.cache.root} cannot share files: "
-        "packages are copied. Put COMFY_CACHE_ROOT on the same volume to save room and time."
+        "packages are copied. Put COMFY_CACHE_ROOT on the same volume to save space and time."
     )
     seconds = (time.monotonic() - started) / len(layers)
     return [
@@ -203,7 +204,7 @@ def _put_environment(
 
 
 def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
-    """Notes what the check reports; tells whether that was known."""
+    """Records the report of the check; returns whether it was known."""
     home, cache = context.job.home, context.job.cache
     unmanaged = unmanaged_nodes(home, {node.name for node in context.job.lock.custom_nodes})
     # What install scripts did is not in the key, nor is what somebody put there by hand.

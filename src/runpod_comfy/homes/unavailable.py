@@ -1,7 +1,7 @@
-"""What a realization would need and cannot have, told all at once and before any work.
+"""Reports everything that a realization needs but cannot get, at once and before any work.
 
-Without a network that is everything that no cache holds; with a folder of wheels, the wheels that
-are not there or are not the locked ones.
+Offline that is everything that is not cached; with a folder of wheels, the wheels that are missing
+or differ from the lock.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _PROBES_AT_ONCE = 4
 
 @dataclass(kw_only=True)
 class _Lack:
-    """`missing` and `wrong`: a line for each thing that is not there, or is not the locked one."""
+    """`missing` and `wrong`: one line for each item that is missing, or differs from the lock."""
 
     missing: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
 
 def refuse_missing(job: Realization, changes: Changes) -> None:
-    """Raises one error that names everything that the changes need and that cannot be had.
+    """Raises one error that names everything that the changes need but is unavailable.
 
     UnavailableError, or MismatchError if a wheel has other bytes than the lock says.
     """
@@ -67,24 +67,24 @@ def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError
     lines = "".join(f"\n  {line}" for line in (*lack.wrong, *lack.missing))
     ways = []
     if offline:
-        ways.append("run the command once with a network")
-        ways.append("bring a bundle of the version: runpod-comfy bundle load FILE")
+        ways.append("run the command once with network access")
+        ways.append("load a bundle of the version: runpod-comfy bundle load FILE")
     if wheels_dir is None:
         ways.append("name a folder of wheels with --wheels-dir")
     else:
-        ways.append(f"put the locked wheels into {wheels_dir}, or leave --wheels-dir out")
+        ways.append(f"put the locked wheels into {wheels_dir}, or leave out --wheels-dir")
     remedy = "; or ".join(ways)
     remedy = remedy[0].upper() + remedy[1:] + "."
     count = len(lack.wrong) + len(lack.missing)
     things = "one thing is" if count == 1 else f"{count} things are"
     if lack.wrong:
         return MismatchError(f"{things} missing or wrong:{lines}", remedy=remedy)
-    why = ", and the network may not be asked" if offline else ""
+    why = ", and network access is off (--offline)" if offline else ""
     return UnavailableError(f"{things} missing here{why}:{lines}", remedy=remedy)
 
 
 def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list[str]:
-    # What there is to say of a tree is said when it is fetched in earnest.
+    # Messages about a tree are shown when it is really fetched.
     quiet = replace(fetch_context, say=say_nothing)
     missing = []
     for name, tree in ((layer.name, layer.tree) for layer in layers if layer.tree):
@@ -139,7 +139,7 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
         },
         offline=job.offline,
     )
-    # A wheel in the archive store can be installed whatever else there is.
+    # A wheel in the archive store can always be installed.
     unsure = [each for each in packages if not _has_stored_wheel(each, job.cache)]
     with when_slow(job.say, f"Checking whether {len(unsure)} Python packages are at hand"):
         lacks = probe.lacks(unsure)
@@ -161,8 +161,9 @@ def _has_stored_wheel(package: Package, cache: Cache) -> bool:
 
 
 def _settled_by_folder(packages: Sequence[Package], folder: Path, lack: _Lack) -> list[Package]:
-    """Notes what the folder lacks of wheels, and gives the packages that exist only as source and
-    lie there: whether they can be built is for the installer to say."""
+    """Records the wheels that the folder lacks, and returns the packages that are there only as
+    sdists: the installer will tell whether they can be built.
+    """
     there = {path.name for path in folder.iterdir()}
     sources = []
     for package in packages:
@@ -176,13 +177,13 @@ def _settled_by_folder(packages: Sequence[Package], folder: Path, lack: _Lack) -
                 sources.append(package)
         elif wrong:
             lack.wrong += [
-                f"package {package.title}: {folder / name} does not have the sha256 of the lock"
+                f"package {package.title}: {folder / name} does not have the sha256 in the lock"
                 for name in wrong
             ]
         elif source is not None:
             lack.missing.append(
-                f"package {package.title}: only its source {source} lies there, which would have "
-                f"to be built; the lock has {wheels[0].name}"
+                f"package {package.title}: the folder only has the sdist {source}, which would "
+                f"have to be built; the lock has {wheels[0].name}"
             )
         else:
             lack.missing.append(_missing(package))
@@ -199,7 +200,7 @@ def _missing(package: Package) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Probe:
-    """Asks uv what it would do: only uv knows for sure what it can take out of its cache."""
+    """Asks uv for a dry run: only uv knows for certain what it can use from its cache."""
 
     interpreter: Path
     cache: Cache
@@ -207,7 +208,7 @@ class _Probe:
     offline: bool
 
     def lacks(self, packages: Sequence[Package]) -> list[tuple[Package, str]]:
-        """Those that uv cannot install as things are, each with uv's reason."""
+        """The packages that uv cannot install now, each with uv's reason."""
         wheels = [each for each in packages if not _is_source(each)]
         if not wheels or self.ask(wheels) is None:
             packages = [each for each in packages if _is_source(each)]
@@ -221,7 +222,7 @@ class _Probe:
     def _lack_of(self, package: Package) -> str | None:
         if not _is_source(package) and self.ask([package]) is None:
             return None
-        # Dry, uv does not tell a file of this disk from one that it would have to download.
+        # In a dry run uv does not distinguish a local file from one that it would have to download.
         return self.ask([package], dry=False)
 
     def ask(self, packages: Sequence[Package], *, dry: bool = True) -> str | None:

@@ -1,4 +1,4 @@
-"""Images: a plan as a Dockerfile and its context, built, pushed and proven through Docker.
+"""Images: a plan as a Dockerfile and its context, built, pushed and verified through Docker.
 
-What a home needs as well is in `layers`.
+What homes need too is in `layers`.
 """

@@ -33,7 +33,7 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy"
 
 @dataclass(frozen=True, kw_only=True)
 class ImageJob:
-    """A lock, what its image is based on, and what surrounds the build.
+    """A lock, the base of its image, and the settings of the build.
 
     `platform` is one of the lock's. `workflows` are files to bake in. `network` is the network
     mode of the build's steps, None for the engine's own; `ca_bundle` a file of certificates that
@@ -57,7 +57,7 @@ def build_image(
     show: BuildShow,
     no_cache: bool = False,
 ) -> BuildOutcome:
-    """Builds the image and gives it `tags`.
+    """Builds the image and tags it with `tags`.
 
     Raises a ComfyError: what the sources and package indexes raise, and BuildFailedError with the
     end of what the failing layer said.
@@ -100,10 +100,10 @@ def build_image(
 
 
 def base_digest_label(inspected: Mapping[str, Any], base: BaseImage) -> dict[str, str]:
-    """The label that names the base's digest, where the engine knows it and the Dockerfile did not.
+    """The label with the base's digest, if the engine knows it and the Dockerfile did not.
 
-    `inspected` is what the engine says of the base: one that came from a registry has
-    `RepoDigests`, `<repository>@<digest>`.
+    `inspected` is the engine's record of the base: a base from a registry has `RepoDigests`,
+    `<repository>@<digest>`.
     """
     if base.digest:
         return {}
@@ -121,7 +121,7 @@ def _scratch_file(cache: Cache) -> BinaryIO:
 def image_tags(
     lock: Lock, *, repository: str = DEFAULT_REPOSITORY, tag: str | None = None
 ) -> list[str]:
-    """`<repository>:<id>`, or `tag` in its place, and `<repository>:<id>-<lock digest 12>`."""
+    """`<repository>:<id>`, or `tag` instead, and `<repository>:<id>-<lock digest 12>`."""
     digest = lock.digest.removeprefix("sha256:")[:12]
     if tag is None:
         tag = f"{repository}:{lock.version_id}"
@@ -131,9 +131,9 @@ def image_tags(
 
 
 def proxies(environment: Mapping[str, str], of_pip: str | None = None) -> dict[str, str]:
-    """Build arguments that every engine knows and notes nowhere in the image.
+    """Build arguments that every engine supports and does not record in the image.
 
-    `of_pip` is the proxy of pip's configuration, which counts where the environment names none.
+    `of_pip` is the proxy of pip's configuration, used if the environment has none.
     """
     found = {name: environment[name] for name in _PROXIES if environment.get(name)}
     if of_pip and not any(name.lower() != "no_proxy" for name in found):

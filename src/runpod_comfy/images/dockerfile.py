@@ -1,8 +1,8 @@
-"""The steps of an image's build, and the text of their Dockerfile. Pure: the same steps give the
-same text.
+"""The steps of an image's build, and the text of their Dockerfile. Pure: the text only depends on
+the steps.
 
-No `# syntax=` line, no heredoc and no `COPY --link`: Engine 20.10 has them not, or not without a
-download.
+No `# syntax=` line, no heredoc and no `COPY --link`: Engine 20.10 does not support them, or not
+without a download.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Step:
 
     @property
     def folder(self) -> str:
-        """Its folder in the context."""
+        """The step's folder in the context."""
         return f"layers/{self.name.replace(':', '-')}"
 
     @property
@@ -61,7 +61,9 @@ class Step:
 
     @property
     def key(self) -> str:
-        """The layer's key, with what else decides the content of the step in an image."""
+        """The layer's key, combined with everything else that determines the step's content in an
+        image.
+        """
         projection = {
             "layer": self.layer.key,
             "wrapper": sha256_of(WRAPPER),
@@ -73,12 +75,12 @@ class Step:
 
     @property
     def installs(self) -> bool:
-        """Whether it needs the installer and packages."""
+        """True if it needs the installer and packages."""
         return self.layer.kind in _INSTALLING
 
     @property
     def has_network(self) -> bool:
-        """Whether its script may ask for something."""
+        """True if its script may use the network."""
         return self.layer.kind in (*_INSTALLING, "system", "install")
 
 
@@ -93,21 +95,21 @@ def dockerfile(
 ) -> str:
     """The Dockerfile of these steps on the image `base`, which has Python `python` (`3.11`).
 
-    There is one `RUN` a step, given that step's folder alone, so that none depends on another's
-    input.
+    There is one `RUN` per step, which only sees that step's folder, so that no step depends on
+    another's input.
 
-    `ADD` of a tar that names every folder is the one way to files that has the same bytes in each
-    build: the frame comes first, since the runtime would leave marks in a base without
-    /etc/hosts; the workflows come last, as do the labels, for both change often.
+    `ADD` of a tar with an entry for every folder is the only way to add files that gives identical
+    bytes in each build. The frame comes first, because the runtime would change a base without
+    /etc/hosts; the workflows and the labels come last, because they change often.
     """
     environment = {**_ENVIRONMENT, "COMFY_VERSION_NAME": version_id}
     blocks = [
-        # A base may have an ordinary user; its steps need root.
+        # A base may set an ordinary user; the steps need root.
         f"FROM {base}\nUSER 0:0",
         "ADD frame.tar /",
         *(_run(step, f"python{python}") for step in steps),
         "ADD workflows.tar /",
-        # The base's own folders stay: those of CUDA's compiler, for one.
+        # The base's own folders are kept, such as those of CUDA's compiler.
         "\n".join(
             [
                 f'ENV PATH="{image_paths.HANDLER}/bin:$PATH"',
@@ -134,9 +136,9 @@ def _run(step: Step, python: str) -> str:
         installer = {
             "UV": f"{image_paths.TOOLS}/uv",
             "UV_CACHE_DIR": image_paths.PACKAGES,
-            # The cache is another file system.
+            # The cache is on another file system.
             "UV_LINK_MODE": "copy",
-            # One that it would fetch does not stay in the image.
+            # A Python that uv downloads would not stay in the image.
             "UV_PYTHON_DOWNLOADS": "never",
         }
     variables = {
@@ -162,6 +164,6 @@ def _run(step: Step, python: str) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A value of `ENV` or `LABEL`, in which `\\`, `"` and `$` mean something."""
+    """A quoted value for `ENV` or `LABEL`, where `\\`, `"` and `$` are special."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$")
     return f'"{escaped}"'

@@ -1,4 +1,4 @@
-"""What an image's handler is made of: sources of this project, and packages from their lock."""
+"""The contents of an image's handler: sources of this project, and packages from their lock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUILD_SIDE = "runpod_comfy"
 
 
 def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
-    """The handler's sources by their path below `folder`, which has its packages and others."""
+    """The handler's sources by their path below `folder`, which also has other packages."""
     return {
         source.relative_to(folder).as_posix(): source
         for package in PACKAGE_NAMES
@@ -23,6 +23,6 @@ def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
 
 
 def sources_digest(sources: Mapping[str, Path]) -> str:
-    """A hash over the names and the content of sources: 64 hex digits."""
+    """A hash over the names and contents of the sources: 64 hex digits."""
     lines = (f"{name} {sha256_of(path)}\n" for name, path in sorted(sources.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

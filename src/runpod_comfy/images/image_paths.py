@@ -1,7 +1,7 @@
-"""Where things lie in an image, and where a build step finds what it is given.
+"""Paths in an image, and the paths of a build step's inputs.
 
-Engine 20.10 leaves an empty folder with a time of its own behind for a mount on a folder that the
-base does not have, so steps are given their things on folders that every Linux has.
+For a mount on a folder that the base does not have, Engine 20.10 leaves an empty folder with the
+current time behind, so steps only mount on folders that every Linux has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ USER_HOME = "/home/comfy"
 STEP = "/mnt"
 """The scripts of a step; its inputs are in `inputs/`."""
 TOOLS = "/media"
-"""The installer, and a certificate bundle where one is given."""
+"""The installer, and the certificate bundle if there is one."""
 PACKAGES = "/srv"
 """The installer's cache, which the engine keeps between builds."""
 

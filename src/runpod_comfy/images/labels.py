@@ -1,4 +1,4 @@
-"""The labels of an image: what it is, what it was made from, and which layer has which key.
+"""The labels of an image: what it is, what it was built from, and the key of each layer.
 
 Names beginning with `org.opencontainers.image.` are those of
 https://github.com/opencontainers/image-spec/blob/main/annotations.md.
@@ -33,10 +33,10 @@ def labels(
     base_digest: str | None = None,
     cuda: str | None = None,
 ) -> dict[str, str]:
-    """The labels of the lock's image, sorted by name; nothing in them depends on when it is built.
+    """The labels of the lock's image, sorted by name; they do not depend on the time of the build.
 
     `layers` are name and key of each layer, in the order of the image. `cuda` is the CUDA version
-    of its torch; what is None is left out. Revision and source are ComfyUI's.
+    of its torch; None values are left out. Revision and source are ComfyUI's.
     """
     known = {
         TITLE: f"ComfyUI {lock.version_id}",
@@ -54,7 +54,7 @@ def labels(
 
 
 def layer_keys(found: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Name and key of each layer, as the labels of an image tell them; none if they do not."""
+    """The name and key of each layer from an image's labels; empty if they have none."""
     try:
         return [(str(name), str(key)) for name, key in json.loads(found.get(LAYERS, "[]"))]
     except (ValueError, TypeError):

@@ -1,5 +1,6 @@
-"""Lock → the plan of an image: the steps of its build, each with what it runs, what it is given and
-its variables, and the text of their Dockerfile. Fetches nothing."""
+"""Lock → the plan of an image: the steps of its build, each with its script, inputs and variables,
+and the text of their Dockerfile. Fetches nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,14 +33,14 @@ from runpod_comfy.lock.python.torch_family import cuda_on
 from runpod_comfy.lock.python.wheels import PlatformFile, platform_files
 
 TORCH_PARTS = 4
-"""A worker pulls and unpacks the layers of an image side by side, three at a time by default."""
+"""A worker pulls and unpacks an image's layers in parallel, three at a time by default."""
 
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildPlan:
-    """What is built: a lock on a base, as steps, and the text of their Dockerfile.
+    """What to build: a lock on a base, as steps, and the text of their Dockerfile.
 
     `handler_sources` are the handler's, by their path below its `site-packages`.
     """
@@ -54,23 +55,24 @@ class BuildPlan:
 
     @cached_property
     def files(self) -> list[PlatformFile]:
-        """The files of the lock's distributions that the platform may take.
+        """The files of the lock's distributions that fit the platform.
 
-        Raises UnavailableError for a distribution that has none.
+        Raises UnavailableError for a distribution without one.
         """
         return platform_files(self.lock.python, self.plan.platform)
 
     @property
     def installed_files(self) -> list[PlatformFile]:
-        """The same for all that the steps install, the handler's packages included."""
+        """The files that the steps install, including the handler's packages."""
         handler = handler_packages(self.lock.python.version, self.plan.platform)
         return [*self.files, *platform_files(handler, self.plan.platform)]
 
     @property
     def check_files(self) -> dict[str, bytes]:
-        """What the check leaves in the image, by its path in the context: the manifest, the lock,
-        the bill of materials."""
-        # Loaded for a build alone: the library takes a while.
+        """The files that the check adds to the image, by their path in the context: the manifest,
+        the lock, the bill of materials.
+        """
+        # Imported late: the library takes a while, and only a build needs it.
         from runpod_comfy.images.context.sbom import sbom_bytes
 
         inputs = f"{self.steps[-1].folder}/inputs"
@@ -84,15 +86,17 @@ class BuildPlan:
 
     @property
     def engine_platform(self) -> str:
-        """The platform as Docker writes it."""
+        """The platform in Docker's notation."""
         name = PLATFORMS[self.plan.platform].docker
-        assert name is not None, "no image is made for another"
+        assert name is not None, "images are only built for platforms of Docker"
         return name
 
 
 def make_build_plan(lock: Lock, base: BaseImage, *, platform: str) -> BuildPlan:
-    """Raises InvalidInputError for a platform that no image is made for or that the lock has not,
-    for a Python that the handler does not run on, and for a user that is not `uid` or `uid:gid`."""
+    """The plan of an image. Raises InvalidInputError for a platform that has no images or is not in
+    the lock, for a Python that the handler does not run on, and for a user that is not `uid` or
+    `uid:gid`.
+    """
     known = PLATFORMS.get(platform)
     if known is None or known.docker is None or platform not in lock.python.platforms:
         raise InvalidInputError(
@@ -139,7 +143,7 @@ def make_steps(
     base_packages: Sequence[str] = (),
     user: str = image_paths.DEFAULT_USER,
 ) -> list[Step]:
-    """The steps of `plan`, in its order. The group `torch` is dealt out to several.
+    """The steps of `plan`, in order. The group `torch` is split into several steps.
 
     `handler` is the digest of the handler's sources, `base_packages` are Debian packages that the
     base lacks, `user` is `uid:gid`.
@@ -222,7 +226,7 @@ def _handler_step(layer: Layer, plan: Plan, lock: Lock, sources: str) -> Step:
 
 
 def _here(layer: Layer, plan: Plan, lock: Lock) -> list[Distribution]:
-    """What the platform takes of a layer's packages; markers of others would only add noise."""
+    """A layer's packages for the platform, without markers, which would only add noise."""
     return [
         each
         for each in layer.distributions(lock.python)
@@ -231,7 +235,7 @@ def _here(layer: Layer, plan: Plan, lock: Lock) -> list[Distribution]:
 
 
 def _balanced(distributions: Sequence[Distribution], parts: int) -> list[list[Distribution]]:
-    """At most `parts` lists of about equal size in bytes, at least one; the largest file first."""
+    """Between one and `parts` lists of about equal size in bytes, the largest file first."""
     dealt: list[list[Distribution]] = [[]]
     sizes = [0]
     for each in sorted(distributions, key=lambda one: (-_size(one), one.name)):
@@ -245,7 +249,7 @@ def _balanced(distributions: Sequence[Distribution], parts: int) -> list[list[Di
 
 
 def _size(distribution: Distribution) -> int:
-    """The bytes of its largest file: files of one release differ little between machines."""
+    """The size of its largest file: files of one release differ little between machines."""
     return max((file.size or 0 for file in distribution.files), default=0)
 
 

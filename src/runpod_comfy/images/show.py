@@ -1,8 +1,8 @@
-"""What an image is made of, and what a build would do again after a change.
+"""What an image contains, and what a build would do again after a change.
 
-A build goes through its steps in order. From the first one that changed on, every step runs; what
-it leaves is new only if it changed itself or looks at something that did, and the rest comes out
-with the digest that registries have already.
+A build goes through its steps in order. From the first changed one on, every step runs. Its result
+is new only if it changed itself or depends on a changed step; the others get the digest that
+registries already have.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_key
 Fate = Literal["kept", "same", "new"]
 
 _BUILD_IT = (
-    "Build it (runpod-comfy image build, or make image VERSION=…), or name another one: --image, "
-    "TAG= with make."
+    "Build it (runpod-comfy image build, or make image VERSION=…), "
+    "or name another one with --image (with make: TAG=…)."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltImage:
-    """`reference` is the name it was asked for by, `image_id` the engine's."""
+    """`reference` is the name used to find it, `image_id` the engine's id."""
 
     reference: str
     image_id: str
@@ -51,7 +51,7 @@ class ListedImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownLayer:
-    """A layer of an image: `key` is None for what is no layer of a plan, such as the base's."""
+    """A layer of an image: `key` is None for one that is not in a plan, such as the base's."""
 
     name: str
     size_bytes: int
@@ -61,8 +61,9 @@ class ShownLayer:
 @dataclass(frozen=True, kw_only=True)
 class ShownImage:
     """An image with its layers, lowest first. `lock_digest` and `base`, the name of the image that
-    it is based on, are None for one that is not ours. `cuda` is the CUDA version that its torch was
-    built for, None for one without CUDA."""
+    it is based on, are None for an image that this program did not build. `cuda` is the CUDA
+    version that its torch was built for, None without CUDA.
+    """
 
     image_id: str
     tags: tuple[str, ...]
@@ -74,23 +75,25 @@ class ShownImage:
 
     @property
     def keys(self) -> dict[str, str]:
-        """The key of every layer that has one, in the order of the image."""
+        """The keys of all layers that have one, in the order of the image."""
         return {layer.name: layer.key for layer in self.layers if layer.key}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Redone:
-    """What a build does with a step: `kept` does not run, `same` runs and comes out with the
-    digest that it had, `new` runs and is pushed."""
+    """What a build does with a step: `kept` does not run, `same` runs and gets its previous digest,
+    `new` runs and is pushed.
+    """
 
     name: str
     fate: Fate
 
 
 def find_built(client: docker.DockerClient, reference: str) -> BuiltImage:
-    """The image of that name.
+    """The image with that name.
 
-    Raises UnavailableError if the engine has none, InvalidInputError if it is not one of ours.
+    Raises UnavailableError if the engine does not have it, InvalidInputError if this program did
+    not build it.
     """
     image = inspect_image(client, reference, remedy=_BUILD_IT)
     labels = image["Config"].get("Labels") or {}
@@ -98,7 +101,7 @@ def find_built(client: docker.DockerClient, reference: str) -> BuiltImage:
     if not version_id or not lock_digest:
         raise InvalidInputError(
             f"{reference} was not built by runpod-comfy: it has no label {LOCK}",
-            remedy="Name an image that `runpod-comfy image build` made.",
+            remedy="Name an image that `runpod-comfy image build` built.",
         )
     return BuiltImage(
         reference=reference, image_id=image["Id"], version_id=version_id, lock_digest=lock_digest
@@ -124,7 +127,7 @@ def list_images(client: docker.DockerClient) -> list[ListedImage]:
 
 
 def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
-    """Raises UnavailableError for an image that the engine does not have."""
+    """The contents of an image. Raises UnavailableError if the engine does not have it."""
     inspected = inspect_image(client, reference)
     labels = inspected["Config"].get("Labels") or {}
     keys = dict(layer_keys(labels))
@@ -133,7 +136,7 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
     layers = []
     for step in reversed(history):
         name = layer_in(step["CreatedBy"])
-        # What only sets something takes no room.
+        # Steps that only set something take no space.
         if name or step["Size"]:
             title = name or _title(step["CreatedBy"])
             key = keys.get(name) if name else None
@@ -150,9 +153,9 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
 
 
 def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone]:
-    """What a build of these steps does again after a change of the layers `changes`.
+    """What a build of these steps does again if the layers `changes` change.
 
-    Raises InvalidInputError for a name that is no layer.
+    Raises InvalidInputError for an unknown layer.
     """
     layers = list(dict.fromkeys(step.layer.name for step in steps))
     for name in changes:
@@ -164,11 +167,11 @@ def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone
 
 
 def redone_now(steps: Sequence[Step], image: ShownImage, *, base: str) -> list[Redone]:
-    """What a build of these steps on the image `base` does that `image` does not have yet."""
+    """What a build of these steps on the image `base` does beyond what `image` already has."""
     keys = image.keys if image.base == base else {}
     new = {step.name for step in steps if keys.get(step.name) != step.key}
     there, wanted = list(keys), [step.name for step in steps]
-    # A step that is gone or stands elsewhere makes the ones after it run, though nothing is new.
+    # A removed or moved step makes later ones run again, although nothing is new.
     moved = next(
         (mine for mine, others in zip(wanted, there, strict=False) if mine != others), None
     )
@@ -190,6 +193,6 @@ def _redone(steps: Sequence[Step], new: Collection[str], first: str | None = Non
 
 
 def _title(step: str) -> str:
-    """A step that made a layer which is none of a plan's, in a few words."""
+    """A short title for a step whose layer is not in a plan."""
     words = " ".join(step.replace("/bin/sh -c #(nop)", "").split()).removesuffix(" # buildkit")
     return (words[:40] + "…" if len(words) > 40 else words) or "imported"

@@ -150,7 +150,7 @@ def test_a_script_that_touches_torch_fails_by_name(
         "removes": r"torchlike \(1\.0 → gone\)",
     }[how]
     _let_run(version, source)
-    with pytest.raises(OperationFailedError, match="painter touched the torch group.*" + words):
+    with pytest.raises(OperationFailedError, match="painter changed the torch group.*" + words):
         realize(version.job())
     manifest = load_manifest(_home(version))
     assert manifest is not None

@@ -137,7 +137,7 @@ def test_a_script_keeps_the_lock_of_a_home_when_its_parent_is_killed(tmp_path: P
         process.stdin.close()
 
     with held(home, release):
-        assert said == [f"Waiting for another command that works on {home.root}"]
+        assert said == [f"Waiting for another command that is working on {home.root}"]
     process.stdout.close()
 
 

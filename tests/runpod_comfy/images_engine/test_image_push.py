@@ -100,7 +100,7 @@ def test_an_image_of_somebody_else_is_not_pushed(base: str) -> None:
 
 
 def test_an_image_without_a_registry_goes_nowhere(image: str) -> None:
-    with pytest.raises(InvalidInputError, match="no registry was named") as raised:
+    with pytest.raises(InvalidInputError, match="no registry to push") as raised:
         _push("--tag", image)
 
     assert "--registry" in raised.value.remedy

@@ -94,5 +94,5 @@ def test_a_base_that_no_registry_has_is_told(
 def test_a_base_for_another_platform_alone_does_not_pass(
     engine: docker.DockerClient, base: str
 ) -> None:
-    with pytest.raises(UnavailableError, match="is here only for linux/amd64"):
+    with pytest.raises(UnavailableError, match="is only here for linux/amd64"):
         ensure_image(engine, base, platform="linux/arm64", show=WrittenDown())

@@ -156,7 +156,7 @@ def test_a_registry_that_dies_in_the_middle_is_a_failure_with_its_reason(
     assert show.layers == []
     assert raised.value.exit_code == 1
     assert "refused" in raised.value.message or "EOF" in raised.value.message
-    assert "see that it runs" in raised.value.remedy
+    assert "check that it is running" in raised.value.remedy
 
 
 def test_an_image_that_is_not_here_has_no_other_name(

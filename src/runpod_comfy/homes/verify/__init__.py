@@ -1,4 +1,4 @@
-"""`realize --verify`: every byte of a home and of the cache behind it, once more.
+"""`realize --verify`: checks every byte of a home and of the cache behind it.
 
-What is missing or outdated by its key alone is found by `homes.changes`.
+What is missing, or outdated by its key, is found by `homes.changes`.
 """

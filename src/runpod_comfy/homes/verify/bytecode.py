@@ -1,8 +1,7 @@
-"""Tells which bytecode is not what its source gives; run with the interpreter in question.
+"""Lists bytecode that does not match its source; run with the interpreter in question.
 
-Reads a JSON list of folders on standard input, writes a JSON list of the paths of bytecode.
-A source without bytecode is passed over: it will be compiled when it is imported.
-Uses the standard library only.
+Reads a JSON list of folders on standard input, writes a JSON list of the paths of bytecode. A
+source without bytecode is skipped: it will be compiled on import. Uses the standard library only.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ _HEADER_BYTES = 16
 
 
 def is_right(item: tuple[str, str]) -> bool:
-    """Whether bytecode (its path, that of its source) is that of the source, unchecked."""
+    """True if bytecode (its path, its source's path) matches the source and is of the unchecked
+    kind.
+    """
     bytecode, source = item
     with open(source, "rb") as stream:  # noqa: PTH123
         text = stream.read()
@@ -30,7 +31,7 @@ def is_right(item: tuple[str, str]) -> bool:
         return False
     try:
         code = compile(text, source, "exec", dont_inherit=True)
-        # Not byte by byte: how often an object is shared within it is not always the same.
+        # Not byte by byte: how often an object is shared within it varies.
         return bool(marshal.loads(found[_HEADER_BYTES:]) == code)
     except Exception:
         return False

@@ -1,4 +1,4 @@
-"""What a verification finds."""
+"""The findings of a verification."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ UNMANAGED = "custom_nodes"
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """A file that is not what the lock says. `part` is the layer or the part of the cache.
+    """A file that differs from the lock. `part` is the layer or the part of the cache.
 
-    `expected` and `found` are hashes, or words where there is nothing to hash.
+    `expected` and `found` are hashes, or words if there is nothing to hash.
     """
 
     part: str
@@ -27,7 +27,7 @@ class Fault:
 
 @dataclass(kw_only=True)
 class Verification:
-    """Faults and notes as they are found, and what `take_away` removes for `realize` to make it
+    """Faults and notes as they are found, and what `take_away` removes so that `realize` makes it
     again: `layers` in the marker, `entries` of the cache, `distributions` in uv's cache, and
     `strays`, files in the home that no layer made and that making it again leaves. `own_models`
     are model files that somebody put in the place of the version's: they are reported, and stay.
@@ -50,7 +50,7 @@ class Verification:
 
     @property
     def unmanaged(self) -> tuple[Path, ...]:
-        """Nodes that the lock has not. They stay, because somebody put them there."""
+        """Nodes that are not in the lock. They are kept, because the user added them."""
         return tuple(fault.path for fault in self.faults if fault.part == UNMANAGED)
 
     @property
@@ -74,7 +74,7 @@ class Verification:
         self.faults.append(Fault(part=part, path=path, expected=expected, found=found))
 
     def count(self, path: Path) -> tuple[int, int] | None:
-        """Counts a file once, by however many names it is found; gives its inode if it is there."""
+        """Counts a file once, however many names it has; returns its inode if it exists."""
         try:
             status = path.lstat()
         except OSError:
@@ -87,7 +87,9 @@ class Verification:
         return inode
 
     def hashes_of(self, folder: Path, paths: Sequence[str]) -> dict[str, str]:
-        """The hash of each file below `folder`; each is counted, and read once by all its names."""
+        """The hash of each file below `folder`. Each file is counted, and read once for all its
+        names.
+        """
         keys = {path: self.count(folder / path) or path for path in paths}
         unread = [path for path, key in keys.items() if key not in self._hashes]
         for path, found in zip(unread, hashes_of(folder, unread), strict=True):

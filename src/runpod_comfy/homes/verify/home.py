@@ -1,7 +1,7 @@
-"""`realize --verify`: every byte of a home, and of what it came from in the caches, once more.
+"""`realize --verify`: checks every byte of a home, and of its sources in the caches.
 
-`realize` itself does not look at bytes that were right when they arrived; this does, and changes
-nothing. `realize --repair` takes away what was found to be wrong, so that `realize` makes it again.
+`realize` itself does not check bytes again that were right when they arrived; this does, and
+changes nothing. `realize --repair` removes what is wrong, so that `realize` makes it again.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from runpod_comfy.lock.model import Lock, LockedModel
 def verify(job: Realization) -> Verification:
     """Compares the home with the lock, byte by byte. Changes nothing.
 
-    Raises UnavailableError where nothing was realized, InvalidInputError for a home that is
-    someone else's.
+    Raises UnavailableError if nothing was realized, InvalidInputError for a home that belongs to
+    something else.
     """
     started = time.monotonic()
     plan = plan_here(job.lock)
@@ -53,7 +53,7 @@ def verify(job: Realization) -> Verification:
     if manifest is None:
         raise UnavailableError(
             f"nothing is realized at {job.home.root}",
-            remedy=f"Make it with: runpod-comfy realize {job.lock.version_id}",
+            remedy=f"Run: runpod-comfy realize {job.lock.version_id}",
         )
     findings = Verification()
     with using(job.cache, job.say), held(job.home, job.say):
@@ -78,7 +78,7 @@ def take_away(found: Verification, job: Realization) -> None:
     if not found.repairable:
         return
     with (
-        disk_errors("what differs could not be removed", remedy=PERMISSIONS),
+        disk_errors("faulty files could not be removed", remedy=PERMISSIONS),
         alone(job.cache, job.say),
         held(job.home, job.say),
     ):
@@ -120,7 +120,7 @@ def _check_marker(job: Realization, plan: Plan, manifest: Manifest, findings: Ve
         found = manifest.lock_digest or "no lock"
         findings.add("home", marker, expected=job.lock.digest, found=found)
     if not manifest.complete:
-        findings.add("home", marker, expected="a whole version", found="an unfinished one")
+        findings.add("home", marker, expected="a complete version", found="an incomplete one")
     for layer in plan.layers:
         if layer.kind != "check" and manifest.layers.get(layer.name) != layer.key:
             findings.layers.add(layer.name)
@@ -149,8 +149,9 @@ def _check_environment(
     part: str,
     records: Sequence[InstallRecord] = (),
 ) -> bool:
-    """Compares the environment at `venv` with what was noted of it when it was made, and with the
-    lock; `records` tell what install scripts changed in it. Whether nothing differs."""
+    """Compares the environment at `venv` with the listing from when it was made, and with the lock;
+    `records` say what install scripts changed in it. Returns True if nothing differs.
+    """
     before = len(findings.faults)
     recorded = recorded_files(venv)
     expected = {path: file.sha256 for path, file in recorded.items() if file.sha256}
@@ -186,7 +187,7 @@ def _check_environment(
 
 
 def _locked_here(lock: Lock, records: Sequence[InstallRecord]) -> dict[str, str | None]:
-    """The versions of what the lock has for this machine, as install scripts left them."""
+    """The versions of the lock's distributions for this machine, as changed by install scripts."""
     python = lock.python.version
     here = {"python_version": python, "python_full_version": f"{python}.0"}
     expected: dict[str, str | None] = {
@@ -221,7 +222,7 @@ def _check_trees(
 
 
 def _check_archives(job: Realization, findings: Verification) -> None:
-    """Wheels and archives that the cache keeps as files: their names are their hashes."""
+    """Checks wheels and archives in the cache: their names are their hashes."""
     lock = job.lock
     hashes = {file.sha256 for each in lock.python.distributions for file in each.files}
     pins = {tree.commit for tree in (lock.comfy, *lock.custom_nodes)}
@@ -237,7 +238,7 @@ def _check_archives(job: Realization, findings: Verification) -> None:
 
 
 def _check_models(job: Realization, findings: Verification) -> None:
-    """The models of the home, and of the store that they come from; each file is read once."""
+    """Checks the models of the home and of their store; each file is read once."""
     job.say(f"Verifying {len(job.lock.models)} models")
     store = job.places.store
     wanted: dict[str, LockedModel] = {}
@@ -274,7 +275,7 @@ def _can_be_linked(model: LockedModel, job: Realization) -> bool:
 def _check_changed(
     job: Realization, findings: Verification, records: list[InstallRecord]
 ) -> set[Path]:
-    """The files that install scripts changed, compared with what they left there."""
+    """Compares the files that install scripts changed with their records."""
     left: dict[Path, tuple[str, str | None]] = {}
     for record in records:
         for root, files in (

@@ -1,7 +1,7 @@
-"""What a finished Python environment holds, noted in itself while its bytes are known to be right.
+"""A listing of a finished Python environment, stored in it while its bytes are known to be right.
 
-A wheel's RECORD tells the hash of each of its files, and uv has checked the wheel against the
-lock. Of everything else (the RECORDs themselves, bytecode, what uv adds) the hashes are noted here.
+A wheel's RECORD has the hash of each of its files, and uv has checked the wheel against the lock.
+The listing has the hashes of everything else: the RECORDs themselves, bytecode, files added by uv.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _CHUNK_FILES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedFile:
-    """A file of a distribution. `sha256` is 64 hex digits, None where its RECORD has none."""
+    """A file of a distribution. `sha256` is 64 hex digits, None if its RECORD has none."""
 
     distribution: str
     sha256: str | None
 
 
 def write_listing(venv: Path) -> None:
-    """Notes what is in `venv` now, atomically."""
+    """Writes the listing of `venv` atomically."""
     vouched = recorded_files(venv)
     others = [path for path in walk(venv) if path not in vouched or vouched[path].sha256 is None]
     files = dict(zip(others, hashes_of(venv, others), strict=True))
@@ -49,7 +49,7 @@ def write_listing(venv: Path) -> None:
 
 
 def read_listing(venv: Path) -> dict[str, str] | None:
-    """The hashes by path, None if there is no listing or it is not as it was written."""
+    """The hashes by path, None if there is no listing or it was changed."""
     try:
         document = json.loads((venv / LISTING).read_bytes())
         files: dict[str, str] = document["files"]
@@ -60,7 +60,7 @@ def read_listing(venv: Path) -> dict[str, str] | None:
 
 
 def recorded_files(venv: Path) -> dict[str, RecordedFile]:
-    """Every file that a RECORD names, by its path from `venv`."""
+    """Every file that a RECORD names, by its path relative to `venv`."""
     found: dict[str, RecordedFile] = {}
     for record in sorted(venv.glob("lib/python*/site-packages/*.dist-info/RECORD")):
         name = record.parent.name.removesuffix(".dist-info")
@@ -78,8 +78,8 @@ def recorded_files(venv: Path) -> dict[str, RecordedFile]:
 
 
 def walk(venv: Path) -> Iterator[str]:
-    """Every file and link in `venv`, by its path from there."""
-    # Cut off, because `relpath` takes longer than all the rest of a walk over 50,000 files.
+    """Every file and link in `venv`, by its relative path."""
+    # Sliced, because `relpath` takes longer than the rest of a walk over 50,000 files.
     root = f"{os.fspath(venv)}/"
     for parent, folders, files in os.walk(root):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]  # noqa: PTH114, PTH118
@@ -88,7 +88,7 @@ def walk(venv: Path) -> Iterator[str]:
 
 
 def hash_of(path: Path) -> str:
-    """64 hex digits for a file, `link to …` for a symbolic link, `nothing` or what went wrong."""
+    """64 hex digits for a file, `link to …` for a symbolic link, `nothing`, or an error."""
     try:
         return f"link to {path.readlink()}" if path.is_symlink() else sha256_of(path)
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def hash_of(path: Path) -> str:
 
 
 def hashes_of(folder: Path, paths: list[str]) -> list[str]:
-    """The hash of each, in their order, on all cores."""
+    """The hashes of the paths, in order, using all cores."""
     chunks = [paths[start : start + _CHUNK_FILES] for start in range(0, len(paths), _CHUNK_FILES)]
     hashed = in_parallel(
         lambda chunk: [hash_of(folder / path) for path in chunk],
@@ -124,6 +124,6 @@ def _digest(files: dict[str, str]) -> str:
 
 
 def _times(venv: Path) -> tuple[float, float]:
-    """Those of the environment's own settings file: the layer's time."""
+    """The times of the environment's own settings file: the layer's time."""
     seconds = (venv / "pyvenv.cfg").stat().st_mtime
     return seconds, seconds

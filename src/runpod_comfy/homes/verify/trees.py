@@ -1,4 +1,4 @@
-"""The core and the nodes of a home, and the trees in the cache that they came from."""
+"""Checks the core and the nodes of a home, and the trees in the cache that they came from."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 
 _BYTECODE_CHECK = Path(bytecode.__file__)
-# Where people and the engine put something in the core's folder.
+# Where the user and the engine put files in the core's folder.
 _PEOPLES = {*DATA_FOLDERS, "models", "temp"}
-# What the layer `models` makes there, whatever the core brings.
+# What the layer `models` makes there, whatever the core contains.
 _OTHERS = {*_PEOPLES, "extra_model_paths.yaml"}
 
 
 @dataclass(kw_only=True)
 class TreeCheck:
-    """Checks the trees of one home. `changed` are files that install scripts changed, which have
-    been compared with their records; bytecode is compared at the end, in one go."""
+    """Checks the trees of one home. `changed` are files that install scripts changed, already
+    compared with their records; bytecode is compared at the end, all at once.
+    """
 
     job: Realization
     findings: Verification
@@ -41,7 +42,7 @@ class TreeCheck:
     _compiled: dict[Path, str] = field(default_factory=dict)
 
     def check(self, layer: Layer) -> None:
-        """Compares what a layer put into the home with its tree, which is hashed first."""
+        """Compares a layer's files in the home with its tree, which is hashed first."""
         tree = layer.tree
         assert tree is not None, "only the core and the nodes are checked here"
         original = TreeStore(cache=self.job.cache).path_of(tree.request)
@@ -67,7 +68,7 @@ class TreeCheck:
                 self.findings.add(UNMANAGED, path, expected="nothing", found=found)
 
     def check_bytecode(self) -> None:
-        """Bytecode runs without a look at its source, so it has to be that of its source."""
+        """Checks bytecode against its source, because Python runs it without checking."""
         home = self.job.home
         folders = [path for path in (home.comfyui, *self._compiled) if path.is_dir()]
         interpreter = find_interpreter(self.job.lock.python.version)
@@ -95,7 +96,7 @@ class TreeCheck:
             self.findings.add(layer, path, expected=expected, found=hash_of(path))
 
     def _is_whole(self, name: str, path: Path, expected: str) -> bool:
-        """Whether a tree in the cache is there and is what the lock says."""
+        """True if the tree is in the cache and matches the lock."""
         if not path.is_dir():
             return False
         found = tree_hash(path)
@@ -112,12 +113,13 @@ class TreeCheck:
         return self.job.home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
 
     def _compare_whole(self, layer: Layer, tree: LockedTree) -> None:
-        """Without the tree in the cache nothing but the whole can be compared, and only a node's
-        folder holds nothing else."""
+        """Without the tree in the cache only a whole folder can be compared, and only a node's
+        folder contains nothing else.
+        """
         folder = self._folder(layer)
         if layer.kind == "node" and folder.is_dir() and tree_hash(folder) == tree.tree_hash:
             return
-        found = "not to be compared: its tree is not in the cache"
+        found = "cannot be compared: its tree is not in the cache"
         self.findings.add(layer.name, folder, expected=tree.tree_hash, found=found)
 
     def _compare(self, layer: Layer, original: Path) -> None:
@@ -132,7 +134,7 @@ class TreeCheck:
             wanted, found = _described(original / inner), _described(place)
             if wanted != found:
                 self.findings.add(layer.name, place, expected=wanted, found=found)
-        # What else lies in custom_nodes is compared with the nodes' trees.
+        # Everything else in custom_nodes is compared with the nodes' trees.
         others = {*left_out, "custom_nodes"} if layer.kind == "core" else set()
         for place in sorted(_files(folder, others)):
             if place.relative_to(folder) in expected or place in self.changed:
@@ -146,8 +148,9 @@ class TreeCheck:
 
 
 def _files(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
-    """Files and links below a folder, without what is no part of a tree: except bytecode that
-    lies where Python imports it from without a source."""
+    """Files and links below a folder that belong to a tree, and bytecode in places where Python
+    imports it without a source.
+    """
     for parent, folders, files in os.walk(folder):
         if Path(parent) == folder:
             folders[:] = [name for name in folders if name not in leave_out]

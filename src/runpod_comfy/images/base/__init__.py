@@ -1,4 +1,4 @@
-"""The image that a version is based on: the catalogue, and a base made from Debian packages.
+"""The base image of a version: the catalogue, and a base made from Debian packages.
 
-Nothing of a version lies in a base.
+A base contains nothing of a version.
 """

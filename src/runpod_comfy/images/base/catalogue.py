@@ -15,14 +15,15 @@ from runpod_comfy.project import IMAGES
 from runpod_comfy.spec.model import Strict
 
 CATALOGUE = IMAGES / "bases.json"
-"""`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages that bring
-the interpreter where the image has none."""
+"""`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages with the
+interpreter, if the image has none.
+"""
 
 DEFAULT_BASE = "cpu"
 
 
 class BaseImage(Strict):
-    """What `FROM` names. `digest` is `sha256:…` where it is known.
+    """The image for `FROM`. `digest` is `sha256:…` if known.
 
     `packages` are Debian packages that have to be installed for its Python.
     """
@@ -33,15 +34,15 @@ class BaseImage(Strict):
 
     @property
     def reference(self) -> str:
-        """What `FROM` says, by digest where that is known."""
+        """The reference for `FROM`, with the digest if known."""
         return f"{self.image}@{self.digest}" if self.digest else self.image
 
 
 def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOGUE) -> BaseImage:
-    """The base that was asked for, else the lock's, else `cpu`.
+    """The requested base, else the lock's, else `cpu`.
 
-    Raises InvalidInputError for a name that is neither in the catalogue nor a reference of an
-    image, and for a base of the catalogue that has not the lock's Python.
+    Raises InvalidInputError for a name that is neither in the catalogue nor an image reference, and
+    for a base in the catalogue without the lock's Python.
     """
     name = asked or lock.base.image or DEFAULT_BASE
     try:
@@ -50,7 +51,7 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
         fault = first_fault(error) if isinstance(error, ValidationError) else os_reason(error)
         raise InvalidInputError(
             f"{catalogue} is not a catalogue of bases: {fault}",
-            remedy="Correct it; git has the last good one.",
+            remedy="Correct it, or restore it from git.",
         ) from error
     if name in known:
         entry = known[name].get(lock.python.version)
@@ -58,15 +59,15 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
             raise InvalidInputError(
                 f"the base '{name}' has no Python {lock.python.version}, only "
                 + ", ".join(sorted(known[name])),
-                remedy="Choose another one with options.python in the spec, another base, or name "
-                "an image that has it: --base IMAGE",
+                remedy="Set options.python in the spec to one of these, use another base, or "
+                "name an image that has it: --base IMAGE",
             )
         return entry
-    # A word alone is more likely a slip of the hand.
+    # A single word is more likely a typo than an image.
     if not (is_reference(name) and any(sign in name for sign in ":/@")):
         raise InvalidInputError(
-            f"'{name}' is neither a base of {catalogue.name} ({', '.join(sorted(known))}) nor the "
-            "reference of an image",
+            f"'{name}' is neither a base of {catalogue.name} ({', '.join(sorted(known))}) nor an "
+            "image reference",
             remedy="Name an image with its tag or digest, such as debian:bookworm-slim.",
         )
     image, _, digest = name.partition("@")

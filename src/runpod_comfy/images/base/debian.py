@@ -1,4 +1,4 @@
-"""A base image from Debian's packages, for machines that reach no registry.
+"""A base image made from Debian packages, for machines that cannot reach a registry.
 
 The recipe is `images/base/debian.sh`.
 """
@@ -28,17 +28,17 @@ DEFAULT_TAG = "runpod-comfy-base:local"
 
 _LAST_LINES = 12
 _CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
-"""Where Debian keeps what a machine trusts, in one file."""
+"""Debian's file with all trusted certificates."""
 _CONFIGURATION = (
     "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "ENV LANG=C.UTF-8",
-    # pip and uv bring certificates of their own, unless one of these is set.
+    # pip and uv use their own certificates unless one of these is set.
     f"ENV SSL_CERT_FILE={_CERTIFICATES}",
     f"ENV REQUESTS_CA_BUNDLE={_CERTIFICATES}",
     'CMD ["/bin/sh"]',
 )
 _DEBIAN = "http://deb.debian.org/debian"
-"""Debian's own, for a machine whose apt knows none of the release."""
+"""Debian's own mirrors, for a machine whose apt has none for the release."""
 _DEBIAN_SECURITY = "http://deb.debian.org/debian-security"
 _ASK_APT = (
     "apt-get",
@@ -48,13 +48,13 @@ _ASK_APT = (
     "Created-By: Packages",
 )
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
-# Nothing of it outlives this process: neither what it started nor what it mounted.
+# No child process or mount outlives this process.
 _CONFINED = ("unshare", "--mount", "--pid", "--fork", "--kill-child")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DebianMirrors:
-    """Addresses of a release's packages, of its updates and of its security updates."""
+    """The URLs of a release's packages, its updates and its security updates."""
 
     packages: str
     updates: str | None = None
@@ -63,7 +63,7 @@ class DebianMirrors:
 
 @dataclass(frozen=True, kw_only=True)
 class MadeBase:
-    """A base image in an engine. `layer` is the digest of its one layer's uncompressed tar."""
+    """A base image in an engine. `layer` is the digest of its only layer's uncompressed tar."""
 
     tag: str
     image_id: str
@@ -72,7 +72,7 @@ class MadeBase:
 
 
 def find_mirrors(suite: str, mirror: str | None = None) -> DebianMirrors:
-    """`mirror` alone if there is one, else those of this machine's apt, else Debian's own."""
+    """Only `mirror` if given, else those of this machine's apt, else Debian's own."""
     if mirror:
         return DebianMirrors(packages=mirror)
     try:
@@ -83,7 +83,7 @@ def find_mirrors(suite: str, mirror: str | None = None) -> DebianMirrors:
 
 
 def mirrors_in(sources: str, suite: str) -> DebianMirrors:
-    """The mirrors in what apt tells of its sources: lines of suite, component and address."""
+    """The mirrors in apt's list of sources: lines of suite, component and URL."""
     known: dict[str, str] = {}
     for line in sources.splitlines():
         match line.split():
@@ -109,8 +109,9 @@ def make_base(
 ) -> MadeBase:
     """Makes the base image `tag` of Debian's release `suite` in the engine.
 
-    It trusts what `ca_bundle` trusts. `hear` gets the recipe's output line by line.
-    Raises UnavailableError where a base cannot be made at all, else OperationFailedError.
+    The image trusts the certificates in `ca_bundle`. `hear` receives the recipe's output line by
+    line. Raises UnavailableError if this machine cannot make a base, OperationFailedError if making
+    it fails.
     """
     _require_tools()
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-base-") as folder:
@@ -130,7 +131,9 @@ def make_base(
 
 
 def trusted_certificates(environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The file of what this machine trusts: as pip is configured, else OpenSSL, else Debian's."""
+    """The file of certificates that this machine trusts: pip's configured one, else OpenSSL's, else
+    Debian's.
+    """
     named = (read_pip_settings(environment).cert, environment.get("SSL_CERT_FILE"), _CERTIFICATES)
     return next((Path(name) for name in named if name and Path(name).is_file()), None)
 
@@ -142,20 +145,20 @@ def _require_tools() -> None:
     ]
     if missing:
         raise UnavailableError(
-            f"a base image is made with {' and '.join(missing)}, which this machine does not have",
+            f"making a base image needs {' and '.join(missing)}, which this machine does not have",
             remedy="On Debian or Ubuntu: `apt-get install debootstrap debian-archive-keyring`. "
             "Elsewhere, name an image with the lock's Python instead: --base IMAGE.",
         )
     if os.geteuid() != 0:
         raise UnavailableError(
-            "only root can make a base image: its files belong to root, and it holds devices",
+            "only root can make a base image: its files belong to root, and it contains devices",
             remedy="Run it with sudo, or name an image with the lock's Python: --base IMAGE.",
         )
 
 
 def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
     last: deque[str] = deque(maxlen=_LAST_LINES)
-    # Nothing but proxies: what else is set here, such as TMPDIR, means nothing to Debian's own.
+    # Only proxies: other variables of this machine, such as TMPDIR, do not apply inside Debian.
     proxies = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
     process = subprocess.Popen(
         [*_CONFINED, "sh", str(RECIPE)],
@@ -181,13 +184,13 @@ def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
         end = "".join(f"\n  {line}" for line in last)
         raise OperationFailedError(
             f"the base image could not be made, {RECIPE.name} ended with {code}:{end}",
-            remedy="If packages could not be had, name a mirror that this machine reaches: "
-            "--mirror URL. `--verbose` shows the whole output.",
+            remedy="If packages could not be downloaded, name a mirror that this machine can "
+            "reach: --mirror URL. `--verbose` shows the whole output.",
         )
 
 
 def _search_path() -> str:
-    """The tools of an administrator are not on everyone's PATH."""
+    """System tools are not on every user's PATH."""
     return f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin:/usr/bin:/bin"
 
 

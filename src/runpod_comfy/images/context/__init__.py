@@ -1,4 +1,4 @@
-"""The context of a build: what its steps are given, in one tar file.
+"""The context of a build: the inputs of its steps, in one tar file.
 
-Which steps there are is for `images.plan`.
+Which steps there are is decided by `images.plan`.
 """

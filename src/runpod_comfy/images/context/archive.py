@@ -1,6 +1,7 @@
-"""Steps and their inputs → the context of a build: one tar file, the same for the same build.
+"""Steps and their inputs → the context of a build: one reproducible tar file.
 
-It is in GNU format with whole seconds: the builder takes Python's default, PAX, for a Dockerfile.
+It is in GNU format with whole seconds: the builder mistakes Python's default format, PAX, for a
+Dockerfile.
 """
 
 from __future__ import annotations
@@ -20,19 +21,20 @@ from runpod_comfy.layers.plan import TreeInput
 _Member = tuple[tarfile.TarInfo, IO[bytes]]
 
 _FIRST_TIME_S = 315_532_800
-"""1980-01-01: nothing of ours is older."""
+"""1980-01-01: none of our files is older."""
 
-# The runtime lays its own over both; a base without them would get marks of the build's time.
+# The runtime mounts its own over both; in a base without them it would create them with the time of
+# the build.
 _HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildInputs:
-    """What the steps need.
+    """The inputs of the steps.
 
-    `trees` are folders by tree hash, `tools` and `files` what lies beside the steps, by its path
-    in the context: `files` are bytes. `workflows` are the files of `/app/workflows`, by name, and
-    `user` is `uid:gid`.
+    `trees` are folders by tree hash. `tools` (paths) and `files` (bytes) are put beside the steps,
+    by their path in the context. `workflows` are the files of `/app/workflows`, by name, and `user`
+    is `uid:gid`.
     """
 
     trees: Mapping[str, Path]
@@ -67,7 +69,7 @@ def write_context(
 
 
 def _frame(user: str) -> bytes:
-    """The folders of the image that are ours, and what the runtime expects of a base."""
+    """Our own folders in the image, and files that the runtime expects in a base."""
     return _tar(
         [
             *(_folder(name) for name in ("etc", "home", "opt", image_paths.HOME[1:])),

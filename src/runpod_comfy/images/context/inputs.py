@@ -1,4 +1,4 @@
-"""Plan → inputs: what its steps need, fetched and made at the same time."""
+"""Plan → inputs: everything that its steps need, fetched and made in parallel."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ def gather_inputs(
     ca_bundle: Path | None = None,
     has_network: bool = True,
 ) -> BuildInputs:
-    """What the steps of `build_plan` need.
+    """The inputs of the steps of `build_plan`.
 
-    `ca_bundle` is a file of certificates that steps with a network trust; `has_network` says
-    whether there are such steps.
-    Raises what the sources and the package indexes raise, and InvalidInputError for a file of
-    this machine that cannot be read.
+    `ca_bundle` is a file of certificates that steps with network access trust; `has_network` says
+    whether there are such steps. Raises what the sources and the package indexes raise, and
+    InvalidInputError for a local file that cannot be read.
     """
     certificates = _read(ca_bundle) if ca_bundle is not None else None
     graphs = {path.name: _read(path) for path in workflows}
@@ -93,7 +92,7 @@ def _read(path: Path) -> bytes:
 
 
 def _wheels(step: Step, packages: Packages) -> dict[str, Path]:
-    """The files that are copied for a step, by their place in the context."""
+    """The files that are copied for a step, by their path in the context."""
     files = (file for distribution in step.distributions for file in distribution.files)
     copied = (packages.copied[each.sha256] for each in files if each.sha256 in packages.copied)
     return {f"{step.folder}/wheels/{name}": path for name, path in copied}

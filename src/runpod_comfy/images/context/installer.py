@@ -1,4 +1,4 @@
-"""uv for the steps of a build: the program of this project's version, for the image's platform."""
+"""uv for the steps of a build: this project's version, for the image's platform."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 
 def image_installer(image_platform: str, cache: Cache) -> Path:
-    """The uv program for `linux-x86_64` or `linux-aarch64`, of the version that this project has.
+    """The uv program for `linux-x86_64` or `linux-aarch64`, in this project's version.
 
-    Raises UnavailableError if it is not at hand and no index has it.
+    Raises UnavailableError if it is neither cached nor on an index.
     """
     machine = PLATFORMS[image_platform].machine
     if sys.platform == "linux" and platform.machine() == machine:
@@ -47,7 +47,7 @@ def _wheel(wanted: str, machine: str, cache: Cache) -> Path:
     if not fitting or fitting[0].sha256 is None:
         raise UnavailableError(
             f"no index has a wheel of uv {wanted} for Linux on {machine}",
-            remedy="Look at the indexes that pip is configured to use: pip config list",
+            remedy="Check the indexes that pip is configured to use: pip config list",
         )
     if found := find_archive(fitting[0].sha256, cache):
         return found

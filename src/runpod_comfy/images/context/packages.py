@@ -1,8 +1,8 @@
-"""Where a build gets Python packages: from open indexes by itself, all others from the context.
+"""Where a build gets Python packages: from public indexes directly, all others from the context.
 
-A build step knows no login and no path of this machine. What only a closed index has is downloaded
-here, checked against the lock, and copied into the build context; so is everything where a build
-has no network.
+A build step has no logins and no paths of this machine. Packages that only a private index has are
+downloaded here, checked against the lock, and copied into the build context; so is everything if a
+build has no network access.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from requests.utils import get_netrc_auth
 
 from comfy_errors import UnavailableError
 from comfy_files.files import replace_file
+from comfy_files.progress import counted
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
@@ -36,10 +37,10 @@ _REMEMBERED_S = 3600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Packages:
-    """What the steps of a build install from.
+    """The package sources of a build's steps.
 
     `variables` are those of each kind of layer, for its uv and for the pip and uv that a node's
-    install.py calls. `copied` are files for the build context by their sha256, with their names.
+    install.py calls. `copied` are files for the build context by sha256, with their names.
     """
 
     variables: Mapping[LayerKind, Mapping[str, str]]
@@ -54,9 +55,9 @@ def packages_for(
     has_network: bool = True,
 ) -> Packages:
     """What a build needs to install `files` of `python`; `has_network` says whether its steps have
-    a network.
+    network access.
 
-    Raises as `bring_wheels` does; offline, UnavailableError for what is not at hand.
+    Raises as `bring_wheels` does; offline, UnavailableError for files that are not cached.
     """
     settings, cache = read_index_settings(), fetch_context.cache
     local = settings.only([place for place in settings.places if local_path_of(place)])
@@ -68,7 +69,7 @@ def packages_for(
         allowed = open_part(known) if has_network else PipSettings(no_index=True)
         open_to[in_torch_group] = allowed
         if fetch_context.offline:
-            # Where a build finds the rest is not known, and no server may be asked.
+            # Where a build could find the rest is unknown, and no server may be contacted.
             here = _offered(group, local, cache)
             needed += [
                 each for each in group if each in here or find_archive(each.file.sha256, cache)
@@ -76,7 +77,7 @@ def packages_for(
         elif not allowed.places:
             needed += group
         else:
-            # Asked as this machine may ask: with its proxy, its certificates.
+            # Requested with this machine's proxy and certificates.
             others = set(known.places).difference(allowed.places)
             closed = _offered(group, known.only(others), cache)
             also_open = _offered(closed, known.only(allowed.places), cache)
@@ -99,16 +100,16 @@ def packages_for(
 
 
 def open_part(settings: PipSettings) -> PipSettings:
-    """The settings without every index that a build step could not reach or must not know.
+    """The settings, without indexes that a build step cannot reach or must not know.
 
-    No proxy: the engine hands one on by itself, without noting it in the image.
+    No proxy: the engine passes one on by itself, without recording it in the image.
     """
     places = [] if settings.client_cert else [each for each in settings.places if is_open(each)]
     return replace(settings.only(places), cert=None, client_cert=None, proxy=None)
 
 
 def is_open(place: str) -> bool:
-    """Whether a container may know this place: no login, no token, and not of this machine."""
+    """True if a container may know this place: no login, no token, not on this machine."""
     if local_path_of(place) is not None or without_secrets(place) != place:
         return False
     host = urlsplit(place).hostname or ""
@@ -121,24 +122,24 @@ def is_open(place: str) -> bool:
 
 
 def _require_all(files: Sequence[PlatformFile], at_hand: Sequence[PlatformFile]) -> None:
-    """Of the files that fit a distribution one is enough."""
+    """One fitting file per distribution is enough."""
     wanted, there = ({_release(each): each for each in some} for some in (files, at_hand))
     if missing := sorted({wanted[key].distribution.name for key in wanted.keys() - there.keys()}):
         raise UnavailableError(
-            f"{len(missing)} Python packages are not at hand, and neither this machine nor the "
-            f"build may fetch them: {', '.join(missing)}",
-            remedy="Leave --offline out once, or load a bundle of the version: "
-            "runpod-comfy bundle load FILE",
+            f"{counted(len(missing), 'Python package is', 'Python packages are')} not cached, and "
+            f"neither this machine nor the build may download files: {', '.join(missing)}",
+            remedy="Run once without --offline, or load a bundle of the version: runpod-comfy "
+            "bundle load FILE",
         )
 
 
 def _offered(
     files: Sequence[PlatformFile], settings: PipSettings, cache: Cache
 ) -> list[PlatformFile]:
-    """The files of which these indexes have the distribution: one file with the hash of ours, or,
-    where they announce none, the name.
+    """The files that these indexes have: with a matching hash, or a matching name if they announce
+    no hash.
 
-    Asking servers takes seconds, so their answer is remembered for a while.
+    Requests take seconds, so answers are cached for a while.
     """
     places = settings.places
     if not files or not places:
@@ -155,7 +156,7 @@ def _offered(
 
 
 def _release(file: PlatformFile) -> str:
-    """Its distribution: a version and the handler may have two of one name."""
+    """Its distribution and version: a version and the handler may use two releases of one name."""
     return f"{file.distribution.name}=={file.distribution.version}"
 
 

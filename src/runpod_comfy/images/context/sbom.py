@@ -1,7 +1,7 @@
 """The bill of materials of an image, as CycloneDX JSON, made from the lock alone.
 
-https://cyclonedx.org/docs/1.6/json/ is the format. The same lock gives the same bytes: there is no
-time in it, and the serial number follows from the lock's digest.
+https://cyclonedx.org/docs/1.6/json/ is the format. The bytes only depend on the lock: there is no
+time in it, and the serial number is derived from the lock's digest.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def sbom_bytes(lock: Lock, platform: str, files: Sequence[PlatformFile]) -> byte
         for asker in askers:
             bom.register_dependency(asker, [components[key]])
     document = json.loads(JsonV1Dot6(bom).output_as_string())
-    # The library notes when it wrote it.
+    # The library adds the current time.
     document["metadata"].pop("timestamp", None)
     return (json.dumps(document, indent=2, sort_keys=True) + "\n").encode()
 
@@ -90,7 +90,7 @@ def _tree(ref: str, tree: LockedTree, kind: ComponentType, name: str) -> Compone
         bom_ref=ref,
         version=tree.ref or tree.commit,
         purl=_tree_purl(tree, repo),
-        # What lies in the image: the identifier of a folder is git's hash of its tree.
+        # The folder in the image is identified by git's hash of its tree.
         swhids=[Swhid(f"swh:1:dir:{tree.tree_hash.removeprefix('tree:')}")],
         external_references=[
             ExternalReference(type=reference, url=XsUri(repo), hashes=_sha256(sha256))
@@ -102,7 +102,9 @@ def _tree(ref: str, tree: LockedTree, kind: ComponentType, name: str) -> Compone
 
 
 def _tree_purl(tree: LockedTree, repo: str) -> PackageURL | None:
-    """https://github.com/package-url/purl-spec; none for a folder, which lies on one disk only."""
+    """The tree's https://github.com/package-url/purl-spec; None for a folder, which is only on one
+    disk.
+    """
     if tree.kind == "pypi":
         return _pypi(repo.removeprefix(_PYPI), tree.ref)
     if tree.kind == "git":

@@ -1,4 +1,4 @@
-"""A build as it goes on: BuildKit's messages folded into steps, reported to what shows them."""
+"""The progress of a build: BuildKit's messages combined into steps, and reported to a display."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildStep:
-    """A step that ended. `name` is its layer's, else BuildKit's; a `cached` one was not run."""
+    """A finished step. `name` is its layer's, else BuildKit's; a `cached` step was not run."""
 
     name: str
     cached: bool
@@ -25,7 +25,7 @@ class BuildStep:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFailure:
-    """A step that failed; `layer` is None for what BuildKit does itself."""
+    """A step that failed; `layer` is None for BuildKit's own steps."""
 
     layer: str | None
     step: str
@@ -34,21 +34,21 @@ class StepFailure:
 
 
 class BuildShow:
-    """Shows a build: this one nothing. `step` is a step's name."""
+    """Shows a build; this base class shows nothing. `step` is a step's name."""
 
     def started(self, step: str) -> None:
-        """The step runs now."""
+        """The step is running."""
 
     def output(self, step: str, line: str) -> None:
-        """It printed a line."""
+        """The step printed a line."""
 
     def finished(self, step: BuildStep) -> None:
-        """It ended well, or was there already."""
+        """The step succeeded or was cached."""
 
 
 @dataclass(kw_only=True)
 class _Running:
-    """A step as BuildKit has reported it so far. `runs` are its times: it may be taken up again."""
+    """A step as reported so far. `runs` are its start and end times: it may be resumed."""
 
     vertex: Vertex
     runs: dict[float, float | None] = field(default_factory=dict)
@@ -63,14 +63,14 @@ class _Running:
 
 
 class BuildProgress:
-    """Takes in the messages of one build."""
+    """Handles the messages of one build."""
 
     def __init__(self, show: BuildShow) -> None:
         self._show = show
         self._steps: dict[str, _Running] = {}
 
     def hear(self, change: Vertex | VertexLog | VertexWarning) -> None:
-        """One thing that BuildKit says has changed."""
+        """Handles one change that BuildKit reports."""
         if isinstance(change, Vertex):
             self._vertex(change)
         elif step := self._steps.get(change.vertex):
@@ -80,11 +80,11 @@ class BuildProgress:
                 self._line(step, f"warning: {change.text}")
 
     def steps(self) -> tuple[BuildStep, ...]:
-        """All steps that ended well, in no order that means anything."""
+        """All steps that succeeded, in no particular order."""
         return tuple(step.outcome for step in self._steps.values() if step.outcome)
 
     def failure(self) -> StepFailure | None:
-        """The step that failed, if one did; the others that ran at its side were cancelled."""
+        """The step that failed, if any; steps that ran in parallel were cancelled."""
         failed = [step for step in self._steps.values() if step.vertex.error]
         for step in sorted(failed, key=lambda step: "context canceled" in step.vertex.error):
             self._flush(step)
@@ -106,7 +106,7 @@ class BuildProgress:
             step.told_start = True
             if not vertex.cached:
                 self._show.started(step.name)
-        # What ran is reported again as cached, when a later step asks for it.
+        # A finished step is reported again as cached when a later step needs it.
         if vertex.completed is not None and not vertex.error and step.outcome is None:
             self._flush(step)
             ended = ((start, end) for start, end in step.runs.items() if end is not None)
@@ -133,17 +133,17 @@ class BuildProgress:
 
 
 def step_name(vertex_name: str) -> str:
-    """The layer that a step makes, else BuildKit's own name of the step."""
+    """The layer that a step makes, else BuildKit's own name for the step."""
     return layer_in(vertex_name) or vertex_name
 
 
 def layer_in(vertex_name: str) -> str | None:
-    """The name after `LAYER=`, which stands before the command of every step that makes a layer."""
+    """The name after `LAYER=`, which precedes the command of every step that makes a layer."""
     found = _LAYER.search(vertex_name)
     return next((name for name in found.groups() if name), None) if found else None
 
 
 def readable_line(line: str) -> str:
-    """A line as a terminal would have left it: without colours, after its last carriage return."""
+    """A line as a terminal finally shows it: without colours, after its last carriage return."""
     shown = _ESCAPES.sub("", line).rstrip().rsplit("\r", 1)[-1]
     return without_secrets("".join(char for char in shown if char.isprintable() or char == "\t"))

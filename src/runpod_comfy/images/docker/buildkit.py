@@ -1,7 +1,7 @@
 """One build by BuildKit, through the Docker SDK's own connection.
 
-docker-py's `images.build` reaches only the classic builder. The same address with `version=2` and
-the context as a tar in the body is BuildKit, which then needs no session of its own.
+docker-py's `images.build` only uses the classic builder. The same URL with `version=2` and the
+context as a tar in the body uses BuildKit, which then needs no session.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ _DOING = "building the image"
 _TRACE, _IMAGE = "moby.buildkit.trace", "moby.image.id"
 _EXIT_CODE = re.compile(r"exit code: \d+")
 _OTHERWISE = (
-    "Fix what its lines name. `runpod-comfy realize` runs the same layer on this machine; "
-    "--verbose shows all that the build prints."
+    "Fix what these lines report. `runpod-comfy realize` runs the same layer on this machine; "
+    "--verbose shows the whole output of the build."
 )
 
 
 class BuildFailedError(OperationFailedError):
-    """A step failed. `step` is its layer or BuildKit's name, `last_lines` the end of its output."""
+    """A step failed. `step` is its layer or BuildKit's name for it, `last_lines` the end of its
+    output.
+    """
 
     def __init__(
         self, message: str, *, remedy: str, step: str, last_lines: tuple[str, ...]
@@ -52,7 +54,7 @@ class BuildFailedError(OperationFailedError):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOutcome:
-    """The image, and every step that ended; those that BuildKit adds have its names."""
+    """The image, and every finished step; steps added by BuildKit have BuildKit's names."""
 
     image_id: str
     steps: tuple[BuildStep, ...]
@@ -73,7 +75,7 @@ def run_build(
     """Builds the `Dockerfile` in `context`, a tar in GNU or USTAR format with whole-second times.
 
     `platform` is `linux/amd64` and the like, `network` a mode for the whole build (`host`, `none`).
-    Raises BuildFailedError for a step that fails, OperationFailedError for anything else. An
+    Raises BuildFailedError for a failed step, OperationFailedError for any other failure. An
     interruption closes the connection, and the engine then stops the build.
     """
     parameters = {
@@ -94,7 +96,7 @@ def run_build(
             data=context,
             headers={"Content-Type": "application/x-tar"},
             stream=True,
-            # A step may be silent for as long as it takes.
+            # A step may be silent for any length of time.
             timeout=None,
         )
     with response:
@@ -113,9 +115,11 @@ def _follow(response: requests.Response, progress: BuildProgress) -> BuildOutcom
     except OperationFailedError as error:
         raise _step_failed(progress) or error from error
     except (ValueError, KeyError) as error:
-        raise failed(_DOING, f"the engine's record of it cannot be read ({error})") from error
+        raise failed(
+            _DOING, f"the engine's record of the build cannot be read ({error})"
+        ) from error
     if image_id is None:
-        raise failed(_DOING, "the engine broke off without a reason")
+        raise failed(_DOING, "the engine closed the stream without a reason")
     return BuildOutcome(image_id=image_id, steps=progress.steps())
 
 
@@ -129,7 +133,7 @@ def _documents(response: requests.Response) -> Iterator[Message]:
             try:
                 document: Any = json.loads(line)
             except ValueError as error:
-                raise failed(_DOING, "the engine's answer broke off in the middle") from error
+                raise failed(_DOING, "the engine's response is incomplete") from error
             yield document if isinstance(document, dict) else {}
 
 

@@ -1,7 +1,7 @@
-"""BuildKit's own record of a build, read from the protobuf messages in an engine's build stream.
+"""Reads BuildKit's record of a build from the protobuf messages in an engine's build stream.
 
-The format is `StatusResponse` of moby/buildkit, api/services/control/control.proto. Only what a
-person is shown is read; fields that are not known are passed over, so that newer engines work.
+The format is `StatusResponse` of moby/buildkit, api/services/control/control.proto. Only fields
+that are shown to the user are read; unknown fields are skipped, so that newer engines work.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Kinds of a protobuf field on the wire.
+# Wire types of protobuf fields.
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 _NANOSECONDS = 1e-9
@@ -19,7 +19,7 @@ _NANOSECONDS = 1e-9
 
 @dataclass(frozen=True, kw_only=True)
 class Vertex:
-    """One step of a build as it stands now. Times are seconds since 1970."""
+    """The current state of one step. Times are seconds since 1970."""
 
     digest: str
     name: str
@@ -31,7 +31,7 @@ class Vertex:
 
 @dataclass(frozen=True, kw_only=True)
 class VertexLog:
-    """A piece of what a step printed on stream 1 or 2; lines may be cut anywhere."""
+    """A chunk of a step's output on stream 1 or 2; lines may be cut anywhere."""
 
     vertex: str
     stream: int
@@ -40,14 +40,14 @@ class VertexLog:
 
 @dataclass(frozen=True, kw_only=True)
 class VertexWarning:
-    """What the builder finds doubtful about a step."""
+    """A warning of the builder about a step."""
 
     vertex: str
     text: str
 
 
 def read_trace(encoded: str) -> list[Vertex | VertexLog | VertexWarning]:
-    """What has changed since the message before: steps, then what they printed, then warnings.
+    """The changes since the previous message: steps, then output, then warnings.
 
     `encoded` is the message in `aux` of a `moby.buildkit.trace` line: base64 of a StatusResponse.
     Raises ValueError for anything else.
@@ -55,7 +55,7 @@ def read_trace(encoded: str) -> list[Vertex | VertexLog | VertexWarning]:
     try:
         message = _Message(base64.b64decode(encoded, validate=True))
     except (binascii.Error, TypeError) as error:
-        raise ValueError(f"no base64: {error}") from error
+        raise ValueError(f"not base64: {error}") from error
     return [
         *(
             Vertex(
@@ -77,8 +77,9 @@ def read_trace(encoded: str) -> list[Vertex | VertexLog | VertexWarning]:
 
 
 class _Message:
-    """A protobuf message. Of a field that occurs several times the last counts, but in `messages`;
-    one that does not occur is empty."""
+    """A protobuf message. If a field occurs several times the last value is used, except in
+    `messages`; a missing field is empty.
+    """
 
     def __init__(self, content: bytes) -> None:
         self._fields = list(_fields(content))
@@ -95,7 +96,7 @@ class _Message:
     def number(self, field: int) -> int:
         value = next((value for number, value in reversed(self._fields) if number == field), 0)
         if not isinstance(value, int):
-            raise ValueError("a text where a number belongs")
+            raise ValueError("text instead of a number")
         return value
 
     def time(self, field: int) -> float | None:
@@ -108,13 +109,13 @@ class _Message:
         for number, value in self._fields:
             if number == field:
                 if not isinstance(value, bytes):
-                    raise ValueError("a number where a text belongs")
+                    raise ValueError("a number instead of text")
                 found.append(value)
         return found
 
 
 def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Number and value of every field, in order."""
+    """The number and value of every field, in order."""
     at = 0
     while at < len(content):
         tag, at = _varint(content, at)

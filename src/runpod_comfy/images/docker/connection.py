@@ -1,4 +1,4 @@
-"""The Docker engine that builds, found as the docker command finds it; asked first what it can."""
+"""Connects to the Docker engine that the docker command would use, and checks its features."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from docker.context.config import get_current_context_name
 
 from comfy_errors import ComfyError, InvalidInputError
 
-# Engine 20.10: the first whose own Dockerfile syntax has `RUN --mount`.
+# Engine 20.10: the first whose built-in Dockerfile syntax has `RUN --mount`.
 OLDEST_API = (1, 41)
 _OLDEST_NAME = "20.10"
-# https://github.com/moby/moby/issues/47717: before it, a build in containerd's store finds no
-# context that comes without a session.
+# https://github.com/moby/moby/issues/47717: before it, a build in containerd's store does not find
+# a context sent without a session.
 _OLDEST_WITH_CONTAINERD = (27, 5)
 _DRIVER_TYPE, _CONTAINERD_STORE = "driver-type", "io.containerd.snapshotter.v1"
 _ANSWERS_WITHIN_S = 20
-# A push or a load can be silent for long while a registry or a disk works.
+# A push or a load can be silent for a long time while a registry or a disk works.
 _SILENT_AT_MOST_S = 900
 
 
@@ -53,7 +53,7 @@ def connect(address: str | None = None, *, wait_s: int | None = None) -> docker.
         raise _not_reached(address, error) from error
     except ValueError as error:
         raise InvalidInputError(
-            f"Docker's settings, its config.json and contexts, cannot be understood: {error}",
+            f"Docker's settings (config.json and contexts) are not valid: {error}",
             remedy="Log in again with `docker login`, or fix the file by hand.",
         ) from error
     client.api.timeout = wait_s or _SILENT_AT_MOST_S
@@ -66,17 +66,17 @@ def _client(address: str | None, timeout_s: int) -> docker.DockerClient:
     if not os.environ.get("DOCKER_HOST"):
         name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
         if ContextAPI.get_context(name) is None:
-            # The SDK would take the usual socket instead, which may be another engine.
+            # The SDK would use the default socket instead, which may be another engine.
             raise NoEngineError(
                 f"there is no Docker context named '{name}'",
-                remedy="`docker context ls` shows those that there are; DOCKER_CONTEXT and "
-                "`docker context use` choose one.",
+                remedy="`docker context ls` lists the contexts; DOCKER_CONTEXT and `docker "
+                "context use` select one.",
             )
     return docker.from_env(timeout=timeout_s)
 
 
 def _refuse_unusable(client: docker.DockerClient, headers: Mapping[str, str]) -> None:
-    remedy = f"Use Docker Engine {_OLDEST_NAME} or newer; DOCKER_HOST names another one."
+    remedy = f"Use Docker Engine {_OLDEST_NAME} or newer; set DOCKER_HOST to use another engine."
     if "libpod-api-version" in headers:
         raise UnusableEngineError("this engine is Podman, which has no BuildKit", remedy=remedy)
     if headers.get("ostype") == "windows":
@@ -118,21 +118,21 @@ def _not_reached(address: str | None, error: BaseException) -> NoEngineError:
     for cause in _causes(error):
         if isinstance(cause, PermissionError):
             return NoEngineError(
-                f"the Docker engine {where} does not let this user in",
-                remedy="Add yourself to the group `docker` and log in again, "
-                "or name an engine of your own in DOCKER_HOST.",
+                f"permission denied by the Docker engine {where}",
+                remedy="Add yourself to the group `docker` and log in again, or set DOCKER_HOST "
+                "to your own engine.",
             )
     reason = list(_causes(error))[-1]
     return NoEngineError(
         f"no Docker engine answers {where} ({reason})",
         remedy="Start Docker Desktop, or install an engine (Debian and Ubuntu: "
-        "`apt-get install docker.io`), or name a running one in DOCKER_HOST. "
-        "Only images need one.",
+        "`apt-get install docker.io`), or set DOCKER_HOST to a running one. Only images need an "
+        "engine.",
     )
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """The error and what led to it, the innermost last."""
+    """The error and its causes, the innermost last."""
     found: list[BaseException] = []
     at: BaseException | None = error
     while at is not None and at not in found:

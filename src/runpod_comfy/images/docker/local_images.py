@@ -1,7 +1,7 @@
-"""Images as an engine has them: what it says of one, its archive, and a pull of one that it needs.
+"""Images on an engine: inspecting, saving and pulling them.
 
-The image that a Dockerfile's FROM names is brought to the engine before it builds: a builder
-without a session cannot log in to a registry, and a pull has the person's login.
+The image in a Dockerfile's FROM is pulled before the build: a builder without a session cannot log
+in to a registry, but a pull uses the user's login.
 """
 
 from __future__ import annotations
@@ -18,20 +18,22 @@ from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.stream import Transfers, engine_errors, read_messages
 
 _BETWEEN_S = 1.0
-_NOT_HERE = "Build or pull it first; `docker image ls` lists what is there."
-_NO_REGISTRY = "Where no registry can be reached: `make base`, then BASE=… with the name it prints."
+_NOT_HERE = "Build or pull it first; `docker image ls` lists the images."
+_NO_REGISTRY = (
+    "Without access to a registry: run `make base`, then use BASE=… with the name it prints."
+)
 _NO_BASE = (
-    "Check its name, or build a base that needs no registry: `make base`, then BASE=… with "
-    "the name that it prints."
+    "Check its name, or build a base that needs no registry: run `make base`, then use BASE=… "
+    "with the name it prints."
 )
 
 
 def inspect_image(
     client: docker.DockerClient, reference: str, *, remedy: str = _NOT_HERE
 ) -> dict[str, Any]:
-    """What `docker image inspect` shows.
+    """The output of `docker image inspect`.
 
-    Raises UnavailableError with `remedy` for an image that the engine does not have.
+    Raises UnavailableError with `remedy` if the engine does not have the image.
     """
     with engine_errors(f"looking at the image {reference}"):
         try:
@@ -42,7 +44,7 @@ def inspect_image(
 
 
 def saved_chunks(client: docker.DockerClient, reference: str) -> Iterator[bytes]:
-    """The archive of an image, as `docker save` writes it, piece by piece."""
+    """The archive of an image, as `docker save` writes it, in chunks."""
     with engine_errors(f"saving the image {reference}"):
         yield from client.api.get_image(reference)
 
@@ -52,7 +54,7 @@ def ensure_image(
 ) -> None:
     """Pulls `reference` for `platform` (`linux/amd64`) unless the engine has it.
 
-    Raises UnavailableError if it is neither here nor to be had.
+    Raises UnavailableError if it is neither here nor can be pulled.
     """
     here = _platform_here(client, reference)
     if here == platform:
@@ -62,7 +64,7 @@ def ensure_image(
     try:
         _pull(client, reference, platform, step, show)
     except OperationFailedError as error:
-        found = f"is here only for {here}" if here else "is not on this engine"
+        found = f"is only here for {here}" if here else "is not on this engine"
         raise UnavailableError(
             f"the base image {reference} {found}, and {error.message}",
             remedy=f"{error.remedy} {_NO_REGISTRY}" if error.remedy else _NO_BASE,
@@ -94,5 +96,7 @@ def _pull(
     here = _platform_here(client, reference)
     if here != platform:
         raise OperationFailedError(
-            f"{doing} brought an image for {here}, not {platform}" if here else f"{doing} broke off"
+            f"{doing} brought an image for {here}, not {platform}"
+            if here
+            else f"{doing} was interrupted"
         )

@@ -1,4 +1,4 @@
-"""One workflow in a container of an image, which sees the files it needs and nothing else."""
+"""Runs one workflow in a container of an image, which only sees the files it needs."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _NVIDIA = "nvidia"
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerRun:
-    """What the handler of `image` is called with, and which paths of this machine it sees.
+    """The arguments for the handler of `image`, and the paths of this machine that it sees.
 
-    A path lies at the same place in the container, so that what the handler says of it is true
-    outside; `readable` and `writable` ones exist. `variables` are set in the container.
+    A path is mounted at the same place in the container, so that paths in the handler's messages
+    are valid outside; `readable` and `writable` paths exist. `variables` are set in the container.
     """
 
     image: str
@@ -37,10 +37,11 @@ class ContainerRun:
 def run_container(
     client: docker.DockerClient, run: ContainerRun, *, out: BinaryIO, err: BinaryIO
 ) -> int:
-    """Runs to the end, passing on what the handler says as it comes; gives its exit code.
+    """Runs the container to its end, passing on the handler's output as it arrives; returns its
+    exit code.
 
-    The container's root cannot be written to, it has no privileges, and it is gone afterwards,
-    after an interruption as well. Raises OperationFailedError if the engine refuses.
+    The container has a read-only root and no privileges, and is removed afterwards, even after an
+    interruption. Raises OperationFailedError if the engine refuses.
     """
     doing = f"running {run.image}"
     with engine_errors(doing), _container(client, run) as container:
@@ -62,7 +63,7 @@ def _container(client: docker.DockerClient, run: ContainerRun) -> Iterator[Conta
         list(run.arguments),
         environment=dict(run.variables),
         volumes={str(path): {"bind": str(path), "mode": modes[path]} for path in modes},
-        # What it writes belongs to the caller.
+        # Files that it writes belong to the caller.
         user=f"{os.getuid()}:{os.getgid()}",
         read_only=True,
         tmpfs={"/tmp": "exec"},
@@ -81,7 +82,7 @@ def _container(client: docker.DockerClient, run: ContainerRun) -> Iterator[Conta
 
 
 def _gpus(client: docker.DockerClient) -> list[docker.types.DeviceRequest]:
-    """All of them, where the engine knows NVIDIA's runtime."""
+    """A request for all GPUs, if the engine has NVIDIA's runtime."""
     if _NVIDIA not in client.info().get("Runtimes", {}):
         return []
     return [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])]

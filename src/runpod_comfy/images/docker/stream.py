@@ -1,8 +1,8 @@
-"""What an engine answers, read in one place: its streams tell of failures inside HTTP 200.
+"""Reads an engine's responses in one place: its streams report failures inside HTTP 200.
 
-Build, push, pull and load all answer with a stream of JSON documents, in which a failure is a
-document with `error`. docker-py passes it on like any other; here it is raised, with what to try
-next, which the words tell in which an engine, a registry or a build step gives up.
+Build, push, pull and load all return a stream of JSON documents, in which a failure is a document
+with `error`. docker-py passes it on like any other; here it is raised, with a next step that
+depends on the error text of the engine, registry or build step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _Table = tuple[tuple[str, str], ...]
 _ENGINE: _Table = (
     (
         r"no space left on device",
-        "Make room: `docker system df` shows what takes it; `docker builder prune` and "
+        "Free some space: `docker system df` shows what uses it; `docker builder prune` and "
         "`docker image prune` free some.",
     ),
     (
@@ -40,13 +40,13 @@ _ENGINE: _Table = (
 _REGISTRY: _Table = (
     (
         r"docker-credential|credentials store",
-        "The credential helper that Docker's config.json names does not work: install it, or take "
-        "it out of that file and log in again with `docker login`.",
+        "The credential helper that Docker's config.json names does not work: install it, or "
+        "remove it from that file and log in again with `docker login`.",
     ),
     (
         r"unauthorized|authentication required|no basic auth|denied|forbidden|insufficient_scope|"
         r"credentials",
-        "Log in with `docker login REGISTRY` as a user who may do this, and check the "
+        "Log in with `docker login REGISTRY` as a user with permission, and check the "
         "repository's name.",
     ),
     (
@@ -56,7 +56,8 @@ _REGISTRY: _Table = (
     ),
     (
         r"certificate|x509|unknown authority",
-        "The engine does not trust the registry's certificate: add it to those of its machine.",
+        "The engine does not trust the registry's certificate: add it to the trusted ones on the "
+        "engine's machine.",
     ),
     (
         r"no such host|server misbehaving|network is unreachable|no route to host",
@@ -65,7 +66,8 @@ _REGISTRY: _Table = (
     (
         r"connection refused|connection reset|timeout|EOF|broken pipe|deadline exceeded|"
         r"\b50[0234]\b|Service Unavailable",
-        "The registry broke off or does not answer: see that it runs, then try again.",
+        "The registry closed the connection or does not answer: check that it is running, then "
+        "try again.",
     ),
     (r"manifest unknown|not found|does not exist", "Check the name and the tag."),
 )
@@ -73,30 +75,32 @@ _STEP: _Table = (
     (
         r"certificate verify failed|x509|unknown authority|SSLError|invalid peer certificate|"
         r"UnknownIssuer|self.signed certificate",
-        "If a proxy of your network has its own certificates, give them with --ca-bundle FILE.",
+        "If a proxy in your network uses its own certificates, pass them with --ca-bundle FILE.",
     ),
     (
         r"no such host|could not resolve|name resolution|Name or service not known|dns error|"
         r"network is unreachable|failed to lookup|connection refused",
-        "The step has no network: try --network host, or set HTTPS_PROXY if you need a proxy.",
+        "The step has no network access: try --network host, or set HTTPS_PROXY if you need a "
+        "proxy.",
     ),
     (
         r"No interpreter found",
-        "The base has not the Python of the lock: take a base that has it (--base IMAGE), or set "
-        "options.python in the spec to that of the base.",
+        "The base does not have the lock's Python: use a base that has it (--base IMAGE), or set "
+        "options.python in the spec to the base's Python.",
     ),
     (
         r"exit code: 137|signal: killed|cannot allocate memory|MemoryError",
-        "The step was killed, most likely for lack of memory: give the engine more.",
+        "The step was killed, most likely because memory ran out: give the engine more.",
     ),
 )
 
 
 @dataclass(kw_only=True)
 class Transfer:
-    """One layer by the engine's short id; `how` is None until it is there.
+    """One layer by the engine's short id; `how` is None until it has arrived.
 
-    `size_bytes` is what moves, which the engine tells only once it moves.
+    `size_bytes` is the amount to transfer, which the engine only reports once the transfer has
+    started.
     """
 
     layer: str
@@ -106,13 +110,13 @@ class Transfer:
 
 
 class Transfers:
-    """Takes in the messages of one push or pull."""
+    """Handles the messages of one push or pull."""
 
     def __init__(self) -> None:
         self._layers: dict[str, Transfer] = {}
 
     def hear(self, message: Message) -> Transfer | None:
-        """The layer that is there with this message, if it is one."""
+        """Handles a message; returns the layer that it reports as complete, if any."""
         layer, status = message.get("id"), str(message.get("status", ""))
         # A pull's first message has the tag as its id.
         if not layer or status.startswith("Pulling from"):
@@ -135,11 +139,11 @@ class Transfers:
 
     @property
     def layers(self) -> list[Transfer]:
-        """All of them, in the order in which the engine named them."""
+        """All layers, in the order in which the engine named them."""
         return list(self._layers.values())
 
     def in_words(self) -> str:
-        """`3/9 layers, 120.0 MB of 400.0 MB`; sizes are of those that the engine has reported."""
+        """`3/9 layers, 120.0 MB of 400.0 MB`; counts only sizes that the engine has reported."""
         there = sum(transfer.how is not None for transfer in self.layers)
         done = sum(transfer.done_bytes for transfer in self.layers)
         size = sum(transfer.size_bytes for transfer in self.layers)
@@ -148,10 +152,10 @@ class Transfers:
 
 
 def read_messages(stream: Iterable[Mapping[str, Any]], *, doing: str) -> Iterator[Message]:
-    """The documents of a decoded stream, until the engine reports that it failed.
+    """The documents of a decoded stream, until the engine reports a failure.
 
-    `doing` begins the sentence of an error: "pushing demo". Raises OperationFailedError for an
-    `error` document, and for a connection that breaks.
+    `doing` is the beginning of an error message: "pushing demo". Raises OperationFailedError for an
+    `error` document and for a broken connection.
     """
     with engine_errors(doing):
         for message in stream:
@@ -164,7 +168,7 @@ def read_messages(stream: Iterable[Mapping[str, Any]], *, doing: str) -> Iterato
 
 @contextlib.contextmanager
 def engine_errors(doing: str) -> Iterator[None]:
-    """Raises OperationFailedError in place of what a request to an engine raises."""
+    """Turns errors of a request to an engine into OperationFailedError."""
     try:
         yield
     except docker.errors.DockerException as error:
@@ -174,18 +178,18 @@ def engine_errors(doing: str) -> Iterator[None]:
 
 
 def failed(doing: str, reason: str) -> OperationFailedError:
-    """The error of something that an engine refused or could not do, with what to try."""
+    """The error for something that an engine refused or could not do, with a next step."""
     reason = without_secrets(" ".join(reason.split()))
     return OperationFailedError(f"{doing} failed: {reason}", remedy=engine_remedy(reason))
 
 
 def engine_remedy(reason: str) -> str:
-    """The next step after a request that an engine could not serve, or a registry through it."""
+    """The next step after a request that failed on an engine, or on a registry through it."""
     return _first(reason, _ENGINE + _REGISTRY)
 
 
 def step_remedy(reason: str) -> str:
-    """The next step after a failed step of a build, by its error and the end of its output."""
+    """The next step after a failed build step, chosen by its error and the end of its output."""
     return _first(reason, _ENGINE + _STEP)
 
 

@@ -1,4 +1,4 @@
-"""Proof that an image comes out the same: its files, compared and written in one normal form.
+"""Proof that an image is reproducible: comparing its files, and writing them in a normal form.
 
-Nothing here builds: it is given the build.
+Nothing here builds images: the build is a parameter.
 """

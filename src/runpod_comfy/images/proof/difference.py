@@ -1,4 +1,4 @@
-"""The first thing that differs between two images, layer by layer and file by file."""
+"""Finds the first difference between two images, layer by layer and file by file."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _PROPERTIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Where two images differ first, and in what; the values are those of the two, as text.
+    """The first difference between two images; `values` are the two values as text.
 
-    `layer` counts from 1; it is None, and so is `path`, where only the configurations differ.
-    `path` is also None where no file differs, but the order or the headers of the tar files do.
+    `layer` counts from 1; it and `path` are None if only the configurations differ. `path` is also
+    None if the files are equal, but the order or the headers of the tar files differ.
     """
 
     layer: int | None
@@ -37,7 +37,7 @@ class Difference:
     values: tuple[str, str]
 
     def in_words(self) -> str:
-        """Without a name for the two."""
+        """The difference as text, without the names of the images."""
         values = f"{self.values[0]} against {self.values[1]}"
         if self.layer is None:
             return f"the configuration: {self.what} is {values}"
@@ -48,9 +48,10 @@ class Difference:
 
 
 def first_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
-    """The first file of the first layer that differs, else the first setting; None if all is equal.
+    """The first different file of the first different layer, else the first different setting; None
+    if all are equal.
 
-    Layers are compared by what is in them, whatever their digests.
+    Layers are compared by content, not by digest.
     """
     for index in range(min(len(one.layers), len(other.layers))):
         if found := _first_of_layer(one, other, index):
@@ -63,11 +64,11 @@ def first_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
 
 
 def first_digest_difference(one: ImageFiles, other: ImageFiles) -> Difference | None:
-    """The first difference where the digests of layers count as well."""
+    """The first difference, if the digests of layers count too."""
     for index, values in enumerate(zip(one.digests, other.digests, strict=False)):
         if values[0] != values[1]:
             return _first_of_layer(one, other, index) or _in_layer(
-                one, index, path=None, what="the same files, packed differently", values=values
+                one, index, path=None, what="equal files in different tar files", values=values
             )
     return first_difference(one, other) if len(one.layers) != len(other.layers) else None
 

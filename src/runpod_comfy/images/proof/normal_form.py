@@ -1,8 +1,8 @@
-"""Layers and configurations written in one way: the same files and settings give the same bytes.
+"""Writes layers and configurations in a normal form: equal files and settings give equal bytes.
 
 The format of a layer is pax (POSIX.1-2001) as Python's tarfile writes it: entries sorted by path,
-whole seconds, numbers for owners and no names, extended attributes as `SCHILY.xattr.*`.
-Of a configuration, what containers see is kept
+whole seconds, numbers for owners and no names, extended attributes as `SCHILY.xattr.*`. Of a
+configuration, only what containers see is kept
 (https://github.com/opencontainers/image-spec/blob/main/config.md, and Docker's additions).
 """
 
@@ -46,15 +46,16 @@ _UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 
 @dataclass(frozen=True, kw_only=True)
 class NormalEntry:
-    """A header as it will be written, and the entry of the old layer that has its content."""
+    """A header to write, and the entry of the old layer with its content."""
 
     header: tarfile.TarInfo
     content: tarfile.TarInfo | None = None
 
 
 def normal_entries(layer: tarfile.TarFile) -> list[NormalEntry]:
-    """The entries of a layer in their order and with their headers. Of two with one path the last
-    counts; of a file with several names the first one gets the content."""
+    """The entries of a layer in order, with their headers. Of two entries with one path the last is
+    used; for a file with several names the first entry gets the content.
+    """
     members: dict[str, tarfile.TarInfo] = {}
     links: dict[str, str] = {}
     for member in layer:
@@ -71,13 +72,13 @@ def normal_entries(layer: tarfile.TarFile) -> list[NormalEntry]:
 
 
 def normal_size(entries: Sequence[NormalEntry]) -> int:
-    """How many bytes `write_layer` gives."""
+    """The number of bytes that `write_layer` yields."""
     sizes = ((len(_header_bytes(each)), each.header.size) for each in entries)
     return sum(header + size + -size % tarfile.BLOCKSIZE for header, size in sizes) + len(_END)
 
 
 def write_layer(layer: tarfile.TarFile, entries: Sequence[NormalEntry]) -> Iterator[bytes]:
-    """The bytes of the layer, piece by piece; contents come from the old one."""
+    """The bytes of the layer in chunks; contents come from the old layer."""
     for entry in entries:
         yield _header_bytes(entry)
         if entry.content is None:
@@ -93,7 +94,7 @@ def write_layer(layer: tarfile.TarFile, entries: Sequence[NormalEntry]) -> Itera
 def normal_config(config: Mapping[str, Any], digests: Sequence[str]) -> bytes:
     """The bytes of the configuration, for layers with these `sha256:…` digests.
 
-    The image's time, and that of all its history, is what its label says, else 1970.
+    The time of the image and of its history is taken from its label, else 1970.
     """
     settings = config.get("config") or {}
     created = (settings.get("Labels") or {}).get(CREATED, _UNKNOWN_TIME)
@@ -118,7 +119,7 @@ def _step(step: Mapping[str, Any], created: str) -> dict[str, Any]:
 def _entry(path: str, member: tarfile.TarInfo) -> NormalEntry:
     header = tarfile.TarInfo(path or "./")
     if is_removal(path):
-        # Its path is all that it says. Engines give it the time at which it was made.
+        # Only its path matters. Engines set its time to that of the build.
         header.mode = 0
         return NormalEntry(header=header)
     header.mode = 0o777 if member.issym() else member.mode & 0o7777

@@ -1,7 +1,7 @@
-"""An image rewritten so that its id depends on its files alone, not on the engine that built it.
+"""Rewrites an image so that its id only depends on its files, not on the engine that built it.
 
 The image is saved, the layers above its base get fixed headers and the configuration fixed times,
-and the result is loaded again under the same tags.
+and the result is loaded with the same tags.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TOLD_EVERY_BYTES = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Normalized:
-    """An image before and after: its ids, its tags, and the digests of its layers now."""
+    """An image before and after: its ids, its tags, and the new digests of its layers."""
 
     before: str
     image_id: str
@@ -52,11 +52,11 @@ class Normalized:
 def normalize(
     client: docker.DockerClient, reference: str, *, base: str | None, scratch: Path, say: Say
 ) -> Normalized:
-    """Rewrites an image on its engine; the old one goes if nothing else uses it.
+    """Rewrites an image on its engine; the old one is removed if nothing else uses it.
 
-    `base` is the image that it is based on, else its label says so. In the folder `scratch` the
-    image needs room once. Raises UnavailableError for an image that is not there,
-    InvalidInputError for a base that is not its base.
+    `base` is the image that it is based on, by default the one in its label. The folder `scratch`
+    needs space for one copy of the image. Raises UnavailableError if the image does not exist,
+    InvalidInputError if `base` is not its base.
     """
     image = inspect_image(client, reference)
     tags = tuple(image["RepoTags"] or ())
@@ -72,7 +72,7 @@ def normalize(
             pass
     image_id = f"sha256:{rewriting.config_digest}"
     if image_id != image["Id"]:
-        # It may serve a container, or be the parent of another image.
+        # A container may use it, or it may be the parent of another image.
         with contextlib.suppress(APIError):
             client.images.remove(image["Id"])
     inspect_image(client, image_id)
@@ -83,9 +83,9 @@ def normalize(
 
 @dataclass(kw_only=True)
 class Rewriting:
-    """A saved image on its way into a new archive.
+    """Rewrites a saved image into a new archive.
 
-    The lowest `kept` layers stay as they are. `digests` and `config_digest` are known when the
+    The lowest `kept` layers are not changed. `digests` and `config_digest` are known when the
     archive is finished.
     """
 
@@ -98,7 +98,7 @@ class Rewriting:
     config_digest: str = ""
 
     def archive(self) -> Iterator[bytes]:
-        """The new archive, as `docker load` takes it, piece by piece."""
+        """The new archive for `docker load`, in chunks."""
         self.saved.seek(0)
         with tarfile.open(fileobj=self.saved, mode="r:") as archive:
             members = {member.name: member for member in archive}
@@ -144,7 +144,7 @@ class Rewriting:
 
 
 def _layers_below(client: docker.DockerClient, image: dict[str, Any], base: str | None) -> int:
-    """How many of the image's layers are those of its base."""
+    """The number of the image's layers that belong to its base."""
     named = base or (image["Config"].get("Labels") or {}).get(BASE_NAME)
     if not named:
         raise InvalidInputError(
@@ -154,8 +154,8 @@ def _layers_below(client: docker.DockerClient, image: dict[str, Any], base: str 
     layers = image["RootFS"]["Layers"]
     if layers[: len(below)] != below:
         raise InvalidInputError(
-            f"the image is not based on {named} as the engine has it now",
-            remedy="Name the base that it was built on with --base, or build it again.",
+            f"the image is not based on the {named} that the engine has now",
+            remedy="Name its real base with --base, or build it again.",
         )
     return len(below)
 
@@ -176,7 +176,7 @@ def _save(client: docker.DockerClient, image: dict[str, Any], target: IO[bytes],
 def _unpacked(
     archive: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path
 ) -> Iterator[tuple[IO[bytes], int]]:
-    """A layer's tar file to read from anywhere, and its size in bytes."""
+    """A layer's tar file, seekable, and its size in bytes."""
     content = archive.extractfile(member)
     assert content is not None
     packed = content.read(len(_GZIP)) == _GZIP
@@ -184,7 +184,7 @@ def _unpacked(
     if not packed:
         yield content, member.size
         return
-    # Engines that keep images as a registry does save their layers compressed.
+    # Engines with containerd's image store save layers compressed.
     with tempfile.TemporaryFile(dir=scratch) as plain, gzip.open(content) as unpacking:
         shutil.copyfileobj(unpacking, plain, _CHUNK_BYTES)
         size = plain.tell()

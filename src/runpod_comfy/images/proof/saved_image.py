@@ -1,9 +1,9 @@
-"""The archives that `docker save` writes: what is in them, read in one pass as they come.
+"""Reads the archives that `docker save` writes, in one pass.
 
 Engines before 25 name layers `<id>/layer.tar`, later ones `blobs/sha256/<digest>`; `manifest.json`
-says which is which in both, and comes after the layers
+maps them in both cases, and comes after the layers
 (https://github.com/moby/docker-image-spec/blob/main/spec.md). A layer is a tar file, and engines
-write tar headers differently; what is noted of it is what a container sees
+write tar headers differently; only what a container sees is recorded
 (https://github.com/opencontainers/image-spec/blob/main/layer.md).
 """
 
@@ -35,7 +35,7 @@ _KINDS: dict[bytes, Kind] = {
 _REMOVAL = ".wh."
 _XATTR = "SCHILY.xattr."
 _LONGEST_DOCUMENT_BYTES = 4 << 20
-# Python copies what it read ahead for each header that it takes out of that.
+# Python copies its read-ahead buffer for each header, so it is kept small.
 _BLOCK_BYTES = 64 << 10
 
 
@@ -43,9 +43,9 @@ _BLOCK_BYTES = 64 << 10
 class LayerFile:
     """One entry of a layer.
 
-    `mode` are the twelve permission bits, `mtime` is in whole seconds since 1970, `size` in bytes.
-    `first_name` is, for a file with several names, the first of them in this layer.
-    `xattrs` are extended attributes as a tar file has them, `number` is that of a device.
+    `mode` has the twelve permission bits, `mtime` is in whole seconds since 1970, `size` in bytes.
+    `first_name` is the first name, in this layer, of a file with several names. `xattrs` are
+    extended attributes as in a tar file, `number` is a device number.
     """
 
     kind: Kind
@@ -62,7 +62,7 @@ class LayerFile:
 
 
 class ChunkStream(io.RawIOBase):
-    """Chunks of bytes, as an engine sends them, as a stream to read from."""
+    """A readable stream over the chunks of bytes that an engine sends."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
@@ -92,14 +92,14 @@ class ImageFiles:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """`sha256:…` of each layer's tar file, as the configuration tells them."""
+        """`sha256:…` of each layer's tar file, from the configuration."""
         return tuple(self.config["rootfs"]["diff_ids"])
 
 
 def read_image(stream: IO[bytes]) -> ImageFiles:
-    """Reads a saved image once, front to back; memory grows with the number of its files only.
+    """Reads a saved image in one pass; memory only grows with the number of its files.
 
-    Raises InvalidInputError for what is not an archive of one image.
+    Raises InvalidInputError for anything but an archive of one image.
     """
     documents: dict[str, Any] = {}
     layers: dict[str, dict[str, LayerFile]] = {}
@@ -119,8 +119,8 @@ def read_image(stream: IO[bytes]) -> ImageFiles:
                     with contextlib.suppress(ValueError):
                         documents[member.name] = json.loads(content.getvalue())
                         continue
-                # Something else than a layer, such as the file VERSION. A layer that is damaged is
-                # missed below.
+                # Not a layer, such as the file VERSION. A damaged layer is reported as missing
+                # below.
                 with (
                     contextlib.suppress(tarfile.ReadError),
                     # Engines that keep images as a registry does save their layers compressed.
@@ -131,15 +131,15 @@ def read_image(stream: IO[bytes]) -> ImageFiles:
         return ImageFiles(config=documents[config], layers=tuple(layers[name] for name in names))
     except (tarfile.TarError, EOFError, KeyError) as error:
         raise InvalidInputError(
-            f"this is not the archive of an image, or it is cut short: {error}"
+            f"this is not the archive of an image, or it is truncated: {error}"
         ) from error
 
 
 def archive_names(manifest: Any, aliases: Mapping[str, str]) -> tuple[str, list[str]]:
-    """Where an archive of one image has the configuration, and its layers, lowest first.
+    """The names of the configuration and the layers, lowest first, in an archive of one image.
 
-    `manifest` is its `manifest.json`, `aliases` are its links, because a layer that occurs twice is
-    saved once.
+    `manifest` is its `manifest.json`, `aliases` are its links: a layer that occurs twice is saved
+    once.
     """
     if not isinstance(manifest, list) or len(manifest) != 1:
         raise InvalidInputError(
@@ -151,7 +151,7 @@ def archive_names(manifest: Any, aliases: Mapping[str, str]) -> tuple[str, list[
 
 
 def alias_of(member: tarfile.TarInfo) -> str:
-    """What a link inside an archive leads to."""
+    """The target of a link inside an archive."""
     if member.islnk():
         return member.linkname
     folder = posixpath.dirname(member.name)
@@ -170,7 +170,7 @@ def read_layer(layer: tarfile.TarFile) -> dict[str, LayerFile]:
             links.pop(path, None)
             found[path] = _describe(layer, member)
     for name, names in names_of_files(links).items():
-        # To a file of a layer below, which no engine writes, but the format allows.
+        # A link to a file of a lower layer: no engine writes that, but the format allows it.
         below = LayerFile(kind="hard link", mode=0, uid=0, gid=0, mtime=0, target=name)
         file = replace(found[name], first_name=names[0]) if name in found else below
         for path in names:
@@ -180,8 +180,9 @@ def read_layer(layer: tarfile.TarFile) -> dict[str, LayerFile]:
 
 
 def names_of_files(links: Mapping[str, str]) -> dict[str, list[str]]:
-    """The files of a layer that have several names: by the one that has the content, all of them,
-    sorted. `links` maps each hard link to its target."""
+    """The files of a layer with several names: maps the name with the content to all names, sorted.
+    `links` maps each hard link to its target.
+    """
     found: dict[str, list[str]] = {}
     for path in links:
         content, passed = path, set()
@@ -203,12 +204,12 @@ def path_of(member: tarfile.TarInfo) -> str:
 
 
 def is_removal(path: str) -> bool:
-    """Whether the entry only says that something of a layer below is gone."""
+    """True if the entry only marks something in a lower layer as removed."""
     return path.rpartition("/")[2].startswith(_REMOVAL)
 
 
 def xattrs_of(member: tarfile.TarInfo) -> dict[str, str]:
-    """The extended attributes of an entry, under the names that a tar file has for them."""
+    """The extended attributes of an entry, under their names in the tar file."""
     return {
         key: value for key, value in sorted(member.pax_headers.items()) if key.startswith(_XATTR)
     }

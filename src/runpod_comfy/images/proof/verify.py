@@ -1,7 +1,7 @@
-"""Proof that a version's image comes out the same: built twice, on every engine that is given.
+"""Proof that a version's image is reproducible: builds it twice, on every given engine.
 
-On one engine every layer has to have the same digest. Engines write the headers of tar files
-differently, so that between engines every file of every layer is compared instead.
+On one engine the digests of all layers must be equal. Engines write tar headers differently, so
+between engines every file of every layer is compared instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from runpod_comfy.images.proof.difference import (
 from runpod_comfy.images.proof.saved_image import ChunkStream, ImageFiles, read_image
 
 _BUILDS = 2
-# Times in layers are whole seconds, and a small image takes less.
+# Times in layers are whole seconds, and a small image is built in less.
 _APART_S = 2.0
 _READ_BYTES = 1 << 20
 
@@ -48,7 +48,9 @@ class NamedEngine:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineProof:
-    """What one engine built, each time: the id, and `layers`, the digests, equal for all builds."""
+    """The results of one engine: the id of each build, and `layers`, the digests, equal for all
+    builds.
+    """
 
     engine: str
     version: str
@@ -57,13 +59,13 @@ class EngineProof:
 
 
 class ImageDiffersError(MismatchError):
-    """Two builds of one lock differ; `difference` says where first."""
+    """Two builds of one lock differ; `difference` is the first difference."""
 
     def __init__(self, message: str, difference: Difference) -> None:
         super().__init__(
             f"{message}: {difference.in_words()}",
-            remedy="Look at what writes that file: a layer has to leave the same bytes, owners, "
-            "modes and times each time.",
+            remedy="Find what writes that file: a layer must produce equal bytes, owners, modes "
+            "and times each time.",
         )
         self.difference = difference
 
@@ -73,8 +75,8 @@ def verify_image(
 ) -> list[EngineProof]:
     """Builds the image twice without a cache on each engine, and compares.
 
-    The images are tagged `<repository>:verify-<n>` meanwhile, and removed at the end.
-    Raises ImageDiffersError naming the first file that differs, and what the builds raise.
+    The images are temporarily tagged `<repository>:verify-<n>`, and removed at the end. Raises
+    ImageDiffersError naming the first different file, and what the builds raise.
     """
     tags = [f"{repository}:verify-{number}" for number in range(1, _BUILDS + 1)]
     proofs: list[EngineProof] = []
@@ -91,7 +93,7 @@ def verify_image(
 
 
 def saved_files(client: docker.DockerClient, reference: str) -> ImageFiles:
-    """Every file of an image that an engine has, read from it as a stream."""
+    """Every file of an image, streamed from the engine."""
     chunks = saved_chunks(client, reference)
     return read_image(io.BufferedReader(ChunkStream(chunks), _READ_BYTES))
 
@@ -111,7 +113,7 @@ def _built_twice(engine: NamedEngine, build: Build, tags: Sequence[str], say: Sa
             difference = first_digest_difference(one, other)
             assert difference is not None
             raise ImageDiffersError(f"two builds on {engine.name} differ", difference)
-    say(f"{engine.name}: {len(layers[0])} layers, each with the same digest every time")
+    say(f"{engine.name}: {len(layers[0])} layers with equal digests in all builds")
     return EngineProof(engine=engine.name, version=version, image_ids=tuple(ids), layers=layers[0])
 
 
@@ -130,6 +132,6 @@ def _compare_engines(
         files = sum(map(len, first.layers))
         same = sum(one == other for one, other in zip(proofs[0].layers, proof.layers, strict=True))
         say(
-            f"{between}: all {files} files of {len(first.layers)} layers are equal "
-            f"({same} layers have the same digest as well)"
+            f"{between}: all {files} files of {len(first.layers)} layers are equal ({same} "
+            "layers also have equal digests)"
         )

@@ -1,4 +1,4 @@
-"""Images in registries: their names, pushes, and what was pushed from here.
+"""Images in registries: names, pushes, and records of pushes from here.
 
 Logins are Docker's own.
 """

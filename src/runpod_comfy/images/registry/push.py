@@ -1,4 +1,4 @@
-"""An image sent to a registry, with the person's login, and the note of it in the cache."""
+"""Pushes an image to a registry, with the user's login, and records it in the cache."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _DIGEST = re.compile(r": digest: (sha256:[0-9a-f]{64}) size: \d+$")
 
 @dataclass(frozen=True, kw_only=True)
 class PushedLayer:
-    """A layer of an image that is in a registry now.
+    """A layer of an image that is now in a registry.
 
-    `digest` is that of its files as the image's config has it; where an engine names another, what
-    it names. `size_bytes` is what was sent, None for what was there.
+    `digest` is the one in the image's config; if the engine reports another, that one. `size_bytes`
+    is the amount sent, None if the layer already existed.
     """
 
     digest: str
@@ -45,7 +45,7 @@ class PushedLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class PushResult:
-    """`digest` is the registry's, by which the image can be pulled: `<repository>@<digest>`."""
+    """`digest` is the registry's, for pulling the image: `<repository>@<digest>`."""
 
     reference: str
     digest: str
@@ -58,7 +58,7 @@ class PushResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PushRecord:
-    """A push, the version and the lock that its image was built from, and the engine's image id."""
+    """A push, the version and lock that its image was built from, and the engine's image id."""
 
     pushed: PushResult
     version_id: str
@@ -76,19 +76,19 @@ class PushRecord:
 
 
 class PushShow:
-    """Shows a push: this one nothing."""
+    """Shows a push; this base class shows nothing."""
 
     def layer(self, layer: PushedLayer) -> None:
-        """It is in the registry."""
+        """The layer is in the registry."""
 
     def under_way(self, sentence: str) -> None:
-        """How far all of them are."""
+        """The progress of all layers."""
 
 
 def tag_image(client: docker.DockerClient, image: str, reference: str) -> None:
-    """Gives an image of the engine another name.
+    """Gives an image on the engine another name.
 
-    Raises InvalidInputError for a name that is none, UnavailableError without the image.
+    Raises InvalidInputError for an invalid name, UnavailableError if there is no such image.
     """
     repository, tag = split_reference(reference)
     try:
@@ -97,14 +97,14 @@ def tag_image(client: docker.DockerClient, image: str, reference: str) -> None:
         raise UnavailableError(f"there is no image {image} on this engine") from error
     except docker.errors.APIError as error:
         raise InvalidInputError(
-            f"{reference} is no name for an image: {error.explanation}",
-            remedy="Registry and repository are in small letters, without https://, as in "
+            f"{reference} is not a valid image name: {error.explanation}",
+            remedy="Write registry and repository in lowercase, without https://, as in "
             "registry.example.org/me.",
         ) from error
 
 
 def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> PushResult:
-    """Sends what the engine knows as `reference` to the registry that it names.
+    """Pushes the engine's image `reference` to the registry in its name.
 
     Raises OperationFailedError with the registry's reason.
     """
@@ -122,7 +122,7 @@ def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> Push
             told_at = time.monotonic()
             show.under_way(transfers.in_words())
     if digest is None:
-        raise failed(doing, "the engine broke off without a reason")
+        raise failed(doing, "the engine closed the stream without a reason")
     layers = [_pushed(each, diffs) for each in transfers.layers if each.how]
     place = {diff: number for number, diff in enumerate(diffs)}
     layers.sort(key=lambda layer: place.get(layer.digest, len(place)))
@@ -130,7 +130,7 @@ def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> Push
 
 
 def record_push(cache: Cache, record: PushRecord) -> Path:
-    """Writes `pushed/<repository>/<tag>.json` in the cache, in place of an older one."""
+    """Writes `pushed/<repository>/<tag>.json` in the cache, replacing an older one."""
     repository, tag = split_reference(record.pushed.reference)
     path = cache.pushed / repository / f"{tag}.json"
     with cache.writing():
@@ -140,7 +140,7 @@ def record_push(cache: Cache, record: PushRecord) -> Path:
 
 
 def _digest_in(message: Message) -> str | None:
-    """The registry's digest, which stands in a sentence where images lie in containerd's store."""
+    """The registry's digest, which is inside a sentence if images are in containerd's store."""
     if isinstance(pushed := message.get("aux"), dict) and "Digest" in pushed:
         return str(pushed["Digest"])
     found = _DIGEST.search(str(message.get("status", "")))

@@ -86,7 +86,7 @@ def test_two_versions_of_one_name_are_told_apart(
     private = indexes.publish("closed.test", "alpha", "2.0")
     packages = _packages(_lock(known, private), fetch_context)
     assert _handed_in(packages) == {"alpha-2.0-py3-none-any.whl"}
-    with pytest.raises(UnavailableError, match=r"1 Python packages are not at hand.*: alpha$"):
+    with pytest.raises(UnavailableError, match=r"1 Python package is not cached.*: alpha$"):
         _packages(_lock(known, private), replace(fetch_context, offline=True), has_network=False)
 
 
@@ -218,7 +218,7 @@ def test_offline_nobody_is_asked_and_what_is_here_is_handed_in(
     python, offline = _lock(private, alpha, own), replace(fetch_context, offline=True)
     packages = _packages(python, offline)
     assert _handed_in(packages) == {"private-1.0-py3-none-any.whl", "own-1.0-py3-none-any.whl"}
-    with pytest.raises(UnavailableError, match=r"not at hand.*: alpha$"):
+    with pytest.raises(UnavailableError, match=r"not cached.*: alpha$"):
         _packages(python, offline, has_network=False)
     assert indexes.asked == []
 

@@ -54,7 +54,7 @@ def test_the_digest_and_layers_of_containerds_store_are_told() -> None:
 
 
 def test_a_push_that_ends_without_a_digest_is_a_failure() -> None:
-    with pytest.raises(OperationFailedError, match="broke off"):
+    with pytest.raises(OperationFailedError, match="closed the stream"):
         _push(CONTAINERD[:-1])
 
 
