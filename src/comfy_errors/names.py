@@ -1,4 +1,4 @@
-"""Names in messages: the first few of many, and those that a misspelt one was meant to be."""
+"""Names and numbers in messages: the first few of many, close matches, and plurals."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ def listed(names: Sequence[str], *, at_most: int = 10) -> str:
     more = len(names) - at_most
     shown = ", ".join(names[:at_most])
     return f"{shown} and {more} more" if more > 0 else shown
+
+
+def quantity(count: int, noun: str, plural: str = "") -> str:
+    """`1 pin`, `2 pins`; `plural` is for nouns that take more than an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

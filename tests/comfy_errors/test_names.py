@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_errors.names import listed, nearest, nearest_names
+from comfy_errors.names import listed, nearest, nearest_names, quantity
 
 COMMANDS = ["create", "resolve", "realize", "run", "test", "bundle", "image build", "bundle load"]
 KEYS = ["schema_version", "version_id", "comfy", "custom_nodes", "models", "env", "options"]
@@ -44,3 +44,8 @@ def test_at_most_three_are_proposed_and_the_nearest_comes_first() -> None:
     near = nearest_names("v0.3.7", ["v0.3.1", "v0.3.75", "v0.3.70", "v0.3.71", "main"])
     assert len(near) == 3
     assert set(near) == {"v0.3.75", "v0.3.70", "v0.3.71"}
+
+
+def test_counts_agree_with_their_nouns() -> None:
+    assert [quantity(count, "pin") for count in (0, 1, 2)] == ["0 pins", "1 pin", "2 pins"]
+    assert quantity(2, "dependency", "dependencies") == "2 dependencies"

@@ -71,7 +71,7 @@ def build_image(
     show: BuildShow | None = None,
 ) -> BuiltVersion:
     """Builds the image of a version on the engine that Docker's settings name, with the project's
-    workflows; resolves the version first where no lock answers its spec.
+    workflows; resolves the version first if no lock matches its spec.
 
     `base` is a name of `images/bases.json` or an image (the spec's `options.base`, then `cpu`),
     `platform` `linux-x86_64` or `linux-aarch64`, also as Docker writes them. The image is called
@@ -202,7 +202,7 @@ def push(
 def _warn_of_another_lock(
     built: BuiltImage, spec: StrPath | None, project: Path, say: Say, explain: Say
 ) -> None:
-    """An image may be older than the lock that lies here; what was asked for is pushed anyway."""
+    """Warns if the image was built from another lock than the current one; it is pushed anyway."""
     try:
         lock = select(
             built.version_id, spec=spec, project=project, offline=True, say=say, explain=explain

@@ -118,10 +118,10 @@ def resolve(
 
     `version_id` is `COMFY_VERSION_NAME` or `demo` by default, `spec` a file in place of
     `versions/<id>.json` of the project. `upgrade` names what is to move to its newest, None is
-    everything; commits in the spec file move with it. `offline` uses the caches only.
-    Raises InvalidInputError for a spec that is wrong and for an upgrade of what the version does
-    not have, UnavailableError for what cannot be reached, OperationFailedError for requirements
-    that have no solution.
+    everything; commits in the spec file move with it. `offline` uses the caches only. Raises
+    InvalidInputError for an invalid spec and for an upgrade of something that is not in the
+    version, UnavailableError for anything out of reach, OperationFailedError for requirements
+    without a solution.
     """
     return resolve_spec(
         read_spec(version_id_of(version_id), spec, project),

@@ -103,7 +103,8 @@ def _read(file: Path) -> Root:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{file} does not tell what the cache is kept for: {os_reason(error)}",
-            remedy="Remove that file: its version is noted again when it is realized or resolved.",
+            remedy="Remove that file: its version is recorded again when it is realized or "
+            "resolved.",
         ) from error
 
 

@@ -205,7 +205,7 @@ class Downloads:
             self._take(self._CONTROL.sub(b"", drawing))
 
     def finish(self) -> None:
-        """All of them are installed."""
+        """Counts all packages as installed."""
         self._arrive(len(self._sizes), self._sizes)
 
     def _take(self, drawing: bytes) -> None:

@@ -143,9 +143,9 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     unsure = [each for each in packages if not _has_stored_wheel(each, job.cache)]
     with when_slow(job.say, f"Checking whether {len(unsure)} Python packages are at hand"):
         lacks = probe.lacks(unsure)
-    # Only building tells whether a source can be built.
+    # Only building shows whether an sdist can be built.
     lack.missing += [
-        _missing(each) + (f", a source that has to be built: {reason}" if _is_source(each) else "")
+        _missing(each) + (f", an sdist that has to be built: {reason}" if _is_source(each) else "")
         for each, reason in lacks
     ]
 

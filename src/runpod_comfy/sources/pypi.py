@@ -81,8 +81,8 @@ def _find(request: TreeRequest, fetch_context: FetchContext) -> Path:
     raise MismatchError(
         f"no file of {request.title} on the index has the pinned {request.commit}; it has: "
         + listed([f"{file.name} (sha256:{file.sha256})" for file in files], at_most=_NAMED_AT_MOST),
-        remedy="Find out why the index gives other files; take them in with: "
-        "runpod-comfy resolve <id> --upgrade",
+        remedy="Find out why the index has other files; accept them with: runpod-comfy resolve "
+        "<id> --upgrade",
     )
 
 

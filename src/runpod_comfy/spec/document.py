@@ -17,7 +17,6 @@ from pydantic import BaseModel, ValidationError
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_errors.names import nearest
 from comfy_files.json_faults import fault_words, key_path
-from comfy_files.progress import counted
 
 _M = TypeVar("_M", bound=BaseModel)
 

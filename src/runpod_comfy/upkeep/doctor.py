@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from comfy_errors import ComfyError
-from comfy_errors.names import listed
+from comfy_errors.names import listed, quantity
 from comfy_files.files import os_reason
 from comfy_files.progress import readable_size
 from comfy_files.user_paths import expanded
@@ -37,8 +37,8 @@ _NEEDED_PYTHON = (3, 11)
 _ROOM_BYTES = 10 * 1000**3
 """A version with PyTorch takes about 7 GB, most of it shared between the cache and its homes."""
 _FICLONE = 0x40049409
-"""Linux's request to share the blocks of a file until one of the two copies is written to."""
-_CHECK_CACHE = "Check its permissions, or name another one with COMFY_CACHE_ROOT."
+"""Linux's ioctl to share the blocks of a file until one of the two copies is written to."""
+_CHECK_CACHE = "Check its permissions, or set COMFY_CACHE_ROOT to another folder."
 _CHECK_HOME = (
     "Check its permissions, or name another place for versions with COMFY_HOME or --target."
 )
@@ -83,7 +83,7 @@ def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[An
         try:
             answers[name] = list(checks[name]())
         except Exception as error:
-            # One check that fails in an unforeseen way must not hide what the others found.
+            # An unexpected failure of one check must not hide the results of the others.
             found = f"could not be looked at: {type(error).__name__}: {os_reason(error)}"
             answers[name] = [Answer(name, "warning", found)]
 
@@ -163,7 +163,7 @@ def _room(cache: Cache, home: Path) -> Iterator[Answer]:
 
 
 def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator[Answer]:
-    """Which kinds of links there are from the cache to where homes lie."""
+    """Which kinds of links work from the cache to the homes."""
     source, target = _nearest(cache.root), _nearest(home)
     for place, variable, remedy in (
         (source, "COMFY_CACHE_ROOT", _CHECK_CACHE),
@@ -217,15 +217,15 @@ def _cache(cache: Cache) -> Iterator[Answer]:
     trees = (path for path in children(cache.trees) if path.is_dir())
     lost = [path for path in trees if not path.with_name(f"{path.name}.json").is_file()]
     if lost:
-        remedy = "These trees lack their record: remove them, they are fetched again."
+        remedy = "These trees lack their record: remove them, and they will be fetched again."
         yield Answer("cache", "warning", listed([str(path) for path in lost], at_most=3), remedy)
         return
-    roots = counted(len(read_roots(cache)), "lock or folder", "locks and folders")
+    roots = quantity(len(read_roots(cache)), "lock or folder", "locks and folders")
     leftovers = len([path for path in children(cache.tmp) if path.suffix != ".lock"])
     found = f"{cache.root}, needed by {roots}"
     if leftovers:
         # Running commands have temporary files there too.
-        unfinished = counted(leftovers, "unfinished entry", "unfinished entries")
+        unfinished = quantity(leftovers, "unfinished entry", "unfinished entries")
         found += f", {unfinished} (gc clears leftovers)"
     yield Answer("cache", "ok", found)
 
@@ -259,7 +259,7 @@ def _variables(environment: Mapping[str, str]) -> Iterator[Answer]:
 
 
 def _docker() -> Iterator[Answer]:
-    """The engine that images are built with. Nothing else needs one."""
+    """The Docker engine that images are built with. Nothing else needs one."""
     from runpod_comfy.images.docker.connection import UnusableEngineError, connect
 
     try:

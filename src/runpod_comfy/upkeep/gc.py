@@ -34,9 +34,9 @@ from runpod_comfy.upkeep.unused import Unused, find_unused, unused_commits
 class Clearing:
     """What `gc` did or, with `dry_run`, would do.
 
-    `commits` counts git commits taken out of repositories that stay. `dropped` are roots that have
-    been gone for long enough, `unknown` paths that were left alone, `remarks` is for people. `kept`
-    says how much of the cache each root keeps.
+    `commits` counts git commits removed from repositories that are kept. `dropped` are roots that
+    have been gone for long enough, `unknown` paths that were left alone, `remarks` messages for the
+    user. `kept` says how much of the cache each root keeps.
     """
 
     removed: tuple[Unused, ...] = ()
@@ -125,7 +125,7 @@ def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[P
     if models is None and not with_models and cache.models.is_dir():
         kept.remarks.append(
             f"the models in {cache.models} were left alone: other machines may use them; "
-            "--models clears them as well"
+            "--models clears them too"
         )
     needs = needs_of(kept.locks, cache)
     found = find_unused(cache, needs, model_folders=kept.model_folders, with_models=with_models)

@@ -15,8 +15,8 @@ from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError
+from comfy_errors.names import quantity
 from comfy_files.json_faults import first_fault
-from comfy_files.progress import counted
 from comfy_home.layout import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
@@ -89,7 +89,7 @@ def look_at_roots(roots: Sequence[Root], *, now: int) -> RootLocks:
                 found.dropped.append(current)
                 continue
             days = math.ceil(left_s / _DAY_S)
-            until = "1 more day" if days == 1 else f"{days} more days"
+            until = quantity(days, "more day")
             found.remarks.append(f"{_absence(root)}; what it needs is kept for {until}")
         found.roots.append(current)
         if current.lock is not None:

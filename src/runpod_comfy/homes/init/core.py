@@ -19,17 +19,17 @@ from runpod_comfy.spec.values import check_repo, tree_kind
 
 
 def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Callable[[Path], object]:
-    """Brings `repo` at `ref` (its default branch if None) into the cache, that commit alone.
+    """Fetches `repo` at `ref` (its default branch if None) into the cache, only that commit.
 
-    Gives what makes the working copy at a path that is free; a branch is checked out as one that
-    follows the remote. Raises InvalidInputError for an address that is not safe or not known, and
-    what the sources raise.
+    Returns a function that makes the working copy at a free path; a branch is checked out with its
+    remote as upstream. Raises InvalidInputError for a URL that is unsafe or unknown, and what the
+    sources raise.
     """
     try:
         kind = tree_kind(check_repo(repo))
     except ValueError as error:
         raise InvalidInputError(
-            f"the address {without_secrets(repo)} {error}",
+            f"the URL {without_secrets(repo)} {error}",
             remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
         ) from error
     source = source_of(kind)

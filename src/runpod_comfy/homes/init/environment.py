@@ -61,17 +61,17 @@ def find_interpreter(python: str) -> Path:
 
 
 def refuse_foreign_environment(job: Initialization) -> None:
-    """An environment that is there already is used; any other folder is left alone."""
+    """An existing environment is used; any other folder is left alone."""
     venv = job.environment
     if venv.exists() and any(venv.iterdir()) and not is_environment(venv):
         raise InvalidInputError(
-            f"{venv} is there already and is not a virtual environment",
+            f"{venv} already exists and is not a virtual environment",
             remedy="Name another folder with --venv.",
         )
 
 
 def require_index(index: str) -> None:
-    """Raises UnavailableError unless the index answers for torch: before anything is made."""
+    """Raises UnavailableError, before anything is made, unless the index answers for torch."""
     import requests
 
     from comfy_http.client import HttpClient
@@ -81,8 +81,8 @@ def require_index(index: str) -> None:
         return
     client = HttpClient(
         settings=read_pip_settings(),
-        remedy="PyTorch's builds for CPUs come from there: use --install-torch skip and install "
-        f"torch yourself, or name a mirror in {TORCH_CPU_INDEX_VARIABLE}.",
+        remedy="PyTorch's CPU builds come from there: use --install-torch skip and install torch "
+        f"yourself, or set {TORCH_CPU_INDEX_VARIABLE} to a mirror.",
     )
     try:
         with client.session() as session:
@@ -102,11 +102,11 @@ def _uv_variables(job: Initialization) -> dict[str, str]:
     variables = {
         **outside_variables(),
         "UV_CACHE_DIR": str(job.cache.uv),
-        # uv itself copies, and says so, where that cannot be.
+        # uv itself copies, and says so, if that is not possible.
         "UV_LINK_MODE": "hardlink",
         **uv_variables(read_pip_settings(), os.environ),
     }
-    # What tells uv to forget a package's own index would send torch to the usual one.
+    # A variable that makes uv ignore a package's own index would get torch from the default one.
     variables.pop("UV_NO_SOURCES", None)
     return variables
 
@@ -122,11 +122,11 @@ def install_requirements(job: Initialization, lock_fds: Sequence[int]) -> None:
 
 
 def _requirement_files(job: Initialization, folder: Path) -> list[str]:
-    """uv's options for what the core requires; its torch family as `--install-torch` says."""
+    """uv's options for the core's requirements, with the torch family as `--install-torch` says."""
     requirements = requirements_of_core(job.home.comfyui, say=job.say)
     files = ["--requirements", _write(folder / "requirements.txt", requirements)]
     if job.install_torch == "skip":
-        # Left out also where another package, such as torchsde, requires it.
+        # Also excluded if another package, such as torchsde, requires it.
         never = [f"{name} ; sys_platform == 'never'" for name in FAMILY]
         return [*files, "--overrides", _write(folder / "overrides.txt", never)]
     if job.torch_index:

@@ -54,7 +54,7 @@ class Initialization:
 
     @property
     def torch_index(self) -> str | None:
-        """The index for the torch family alone; None where the usual builds are right."""
+        """The index for the torch family only; None if the default builds are right."""
         if self.install_torch == "skip" or sys.platform != "linux":
             return None
         return os.environ.get(TORCH_CPU_INDEX_VARIABLE) or TORCH_CPU_INDEX

@@ -1,4 +1,4 @@
-"""`init`: ComfyUI to develop in, not pinned: a clone to pull into, an environment, requirements."""
+"""`init`: an unpinned ComfyUI for development: a git clone, an environment, requirements."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _EPOCH = "315532800"
 
 @dataclass(frozen=True, kw_only=True)
 class InitResult:
-    """`changed` is false if all was there already."""
+    """`changed` is false if everything already existed."""
 
     target: Path
     venv: Path
@@ -45,10 +45,10 @@ class InitResult:
 def initialize(job: Initialization) -> InitResult:
     """Clones the core, makes its environment and installs its requirements, with the marker.
 
-    Does nothing where that is done already, and goes on where it was cut short.
-    Raises InvalidInputError for a folder that is someone else's, or that has another repository,
-    ref or Python than was asked for; UnavailableError for a repository, an interpreter or an index
-    that cannot be had, OperationFailedError else.
+    Does nothing if that is already done, and resumes if it was interrupted. Raises
+    InvalidInputError for a folder that is someone else's, or that has another repository, ref or
+    Python than was asked for; UnavailableError for a repository, an interpreter or an index that
+    cannot be had, OperationFailedError else.
     """
     home = job.home
     manifest = _own_manifest(home)
@@ -82,7 +82,7 @@ def initialize(job: Initialization) -> InitResult:
             if not keep_environment:
                 make_environment(job, interpreter, lock_fds)
             install_requirements(job, lock_fds)
-            job.say("Making the folders")
+            job.say("Creating the folders")
             _make_folders(job, lock_fds)
             models_dir = str(home.models)
             save_manifest(home.root, Manifest(kind="init", complete=True, models_dir=models_dir))
@@ -91,7 +91,7 @@ def initialize(job: Initialization) -> InitResult:
 
 
 def _own_manifest(home: Home) -> Manifest | None:
-    """The marker of an earlier `init`; None for a folder that is free."""
+    """The marker of an earlier `init`; None for a free folder."""
     require_folder(home.root)
     manifest = load_manifest(home.root)
     if manifest is None:
@@ -103,15 +103,15 @@ def _own_manifest(home: Home) -> Manifest | None:
         )
     if manifest is None and os.path.lexists(home.comfyui):
         raise InvalidInputError(
-            f"{home.comfyui} is there already, and no {MARKER_NAME} beside it says that init "
-            "made it; it was left alone",
+            f"{home.comfyui} already exists without a {MARKER_NAME} file beside it, so init did "
+            "not make it; it was left alone",
             remedy=elsewhere,
         )
     return manifest
 
 
 def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
-    """The models layer alone: mount points and extra_model_paths.yaml, as a version has them."""
+    """Runs only the models layer: mount points and extra_model_paths.yaml, as in a version."""
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-init-") as folder:
         (Path(folder) / "folders.txt").touch()
         variables = {

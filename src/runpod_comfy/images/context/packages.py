@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from requests.utils import get_netrc_auth
 
 from comfy_errors import UnavailableError
+from comfy_errors.names import quantity
 from comfy_files.files import replace_file
-from comfy_files.progress import counted
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
@@ -126,7 +126,7 @@ def _require_all(files: Sequence[PlatformFile], at_hand: Sequence[PlatformFile])
     wanted, there = ({_release(each): each for each in some} for some in (files, at_hand))
     if missing := sorted({wanted[key].distribution.name for key in wanted.keys() - there.keys()}):
         raise UnavailableError(
-            f"{counted(len(missing), 'Python package is', 'Python packages are')} not cached, and "
+            f"{quantity(len(missing), 'Python package is', 'Python packages are')} not cached, and "
             f"neither this machine nor the build may download files: {', '.join(missing)}",
             remedy="Run once without --offline, or load a bundle of the version: runpod-comfy "
             "bundle load FILE",

@@ -40,9 +40,9 @@ class UnusableEngineError(NoEngineError):
 def connect(address: str | None = None, *, wait_s: int | None = None) -> docker.DockerClient:
     """A client of the engine at `address`, else of DOCKER_HOST's or the active Docker context's.
 
-    `wait_s` limits each wait for an answer, for a caller that can do without an engine.
-    Raises NoEngineError if none answers there, or one that is too old or without BuildKit, and
-    InvalidInputError for settings of Docker that cannot be read.
+    `wait_s` limits each wait for an answer, for a caller that can do without an engine. Raises
+    NoEngineError if none answers, or if it is too old or lacks BuildKit, and InvalidInputError if
+    Docker's settings cannot be read.
     """
     try:
         client = _client(address, wait_s or _ANSWERS_WITHIN_S)
@@ -91,7 +91,7 @@ def _refuse_unusable(client: docker.DockerClient, headers: Mapping[str, str]) ->
         raise UnusableEngineError(
             f"this Docker engine is too old: {version} (API {api})", remedy=remedy
         )
-    # 20.10 says nothing where the client may choose; "1" is the old builder alone.
+    # 20.10 reports nothing if the client may choose; "1" means only the old builder.
     if headers.get("builder-version") == "1":
         raise UnusableEngineError(
             "this Docker engine has BuildKit switched off",

@@ -10,9 +10,8 @@ from pathlib import Path
 from packaging.version import Version
 
 from comfy_errors import UnavailableError
-from comfy_errors.names import listed
+from comfy_errors.names import listed, quantity
 from comfy_files.parallel import in_parallel
-from comfy_files.progress import counted
 from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.drift.tree import Answer, Finding, LockedPlace, answer
@@ -53,10 +52,10 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     ]
     left_out = []
     if len(models) < len(lock.models):
-        left_out.append(f"{counted(len(lock.models) - len(models), 'model')} not on this machine")
+        left_out.append(f"{quantity(len(lock.models) - len(models), 'model')} not on this machine")
     if fetch_context.offline:
         left_out += [place.name for place in places if not place.is_local]
-        left_out.append(counted(len(distributions), "Python distribution"))
+        left_out.append(quantity(len(distributions), "Python distribution"))
         places = [place for place in places if place.is_local]
         distributions = []
     answers = [

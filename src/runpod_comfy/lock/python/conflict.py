@@ -164,8 +164,8 @@ def _only_later(as_of: str, reason: str) -> UnavailableError:
         return UnavailableError(
             f"options.as_of takes only what was uploaded by {as_of}, and the index has no upload "
             f"times for {listed(undated, at_most=3)}",
-            remedy="Use an index that has them (PEP 700), as PyPI does, "
-            "or leave options.as_of out of the spec.",
+            remedy="Use an index that has them (PEP 700), such as PyPI, or remove options.as_of "
+            "from the spec.",
         )
     links = " Folders and find-links pages have no upload times and are ignored."
     return UnavailableError(

@@ -12,7 +12,7 @@ from typing import Any
 from packaging.version import Version
 
 from comfy_errors import ComfyError
-from comfy_errors.names import listed
+from comfy_errors.names import listed, quantity
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
@@ -229,7 +229,7 @@ def _report_moved_pins(lock: PythonLock, previous: PythonLock | None, say: Say) 
     ]
     if previous and moved and lock.as_of not in (None, previous.as_of):
         say(
-            f"{counted(len(moved), 'pin')} changed to releases uploaded by {lock.as_of} "
+            f"{quantity(len(moved), 'pin')} changed to releases uploaded by {lock.as_of} "
             "(options.as_of)"
         )
         return

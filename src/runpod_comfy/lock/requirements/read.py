@@ -22,7 +22,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError
-from comfy_files.progress import Say, counted
+from comfy_errors.names import quantity
+from comfy_files.progress import Say
 from runpod_comfy.lock.requirements.line import (
     Include,
     NotFollowed,
@@ -253,7 +254,7 @@ class _TreeReader:
         dependencies = _project(self.folder).get("dependencies")
         if isinstance(dependencies, list) and dependencies:
             self.say(
-                f"{self.tree} lists {counted(len(dependencies), 'dependency', 'dependencies')} in "
+                f"{self.tree} lists {quantity(len(dependencies), 'dependency', 'dependencies')} in "
                 f"pyproject.toml and has no {_FILE}; like ComfyUI-Manager, only the latter is used"
             )
 

@@ -17,7 +17,7 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError, OperationFailedError
-from comfy_errors.names import listed
+from comfy_errors.names import listed, quantity
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
 from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git
@@ -60,7 +60,7 @@ def check_out(
     if pointers:
         named = listed(pointers, at_most=3)
         fetch_context.say(
-            f"Warning: {where} has {counted(len(pointers), 'file')} in Git LFS, "
+            f"Warning: {where} has {quantity(len(pointers), 'file')} in Git LFS, "
             f"only their pointers were fetched: {named}"
         )
     epoch = int(repository.text("show", "--no-patch", "--format=%ct", commit))
@@ -111,7 +111,7 @@ def _entries(repository: GitRepository, commit: str, subdir: str | None) -> list
         names = [os.fsdecode(name) for name in folders.split(b"\0") if name]
         raise InvalidInputError(
             f"{without_secrets(repository.repo)} has no folder '{subdir}' at {commit}",
-            remedy=f"Correct 'subdir'; at the top it has: {listed(names, at_most=20)}.",
+            remedy=f"Correct 'subdir'; the top level has: {listed(names, at_most=20)}.",
         ) from error
     entries = []
     for line in output.split(b"\0"):

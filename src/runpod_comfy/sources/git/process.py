@@ -73,9 +73,9 @@ def run_git(
 ) -> bytes:
     """Runs git and returns its standard output.
 
-    `repository` is the git directory to work in. `stall_s`: seconds without any output after
-    which git is ended. `hear` gets what it writes to standard error, as it comes.
-    Raises GitFailedError with git's own explanation, UnavailableError where there is no git.
+    `repository` is the git directory to work in. git is stopped after `stall_s` seconds without
+    output. `hear` gets what it writes to standard error, as it comes. Raises GitFailedError with
+    git's own explanation, UnavailableError if git is not installed.
     """
     # Its http helper outlives a stopped git, so it needs a timeout of its own.
     patience = f"http.lowSpeedTime={max(1, round(stall_s))}"
