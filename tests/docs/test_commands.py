@@ -6,11 +6,13 @@ import argparse
 import re
 import shlex
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
 
 from runpod_comfy.cli.app import build_parser
+from runpod_comfy.cli.usage.parser import UsageError
 from tests.docs.documents import DOCUMENTS, ROOT, name_of, shell_lines
 
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
@@ -40,6 +42,12 @@ def _section(heading: str) -> str:
     return found.group(1)
 
 
+def _first_command(line: str) -> list[str]:
+    """Its words, up to a pipe or the like."""
+    words = shlex.split(line, comments=True)
+    return list(takewhile(lambda word: word not in ("|", ">", "&&"), words))
+
+
 def _make_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
@@ -63,14 +71,14 @@ def test_the_reference_names_every_command_with_its_options(
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
 def test_every_command_of_the_documents_is_one_that_the_program_takes(document: Path) -> None:
     for line in shell_lines(document.read_text()):
-        words = shlex.split(line, comments=True)
+        words = _first_command(line)
         if words[:2] == ["python3", "scripts/version.py"]:
             words = ["runpod-comfy", *words[2:]]
         if words[:1] == ["runpod-comfy"]:
             try:
                 build_parser().parse_args(words[1:])
-            except SystemExit:
-                pytest.fail(f"{name_of(document)}: {line}")
+            except UsageError as error:
+                pytest.fail(f"{name_of(document)}: {line}: {error.message}")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
