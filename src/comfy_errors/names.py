@@ -6,13 +6,13 @@ import difflib
 import re
 from collections.abc import Iterable, Sequence
 
-# Below it, what is proposed looks odd: `node` for `demo`, `build` for `bundle`.
+# Below this, suggestions look odd: `node` for `demo`, `build` for `bundle`.
 _ALIKE = 0.7
 _SHORTEST_WORD = 3
 
 
 def listed(names: Sequence[str], *, at_most: int = 10) -> str:
-    """`a, b and 3 more`: the first names, and how many are left out."""
+    """`a, b and 3 more`: the first names, and the number of the others."""
     more = len(names) - at_most
     shown = ", ".join(names[:at_most])
     return f"{shown} and {more} more" if more > 0 else shown
@@ -24,14 +24,14 @@ def quantity(count: int, noun: str, plural: str = "") -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` was probably meant to be."""
+    """The known name that `name` is most likely a misspelling of."""
     return next(iter(nearest_names(name, known)), None)
 
 
 def nearest_names(name: str, known: Iterable[str]) -> list[str]:
-    """At most three known names that `name` was probably meant to be, the nearest first.
+    """At most three known names that `name` may be a misspelling of, the closest first.
 
-    A word of a known name counts as much as the whole: `nodes` is near `custom_nodes`.
+    A word of a known name counts like the whole name: `nodes` is close to `custom_nodes`.
     """
     known = list(known)
     forms: dict[str, list[str]] = {}

@@ -39,7 +39,7 @@ _REMEDIES = {
     errno.EDQUOT: _FREE_SPACE,
     errno.EACCES: _CHECK_PERMISSIONS,
     errno.EPERM: _CHECK_PERMISSIONS,
-    errno.EROFS: "Name a place that you can write to, then run the command again.",
+    errno.EROFS: "Name a folder that you can write to, then run the command again.",
     errno.ENOTDIR: _MOVE_AWAY,
     errno.EISDIR: _MOVE_AWAY,
     errno.EEXIST: _MOVE_AWAY,
@@ -200,7 +200,7 @@ def disk_errors(failed: str, *, remedy: str = ROOM_AND_PERMISSIONS) -> Iterator[
 def os_reason(error: Exception) -> str:
     """Why a file operation failed, and for which file: `disk full: /srv/cache/tmp/x`.
 
-    What the operating system did not report keeps its own words.
+    Errors that do not come from the operating system keep their own message.
     """
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)

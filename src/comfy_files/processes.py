@@ -1,4 +1,4 @@
-"""Programs that were started in a session of their own, ended with all that they have started."""
+"""Stops programs that run in their own session, with everything they have started."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ import subprocess
 
 
 def end_group(process: subprocess.Popen[bytes], *, grace_s: float) -> None:
-    """Ends a process that leads a group of its own, and everything in that group: asked first, and
-    killed after `grace_s` seconds."""
+    """Stops a process group and its leader: with a signal first, and killed after `grace_s`
+    seconds.
+    """
     _signal_group(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(timeout=grace_s)
-    # Also when it has ended: what it started may not have heard.
+    # Even if it has ended: processes it started may still run.
     _signal_group(process, signal.SIGKILL)
     process.wait()
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    # macOS refuses where a group has only processes that have ended.
+    # macOS refuses if a group only has ended processes.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

@@ -13,7 +13,7 @@ from typing import TextIO
 Say = Callable[[str], None]
 
 SLOW_S = 2.0
-"""A person who waits for longer than this is told what for."""
+"""After waiting this long, the user is shown what is happening."""
 _SAID_EVERY_S = 10.0
 _RATE_OVER_S = 5.0
 _ERASE = "\r\x1b[K"
@@ -25,8 +25,7 @@ def say_nothing(_message: str) -> None:
 
 @contextmanager
 def when_slow(say: Say, sentence: str) -> Iterator[None]:
-    """Says `sentence`, from another thread, if the block takes longer than a person waits
-    without asking what happens."""
+    """Says `sentence`, from another thread, if the block takes longer than that."""
     timer = threading.Timer(SLOW_S, say, [sentence])
     timer.daemon = True
     timer.start()
@@ -39,7 +38,7 @@ def when_slow(say: Say, sentence: str) -> Iterator[None]:
 class Progress:
     """Counts what has arrived, by kind: `trees`, `packages`, `models`. Called from several threads.
 
-    This base class shows nothing. `is_seen` is whether a person watches the counts as they change.
+    This base class shows nothing. `is_seen` is true if the user sees the counts as they change.
     """
 
     is_seen = False
@@ -55,7 +54,7 @@ UNSEEN = Progress()
 
 
 def counted(chunks: Iterable[bytes], part: str, progress: Progress) -> Iterator[bytes]:
-    """The chunks, counted as a part of what arrives as they are taken."""
+    """Yields the chunks, and counts each one as arrived for `part`."""
     for chunk in chunks:
         progress.arrived(part, size_bytes=len(chunk))
         yield chunk
@@ -120,14 +119,14 @@ class Rate:
         self._seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)])
 
     def note(self, size_bytes: int) -> None:
-        """So many bytes in all are here now."""
+        """Records the total number of bytes so far."""
         now = time.monotonic()
         self._seen.append((now, size_bytes))
         while len(self._seen) > 2 and self._seen[1][0] < now - _RATE_OVER_S:
             self._seen.popleft()
 
     def __str__(self) -> str:
-        """`12.3 MB/s`; empty where nothing can be said yet."""
+        """`12.3 MB/s`; empty if not known yet."""
         (began, first), (ended, last) = self._seen[0], self._seen[-1]
         if last <= first or ended <= began:
             return ""
@@ -135,7 +134,7 @@ class Rate:
 
 
 class TransferLines:
-    """Says how much of one file is here: once a person starts to wait, then now and then."""
+    """Reports the progress of one file: first after a short wait, then regularly."""
 
     def __init__(self, say: Say, title: str, size_bytes: int | None) -> None:
         self._say, self._title = say, title
@@ -144,7 +143,7 @@ class TransferLines:
         self._next = time.monotonic() + SLOW_S
 
     def note(self, here_bytes: int) -> None:
-        """So much of it is here."""
+        """Reports that this much of it has arrived."""
         self._rate.note(here_bytes)
         if time.monotonic() > self._next:
             self._next = time.monotonic() + _SAID_EVERY_S

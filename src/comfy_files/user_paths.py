@@ -10,9 +10,9 @@ from comfy_errors import UnavailableError
 
 
 def home_folder() -> Path:
-    """What `HOME` names, else what the system knows of this user.
+    """The folder in `HOME`, else the system's home folder of this user.
 
-    Raises UnavailableError where neither says anything, as in a container with another user id.
+    Raises UnavailableError if there is neither, as in a container with another user id.
     """
     if named := os.environ.get("HOME"):
         return Path(named).absolute()
@@ -20,15 +20,15 @@ def home_folder() -> Path:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError as error:
         raise UnavailableError(
-            f"HOME is not set, and the system knows no home folder of the user {os.getuid()}",
+            f"HOME is not set, and the system has no home folder for user {os.getuid()}",
             remedy="Set HOME to a folder that you can write to.",
         ) from error
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """`path` with the home folder in place of a `~` at its start, `~name` for another user's.
+    """`path` with a leading `~` replaced by the home folder, `~name` by another user's.
 
-    Raises UnavailableError where there is no such folder.
+    Raises UnavailableError if there is no such folder.
     """
     first, *rest = Path(path).parts or ("",)
     if first == "~":

@@ -7,9 +7,9 @@
     result = run("demo", workflow="workflows/example.json")
 
 Versions are those of `versions/` in the folder `project`, by default the first that has one at or
-above the working directory, else the working directory. Nothing is printed: `say` of each function
-takes its progress, a sentence at a time. Every error is a `ComfyError`, with a `message`,
-a `remedy` and the `exit_code` that the command line gives.
+above the working directory, else the working directory. Nothing is printed: each function passes
+its progress to `say`, one sentence at a time. Every error is a `ComfyError`, with a `message`, a
+`remedy` and the command line's `exit_code`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: the models of a spec and a lock take longer to load than a short command.
+    # Imported on first use: the models of a spec and a lock take longer to import than a short
+    # command.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.api.{_MODULES[name]}"), name)

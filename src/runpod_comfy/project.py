@@ -1,12 +1,13 @@
-"""Where the project's packages lie, and the files that images are made of."""
+"""The paths of the project's packages, and of the files for images."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 PACKAGES = Path(__file__).parents[1]
-"""The folder of `runpod_comfy` and of the packages beside it: `src/`, or where they are installed,
-among others' packages."""
+"""The folder of `runpod_comfy` and the packages beside it: `src/`, or where they are installed
+among other packages.
+"""
 
 PACKAGE_NAMES = (
     *("comfy_errors", "comfy_files", "comfy_home", "comfy_http", "comfy_models"),

@@ -76,9 +76,9 @@ def build_image(
     `base` is a name of `images/bases.json` or an image (the spec's `options.base`, then `cpu`),
     `platform` `linux-x86_64` or `linux-aarch64`, also as Docker writes them. The image is called
     `tag` (`runpod-comfy:<id>`), and by its lock's digest. `network` is that of the build's steps,
-    `ca_bundle` a file of certificates that they trust. `no_cache` runs every step again.
-    Raises what `resolve` raises; DockerUnavailableError without an engine, InvalidInputError for
-    a name that is none, BuildFailedError with the end of what the failing layer said.
+    `ca_bundle` a file of certificates that they trust. `no_cache` runs every step again. Raises
+    what `resolve` raises; DockerUnavailableError without an engine, InvalidInputError for an
+    invalid name, BuildFailedError with the end of the failing layer's output.
     """
     if tag is not None:
         check_tag(tag)
@@ -170,10 +170,10 @@ def push(
 ) -> list[PushRecord]:
     """Pushes the image of a version, or the one called `tag`, under its own tag and by its lock.
 
-    `registry` is where to, with the account there: `ghcr.io/me`; by default what the tag names.
-    The login is that of `docker login`. Raises UnavailableError for an image or a registry that is
-    not there, InvalidInputError for an image of another program, OperationFailedError if the
-    registry refuses.
+    `registry` is where to, with the account there: `ghcr.io/me`; by default what the tag names. The
+    login is that of `docker login`. Raises UnavailableError if the image or the registry does not
+    exist, InvalidInputError for an image of another program, OperationFailedError if the registry
+    refuses.
     """
     folder = find_project(project)
     cache = Cache.from_environment()

@@ -1,4 +1,6 @@
-"""The versions of a project and of loaded bundles, with what this machine has of each."""
+"""The versions of a project and of loaded bundles, with their locks, homes and images on this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ _WAIT_S = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ListedHome:
-    """A home of a version. `ready` is one that was made from the version's lock as it is now."""
+    """A home of a version. `ready` means that it was made from the version's current lock."""
 
     path: Path
     state: Literal["ready", "outdated", "unfinished", "unreadable"]
@@ -35,8 +37,9 @@ class ListedHome:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedVersion:
-    """A version by its spec. `lock` is `fresh` if it answers the spec, and `unknown` if one of the
-    two cannot be read: then `error` says why. `images` is None where no engine answers."""
+    """A version by its spec. `lock` is `fresh` if it matches the spec, and `unknown` if one of the
+    two cannot be read: then `error` says why. `images` is None if no engine answers.
+    """
 
     version_id: str
     spec: Path
@@ -91,7 +94,7 @@ def _listed(
 
 
 def _homes(version_id: str, lock_digest: str | None, roots: list[Root]) -> Iterator[ListedHome]:
-    """Those that the cache is kept for, and one at the usual place that another cache made."""
+    """The homes recorded in the cache, and one at the default path that uses another cache."""
     places = {find_home(version_id, None, os.environ)}
     places |= {
         root.path

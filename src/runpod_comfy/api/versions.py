@@ -116,9 +116,9 @@ def resolve(
 ) -> Resolved:
     """Pins every byte of a version and writes both copies of its lock.
 
-    `version_id` is `COMFY_VERSION_NAME` or `demo` by default, `spec` a file in place of
-    `versions/<id>.json` of the project. `upgrade` names what is to move to its newest, None is
-    everything; commits in the spec file move with it. `offline` uses the caches only. Raises
+    `version_id` is `COMFY_VERSION_NAME` or `demo` by default, `spec` a file to use instead of the
+    project's `versions/<id>.json`. `upgrade` names what to move to its newest version, None
+    everything; commits in the spec file change with it. `offline` uses the caches only. Raises
     InvalidInputError for an invalid spec and for an upgrade of something that is not in the
     version, UnavailableError for anything out of reach, OperationFailedError for requirements
     without a solution.
@@ -259,7 +259,7 @@ def _selected_answer(
 
 
 def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) -> LoadedSpec:
-    """The spec of a version, by file or by id; one that the project lacks may be of a bundle."""
+    """The spec of a version, by file or by id; if the project does not have it, from a bundle."""
     path = as_path(spec)
     if path is not None:
         return load_spec(path)

@@ -1,4 +1,4 @@
-"""Which project folder and which version are meant: known before any model is loaded."""
+"""Finds the project folder and the version, before any pydantic model is imported."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ StrPath: TypeAlias = str | os.PathLike[str]
 
 
 def as_path(path: StrPath | None) -> Path | None:
-    """A path that may be given as text; None stays None."""
+    """The argument as a path; None stays None."""
     return None if path is None else expanded(os.fspath(path))
 
 
 def find_project(project: StrPath | None) -> Path:
-    """The folder with `versions/`, `lockfiles/` and `workflows/`: `project` if it is named, else
-    the first with `versions/` at or above the working directory, else the working directory.
+    """The folder with `versions/`, `lockfiles/` and `workflows/`: `project` if given, else the
+    first with `versions/` at or above the working directory, else the working directory.
 
     Raises UnavailableError if `project` is not a folder.
     """
@@ -36,31 +36,30 @@ def find_project(project: StrPath | None) -> Path:
 
 
 def spec_files(project: Path, cache: Cache) -> dict[str, Path]:
-    """The specs of a project and of the bundles that were loaded, by id; the project's takes
-    precedence."""
+    """The specs of a project and of loaded bundles, by id; the project's take precedence."""
     folders = (cache.loaded / "versions", project / "versions")
     found = {path.stem: path for folder in folders for path in folder.glob("*.json")}
     return dict(sorted(found.items()))
 
 
 def version_id_of(named: str | None) -> str:
-    """The id that was asked for, else COMFY_VERSION_NAME's, else the default.
+    """The given id, else COMFY_VERSION_NAME, else the default.
 
-    Raises InvalidInputError for an empty one: a variable in a script may not have been set.
+    Raises InvalidInputError for an empty id: a variable in a script may be unset.
     """
     if named == "":
         raise InvalidInputError("the version id is empty", remedy="Name a version, such as demo.")
     asked = named or os.environ.get("COMFY_VERSION_NAME")
     if asked:
         return asked
-    # Loaded where no version is named: a `realize` that has nothing to do should not wait for it.
+    # Imported only if no version is named: a `realize` with nothing to do should not wait for it.
     from rp_handler.run_request import DEFAULT_VERSION_ID
 
     return DEFAULT_VERSION_ID
 
 
 def one_name(argument: str | None, option: str | None) -> str | None:
-    """The id of a version that may be named twice. Raises InvalidInputError for two ids."""
+    """The id of a version that may be given twice. Raises InvalidInputError if two differ."""
     if None not in (argument, option) and argument != option:
         raise InvalidInputError(
             f"two versions were named: '{argument}' and '{option}'", remedy="Name one of them."

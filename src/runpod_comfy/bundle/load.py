@@ -65,7 +65,7 @@ def load_bundle(
                     keep_archive(content, cache, where=where, expected_sha256=entry.sha256)
                 elif kind == "models" and not models.holds(entry.sha256):
                     models.add(content, where=where, expected_sha256=entry.sha256)
-            # What is in the caches already is checked all the same.
+            # Entries that are already cached are checked too.
             for _ in content:
                 pass
             progress.arrived("parts", count=1)

@@ -40,7 +40,7 @@ class Cache:
 
     @classmethod
     def from_environment(cls) -> Cache:
-        """The cache that is configured. Raises UnavailableError where no folder can be named."""
+        """The configured cache. Raises UnavailableError if the default has no home folder."""
         root = os.environ.get("COMFY_CACHE_ROOT")
         models = os.environ.get("COMFY_CACHE_MODELS")
         return cls(
@@ -60,8 +60,8 @@ class Cache:
         """Turns an OSError of the block into an OperationFailedError."""
         return disk_errors(
             f"the cache {self.root} could not be written",
-            remedy="Make room there and check its permissions, or set COMFY_CACHE_ROOT to a folder "
-            "that you can write to.",
+            remedy="Free some space and check its permissions, or set COMFY_CACHE_ROOT to a "
+            "folder that you can write to.",
         )
 
     @contextlib.contextmanager

@@ -39,7 +39,7 @@ class Root:
 
     @property
     def noun(self) -> str:
-        """What it is, for people."""
+        """The kind of root, in messages."""
         return {"lock": "lock", "home": "version", "models": "models folder"}[self.kind]
 
 
@@ -102,7 +102,7 @@ def _read(file: Path) -> Root:
         return Root(**{**document, "path": Path(document["path"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
-            f"{file} does not tell what the cache is kept for: {os_reason(error)}",
+            f"{file} is not a valid record of a lock, home or models folder: {os_reason(error)}",
             remedy="Remove that file: its version is recorded again when it is realized or "
             "resolved.",
         ) from error

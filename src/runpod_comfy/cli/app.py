@@ -35,14 +35,14 @@ INTERRUPTED = 130
 
 _EXIT_CODES = """exit codes:
   0 done   1 the operation failed   2 usage or invalid input
-  3 something needed could not be reached or found
-  4 a verification or comparison did not hold
+  3 something required could not be reached or found
+  4 a verification or comparison failed
   5 no usable Docker engine   130 interrupted
 """
 
 
 def build_parser() -> Parser:
-    """Every command with its options, without importing what the commands need to work."""
+    """A parser with all commands and options, without importing what the commands use."""
     parser = Parser(
         prog="runpod-comfy",
         description="Pinned ComfyUI, the same on a laptop, in a container and on RunPod.",
@@ -109,13 +109,13 @@ def _tell(words: str, error: ComfyError, exit_code: int, console: Console) -> in
 
 
 def main() -> NoReturn:
-    """The console entry. A reader that goes away (`| head`) ends us quietly."""
+    """The console entry point. It ends quietly if a reader closes the pipe (`| head`)."""
     _unwind_on_signals()
     try:
         try:
             code = run_command_line(sys.argv[1:])
         finally:
-            # Also after `--help`, which leaves by an exception.
+            # Even after `--help`, which raises SystemExit.
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -124,13 +124,15 @@ def main() -> NoReturn:
 
 
 def _unwind_on_signals() -> None:
-    """Ctrl-C, SIGTERM and SIGHUP unwind, so that children and half-written files go away."""
+    """Makes SIGTERM and SIGHUP unwind like Ctrl-C, so that children and half-written files are
+    removed.
+    """
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # One that is ignored, as SIGHUP is under nohup, stays ignored.
+        # A signal that is already ignored, like SIGHUP under nohup, stays ignored.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
 

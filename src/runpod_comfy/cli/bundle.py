@@ -1,4 +1,4 @@
-"""`bundle`: a version in one file, for machines without a network."""
+"""`bundle`: a version in one file, for machines without network access."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHOW_EXAMPLES = """\
 
 
 def add_parser(commands: Subparsers) -> None:
-    summary = "Pack a version into one file, for machines without a network, and unpack it there."
+    summary = "Pack a version into one file, and unpack it on machines without network access."
     actions = add_group(commands, "bundle", summary=summary, examples=_EXAMPLES)
     _add_create(actions)
     _add_load(actions)
@@ -52,18 +52,18 @@ def _add_create(actions: Subparsers) -> None:
         "create",
         run=_create,
         summary="Write a version's lock, sources, Python packages and models to one file.",
-        details="What is in no cache is fetched. The same lock gives the same bytes.\n"
+        details="Anything not cached is downloaded. A lock always gives the same bytes.\n"
         "A Python interpreter is not part of it.",
         examples=_CREATE_EXAMPLES,
     )
     add_version(parser)
     add = parser.add_argument
     add("-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
-    add("--without-models", action="store_true", help="leave the models out")
+    add("--without-models", action="store_true", help="leave out the models")
     add(
         "--without-handler",
         action="store_true",
-        help="leave out what only images need: the packages of the handler, on Linux",
+        help="leave out the packages that only images need (on Linux)",
     )
     add(
         "--platform", metavar="PLATFORM", help="linux-x86_64, macos-arm64, …; default: this machine"
@@ -72,7 +72,7 @@ def _add_create(actions: Subparsers) -> None:
         "--models-dir",
         metavar="DIR",
         type=Path,
-        help="where models may lie besides the store; default $MODELS_DIR",
+        help="folder to search for models besides the store; default $MODELS_DIR",
     )
 
 
@@ -82,7 +82,7 @@ def _add_load(actions: Subparsers) -> None:
         "load",
         run=_load,
         summary="Fill the caches from a bundle, checking every byte.",
-        details="After it, `realize --offline` needs nothing else.",
+        details="Afterwards, `realize --offline` needs nothing else.",
         examples=_LOAD_EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE", type=Path, help="the bundle")
@@ -201,8 +201,9 @@ def _in_words(summary: BundleSummary) -> str:
 def _warn_of_sources(summary: BundleSummary, console: Console) -> None:
     if summary.sources:
         console.say(
-            "Warning: what has no wheel is built where it is installed, and what a build asks for "
-            f"is not in the bundle, unless the lock has it: {', '.join(summary.sources)}"
+            "Warning: packages without a wheel are built where they are installed, and their "
+            "build requirements are not in the bundle, unless the lock has them: "
+            f"{', '.join(summary.sources)}"
         )
 
 
@@ -211,6 +212,6 @@ def _warn_of_another_spec(path: Path, lock: Any, console: Console) -> None:
 
     if path.is_file() and spec_digest(load_spec(path).spec) != lock.spec_digest:
         console.say(
-            f"Warning: {path} is another spec of the same id and takes precedence over the "
-            "loaded one; outside this folder the loaded one is used"
+            f"Warning: {path} is a different spec with the same id and takes precedence; outside "
+            "this folder the loaded one is used"
         )

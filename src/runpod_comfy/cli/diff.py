@@ -1,4 +1,4 @@
-"""`diff`: what differs between two versions, two locks or two specs."""
+"""`diff`: the differences between two versions, two locks or two specs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXAMPLES = """\
 
 @dataclass(frozen=True, kw_only=True)
 class _Side:
-    """One of the two: what it was called, and what is known of it."""
+    """One side of the comparison: its name, and its lock or spec."""
 
     title: str
     spec: Spec | None = None
@@ -42,9 +42,9 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "diff",
         run=_run,
-        summary="Show what differs between two versions: core, nodes, Python, models, settings.",
-        details="Versions are compared by their locks; by their specs where one of the two has no\n"
-        "lock that answers it. Exit 0 if they hold the same, 4 if they differ.",
+        summary="Show the differences between two versions: core, nodes, Python, models, settings.",
+        details="Versions are compared by their locks, or by their specs if one of the two has no\n"
+        "matching lock. Exit 0 if they are equal, 4 if they differ.",
         examples=_EXAMPLES,
     )
     add = parser.add_argument
@@ -76,12 +76,13 @@ def _compare(before: _Side, after: _Side, console: Console) -> tuple[str, list[C
         return "lock", compare_locks(before.lock, after.lock)
     if before.spec and after.spec:
         bare = " and ".join(side.title for side in (before, after) if side.lock is None)
-        console.say(f"Comparing the specs: no lock that answers {bare} was named or found")
+        console.say(f"Comparing the specs: there is no lock that matches {bare}")
         return "spec", compare_specs(before.spec, after.spec)
     lock, other = (before, after) if before.lock else (after, before)
     raise InvalidInputError(
-        f"{lock.title} is a lock, and {other.title} is a spec without a lock that answers it",
-        remedy="Compare two of a kind: resolve the spec first, or name the spec of the other.",
+        f"{lock.title} is a lock, and {other.title} is a spec without a matching lock",
+        remedy="Compare two locks or two specs: resolve the spec first, or name the spec of the "
+        "lock.",
     )
 
 
@@ -112,7 +113,7 @@ def _side_of_file(path: Path) -> _Side:
 
 
 def _names_a_lock(path: Path) -> bool:
-    """By what it says of itself; the reader of the file reports what is wrong with it."""
+    """True if the file claims to be a lock; reading it reports any faults."""
     try:
         document = json.loads(path.read_bytes())
     except (OSError, ValueError):

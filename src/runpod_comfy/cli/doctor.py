@@ -1,4 +1,4 @@
-"""`doctor`: tells whether this machine has what the commands need."""
+"""`doctor`: checks that this machine has what the commands need."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "doctor",
         run=_run,
-        summary="Look whether this machine has what is needed; each line says ok or what to do.",
-        details="Exit 3 if something needed is missing. Docker and a GPU are not needed.",
+        summary="Check that this machine has everything the commands need; each line says ok or "
+        "what to do.",
+        details="Exit 3 if something required is missing. Docker and a GPU are not required.",
         examples=_EXAMPLES,
     )
 

@@ -1,4 +1,4 @@
-"""`gc`: gives back the room of what no version needs any more."""
+"""`gc`: frees the space of everything that no version needs any more."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "gc",
         run=_run,
-        summary="Clear the cache of what no lock and no realized version needs.",
-        details="A lock or a home whose path is gone counts for 7 more days.",
+        summary="Remove from the cache what no lock and no realized version needs.",
+        details="A lock or home whose path is gone is still counted for 7 days.",
         examples=_EXAMPLES,
     )
     add = parser.add_argument
-    add("--dry-run", action="store_true", help="show what would be freed, and touch nothing")
+    add("--dry-run", action="store_true", help="show what would be freed, and change nothing")
     add(
         "--models",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="clear the store of models; default: only if COMFY_CACHE_MODELS is not elsewhere, "
-        "where other machines may use it",
+        help="clear the model store too; default: unless COMFY_CACHE_MODELS is elsewhere, where "
+        "other machines may use it",
     )
 
 
@@ -52,7 +52,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     for remark in clearing.remarks:
         console.say(f"Note: {remark}")
     for path in clearing.unknown:
-        console.say(f"Left alone, not of this program's making: {path}")
+        console.say(f"Left alone, not made by this program: {path}")
     for entry in clearing.removed:
         console.explain(f"{entry.kind} {entry.path}  {readable_size(entry.freed_bytes)}")
     console.result(_text(clearing), _document(clearing))
@@ -67,18 +67,18 @@ def _text(clearing: Clearing) -> str:
         lines.append(f"{kind:<15} {count:>6} entries {readable_size(size):>10}")
     if clearing.commits:
         lines.append(f"{'git commit':<15} {clearing.commits:>6}")
-    lines += [f"{root.path} is gone for good and counts no more" for root in clearing.dropped]
+    lines += [f"{root.path} is gone and no longer counted" for root in clearing.dropped]
     total = readable_size(clearing.freed_bytes)
-    end = f"{total} would be freed; nothing was touched" if clearing.dry_run else f"{total} freed"
+    end = f"{total} would be freed; nothing was changed" if clearing.dry_run else f"{total} freed"
     return "\n".join([*lines, end, *_kept_lines(clearing)])
 
 
 def _kept_lines(clearing: Clearing) -> list[str]:
-    """Who keeps the rest, where that is most of the cache."""
+    """The roots that need the rest, if that is most of the cache."""
     if not clearing.kept or clearing.freed_bytes >= clearing.kept[0].size_bytes:
         return []
     return [
-        "The rest is kept for these; what several of them need counts for each:",
+        "The rest is needed by the following; shared entries are counted for each:",
         *(
             f"{readable_size(each.size_bytes):>10}  {each.root.noun:<13}  {each.root.path}"
             for each in clearing.kept

@@ -1,4 +1,4 @@
-"""`init`: a ComfyUI to develop in, not pinned."""
+"""`init`: an unpinned ComfyUI for development."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ def add_parser(commands: Subparsers) -> None:
         "init",
         run=_run,
         summary="Clone ComfyUI, make its environment, install its requirements.",
-        details="For working on ComfyUI itself. A pinned version is made by 'realize'.",
+        details="For working on ComfyUI itself. For a pinned version use 'realize'.",
         examples=_EXAMPLES,
     )
     add = parser.add_argument
     add("--path", metavar="PATH", type=Path, help="default: $COMFY_HOME, else ./comfy")
     add("--repo", metavar="URL", help="default: ComfyUI on GitHub")
-    add("--ref", metavar="REF", help="branch, tag or commit; default: the repository's own")
+    add(
+        "--ref",
+        metavar="REF",
+        help="branch, tag or commit; default: the repository's default branch",
+    )
     add("--venv", metavar="PATH", type=Path, help="default: .venv in the installation")
     add(
         "--install-torch",
         choices=("auto", "cpu", "skip"),
         default="skip",
-        help="skip (the default) leaves torch out; auto and cpu take CPU wheels on Linux "
-        "and the usual build on macOS",
+        help="skip (the default) leaves out torch; auto and cpu use CPU wheels on Linux and the "
+        "default build on macOS",
     )
     add("--python", metavar="PYTHON", help="the interpreter; default python3")
 
@@ -63,7 +67,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if not result.changed:
         console.say(f"Nothing to do: {result.target} is initialized")
     if not has_torch(result.venv):
-        console.say(f"PyTorch was left out: ComfyUI starts once it is in {result.venv}")
+        console.say(f"PyTorch was left out: install it in {result.venv} before starting ComfyUI")
     console.say(f"Start it with: {result.venv}/bin/python {result.target}/ComfyUI/main.py")
     console.result(str(result.target), result)
     return 0

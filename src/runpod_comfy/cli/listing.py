@@ -24,9 +24,9 @@ def add_parser(commands: Subparsers) -> None:
         "list",
         run=_run,
         summary="List the versions of the project, with their locks, homes and images.",
-        details="A lock is outdated when the spec has changed since, a home or an image when it\n"
-        "was made from another lock. Versions from loaded bundles are listed too. Images are\n"
-        "listed where a Docker engine answers.",
+        details="A lock is outdated if the spec has changed since, a home or an image if it was\n"
+        "made from another lock. Versions from loaded bundles are listed too. Images are\n"
+        "listed if a Docker engine answers.",
         examples=_EXAMPLES,
     )
 
@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _table(versions: list[ListedVersion]) -> str:
-    """A line for each version, and more where it has several homes or images."""
+    """One line per version, and more if it has several homes or images."""
     if not versions:
         return ""
     has_engine = versions[0].images is not None

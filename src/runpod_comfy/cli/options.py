@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_command(
     examples: str,
     json: bool = True,
 ) -> argparse.ArgumentParser:
-    """A subcommand whose help ends in examples, with the options that every command has."""
+    """Adds a subcommand with examples at the end of its help, and the options of every command."""
     parser = _add_parser(commands, name, summary, details, examples)
     parser.set_defaults(run=run, command=name, as_json=False)
     add = parser.add_argument
@@ -40,7 +40,7 @@ def add_command(
 
 
 def add_group(commands: Subparsers, name: str, *, summary: str, examples: str) -> Subparsers:
-    """A command that has commands of its own."""
+    """Adds a command with subcommands."""
     parser = _add_parser(commands, name, summary, "", examples)
     return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -56,13 +56,13 @@ def _add_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    # What was read before the command's name stays where this one is not given.
+    # A value given before the command's name is kept if there is none after it.
     add_project(parser, default=argparse.SUPPRESS)
     return parser
 
 
 def add_project(parser: argparse.ArgumentParser, *, default: str | None = None) -> None:
-    """The project folder, which every command takes, before and after its name."""
+    """Adds the project folder, which every command accepts, before and after its name."""
     parser.add_argument(
         "--project",
         metavar="DIR",
@@ -74,7 +74,7 @@ def add_project(parser: argparse.ArgumentParser, *, default: str | None = None) 
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
-    """The version, as an argument or an option, or by its spec file."""
+    """Adds the version, as an argument or an option, or by its spec file."""
     add = parser.add_argument
     with_version_ids(
         add(
@@ -84,12 +84,12 @@ def add_version(parser: argparse.ArgumentParser) -> None:
             help="version id; default $COMFY_VERSION_NAME, then demo",
         )
     )
-    with_version_ids(add("--version-id", metavar="ID", help="the same, as an option"))
+    with_version_ids(add("--version-id", metavar="ID", help="the version id, as an option"))
     add("--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json")
 
 
 def add_realize_options(parser: argparse.ArgumentParser) -> None:
-    """What decides where and from what a version is realized."""
+    """Adds the options for the target and the sources of a realization."""
     add = parser.add_argument
     add("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
     add("--target", metavar="DIR", type=Path, help="default: $COMFY_HOME, else ~/comfy-<id>")
@@ -118,9 +118,9 @@ def add_update_option(container: argparse._ActionsContainer) -> None:
 
 
 def named_version(arguments: argparse.Namespace) -> str | None:
-    """The version that was named, as an argument or an option.
+    """The version given as an argument or an option.
 
-    Raises InvalidInputError if the two name different ones.
+    Raises InvalidInputError if they differ.
     """
     from runpod_comfy.api.workspace import one_name
 
@@ -128,5 +128,5 @@ def named_version(arguments: argparse.Namespace) -> str | None:
 
 
 def given(arguments: object, *names: str) -> dict[str, Any]:
-    """The options of these names, to be passed on."""
+    """The options with these names, to be passed on."""
     return {name: getattr(arguments, name) for name in names}

@@ -1,4 +1,4 @@
-"""`realize`: makes a version on this machine, or shows what that would take."""
+"""`realize`: installs a version on this machine, or shows what that would take."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def add_parser(commands: Subparsers) -> None:
         "realize",
         run=_run,
         summary="Install a version here: ComfyUI, its nodes, its packages, its models.",
-        details="Does nothing when all is there. Killed in the middle, it goes on from there.",
+        details="Does nothing if everything is there. If interrupted, run it again to continue.",
         examples=_EXAMPLES,
     )
     add_version(parser)
     add_realize_options(parser)
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
-        "--dry-run", action="store_true", help="show what would be done, and touch nothing"
+        "--dry-run", action="store_true", help="show what would be done, and change nothing"
     )
     modes.add_argument(
         "--verify",
@@ -57,7 +57,7 @@ def add_parser(commands: Subparsers) -> None:
     modes.add_argument(
         "--repair",
         action="store_true",
-        help="verify, take away what differs, and make it again",
+        help="verify, remove what differs, and make it again",
     )
     add_update_option(modes)
 
@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.homes.home import manifest_for
     from runpod_comfy.homes.run import plan_here
 
-    # A lock that is made now is none to verify with.
+    # A lock that is made only now is no basis for a verification.
     offline = arguments.offline or arguments.verify
     job = find_job(arguments, console, offline=offline, keep_cache=not arguments.dry_run)
     if arguments.verify:
@@ -94,7 +94,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) -> Realization:
-    """What the options of `add_version` and `add_realize_options` ask for."""
+    """The realization that the options of `add_version` and `add_realize_options` ask for."""
     from runpod_comfy.api.homes import find_realization
 
     where = ("spec", "lock", "target", "models_dir", "wheels_dir", "project")
@@ -109,7 +109,7 @@ def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) ->
 
 
 def realize_visibly(job: Realization, console: Console) -> RealizeResult:
-    """Realizes; on a terminal one line shows what arrives, unless scripts are to be seen."""
+    """Realizes; on a terminal a status line shows progress, unless scripts' output is shown."""
     from dataclasses import replace
 
     from runpod_comfy.cli.show.arrivals import arrivals
@@ -132,7 +132,7 @@ def _verify(job: Realization, console: Console) -> int:
     count = len(found.faults)
     error = MismatchError(
         f"{job.target} differs from its lock in {count} place{'s' * (count > 1)}",
-        remedy="Fix it with the same command and --repair in place of --verify.",
+        remedy="To fix it, run the command with --repair instead of --verify.",
     )
     console.say(error.in_words())
     return error.exit_code
@@ -201,7 +201,7 @@ def _changes_text(job: Realization, changes: Changes) -> str:
         *(f"remove custom node {name}" for name in changes.removed_nodes),
     ]
     total = readable_size(changes.download_bytes + changes.model_bytes)
-    return "\n".join([*lines, f"{total} to fetch in all; nothing was touched"])
+    return "\n".join([*lines, f"{total} to fetch in total; nothing was changed"])
 
 
 def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""`remove`: takes a version off this machine, after showing what that means."""
+"""`remove`: removes a version from this machine, after showing what will be deleted."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "remove",
         run=_run,
-        summary="Remove a realized version; input, output, user and models stay.",
-        details="Only a folder with the marker .comfy_env or a ComfyUI folder is touched.",
+        summary="Remove a realized version; input, output, user and models are kept.",
+        details="Only a folder with the marker .comfy_env or a ComfyUI folder is changed.",
         examples=_EXAMPLES,
     )
     add = parser.add_argument
     add("--target", metavar="DIR", type=Path, help="the version's folder; default $COMFY_HOME")
-    add("--yes", action="store_true", help="ask nothing")
-    add("--remove-models", action="store_true", help="remove the models folder in it as well")
+    add("--yes", action="store_true", help="do not ask for confirmation")
+    add("--remove-models", action="store_true", help="remove the models folder in it too")
     add("--remove-root", action="store_true", help="remove the folder itself if nothing is left")
-    add("--dry-run", action="store_true", help="show what would be removed, and touch nothing")
+    add("--dry-run", action="store_true", help="show what would be removed, and change nothing")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -47,7 +47,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     target = arguments.target or os.environ.get("COMFY_HOME")
     if not target:
         raise InvalidInputError(
-            "no folder was named", remedy="Name the version's folder with --target or COMFY_HOME."
+            "no folder to remove", remedy="Name the version's folder with --target or COMFY_HOME."
         )
     with when_slow(console.say, f"Measuring {target}"):
         removal = plan_removal(
@@ -75,9 +75,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 def _is_confirmed(removal: Removal) -> bool:
     if not sys.stdin.isatty():
-        raise InvalidInputError(
-            "there is no terminal to ask for a confirmation", remedy="Say --yes to remove it."
-        )
+        raise InvalidInputError("stdin is not a terminal: pass --yes")
     print(_plan_text(removal), file=sys.stderr)
     print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
@@ -87,7 +85,7 @@ def _plan_text(removal: Removal) -> str:
     lines = [f"remove {entry.path}  {readable_size(entry.size_bytes)}" for entry in removal.entries]
     lines += [f"keep {node}, which is not part of the version" for node in removal.unmanaged_nodes]
     if removal.removes_root:
-        lines.append(f"remove {removal.target} if nothing is left in it")
+        lines.append(f"remove {removal.target} if it is empty")
     freed = readable_size(removal.freed_bytes)
     return "\n".join([*lines, f"{freed} would be freed; the rest is shared with the cache"])
 

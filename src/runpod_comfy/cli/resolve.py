@@ -1,4 +1,4 @@
-"""`resolve`: writes the lock of a version, moves its pins, or asks whether the world has moved."""
+"""`resolve`: writes the lock of a version, upgrades its pins, or checks for drift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
-from comfy_errors.names import listed
+from comfy_errors.names import listed, quantity
 from comfy_files.progress import when_slow
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
 from runpod_comfy.cli.show.console import Console
@@ -22,7 +22,7 @@ _NAMED_AT_MOST = 5
 
 _EXAMPLES = """\
   runpod-comfy resolve demo
-  runpod-comfy resolve demo --check                 # has anything moved? changes nothing
+  runpod-comfy resolve demo --check                 # has anything changed? (read-only)
   runpod-comfy resolve demo --upgrade               # everything to its newest
   runpod-comfy resolve demo --upgrade numpy --upgrade my-node
   runpod-comfy resolve demo --upgrade core          # also: torch, the name of a model
@@ -37,11 +37,11 @@ def add_parser(commands: Subparsers) -> None:
         run=_run,
         summary="Pin every byte of a version: write lockfiles/comfy-<id>.lock.json.",
         details="Existing pins and hashes are kept: resolving twice gives identical bytes.\n"
-        "--upgrade lets go of them, of all or of what is named: 'core', a custom node, a\n"
-        "distribution, 'torch' with its family, a model. The commit that a spec has beside a\n"
-        "branch moves too, in the spec file. Tags, whole commits and versions stay.\n"
-        "--check looks for what is gone, withdrawn or changed, and exits with 4 if anything is,\n"
-        "with 3 if something could not be asked.",
+        "--upgrade releases all of them, or only NAME: 'core', a custom node, a distribution,\n"
+        "'torch' with its family, or a model. The commit beside a branch in the spec file\n"
+        "changes too. Tags, full commits and versions are kept.\n"
+        "--check looks for pins that are gone, yanked or changed. It exits with 4 if there are\n"
+        "any, and with 3 if a source could not be reached.",
         examples=_EXAMPLES,
     )
     add_version(parser)
@@ -53,10 +53,10 @@ def add_parser(commands: Subparsers) -> None:
         const=_EVERYTHING,
         action="append",
         default=[],
-        help="forget the pin of NAME and take what is newest; without NAME, all pins (repeatable)",
+        help="release the pin of NAME and use the newest; without NAME, all pins (repeatable)",
     )
     modes.add_argument(
-        "--check", action="store_true", help="only tell what moved since the lock was made"
+        "--check", action="store_true", help="only report what changed since the lock was made"
     )
     parser.add_argument("--offline", action="store_true", help="use the caches only")
 
@@ -67,8 +67,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         return _check(version_id, arguments, console)
     if arguments.upgrade and arguments.offline:
         raise InvalidInputError(
-            "--upgrade looks for what is newest, and --offline forbids to look",
-            remedy="Leave one of the two out.",
+            "--upgrade needs network access, which --offline turns off",
+            remedy="Leave out one of the two.",
         )
     return _resolve(version_id, arguments, console)
 
@@ -116,7 +116,7 @@ def _check(version_id: str | None, arguments: argparse.Namespace, console: Conso
     )
     lock, path = last_lock(loaded, fetch_context.cache)
     console.explain(f"Lock: {path}")
-    with when_slow(console.say, "Asking the sources and the package index what has changed"):
+    with when_slow(console.say, "Checking the sources and the package index for changes"):
         drift = look_for_drift(loaded, lock, fetch_context)
     document = {"version_id": lock.version_id, "path": path, "digest": lock.digest}
     console.result("\n".join(_lines(drift)), {**document, **vars(drift)})
@@ -129,19 +129,19 @@ def _check(version_id: str | None, arguments: argparse.Namespace, console: Conso
 def _lines(drift: Drift) -> list[str]:
     lines = []
     for finding in drift.moved:
-        lines += [f"moved: {finding.message}", f"  → {finding.remedy}"]
-    # One server that is away leaves many questions open.
+        lines += [f"changed: {finding.message}", f"  → {finding.remedy}"]
+    # One unreachable server leaves many pins unchecked.
     for message, remedy in dict.fromkeys((each.message, each.remedy) for each in drift.unanswered):
         names = [finding.name for finding in drift.unanswered if finding.message == message]
-        lines.append(f"not known: {listed(names, at_most=_NAMED_AT_MOST)}: {message}")
+        lines.append(f"not checked: {listed(names, at_most=_NAMED_AT_MOST)}: {message}")
         lines.append(f"  → {remedy}")
     return lines
 
 
 def _summary(drift: Drift, version_id: str) -> str:
-    counts = [f"{drift.looked_at} things looked at", f"{len(drift.moved)} moved"]
+    counts = [f"{quantity(drift.looked_at, 'pin')} checked", f"{len(drift.moved)} changed"]
     if drift.unanswered:
-        counts.append(f"{len(drift.unanswered)} could not be asked")
+        counts.append(f"{len(drift.unanswered)} could not be checked")
     if drift.not_looked_at:
-        counts.append(f"not looked at: {', '.join(drift.not_looked_at)}")
+        counts.append(f"skipped: {', '.join(drift.not_looked_at)}")
     return f"{version_id}: " + "; ".join(counts)

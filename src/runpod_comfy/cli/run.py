@@ -1,4 +1,4 @@
-"""`run` and `test`: realize a version if need be, then run a workflow on it or serve its page."""
+"""`run` and `test`: realize a version if needed, then run a workflow on it or serve its page."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def add_parser(commands: Subparsers) -> None:
         commands,
         "test",
         run=_test,
-        summary="Run a workflow on a version and compare what it made with its baseline.",
+        summary="Run a workflow on a version and compare its outputs with its baseline.",
         details="The baseline of w.json is w.baseline.json beside it. Exit 4 if they differ.",
         examples=_TEST_EXAMPLES,
     )
@@ -70,7 +70,7 @@ def _run(
     console: Console,
     judge: Callable[[Mapping[str, Any]], None] = lambda _result: None,
 ) -> int:
-    """Realizes if need be, runs, and lets `judge` see the result; gives the exit code."""
+    """Realizes if needed, runs, and passes the result to `judge`; returns the exit code."""
     from comfy_workflows.graph import load_workflow
     from rp_handler.main import execute
     from rp_handler.run_request import make_request
@@ -83,7 +83,7 @@ def _run(
         timeout_s=arguments.timeout,
     )
     if request.workflow is not None:
-        # A mistake in it should not cost a person the minutes of a first realization.
+        # Checked first, so that a mistake does not cost the minutes of a first realization.
         load_workflow(request.workflow)
     job = find_job(arguments, console)
     realize_visibly(job, console)
@@ -94,20 +94,20 @@ def _test(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_workflows.baseline import compare, load_baseline
 
     path = _baseline_path(arguments.workflow)
-    # Before the run: a baseline that cannot be read should not cost a person its time.
+    # Before the run, so that an unreadable baseline is reported without waiting.
     baseline = load_baseline(path) if path and path.is_file() else None
 
     def judge(result: Mapping[str, Any]) -> None:
         if baseline is None:
-            console.say("It ran; it has no baseline to be compared with")
+            console.say("The run succeeded; there is no baseline to compare with")
             return
         differences = compare(baseline, result, lock_digest=result["version"].get("lock"))
         if differences:
             raise MismatchError(
-                f"the outputs are not those of {path}: " + " ".join(differences),
+                f"the outputs differ from {path}: " + " ".join(differences),
                 remedy="Find out what changed: the workflow, the lock, the device or the driver.",
             )
-        console.say(f"Same as {path}")
+        console.say(f"The outputs are equal to {path}")
 
     return _run(arguments, console, judge)
 

@@ -1,8 +1,8 @@
-"""A `realize` that has nothing to do, answered before any model of a spec or a lock is loaded.
+"""Answers a `realize` that has nothing to do before any model of a spec or lock is imported.
 
-After a realization the home keeps a note of everything that its answer followed from. The same
-request, with all of that still as it was, gets the same answer. Whatever differs, or cannot be
-looked at, goes the long way, which alone decides what there is to do.
+After a realization the home records everything that its result depended on. If the request is
+repeated and all of that is unchanged, the result is repeated. If anything differs or cannot be
+checked, the normal path decides what to do.
 """
 
 from __future__ import annotations
@@ -36,9 +36,10 @@ _VARIABLES = ("LOCK_PATH", "MODELS_DIR", "HOME")
 
 
 class Request:
-    """What a command line asks for and from what its answer follows, as it was at the start.
+    """What a command line asks for, and the state that its result depends on, at the start.
 
-    Taken before anything is read, so that what changes during a realization is not in its note.
+    Recorded before anything is read, so that changes during a realization are noticed the next
+    time.
     """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
@@ -50,7 +51,7 @@ class Request:
         self._program = _program()
 
     def answer(self, console: Console) -> bool:
-        """Answers the request if everything is as it was; else says nothing and gives False."""
+        """Answers the request if nothing has changed; else says nothing and returns False."""
         try:
             note = json.loads((self._home / UNCHANGED_NAME).read_bytes())
             same = self._is_same(note)
@@ -62,7 +63,7 @@ class Request:
         return same
 
     def note(self, realization: Realization, result: RealizeResult) -> None:
-        """Writes down what the answer followed from, for the next time."""
+        """Records what the result depended on, for the next time."""
         from runpod_comfy.cache.roots import root_file
         from runpod_comfy.homes.changes import places_of
 
@@ -70,7 +71,7 @@ class Request:
         marker = home.marker.read_bytes()
         manifest = json.loads(marker)
         if (manifest["lock_digest"], manifest["complete"]) != (result.lock_digest, True):
-            # Another command has made something else of the home meanwhile.
+            # Another command has changed the home meanwhile.
             return
         places = [
             *places_of([layer.name for layer in result.layers], home),
@@ -115,7 +116,7 @@ class Request:
 
 
 def request_of(arguments: argparse.Namespace) -> Request | None:
-    """None for a request that is always to go the long way."""
+    """The recorded request; None for one that always takes the normal path."""
     unusual = arguments.verbose or arguments.dry_run or getattr(arguments, "verify", False)
     unusual = unusual or getattr(arguments, "repair", False) or arguments.update
     # The lock of a spec that is named by its file is found by what stands in it.
@@ -130,7 +131,7 @@ def request_of(arguments: argparse.Namespace) -> Request | None:
 
 
 def tell(document: dict[str, Any], console: Console) -> None:
-    """The end of a realization, the same on both ways."""
+    """Reports the result of a realization, on both paths."""
     how = f" in {document['seconds']:.1f} s" if document["changed"] else ", nothing to do"
     console.say(f"{document['version_id']}: realized{how}")
     console.result(str(document["target"]), document)
@@ -145,7 +146,7 @@ def _spec(version_id: str, project: Path) -> Path:
 
 
 def _asked(arguments: argparse.Namespace, project: Path) -> dict[str, str]:
-    """Every option and variable that has a say, paths in full."""
+    """Every option and variable that matters, with absolute paths."""
     options = {
         name: str(value.absolute() if isinstance(value, Path) else value)
         for name, value in vars(arguments).items()
@@ -160,7 +161,7 @@ def _asked(arguments: argparse.Namespace, project: Path) -> dict[str, str]:
         **options,
         **variables,
         "project": str(project),
-        # What relative paths in variables are from.
+        # The base of relative paths in variables.
         "folder": str(Path.cwd()) if not all(map(_is_full, variables.values())) else "",
         "machine": f"{sys.platform} {os.uname().machine}",
         "wheels": str(arguments.wheels_dir is None or arguments.wheels_dir.is_dir()),
@@ -172,7 +173,7 @@ def _is_full(path: str) -> bool:
 
 
 def _sources(arguments: argparse.Namespace, project: Path) -> list[Path]:
-    """The files that decide which lock is meant, whether they are there or not."""
+    """The files that decide which lock is used, existing or not."""
     if arguments.lock:
         return [arguments.lock.absolute()]
     version_id = _version_id(arguments)
@@ -205,7 +206,9 @@ def _folders(realization: Realization) -> dict[str, str] | None:
 
 
 def _program() -> str:
-    """This program and its layer scripts: another size or time of any file is another program."""
+    """This program and its layer scripts: a different size or time of any file means another
+    program.
+    """
     folders = (*(PACKAGES / name for name in PACKAGE_NAMES), LAYER_SCRIPTS)
     found = [file for folder in folders for file in sorted(_files(folder))]
     return _digest(repr((sys.version, found)).encode())
@@ -237,7 +240,7 @@ def _digest(content: bytes) -> str:
 
 
 def _kind(path: Path) -> int | None:
-    """Whether a path leads to a file or to a folder; None where it leads to nothing."""
+    """Whether a path is a file or a folder; None if it does not exist."""
     try:
         return stat.S_IFMT(path.stat().st_mode)
     except OSError:

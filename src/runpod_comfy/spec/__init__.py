@@ -1,4 +1,4 @@
-"""The version spec, schema v2: what a person writes in `versions/<id>.json`.
+"""The version spec, schema v2: what users write in `versions/<id>.json`.
 
-What it means today is for the lock.
+What it resolves to is recorded in the lock.
 """

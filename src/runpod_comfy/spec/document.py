@@ -1,6 +1,6 @@
-"""JSON as people write it: a model, or one sentence that says what is wrong and where.
+"""Reads JSON written by hand into a model, or reports what is wrong and where.
 
-Stricter than `json.loads`: a key written twice, NaN and Infinity are errors.
+Stricter than `json.loads`: duplicate keys, NaN and Infinity are errors.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _M = TypeVar("_M", bound=BaseModel)
 Fault: TypeAlias = tuple[str, str]
 """What is wrong in a document, as a sentence, and what to do about it."""
 
-# A thousand nodes and models are far below this; a model file named by mistake is far above.
+# A thousand nodes and models are far below this; a model file passed by mistake is far above.
 _LARGEST_BYTES = 4 * 1024 * 1024
 _SHOWN_AT_MOST = 20
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that remembers which key was written twice."""
+    """A JSON object that remembers a duplicate key."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Object(dict[str, Any]):
 def read_json(path: Path, *, what: str) -> Any:
     """The JSON document in `path`. `what` names the file's role in messages ("spec").
 
-    Raises UnavailableError without a file, InvalidInputError for anything that is not JSON.
+    Raises UnavailableError if there is no file, InvalidInputError for anything that is not JSON.
     """
     try:
         if path.is_dir():
@@ -64,7 +64,7 @@ def read_json(path: Path, *, what: str) -> Any:
     if content.startswith(_UTF16_BOMS):
         raise InvalidInputError(f"{path} is written in UTF-16", remedy="Save it as UTF-8.")
     try:
-        # Editors on Windows put a mark at the start of UTF-8; it says nothing.
+        # Editors on Windows put a byte order mark at the start of UTF-8; it is ignored.
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError(
@@ -86,8 +86,8 @@ def parse_json(text: str, *, where: str) -> Any:
         fault = error.msg[0].lower() + error.msg[1:] if text.strip() else "it is empty"
         raise InvalidInputError(
             f"{where} is not valid JSON: {fault} at line {error.lineno}, column {error.colno}",
-            remedy="Correct it there; strings and keys stand in double quotes, "
-            "and nothing follows the last entry but its bracket.",
+            remedy="Correct it there: strings and keys need double quotes, and there is no comma "
+            "after the last entry.",
         ) from error
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -100,7 +100,7 @@ def parse_json(text: str, *, where: str) -> Any:
 
 
 def validated(model: type[_M], document: Any, *, where: str) -> _M:
-    """The model of a document. `where` is the file, or another place that people know.
+    """The model of a document. `where` is the file, or another name for its origin.
 
     Raises InvalidInputError for everything that is wrong in it.
     """
@@ -157,7 +157,7 @@ def _sentence(error: dict[str, Any], model: type[BaseModel]) -> tuple[str, str]:
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
-    """The names of the fields of the model that lies at `location` below `model`."""
+    """The field names of the model at `location` below `model`."""
     current: Any = model
     for name in (part for part in location if isinstance(part, str)):
         current = _model_in(current.model_fields[name].annotation)

@@ -1,4 +1,4 @@
-"""A version spec from its file: found by id, read, checked, or refused in one sentence."""
+"""A version spec from its file: found by id, read and checked."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from runpod_comfy.spec.values import VersionId
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedSpec:
-    """A spec and the file it came from, whose folder its relative paths are from."""
+    """A spec and its file; relative paths are based on the file's folder."""
 
     spec: Spec
     path: Path
 
 
 def check_version_id(version_id: str) -> str:
-    """The id itself. Raises InvalidInputError if no version can have it."""
+    """Returns the id. Raises InvalidInputError if it is not a valid id."""
     try:
         return TypeAdapter(VersionId).validate_python(version_id)
     except ValidationError as error:
@@ -40,9 +40,9 @@ def check_version_id(version_id: str) -> str:
 
 
 def find_spec(version_id: str, project_root: Path) -> Path:
-    """Where the spec of a version lies, if there is one: `versions/<id>.json`.
+    """The path of a version's spec, existing or not: `versions/<id>.json`.
 
-    Raises InvalidInputError for an id that no version can have.
+    Raises InvalidInputError for an invalid id.
     """
     return project_root / "versions" / f"{check_version_id(version_id)}.json"
 
@@ -99,7 +99,7 @@ def _validate(document: Any, *, where: str) -> Spec:
 def _no_spec(path: Path) -> UnavailableError:
     if path.parent.name == "versions":
         known = sorted(item.stem for item in path.parent.glob("*.json"))
-        hint = "There is no spec in that folder yet."
+        hint = "There are no specs in that folder yet."
         if not path.parent.is_dir():
             hint = f"There is no folder {path.parent}."
         elif meant := nearest(path.stem, known):
@@ -138,12 +138,12 @@ def _node_names(spec: Spec) -> Iterator[Fault]:
         yield (
             f"'custom_nodes[{index}].name' is '{spec.custom_nodes[index].name}', which "
             f"custom_nodes[{first}] already has ('{spec.custom_nodes[first].name}')",
-            "Give each node a name of its own; upper and lower case count as the same.",
+            "Give each node its own name; upper and lower case are not distinguished.",
         )
 
 
 def _repeated(names: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Where a name stands first, and where again."""
+    """The index of a name's first occurrence, and of a later one."""
     seen: dict[str, int] = {}
     for index, name in enumerate(names):
         first = seen.setdefault(fold(name), index)
@@ -187,7 +187,7 @@ def _named_in_options(spec: Spec) -> Iterator[Fault]:
 
 
 def _overrides(spec: Spec) -> Iterator[Fault]:
-    """Two overrides of one distribution can only stand side by side under markers."""
+    """Checks that several overrides of one distribution all have markers."""
     if not spec.options.overrides:
         return
     from packaging.requirements import Requirement
@@ -201,16 +201,16 @@ def _overrides(spec: Spec) -> Iterator[Fault]:
         if first != index and not (has_marker and here[1]):
             yield (
                 f"'options.overrides[{index}]' is about '{parsed.name}', which "
-                f"options.overrides[{first}] already settles",
+                f"options.overrides[{first}] already overrides",
                 "Keep one of the two, or give both a marker.",
             )
 
 
 def spec_digest(spec: Spec) -> str:
-    """`sha256:…` over everything in the spec that decides what its lock holds.
+    """`sha256:…` over everything in the spec that determines its lock.
 
-    What is not set has no part in it, so that a new optional field changes no digest of a spec
-    that does not use it.
+    Unset fields are not included, so that a new optional field does not change the digest of a spec
+    without it.
     """
     document = {"schema": "runpod-comfy/spec-digest/1", **spec.document()}
     del document["schema_version"]

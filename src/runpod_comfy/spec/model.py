@@ -1,6 +1,6 @@
-"""The models of a version spec. Strict: an unknown key is an error, never ignored.
+"""The pydantic models of a version spec. Strict: an unknown key is an error, never ignored.
 
-They check shape and safety of each value; `load` turns their complaints into sentences.
+They check the shape and safety of each value; `load` turns their errors into messages.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from runpod_comfy.spec.values import TreeKind, tree_kind
 
 SCHEMA_VERSION = 2
 
-# What comes before the colon in the pin of each kind, and the pin in words.
+# The prefix of each kind's pin, and its description.
 _PINS: dict[TreeKind, tuple[str, str]] = {
     "git": ("", "a git commit of 40 hex digits"),
     "archive": ("sha256", "the 'sha256:…' of the archive"),
@@ -26,7 +26,7 @@ _PINS: dict[TreeKind, tuple[str, str]] = {
 
 
 class Strict(BaseModel):
-    """A model of exact types that refuses keys it does not know."""
+    """A model with strict types that rejects unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
@@ -51,7 +51,7 @@ class Tree(Strict):
     def _pin_suits_kind(self) -> Self:
         prefix, words = _PINS[self.kind]
         if self.commit and self.commit.rpartition(":")[0] != prefix:
-            raise ValueError(f"has a 'commit' of another kind than its 'repo', which needs {words}")
+            raise ValueError(f"has a 'commit' that does not fit its 'repo', which needs {words}")
         if self.ref and self.kind in ("folder", "archive"):
             raise ValueError(
                 "has a 'ref', which only a git repository, 'pypi://' and 'comfy://' have"
@@ -78,7 +78,7 @@ class Model(Strict):
 
     @property
     def place(self) -> str:
-        """Where the file goes, as a POSIX path below the models folder."""
+        """The target, as a POSIX path below the models folder."""
         if self.target_path is not None:
             return self.target_path
         return str(PurePosixPath(self.target_subdir or "") / self.name)
@@ -88,7 +88,7 @@ class Model(Strict):
         if self.target_path is None and self.target_subdir is None:
             raise ValueError("needs a 'target_path' or a 'target_subdir'")
         if self.target_path is None and self.name in (".", ".."):
-            raise ValueError("needs a 'name' that a file can have, or a 'target_path'")
+            raise ValueError("needs a 'name' that is a valid file name, or a 'target_path'")
         if self.target_path and self.target_subdir:
             folder = PurePosixPath(self.target_subdir)
             if folder not in PurePosixPath(self.target_path).parents:
@@ -107,7 +107,7 @@ class TorchOptions(Strict):
 
 
 class Options(Strict):
-    """What a person may set; every field is optional."""
+    """The user's options; every field is optional."""
 
     python: values.PythonVersion | None = None
     base: str | None = None
@@ -135,7 +135,7 @@ class Spec(Strict):
     options: Options = Options()
 
     def document(self) -> dict[str, Any]:
-        """The spec as JSON, in the order of the user's guide; what is not set is left out."""
+        """The spec as JSON, in the order of the user's guide, without unset fields."""
         return {
             "schema_version": self.schema_version,
             "version_id": self.version_id,

@@ -1,6 +1,6 @@
-"""What a single value of a spec may be: each check returns the value or says why not.
+"""Checks of single values in a spec: each returns the value or raises with the reason.
 
-The complaints are half sentences that follow the name of the key: "must not contain '..'".
+The messages are ends of sentences that start with the key: "must not contain '..'".
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ ARCHIVE_SUFFIXES = (
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-# The longest name that the file systems of Linux and macOS hold, in bytes.
+# The longest file name on Linux and macOS, in bytes.
 _LONGEST_NAME = 255
 
 
 def tree_kind(repo: str) -> TreeKind:
-    """Which kind of tree `repo` names; see "Spec" in docs/contracts.
+    """The kind of tree that `repo` names; see "Spec" in docs/contracts.
 
     Raises ValueError for a scheme that no kind uses.
     """
@@ -53,7 +53,7 @@ def tree_kind(repo: str) -> TreeKind:
 
 
 def is_archive_name(place: str) -> bool:
-    """Whether a URL or path ends like an archive; a query after it does not count."""
+    """True if a URL or path has an archive's suffix; a query is ignored."""
     return place.partition("?")[0].lower().endswith(ARCHIVE_SUFFIXES)
 
 
@@ -84,7 +84,7 @@ def _check_inner_path(value: str) -> str:
 
 
 def check_repo(value: str) -> str:
-    """Where a tree comes from, safe to hand to git or to an index."""
+    """Checks a tree's origin, so that it is safe to pass to git or to an index."""
     _check_plain(value)
     if "::" in value.split("/", 1)[0]:
         raise ValueError("must not use git's remote helpers ('ext::' and the like)")
@@ -93,11 +93,11 @@ def check_repo(value: str) -> str:
         _check_local_path(value)
         return value
     if "#" in value:
-        raise ValueError("must not have a '#' part; a folder inside it is named by 'subdir'")
+        raise ValueError("must not have a '#' part; use 'subdir' for a folder inside it")
     if kind == "pypi" and not _DISTRIBUTION.fullmatch(value.removeprefix("pypi://")):
-        raise ValueError("must be 'pypi://' and the name alone; the version stands in 'ref'")
+        raise ValueError("must be 'pypi://' and only the name; the version goes in 'ref'")
     if kind == "registry" and not _DISTRIBUTION.fullmatch(value.removeprefix("comfy://")):
-        raise ValueError("must be 'comfy://' and the node's id alone; the version stands in 'ref'")
+        raise ValueError("must be 'comfy://' and only the node's id; the version goes in 'ref'")
     if kind == "archive" and value.startswith("file://") and not value.startswith("file:///"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
     if kind == "archive":
@@ -109,12 +109,12 @@ def check_repo(value: str) -> str:
 
 def _refuse_token(value: str) -> str:
     if re.search(SECRET_PARAMETER, value, re.IGNORECASE):
-        raise ValueError("must not hold a token or signature; ~/.netrc keeps logins")
+        raise ValueError("must not contain a token or signature; put logins in ~/.netrc")
     return value
 
 
 def _check_date(value: str) -> str:
-    """A day, as ISO 8601 writes it."""
+    """Checks an ISO 8601 date."""
     try:
         day = date.fromisoformat(value)
     except ValueError:
@@ -125,7 +125,7 @@ def _check_date(value: str) -> str:
 
 
 def _check_model_source(value: str) -> str:
-    """Where a model file comes from: a URL of a known scheme, or a path from the spec's folder."""
+    """Checks a model's source: a URL with a known scheme, or a path from the spec's folder."""
     _check_plain(value)
     try:
         parts = urlsplit(value)
@@ -153,14 +153,14 @@ def source_scheme(source: str) -> str:
 
 
 def source_file_name(source: str) -> str:
-    """The last part of a source's path, unquoted; '' where it has none."""
+    """The last part of a source's path, unquoted; '' if it has none."""
     path = source if source_scheme(source) == "" else unquote(urlsplit(source).path)
     return PurePosixPath(path).name
 
 
 def _check_requirement(value: str) -> str:
-    """A requirement of a released distribution, as PEP 508 writes it."""
-    # Loaded where a spec uses it: most do not, and every command reads one.
+    """Checks a PEP 508 requirement on a released distribution."""
+    # Imported only if a spec uses it: most do not, and every command reads a spec.
     from packaging.requirements import InvalidRequirement, Requirement
 
     try:
@@ -168,7 +168,7 @@ def _check_requirement(value: str) -> str:
     except InvalidRequirement as error:
         raise ValueError(f"must be a requirement such as 'numpy<2', not '{value}'") from error
     if parsed.url is not None:
-        raise ValueError("must name a released version; an address cannot be pinned")
+        raise ValueError("must name a released version; a URL cannot be pinned")
     return value
 
 
@@ -177,7 +177,7 @@ def _check_bound(value: str) -> str:
 
     parsed = Requirement(value)
     if parsed.extras:
-        raise ValueError("must not name extras: a constraint asks for nothing")
+        raise ValueError("must not name extras: a constraint does not install anything")
     if not parsed.specifier:
         raise ValueError("must bound a version, such as 'numpy<2'")
     return value
@@ -192,13 +192,13 @@ def _check_plain(value: str) -> None:
         raise ValueError("must not contain control characters")
     if _holds_secret(value):
         raise ValueError(
-            "must not hold a user name or password; git's credential helper, ~/.netrc and the "
-            "token variables keep them"
+            "must not contain a user name or password; use git's credential helper, ~/.netrc or "
+            "the token variables"
         )
 
 
 def _holds_secret(value: str) -> bool:
-    """User names are part of an ssh address, and a token in an http one."""
+    """A user name is part of an ssh URL, but a token in an http URL."""
     if "://" not in value:
         return False
     scheme, rest = value.split("://", 1)
@@ -221,7 +221,7 @@ VersionId = Annotated[
     str,
     matching(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        "must start with a letter or digit and hold only letters, digits, '.', '_' and '-' "
+        "must start with a letter or digit and contain only letters, digits, '.', '_' and '-' "
         "(at most 64)",
     ),
 ]
@@ -232,7 +232,7 @@ Commit = Annotated[
     str,
     matching(
         r"[0-9a-f]{40}|sha256:[0-9a-f]{64}|tree:[0-9a-f]{40}",
-        "must be a whole git commit (40 lower-case hex digits), "
+        "must be a full git commit (40 lower-case hex digits), "
         "'sha256:' and 64 of them, or 'tree:' and 40",
     ),
 ]
@@ -241,7 +241,7 @@ TorchVersion = Annotated[
     str,
     matching(
         r"\d+\.\d+(\.\d+)?",
-        "must be a version such as '2.11.0'; 'options.torch.index' chooses the build",
+        "must be a version such as '2.11.0'; 'options.torch.index' selects the build",
     ),
 ]
 PythonVersion = Annotated[str, matching(r"3\.\d{1,2}", "must be a minor version such as '3.11'")]
@@ -252,17 +252,17 @@ NodeName = Annotated[
     str,
     matching(
         r"(?!__pycache__$).*(?<!\.disabled)",
-        "must not be '__pycache__' or end in '.disabled': ComfyUI passes over such folders",
+        "must not be '__pycache__' or end in '.disabled': ComfyUI ignores such folders",
     ),
     matching(
         r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}",
-        "must start with a letter, digit or '_' and hold only letters, digits, '.', '_' and '-' "
-        "(at most 100)",
+        "must start with a letter, digit or '_' and contain only letters, digits, '.', '_' and "
+        "'-' (at most 100)",
     ),
 ]
 InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
 Repo = Annotated[str, AfterValidator(check_repo)]
-# It goes into the lock, so it has no login.
+# It goes into the lock, so it must not have a login.
 IndexUrl = Annotated[
     str,
     matching(r"(https?|file)://[^@\s\"'\\]+", "must be an index URL without a password"),
@@ -291,6 +291,6 @@ EnvName = Annotated[
         "is a secret and must be set in the environment, not in a spec",
     ),
 ]
-# A constraint bounds a distribution without asking for it.
+# A constraint bounds a distribution without requiring it.
 Override = Annotated[str, AfterValidator(_check_requirement)]
 Constraint = Annotated[Override, AfterValidator(_check_bound)]

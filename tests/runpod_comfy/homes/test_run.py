@@ -371,7 +371,7 @@ def test_a_folder_with_a_nodes_name_that_we_did_not_make_is_left_alone(version: 
     mine.write_text("mine")
     version.nodes = ["painter", "dancer"]
     version.write("dancer/__init__.py", "")
-    with pytest.raises(InvalidInputError, match="dancer is there already"):
+    with pytest.raises(InvalidInputError, match="dancer already exists"):
         realize(version.job())
     assert mine.read_text() == "mine"
 

@@ -59,7 +59,7 @@ def test_an_image_goes_out_under_its_tag_and_its_lock_and_the_digest_is_printed_
     names = [f"{there}:mine", f"{there}:not-a-version-0123456789ab"]
     assert told.out.splitlines() == [f"{each}  {record['digest']}" for each in names]
     assert "pushed" in told.err
-    assert "is there already" in told.err
+    assert "already exists" in told.err
     assert record["reference"] == names[0]
     assert record["lock_digest"] == LOCK
     assert (tmp_path / "cache/pushed" / there / "not-a-version-0123456789ab.json").is_file()

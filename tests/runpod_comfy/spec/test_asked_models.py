@@ -128,7 +128,7 @@ def test_what_is_no_object_is_told_in_words_of_json(tmp_path: Path) -> None:
         ("~/x.bin", "'source' must be a path without '~'"),
         ("ftp://e.com/x.bin", "'source' has the unknown scheme 'ftp:'"),
         ("https://[e.com/x.bin", "'source' is not a valid URL"),
-        ("https://user:secret@e.com/x.bin", "'source' must not hold a user name or password"),
+        ("https://user:secret@e.com/x.bin", "'source' must not contain a user name or password"),
         ("file://server/x.bin", "'source' must name a file of this machine"),
     ],
 )

@@ -160,7 +160,7 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
         ),
         (
             lambda s: s["options"].update(overrides=["a<2", "b", "A>3"]),
-            "'options.overrides[2]' is about 'A', which options.overrides[0] already settles",
+            "'options.overrides[2]' is about 'A', which options.overrides[0] already overrides",
         ),
         (
             lambda s: s["options"].update(constraints=["numpy"]),
@@ -172,7 +172,7 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
         ),
         (
             lambda s: s["options"].update(torch={"index": "https://h/whl?token=x"}),
-            "'options.torch.index' must not hold a token",
+            "'options.torch.index' must not contain a token",
         ),
         (
             lambda s: s["options"].update(torch={"index": 'https://h/"whl'}),
@@ -193,12 +193,12 @@ def test_a_wrong_value_is_named_by_its_path(tmp_path: Path, change: Change, sent
     [
         ("--upload-pack=touch x", "must not start with '-'"),
         ("ext::sh -c 'touch x'", "remote helpers"),
-        ("https://someone:secret@github.com/a/b", "must not hold a user name or password"),
-        ("https://token@github.com/a/b", "must not hold a user name or password"),
-        ("ssh://git:secret@github.com/a/b", "must not hold a user name or password"),
+        ("https://someone:secret@github.com/a/b", "must not contain a user name or password"),
+        ("https://token@github.com/a/b", "must not contain a user name or password"),
+        ("ssh://git:secret@github.com/a/b", "must not contain a user name or password"),
         ("ftp://example.com/x", "unknown scheme 'ftp://'"),
-        ("pypi://some-name@1.0", "the version stands in 'ref'"),
-        ("https://github.com/a/b#subdir=c", "named by 'subdir'"),
+        ("pypi://some-name@1.0", "the version goes in 'ref'"),
+        ("https://github.com/a/b#subdir=c", "use 'subdir' for a folder"),
         ("ssh://-oProxyCommand=x/y", "a host that starts with '-'"),
         ("a\nb", "control characters"),
         ("", "must not be empty"),
@@ -232,7 +232,7 @@ def test_every_kind_of_tree_without_a_version_is_accepted(tmp_path: Path, repo: 
 @pytest.mark.parametrize(
     ("tree", "sentence"),
     [
-        ({"repo": "https://h/a", "commit": "abc"}, "'comfy.commit' must be a whole git commit"),
+        ({"repo": "https://h/a", "commit": "abc"}, "'comfy.commit' must be a full git commit"),
         ({"repo": "https://h/a", "commit": "tree:" + COMMIT}, "needs a git commit of 40 hex"),
         ({"repo": "./core", "commit": COMMIT}, "needs the 'tree:…' hash"),
         ({"repo": "pypi://a", "ref": "1", "commit": COMMIT}, "needs the 'sha256:…'"),
@@ -290,7 +290,7 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_path": None, "target_subdir": None}, "needs a 'target_path' or a"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
         ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
-        ({"source": "https://token@example.com/m"}, "must not hold a user name or password"),
+        ({"source": "https://token@example.com/m"}, "must not contain a user name or password"),
         ({"source": "file://server/m"}, "must name a file of this machine"),
         ({"mirrors": ["gopher:x"]}, "'models[0].mirrors[0]' has the unknown scheme"),
         ({"checksum": "sha256:" + "A" * 64}, "64 lower-case hex digits"),

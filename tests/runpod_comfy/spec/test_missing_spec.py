@@ -56,7 +56,7 @@ def test_an_empty_folder_and_one_that_is_not_there_are_called_so(tmp_path: Path)
     assert remedy.startswith(f"There is no folder {place.parent}.")
     assert "--project DIR" in remedy
     place.parent.mkdir()
-    assert remedy_for(place).startswith("There is no spec in that folder")
+    assert remedy_for(place).startswith("There are no specs in that folder")
 
 
 def test_json_files_of_another_folder_are_not_taken_for_specs(versions: Path) -> None:

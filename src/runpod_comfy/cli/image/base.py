@@ -32,9 +32,9 @@ def _add_base(actions: Subparsers) -> None:
         actions,
         "base",
         run=_run,
-        summary="Make a base image from Debian's packages, where no registry can be reached.",
-        details="It has the release's Python and trusts what this machine trusts. "
-        "Needs root and debootstrap.",
+        summary="Make a base image from Debian packages, if no registry can be reached.",
+        details="It has the release's Python and trusts this machine's certificates. Needs root "
+        "and debootstrap.",
         examples=_EXAMPLES,
     )
     add = parser.add_argument
@@ -45,12 +45,12 @@ def _add_base(actions: Subparsers) -> None:
         default=_DEFAULT_SUITE,
         help=f"the Debian release; default {_DEFAULT_SUITE}, which has Python 3.11",
     )
-    add("--mirror", metavar="URL", help="get packages only there; default: where apt gets them")
+    add("--mirror", metavar="URL", help="get packages only from there; default: apt's mirrors")
     add(
         "--ca-bundle",
         metavar="FILE",
         type=Path,
-        help="certificates to trust, PEM; default: those of this machine's pip or OpenSSL",
+        help="certificates to trust (PEM); default: those of this machine's pip or OpenSSL",
     )
 
 
@@ -59,15 +59,19 @@ def _add_normalize(actions: Subparsers) -> None:
         actions,
         "normalize",
         run=_normalize,
-        summary="Rewrite an image so that its digests and its id are the same from any engine.",
-        details="Engines write the headers of tar files differently. The layers above the base "
-        "get fixed\nones, the configuration fixed times; files and tags stay. It is saved to the "
-        "cache's disk and\nloaded again, and needs room there once.",
+        summary="Rewrite an image so that its digests and its id do not depend on the engine.",
+        details="Engines write tar headers differently. The layers above the base get fixed "
+        "headers, the\nconfiguration fixed times; files and tags are kept. The image is saved to "
+        "the cache's disk\nand loaded again, which needs space there for one copy.",
         examples=_NORMALIZE_EXAMPLES,
     )
     add = parser.add_argument
     add("image", metavar="IMAGE", help="a tag or an id")
-    add("--base", metavar="IMAGE", help="what it is based on; default: what its label says")
+    add(
+        "--base",
+        metavar="IMAGE",
+        help="the image that it is based on; default: the one in its label",
+    )
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -82,10 +86,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
     bundle = arguments.ca_bundle
     if bundle and not bundle.is_file():
-        raise InvalidInputError(f"--ca-bundle names no file: {bundle}")
+        raise InvalidInputError(f"--ca-bundle: there is no file {bundle}")
     client = connect()
     mirrors = find_mirrors(arguments.suite, arguments.mirror)
-    console.say(f"Debian {arguments.suite} from {mirrors.packages}, which takes some minutes")
+    console.say(f"Debian {arguments.suite} from {mirrors.packages}, this takes some minutes")
     made = make_base(
         client,
         tag=arguments.tag or DEFAULT_TAG,

@@ -1,4 +1,4 @@
-"""`image build` and `image dockerfile`: a version as an image, or as the text of one."""
+"""`image build` and `image dockerfile`: a version as an image, or as a Dockerfile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def add_parser(actions: Subparsers) -> None:
         "build",
         run=_build,
         summary="Build the image of a version, layer by layer, as `realize` makes a home.",
-        details="It is called runpod-comfy:<id>, and runpod-comfy:<id>-<digest of the lock>.",
+        details="It is tagged runpod-comfy:<id> and runpod-comfy:<id>-<digest of the lock>.",
         examples=_BUILD_EXAMPLES,
     )
     add_image_version(parser)
@@ -42,7 +42,7 @@ def add_parser(actions: Subparsers) -> None:
         "dockerfile",
         run=_dockerfile,
         summary="Print the Dockerfile of a version. Needs no engine.",
-        details="The context that belongs to it is made by `image build`.",
+        details="Its build context is made by `image build`.",
         examples=_DOCKERFILE_EXAMPLES,
     )
     add_image_version(parser)

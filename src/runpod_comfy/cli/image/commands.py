@@ -1,4 +1,4 @@
-"""`image`: a version as a container image. Its commands are in modules of their own."""
+"""`image`: a version as a container image. Each command has a module of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _EXAMPLES = """\
 
 
 def add_parser(commands: Subparsers) -> None:
-    summary = "Build a version's container image, run it, look at it, prove it, push it."
+    summary = "Build a version's container image; run, show, verify and push it."
     actions = add_group(commands, "image", summary=summary, examples=_EXAMPLES)
     for module in (build, run, show, push, verify, base):
         module.add_parser(actions)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_image_version(parser: argparse.ArgumentParser) -> None:
-    """Which version, and what it is based on."""
+    """Adds the options for the version and its base."""
     add_named_version(parser)
     add = parser.add_argument
     add("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
@@ -27,39 +27,41 @@ def add_image_version(parser: argparse.ArgumentParser) -> None:
     add(
         "--platform",
         metavar="PLATFORM",
-        help="linux-x86_64 (the default) or linux-aarch64; Docker's names do as well",
+        help="linux-x86_64 (the default) or linux-aarch64, or Docker's names for them",
     )
 
 
 def add_named_version(parser: argparse.ArgumentParser) -> None:
-    """Which version, in one more way: `--version`."""
+    """Adds the option `--version`."""
     add_version(parser)
     with_version_ids(
-        parser.add_argument("--version", dest="version_id", metavar="ID", help="the same as above")
+        parser.add_argument(
+            "--version", dest="version_id", metavar="ID", help="the version id, as an option"
+        )
     )
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """What surrounds a build."""
+    """Adds the options of a build."""
     add = parser.add_argument
     add("--network", metavar="MODE", help="the network of the build's steps, such as host or none")
     add(
         "--ca-bundle",
         metavar="FILE",
         type=Path,
-        help="certificates that the build's steps trust; they do not stay in the image",
+        help="certificates that the build's steps trust; they are not stored in the image",
     )
-    add("--offline", action="store_true", help="fetch nothing on this machine")
+    add("--offline", action="store_true", help="download nothing on this machine")
 
 
 def build_options(arguments: argparse.Namespace, console: Console) -> dict[str, Any]:
-    """What `add_image_version` and `add_build_options` were given, but for the version's name."""
+    """The values of the options above, except the version's name."""
     names = ("spec", "lock", "base", "platform", "network", "ca_bundle", "offline", "project")
     return {**given(arguments, *names), "say": console.say, "explain": console.explain}
 
 
 def selected_lock(arguments: argparse.Namespace, console: Console) -> Selected:
-    """The lock of the version that was named; resolves it first where none answers it."""
+    """The lock of the named version; resolves the version first if no lock matches."""
     from runpod_comfy.api.versions import select
 
     return select(

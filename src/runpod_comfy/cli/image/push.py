@@ -1,4 +1,4 @@
-"""`image push`: sends a built image to a registry, under the names that others find it by."""
+"""`image push`: pushes a built image to a registry, under its public names."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def add_parser(actions: Subparsers) -> None:
         "push",
         run=_push,
         summary="Push the image of a version to a registry.",
-        details="It goes there as REGISTRY/runpod-comfy:<id> and as "
+        details="Its names there are REGISTRY/runpod-comfy:<id> and "
         "REGISTRY/runpod-comfy:<id>-<digest of the lock>.\n"
-        "The login is that of `docker login`. What the registry has is not sent again.",
+        "The login is that of `docker login`. Layers that the registry has are not sent again.",
         examples=_EXAMPLES,
     )
     add_named_version(parser)
@@ -30,9 +30,13 @@ def add_parser(actions: Subparsers) -> None:
     add(
         "--registry",
         metavar="REGISTRY",
-        help="where to, with the account there: ghcr.io/me; default: what the tag names",
+        help="registry and account, such as ghcr.io/me; default: the one in the tag",
     )
-    add("--tag", metavar="TAG", help="the image as it was built; default runpod-comfy:<id>")
+    add(
+        "--tag",
+        metavar="TAG",
+        help="the tag that the image was built with; default runpod-comfy:<id>",
+    )
 
 
 def _push(arguments: argparse.Namespace, console: Console) -> int:

@@ -1,4 +1,4 @@
-"""`image run`: a workflow in a container of a version's image, as `run` does it in a home."""
+"""`image run`: runs a workflow in a container of a version's image, as `run` does in a home."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def add_parser(actions: Subparsers) -> None:
         "run",
         run=_run,
         summary="Run a workflow in a container of a version's image.",
-        details="The container sees the workflow, the store of models and the folder for outputs, "
-        "and can write to the last one only. Models that are not in the store are brought first.",
+        details="The container sees the workflow, the model store and the outputs folder, and "
+        "can only write to the last. Models that are not in the store are fetched first.",
         examples=_EXAMPLES,
         json=False,
     )
@@ -37,7 +37,12 @@ def add_parser(actions: Subparsers) -> None:
     add("--workflow", type=Path, metavar="FILE", required=True, help="a graph in the API format")
     add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
     add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
-    add("--models-dir", type=Path, metavar="DIR", help="models beside the store (MODELS_DIR)")
+    add(
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help="models folder besides the store (MODELS_DIR)",
+    )
     add("--image", metavar="IMAGE", help="default: runpod-comfy:<id>")
 
 

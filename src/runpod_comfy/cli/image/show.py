@@ -21,8 +21,8 @@ _EXAMPLES = """\
 _SHORT = 12
 _FATES = {
     "kept": "as it is",
-    "same": "runs again, comes out the same",
-    "new": "runs again, is pushed again",
+    "same": "runs again, with the same result",
+    "new": "runs again, and is pushed again",
 }
 
 
@@ -32,8 +32,8 @@ def add_parser(actions: Subparsers) -> None:
         "show",
         run=_show,
         summary="Show the layers of a version's image, and what a build would do again.",
-        details="Without --change: after what has changed in the lock since the image was built.\n"
-        "Without --base: on the base that it has.",
+        details="Without --change: for what has changed in the lock since the image was built.\n"
+        "Without --base: on its current base.",
         examples=_EXAMPLES,
     )
     add_image_version(parser)
@@ -44,7 +44,8 @@ def add_parser(actions: Subparsers) -> None:
         metavar="LAYER",
         action="append",
         default=[],
-        help="as if this layer changed: core, torch, wheels, handler, node:NAME, …; repeatable",
+        help="assume that this layer changed: core, torch, wheels, handler, node:NAME, …; "
+        "repeatable",
     )
 
 
@@ -59,7 +60,7 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
     client = connect()
     lock = selected_lock(arguments, console).lock
     reference = arguments.image or image_tags(lock)[0]
-    # One that is not ours is refused.
+    # Refuses an image that this program did not build.
     find_built(client, reference)
     image = show_image(client, reference)
     base = find_base(lock, asked=arguments.base)
@@ -90,7 +91,7 @@ def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
     return [
         f"image  {image.image_id}",
         *(f"tag    {tag}" for tag in image.tags),
-        f"lock   {told}{'' if same else ', another than the version has now'}",
+        f"lock   {told}{'' if same else ', not the current one'}",
         f"base   {image.base or 'not told'}",
         f"cuda   {image.cuda or 'not told'}",
         f"size   {readable_size(image.size_bytes)}",
@@ -104,10 +105,10 @@ def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
 
 def _redone_lines(redone: list[Redone]) -> list[str]:
     if all(each.fate == "kept" for each in redone):
-        return ["A build would run nothing again."]
+        return ["A build would not run any step again."]
     width = max(len(each.name) for each in redone)
     return [
-        "A build would do this:",
+        "A build would do the following:",
         *(f"{each.name:<{width}}  {_FATES[each.fate]}" for each in redone),
     ]
 

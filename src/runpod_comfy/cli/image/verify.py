@@ -1,4 +1,4 @@
-"""`image verify`: proves that a version's image comes out the same each time."""
+"""`image verify`: proves that a version's image is reproducible."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def add_parser(actions: Subparsers) -> None:
         "verify",
         run=_verify,
         summary="Build a version's image twice without a cache, and compare.",
-        details="On one engine every layer has to have the same digest, between engines every "
-        "file.\nExit 4 names the first file that differs.",
+        details="On one engine the digests of all layers must be equal, between engines all "
+        "files.\nExit 4 and the name of the first different file if not.",
         examples=_EXAMPLES,
     )
     add_image_version(parser)
@@ -34,7 +34,7 @@ def add_parser(actions: Subparsers) -> None:
         "--engine",
         metavar="URL",
         action="append",
-        help="an engine to build on, repeatable; default: the one that Docker's settings name",
+        help="an engine to build on, repeatable; default: the one in Docker's settings",
     )
     add_build_options(parser)
 
@@ -63,5 +63,5 @@ def _verify(arguments: argparse.Namespace, console: Console) -> int:
         "lock_digest": job.lock.digest,
         "engines": proofs,
     }
-    console.result(f"{job.lock.version_id}: the image is the same each time", document)
+    console.result(f"{job.lock.version_id}: the image is reproducible", document)
     return 0

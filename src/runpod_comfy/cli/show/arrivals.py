@@ -1,4 +1,4 @@
-"""One line on a terminal for everything that arrives at the same time."""
+"""A status line on a terminal for everything that arrives in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the command line says and where: people on standard error, results on standard output."""
+"""The command line's output: messages on standard error, results on standard output."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Console:
 
     @property
     def script_output(self) -> BinaryIO | None:
-        """Where scripts and installers show what they do: with --verbose."""
+        """Where scripts' and installers' output goes: only with --verbose."""
         return sys.stderr.buffer if self.verbose else None
 
     def status_line(self) -> StatusLine:
-        """A line on standard error that changes in place: on a terminal, without --verbose."""
+        """A status line on standard error: on a terminal, without --verbose."""
         return StatusLine(sys.stderr, moving=self.on_a_terminal and not self.verbose)
 
     def say(self, message: str) -> None:
-        """A step, or something that a person should know."""
-        # One write for the whole line: several threads tell of their progress.
+        """A step, or a message that the user should see."""
+        # One write for the whole line: several threads report progress.
         sys.stderr.write(f"{message}\n")
         sys.stderr.flush()
 
@@ -44,7 +44,7 @@ class Console:
             self.say(message)
 
     def result(self, text: str, document: object) -> None:
-        """The command's result: `text` for people, `document` for --json.
+        """The command's result: `text` for the user, `document` for --json.
 
         A document may hold dataclasses, paths, tuples and sets.
         """
@@ -63,8 +63,8 @@ def _plain(value: object) -> Any:
     if isinstance(value, Path):
         return str(value)
     if dataclasses.is_dataclass(value):
-        # Not `asdict`, which would copy what lies within.
+        # Not `asdict`, which would copy nested values.
         return vars(value)
     if isinstance(value, (set, frozenset)):
         return sorted(value)
-    raise TypeError(f"{type(value).__name__} has no place in a JSON document")
+    raise TypeError(f"{type(value).__name__} cannot be put in a JSON document")

@@ -1,4 +1,4 @@
-"""A build and a push as people see them."""
+"""How a build and a push are shown."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ _SHOWN_OF_A_DIGEST = len("sha256:") + 12
 
 
 class BuildDisplay(BuildShow):
-    """A line when a step begins and ends, and what it prints: all of it with `verbose`, else the
-    last line, in place."""
+    """A line when a step starts and ends, and its output: all of it with `verbose`, else the last
+    line, in place.
+    """
 
     def __init__(self, line: StatusLine, *, verbose: bool) -> None:
         self._line = line
@@ -33,13 +34,13 @@ class BuildDisplay(BuildShow):
 
 
 class PushDisplay(PushShow):
-    """A line for each layer, and how far all of them are."""
+    """A line for each layer, and the total progress."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
 
     def layer(self, layer: PushedLayer) -> None:
-        how = {"existing": "is there already", "mounted": "is mounted"}.get(
+        how = {"existing": "already exists", "mounted": "is mounted"}.get(
             layer.how, f"pushed, {readable_size(layer.size_bytes or 0)}"
         )
         self._line.say(f"  {layer.digest[:_SHOWN_OF_A_DIGEST]} {how}")

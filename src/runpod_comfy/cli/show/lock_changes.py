@@ -1,4 +1,4 @@
-"""How the differences between two locks or two specs read on a terminal: one line each."""
+"""The differences between two locks or two specs on a terminal, one line each."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TITLES = {
     "environment": "environment",
 }
 _SHORT = 12
-# What a person looks for first in a thing that came or went.
+# The keys shown for an item that was added or removed.
 _TELLING = ("version", "ref", "commit", "value", "source")
 
 
 def change_lines(changes: Iterable[Change]) -> list[str]:
-    """The changes under the titles of their parts."""
+    """The changes, grouped under the titles of their parts."""
     known = list(changes)
     lines: list[str] = []
     for part in PARTS:
@@ -55,7 +55,7 @@ def _of(value: Sequence[str] | Mapping[str, Sequence[str]] | None) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value in few words; of a hash or a commit, what tells it from another one."""
+    """A short form of a value; of a hash or a commit, its first digits."""
     if value is None:
         return "none"
     if isinstance(value, list):

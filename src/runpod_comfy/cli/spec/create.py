@@ -21,7 +21,7 @@ def add_parser(commands: Subparsers) -> None:
         "create",
         run=_run,
         summary="Write versions/<id>.json: this core, these nodes, these models.",
-        details="Every ref is resolved to the commit that it means now.",
+        details="Every ref is resolved to its current commit.",
         examples=_EXAMPLES,
     )
     add = parser.add_argument
@@ -41,10 +41,10 @@ def add_parser(commands: Subparsers) -> None:
         default=[],
         help="a model: a JSON object, or a JSON file with a list (repeatable)",
     )
-    add("--models-root", metavar="DIR", type=Path, help="where model files lie")
+    add("--models-root", metavar="DIR", type=Path, help="folder with model files")
     add("--auto-checksum", action="store_true", help="compute sha256 of model files found locally")
     add("--output", metavar="FILE", type=Path, help="default: versions/<id>.json")
-    add("--force", action="store_true", help="replace a different spec that is there")
+    add("--force", action="store_true", help="replace an existing, different spec")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -53,6 +53,6 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     options = ("repo", "nodes", "models", "models_root", "auto_checksum", "output", "force")
     created = create(arguments.version_id, **given(arguments, *options, "project"), say=console.say)
     path = created.path
-    console.say(f"Wrote {path}" if created.written else f"{path} says this already")
+    console.say(f"Wrote {path}" if created.written else f"{path} already has this content")
     console.result(str(path), created)
     return 0

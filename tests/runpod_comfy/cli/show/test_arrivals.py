@@ -46,7 +46,7 @@ def test_in_a_pipe_each_layer_of_a_push_is_a_line_and_nothing_moves() -> None:
 
     assert stream.getvalue().splitlines() == [
         "  sha256:aaaaaaaaaaaa pushed, 1.5 MB",
-        "  sha256:bbbbbbbbbbbb is there already",
+        "  sha256:bbbbbbbbbbbb already exists",
         "  sha256:cccccccccccc is mounted",
     ]
 

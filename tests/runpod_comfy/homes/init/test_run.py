@@ -311,7 +311,7 @@ def test_a_ref_that_is_not_there_leaves_no_core(fetch_context: FetchContext) -> 
 def test_an_address_that_must_not_be_asked_is_refused_without_its_secrets(
     fetch_context: FetchContext, repo: str
 ) -> None:
-    with pytest.raises(InvalidInputError, match="the address") as caught:
+    with pytest.raises(InvalidInputError, match="the URL") as caught:
         initialize(fetch_context.job(repo=repo))
     assert "hush" not in caught.value.message
     assert not fetch_context.home.exists()
