@@ -42,8 +42,8 @@ def test_the_error_follows_the_usage_of_its_command(
 @pytest.mark.parametrize(
     ("arguments", "meant", "commands"),
     [
-        (["relaize"], "realize", "create, list, resolve,"),
-        (["build"], "image build", "create, list, resolve,"),
+        (["relaize"], "realize", "create, add-node, add-model,"),
+        (["build"], "image build", "create, add-node, add-model,"),
         (["image", "biuld"], "build", "build, dockerfile,"),
         (["bundle", "laod"], "load", "create, load, show."),
     ],
