@@ -126,9 +126,9 @@ class Rate:
             self._seen.popleft()
 
     def __str__(self) -> str:
-        """`12.3 MB/s`; empty if not known yet."""
+        """`12.3 MB/s`; empty if not known yet, and if nothing arrived lately."""
         (began, first), (ended, last) = self._seen[0], self._seen[-1]
-        if last <= first or ended <= began:
+        if last <= first or ended <= began or time.monotonic() - ended > _RATE_OVER_S:
             return ""
         return f"{readable_size(round((last - first) / (ended - began)))}/s"
 

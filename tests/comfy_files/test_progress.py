@@ -58,6 +58,8 @@ def test_a_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> 
         # Fast at first, then slow.
         rate.note(second * 50_000_000 if second <= 10 else 500_000_000 + second * 1_000_000)
     assert str(rate) == "1.0 MB/s"
+    now[0] += 6.0
+    assert str(rate) == ""
 
 
 def test_a_transfer_is_told_of_once_a_person_waits_and_then_now_and_then(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
-from comfy_files.progress import SLOW_S, Progress, readable_size, when_slow
+from comfy_files.progress import SLOW_S, Progress, Say, readable_size, say_nothing, when_slow
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
@@ -119,7 +119,7 @@ def _build(
         size = readable_size(sum(each.size_bytes for each in missing))
         context.job.say(f"Fetching {len(missing)} Python packages, {size}")
     progress = context.job.progress
-    downloads = Downloads(missing, progress)
+    downloads = Downloads(missing, progress, context.job.say)
     seconds: dict[str, float] = {}
     for layer in layers:
         started = time.monotonic()
@@ -178,10 +178,14 @@ class Downloads:
     _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
     _DRAWING = b"Preparing packages..."
     _END = b"Prepared "
+    _INSTALLED = re.compile(rb"Installed (\d+) packages?")
     _COUNT = re.compile(rb" \((\d+)/\d+\)")
     _BAR = re.compile(rb"([A-Za-z0-9][\w.-]*) +-+ +([\d.]+) ([KMG]i)?B/([\d.]+) ([KMG]i)?B")
 
-    def __init__(self, packages: Sequence[Package], progress: Progress) -> None:
+    def __init__(
+        self, packages: Sequence[Package], progress: Progress, say: Say = say_nothing
+    ) -> None:
+        self._say = say
         self._sizes = {_normal(each.name): each.size_bytes for each in packages}
         self._progress = progress
         self._rest = b""
@@ -192,6 +196,9 @@ class Downloads:
 
     def hear(self, output: bytes) -> None:
         """Takes in what an installer draws, in pieces as they come."""
+        if found := self._INSTALLED.search(self._CONTROL.sub(b"", output)):
+            # What comes next is silent, and takes a minute for a PyTorch with CUDA.
+            self._say(f"Compiling {found.group(1).decode()} packages")
         before, *drawings = (self._rest + output).split(self._DRAWING)
         if not drawings:
             self._rest = before[-len(self._DRAWING) :]

@@ -49,7 +49,7 @@ _DRAWINGS = [
     b"torch            ------------------------------ 512.00 KiB/1.00 MiB   ",
     _UP_AND_AWAY + b"* Preparing packages... (2/3)   ",
     b"torch            ------------------------------ 768.00 KiB/1.00 MiB   ",
-    _UP_AND_AWAY + b"Prepared 3 packages in 2s\r\nInstalled 3 packages\r\n",
+    _UP_AND_AWAY + b"Prepared 3 packages in 2s\r\nInstalled \x1b[1m3 packages\x1b[0m \x1b[2min 4ms\r\n",
 ]
 _PACKAGES = {"Nvidia_Nccl.cu12": 4000, "torch": 1000, "six": 7}
 
@@ -57,7 +57,8 @@ _PACKAGES = {"Nvidia_Nccl.cu12": 4000, "torch": 1000, "six": 7}
 @pytest.mark.parametrize("piece", [1, 7, 10_000])
 def test_bytes_are_counted_as_uv_draws_them_and_the_small_packages_at_the_end(piece: int) -> None:
     counted = Counted()
-    downloads = Downloads([_needed(*each) for each in _PACKAGES.items()], counted)
+    said: list[str] = []
+    downloads = Downloads([_needed(*each) for each in _PACKAGES.items()], counted, said.append)
     assert counted.of_packages() == [(3, 5007)]
     drawn = b"".join(_DRAWINGS)
     for start in range(0, len(drawn), piece):
@@ -66,6 +67,7 @@ def test_bytes_are_counted_as_uv_draws_them_and_the_small_packages_at_the_end(pi
     assert counted.of_packages()[1:] == [(1, 1500), (1, 3250)]
     downloads.finish()
     assert counted.of_packages()[3:] == [(1, 257)]
+    assert piece < 100 or said == ["Compiling 3 packages"]
 
 
 def test_the_next_layer_counts_from_nothing_again_and_nothing_is_counted_twice() -> None:

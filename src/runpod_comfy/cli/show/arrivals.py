@@ -12,6 +12,7 @@ from comfy_files.progress import Progress, Rate, Say, StatusLine, readable_size
 from runpod_comfy.cli.show.console import Console
 
 _BETWEEN_S = 0.1
+_REFRESHED_EVERY_S = 1.0
 
 
 @dataclass(kw_only=True)
@@ -54,6 +55,11 @@ class ArrivalsDisplay(Progress):
             if count or time.monotonic() - self._drawn_at > _BETWEEN_S:
                 self._draw()
 
+    def refresh(self) -> None:
+        """Draws the line again: a rate is out of date after some seconds."""
+        with self._lock:
+            self._draw()
+
     def _draw(self) -> None:
         self._drawn_at = time.monotonic()
         counts = self._counts.items()
@@ -67,7 +73,16 @@ def arrivals(console: Console) -> Iterator[tuple[Say, Progress]]:
     """What to say sentences with and what counts what arrives, on one line, for as long as the
     block lasts."""
     line = console.status_line()
+    display, ended = ArrivalsDisplay(line), threading.Event()
+
+    def refresh() -> None:
+        while not ended.wait(_REFRESHED_EVERY_S):
+            display.refresh()
+
+    if line.moving:
+        threading.Thread(target=refresh, daemon=True).start()
     try:
-        yield line.say, ArrivalsDisplay(line)
+        yield line.say, display
     finally:
+        ended.set()
         line.clear()
