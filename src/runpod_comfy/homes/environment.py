@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -31,6 +32,7 @@ from runpod_comfy.lock.python.fit import fitting_files
 
 LinkMode = Literal["hardlink", "copy"]
 
+_HASHED_TAGS = re.compile(r"([^-]+)-[0-9a-f]{16}")
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
 
 
@@ -210,11 +212,25 @@ def _unpacked_wheels(uv_cache: Path, *, downloaded: bool = False) -> set[str]:
     network.
 
     A wheel from an index is at `wheels-v<N>/…/<name>/<version>-<tags>`, a link to its files, beside
-    a file `….http` if it was downloaded. If uv changes its cache layout this finds nothing, and the
+    a file `….http` if it was downloaded, else `….rev`. Long tags are replaced by their hash; then
+    that file holds the wheel's name. If uv changes its cache layout this finds nothing, and the
     estimate is too high.
     """
-    return {
-        f"{place.parent.name.replace('-', '_')}-{place.name}".lower()
-        for place in uv_cache.glob("wheels-v*/**/*-*-*-*")
-        if place.is_dir() and (not downloaded or place.with_name(f"{place.name}.http").exists())
-    }
+    found = set()
+    for place in uv_cache.glob("wheels-v*/**/*-*"):
+        note = place.with_name(f"{place.name}.http")
+        if not place.is_dir() or (downloaded and not note.exists()):
+            continue
+        project = place.parent.name.replace("-", "_")
+        if hashed := _HASHED_TAGS.fullmatch(place.name):
+            name = f"{project.replace('_', '[-_.]')}-{re.escape(hashed[1])}"
+            wheel = re.compile(rf"{name}-[\w.-]*?\.whl".encode(), re.IGNORECASE)
+            if named := wheel.search(_content(note) or _content(note.with_suffix(".rev"))):
+                found.add(named[0].decode("ascii", "replace").removesuffix(".whl").lower())
+        else:
+            found.add(f"{project}-{place.name}".lower())
+    return found
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""

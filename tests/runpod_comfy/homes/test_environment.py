@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.environment import needed_packages
 from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
-from tests.package_index import make_wheel
+from tests.http_server import serve
+from tests.package_index import make_wheel, write_index
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 TAG = f"cp{sys.version_info.major}{sys.version_info.minor}"
@@ -48,18 +52,40 @@ def test_a_distribution_for_another_platform_is_not_needed() -> None:
     assert _needed(_distribution("x-1-py3-none-any.whl", marker="sys_platform == 'never'")) == []
 
 
-def test_what_uv_has_unpacked_already_is_known(tmp_path: Path) -> None:
-    wheels = tmp_path / "wheels"
+# So long that uv names its entry by a hash of them.
+_LONG_TAGS = ".".join(f"manylinux_2_{minor}_{os.uname().machine}" for minor in (5, 12, 17, 26, 28))
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "py3-none-any",
+        pytest.param(
+            f"{TAG}-{TAG}-{_LONG_TAGS}",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="tags of Linux"),
+        ),
+    ],
+)
+@pytest.mark.parametrize("from_network", [False, True])
+def test_what_uv_has_unpacked_already_is_known(
+    tmp_path: Path, tag: str, from_network: bool
+) -> None:
+    wheels = tmp_path / "files"
     wheels.mkdir()
-    wheel = make_wheel(wheels, "two-words", "1.0")
+    wheel = make_wheel(wheels, "two-words", "1.0", tag=tag)
     distribution = _distribution(wheel.name)
     cache = Cache(root=tmp_path / "cache")
     assert not needed_packages([distribution], python=PYTHON, cache=cache)[0].cached
-    install = ["pip", "install", "--no-index", "--find-links", str(wheels), "--target"]
-    subprocess.run(
-        [str(uv_program()), *install, str(tmp_path / "target"), "two-words"],
-        env={**os.environ, "UV_CACHE_DIR": str(cache.uv)},
-        check=True,
-        capture_output=True,
-    )
+    with contextlib.ExitStack() as stack:
+        place = ["--no-index", "--find-links", str(wheels)]
+        if from_network:
+            write_index(tmp_path)
+            place = ["--index-url", f"{stack.enter_context(serve(tmp_path))}/simple"]
+        install = ["pip", "install", *place, "--target"]
+        subprocess.run(
+            [str(uv_program()), *install, str(tmp_path / "target"), "two-words"],
+            env={**os.environ, "UV_CACHE_DIR": str(cache.uv)},
+            check=True,
+            capture_output=True,
+        )
     assert needed_packages([distribution], python=PYTHON, cache=cache)[0].cached

@@ -49,7 +49,8 @@ _DRAWINGS = [
     b"torch            ------------------------------ 512.00 KiB/1.00 MiB   ",
     _UP_AND_AWAY + b"* Preparing packages... (2/3)   ",
     b"torch            ------------------------------ 768.00 KiB/1.00 MiB   ",
-    _UP_AND_AWAY + b"Prepared 3 packages in 2s\r\nInstalled \x1b[1m3 packages\x1b[0m \x1b[2min 4ms\r\n",
+    _UP_AND_AWAY
+    + b"Prepared 3 packages in 2s\r\nInstalled \x1b[1m3 packages\x1b[0m \x1b[2min 4ms\r\n",
 ]
 _PACKAGES = {"Nvidia_Nccl.cu12": 4000, "torch": 1000, "six": 7}
 
