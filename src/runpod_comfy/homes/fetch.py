@@ -127,7 +127,7 @@ def _build(
         build_layer(layer, context, hear=downloads.hear if progress.is_seen else None)
         seconds[layer.name] = time.monotonic() - started
         if not progress.is_seen and seconds[layer.name] > SLOW_S:
-            context.job.say(f"Layer {layer.name} is made after {seconds[layer.name]:.0f} s")
+            context.job.say(f"Layer {layer.name} took {seconds[layer.name]:.0f} s")
     downloads.finish()
     return seconds
 
