@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -45,6 +46,21 @@ _OUT_OF_REACH = (
     "there is no version of",
 )
 """Messages of uv 0.8 and later if an index or a file could not be reached."""
+
+
+# Beside the command, in its group, a shell waits for the end of a pipe that only this program
+# holds, which comes at the latest when that is killed; then it kills the group. `$$` is the
+# command's id, because `exec` keeps it.
+_GUARDED = """
+lifeline=$1
+shift
+(
+    trap '' HUP INT TERM
+    cat "/dev/fd/$lifeline"
+    kill -KILL "-$$"
+) >/dev/null 2>&1 &
+exec "$@"
+"""
 
 
 def build_layer(
@@ -129,22 +145,26 @@ def run_script(
 
     With `hear` the command has a terminal: only on one does uv draw how much of a package is here.
     `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
-    An interrupt stops the command and everything it started. Raises a ComfyError with the end of
-    the output: MismatchError if a download had other bytes than pinned, UnavailableError if
-    something could not be reached, else OperationFailedError.
+    When this ends, also when this process is killed, everything the command started is stopped.
+    Raises a ComfyError with the end of the output: MismatchError if a download had other bytes than
+    pinned, UnavailableError if something could not be reached, else OperationFailedError.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     reader, writer = _output_ends(show, draws=hear is not None)
-    with os.fdopen(reader, "rb", buffering=0) as output, log.open("wb") as stream:
+    with (
+        os.fdopen(reader, "rb", buffering=0) as output,
+        log.open("wb") as stream,
+        _lifeline() as watched,
+    ):
         process = subprocess.Popen(
-            list(command),
+            ["/bin/sh", "-c", _GUARDED, "layer", str(watched), *command],
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,
             env={**environment, **({} if hear is None else {"TERM": "xterm"})},
             cwd=log.parent,
             start_new_session=True,
-            pass_fds=keep_open,
+            pass_fds=(*keep_open, watched),
         )
         os.close(writer)
         try:
@@ -164,6 +184,17 @@ def run_script(
         log.write_text("".join(f"{line}\n" for line in _readable_lines(log)), "utf-8")
     if exit_code != 0:
         raise _failure(title, exit_code, log)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int]:
+    """The reading end of a pipe whose other end is closed when the block ends."""
+    watched, held = os.pipe()
+    try:
+        yield watched
+    finally:
+        os.close(held)
+        os.close(watched)
 
 
 def _output_ends(show: BinaryIO | None, *, draws: bool) -> tuple[int, int]:

@@ -84,8 +84,9 @@ def test_a_script_cannot_wait_for_an_answer(log: Path) -> None:
     assert log.read_text() == "nobody\n"
 
 
-@pytest.mark.parametrize("started", ["sleep 1000 &", "(trap '' TERM INT; sleep 1000) &"])
-def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path, started: str) -> None:
+def _start_one_that_waits(tmp_path: Path, started: str) -> tuple[int, subprocess.Popen[str]]:
+    """A program that runs a script which has begun, and the reading end of a pipe that only the
+    script and what it started hold."""
     program = (
         "import sys; from pathlib import Path; from runpod_comfy.homes.script import run_script\n"
         "run_script(['/bin/sh', '-c', sys.argv[3] + ' echo begun; wait'], title='x',\n"
@@ -105,9 +106,37 @@ def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path, starte
     )
     os.close(writer)
     assert next_line(process) == "begun"
+    return reader, process
+
+
+@pytest.mark.parametrize("started", ["sleep 1000 &", "(trap '' TERM INT; sleep 1000) &"])
+def test_an_interrupt_ends_the_script_and_what_it_started(tmp_path: Path, started: str) -> None:
+    reader, process = _start_one_that_waits(tmp_path, started)
     process.send_signal(signal.SIGINT)
     process.communicate()
     ended, _, _ = select.select([reader], [], [], _DEADLINE_S)
     assert ended
     assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+@pytest.mark.parametrize("started", ["sleep 1000 &", "(trap '' TERM INT HUP; sleep 1000) &"])
+def test_a_kill_of_this_program_ends_the_script_and_what_it_started(
+    tmp_path: Path, started: str
+) -> None:
+    reader, process = _start_one_that_waits(tmp_path, started)
+    process.kill()
+    process.communicate()
+    ended, _, _ = select.select([reader], [], [], _DEADLINE_S)
+    assert ended
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_what_a_script_leaves_behind_is_ended_with_it(log: Path) -> None:
+    reader, writer = os.pipe()
+    _run("sleep 1000 >/dev/null 2>&1 & echo done", log, keep_open=[writer])
+    os.close(writer)
+    ended, _, _ = select.select([reader], [], [], _DEADLINE_S)
+    assert ended
     os.close(reader)
