@@ -18,6 +18,10 @@ from runpod_comfy.homes.home import Home
 from runpod_comfy.lock.model import LockedModel
 
 _TRANSFERS_AT_ONCE = 2
+_OTHER_STORE = (
+    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
+    "write to."
+)
 _CHUNK_BYTES = 1 << 20
 
 
@@ -72,7 +76,9 @@ def bring_models(
         model, path = item
         say(f"Copying the model {model.name} into the store")
         try:
-            with disk_errors(f"the model store {places.store.root} could not be written"):
+            with disk_errors(
+                f"the model store {places.store.root} could not be written", remedy=_OTHER_STORE
+            ):
                 chunks = counted(_chunks(path), "models", progress)
                 places.store.add(chunks, where=str(path), expected_sha256=model.sha256)
         except MismatchError as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import ComfyError, UnavailableError
+from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from runpod_comfy.homes.run import realize
 from tests.program import start_python, write_program
 from tests.runpod_comfy.homes.conftest import Version
@@ -45,6 +45,17 @@ def test_trees_come_with_bytecode_that_the_home_shares_byte_for_byte(version: Ve
     before = {path: path.stat().st_mtime_ns for path in kept.rglob("*.pyc")}
     realize(version.job(version.folder / "two"))
     assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.pyc")} == before
+
+
+def test_a_store_of_models_that_cannot_be_written_is_told_with_the_variable_that_names_it(
+    version: Version,
+) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    taken = version.write("taken", "a file")
+    version.cache = dataclasses.replace(version.cache, models_root=taken / "store")
+    with pytest.raises(OperationFailedError, match="the model store .* not a directory") as caught:
+        realize(version.job())
+    assert "COMFY_CACHE_MODELS" in caught.value.remedy
 
 
 def test_only_what_is_fetched_is_called_so(version: Version) -> None:
