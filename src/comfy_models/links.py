@@ -46,7 +46,7 @@ def needs_link(root: Path, model: ModelFile, *, replace_links: bool = False) -> 
 
 
 def link_model(source: Path, root: Path, model: ModelFile) -> None:
-    """Makes the place of `model` below `root`, where `needs_link` was asked, lead to `source`."""
+    """Links the path of `model` below `root`, for which `needs_link` was true, to `source`."""
     place = root / model.target_path
     place.parent.mkdir(parents=True, exist_ok=True)
     make_link(source, place)

@@ -140,7 +140,6 @@ def make_request(
 def _refuse_with_page(flags: Sequence[str]) -> None:
     if flags:
         raise InvalidInputError(
-            f"{' and '.join(flags)} cannot be used where ComfyUI's page is served: "
-            "no workflow runs there.",
+            f"{' and '.join(flags)} cannot be used with --ui, which runs no workflow.",
             remedy=f"Leave out --ui, or {' and '.join(flags)}.",
         )

@@ -170,7 +170,7 @@ def test_a_checked_home_refuses_a_graph_before_the_engine_starts(
         (["--workflow", "graph.json", "--timeout", "nan"], 2, "--timeout must be positive"),
         (["--workflow", "graph.json", "--port", "-1"], 2, "--port must be between 1 and 65535"),
         (["--ui", "--port", "65536"], 2, "--port must be between 1 and 65535"),
-        (["--ui", "--workflow", "graph.json"], 2, "--workflow cannot be used where ComfyUI's page"),
+        (["--ui", "--workflow", "graph.json"], 2, "--workflow cannot be used with --ui"),
         (["--ui", "--output", "files", "--timeout", "5"], 2, "--output and --timeout cannot be"),
         (["--ui", "--output-dir", "x"], 2, "Leave out --ui, or --output-dir."),
         (["--workflow", "graph.json", "--models-dir", "none"], 3, "no models folder"),

@@ -1,4 +1,4 @@
-"""Edits of a spec file that a person keeps: a node more, a model more, another override."""
+"""Edits a spec file: adds a node, a model or an override."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ _Edit = Callable[[str], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Edited:
-    """A spec's file after an edit. `added` is what was put into it, as JSON, and `replaced` the
-    overrides that went. `written` is false if the file says the same already."""
+    """A spec's file after an edit. `added` is what was added, as JSON, and `replaced` the removed
+    overrides. `written` is false if the file already had this content.
+    """
 
     version_id: str
     path: Path
@@ -51,14 +52,13 @@ def add_node(
     project: StrPath | None = None,
     say: Say = say_nothing,
 ) -> Edited:
-    """Adds a custom node to a version's spec file; everything else in it stays as it is.
+    """Adds a custom node to a version's spec file; everything else in it is kept.
 
-    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file in place of
+    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file to use instead of
     `versions/<id>.json` of the `project`. `node` is `URL[@REF][#subdir=…]`, a path, an object or a
-    JSON file. Its ref is resolved to the commit that it means now. `name` is by default that of the
-    repository.
-    Raises InvalidInputError for what cannot be understood and for a name that is taken,
-    UnavailableError for what cannot be reached.
+    JSON file. Its ref is resolved to its current commit. `name` is by default that of the
+    repository. Raises InvalidInputError for invalid arguments and for a name that is taken,
+    UnavailableError for anything out of reach.
     """
     loaded, folders = _opened(version_id, spec, project)
     asked = new_nodes(as_text(node), loaded, folders, name=name)
@@ -81,14 +81,14 @@ def add_model(
     project: StrPath | None = None,
     say: Say = say_nothing,
 ) -> Edited:
-    """Adds a model to a version's spec file; everything else in it stays as it is.
+    """Adds a model to a version's spec file; everything else in it is kept.
 
-    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file in place of
+    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file to use instead of
     `versions/<id>.json` of the `project`. `model` is an object, a JSON file with one or a list, or
     a URL or path, which goes into `target_subdir` of the models folder, as `name`. Model files are
-    looked for in `models_root`, and hashed with `auto_checksum`.
-    Raises InvalidInputError for what cannot be understood and for a place that is taken,
-    UnavailableError for a file that is not there, MismatchError for a checksum that does not hold.
+    searched for in `models_root`, and hashed with `auto_checksum`. Raises InvalidInputError for
+    invalid arguments and for a path that is taken, UnavailableError for a missing file,
+    MismatchError for a wrong checksum.
     """
     loaded, folders = _opened(version_id, spec, project)
     local = local_models(as_path(models_root), folders, auto_checksum=auto_checksum, say=say)
@@ -107,12 +107,12 @@ def override(
     project: StrPath | None = None,
     say: Say = say_nothing,
 ) -> Edited:
-    """Puts a requirement into `options.overrides` of a version's spec file, in place of the one
-    that is there for the same distribution; everything else in it stays as it is.
+    """Puts a requirement into `options.overrides` of a version's spec file, replacing an existing
+    one for the same distribution; everything else in it is kept.
 
-    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file in place of
-    `versions/<id>.json` of the `project`. With markers that differ, several may stand side by side.
-    Raises InvalidInputError for what is no requirement.
+    `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file to use instead of
+    `versions/<id>.json` of the `project`. Overrides with different markers are kept side by side.
+    Raises InvalidInputError for an invalid requirement.
     """
     loaded, _ = _opened(version_id, spec, project)
     try:
@@ -162,8 +162,8 @@ def _with_entries(
 def _edit(loaded: LoadedSpec, edit: _Edit, say: Say) -> tuple[Spec, Spec, bool]:
     """The spec before and after an edit of its file, and whether the file was written.
 
-    What another command has written meanwhile stays. Raises InvalidInputError for an edit that
-    would make the spec invalid, and then writes nothing.
+    Concurrent changes by other commands are kept. Raises InvalidInputError, and writes nothing, if
+    the edit would make the spec invalid.
     """
     # A link is written through, so that it stays one.
     path = loaded.path.resolve()

@@ -39,12 +39,12 @@ def realize(
     """Installs a version on this machine, in `target` (`COMFY_HOME`, then `~/comfy-<id>`); resolves
     it first if no lock matches its spec. Does nothing if everything is there.
 
-    `models_dir` is a shared folder of models (`MODELS_DIR`, then one of the home's own), and
-    `wheels_dir` the only place that packages come from. `update` resolves again where a folder of
-    the version was changed since it was locked. `progress` counts what arrives.
-    Raises what `resolve` raises, and: InvalidInputError for a home that is someone else's,
-    UnavailableError for what is out of reach, MismatchError for bytes that are not the locked ones,
-    OperationFailedError for a script that failed or a disk that is full.
+    `models_dir` is a shared models folder (`MODELS_DIR`, then the home's own), and `wheels_dir` the
+    only source of packages. `update` resolves again if a folder of the version was changed since it
+    was locked. `progress` counts what has arrived. Raises what `resolve` raises, and:
+    InvalidInputError for a home that belongs to something else, UnavailableError for anything out
+    of reach, MismatchError for bytes that differ from the lock, OperationFailedError for a failed
+    script or a full disk.
     """
     return realize_job(
         find_realization(
@@ -83,7 +83,7 @@ def find_realization(
 ) -> Realization:
     """The realization that these arguments ask for, without running it.
 
-    Without `keep_cache` nothing is noted in the cache. `command` is the one that is asked for, in
+    Without `keep_cache` nothing is recorded in the cache. `command` is the user's command, for
     messages. Scripts' output goes to `show`.
     """
     selected = select(
@@ -146,10 +146,9 @@ def run(
     the document that `--json` prints, described in docs/contracts.md.
 
     `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `update` resolves again
-    where a folder of the version was changed since it was locked. `on_progress` gets where the run
-    is: an `rp_handler.engine.prompt.Progress`.
-    Raises what `realize` raises, InvalidInputError for a workflow that cannot run on this version,
-    OperationFailedError for one that fails.
+    if a folder of the version was changed since it was locked. `on_progress` receives the state of
+    the run: an `rp_handler.engine.prompt.Progress`. Raises what `realize` raises, InvalidInputError
+    for a workflow that cannot run on this version, OperationFailedError for one that fails.
     """
     from comfy_workflows.graph import load_workflow
     from rp_handler.engine.prompt import Listener

@@ -139,8 +139,9 @@ def resolve_spec(
     update: bool = False,
     say: Say = say_nothing,
 ) -> Resolved:
-    """`resolve` for a spec that was read. `update` takes in what changed in its folders, also where
-    the spec itself has a `commit` of them, and moves no other pin."""
+    """Resolves a spec that was already read, as `resolve` does. `update` accepts changes in its
+    folders, even if the spec has a `commit` for them, and changes no other pin.
+    """
     # These load uv's side and the sources, which a version with a lock does not need.
     from runpod_comfy.lock.diff import compare_locks
     from runpod_comfy.lock.resolve import resolve as resolve_lock
@@ -199,18 +200,18 @@ def select(
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> Selected:
-    """The lock to work with: the file `lock`, or the one that answers the version's spec, which is
-    resolved first where none does, and with `update` where one of its folders was changed.
+    """The lock to use: the file `lock`, or the one that matches the version's spec. The spec is
+    resolved first if none does, and with `update` if one of its folders was changed.
 
-    `say` receives which folders were changed since they were locked, and the `command` that takes
-    the change in, with `{}` for the version; `explain` which lock it is.
-    Raises UnavailableError offline without a lock, InvalidInputError for a file of another version
-    than `version_id` and for a chosen lock with `update`, and what resolving raises.
+    `say` receives the folders that were changed since they were locked, and the `command` that
+    accepts the change, with `{}` for the version; `explain` receives the lock's path. Raises
+    UnavailableError offline without a lock, InvalidInputError for a file of another version than
+    `version_id` and for a chosen lock with `update`, and what resolving raises.
     """
     if update and (lock or os.environ.get("LOCK_PATH")):
         chosen = "--lock" if lock else "LOCK_PATH"
         raise InvalidInputError(
-            f"--update makes a new lock, and {chosen} names one to use as it is",
+            f"--update makes a new lock, but {chosen} names one to use as it is",
             remedy=f"Leave out --update, or {chosen}.",
         )
     asked = version_id_of(version_id)
@@ -295,7 +296,7 @@ def _changed_folders(selected: Selected) -> list[LockedFolder]:
 def _pinned_folders(
     loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext
 ) -> list[LockedFolder]:
-    """The folders with a `commit` in the spec, which a plain `resolve` leaves as they are."""
+    """The folders with a `commit` in the spec, which a plain `resolve` does not update."""
     from runpod_comfy.lock.upgrade import title_of, trees_of
 
     pinned = {title_of(tree) for _, tree in trees_of(loaded.spec) if tree.commit is not None}

@@ -1,6 +1,7 @@
-"""The files of a tree, the same for the same tree on any machine: their git tree hash, which is
-what `git write-tree` would give for exactly these files, and their members of a tar file. On one
-machine their state as well, which tells without reading them that none was changed."""
+"""The files of a tree, independent of the machine: their git tree hash, equal to what `git
+write-tree` prints for exactly these files, and their entries in a tar file. Also their state on one
+machine, which shows without reading them that none was changed.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ from comfy_errors import InvalidInputError, OperationFailedError
 
 _LEFT_OUT = frozenset({".git", "__pycache__", ".DS_Store"})
 _CHUNK_BYTES = 1024 * 1024
-# The coarsest clock of a file system in use (FAT's): a file may be written again within it, and
-# have the times that it had.
+# The coarsest clock of a file system in use (FAT's): a file that is written again within this time
+# may keep its times.
 _CLOCK_NS = 2_000_000_000
 
 
@@ -38,10 +39,10 @@ def tree_hash(folder: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class TreeState:
-    """`digest` is another one after any change of what `tree_hash` is over.
+    """`digest` differs after any change to the content that `tree_hash` covers.
 
-    That holds if the state `is_settled`: a file that was changed just before it was looked at may
-    be changed again without a trace.
+    This is reliable if the state `is_settled`: a file that was changed just before may be changed
+    again without a trace.
     """
 
     digest: str
@@ -49,7 +50,7 @@ class TreeState:
 
 
 def tree_state(folder: Path) -> TreeState:
-    """The state of `folder`. Raises OSError for one that cannot be looked at."""
+    """The state of `folder`. Raises OSError if it cannot be read."""
     now = time.time_ns()
     found = sorted(_states(os.fspath(folder), ""))
     newest = max((change_ns for *_, change_ns in found), default=0)
@@ -69,7 +70,7 @@ def _states(folder: str, inner: str) -> Iterator[tuple[str, int, int, int, int, 
                 yield from _states(entry.path, name)
                 continue
             status = entry.stat(follow_symlinks=False)
-            # The time of change cannot be set, unlike that of modification.
+            # Unlike the modification time, the change time cannot be set.
             times = status.st_mtime_ns, status.st_ctime_ns
             yield name, status.st_ino, status.st_mode, status.st_size, *times
 

@@ -109,11 +109,11 @@ def add_realize_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_update_option(container: argparse._ActionsContainer) -> None:
-    """To take in what changed in the folders of a version."""
+    """Adds the option to accept changes in the folders of a version."""
     container.add_argument(
         "--update",
         action="store_true",
-        help="resolve again first if a folder of the version was changed; other pins stay",
+        help="resolve again first if a folder of the version was changed; other pins are kept",
     )
 
 

@@ -152,7 +152,7 @@ def _repair(job: Realization, console: Console) -> Verification:
 
 
 def _report_left_alone(found: Verification, console: Console) -> int:
-    """What a user put there is reported, and is not for --repair to remove."""
+    """Reports what the user added; --repair does not remove it."""
     reports = [
         (found.unmanaged, "or name it in the spec's custom_nodes, then resolve and realize"),
         (sorted(found.own_models), "then realize with --repair, which links the version's own"),
@@ -161,7 +161,7 @@ def _report_left_alone(found: Verification, console: Console) -> int:
         if paths:
             names = ", ".join(map(str, paths))
             error = MismatchError(
-                f"not of this version, and left alone because a user put it there: {names}",
+                f"not part of this version, left alone because it was added by hand: {names}",
                 remedy=f"Move it away, {otherwise}.",
             )
             console.say(error.in_words())

@@ -40,7 +40,7 @@ def add_parser(commands: Subparsers) -> None:
         "run",
         run=_run,
         summary="Run a workflow on a version, headless, or serve the version's own page.",
-        details="The version is realized first where it is not. The workflow {} is a smoke test.\n"
+        details="The version is realized first if it is not. The workflow {} is a smoke test.\n"
         "A folder that was edited since it was locked is reported; --update runs it as it is now.",
         examples=_RUN_EXAMPLES,
     )

@@ -188,14 +188,15 @@ def _sources(arguments: argparse.Namespace, project: Path) -> list[Path]:
 
 
 def _folders(realization: Realization) -> dict[str, str] | None:
-    """The state of each folder of the version; None if one is not as it was locked, which is to be
-    said each time, or may change without a trace."""
+    """The state of each folder of the version; None if one differs from the lock, which is reported
+    every time, or may change without a trace.
+    """
     from runpod_comfy.lock.drift.folders import locked_folders
 
     states = {}
     for folder in locked_folders(realization.lock, realization.fetch_context):
         try:
-            # Before it is read: what changes meanwhile gets another state.
+            # Before it is read: a change in the meantime gives another state.
             state = tree_state(folder.path)
         except OSError:
             return None

@@ -22,7 +22,7 @@ from comfy_home.manifest import Manifest, load_manifest
 from runpod_comfy.project import PACKAGES
 
 IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
-"""How a file ends that Python, and with it the core, may import."""
+"""Suffixes of files that Python, and so the core, may import."""
 
 BEGUN = ""
 """Used instead of a key in the marker: the home may hold a part of this layer."""
@@ -112,8 +112,9 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
 
 
 def unmanaged_nodes(home: Home, nodes: Collection[str]) -> list[Path]:
-    """What lies in custom_nodes, where the core imports it, and is neither one of `nodes` nor came
-    with the core: somebody put it there by hand."""
+    """Entries of custom_nodes, where the core imports them, that are not in `nodes` and did not
+    come with the core: the user added them by hand.
+    """
     known = {*nodes, "__pycache__"}
     if home.core_files.is_file():
         names = home.core_files.read_bytes().split(b"\0")

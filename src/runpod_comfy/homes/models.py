@@ -111,10 +111,10 @@ class ModelLink:
 
 
 def links_to_make(models: Sequence[LockedModel], places: ModelPlaces) -> list[ModelLink]:
-    """What is missing of the links store → models folder → home. Changes nothing.
+    """The missing links of store → models folder → home. Changes nothing.
 
-    Raises MismatchError if another file is in a model's place, and InvalidInputError if that place
-    is not in its folder.
+    Raises MismatchError if another file is at a model's path, and InvalidInputError if that path is
+    outside its folder.
     """
     return [link for model in models for link in _missing_links(model, places)]
 
@@ -130,7 +130,7 @@ def _missing_links(model: LockedModel, places: ModelPlaces) -> Iterator[ModelLin
 
 
 def link_models(links: Sequence[ModelLink]) -> list[str]:
-    """Makes the links; gives the names of their models."""
+    """Makes the links; returns the names of their models."""
     for link in links:
         link_model(link.source, link.root, link.model)
     return list({link.model.target_path: link.model.name for link in links}.values())

@@ -89,7 +89,7 @@ def change_home(
     Returns the names of the models that were linked, and the layers that were made.
     """
     job, home = context.job, context.job.home
-    # A home whose models cannot be linked stays as whole as it was.
+    # A home whose models cannot be linked is left as it was.
     links = links_to_make(job.lock.models, job.places)
     marker = Marker(home, _begun(changes, context, plan))
     linked = link_models(links)
@@ -207,7 +207,7 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     """Records the report of the check; returns whether it was known."""
     home, cache = context.job.home, context.job.cache
     unmanaged = unmanaged_nodes(home, {node.name for node in context.job.lock.custom_nodes})
-    # What install scripts did is not in the key, nor is what somebody put there by hand.
+    # The key does not cover what install scripts did, nor nodes that were added by hand.
     repeatable = not home.install_records.exists() and not unmanaged
     report = _recall_check(layer.key, home, cache) if repeatable else None
     recalled = report is not None
@@ -225,7 +225,7 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
 
 
 def _with_unmanaged(error: ComfyError, unmanaged: Sequence[Path]) -> ComfyError:
-    """A failed check, with those of the unmanaged nodes that it names."""
+    """The error of a failed check, naming the unmanaged nodes that it mentions."""
     named = [
         str(path)
         for path in unmanaged
@@ -235,8 +235,8 @@ def _with_unmanaged(error: ComfyError, unmanaged: Sequence[Path]) -> ComfyError:
         return error
     are = "is" if len(named) == 1 else "are"
     return type(error)(
-        f"{error.message}\n{', '.join(named)} {are} not of this version: a user put it there",
-        remedy=f"Move it out of custom_nodes, or name it in the spec and resolve. {error.remedy}",
+        f"{error.message}\n{', '.join(named)} {are} not part of this version: added by hand",
+        remedy=f"Move it out of custom_nodes, or add it to the spec and resolve. {error.remedy}",
     )
 
 

@@ -106,11 +106,11 @@ def _unchanged_python(
     upgrade: Upgrade,
     cache: Cache,
 ) -> PythonLock | None:
-    """The Python part of `previous` if trees and options ask for what they asked for then, else
-    None. `trees` maps `(name, folder)` of each to its hash.
+    """The Python part of `previous` if trees and options ask for the same as then, else None.
+    `trees` maps each one's `(name, folder)` to its hash.
 
-    No index is asked then: one that has lost or withdrawn a release changes no lock, and a new
-    model or variable in the spec needs no index, nor does an edit of a node's code
+    Then no index is contacted: a release that was removed or yanked changes no lock, and a new
+    model or variable in the spec or an edit of a node's code needs no index
     (docs/decisions/008-kept-pins.md).
     """
     if previous is None or upgrade.everything or upgrade.distributions:
@@ -121,14 +121,14 @@ def _unchanged_python(
     for (tree, found), known in zip(trees.items(), previous.trees, strict=True):
         if found != known.tree_hash and not _asks_as_before(tree, known, options, cache):
             return None
-    # A lock of an earlier program does not tell it.
+    # A lock of an earlier program does not have it.
     return previous.python.model_copy(update={"cuda": cuda_of(previous.python.torch)})
 
 
 def _asks_as_before(
     tree: tuple[str, Path], known: LockedTree, options: Options, cache: Cache
 ) -> bool:
-    """Whether a tree has the requirements that it had; no where its old files are gone."""
+    """True if a tree's requirements are unchanged; False if its old files are gone."""
     before = TreeStore(cache=cache).find(known.request)
     name, folder = tree
     return before is not None and (

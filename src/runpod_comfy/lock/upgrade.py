@@ -70,7 +70,7 @@ UPGRADE_ALL = Upgrade(everything=True)
 
 
 def folder_upgrade(spec: Spec) -> Upgrade:
-    """What takes in the changes of folders, and moves no other pin."""
+    """An upgrade that accepts the changes in folders, and changes no other pin."""
     return Upgrade(trees=frozenset(at for at, tree in trees_of(spec) if tree.kind == "folder"))
 
 

@@ -41,8 +41,8 @@ class FolderSource(TreeSource):
         found = _hash(folder)
         if found != request.commit:
             raise MismatchError(
-                f"the folder {folder} has changed: its content is {found}, "
-                f"the lock asks for {request.commit}, which the cache does not hold",
+                f"the folder {folder} has changed: its content is {found}, but the lock has "
+                f"{request.commit}, which is not in the cache",
                 remedy="Restore the folder, or use the change: runpod-comfy run <id> --update",
             )
         return partial(_copy_folder, folder)
@@ -64,8 +64,8 @@ def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
 
 
 def folder_of(request: TreeRequest, fetch_context: FetchContext) -> Path:
-    """Where the folder of a request lies, whether it is there or not."""
-    # The folder of a spec that is yet to be written may not be there: `new/../core` is.
+    """The path of a request's folder, existing or not."""
+    # The folder of a spec that is not written yet may not exist, but `new/../core` does.
     return Path(os.path.realpath(fetch_context.base_dir / request.repo / (request.subdir or "")))
 
 

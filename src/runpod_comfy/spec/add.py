@@ -1,4 +1,4 @@
-"""Nodes and models that a command adds to a spec: read as `create` reads them, and new there."""
+"""Nodes and models that a command adds to a spec: read as `create` reads them, and new to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from runpod_comfy.spec.model import CustomNode, Model
 def new_nodes(
     text: str, loaded: LoadedSpec, folders: Folders, *, name: str | None
 ) -> list[CustomNode]:
-    """The nodes that `add-node` is asked for, with paths from the spec's folder.
+    """The nodes for `add-node` to add, with paths relative to the spec's folder.
 
-    `name` is that of a node given as a URL or path. Raises InvalidInputError for anything that is
-    not understood and for a name that the spec has already, UnavailableError for a local file or
-    folder that is not there.
+    `name` is for a node given as a URL or path. Raises InvalidInputError for invalid input and for
+    a name that the spec already has, UnavailableError for a missing local file or folder.
     """
     nodes = read_nodes(text, folders, option="add-node", name=name)
     for node in nodes:
@@ -27,7 +26,7 @@ def new_nodes(
                 moves = there.repo == node.repo and there.kind == "git"
                 raise InvalidInputError(
                     f"{loaded.path} already has a custom node '{there.name}', from {there.repo}",
-                    remedy=f"Move it to its newest commit with: {newer}"
+                    remedy=f"Upgrade it to its newest commit with: {newer}"
                     if moves
                     else "Choose another name with --name, or change that node in the file.",
                 )
@@ -43,11 +42,11 @@ def new_models(
     name: str | None,
     target_subdir: str | None,
 ) -> list[Model]:
-    """The models that `add-model` is asked for: JSON, the path of a JSON file, or a source.
+    """The models for `add-model` to add: JSON, the path of a JSON file, or a source.
 
-    `name` and `target_subdir` are for a source. Raises InvalidInputError for anything that is not
-    understood and for a place that a model of the spec has already, UnavailableError for a local
-    file that is not there, MismatchError for a checksum that does not hold.
+    `name` and `target_subdir` are for a source. Raises InvalidInputError for invalid input and for
+    a path that a model of the spec already has, UnavailableError for a missing local file,
+    MismatchError for a wrong checksum.
     """
     asked = _as_json(text, name, target_subdir)
     models = read_models(asked, folders, local, option="add-model")
@@ -75,7 +74,7 @@ def _as_json(text: str, name: str | None, target_subdir: str | None) -> str:
         return text
     if target_subdir is None:
         raise InvalidInputError(
-            f"add-model: {text} has no folder to go to",
-            remedy="Name one below the models folder: --target-subdir checkpoints",
+            f"add-model: {text} needs a target folder",
+            remedy="Name one below the models folder, such as --target-subdir checkpoints",
         )
     return json.dumps({"source": text, **given})

@@ -1,6 +1,6 @@
-"""`create`: from the words of a command line to a spec in which every ref is resolved.
+"""`create`: from command-line arguments to a spec in which every ref is resolved.
 
-`--repo`, `--nodes` and `--models` are JSON or text, with paths from the working directory.
+`--repo`, `--nodes` and `--models` are JSON or text, with paths relative to the working directory.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from runpod_comfy.spec.write import spec_text
 Settle = Callable[[Sequence[Tree]], Sequence[Tree]]
 _M = TypeVar("_M", bound=BaseModel)
 
-# At the last `@` after the last `/` or `:`; one before that belongs to the address.
+# Splits at the last `@` after the last `/` or `:`; an earlier one belongs to the URL.
 _REPO_AT_REF = re.compile(r"(?P<repo>.*?)(@(?P<ref>[^/:@]*))?", re.DOTALL)
 _SUBDIR = re.compile(r"subdir=(?P<subdir>.+)")
-# What GitHub, GitLab and Gitea make of a repository: `…/owner/name/archive/…/main.zip`.
+# Archive URLs of GitHub, GitLab and Gitea: `…/owner/name/archive/…/main.zip`.
 _FORGE_ARCHIVE = re.compile(r"https?://[^/]+/(?P<repository>.+?)/(-/)?archive/")
 
 
@@ -60,13 +60,12 @@ def create_spec(
     `repo` and each of `nodes` are `URL@ref#subdir=a/b`; a node may also be a JSON object or the
     path of a JSON file, and each of `models` is one of these two. `output` is the file that the
     spec is for: relative paths are rewritten from `working_dir` to its folder. `settle` fills in
-    `ref` and `commit` of trees, whose relative paths are from that folder too.
-    Raises what `settle` raises, InvalidInputError for anything that is not understood,
-    UnavailableError for a local file that is not there, MismatchError for a checksum that does
-    not hold.
+    `ref` and `commit` of trees, whose relative paths are from that folder too. Raises what `settle`
+    raises, InvalidInputError for invalid input, UnavailableError for a missing local file,
+    MismatchError for a wrong checksum.
     """
     check_version_id(version_id)
-    # Without links, so that `..` in a rewritten path leads where it seems to.
+    # With links resolved, so that `..` in a rewritten path leads to the expected folder.
     folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
     local = local_models(models_root, folders, auto_checksum=auto_checksum, say=say)
     asked = Spec(
@@ -83,24 +82,24 @@ def create_spec(
 
 @dataclass(frozen=True, kw_only=True)
 class Folders:
-    """Where relative paths are from (`working`), and where the spec will lie (`spec`)."""
+    """The base of relative paths (`working`), and the folder of the spec (`spec`)."""
 
     working: Path
     spec: Path
 
     def rewritten(self, path: str) -> str:
-        """A path given from the working directory, as the spec must say it."""
+        """A path relative to the working directory, rewritten for the spec."""
         if Path(path).is_absolute():
             return path
         relative = Path(os.path.relpath(self.working / path, self.spec)).as_posix()
-        # A name such as `a:b` would read as an address, and `-x` as an option.
+        # A name such as `a:b` would be read as a URL, and `-x` as an option.
         plain = re.fullmatch(r"[\w.][\w./+ -]*", relative)
         return relative if plain else f"./{relative}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalModels:
-    """Where model files may lie besides their source, and whether found ones are hashed."""
+    """Where to search for model files besides their source, and whether to hash them."""
 
     root: Path | None
     auto_checksum: bool
@@ -110,9 +109,9 @@ class LocalModels:
 def local_models(
     models_root: Path | None, folders: Folders, *, auto_checksum: bool, say: Say
 ) -> LocalModels:
-    """What `--models-root` and `--auto-checksum` ask for.
+    """The values of `--models-root` and `--auto-checksum`.
 
-    Raises UnavailableError without that folder, InvalidInputError for a file.
+    Raises UnavailableError if the folder does not exist, InvalidInputError if it is a file.
     """
     root = folders.working / models_root if models_root is not None else None
     if root is not None:
@@ -129,7 +128,7 @@ def local_models(
 
 
 class _AskedNode(Strict):
-    """A node as JSON: its name may be left to its repository."""
+    """A node as JSON; the default name comes from its repository."""
 
     repo: str
     name: str | None = None
@@ -139,13 +138,13 @@ class _AskedNode(Strict):
 
 
 def _written_out(checksum: str) -> str:
-    """Hashes are copied from web pages without their kind, and in capitals."""
+    """Hashes copied from web pages lack the `sha256:` prefix, or are in upper case."""
     digits = checksum.strip().lower()
     return f"sha256:{digits}" if re.fullmatch(r"[0-9a-f]{64}", digits) else digits
 
 
 class _AskedModel(Strict):
-    """A model as JSON: its name and its place may be left to its source."""
+    """A model as JSON; the default name and path come from its source."""
 
     source: ModelSource
     name: str | None = None
@@ -157,7 +156,7 @@ class _AskedModel(Strict):
 
 
 def read_core(text: str, folders: Folders) -> Tree:
-    """The tree of `--repo`: `URL@ref`, `URL@ref#subdir=a/b`, or a local path written so."""
+    """The tree of `--repo`: `URL@ref`, `URL@ref#subdir=a/b`, or a local path in this form."""
     return validated(Tree, _split(text, folders, "--repo"), where="--repo")
 
 
@@ -166,7 +165,7 @@ def read_nodes(
 ) -> list[CustomNode]:
     """The nodes of one `--nodes`: a JSON object, a JSON file, or text like that of `--repo`.
 
-    `option` is what it is called in messages. `name` is for a node that is not JSON.
+    `option` is the option's name in messages. `name` is for a node that is not JSON.
     """
     is_archive = is_archive_name(text) and (folders.working / text).is_file()
     asked = None if is_archive else _read_objects(text, option, _AskedNode, folders)
@@ -193,7 +192,7 @@ def _without_login(text: str) -> str:
 
 
 def _name_of(fields: Mapping[str, Any]) -> str:
-    """The folder that `git clone` would make, or the last part of `subdir`."""
+    """The folder name that `git clone` would use, or the last part of `subdir`."""
     place = fields.get("subdir") or _without_endings(fields["repo"])
     name = re.split(r"[/:]", place.rstrip("/"))[-1]
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)
@@ -220,8 +219,8 @@ def _split(text: str, folders: Folders, where: str) -> dict[str, Any]:
         match = _SUBDIR.fullmatch(fragment)
         if match is None:
             raise InvalidInputError(
-                f"{where}: '#{fragment}' in '{_without_login(text)}' is not understood",
-                remedy="After '#' there can only be: subdir=FOLDER",
+                f"{where}: '#{fragment}' in '{_without_login(text)}' is not supported",
+                remedy="Only subdir=FOLDER can follow '#'.",
             )
         fields["subdir"] = match["subdir"]
     match = _REPO_AT_REF.fullmatch(rest)
@@ -229,7 +228,7 @@ def _split(text: str, folders: Folders, where: str) -> dict[str, Any]:
     fields["repo"], ref = match["repo"], match["ref"]
     if ref == "":
         raise InvalidInputError(
-            f"{where}: '{_without_login(text)}' names no ref after its '@'",
+            f"{where}: '{_without_login(text)}' has no ref after its '@'",
             remedy="Add a branch, tag or commit there.",
         )
     if ref is not None:
@@ -238,9 +237,9 @@ def _split(text: str, folders: Folders, where: str) -> dict[str, Any]:
 
 
 def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) -> dict[str, Any]:
-    """A local repository or archive as `file://`, a folder as a path from the spec's folder.
+    """A local repository or archive as `file://`, a folder as a path relative to the spec's folder.
 
-    It is a repository when it is asked for a ref or commit, or has no files but git's own.
+    It is a repository if a ref or commit is given, or if it only has git's own files.
     """
     repo = fields["repo"]
     if not repo or repo.startswith("-") or "::" in repo or _kind(repo) != "folder":
@@ -249,7 +248,7 @@ def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) ->
     if not path.exists():
         raise UnavailableError(
             f"{where}: there is no folder {path}",
-            remedy='A ref with a slash is given as JSON: {"repo": "…", "ref": "feature/x"}'
+            remedy='Pass a ref with a slash as JSON: {"repo": "…", "ref": "feature/x"}'
             if "@" in repo
             else "Name a folder or git repository that exists, or a URL.",
         )
@@ -262,7 +261,7 @@ def _with_local_repo(fields: Mapping[str, Any], folders: Folders, where: str) ->
         if not (path / ".git").exists():
             raise InvalidInputError(
                 f"{where}: {path} is not a git repository, so it has no '{revision}'",
-                remedy="Leave that out to take the folder as it is.",
+                remedy="Leave that out to use the folder as it is.",
             )
     return {**fields, "repo": Path(os.path.normpath(path)).as_uri()}
 
@@ -271,7 +270,7 @@ def _kind(repo: str) -> str:
     try:
         return tree_kind(repo)
     except ValueError:
-        # The model will say what is wrong with it.
+        # Validation will report what is wrong with it.
         return "unknown"
 
 
@@ -280,9 +279,9 @@ def read_models(
 ) -> list[Model]:
     """The models of one `--models`: a JSON object, or a JSON file with one or a list of them.
 
-    `option` is what it is called in messages.
-    Raises InvalidInputError naming the wrong key, UnavailableError for a local file that is not
-    there, MismatchError for a local file with another checksum than the one given.
+    `option` is the option's name in messages. Raises InvalidInputError naming the wrong key,
+    UnavailableError for a missing local file, MismatchError for a local file whose checksum differs
+    from the given one.
     """
     asked = _read_objects(text, option, _AskedModel, folders)
     if asked is None:
@@ -298,7 +297,7 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
     name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
     if not asked.name and "." not in name:
         raise InvalidInputError(
-            f"{where}: no file name can be told from the source '{asked.source}'",
+            f"{where}: the source '{asked.source}' has no file name",
             remedy="Add 'name' with the file's name.",
         )
     mirrors = [_local_source(mirror, folders)[0] for mirror in asked.mirrors]
@@ -318,10 +317,10 @@ def _with_checksum(model: Model, path: Path | None, where: str, local: LocalMode
     if found is None:
         if path is not None:
             raise UnavailableError(
-                f"{where}: the model file {path} is not there", remedy="Correct 'source'."
+                f"{where}: the model file {path} does not exist", remedy="Correct 'source'."
             )
         if local.auto_checksum:
-            local.say(f"{model.name}: no local file, so its checksum is left as it is")
+            local.say(f"{model.name}: no local file, so its checksum is not changed")
         return model
     if not local.auto_checksum:
         return model
@@ -342,7 +341,7 @@ def _with_checksum(model: Model, path: Path | None, where: str, local: LocalMode
 
 
 def _local_source(source: str, folders: Folders) -> tuple[str, Path | None]:
-    """A source as the spec must say it, and the local file it names, if it names one."""
+    """A source as it will be in the spec, and the local file that it names, if any."""
     scheme = source_scheme(source)
     if scheme not in ("", "file"):
         return source, None
@@ -358,11 +357,11 @@ def _local_source(source: str, folders: Folders) -> tuple[str, Path | None]:
 def _read_objects(
     argument: str, option: str, model: type[_M], folders: Folders
 ) -> list[tuple[_M, str]] | None:
-    """The JSON objects that an argument holds or names, each with where it stands: the option, or
-    a place in a file; None if the argument is neither JSON nor a file.
+    """The JSON objects in an argument or in the file that it names, each with its position (the
+    option, or a place in a file); None if the argument is neither JSON nor a file.
 
-    Raises InvalidInputError for broken JSON or a wrong key, UnavailableError for a JSON file that
-    is not there.
+    Raises InvalidInputError for broken JSON or a wrong key, UnavailableError for a missing JSON
+    file.
     """
     text = argument.strip()
     path = folders.working / text
@@ -381,7 +380,7 @@ def _read_objects(
         if not isinstance(item, dict):
             raise InvalidInputError(
                 f"{where} must be a JSON object, not {kind_of(item)}",
-                remedy="Write an object in braces, or a list of them in a file.",
+                remedy="Pass an object in braces, or a list of them in a file.",
             )
         found.append((validated(model, item, where=where), where))
     return found

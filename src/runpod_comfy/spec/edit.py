@@ -1,6 +1,6 @@
-"""Edits of a spec's text: an entry more, or another override. Every other character stays.
+"""Edits a spec's text: adds an entry or an override. Every other character is kept.
 
-The text is a valid spec, so nothing here has to complain about JSON.
+The text is a valid spec, so nothing here reports JSON errors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MARK = "\ufeff"
 
 @dataclass(frozen=True, kw_only=True)
 class _Child:
-    """An entry of a list or object: `start` is where it begins with its key, `value` without."""
+    """An entry of a list or object: `start` is its position with the key, `value` without."""
 
     key: str | None
     start: int
@@ -30,7 +30,7 @@ class _Child:
 
 
 def append_entry(text: str, key: str, entry: dict[str, Any]) -> str:
-    """The spec's text with one more entry in its list `key`, laid out like those before it."""
+    """The spec's text with one more entry in its list `key`, formatted like the others."""
     root = _root(text)
     members = _members(text, root)
     if key in members:
@@ -39,8 +39,9 @@ def append_entry(text: str, key: str, entry: dict[str, Any]) -> str:
 
 
 def put_override(text: str, requirement: str) -> str:
-    """The spec's text with a requirement in `options.overrides`, in place of those that it
-    settles: of the same distribution, with the same marker or where one of the two has none."""
+    """The spec's text with a requirement in `options.overrides`, replacing overrides of the same
+    distribution with the same marker, or if one of the two has no marker.
+    """
     root = _root(text)
     members = _members(text, root)
     if "options" not in members:
@@ -58,7 +59,7 @@ def put_override(text: str, requirement: str) -> str:
     if not settled:
         return _append(text, overrides.value, json_value=requirement)
     for entry in reversed(settled[1:]):
-        # With the comma before it: one that is settled comes earlier.
+        # With the comma before it: a replaced override comes earlier.
         text = text[: entries[entries.index(entry) - 1].end] + text[entry.end :]
     first = settled[0]
     return text[: first.value] + _json(requirement) + text[first.end :]
@@ -80,7 +81,7 @@ def _members(text: str, at: int) -> dict[str | None, _Child]:
 
 
 def _children(text: str, at: int) -> Iterator[_Child]:
-    """The entries of the list or object that begins at `at`."""
+    """The entries of the list or object that starts at `at`."""
     keyed = text[at] == "{"
     at = _after_blank(text, at + 1)
     while text[at] not in "]}":
@@ -96,7 +97,7 @@ def _children(text: str, at: int) -> Iterator[_Child]:
 
 
 def _append(text: str, at: int, *, json_value: Any, key: str | None = None) -> str:
-    """The text with one more entry in the list or object that begins at `at`."""
+    """The text with one more entry in the list or object that starts at `at`."""
     name = "" if key is None else f"{_json(key)}: "
     children = list(_children(text, at))
     if not children:
@@ -113,7 +114,7 @@ def _append(text: str, at: int, *, json_value: Any, key: str | None = None) -> s
     if "\n" not in gap:
         piece, gap = _json(json_value), gap or " "
     elif key is None and "\n" not in text[last.value : last.end]:
-        # A list whose entries have a line each.
+        # A list with one entry per line.
         piece = _json(json_value)
     else:
         piece = _laid_out(json_value, gap.rpartition("\n")[2], text)
@@ -121,7 +122,7 @@ def _append(text: str, at: int, *, json_value: Any, key: str | None = None) -> s
 
 
 def _laid_out(value: Any, indentation: str, text: str) -> str:
-    """JSON as the rest of the text has it, to stand in a line that begins with `indentation`."""
+    """JSON formatted like the rest of the text, for a line that starts with `indentation`."""
     unit = _indentation(text)
     if not unit:
         return _json(value)
@@ -130,7 +131,7 @@ def _laid_out(value: Any, indentation: str, text: str) -> str:
 
 
 def _indentation(text: str) -> str:
-    """What the text puts before the keys of the spec; empty if it has no lines of its own."""
+    """The indentation of the spec's keys; empty if they are not on lines of their own."""
     first = next(_children(text, _root(text)))
     _, line_end, blank = text[: first.start].rpartition("\n")
     return blank if line_end else ""

@@ -118,7 +118,7 @@ def _no_spec(path: Path) -> UnavailableError:
 
 
 def fold(text: str) -> str:
-    """Names that a file system of macOS takes for the same are the same here."""
+    """Folds names that a macOS file system treats as equal."""
     return unicodedata.normalize("NFC", text).casefold()
 
 

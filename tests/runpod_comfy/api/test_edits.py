@@ -162,7 +162,7 @@ def test_the_version_of_a_distribution_is_set_and_set_again(folder: Path) -> Non
         (lambda: add_node("mine", '{"rep": "x"}'), InvalidInputError, "unknown key 'rep'"),
         (lambda: add_node("mine", {"repo": "nodes/brush"}, name="x"), InvalidInputError, "--name"),
         (lambda: add_node("none", "nodes/brush"), UnavailableError, "no version spec"),
-        (lambda: add_model("mine", "m.bin"), InvalidInputError, "has no folder to go to"),
+        (lambda: add_model("mine", "m.bin"), InvalidInputError, "needs a target folder"),
         (lambda: add_model("mine", "m.bin", target_subdir="vae"), UnavailableError, "m.bin"),
         (
             lambda: add_model("mine", "{}", target_subdir="vae"),

@@ -88,7 +88,7 @@ def test_a_model_file_of_a_users_is_to_be_moved_away_before_anything_is_repaired
         capsys.readouterr()
         assert project.realize(flag) == 4
         error, remedy = capsys.readouterr().err.splitlines()[-2:]
-        assert error.endswith(f"left alone because a user put it there: {place}")
+        assert error.endswith(f"left alone because it was added by hand: {place}")
         assert remedy.startswith("  → Move it away, then realize with --repair")
         assert marker.read_bytes() == before
     assert spoiled.read_text() == "print('other')\n"

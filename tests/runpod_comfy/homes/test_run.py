@@ -318,9 +318,9 @@ def test_an_unmanaged_node_that_breaks_an_update_is_named_with_what_to_do(versio
     version.write("painter/__init__.py", "# edited\n")
     with pytest.raises(OperationFailedError, match="no_such_module") as caught:
         realize(version.job())
-    told = f"{folder / 'single.py'} is not of this version: a user put it there"
+    told = f"{folder / 'single.py'} is not part of this version: added by hand"
     assert caught.value.message.splitlines()[-1] == told
-    assert caught.value.remedy.startswith("Move it out of custom_nodes, or name it in the spec")
+    assert caught.value.remedy.startswith("Move it out of custom_nodes, or add it to the spec")
     (folder / "single.py").unlink()
     assert _built(realize(version.job())) == ["check"]
 

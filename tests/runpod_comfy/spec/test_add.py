@@ -55,7 +55,7 @@ def test_a_source_goes_into_the_folder_that_is_named() -> None:
     assert (model.name, model.place) == ("new.bin", "loras/small/new.bin")
     (model,) = _models(_URL, subdir="loras", name="mine.bin")
     assert model.place == "loras/mine.bin"
-    with pytest.raises(InvalidInputError, match="no folder to go to"):
+    with pytest.raises(InvalidInputError, match="needs a target folder"):
         _models(_URL)
 
 

@@ -165,5 +165,5 @@ def test_a_checksum_that_holds_is_kept(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_model_file(tmp_path: Path) -> None:
     (tmp_path / "a.bin").mkdir()
-    with pytest.raises(UnavailableError, match=r"the model file .*a\.bin is not there"):
+    with pytest.raises(UnavailableError, match=r"the model file .*a\.bin does not exist"):
         read(tmp_path, {"source": "a.bin", "target_subdir": "vae"})

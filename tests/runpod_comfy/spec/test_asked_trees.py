@@ -158,7 +158,7 @@ def test_a_ref_with_a_slash_is_answered_with_the_way_to_write_it(
     [
         ("", InvalidInputError, "'repo' must not be empty"),
         ("@main", InvalidInputError, "'repo' must not be empty"),
-        ("https://e.com/a@", InvalidInputError, "names no ref after its '@'"),
+        ("https://e.com/a@", InvalidInputError, "has no ref after its '@'"),
         ("https://e.com/a#subdir=", InvalidInputError, "'#subdir=' in"),
         ("https://e.com/a#subdir=../b", InvalidInputError, "'subdir' must be a path without '..'"),
         ("https://e.com/a#subdir=/b", InvalidInputError, "'subdir' must be a relative path"),

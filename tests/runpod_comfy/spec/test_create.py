@@ -260,7 +260,7 @@ def test_a_local_file_with_another_checksum_is_a_mismatch(
         ('{"target_subdir": "x"}', InvalidInputError, "'source' is missing"),
         ('{"source": "https://e.com/a.bin"}', InvalidInputError, "needs a 'target_path'"),
         ('{"source": "civitai://1", "target_subdir": "v"}', InvalidInputError, "no file name"),
-        ('{"source": "gone.bin", "target_subdir": "v"}', UnavailableError, "gone.bin is not there"),
+        ('{"source": "gone.bin", "target_subdir": "v"}', UnavailableError, "gone.bin does not exist"),
         (
             '{"source": "https://e.com/a.bin", "target_path": "../a.bin"}',
             InvalidInputError,
@@ -285,7 +285,7 @@ def test_a_model_that_is_not_understood_is_refused(
         ("ftp://e.com/x", InvalidInputError, "unknown scheme"),
         ("gone", UnavailableError, "there is no folder"),
         ("file:///gone/repository@main", UnavailableError, "cannot be read"),
-        ("https://e.com/x@", InvalidInputError, "names no ref after its '@'"),
+        ("https://e.com/x@", InvalidInputError, "has no ref after its '@'"),
         ("https://e.com/x@main#egg=x", InvalidInputError, "'#egg=x'"),
         ('{"repo": "https://e.com/x", "reff": "y"}', InvalidInputError, "unknown key 'reff'"),
         ('{"repo": "https://e.com/x", "ref": 1}', InvalidInputError, "'ref' must be text"),
@@ -358,7 +358,7 @@ def test_a_different_spec_is_only_replaced_by_force(
     path = tmp_path / "x.json"
     path.write_text("mine\n")
     spec = create(core)
-    with pytest.raises(InvalidInputError, match="differs from what was asked for") as caught:
+    with pytest.raises(InvalidInputError, match="differs from the requested spec") as caught:
         write_spec(spec, path, force=False)
     assert "--force" in caught.value.remedy
     assert path.read_text() == "mine\n"

@@ -28,7 +28,7 @@ _OVERRIDE_EXAMPLES = """\
   runpod-comfy override mine 'numpy==1.26.4'
   runpod-comfy override mine "some-package ; python_version < '3'"   # leaves it out
 """
-_KEEPS = "Everything else in the file stays as it is written."
+_KEEPS = "Everything else in the file is kept as it is written."
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -43,7 +43,7 @@ def _add_node_parser(commands: Subparsers) -> None:
         "add-node",
         run=_add_node,
         summary="Add a custom node to versions/<id>.json.",
-        details=f"Its ref is resolved to the commit that it means now. {_KEEPS}",
+        details=f"Its ref is resolved to its current commit. {_KEEPS}",
         examples=_NODE_EXAMPLES,
     )
     add_version(parser)
@@ -75,7 +75,7 @@ def _add_override_parser(commands: Subparsers) -> None:
         commands,
         "override",
         run=_override,
-        summary="Set the version of a Python distribution, whatever core and nodes ask for.",
+        summary="Set the version of a Python distribution, overriding what core and nodes ask for.",
         details="Puts it into options.overrides of versions/<id>.json, in place of another one of\n"
         f"the same distribution. {_KEEPS}",
         examples=_OVERRIDE_EXAMPLES,
@@ -124,7 +124,7 @@ def _override(arguments: argparse.Namespace, console: Console) -> int:
         say=console.say,
     )
     if not edited.written:
-        console.say(f"{edited.path} says this already")
+        console.say(f"{edited.path} already has this content")
     elif edited.replaced:
         console.say(f"Replaced the override {', '.join(edited.replaced)}")
     else:

@@ -29,8 +29,8 @@ class Fault:
 class Verification:
     """Faults and notes as they are found, and what `take_away` removes so that `realize` makes it
     again: `layers` in the marker, `entries` of the cache, `distributions` in uv's cache, and
-    `strays`, files in the home that no layer made and that making it again leaves. `own_models`
-    are model files that somebody put in the place of the version's: they are reported, and stay.
+    `strays`, files in the home that no layer made and that a new run would keep. `own_models` are
+    model files that the user put in place of the version's: they are reported and kept.
 
     `checked_files` and `checked_bytes` count what was compared.
     """

@@ -69,9 +69,9 @@ def verify(job: Realization) -> Verification:
 
 
 def take_away(found: Verification, job: Realization) -> None:
-    """Removes what differs from the caches, from the marker what has to be made again, and files
-    that Python might import and nothing needs. Nodes that the lock has not stay, and so do model
-    files that somebody put there; where there is nothing else, the marker is left as it is.
+    """Removes faulty entries from the caches, layers to make again from the marker, and unneeded
+    files that Python might import. Nodes that are not in the lock and the user's own model files
+    are kept; if there is nothing else, the marker is not changed.
 
     Raises OperationFailedError if something cannot be removed.
     """
@@ -264,7 +264,7 @@ def _check_models(job: Realization, findings: Verification) -> None:
 
 
 def _can_be_linked(model: LockedModel, job: Realization) -> bool:
-    """Whether realizing again puts a link in the place of what is wrong there."""
+    """True if realizing again replaces the fault by a link."""
     try:
         links_to_make([model], job.places)
     except (MismatchError, InvalidInputError):

@@ -1,4 +1,4 @@
-"""The folders of a version that were edited after they were locked."""
+"""Finds folders of a version that were edited after they were locked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runpod_comfy.sources.folder import folder_of
 
 @dataclass(frozen=True, kw_only=True)
 class LockedFolder:
-    """A folder that a version was locked with. `name` is that of its node, or `core`."""
+    """A folder in a version's lock. `name` is that of its node, or `core`."""
 
     name: str
     tree: LockedTree
@@ -25,16 +25,17 @@ class LockedFolder:
         return not self.path.is_dir()
 
     def is_changed(self) -> bool:
-        """Whether it holds anything else now, which takes reading it."""
+        """True if its content has changed; reads the whole folder."""
         try:
             return self.is_gone or tree_hash(self.path) != self.tree.commit
         except (OSError, ComfyError):
-            # What cannot be hashed is not what was locked.
+            # A folder that cannot be hashed has changed.
             return True
 
     def warning(self, update: str) -> str:
-        """That its locked version is used though it is changed; `update` is the command that takes
-        the change in."""
+        """The warning that its locked version is used although it has changed; `update` is the
+        command that accepts the change.
+        """
         if self.is_gone:
             what, remedy = "is gone", "Put it back, or correct 'repo' in the spec."
         else:
@@ -43,9 +44,9 @@ class LockedFolder:
 
 
 def locked_folders(lock: Lock, fetch_context: FetchContext) -> list[LockedFolder]:
-    """The folders of a lock; `fetch_context` tells the one that their paths are from.
+    """The folders of a lock; `fetch_context` has the folder that their paths are based on.
 
-    None of a version that came in a bundle: its folders stayed where they were.
+    None for a version that came in a bundle, without its original folders.
     """
     if fetch_context.base_dir.is_relative_to(fetch_context.cache.loaded):
         return []

@@ -56,7 +56,7 @@ def is_asked(python: PythonLock, options: Options) -> bool:
 def read_asked(
     trees: Sequence[tuple[str, Path]], options: Options, say: Say = say_nothing
 ) -> Reading:
-    """What `trees`, `(name, folder)` each, ask for on the platforms of the spec."""
+    """The requirements of `trees` (pairs of name and folder) on the platforms of the spec."""
     settings = _settings(options)
     python, platforms = settings["version"], settings["platforms"]
     return read_requirements(
