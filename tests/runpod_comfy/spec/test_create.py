@@ -260,7 +260,11 @@ def test_a_local_file_with_another_checksum_is_a_mismatch(
         ('{"target_subdir": "x"}', InvalidInputError, "'source' is missing"),
         ('{"source": "https://e.com/a.bin"}', InvalidInputError, "needs a 'target_path'"),
         ('{"source": "civitai://1", "target_subdir": "v"}', InvalidInputError, "no file name"),
-        ('{"source": "gone.bin", "target_subdir": "v"}', UnavailableError, "gone.bin does not exist"),
+        (
+            '{"source": "gone.bin", "target_subdir": "v"}',
+            UnavailableError,
+            "gone.bin does not exist",
+        ),
         (
             '{"source": "https://e.com/a.bin", "target_path": "../a.bin"}',
             InvalidInputError,
