@@ -18,7 +18,7 @@ CODE = src tests benchmarks scripts images versions
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-venv: ## Make the project's environment at .venv, with DEV=1 also the tools for tests and checks
+venv: ## Make the project's environment at .venv, with DEV=1 including the tools for tests and checks
 	@$(WITH) $(if $(DEV),--dev)
 
 run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; UPDATE=1 after an edit of a node
@@ -34,16 +34,16 @@ lock: ## Resolve VERSION: pin everything it needs in lockfiles/
 realize: ## Make VERSION ready to run in a folder on this machine
 	@$(COMFY) realize --version-id "$(VERSION)"
 
-base: ## Make a base image from Debian's packages, as root, where no registry can be reached
+base: ## Make a base image from Debian's packages, as root, if no registry can be reached
 	@$(COMFY) image base $(if $(TAG),--tag "$(TAG)")
 
-image: ## Build the image of VERSION on BASE, called TAG if that is given
+image: ## Build the image of VERSION on BASE, tagged TAG if given
 	@$(COMFY) image build "$(VERSION)" $(if $(BASE),--base "$(BASE)") $(if $(TAG),--tag "$(TAG)")
 
 verify-image: ## Build the image of VERSION twice on BASE, on each of ENGINES if given, and compare
 	@$(COMFY) image verify "$(VERSION)" $(if $(BASE),--base "$(BASE)") $(foreach engine,$(ENGINES),--engine "$(engine)")
 
-push: ## Push the image of VERSION, or the one called TAG, to REGISTRY
+push: ## Push the image of VERSION, or the one tagged TAG, to REGISTRY
 	@$(COMFY) image push "$(VERSION)" $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
 
 test: ## Run every test that needs no Docker engine
@@ -52,7 +52,7 @@ test: ## Run every test that needs no Docker engine
 test-fast: ## Run the fast tests with plain pytest, in less than 3 minutes
 	@$(WITH_DEV) python -m pytest --quiet -m "not slow"
 
-test-all: ## Run every test; fails where no Docker engine can be reached
+test-all: ## Run every test; fails if no Docker engine can be reached
 	@$(WITH_DEV) python scripts/run_tests.py ::
 
 bench: ## Time this against what others use, images on BASE; BENCH="1 2 14 --json" for some of it
@@ -67,5 +67,5 @@ lint: ## Check style, types, shell scripts and the arrows between packages
 fmt: ## Put the code into the project's style
 	@$(WITH_DEV) ruff check --fix-only --quiet $(CODE) && $(WITH_DEV) ruff format $(CODE)
 
-clean: ## Remove what was made here, except outputs, caches and realized versions
+clean: ## Remove everything made here, except outputs, caches and realized versions
 	@rm -rf .venv .venv.lock .pants.d .pids dist .mypy_cache .ruff_cache .pytest_cache

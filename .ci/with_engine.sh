@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs a command where a Docker engine answers: the one that is there, else Debian's, which is installed and started for it.
+# Runs a command with a Docker engine: the running one, else Debian's, which is installed and started for it.
 #
 #   .ci/with_engine.sh COMMAND [ARGUMENT…]
 #
-# What is started here keeps its data below TMPDIR, ends with the command, and leaves nothing behind but the packages.
-# Starting one needs root, and apt. Where none can be had, the command runs all the same, and fails if it needs one.
+# An engine started here keeps its data below TMPDIR, stops with the command, and leaves only the packages behind.
+# Starting one needs root and apt. If that fails, the command runs anyway, and fails if it needs an engine.
 # Reads: DOCKER_HOST, TMPDIR. Exit codes: the command's own.
 set -eu
 
@@ -39,7 +39,7 @@ start() {
   return 1
 }
 
-# Also after a signal: the shell gets here by its exit.
+# Even after a signal: the shell gets here when it exits.
 # shellcheck disable=SC2329
 stop() {
   if [ -n "$daemon" ]; then

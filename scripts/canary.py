@@ -1,7 +1,7 @@
-"""`make canary`: does what people get from the package index today work?
+"""`make canary`: does what users get from the package index today work?
 
-Two versions are resolved from nothing, realized and run on real ComfyUI: the demo's core with no
-options, and the example of README.md. Where one fails, packages are held at the versions of
+Two versions are resolved from scratch, realized and run on real ComfyUI: the demo's core with no
+options, and the example of README.md. If one fails, packages are held at the versions of
 lockfiles/comfy-demo.lock.json, fewer and fewer, until the one that broke it is found.
 
 Exit codes: 0 both work, 1 one does not, 130 interrupted.
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KNOWN = ROOT / "lockfiles" / "comfy-demo.lock.json"
 WORKFLOW = ROOT / "workflows" / "example.json"
 TORCH = "torch"
-"""Stands for its whole group in a lock: what belongs to it only moves together."""
+"""Represents its whole group in a lock: its members only change together."""
 _OF_THE_PERSON = ("LOCK_PATH", "MODELS_DIR", "OUTPUT_MODE", "COMFY_HOME", "COMFY_VERSION_NAME")
 
 _LONGEST_FAULT = 2000
@@ -41,8 +41,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What came of one try. `versions` are None if there was no lock, `fault` is None if all went
-    well, else the step that failed and what it said."""
+    """The result of one attempt. `versions` is None if there was no lock, `fault` is None on
+    success, else the failed step and its message.
+    """
 
     versions: Versions | None
     fault: str | None
@@ -50,9 +51,9 @@ class Attempt:
 
 @dataclass(kw_only=True)
 class Canary:
-    """Tries variants of a spec in `folder`, which has what the spec's relative paths name.
+    """Tries variants of a spec in `folder`, which has the files at the spec's relative paths.
 
-    `known` are the pins of a lock that works, in its words; `workflow` is the graph to run.
+    `known` are the pins of a working lock, as in the lock; `workflow` is the graph to run.
     """
 
     folder: Path
@@ -63,14 +64,14 @@ class Canary:
     _tries: int = field(default=0, repr=False)
 
     def works_today(self, name: str, document: dict[str, Any]) -> bool:
-        """Whether the spec works today; says what moved and, where not, what broke it."""
-        self.say(f"{name}: resolve, realize and run from nothing")
+        """True if the spec works today; reports what changed and, if it fails, what broke it."""
+        self.say(f"{name}: resolve, realize and run from scratch")
         first = self.attempt(document)
         moved = self._moved(first.versions)
         self.say(f"{name} works" if first.fault is None else f"{name} does not work: {first.fault}")
         if first.versions is not None:
             changes = ", ".join(self._change(each, first.versions) for each in moved)
-            self.say(f"Moved since the demo's lock: {changes or 'nothing'}")
+            self.say(f"Changed since the demo's lock: {changes or 'nothing'}")
         if first.fault is None:
             return True
         culprits = self._culprits(document, moved)
@@ -88,7 +89,7 @@ class Canary:
         return False
 
     def attempt(self, document: dict[str, Any], hold: Sequence[str] = ()) -> Attempt:
-        """Resolves, realizes and runs the spec, with the packages in `hold` as they were."""
+        """Resolves, realizes and runs the spec, with old versions of the packages in `hold`."""
         self._tries += 1
         version = f"{self.name}-{self._tries}"
         options = dict(document.get("options", {}))
@@ -113,7 +114,7 @@ class Canary:
         return Attempt(versions=versions, fault=fault)
 
     def program(self, *arguments: str | Path) -> str | None:
-        """Runs `runpod-comfy`; None if that went well, else its last lines."""
+        """Runs `runpod-comfy`; returns None on success, else its last lines."""
         done = subprocess.run(
             [sys.executable, "-m", "runpod_comfy.cli.app", *map(str, arguments)],
             cwd=self.folder,
@@ -130,11 +131,12 @@ class Canary:
         return f"{arguments[0]}: {(error if found else done.stderr[-_LONGEST_FAULT:]).strip()}"
 
     def _culprits(self, document: dict[str, Any], moved: Sequence[str]) -> Sequence[str]:
-        """The fewest of `moved` that have to be held for the spec to work, by halving; none if
-        holding all of them does not help."""
+        """A minimal set of `moved` to hold so that the spec works, found by halving; empty if
+        holding all of them does not help.
+        """
 
         def works(hold: Sequence[str]) -> bool:
-            self.say(f"Trying with {len(hold)} packages as they were: {', '.join(hold)}")
+            self.say(f"Trying with the old versions of {len(hold)} packages: {', '.join(hold)}")
             return self.attempt(document, hold).fault is None
 
         if not moved or not works(moved):
@@ -147,7 +149,7 @@ class Canary:
                     suspects = part
                     break
             else:
-                # It takes packages of both halves.
+                # Packages of both halves are needed.
                 break
         return suspects
 
@@ -190,7 +192,7 @@ def readme_example(readme: str) -> list[str]:
 
 
 def main() -> int:
-    """Tries both versions; gives the exit code."""
+    """Tries both versions; returns the exit code."""
     cache = Cache.from_environment()
     cache.tmp.mkdir(parents=True, exist_ok=True)
     # Beside the cache, so that packages are linked.

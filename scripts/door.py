@@ -1,7 +1,7 @@
-"""The way from a script of the guide to `runpod-comfy`, for any Python 3, however old.
+"""Runs `runpod-comfy` from a script of the guide, with any Python 3, however old.
 
-So: no syntax here that an old Python cannot read. It gets as far as the shell, which finds a
-new one.
+So no syntax here that an old Python cannot read. It only starts the shell, which finds a new
+Python.
 """
 
 import os
@@ -16,7 +16,7 @@ def arguments():
 
 def open_door(*command):
     # type: (*str) -> None
-    """Become `runpod-comfy COMMAND`, making the environment first where it is missing."""
+    """Becomes `runpod-comfy COMMAND`, making the environment first if it is missing."""
     with_environment = os.path.join(
         os.path.dirname(os.path.abspath(__file__)), "with_environment.sh"
     )

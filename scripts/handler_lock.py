@@ -1,4 +1,4 @@
-"""Writes images/handler/lock.json: what the handler needs in an image, with hashes.
+"""Writes images/handler/lock.json: the packages of the handler in an image, with hashes.
 
     .venv/bin/python scripts/handler_lock.py
 
@@ -34,9 +34,9 @@ Locked = Mapping[str, dict[str, Any]]
 
 
 def handler_lock(names: Sequence[str], locked: Locked) -> HandlerLock:
-    """`names` and all that they need, out of `locked`, the requirements of default.lock by name.
+    """`names` and their dependencies, from `locked`, the requirements of default.lock by name.
 
-    Raises ValueError for a distribution that a Python or a platform has no wheel of.
+    Raises ValueError for a distribution without a wheel for a Python or a platform.
     """
     places = [(python, platform) for python in PYTHONS for platform in IMAGE_PLATFORMS]
     needed = {place: _closure(names, locked, *place) for place in places}
@@ -67,7 +67,7 @@ def lock_text(names: Sequence[str], locked: Locked) -> str:
 
 
 def required_names() -> list[str]:
-    """The distributions that the handler imports, one a line in requirements.txt."""
+    """The distributions that the handler imports, one per line in requirements.txt."""
     return REQUIREMENTS.read_text(encoding="utf-8").split()
 
 

@@ -19,7 +19,7 @@ class Count:
 
 
 def count_reports(folder: Path) -> Count:
-    """Count the cases of all `*.xml` below the folder; a file that is no XML is one failure."""
+    """Count the cases of all `*.xml` below the folder; a file that is not XML is one failure."""
     passed = failed = 0
     for report in sorted(folder.rglob("*.xml")):
         try:

@@ -1,6 +1,6 @@
 #!/bin/sh
-# `make lint`: every check runs, so that one call shows everything there is to fix.
-# Exit codes: 0 all is well, 1 something is not, 3 the environment could not be made.
+# `make lint`: runs every check, so that one call shows everything to fix.
+# Exit codes: 0 no faults, 1 faults found, 3 the environment could not be made.
 set -eu
 
 cd -- "$(dirname -- "$0")/.."
@@ -26,5 +26,5 @@ check "types" .venv/bin/mypy src scripts tests benchmarks
 check "shell" .venv/bin/shellcheck -x -P images/layers pants .ci/run .ci/*.sh scripts/*.sh images/*/*.sh benchmarks/worker_files/*.sh
 check "arrows" arrows
 
-if [ "$status" -ne 0 ]; then echo "lint: something is to be fixed, see above" >&2; fi
+if [ "$status" -ne 0 ]; then echo "lint: fix the faults above" >&2; fi
 exit "$status"

@@ -1,13 +1,13 @@
-"""Makes the project's environment, .venv, hash by hash, with uv.
+"""Makes the project's environment, .venv, with uv, checking every hash.
 
     make_environment.py [--dev]
 
-It gets what `runpod-comfy` needs, lockfiles/runtime.txt; with `--dev` also the tools for tests and
-checks, lockfiles/default.lock. uv is the one on the PATH, or the locked one, which pip installs for
-this purpose. Both look for packages where pip is configured to. Standard library only, because it
-runs before anything is installed. A copy of each list is written into the environment when its
-packages are there: without it, or with another one, they count as unfinished.
-Exit codes: 0 done, 3 something needed was missing or out of reach, 130 interrupted.
+It gets the packages of `runpod-comfy` (lockfiles/runtime.txt); with `--dev` also the tools for
+tests and checks (lockfiles/default.lock). uv is the one on the PATH, or the locked one, which pip
+installs for this purpose. Both use the indexes that pip is configured for. Standard library only,
+because it runs before anything is installed. A copy of each list is written into the environment
+once its packages are installed: without it, or with another one, the environment counts as
+unfinished. Exit codes: 0 done, 3 something required was missing or out of reach, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LOCKFILES = ROOT / "lockfiles"
 RUNTIME = "runtime.txt"
 EVERYTHING = "default.lock"
 ENVIRONMENT = ROOT / ".venv"
-# Of a download, on Linux.
+# The download size on Linux.
 _MEGABYTES = {RUNTIME: 40, EVERYTHING: 100}
 PROGRAMS = {"runpod-comfy": "runpod_comfy.cli.app"}
 
@@ -68,11 +68,11 @@ if __name__ == "__main__":
 
 
 class MissingError(Exception):
-    """Something that only the person at the keyboard can provide."""
+    """Something that only the user can provide."""
 
 
 def main() -> int:
-    """Make the environment unless it is there already; say what happens on standard error."""
+    """Make the environment unless it exists; report progress on standard error."""
     try:
         make_once(EVERYTHING if "--dev" in sys.argv[1:] else RUNTIME)
     except MissingError as problem:
@@ -88,18 +88,17 @@ def main() -> int:
         )
         return 3
     except KeyboardInterrupt:
-        # What is there has no copy of the list, so it is made again.
+        # The existing environment has no copy of the list, so it is made again.
         return 130
     return 0
 
 
 def make_once(wanted: str) -> None:
-    """Has the environment hold the packages of the list `wanted`, unless another process sees to
-    that at the same time.
+    """Installs the packages of the list `wanted`, unless another process is doing so.
 
     Raises what `make` raises, and OSError.
     """
-    # The lock is held by the open file, so that a killed run leaves nothing to clean up. Programs
+    # The open file holds the lock, so that a killed run leaves nothing to clean up. Programs
     # started here hold it too: they may outlive this one, and then the next run waits for them.
     with (ROOT / ".venv.lock").open("w") as turn:
         try:
@@ -112,7 +111,7 @@ def make_once(wanted: str) -> None:
 
 
 def has_packages_of(list_name: str) -> bool:
-    """Whether the environment has all packages of this very list, and its Python still exists."""
+    """True if the environment has all packages of this exact list, and its Python still exists."""
     made = ENVIRONMENT / list_name
     python = ENVIRONMENT / "bin" / "python"
     wanted = (LOCKFILES / list_name).read_bytes()
@@ -122,8 +121,8 @@ def has_packages_of(list_name: str) -> bool:
 def make(wanted: str, turn: int) -> None:
     """Installs the packages of the list `wanted`, while the descriptor `turn` holds our turn.
 
-    An environment that has the packages of RUNTIME gets the others; any other is made from nothing.
-    Raises MissingError, one sentence with the way out.
+    An environment with the packages of RUNTIME gets the others; any other is made from scratch.
+    Raises MissingError, one sentence with the next step.
     """
     started = time.monotonic()
     runtime = (LOCKFILES / RUNTIME).read_text(encoding="utf-8")
@@ -143,7 +142,7 @@ def make(wanted: str, turn: int) -> None:
         uv = shutil.which("uv") or _locked_uv(runtime, Path(scratch), turn)
         if not has_runtime:
             _run([sys.executable, "-m", "venv", "--without-pip", str(ENVIRONMENT)], turn)
-        # On a terminal uv draws what it downloads; elsewhere it would list every package.
+        # On a terminal uv shows its downloads; elsewhere it would list every package.
         quiet = [] if sys.stderr.isatty() else ["--quiet"]
         install = [uv, "pip", "install", *quiet, "--require-hashes", "--no-deps", "--no-config"]
         where = [
@@ -170,7 +169,7 @@ def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
     of_uv = re.findall(r"^uv==.*(?:\n .*)*", requirements, flags=re.MULTILINE)
     pip = [sys.executable, "-m", "pip"]
     if not _succeeds([*pip, "--version"], turn):
-        # Debian keeps ensurepip in a package of its own, and some Pythons come without pip.
+        # Debian has ensurepip in a separate package, and some Pythons come without pip.
         if not _succeeds([sys.executable, "-m", "venv", str(scratch / "venv")], turn):
             version = ".".join(map(str, sys.version_info[:2]))
             raise MissingError(

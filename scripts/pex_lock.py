@@ -18,7 +18,7 @@ def pip_requirements(lock: Path) -> list[str]:
 def locked_distributions(lock: Path) -> list[dict[str, Any]]:
     """Each with `project_name`, `version`, `artifacts` and `requires_dists`.
 
-    Raises ValueError when the file is not such a lock, or locks more than one environment.
+    Raises ValueError if the file is not such a lock, or locks more than one environment.
     """
     lines = lock.read_text(encoding="utf-8").splitlines()
     document = json.loads("\n".join(line for line in lines if not line.startswith("//")))
@@ -26,7 +26,7 @@ def locked_distributions(lock: Path) -> list[dict[str, Any]]:
         (resolve,) = document["locked_resolves"]
         distributions: list[dict[str, Any]] = resolve["locked_requirements"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{lock} is not a lock that Pants wrote") from error
+        raise ValueError(f"{lock} is not a lock written by Pants") from error
     return distributions
 
 

@@ -1,9 +1,9 @@
 """`make test`: runs tests through Pants and ends with the line `N passed, N failed`.
 
-    run_tests.py [OPTION…] [TARGET…]
+run_tests.py [OPTION…] [TARGET…]
 
 Targets are `::` for all tests, or for example `tests/rp_handler::`. Options are those of Pants that
-choose among targets, such as `--tag=-docker`.
+select targets, such as `--tag=-docker`.
 
 Exit codes: 0 every test passed, 1 something failed or nothing ran, 130 interrupted.
 """
@@ -34,14 +34,14 @@ def main(arguments: list[str]) -> int:
 
 
 def pants_command(arguments: list[str]) -> list[str]:
-    """Pants takes its own options only before the goal. Without targets, all tests are meant."""
+    """Pants accepts its own options only before the goal. Without targets, all tests run."""
     options = [argument for argument in arguments if argument.startswith("-")]
     targets = [argument for argument in arguments if argument not in options]
     return [str(ROOT / "pants"), *options, "test", *(targets or ["::"])]
 
 
 def verdict(count: Count, exit_code: int) -> Count:
-    """What to tell: a run that Pants ended badly, without a report of a failure, is one failure."""
+    """The result: if Pants failed without a report of a failure, that counts as one failure."""
     if exit_code and not count.failed:
         return Count(passed=count.passed, failed=1)
     return count

@@ -2,8 +2,8 @@
 
     .venv/bin/python scripts/runtime_list.py
 
-The dependencies in pyproject.toml and theirs, without the extras, with all their hashes. To be run
-after `./pants generate-lockfiles`; asks the package index.
+The dependencies in pyproject.toml and their dependencies, without extras, with all hashes. Run it
+after `./pants generate-lockfiles`; it contacts the package index.
 """
 
 from __future__ import annotations

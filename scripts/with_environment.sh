@@ -1,13 +1,13 @@
 #!/bin/sh
-# Runs a program of the project's environment (.venv), making the environment first where it is
-# missing or older than its list of packages. Without a program it only makes it.
+# Runs a program of the project's environment (.venv), making the environment first if it is
+# missing or older than its list of packages. Without a program it only makes the environment.
 #
 #   scripts/with_environment.sh [--dev] [PROGRAM [ARGUMENT…]]
 #
 # --dev: with the tools for tests and checks.
 # Reads: PYTHON, the Python to make the environment with (3.11 or newer).
-# Exit codes: the program's own; 2 when PYTHON is no such Python, 3 when the environment could not be made,
-# 130 when that was interrupted.
+# Exit codes: the program's own; 2 if PYTHON is not such a Python, 3 if the environment could not be made,
+# 130 if that was interrupted.
 set -eu
 
 root=$(cd -- "$(dirname -- "$0")/.." && pwd)
@@ -35,11 +35,11 @@ if [ ! -x "$environment/bin/python" ] || ! cmp -s -- "$root/lockfiles/$packages"
   if [ -n "${PYTHON-}" ]; then
     python=$PYTHON
     if ! new_enough "$python"; then
-      echo "PYTHON is $python, which is not a working Python 3.11 or newer: name another one, or unset PYTHON." >&2
+      echo "PYTHON is $python, which is not a working Python 3.11 or newer: set it to another one, or unset it." >&2
       exit 2
     fi
   elif ! python=$(find_python); then
-    echo "No Python 3.11 or newer was found on the PATH: install one, or name it in PYTHON." >&2
+    echo "No Python 3.11 or newer was found on the PATH: install one, or set PYTHON to it." >&2
     exit 3
   fi
   "$python" "$root/scripts/make_environment.py" ${dev:+"$dev"} || exit $?

@@ -1,8 +1,8 @@
 #!/bin/sh
-# A small Debian as one tar file, for machines that reach no registry: the interpreter, and the certificates that this machine trusts.
-# The same packages and certificates give the same files, whatever the day.
+# A small Debian as one tar file, for machines that cannot reach a registry: the interpreter, and the certificates that this machine trusts.
+# The files depend only on the packages and certificates, not on the day.
 #
-# ROOT              an empty folder to make it in; it has to be on a file system that allows devices
+# ROOT              an empty folder to make it in, on a file system that allows devices
 # SUITE             the Debian release, such as bookworm
 # MIRROR            where its packages are
 # UPDATES_MIRROR    where its suite SUITE-updates is; empty: without
@@ -10,22 +10,22 @@
 # CA_BUNDLE         the certificates that this machine trusts, in one PEM file; empty: Debian's own
 # OUTPUT            the tar file to write
 #
-# Needs root, debootstrap and Debian's keys, and a mount namespace of its own, so that nothing stays mounted.
+# Needs root, debootstrap, Debian's keys, and its own mount namespace, so that nothing stays mounted.
 #
 # Network: the mirrors.
 set -eu
 umask 022
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-# A proxy that only apt knows.
+# A proxy that is only configured for apt.
 proxy=
 eval "$(apt-config shell proxy Acquire::http::Proxy 2>/dev/null || :)"
 if [ -n "$proxy" ]; then export http_proxy="${http_proxy:-$proxy}"; fi
 
 mkdir -p "$ROOT/etc/dpkg/dpkg.cfg.d"
-# The manuals of packages stay out, now and when a layer installs more; their licences stay.
+# Manuals are left out, now and when a layer installs more packages; licences are kept.
 cat >"$ROOT/etc/dpkg/dpkg.cfg.d/image" <<'CONFIGURATION'
-# What fails is thrown away, so nothing has to survive a power cut.
+# A failed build is discarded, so nothing has to survive a power cut.
 force-unsafe-io
 path-exclude /usr/share/doc/*
 path-include /usr/share/doc/*/copyright
@@ -37,7 +37,7 @@ CONFIGURATION
 
 debootstrap --variant=minbase --force-check-gpg --include=python3,ca-certificates "$SUITE" "$ROOT" "$MIRROR"
 
-# What this machine trusts and Debian does not, as certificates of their own: it stays when Debian's change.
+# Certificates that this machine trusts and Debian does not, as separate files: they stay when Debian's change.
 if [ -n "$CA_BUNDLE" ]; then
   awk -v folder="$ROOT/usr/local/share/ca-certificates" '
     /-----BEGIN CERTIFICATE-----/ { body = "" }
@@ -69,7 +69,7 @@ chroot "$ROOT" apt-get --quiet --quiet update
 chroot "$ROOT" apt-get --quiet --quiet --yes --no-install-recommends dist-upgrade
 umount "$ROOT/proc"
 
-# Debian's own newest date stands for today's.
+# Debian's newest date is used instead of today's.
 epoch=$(sed -n 's/^Date: //p' "$ROOT"/var/lib/apt/lists/*Release | while read -r date; do
   date -u -d "$date" +%s
 done | sort -n | tail -n 1)
@@ -82,9 +82,9 @@ rm -rf usr/share/info/* usr/share/lintian/* usr/share/locale/* usr/share/man/*
 rm -rf var/lib/apt/lists/* var/cache/apt/* var/cache/debconf/*-old var/cache/ldconfig/aux-cache
 rm -rf var/lib/dpkg/*-old var/lib/dpkg/lock* etc/*- root/.cache tmp/* run/*
 find var/log -type f -delete
-# Accounts carry the day on which they were made.
+# Accounts record the day on which they were created.
 sed -i "s/^\([^:]*:[^:]*:\)[0-9]*:/\1$((epoch / 86400)):/" etc/shadow
-# Nothing of this machine; an engine mounts its own over them, and leaves them alone because they are there.
+# Nothing of this machine; an engine mounts its own over them, and does not create them because they exist.
 printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' >etc/hosts
 : >etc/resolv.conf
 echo localhost >etc/hostname

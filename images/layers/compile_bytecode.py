@@ -1,8 +1,8 @@
-"""Compiles what has no bytecode yet below a folder; run with the interpreter in question.
+"""Compiles every source without bytecode below a folder; run with the interpreter in question.
 
 The bytecode is in `unchecked-hash` mode and names its source relative to the folder (the import
-system puts the real path back), so that its bytes depend on neither times nor places.
-A source that does not compile is left without bytecode: packages carry such files as test data.
+system puts the real path back), so that its bytes do not depend on times or paths. A source that
+does not compile gets no bytecode: packages contain such files as test data.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 #!/bin/sh
-# ComfyUI itself: replaces the files of an earlier core, leaves everything else in its folder alone.
+# ComfyUI itself: replaces the files of an earlier core, and keeps everything else in its folder.
 #
 # INPUTS             tree/: the core's files
-# COMFY_HOME         gets ComfyUI/, and .comfy_core_files, the list of what is the core's there
-# VENV               the environment whose interpreter compiles
-# SOURCE_DATE_EPOCH  the time that every file gets
+# COMFY_HOME         gets ComfyUI/, and .comfy_core_files, the list of the core's files
+# VENV               the environment with the interpreter that compiles
+# SOURCE_DATE_EPOCH  the time of every file
 #
 # Network: none.
 set -eu
@@ -25,7 +25,7 @@ if [ -f "$list" ] && [ -d "$core" ]; then
     xargs -0 rm -f -- <"$list"
     find . -depth -type d ! -path . ! -path './custom_nodes/*' -exec rmdir {} + 2>/dev/null || :
 fi
-# The list comes before the files: a copy that was cut short is undone by the next run.
+# The list is written before the files: the next run undoes an interrupted copy.
 (cd "$staging" && find . ! -type d -print0 | LC_ALL=C sort -z) >"$list.partial"
 mv -f "$list.partial" "$list"
 if [ -d "$core" ]; then

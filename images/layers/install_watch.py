@@ -1,4 +1,4 @@
-"""What a script changed, by what was there before and after; used by run_install.py."""
+"""Finds what a script changed, by comparing before and after; used by run_install.py."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TORCH_FAMILY = {"torch", "torchvision", "torchaudio"}
 
 
 class Place:
-    """A folder that is watched. `left_out` are absolute paths in it that are not.
+    """A watched folder. `left_out` are absolute paths in it to ignore.
 
-    `written` collects what gets a new time in the end.
+    `written` collects the files that get a new time at the end.
     """
 
     def __init__(self, root: Path, left_out: set[str]) -> None:
@@ -28,7 +28,7 @@ class Place:
         self.before = self.look()
 
     def look(self) -> dict[str, list[object]]:
-        """Everything below the folder, each with what changes when somebody writes to it."""
+        """Everything below the folder, each with the metadata that a write changes."""
         found: dict[str, list[object]] = {}
         self._look(str(self.root), "", found)
         return found
@@ -53,7 +53,7 @@ class Place:
 
 
 class Distributions:
-    """The distributions of an environment: versions by name, and who owns which file.
+    """The distributions of an environment: versions by name, and the owner of each file.
 
     `owners` maps a path below the environment to the name and the sha256 that RECORD gives it.
     """
@@ -79,10 +79,10 @@ def normalized(name: str) -> str:
 
 
 def changes(place: Place, owners: dict[str, tuple[str, str]]) -> list[dict[str, object]]:
-    """The files and links that differ from before, bytecode left out: it follows its sources.
+    """The files and links that changed, without bytecode, which follows from its sources.
 
-    Bytecode that came, or whose source is not what it was, is removed: it is not looked at again
-    when its source changes, so nothing else would notice.
+    Bytecode that is new, or whose source changed, is removed: Python does not check it when its
+    source changes, so nothing else would notice.
     """
     after = place.look()
     found: list[dict[str, object]] = []
@@ -119,7 +119,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_recorded(sha256: str, owner: tuple[str, str] | None) -> bool:
-    """Whether these are the bytes that a RECORD, with its `sha256=<base64>`, knows."""
+    """True if these are the bytes in a RECORD, with its `sha256=<base64>`."""
     if owner is None or not owner[1].startswith("sha256="):
         return False
     recorded = owner[1][len("sha256=") :]
@@ -132,7 +132,7 @@ def torch_touched(
     files: list[dict[str, object]],
     owners: dict[str, tuple[str, str]],
 ) -> list[str]:
-    """What of the group is not what it was, one phrase each."""
+    """The changes to the group, one phrase each."""
     touched = [
         f"{name} ({before or 'not there'} → {after or 'gone'})"
         for name, (before, after) in moved.items()
@@ -146,7 +146,7 @@ def torch_touched(
 
 
 def settle(place: Place) -> None:
-    """The layer's time for what was written, and for the folders that it was written to."""
+    """Gives the layer's time to written files, and to the folders they were written to."""
     epoch = int(os.environ["SOURCE_DATE_EPOCH"])
     for path in place.written:
         if os.path.lexists(path):

@@ -1,8 +1,8 @@
 """Asks the core which model folders it knows, makes them, and writes extra_model_paths.yaml.
 
-Run with the version's own interpreter: `model_folders.py COMFY_HOME FOLDERS_FILE`.
-The file tells the core to look in `COMFY_HOME/models` first, by a path relative to itself,
-so that its bytes do not depend on where the home lies.
+Run with the version's own interpreter: `model_folders.py COMFY_HOME FOLDERS_FILE`. The file tells
+the core to look in `COMFY_HOME/models` first, by a path relative to itself, so that its bytes do
+not depend on the home's path.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-# The exit code of a layer that lacks something needed.
+# The exit code of a layer that lacks something required.
 UNAVAILABLE = 3
 
 HEADER = """\
@@ -48,7 +48,8 @@ def yaml_of(folders: dict[str, list[str]]) -> str:
             lines.append(f"    {json.dumps(name)}: {json.dumps(directories[0])}")
             continue
         lines.append(f"    {json.dumps(name)}: |")
-        # The core puts each default directory before the last one: the first has to come last.
+        # The core inserts each default directory before the previous one, so the first has to be
+        # last.
         lines += [f"        {directory}" for directory in reversed(directories)]
     return HEADER + "\n".join(lines) + "\n"
 
@@ -58,7 +59,7 @@ def main(home: Path, folders_file: Path) -> None:
     folders = folders_of_core(core)
     known = {directory for directories in folders.values() for directory in directories}
     for folder in folders_file.read_text(encoding="utf-8").splitlines():
-        # A folder that only a custom node knows: nodes extend what is registered under its name.
+        # A folder that only a custom node uses: nodes extend what is registered under its name.
         if folder not in known and folder not in folders:
             folders[folder] = [folder]
     for directories in folders.values():

@@ -2,12 +2,12 @@
 # Where models, inputs and outputs go: mount points, and extra_model_paths.yaml beside the core's main.py.
 # The models themselves are linked later, on this machine or when a container starts.
 #
-# INPUTS             folders.txt: folders that the version's models use, one a line
+# INPUTS             folders.txt: folders of the version's models, one per line
 # COMFY_HOME         gets models/<folder>/, input/, output/, user/ and ComfyUI/extra_model_paths.yaml
 # TARGET             host or image
 # IMAGE_USER         uid:gid of the folders' owner, in an image
-# VENV               the environment whose interpreter asks the core for its folders
-# SOURCE_DATE_EPOCH  the time that every file and folder gets
+# VENV               the environment with the interpreter that asks the core for its folders
+# SOURCE_DATE_EPOCH  the time of every file and folder
 #
 # Network: none.
 set -eu

@@ -1,11 +1,11 @@
 #!/bin/sh
-# One custom node: its own copy, because nodes write beside themselves. An earlier copy is replaced whole.
+# One custom node: its own copy, because nodes write into their own folder. An earlier copy is replaced as a whole.
 #
 # INPUTS             tree/: the node's files
 # NODE_NAME          its folder in custom_nodes/
 # COMFY_HOME         gets ComfyUI/custom_nodes/$NODE_NAME/
-# VENV               the environment whose interpreter compiles
-# SOURCE_DATE_EPOCH  the time that every file gets
+# VENV               the environment with the interpreter that compiles
+# SOURCE_DATE_EPOCH  the time of every file
 #
 # Network: none.
 set -eu

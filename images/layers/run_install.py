@@ -1,12 +1,11 @@
 """Runs the install.py of a custom node and records what it changed; run by install.sh.
 
-install.py gets what ComfyUI-Manager gives it: the environment's own Python, the node's folder as
-working directory, COMFYUI_PATH and COMFYUI_FOLDERS_BASE_PATH. It gets no terminal, a home folder
-that is thrown away afterwards, the group `torch` as a constraint for pip and uv, and, with
-OFFLINE=1, no network.
+As with ComfyUI-Manager, install.py runs with the environment's own Python, the node's folder as
+working directory, COMFYUI_PATH and COMFYUI_FOLDERS_BASE_PATH. It has no terminal, a temporary home
+folder, the group `torch` as a constraint for pip and uv, and, with OFFLINE=1, no network.
 
 The record, `.comfy_install/<node>.json`, is written whether or not install.py succeeds. While it
-runs, `.comfy_install/unfinished` tells what the home held before.
+runs, `.comfy_install/unfinished` lists what the home held before.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# With -I Python does not look beside the script by itself.
+# With -I Python does not search the script's folder by itself.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from install_watch import (
@@ -39,15 +38,15 @@ RECORDS = ".comfy_install"
 RECORD_SCHEMA = "runpod-comfy/install-record/1"
 DEFAULT_TIMEOUT_S = "1800"
 
-# Caches of the machine, which a script must neither fill nor spoil, and what is ours alone.
+# The machine's caches, which a script must not change, and variables of our own.
 DROPPED = re.compile(
     r"PYTHON|XDG_|(PIP|UV)_CACHE_DIR$|HF_HOME$|HF_HUB_CACHE$|HUGGINGFACE_HUB_CACHE$|TORCH_HOME$"
     r"|TRANSFORMERS_CACHE$|(INPUTS|TARGET|HANDLER_PYTHON|HANDLER_PATH|CHECK_REPORT)$"
 )
 SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY", re.IGNORECASE)
 
-# Nothing listens on the port `discard`. Where a namespace takes the network away this saves the
-# time that pip and others would spend on trying again; elsewhere it is all there is.
+# Nothing listens on the port `discard`. In a namespace without network this saves the time that pip
+# and others would spend on retries; elsewhere it is the only protection.
 REFUSING = {
     **dict.fromkeys(
         ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
@@ -116,7 +115,7 @@ def main() -> int:
             "environment": [
                 file
                 for file in environment_files
-                # What came and went with a distribution is told by its name.
+                # Files added or removed with a distribution are reported by its name.
                 if distributions.owners.get(str(file["path"]), ("",))[0] not in moved
                 and now.owners.get(str(file["path"]), ("",))[0] not in moved
             ],
@@ -132,7 +131,7 @@ def main() -> int:
 def run(
     name: str, node: Path, home: Path, venv: Path, constraints: Path
 ) -> tuple[str, int | str, list[str]]:
-    """Runs install.py; gives its network, its exit code, and what it left in its home folder."""
+    """Runs install.py; returns its network, its exit code, and the files in its home folder."""
     scratch = home / f"{RECORDS}_scratch"
     shutil.rmtree(scratch, ignore_errors=True)
     try:
@@ -160,7 +159,7 @@ def run(
 def script_variables(scratch: Path, home: Path, venv: Path, constraints: Path) -> dict[str, str]:
     for folder in ("home", "tmp", "bin"):
         (scratch / folder).mkdir(parents=True)
-    # Without it, `pip` would be the machine's, which installs somewhere else.
+    # Otherwise `pip` would be the machine's, which installs elsewhere.
     for program in ("pip", "pip3"):
         place = scratch / "bin" / program
         place.write_text('#!/bin/sh\nexec "$VIRTUAL_ENV/bin/python" -m pip "$@"\n')
@@ -172,7 +171,7 @@ def script_variables(scratch: Path, home: Path, venv: Path, constraints: Path) -
     }
     settings = Path(os.environ.get("HOME", "/nonexistent"), ".gitconfig")
     if settings.is_file():
-        # It may lead to the mirrors of this machine.
+        # It may refer to mirrors of this machine.
         variables.setdefault("GIT_CONFIG_GLOBAL", str(settings))
     pip = bundled_pip()
     if pip and not list(venv.glob("lib/python*/site-packages/pip")):
@@ -201,7 +200,7 @@ def script_variables(scratch: Path, home: Path, venv: Path, constraints: Path) -
 
 
 def bundled_pip() -> Path | None:
-    """The pip that comes with the interpreter, as a wheel that Python imports from."""
+    """The interpreter's bundled pip, as a wheel that Python can import from."""
     found = importlib.util.find_spec("ensurepip")
     if found is None or found.origin is None:
         return None
@@ -217,7 +216,7 @@ def works(prefix: list[str]) -> bool:
 
 
 def run_to_its_end(command: list[str], folder: Path, variables: dict[str, str]) -> int | str:
-    """The exit code, or `timeout`. Nothing that the command started outlives it."""
+    """Runs the command; returns its exit code, or `timeout`. Nothing it started outlives it."""
     asked = os.environ.get("COMFY_INSTALL_TIMEOUT_S") or DEFAULT_TIMEOUT_S
     try:
         timeout_s = float(asked)
@@ -248,11 +247,11 @@ def run_to_its_end(command: list[str], folder: Path, variables: dict[str, str]) 
 
 def verdict(name: str, exit_code: int | str, touched: list[str]) -> int:
     if touched:
-        print(f"install.py of {name} touched the torch group: {', '.join(touched)}.")
+        print(f"install.py of {name} changed the torch group: {', '.join(touched)}.")
     if exit_code == "timeout":
-        print(f"install.py of {name} did not end in time (COMFY_INSTALL_TIMEOUT_S).")
+        print(f"install.py of {name} timed out (COMFY_INSTALL_TIMEOUT_S).")
     elif exit_code != 0:
-        print(f"install.py of {name} ended with {exit_code}.")
+        print(f"install.py of {name} exited with {exit_code}.")
     return 1 if touched or exit_code != 0 else 0
 
 

@@ -1,14 +1,14 @@
-# Steps that several layers share; read by them with `.`, never run.
-# Beside it lies compile_bytecode.py. Reads: UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
+# Steps that several layers share; sourced with `.`, never run.
+# Uses compile_bytecode.py beside it. Reads: UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
 # shellcheck shell=sh
 
-# The same modes whoever runs this.
+# File modes must not depend on the user who runs this.
 umask 022
 
 layers=$(cd "$(dirname "$0")" && pwd)
 
-# install_requirements FILE: what FILE pins by hash, nothing else, into the environment $VENV.
-# Indexes, certificates and the cache reach uv through its own variables, so that no secret is ever an argument.
+# install_requirements FILE: installs exactly what FILE pins by hash into the environment $VENV.
+# Indexes, certificates and the cache are passed to uv in its own variables, so that no secret is an argument.
 install_requirements() {
     if [ "${OFFLINE:-0}" = 1 ]; then
         UV_OFFLINE=1
@@ -21,16 +21,16 @@ install_requirements() {
     fi
     "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes \
         --no-compile-bytecode --requirements "$install_from" "$@"
-    # It is uv's own, and everybody could write to it.
+    # It is uv's lock file, and every user could write to it.
     rm -f "$VENV/.lock"
     forget_local_wheels
 }
 
-# forget_local_wheels: of a wheel that lay in a folder uv notes the file's time, which is another one each time.
+# forget_local_wheels: for a wheel from a folder uv records the file's time, which is different each time.
 forget_local_wheels() {
     find "$VENV/lib" -path '*.dist-info/uv_cache.json' | while IFS= read -r note; do
         record=${note%/*}/RECORD
-        # For its mode, which is not the same in all wheels.
+        # For its mode, which differs between wheels.
         cp "$record" "$record.partial"
         grep -v '\.dist-info/uv_cache\.json,' "$record" >"$record.partial"
         mv -f "$record.partial" "$record"
@@ -38,21 +38,21 @@ forget_local_wheels() {
     done
 }
 
-# compile_bytecode FOLDER: every source in it that has no bytecode yet. -B: what the interpreter imports
-# for itself would be written in another mode. -S: a .pth file would run code of the packages.
+# compile_bytecode FOLDER: compiles every source without bytecode. -B: otherwise bytecode of the interpreter's
+# own imports would be written in another mode. -S: a .pth file would run code of the packages.
 compile_bytecode() {
     "$VENV/bin/python" -B -I -S "$layers/compile_bytecode.py" "$1"
 }
 
-# copy_tree FROM TO: files, modes and links, as one's own.
+# copy_tree FROM TO: copies files, modes and links, owned by the current user.
 copy_tree() {
     mkdir -p "$2"
     cp -RP "$1/." "$2"
     chmod -R u+w "$2"
 }
 
-# settle PATH… [find's tests]: gives what is newer than 1980 the layer's own time.
-# The times of all layers lie in 1980, so what an earlier layer settled is not touched again:
+# settle PATH… [find's tests]: gives everything newer than 1980 the layer's time.
+# The times of all layers are in 1980, so files of earlier layers are not touched again:
 # in an image a touch would copy the file into this layer.
 settle() {
     settle_to=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M.%S 2>/dev/null ||

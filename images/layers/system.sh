@@ -1,11 +1,11 @@
 #!/bin/sh
-# Debian packages that the version asks for, and the user that containers run as. On a host there is nothing to do:
-# the machine is its owner's.
+# Debian packages that the version needs, and the user that containers run as. On a host it does nothing: the machine
+# belongs to its user.
 #
 # TARGET           host or image
 # SYSTEM_PACKAGES  names, separated by spaces; may be empty
 # IMAGE_USER       uid:gid, in an image
-# OFFLINE          1: nothing is asked of the network
+# OFFLINE          1: no network access
 # SSL_CERT_FILE    certificates to trust; may be missing
 #
 # Network: the Debian mirrors of the base, in an image.

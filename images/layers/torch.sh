@@ -2,13 +2,13 @@
 # The Python environment, and in it the lock's group `torch`.
 #
 # INPUTS             requirements.txt: lines `name==version --hash=…`
-# VENV               where the environment is made; whatever lies there is replaced,
+# VENV               the environment to make; an existing one is replaced,
 #                    so the layer `wheels` has to follow
-# UV, PYTHON         the installer; the interpreter that the environment is made for
+# UV, PYTHON         the installer; the interpreter of the environment
 # UV_…               uv's own settings: cache, indexes, find-links, certificate
-# NO_INDEX           1: packages come from UV_FIND_LINKS alone
-# OFFLINE            1: nothing is asked of the network
-# SOURCE_DATE_EPOCH  the time that every file gets
+# NO_INDEX           1: packages come only from UV_FIND_LINKS
+# OFFLINE            1: no network access
+# SOURCE_DATE_EPOCH  the time of every file
 #
 # Network: the Python package indexes.
 set -eu

@@ -5,9 +5,9 @@
 # VENV               the environment
 # UV                 the installer
 # UV_…               uv's own settings: cache, indexes, find-links, certificate
-# NO_INDEX           1: packages come from UV_FIND_LINKS alone
-# OFFLINE            1: nothing is asked of the network
-# SOURCE_DATE_EPOCH  the time that every new file gets
+# NO_INDEX           1: packages come only from UV_FIND_LINKS
+# OFFLINE            1: no network access
+# SOURCE_DATE_EPOCH  the time of every new file
 #
 # Network: the Python package indexes.
 set -eu

@@ -89,7 +89,7 @@ def test_what_moved_and_works_is_told(world: World) -> None:
     canary = world.canary()
     world.publish("beta", "2.0")
     assert canary.works_today("small", world.document)
-    assert "Moved since the demo's lock: beta 1.0 → 2.0" in world.said
+    assert "Changed since the demo's lock: beta 1.0 → 2.0" in world.said
     assert not list((world.folder / "homes").iterdir())
 
 
