@@ -54,7 +54,7 @@ def test_a_third_new_layer_misses_the_target() -> None:
     assert [row.met for row in layer_rows(ours, [_built(), _built()], sizes)] == [False, False]
 
 
-def test_the_longest_steps_of_a_build_are_told() -> None:
+def test_the_longest_steps_of_a_build_are_reported() -> None:
     steps = [BuildStep(name=f"step-{number}", cached=False, seconds=number) for number in range(9)]
     told = in_short(Built(seconds=40.0, steps=tuple(steps), layers=()))
     assert told.startswith("5: 40.0 s, of which: step-8 8.0 s, step-7 7.0 s")
@@ -90,11 +90,11 @@ def test_a_first_image_is_measured_in_what_the_engine_ran() -> None:
     assert first_image_row(120, steps, 6).met is False
 
 
-def test_a_size_is_told_in_the_unit_that_fits() -> None:
+def test_a_size_is_reported_in_the_unit_that_fits() -> None:
     assert [in_words(1_500), in_words(2_340_000_000)] == ["0.0 MB", "2.34 GB"]
 
 
-def test_only_what_came_meanwhile_and_nobody_uses_is_spare() -> None:
+def test_only_unused_files_that_came_meanwhile_are_spare() -> None:
     unused = {"InUse": False, "Shared": False, "Type": "regular"}
     before = {"old": unused}
     now = {

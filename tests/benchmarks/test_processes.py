@@ -36,7 +36,7 @@ def test_the_time_is_that_of_the_whole_program(tmp_path: Path) -> None:
     assert 0.2 <= _python(tmp_path).seconds("import time; time.sleep(0.2)") < 20
 
 
-def test_a_program_that_fails_is_told_by_its_last_lines(tmp_path: Path) -> None:
+def test_a_program_that_fails_is_reported_by_its_last_lines(tmp_path: Path) -> None:
     with pytest.raises(OperationFailedError, match=r"ended with 3:\n  no room"):
         _python(tmp_path).seconds("print('no room'); raise SystemExit(3)")
 

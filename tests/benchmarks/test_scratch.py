@@ -31,7 +31,7 @@ def test_two_at_once_are_refused(tmp_path: Path) -> None:
         assert room.root.is_dir()
 
 
-def test_too_little_room_is_told_before_anything_is_done(tmp_path: Path) -> None:
+def test_too_little_room_is_reported_before_anything_is_done(tmp_path: Path) -> None:
     with (
         pytest.raises(OperationFailedError, match="free room"),
         scratch(tmp_path, needed_bytes=10**18),

@@ -92,7 +92,7 @@ def test_a_link_where_the_new_file_is_written_is_not_followed(tmp_path: Path) ->
     assert stranger.read_bytes() == b"somebody else's"
 
 
-def test_where_there_are_no_locks_a_file_is_replaced_all_the_same(
+def test_without_locks_a_file_is_replaced_anyway(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_stream: object, _kind: int) -> None:

@@ -31,7 +31,7 @@ def held(path: Path, kind: str = "alone") -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_a_lock_ends_with_its_process_and_waiting_is_told_once(tmp_path: Path) -> None:
+def test_a_lock_ends_with_its_process_and_waiting_is_reported_once(tmp_path: Path) -> None:
     said: list[str] = []
     path = tmp_path / "file"
     with held(path) as process, path.open("ab") as mine:
@@ -46,7 +46,7 @@ def test_a_lock_ends_with_its_process_and_waiting_is_told_once(tmp_path: Path) -
     assert not is_locked(path)
 
 
-def test_several_share_a_lock_that_nobody_wants_alone(tmp_path: Path) -> None:
+def test_several_share_a_lock_that_no_command_wants_alone(tmp_path: Path) -> None:
     said: list[str] = []
     path = tmp_path / "file"
     with held(path, "shared"), path.open("ab") as mine:

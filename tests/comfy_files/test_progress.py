@@ -11,7 +11,7 @@ from comfy_files import progress
 from comfy_files.progress import Rate, StatusLine, TransferLines, when_slow
 
 
-def test_a_sentence_stands_above_the_line_until_that_is_taken_away() -> None:
+def test_a_sentence_is_above_the_status_line_until_that_is_cleared() -> None:
     stream = io.StringIO()
     line = StatusLine(stream, moving=True)
     line.show("models 0/1")
@@ -27,7 +27,7 @@ def test_a_line_wider_than_the_terminal_is_cut() -> None:
     assert len(stream.getvalue()) < 300
 
 
-def test_where_there_is_no_terminal_only_sentences_are_written() -> None:
+def test_without_a_terminal_only_sentences_are_written() -> None:
     stream = io.StringIO()
     line = StatusLine(stream)
     line.show("models 0/1")
@@ -36,7 +36,7 @@ def test_where_there_is_no_terminal_only_sentences_are_written() -> None:
     assert stream.getvalue() == "Layer torch\n"
 
 
-def test_only_what_is_slow_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_slow_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "SLOW_S", 0.2)
     told: list[str] = []
     with when_slow(told.append, "quick"):
@@ -62,7 +62,7 @@ def test_a_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> 
     assert str(rate) == ""
 
 
-def test_a_transfer_is_told_of_once_a_person_waits_and_then_now_and_then(
+def test_a_transfer_is_reported_after_a_short_wait_and_then_regularly(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = [100.0]

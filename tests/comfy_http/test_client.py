@@ -58,13 +58,13 @@ def read(url: str, settings: PipSettings | None = None) -> bytes:
         return b"".join(chunks)
 
 
-def test_a_certificate_that_nobody_signed_is_refused(encrypted: Encrypted) -> None:
+def test_a_certificate_from_an_unknown_issuer_is_refused(encrypted: Encrypted) -> None:
     with pytest.raises(UnavailableError, match="certificate verify failed") as caught:
         read(f"{encrypted.url}/file")
     assert caught.value.remedy == "Look elsewhere."
 
 
-def test_the_certificate_that_pip_is_told_of_counts_here_too(encrypted: Encrypted) -> None:
+def test_the_certificate_configured_for_pip_is_used_here_too(encrypted: Encrypted) -> None:
     settings = PipSettings(cert=str(encrypted.certificate))
     assert read(f"{encrypted.url}/file", settings) == b"content"
 
@@ -97,7 +97,7 @@ def test_nothing_leads_from_an_encrypted_address_to_one_that_is_not(
             read(f"{encrypted.url}/to/file", settings)
 
 
-def test_an_address_that_is_none_is_told_in_words(pip_knows_nothing: None) -> None:
+def test_an_address_that_is_none_is_reported_in_plain_words(pip_knows_nothing: None) -> None:
     for url in ("http://", "https://[broken/x.zip", "http://\u2603.invalid:99999/x.zip"):
         with pytest.raises(UnavailableError, match="could not be read"):
             read(url)

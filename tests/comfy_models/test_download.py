@@ -127,7 +127,7 @@ def test_a_mirror_is_asked_when_the_source_fails(tmp_path: Path) -> None:
     assert (tmp_path / "x.bin").read_bytes() == BYTES
 
 
-def test_every_address_is_told_with_its_reason_and_without_its_secrets(tmp_path: Path) -> None:
+def test_every_address_is_reported_with_its_reason_and_without_its_secrets(tmp_path: Path) -> None:
     with pytest.raises(OperationFailedError) as caught:
         bring(
             tmp_path / "x.bin",

@@ -109,7 +109,7 @@ def test_a_link_that_another_version_may_need_is_left_alone_unless_it_is_ours(
     assert other.read_bytes() == b"another model"
 
 
-def test_a_link_into_a_store_that_was_moved_is_mended(link: Link, models: Path) -> None:
+def test_a_link_into_a_store_that_was_moved_is_fixed(link: Link, models: Path) -> None:
     place = models / "checkpoints" / "a.bin"
     place.parent.mkdir(parents=True)
     place.symlink_to(f"/lost/store/sha256/{SHA256[:2]}/{SHA256}")
@@ -117,7 +117,7 @@ def test_a_link_into_a_store_that_was_moved_is_mended(link: Link, models: Path) 
     assert place.read_bytes() == CONTENT
 
 
-def test_somebodys_link_that_leads_nowhere_now_is_left_alone(link: Link, models: Path) -> None:
+def test_a_users_broken_link_is_left_alone(link: Link, models: Path) -> None:
     place = models / "checkpoints" / "a.bin"
     place.parent.mkdir(parents=True)
     place.symlink_to("/media/unplugged/a.bin")

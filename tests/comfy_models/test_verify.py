@@ -30,7 +30,7 @@ def test_the_right_bytes_have_no_fault_and_are_remembered(tmp_path: Path) -> Non
     assert memory.recall(tmp_path / "m") == MODEL.sha256
 
 
-def test_every_fault_is_told_in_words(tmp_path: Path) -> None:
+def test_every_fault_is_reported_in_plain_words(tmp_path: Path) -> None:
     assert fault(tmp_path / "none") == "does not exist"
     assert fault(tmp_path) == "is not a file"
     (tmp_path / "lost").symlink_to("nowhere")

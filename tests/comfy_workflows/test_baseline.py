@@ -43,7 +43,7 @@ def test_the_order_that_nodes_finish_in_does_not_matter() -> None:
     assert compare(recorded(one), other, lock_digest=LOCK) == []
 
 
-def test_each_difference_is_told_with_its_node() -> None:
+def test_each_difference_is_reported_with_its_node() -> None:
     baseline = recorded(result(("1", "a"), ("2", "b")))
     differences = compare(baseline, result(("1", "c"), ("3", "b")), lock_digest=LOCK)
     assert differences == [
@@ -65,7 +65,7 @@ def test_the_names_of_files_do_not_matter() -> None:
     assert compare(recorded(before), after, lock_digest=LOCK) == []
 
 
-def test_another_lock_is_told_only_when_something_differs() -> None:
+def test_another_lock_is_reported_only_when_something_differs() -> None:
     baseline = recorded(result(("1", "a")))
     assert compare(baseline, result(("1", "a")), lock_digest="sha256:other") == []
     differences = compare(baseline, result(("1", "b")), lock_digest="sha256:other")

@@ -31,7 +31,7 @@ def test_an_empty_object_is_the_smoke_test(tmp_path: Path) -> None:
     assert load_workflow(write(tmp_path, "{}\n")).is_empty
 
 
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_not_a_fault(tmp_path: Path) -> None:
     assert load_workflow(write(tmp_path, "\ufeff{}")).is_empty
 
 
@@ -40,7 +40,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_workflow(tmp_path / "nope.json")
 
 
-def test_broken_json_is_told_with_line_and_column(tmp_path: Path) -> None:
+def test_broken_json_is_reported_with_line_and_column(tmp_path: Path) -> None:
     with pytest.raises(InvalidWorkflowError, match="line 2, column 3"):
         load_workflow(write(tmp_path, '{"1":\n  nope}'))
 
@@ -58,14 +58,16 @@ def test_broken_json_is_told_with_line_and_column(tmp_path: Path) -> None:
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_what_is_no_graph_is_told_in_words(tmp_path: Path, text: str, fault: str) -> None:
+def test_what_is_not_a_graph_is_reported_in_plain_words(
+    tmp_path: Path, text: str, fault: str
+) -> None:
     with pytest.raises(InvalidWorkflowError, match=fault) as caught:
         load_workflow(write(tmp_path, text))
     assert caught.value.exit_code == 2
     assert caught.value.remedy
 
 
-def test_the_ui_format_is_recognised_and_the_way_out_is_told(tmp_path: Path) -> None:
+def test_the_ui_format_is_recognised_and_a_next_step_is_given(tmp_path: Path) -> None:
     path = write(tmp_path, '{"nodes": [], "links": [], "version": 0.4}')
     with pytest.raises(InvalidWorkflowError, match="UI format") as caught:
         load_workflow(path)

@@ -111,7 +111,7 @@ def test_a_missing_model_is_named_with_its_folder_and_what_is_there(models: Mode
 
 
 @pytest.mark.parametrize("name", ["x2.pth", "sub/x4.safetensors", "sub\\x4.safetensors"])
-def test_a_model_that_lies_there_now_passes(models: ModelFolders, name: str) -> None:
+def test_a_model_that_is_there_now_passes(models: ModelFolders, name: str) -> None:
     check(models, n1=("UpscaleModelLoader", {"model_name": name}), n2=save("1"))
 
 
@@ -143,14 +143,14 @@ def test_a_link_to_a_model_that_is_gone_is_a_missing_model(models: ModelFolders)
         ),
     ],
 )
-def test_a_bad_input_is_told_with_its_node(
+def test_a_bad_input_is_reported_with_its_node(
     models: ModelFolders, inputs: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(InvalidWorkflowError, match=r"node 2 \(ImageScale\).*" + fault):
         check(models, n1=("EmptyImage", {"width": 1}), n2=("ImageScale", inputs), n3=save("2"))
 
 
-def test_all_problems_are_told_at_once(models: ModelFolders) -> None:
+def test_all_problems_are_reported_at_once(models: ModelFolders) -> None:
     with pytest.raises(MissingNodesError) as caught:
         check(
             models,

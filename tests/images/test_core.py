@@ -29,7 +29,7 @@ def _bytecode(source: Path) -> Path:
     return found
 
 
-def test_the_core_lies_in_its_folder_as_it_is_in_the_tree(bench: Bench) -> None:
+def test_the_core_is_in_its_folder_as_it_is_in_the_tree(bench: Bench) -> None:
     bench.give(CORE)
     bench.run("core")
     assert _files(bench.core) == {name.removeprefix("tree/") for name in CORE}
@@ -56,7 +56,7 @@ def test_bytecode_depends_on_neither_time_nor_place(bench: Bench, tmp_path: Path
     assert _bytecode(elsewhere.core / "comfy" / "engine.py").read_bytes() == first
 
 
-def test_a_source_that_does_not_compile_is_no_failure(bench: Bench) -> None:
+def test_a_source_that_does_not_compile_is_not_a_failure(bench: Bench) -> None:
     bench.give({**CORE, "tree/tests/broken.py": "def broken(:\n"})
     bench.run("core")
     assert (bench.core / "tests" / "broken.py").is_file()
@@ -73,7 +73,7 @@ def test_an_earlier_core_is_replaced_without_a_trace(bench: Bench) -> None:
     assert [path.stem[:3] for path in (bench.core / "comfy").rglob("*.pyc")] == ["new"]
 
 
-def test_nodes_and_what_people_made_stay_when_the_core_changes(bench: Bench) -> None:
+def test_nodes_and_user_files_are_kept_when_the_core_changes(bench: Bench) -> None:
     bench.give(CORE)
     bench.run("core")
     kept = [bench.core / "custom_nodes/mine/__init__.py", bench.core / "output/picture.png"]

@@ -75,7 +75,7 @@ def test_what_a_script_writes_is_recorded_compiled_and_settled(install_bench: Be
     assert {int(path.lstat().st_mtime) for path in paths} == {EPOCH}
 
 
-def test_bytecode_of_a_patched_source_is_made_anew(install_bench: Bench) -> None:
+def test_bytecode_of_a_patched_source_is_made_again(install_bench: Bench) -> None:
     install_bench.run("install", VARIABLES)
     (bytecode,) = _library(install_bench).glob("__pycache__/alpha.*.pyc")
     before = bytecode.read_bytes()
@@ -115,7 +115,7 @@ def test_a_script_that_fails_is_recorded_too(install_bench: Bench) -> None:
     assert [file["path"] for file in record["files"]["node"]] == ["half"]
 
 
-def test_a_time_limit_that_is_no_number_is_told(install_bench: Bench) -> None:
+def test_a_time_limit_that_is_not_a_number_is_reported(install_bench: Bench) -> None:
     outcome = install_bench.attempt("install", {**VARIABLES, "COMFY_INSTALL_TIMEOUT_S": "soon"})
     assert outcome.returncode == 1
     assert outcome.stderr.strip() == (

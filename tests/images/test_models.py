@@ -45,7 +45,7 @@ def test_the_core_is_asked_for_its_folders_and_each_value_is_a_string(bench: Ben
     assert section == {"checkpoints": "checkpoints", "text_encoders": "clip\ntext_encoders\n"}
 
 
-def test_a_core_that_cannot_say_its_folders_is_told_without_a_traceback(bench: Bench) -> None:
+def test_a_core_that_cannot_list_its_folders_is_reported_without_a_traceback(bench: Bench) -> None:
     bench.core.mkdir(parents=True)
     (bench.core / "folder_paths.py").write_text("import no_such_module\n")
     bench.give({"folders.txt": ""})
@@ -55,7 +55,7 @@ def test_a_core_that_cannot_say_its_folders_is_told_without_a_traceback(bench: B
     assert "Traceback" not in outcome.stderr
 
 
-def test_the_file_says_the_same_wherever_the_home_lies(bench: Bench) -> None:
+def test_the_file_says_the_same_wherever_the_home_is(bench: Bench) -> None:
     _run(bench)
     assert str(bench.folder) not in (bench.core / "extra_model_paths.yaml").read_text()
 
@@ -74,7 +74,7 @@ def test_a_folder_that_only_a_node_knows_is_named_too(bench: Bench) -> None:
     assert (bench.home / "models" / "face models").is_dir()
 
 
-def test_models_and_what_people_made_keep_their_times(bench: Bench) -> None:
+def test_models_and_user_files_keep_their_times(bench: Bench) -> None:
     kept = [bench.home / "models/checkpoints/a.bin", bench.home / "output/picture.png"]
     for path in kept:
         path.parent.mkdir(parents=True)

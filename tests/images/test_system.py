@@ -22,7 +22,7 @@ def test_an_image_gets_the_packages_by_name(bench: Bench) -> None:
     assert install == "install --yes --no-install-recommends -- ffmpeg libgl1"
 
 
-def test_packages_that_cannot_be_had_offline_are_named(bench: Bench) -> None:
+def test_packages_that_are_unavailable_offline_are_named(bench: Bench) -> None:
     variables = {
         "TARGET": "image",
         "SYSTEM_PACKAGES": "ffmpeg",

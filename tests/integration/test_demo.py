@@ -122,7 +122,7 @@ def test_a_missing_model_is_named(demo: Program, place: Path) -> None:
     assert "4x-nowhere.pth" in told
 
 
-def test_a_node_that_raises_fails_the_run_in_words(demo: Program, place: Path) -> None:
+def test_a_node_that_raises_fails_the_run_in_plain_words(demo: Program, place: Path) -> None:
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "broken.png"}},
         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},

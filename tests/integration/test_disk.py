@@ -101,7 +101,7 @@ def test_a_cache_that_fills_up_holds_nothing_half_done(
     assert failures >= len(SIZES) // 2
 
 
-def test_a_home_that_fills_up_is_not_whole_and_goes_on_when_there_is_room(
+def test_a_home_that_fills_up_is_not_whole_and_continues_when_there_is_room(
     small: SmallVersions,
     undisturbed: tuple[dict[str, object], dict[str, dict[str, object]]],
 ) -> None:
@@ -142,7 +142,9 @@ def test_a_folder_of_locks_that_is_full_keeps_the_old_lock(small: SmallVersions)
     spec.write_text(asked)
 
 
-def test_a_cache_that_cannot_be_written_to_is_told(small: SmallVersions, tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_to_is_reported(
+    small: SmallVersions, tmp_path: Path
+) -> None:
     here = replace(
         small, variables={**small.variables, "COMFY_CACHE_ROOT": str(tmp_path / "cache")}
     )

@@ -82,7 +82,7 @@ def test_a_damaged_image_is_to_be_built_again(
     assert "build it again" in capsys.readouterr().err
 
 
-def test_without_anything_to_do_the_ways_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_anything_to_do_the_options_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "--rp_serve_api" in capsys.readouterr().err
 

@@ -57,7 +57,7 @@ def wait_until_gone() -> None:
     pytest.fail("an engine is left")
 
 
-def test_outputs_are_files_in_a_new_folder_and_told_by_path_size_and_hash(
+def test_outputs_are_files_in_a_new_folder_and_reported_by_path_size_and_hash(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["--workflow", workflow(SAVE)]) == 0
@@ -77,7 +77,9 @@ def test_outputs_are_files_in_a_new_folder_and_told_by_path_size_and_hash(
     }
 
 
-def test_a_picture_is_told_with_its_pixels(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_is_reported_with_its_pixels(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (home / "input/p.png").write_bytes(PIXEL)
     entry = {"filename": "p.png", "subfolder": "", "type": "input"}
     show = {"1": {"class_type": "FixtureShow", "inputs": {"ui": {"images": [entry]}}}}
@@ -214,7 +216,7 @@ def test_a_failed_run_leaves_no_outputs_behind() -> None:
     assert not Path("outputs").exists()
 
 
-def test_outputs_that_cannot_be_written_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_outputs_that_cannot_be_written_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     Path("occupied").touch()
     assert main(["--workflow", workflow(SAVE), "--output-dir", "occupied"]) == 1
     assert "occupied" in capsys.readouterr().err
@@ -266,7 +268,7 @@ def test_the_page_is_served_until_it_is_interrupted() -> None:
     wait_until_gone()
 
 
-def test_a_reader_that_has_read_enough_is_no_error() -> None:
+def test_a_reader_that_has_read_enough_is_not_an_error() -> None:
     process = start("--workflow", workflow(SAVE), "--output", "base64")
     assert process.stdout is not None
     process.stdout.close()

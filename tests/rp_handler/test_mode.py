@@ -44,7 +44,7 @@ def test_a_test_input_in_an_image_is_a_job(tmp_path: Path) -> None:
         mode({}, tmp_path)
 
 
-def test_where_there_is_nothing_to_do_every_way_is_told(tmp_path: Path) -> None:
+def test_if_there_is_nothing_to_do_every_option_is_listed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError) as caught:
         mode(IMAGE, tmp_path)
     for flag in ("--workflow", "--ui", "--rp_serve_api"):
@@ -81,7 +81,7 @@ def test_a_test_input_that_is_not_json_is_refused_before_anything_starts(
     assert "not JSON" in capsys.readouterr().err
 
 
-def test_flags_of_the_sdk_are_handed_on_as_they_were_given() -> None:
+def test_flags_of_the_sdk_are_passed_on_unchanged() -> None:
     parser = argparse.ArgumentParser()
     add_sdk_options(parser)
     given = ["--rp_serve_api", "--rp_api_port", "8001", "--test_input", '{"input": {}}']

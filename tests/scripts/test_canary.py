@@ -85,7 +85,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         yield world
 
 
-def test_what_moved_and_works_is_told(world: World) -> None:
+def test_what_moved_and_works_is_reported(world: World) -> None:
     canary = world.canary()
     world.publish("beta", "2.0")
     assert canary.works_today("small", world.document)
@@ -133,7 +133,7 @@ def test_packages_that_break_it_only_together_are_named_together(world: World) -
     assert world.said[-1].startswith("small is broken by alpha 1.0 → 2.0 and delta 1.0 → 2.0.")
 
 
-def test_a_fault_that_is_none_of_the_packages_is_told_as_such(world: World) -> None:
+def test_a_fault_that_is_none_of_the_packages_is_reported_as_such(world: World) -> None:
     canary = world.canary()
     world.publish("alpha", "2.0")
     (world.folder / "versions" / "painter" / "__init__.py").write_text("import nowhere\n")
@@ -162,7 +162,7 @@ runpod-comfy resolve mine
 """
 
 
-def test_the_example_of_the_readme_is_read_as_it_stands() -> None:
+def test_the_example_of_the_readme_is_read_unchanged() -> None:
     assert readme_example(_README) == [
         *("--repo", "https://example.org/a@v1"),
         *("--models", '{"source": "x"}'),

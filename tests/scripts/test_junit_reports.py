@@ -30,7 +30,7 @@ def test_a_report_cut_short_is_a_failure(tmp_path: Path) -> None:
     assert count_reports(tmp_path) == Count(passed=0, failed=1)
 
 
-def test_no_reports_are_no_tests(tmp_path: Path) -> None:
+def test_no_reports_are_not_tests(tmp_path: Path) -> None:
     assert count_reports(tmp_path / "missing") == Count(passed=0, failed=0)
 
 

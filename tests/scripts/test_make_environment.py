@@ -77,7 +77,7 @@ def test_two_at_once_make_it_once(project: Project) -> None:
     assert _version(project) == "1.0"
 
 
-def test_a_wheel_with_another_hash_is_refused_in_words(project: Project) -> None:
+def test_a_wheel_with_another_hash_is_refused_in_plain_words(project: Project) -> None:
     (wheel,) = project.wheels.glob("*.whl")
     wheel.write_bytes(wheel.read_bytes() + b"\0")
     code, err = _make(project)
@@ -87,7 +87,7 @@ def test_a_wheel_with_another_hash_is_refused_in_words(project: Project) -> None
     assert not (project.root / ".venv" / "runtime.txt").exists()
 
 
-def test_where_there_is_no_uv_the_locked_one_is_installed_by_its_hash(project: Project) -> None:
+def test_without_uv_the_locked_one_is_installed_by_its_hash(project: Project) -> None:
     wheel = _uv_wheel(project.wheels)
     project.lock("1.0")
     code, _, err = project.run("sh", project.script("with_environment.sh"), PATH=_WITHOUT_UV)
@@ -136,7 +136,7 @@ def test_a_python_that_is_named_and_will_not_do_is_refused(
     assert not (project.root / ".venv").exists()
 
 
-def test_a_clone_that_cannot_be_written_is_told_with_what_to_do(project: Project) -> None:
+def test_a_clone_that_cannot_be_written_is_reported_with_what_to_do(project: Project) -> None:
     root, script = project.root, project.script("with_environment.sh")
     command: list[str | Path] = ["sh", script, "runpod-comfy", "--help"]
     if os.getuid() == 0:

@@ -39,7 +39,7 @@ def test_every_locked_distribution_is_pinned_with_all_its_hashes(tmp_path: Path)
 
 
 @pytest.mark.parametrize("text", ["{}", "[]", '{"locked_resolves": [{}]}', "not json"])
-def test_a_file_that_is_no_lock_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_lock_is_refused(tmp_path: Path, text: str) -> None:
     lock = tmp_path / "default.lock"
     lock.write_text(text)
     with pytest.raises(ValueError, match=r"not a lock|JSON|Expecting"):

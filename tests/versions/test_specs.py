@@ -76,7 +76,7 @@ def test_example_spells_out_every_parameter_within_its_range(
             assert options["min"] <= inputs[name] <= options["max"]
 
 
-def test_example_has_titles_for_people(workflows: Path) -> None:
+def test_example_has_titles(workflows: Path) -> None:
     document = load_workflow(workflows / "example.json").document
     assert all(node["_meta"]["title"] for node in document.values())
 

@@ -76,7 +76,7 @@ def test_progress_names_the_node_and_counts_its_steps(setup_of: EngineSetup, sty
     ]
 
 
-def test_a_refused_graph_is_told_in_words(setup_of: EngineSetup) -> None:
+def test_a_refused_graph_is_reported_in_plain_words(setup_of: EngineSetup) -> None:
     with pytest.raises(RefusedPromptError) as caught:
         run(setup_of, graph(n1=("FixtureRaise", {"kind": "ValueError"})))
     assert "node 1 (FixtureRaise): Required input is missing: message" in caught.value.message
@@ -84,7 +84,7 @@ def test_a_refused_graph_is_told_in_words(setup_of: EngineSetup) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_refusal_without_node_errors_is_told_too(setup_of: EngineSetup) -> None:
+def test_a_refusal_without_node_errors_is_reported_too(setup_of: EngineSetup) -> None:
     with pytest.raises(RefusedPromptError, match="node Nothing does not exist"):
         run(setup_of, graph(n1=("Nothing", {})))
 
@@ -119,7 +119,7 @@ def test_running_out_of_memory_has_a_type_of_its_own(setup_of: EngineSetup) -> N
         run(setup_of, graph(n1=("FixtureRaise", {"kind": "MemoryError", "message": "full"})))
 
 
-def test_an_interruption_from_outside_is_told(setup_of: EngineSetup) -> None:
+def test_an_interruption_from_outside_is_reported(setup_of: EngineSetup) -> None:
     with pytest.raises(JobCancelledError, match=r"interrupted at node 1 \(FixtureInterruptItself"):
         run(setup_of, graph(n1=("FixtureInterruptItself", {})))
 
@@ -136,7 +136,7 @@ def test_a_dropped_socket_does_not_lose_the_run(setup_of: EngineSetup, deaf: boo
     assert set(execution.outputs) == {"1", "2"}
 
 
-def test_an_error_after_a_dropped_socket_is_still_told(setup_of: EngineSetup) -> None:
+def test_an_error_after_a_dropped_socket_is_still_reported(setup_of: EngineSetup) -> None:
     document = graph(
         n1=("FixtureDropSocket", {"deaf": True}),
         n2=("FixtureRaise", {"kind": "ValueError", "message": "late", "after": ["1", 0]}),

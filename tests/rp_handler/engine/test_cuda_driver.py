@@ -58,7 +58,7 @@ def test_a_driver_runs_its_own_major_version_and_earlier_ones(
 @pytest.mark.parametrize(
     ("driver", "index"), [((12, 8), "cu128"), ((12, 2), "cu128"), ((11, 4), "cu118")]
 )
-def test_an_older_driver_is_told_with_the_index_that_has_a_torch_for_it(
+def test_an_older_driver_is_reported_with_the_index_that_has_a_torch_for_it(
     driver: tuple[int, int], index: str
 ) -> None:
     with pytest.raises(EngineStartError) as caught:

@@ -174,7 +174,7 @@ def test_the_log_can_be_followed_live(setup_of: EngineSetup) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 60))
 
 
-def test_a_line_is_said_once_it_is_whole_and_the_rest_in_the_end(
+def test_a_line_is_reported_once_it_is_whole_and_the_rest_in_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rp_handler.engine.process._FOLLOW_EVERY_S", 0)

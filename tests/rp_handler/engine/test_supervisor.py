@@ -116,7 +116,7 @@ def test_a_job_that_was_given_up_does_not_run_into_the_next(
     assert any("restarting" in sentence for sentence in said) is not listens
 
 
-def test_an_engine_that_cannot_be_started_is_told(
+def test_an_engine_that_cannot_be_started_is_reported(
     opened: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FIXTURE_DIE_AT_START", "no such library")

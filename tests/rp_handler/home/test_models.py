@@ -197,7 +197,7 @@ def test_missing_models_can_be_ignored_and_are_warned_of(
     assert "b.pth" in warning
 
 
-def test_the_smoke_test_tells_of_missing_models_and_goes_on(
+def test_the_smoke_test_reports_missing_models_and_continues(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run({}, tmp_path) == 0
@@ -257,7 +257,7 @@ def test_missing_models_can_be_downloaded_to_the_models_folder(
     assert counted(tmp_path, capsys) == 2
 
 
-def test_what_cannot_be_downloaded_is_told_with_its_reason(
+def test_what_cannot_be_downloaded_is_reported_with_its_reason(
     server: str,
     image: Path,
     tmp_path: Path,

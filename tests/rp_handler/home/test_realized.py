@@ -37,7 +37,7 @@ def test_an_unfinished_version_is_not_run(home: Path) -> None:
         open_home(home, version_id="demo", id_was_asked=True)
 
 
-def test_a_damaged_version_is_told(home: Path) -> None:
+def test_a_damaged_version_is_reported(home: Path) -> None:
     (home / "ComfyUI/main.py").unlink()
     with pytest.raises(UnavailableError, match=r"damaged: .*main\.py is missing"):
         open_home(home, version_id="demo", id_was_asked=True)

@@ -13,7 +13,7 @@ def test_a_folder_that_is_still_to_be_made_counts_as_its_parent(tmp_path: Path) 
     assert not (tmp_path / "a").exists()
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert not can_write(tmp_path / "file")
     assert not can_write(tmp_path / "file/below")

@@ -76,7 +76,7 @@ def test_without_a_project_a_spec_is_written_to_the_working_directory(
     assert created.path == elsewhere / "versions" / "mine.json"
 
 
-def test_resolve_prints_where_the_lock_lies_and_its_digest(
+def test_resolve_prints_where_the_lock_is_and_its_digest(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_command_line(["resolve", "small", "--json"]) == 0

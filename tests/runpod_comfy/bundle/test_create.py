@@ -156,7 +156,7 @@ def test_bytes_that_changed_in_the_cache_are_refused_by_name(
     assert [path.name for path in tmp_path.iterdir() if ".parts" in path.name] == []
 
 
-def test_a_distribution_without_a_wheel_comes_as_its_source_and_is_told(
+def test_a_distribution_without_a_wheel_comes_as_its_source_and_is_reported(
     here: Place, tmp_path: Path
 ) -> None:
     lock = here.lock()
@@ -181,7 +181,7 @@ def test_a_distribution_that_has_nothing_for_the_platform_is_named(
         here.create(tmp_path / "x", lock=lock.model_copy(update={"python": python}))
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(
     here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
@@ -203,7 +203,7 @@ def test_what_a_killed_command_left_behind_is_used_up(here: Place, tmp_path: Pat
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
-def test_the_handlers_wheels_come_along_and_are_no_part_of_the_version(
+def test_the_handlers_wheels_come_along_and_are_not_part_of_the_version(
     here: Place, bundle: Path, tmp_path: Path
 ) -> None:
     lock = here.lock()

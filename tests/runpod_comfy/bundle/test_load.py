@@ -195,7 +195,7 @@ def test_a_bundle_that_is_cut_short_is_refused_and_nothing_of_it_is_kept(
         assert not away.root.exists()
 
 
-def test_a_file_that_is_no_bundle_is_refused(bundle: Path, away: Cache, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_bundle_is_refused(bundle: Path, away: Cache, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     with tarfile.open(foreign, "w") as archive:
         archive.add(bundle, "bundle.json")
@@ -350,7 +350,7 @@ def test_a_tree_with_other_files_than_the_lock_says_is_refused_by_name(
     assert not committed_lock_path(away.loaded_spec("small"), "small").exists()
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_written(
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_written(
     bundle: Path, away: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Usage:
@@ -407,7 +407,7 @@ def test_a_load_that_was_killed_is_taken_up_by_the_next(
     assert [name for name in _held(away) if not name.startswith(("roots/", "models/tmp/"))] == names
 
 
-def test_what_a_bundle_holds_is_told_without_reading_its_parts(bundle: Path) -> None:
+def test_what_a_bundle_holds_is_reported_without_reading_its_parts(bundle: Path) -> None:
     whole = bytearray(bundle.read_bytes())
     with tarfile.open(bundle) as archive:
         model = archive.getmembers()[-1]

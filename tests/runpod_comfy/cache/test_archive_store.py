@@ -39,7 +39,7 @@ def test_an_archive_is_found_by_its_hash_once_it_is_kept(cache: Cache) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_without_an_expected_hash_the_real_one_is_told(cache: Cache) -> None:
+def test_without_an_expected_hash_the_real_one_is_reported(cache: Cache) -> None:
     assert keep_archive(CHUNKS, cache, where="x.whl", expected_sha256=None)[1] == SHA256
 
 
@@ -62,7 +62,7 @@ def test_bytes_that_stop_arriving_are_not_kept(cache: Cache) -> None:
     assert _kept(cache) == []
 
 
-def test_a_cache_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cache = Cache(root=tmp_path / "file")
     with pytest.raises(OperationFailedError, match="cache .* could not be written") as raised:

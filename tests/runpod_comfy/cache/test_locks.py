@@ -94,7 +94,7 @@ def test_a_program_that_inherited_it_keeps_it_when_its_parent_is_gone(cache: Cac
         assert len(said) == 1
 
 
-def test_where_nothing_can_be_written_a_command_goes_on_and_clearing_is_refused(
+def test_with_a_read_only_cache_a_command_continues_and_clearing_is_refused(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").touch()
@@ -163,7 +163,7 @@ def test_who_waits_stops_when_the_work_is_given_up(cache: Cache) -> None:
         maker.kill()
 
 
-def test_a_cache_that_cannot_be_written_has_no_locks_and_nobody_waits(tmp_path: Path) -> None:
+def test_a_read_only_cache_has_no_locks_and_no_command_waits(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with key_lock(Cache(root=tmp_path / "file"), "tree"):
         pass

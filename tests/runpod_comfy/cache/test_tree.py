@@ -79,7 +79,7 @@ def test_a_killed_process_leaves_nothing_under_the_final_name(cache: Cache) -> N
     assert (store.enter(REQUEST, fill).path / "sub" / "file").is_file()
 
 
-def test_a_record_without_its_folder_is_no_entry(cache: Cache) -> None:
+def test_a_record_without_its_folder_is_not_an_entry(cache: Cache) -> None:
     store = TreeStore(cache=cache)
     path = store.enter(REQUEST, fill).path
     path.rename(path.with_name("gone"))
@@ -87,7 +87,7 @@ def test_a_record_without_its_folder_is_no_entry(cache: Cache) -> None:
     assert store.enter(REQUEST, fill).path == path
 
 
-def test_an_entry_without_its_record_is_told_with_the_remedy(cache: Cache) -> None:
+def test_an_entry_without_its_record_is_reported_with_the_remedy(cache: Cache) -> None:
     store = TreeStore(cache=cache)
     path = store.enter(REQUEST, fill).path
     path.with_name(f"{path.name}.json").write_text(json.dumps({}))
@@ -140,7 +140,7 @@ def test_links_inside_the_tree_enter(cache: Cache) -> None:
     assert (made.path / "link").read_text() == "content"
 
 
-def test_a_cache_that_cannot_be_written_is_told_in_words(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_reported_in_plain_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OperationFailedError) as caught:
         TreeStore(cache=Cache(root=tmp_path / "file" / "cache")).enter(REQUEST, fill)

@@ -77,7 +77,7 @@ def test_an_empty_folder_has_gits_empty_tree(tmp_path: Path) -> None:
     assert tree_hash(tmp_path) == "tree:4b825dc642cb6eb9a060e54bf8d69288fbee4904"
 
 
-def test_a_pipe_is_no_content(tmp_path: Path) -> None:
+def test_a_pipe_is_not_content(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInputError, match="neither a file, a folder nor a link"):
         tree_hash(tmp_path)
@@ -117,7 +117,7 @@ def test_a_change_of_content_is_another_state(
     assert tree_state(folder).digest != state.digest
 
 
-def test_what_is_no_part_of_a_tree_has_no_part_in_its_state(repository: GitRepository) -> None:
+def test_what_is_not_part_of_a_tree_has_no_part_in_its_state(repository: GitRepository) -> None:
     state = tree_state(repository.path)
     (repository.path / "a/__pycache__").mkdir()
     (repository.path / "a/__pycache__/x.pyc").touch()

@@ -48,7 +48,7 @@ def test_a_version_is_listed_with_its_lock_and_its_homes(
     assert version["images"] is None
 
 
-def test_people_see_a_table(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminal_shows_a_table(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert run_command_line(["list"]) == 0
     told = capsys.readouterr()

@@ -43,7 +43,7 @@ def test_a_whole_home_is_verified_with_counts(
     assert capsys.readouterr().out.splitlines()[-1].startswith("verified: ")
 
 
-def test_a_difference_is_named_and_the_next_command_mends_it(
+def test_a_difference_is_named_and_the_next_command_fixes_it(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = _spoil(project)
@@ -60,7 +60,7 @@ def test_a_difference_is_named_and_the_next_command_mends_it(
     assert project.realize("--verify") == 0
 
 
-def test_a_node_that_the_lock_has_not_is_told_and_stays(
+def test_a_node_that_is_not_in_the_lock_is_reported_and_kept(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = project.home / "ComfyUI" / "custom_nodes" / "mine"

@@ -132,7 +132,7 @@ def test_check_without_a_lock_says_how_to_make_one(
     assert "resolve small" in document["remedy"]
 
 
-def test_pins_stay_though_everything_moved_and_nobody_is_asked(
+def test_pins_are_kept_though_everything_moved_and_no_index_is_asked(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = world.lock_path.read_bytes()

@@ -234,7 +234,7 @@ def test_a_folder_that_is_as_it_was_again_is_not_reported(
     assert len(long_ways) == 2
 
 
-def test_what_is_no_part_of_a_folders_content_changes_nothing(
+def test_what_is_not_part_of_a_folders_content_changes_nothing(
     project: Project, long_ways: list[str]
 ) -> None:
     (project.folder / "painter" / "__pycache__").mkdir()

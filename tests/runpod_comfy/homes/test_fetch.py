@@ -21,7 +21,7 @@ def _stalling_uv(folder: Path) -> Path:
     return write_program(folder / "uv", "exec sleep 600\n")
 
 
-def test_the_first_error_ends_the_rest_and_is_the_one_that_is_told(
+def test_the_first_error_ends_the_rest_and_is_the_one_that_is_reported(
     version: Version, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     uv = _stalling_uv(version.folder)
@@ -47,7 +47,7 @@ def test_trees_come_with_bytecode_that_the_home_shares_byte_for_byte(version: Ve
     assert {path: path.stat().st_mtime_ns for path in kept.rglob("*.pyc")} == before
 
 
-def test_a_store_of_models_that_cannot_be_written_is_told_with_the_variable_that_names_it(
+def test_a_store_of_models_that_cannot_be_written_is_reported_with_the_variable_that_names_it(
     version: Version,
 ) -> None:
     version.models = [version.model("a.bin", "weights")]

@@ -86,7 +86,7 @@ def test_a_script_runs_only_where_its_node_is_listed(version: Version) -> None:
     assert (_home(version) / "ComfyUI/custom_nodes/painter/ran").exists()
 
 
-def test_what_a_script_changed_is_told(version: Version) -> None:
+def test_what_a_script_changed_is_reported(version: Version) -> None:
     said: list[str] = []
     _let_run(version, _WRITES)
     record = _record(realize(version.job(say=said.append)))
@@ -112,7 +112,7 @@ def test_what_a_script_changed_is_told(version: Version) -> None:
     assert imports(_home(version), "alpha; alpha.PATCHED")
 
 
-def test_distributions_that_a_script_installed_are_told_with_their_versions(
+def test_distributions_that_a_script_installed_are_reported_with_their_versions(
     version: Version, wheels: Callable[[str, str], str]
 ) -> None:
     _let_run(version, wheels("alpha", "1.1") + wheels("beta", "2.0"))
@@ -173,7 +173,7 @@ def test_torch_is_a_constraint_for_what_a_script_installs(
     assert "touched" not in caught.value.message
 
 
-def test_a_file_written_anew_with_the_bytes_that_its_record_knows_is_no_change(
+def test_a_file_written_again_with_the_recorded_bytes_is_not_a_change(
     version: Version,
 ) -> None:
     _let_run(
@@ -346,7 +346,7 @@ def test_two_scripts_run_in_the_order_of_the_list_and_see_each_other(version: Ve
     assert [file.change for file in second.files.home] == ["changed"]
 
 
-def test_a_script_that_fails_shows_its_output_and_the_home_is_made_anew(version: Version) -> None:
+def test_a_script_that_fails_shows_its_output_and_the_home_is_made_again(version: Version) -> None:
     _let_run(version, "import sys; open('../../half', 'w'); sys.exit('no compiler here')")
     with pytest.raises(OperationFailedError, match="no compiler here") as caught:
         realize(version.job())

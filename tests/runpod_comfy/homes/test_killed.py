@@ -67,7 +67,7 @@ def undisturbed(version: Version) -> dict[str, tuple[int, str, bytes]]:
     return snapshot(version.folder / "undisturbed", leave_out=LEFT_OUT)
 
 
-def test_killed_after_each_script_in_turn_it_goes_on_and_comes_out_the_same(
+def test_killed_after_each_script_in_turn_it_continues_and_comes_out_the_same(
     version: Version, undisturbed: dict[str, tuple[int, str, bytes]]
 ) -> None:
     runner = Runner(job=version.job())

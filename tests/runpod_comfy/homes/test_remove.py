@@ -38,7 +38,7 @@ def _names(home: Path) -> set[str]:
     return {path.name for path in home.iterdir()}
 
 
-def test_program_and_environment_go_and_what_people_have_stays(home: Path) -> None:
+def test_program_and_environment_are_removed_and_user_files_are_kept(home: Path) -> None:
     left = remove(plan_removal(home))
     assert {path.name for path in left} == {"input", "models", "output", "user"}
     assert _names(home) == {"input", "models", "output", "user"}
@@ -67,7 +67,7 @@ def test_models_go_when_that_is_asked_for(home: Path) -> None:
     assert _names(home) == {"input", "output", "user"}
 
 
-def test_the_folder_itself_goes_only_if_nothing_of_peoples_is_left(home: Path) -> None:
+def test_the_folder_itself_is_removed_only_if_no_user_files_are_left(home: Path) -> None:
     save = home / "output/picture.png"
     remove(plan_removal(home, remove_models=True, remove_root=True))
     assert _names(home) == {"output"}
@@ -138,7 +138,7 @@ def test_a_core_without_a_marker_is_enough_and_neither_is_not(home: Path) -> Non
     assert snapshot(home) == before
 
 
-def test_a_link_is_no_core_and_no_marker(home: Path, tmp_path: Path) -> None:
+def test_a_link_is_neither_a_core_nor_a_marker(home: Path, tmp_path: Path) -> None:
     (home / MARKER_NAME).unlink()
     (home / "ComfyUI").rename(tmp_path / "elsewhere")
     (home / "ComfyUI").symlink_to(tmp_path / "elsewhere")
@@ -159,7 +159,7 @@ def test_no_link_is_followed_out_of_the_home(home: Path, tmp_path: Path, link: s
     assert not os.path.lexists(home / link)
 
 
-def test_a_home_that_is_a_link_is_refused_and_its_real_name_told(
+def test_a_home_that_is_a_link_is_refused_and_its_real_name_reported(
     home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "link").symlink_to(home)

@@ -99,7 +99,7 @@ def test_a_node_that_left_the_lock_leaves_the_home_and_no_other_does(version: Ve
     assert "node:dancer" not in manifest.layers
 
 
-def test_a_changed_package_makes_the_environment_anew_and_nothing_else(version: Version) -> None:
+def test_a_changed_package_makes_the_environment_again_and_nothing_else(version: Version) -> None:
     realize(version.job())
     version.wheels = [version.wheel("beta", "2.0")]
     result = realize(version.job())
@@ -124,7 +124,7 @@ def test_a_changed_core_keeps_the_nodes_and_the_environment(version: Version) ->
         ("ComfyUI", ["core", "models", "node:painter"]),
     ],
 )
-def test_what_somebody_took_away_is_put_back(version: Version, gone: str, made: list[str]) -> None:
+def test_what_a_user_removed_is_put_back(version: Version, gone: str, made: list[str]) -> None:
     realize(version.job())
     complete = snapshot(_home(version))
     (_home(version) / gone).rename(version.folder / "gone")
@@ -143,7 +143,7 @@ def test_a_check_of_the_same_layers_is_made_once(version: Version) -> None:
     assert (version.folder / "two/.comfy_object_info.json").is_file()
 
 
-def test_a_home_is_the_same_wherever_it_lies(version: Version) -> None:
+def test_a_home_is_the_same_wherever_it_is(version: Version) -> None:
     realize(version.job(version.folder / "one"))
     realize(version.job(version.folder / "deeper/two"))
     # The marker names its models folder; pyvenv.cfg and the links of the interpreter do not differ.
@@ -165,7 +165,7 @@ def test_an_environment_of_the_same_packages_is_made_once(version: Version) -> N
     ]
 
 
-def test_a_kept_environment_whose_interpreter_is_gone_is_made_anew(version: Version) -> None:
+def test_a_kept_environment_whose_interpreter_is_gone_is_made_again(version: Version) -> None:
     realize(version.job(version.folder / "one"))
     (entry,) = version.cache.environments.iterdir()
     (entry / "bin/python").unlink()
@@ -244,7 +244,7 @@ def test_models_of_the_home_alone_are_one_link_from_the_store(version: Version) 
     assert (seen.parent / seen.readlink()).resolve() == stored
 
 
-def test_a_model_that_changed_in_the_lock_is_linked_anew(version: Version) -> None:
+def test_a_model_that_changed_in_the_lock_is_linked_again(version: Version) -> None:
     version.models = [version.model("a.bin", "old")]
     realize(version.job())
     version.models = [version.model("a.bin", "newer")]
@@ -280,7 +280,7 @@ def test_a_model_file_that_changed_since_it_was_locked_is_named(version: Version
     assert not _home(version).exists()
 
 
-def test_a_stranger_in_the_models_folder_is_left_alone_before_anything_is_built(
+def test_an_unmanaged_file_in_the_models_folder_is_left_alone_before_anything_is_built(
     version: Version,
 ) -> None:
     version.models = [version.model("a.bin", "weights")]
@@ -435,7 +435,7 @@ def test_a_package_with_other_bytes_than_locked_is_refused(version: Version) -> 
         realize(version.job())
 
 
-def test_a_package_that_cannot_be_had_is_named_and_the_next_run_goes_on(version: Version) -> None:
+def test_an_unavailable_package_is_named_and_the_next_run_continues(version: Version) -> None:
     wheel = version.wheels_dir / version.wheels[0].files[0].name
     wheel.rename(version.folder / wheel.name)
     with pytest.raises(UnavailableError, match="alpha"):
@@ -482,7 +482,7 @@ def test_another_interpreter_than_the_locked_one_is_never_taken(version: Version
     assert "uv python install 3.99" in caught.value.remedy
 
 
-def test_a_disk_that_is_too_small_is_told_before_anything_is_made(version: Version) -> None:
+def test_a_disk_that_is_too_small_is_reported_before_anything_is_made(version: Version) -> None:
     file = version.wheels[0].files[0].model_copy(update={"size": 10**18})
     version.wheels = [version.wheels[0].model_copy(update={"files": [file]})]
     with pytest.raises(OperationFailedError, match=r"GB are needed .* are free"):

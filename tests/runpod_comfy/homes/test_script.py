@@ -27,7 +27,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "logs" / "x.log"
 
 
-def test_output_goes_to_the_log_and_to_whoever_watches(log: Path) -> None:
+def test_output_goes_to_the_log_and_to_the_terminal(log: Path) -> None:
     watched = io.BytesIO()
     _run("echo one; echo two >&2", log, show=watched)
     assert log.read_text().splitlines() == ["one", "two"]
@@ -54,7 +54,7 @@ def test_a_failure_tells_the_step_the_end_of_its_output_and_what_to_do(log: Path
         ("exit 2", OperationFailedError),
     ],
 )
-def test_what_was_out_of_reach_is_told_from_what_failed(
+def test_what_was_out_of_reach_is_distinguished_from_what_failed(
     log: Path, script: str, error: type[ComfyError]
 ) -> None:
     with pytest.raises(error) as caught:
@@ -62,7 +62,7 @@ def test_what_was_out_of_reach_is_told_from_what_failed(
     assert type(caught.value) is error
 
 
-def test_colours_and_overwritten_progress_are_not_told(log: Path) -> None:
+def test_colours_and_overwritten_progress_are_not_shown(log: Path) -> None:
     with pytest.raises(OperationFailedError) as caught:
         _run(r"printf '10%%\r100%%\n\033[31mbroken\033[0m\n'; exit 1", log)
     assert caught.value.message.splitlines()[1:] == ["  100%", "  broken"]

@@ -25,7 +25,7 @@ def test_a_base_from_no_registry_has_no_digest(inspected: dict[str, object]) -> 
     assert base_digest_label(inspected, BASE) == {}
 
 
-def test_a_digest_in_the_dockerfile_is_not_said_twice() -> None:
+def test_a_digest_in_the_dockerfile_is_not_reported_twice() -> None:
     base = BaseImage(image=BASE.image, digest=DIGEST)
     assert (
         base_digest_label({"RepoDigests": [f"registry.example:5000/python@{DIGEST}"]}, base) == {}

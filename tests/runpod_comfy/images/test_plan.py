@@ -75,7 +75,7 @@ def test_a_platform_that_the_lock_has_not_is_refused(platform: str) -> None:
         _build_plan(platform)
 
 
-def test_a_platform_is_told_to_the_engine_in_its_own_words() -> None:
+def test_a_platform_is_passed_to_the_engine_in_its_notation() -> None:
     python = python_lock(platforms=["linux-x86_64", "linux-aarch64"])
     assert _build_plan("linux-aarch64", python=python).engine_platform == "linux/arm64"
 
@@ -122,7 +122,7 @@ def test_an_image_has_the_name_of_its_version_and_of_its_lock() -> None:
         ),
     ],
 )
-def test_a_build_is_told_the_proxy_of_this_machine(
+def test_a_build_gets_the_proxy_of_this_machine(
     environment: dict[str, str], of_pip: str | None, told: dict[str, str]
 ) -> None:
     assert proxies(environment, of_pip) == told

@@ -73,7 +73,7 @@ def test_an_install_script_looks_at_everything_before_it() -> None:
     assert redone["node:b"] == redone["node:c"] == "same"
 
 
-def test_what_is_no_layer_is_told_with_those_that_are() -> None:
+def test_what_is_not_a_layer_is_reported_with_those_that_are() -> None:
     with pytest.raises(InvalidInputError, match="no layer 'node:z'") as raised:
         redone_after(steps(BEFORE), ["node:z"])
     assert "node:a, node:b, node:c, check" in raised.value.remedy

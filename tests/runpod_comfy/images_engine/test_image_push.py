@@ -87,14 +87,14 @@ def test_a_registry_that_is_gone_fails_and_records_nothing(
     assert not (tmp_path / "cache/pushed").exists()
 
 
-def test_a_version_that_was_not_built_is_told_with_how_to_build_it(engine: object) -> None:
+def test_a_version_that_was_not_built_is_reported_with_how_to_build_it(engine: object) -> None:
     with pytest.raises(UnavailableError, match="no image runpod-comfy:never-built") as raised:
         _push("never-built", "--registry", "127.0.0.1:1")
 
     assert "image build" in raised.value.remedy
 
 
-def test_an_image_of_somebody_else_is_not_pushed(base: str) -> None:
+def test_an_image_of_another_program_is_not_pushed(base: str) -> None:
     with pytest.raises(InvalidInputError, match="was not built by runpod-comfy"):
         _push("--tag", base, "--registry", "127.0.0.1:1")
 

@@ -178,7 +178,7 @@ def test_what_is_not_its_base_is_refused(
         normalize(client, f"{name}:none", base=None, scratch=tmp_path, say=lambda _: None)
 
 
-def test_images_of_one_recipe_hold_the_same_whoever_saves_them(
+def test_images_of_one_recipe_have_equal_files_whichever_engine_saves_them(
     engines: list[NamedEngine], base: str, name: str
 ) -> None:
     build_plan = BuildPlan(base=base, dockerfile=SETTLED, added=ADDED)

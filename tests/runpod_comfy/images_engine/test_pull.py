@@ -64,7 +64,7 @@ def test_a_base_behind_a_login_is_pulled_with_that_of_the_person(
     engine.images.remove(reference)
 
 
-def test_without_the_login_the_reason_and_the_next_step_are_told(
+def test_without_the_login_the_reason_and_the_next_step_are_reported(
     engine: docker.DockerClient,
     base: str,
     name: str,
@@ -82,7 +82,7 @@ def test_without_the_login_the_reason_and_the_next_step_are_told(
     assert "docker login" in raised.value.remedy
 
 
-def test_a_base_that_no_registry_has_is_told(
+def test_a_base_that_no_registry_has_is_reported(
     engine: docker.DockerClient, registry: Registry
 ) -> None:
     with pytest.raises(UnavailableError, match="manifest unknown") as raised:

@@ -42,7 +42,7 @@ def _built(engine: docker.DockerClient, base: str, reference: str, *, node: str 
     return layers
 
 
-def test_a_pushed_image_is_in_the_registry_by_the_digest_that_is_told(
+def test_a_pushed_image_is_in_the_registry_by_the_digest_that_is_reported(
     engine: docker.DockerClient, base: str, name: str, registry: Registry
 ) -> None:
     reference = f"{registry.address}/me/{name}:1"

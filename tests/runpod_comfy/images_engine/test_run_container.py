@@ -59,7 +59,7 @@ def test_an_interruption_ends_it(engine: docker.DockerClient, base: str) -> None
     assert _containers_of(engine, base) == []
 
 
-def test_a_refusal_of_the_engine_is_told(engine: docker.DockerClient, base: str) -> None:
+def test_a_refusal_of_the_engine_is_reported(engine: docker.DockerClient, base: str) -> None:
     run = ContainerRun(image=base, arguments=["no-such-program"])
     with pytest.raises(OperationFailedError, match="no-such-program"):
         run_container(engine, run, out=io.BytesIO(), err=io.BytesIO())

@@ -91,7 +91,7 @@ def test_a_failing_layer_is_raised_with_its_last_lines_and_leaves_no_image(
         engine.images.get(f"{name}:1")
 
 
-def test_a_dockerfile_that_is_none_is_told_in_the_engines_words(
+def test_an_invalid_dockerfile_is_reported_in_the_engines_words(
     engine: docker.DockerClient,
 ) -> None:
     with pytest.raises(OperationFailedError, match="unknown instruction: RUNN"):

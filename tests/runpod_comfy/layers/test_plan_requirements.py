@@ -28,5 +28,5 @@ def test_each_distribution_is_pinned_with_its_marker_and_all_hashes_in_a_stable_
     )
 
 
-def test_no_distributions_are_no_requirements() -> None:
+def test_no_distributions_are_not_requirements() -> None:
     assert requirements_text([]) == ""

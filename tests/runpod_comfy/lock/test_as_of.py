@@ -42,7 +42,7 @@ def test_what_was_uploaded_later_does_not_count(bench: Bench) -> None:
     assert _versions(bench, "alpha", as_of="2026-10-02") == {"alpha": "2.0", "gamma": "1.0"}
 
 
-def test_a_line_that_only_a_later_release_satisfies_is_told_with_the_day(bench: Bench) -> None:
+def test_a_line_that_only_a_later_release_satisfies_is_reported_with_the_day(bench: Bench) -> None:
     error = bench.error("alpha>1\n", options={"as_of": DAY})
     assert isinstance(error, UnavailableError)
     assert f"not with what was uploaded by {DAY} (options.as_of)" in error.message
@@ -50,14 +50,14 @@ def test_a_line_that_only_a_later_release_satisfies_is_told_with_the_day(bench: 
     assert "later day" in error.remedy
 
 
-def test_an_index_that_tells_no_times_is_named_as_the_reason(bench: Bench) -> None:
+def test_an_index_without_times_is_named_as_the_reason(bench: Bench) -> None:
     error = bench.error("linux-only\n", options={"as_of": DAY})
     assert isinstance(error, UnavailableError)
     assert "has no upload times for linux_only-1.0-py3-none-any.whl" in error.message
     assert "remove options.as_of" in error.remedy
 
 
-def test_files_without_a_time_are_left_out_and_that_is_said(
+def test_files_without_a_time_are_left_out_and_that_is_reported(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bench.release("alpha", "3.0")
@@ -95,7 +95,7 @@ def test_a_folder_of_wheels_alone_is_named_as_the_reason(
     assert "Folders and find-links pages have no upload times" in error.message
 
 
-def test_pins_that_move_with_the_day_are_told_together(bench: Bench) -> None:
+def test_pins_that_move_with_the_day_are_reported_together(bench: Bench) -> None:
     first = bench.lock("alpha\n")
     bench.said.clear()
     bench.lock("alpha\n", options={"as_of": DAY}, previous=first)
@@ -103,6 +103,6 @@ def test_pins_that_move_with_the_day_are_told_together(bench: Bench) -> None:
     assert not any("goes from" in said for said in bench.said)
 
 
-def test_a_day_that_has_not_passed_is_told(bench: Bench) -> None:
+def test_a_day_that_has_not_passed_is_reported(bench: Bench) -> None:
     bench.lock("alpha\n", options={"as_of": "2999-01-01"})
     assert any("2999-01-01 has not passed yet" in said for said in bench.said)

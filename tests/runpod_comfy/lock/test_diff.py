@@ -27,18 +27,18 @@ def test_names_of_versions_are_not_content() -> None:
     assert compare_locks(_lock(), other) == []
 
 
-def test_what_follows_from_a_commit_is_not_told_again() -> None:
+def test_what_follows_from_a_commit_is_not_reported_again() -> None:
     moved = _lock(comfy=_tree(commit="2" * 40, tree_hash=f"tree:{'2' * 40}"))
     (change,) = compare_locks(_lock(), moved)
     assert (change.part, change.name, change.key) == ("core", "core", "commit")
 
 
-def test_other_files_under_the_same_commit_are_told() -> None:
+def test_other_files_under_the_same_commit_are_reported() -> None:
     (change,) = compare_locks(_lock(), _lock(comfy=_tree(tree_hash=f"tree:{'2' * 40}")))
     assert change.key == "tree_hash"
 
 
-def test_of_files_only_those_that_differ_are_told() -> None:
+def test_of_files_only_those_that_differ_are_reported() -> None:
     newer = {"name": "a-1-cp311-cp311-macosx_11_0_arm64.whl", "sha256": "b" * 64, "size": None}
     (change,) = compare_locks(_lock(_distribution()), _lock(_distribution(files=[_FILE, newer])))
     assert change == Change(
@@ -50,7 +50,7 @@ def test_of_files_only_those_that_differ_are_told() -> None:
     )
 
 
-def test_a_distribution_with_another_version_on_each_platform_is_told_apart() -> None:
+def test_a_distribution_with_another_version_on_each_platform_is_distinguished() -> None:
     split = [
         _distribution(marker="sys_platform == 'linux'"),
         _distribution(version="2", marker="sys_platform == 'darwin'"),

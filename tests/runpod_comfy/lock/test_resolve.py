@@ -140,7 +140,7 @@ def test_a_core_that_imports_requests_without_listing_it_gets_it(
 
 
 @pytest.mark.parametrize("name", ["main.py", "folder_paths.py"])
-def test_a_tree_that_is_no_comfyui_is_refused(workspace: Workspace, name: str) -> None:
+def test_a_tree_that_is_not_comfyui_is_refused(workspace: Workspace, name: str) -> None:
     (workspace.folder / "core" / name).unlink()
     with pytest.raises(InvalidInputError, match=f"not ComfyUI: it has no {name}"):
         workspace.resolve()

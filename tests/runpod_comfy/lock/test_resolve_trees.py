@@ -111,7 +111,7 @@ def pinned_to_a_fork(workspace: Workspace, index: Path, node_git: GitRepository)
     return node_git
 
 
-def test_a_commit_that_its_ref_never_had_is_told_until_the_lock_knows_it(
+def test_a_commit_that_its_ref_never_had_is_reported_until_the_lock_knows_it(
     workspace: Workspace, pinned_to_a_fork: GitRepository
 ) -> None:
     lock = workspace.resolve()

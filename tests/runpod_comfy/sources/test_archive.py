@@ -120,7 +120,7 @@ def test_without_one_top_folder_it_is_taken_as_it_is(
     assert "alpha-1.0.dist-info/METADATA" in names(wheel)
 
 
-def test_the_records_that_macos_adds_are_no_second_folder(
+def test_the_records_that_macos_adds_are_not_a_second_folder(
     shelf: Path, fetch_context: FetchContext
 ) -> None:
     zipped(shelf / "mine.zip", {**within("mine"), "__MACOSX/mine/._a.js": "x"})
@@ -223,7 +223,7 @@ def answering(headers: dict[str, str], body: bytes, *, status: int = 200) -> Ans
         ((200, {"Content-Length": "9999"}, b"PK\3\4" + b"x" * 600), "could not", UnavailableError),
     ],
 )
-def test_an_answer_that_is_no_archive_is_told_and_nothing_is_kept(
+def test_an_answer_that_is_not_an_archive_is_reported_and_nothing_is_kept(
     shelf: Path,
     fetch_context: FetchContext,
     answer: tuple[int, dict[str, str], bytes],
@@ -261,7 +261,7 @@ def test_a_login_of_netrc_does_not_follow_a_redirect_to_another_host(
     assert logins == [None, "me:hunter2"]
 
 
-def test_a_secret_of_a_redirect_is_not_told(shelf: Path, fetch_context: FetchContext) -> None:
+def test_a_secret_of_a_redirect_is_not_shown(shelf: Path, fetch_context: FetchContext) -> None:
     there = "http://127.0.0.1:1/node.zip?X-Amz-Signature=hunter2"
     with serve(shelf, lambda _: redirect(there)) as url:
         error = refused(f"{url}/node.zip", fetch_context, "could not be read")

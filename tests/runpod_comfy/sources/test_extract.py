@@ -114,7 +114,7 @@ def test_an_sdist_is_taken_from_inside_its_top_folder(tmp_path: Path, target: Pa
     assert [path.name for path in target.iterdir()] == ["x"]
 
 
-def test_an_archive_with_two_top_folders_is_no_sdist(tmp_path: Path, target: Path) -> None:
+def test_an_archive_with_two_top_folders_is_not_an_sdist(tmp_path: Path, target: Path) -> None:
     archive = tar_of(tmp_path, [(member("one/x"), b""), (member("two/x"), b"")])
     refused(archive, target, "a single top folder", top_folder="entered")
 
@@ -271,7 +271,7 @@ def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path: Path, target: Path) -> No
     assert [item.name for item in target.iterdir()] == ["inner.zip"]
 
 
-def test_a_password_is_told(tmp_path: Path, target: Path) -> None:
+def test_a_password_is_reported(tmp_path: Path, target: Path) -> None:
     archive = zip_of(tmp_path, {"a": "x"})
     content = bytearray(archive.read_bytes())
     content[6] |= 1
@@ -315,7 +315,7 @@ def _changed(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("damage", [_cut, _changed, lambda _: b"<html>404</html>", lambda _: b""])
-def test_a_damaged_archive_is_told_by_its_name(
+def test_a_damaged_archive_is_reported_by_its_name(
     tmp_path: Path, target: Path, damage: Callable[[bytes], bytes]
 ) -> None:
     archive = zip_of(tmp_path, {"a": "the content" * 100})
@@ -323,7 +323,7 @@ def test_a_damaged_archive_is_told_by_its_name(
     refused(archive, target, "pypi://thing@1 is not a readable archive")
 
 
-def test_a_cut_tar_is_told_by_its_name(tmp_path: Path, target: Path) -> None:
+def test_a_cut_tar_is_reported_by_its_name(tmp_path: Path, target: Path) -> None:
     content = bytes(range(256)) * 400
     archive = tar_of(tmp_path, [(member("a"), content)])
     archive.write_bytes(_cut(archive.read_bytes()))

@@ -84,7 +84,7 @@ def test_a_link_that_leads_out_is_refused(
         FolderSource().fetch(REQUEST, fetch_context)
 
 
-def test_a_missing_folder_and_a_file_are_told_apart(
+def test_a_missing_folder_and_a_file_are_distinguished(
     folder: Path, fetch_context: FetchContext
 ) -> None:
     with pytest.raises(UnavailableError, match="does not exist"):

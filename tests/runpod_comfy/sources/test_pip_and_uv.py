@@ -69,7 +69,7 @@ def test_uv_asks_no_index_where_pip_must_not(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["UV_INDEX", "UV_INDEX_URL", "UV_FIND_LINKS"])
-def test_any_index_that_uv_is_told_replaces_all_of_pips(name: str) -> None:
+def test_any_index_configured_for_uv_replaces_all_of_pips(name: str) -> None:
     settings = PipSettings(index_url=MAIN, extra_index_urls=(EXTRA,), no_index=True)
     assert uv_arguments(settings, {name: OTHER}) == []
     assert uv_environment(settings, {name: OTHER}) == {}

@@ -214,7 +214,7 @@ def test_a_yanked_version_is_taken_with_a_warning(
     assert any("yanked by its authors: it deletes files" in line for line in said)
 
 
-def test_wheels_for_single_platforms_are_no_tree(
+def test_wheels_for_single_platforms_are_not_one_tree(
     index: Index, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0", tag="cp311-cp311-linux_x86_64"))
@@ -288,7 +288,7 @@ def test_a_server_that_is_not_there_is_named(
     assert "secret" not in caught.value.message + caught.value.remedy
 
 
-def test_the_login_of_the_index_is_used_for_its_files_and_never_told(
+def test_the_login_of_the_index_is_used_for_its_files_and_never_shown(
     index: Index, fetch_context: FetchContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.add(make_wheel(tmp_path, "thing", "1.0"))

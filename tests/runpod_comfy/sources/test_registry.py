@@ -65,7 +65,7 @@ def test_the_files_come_as_they_are_packed_and_the_pin_is_the_hash_of_the_archiv
     assert tree.epoch == 1714979290
 
 
-def test_a_node_that_lies_in_one_folder_stays_in_it(
+def test_a_node_that_is_in_one_folder_stays_in_it(
     registry: RegistryDouble, fetch_context: FetchContext
 ) -> None:
     registry.publish("painter", "1.0.0", node_zip({"src/a.py": ""}))
@@ -114,7 +114,7 @@ def test_the_newest_version_is_by_number_and_not_by_text(
     assert (settled.ref, settled.commit) == ("1.10.0", PIN)
 
 
-def test_a_version_with_concerns_is_the_newest_only_where_there_is_no_other(
+def test_a_version_with_concerns_is_the_newest_only_if_there_is_no_other(
     registry: RegistryDouble, fetch_context: FetchContext
 ) -> None:
     registry.publish("painter", "1.0.0", ARCHIVE)
@@ -171,7 +171,7 @@ def test_a_version_that_is_not_there_is_answered_with_those_next_to_it(
     assert remedy == "The newest is 3.0.0; next to 1.9.5: 1.10.0, 1.9.0."
 
 
-def test_a_node_that_is_not_there_and_one_that_is_banned_are_told_apart(
+def test_a_node_that_is_not_there_and_one_that_is_banned_are_distinguished(
     registry: RegistryDouble, fetch_context: FetchContext
 ) -> None:
     refused(request("nobody"), fetch_context, "has no node 'nobody'", UnavailableError)

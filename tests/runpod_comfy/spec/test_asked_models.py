@@ -45,7 +45,7 @@ def test_a_name_that_is_given_names_the_file(tmp_path: Path) -> None:
     assert model.target_path == "vae/v.bin"
 
 
-def test_a_query_is_no_part_of_the_name(tmp_path: Path) -> None:
+def test_a_query_is_not_part_of_the_name(tmp_path: Path) -> None:
     (model,) = read(tmp_path, {"source": "https://e.com/a.bin?v=2.0#x", "target_subdir": "vae"})
     assert model.name == "a.bin"
     assert model.source == "https://e.com/a.bin?v=2.0#x"
@@ -115,7 +115,7 @@ def test_a_complaint_about_a_list_in_a_file_names_file_and_entry(tmp_path: Path)
     assert "Did you mean 'checksum'?" in caught.value.remedy
 
 
-def test_what_is_no_object_is_told_in_words_of_json(tmp_path: Path) -> None:
+def test_what_is_not_an_object_is_reported_in_words_of_json(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"\[0\] must be a JSON object, not text"):
         read(tmp_path, ["a"])
 
@@ -132,7 +132,9 @@ def test_what_is_no_object_is_told_in_words_of_json(tmp_path: Path) -> None:
         ("file://server/x.bin", "'source' must name a file of this machine"),
     ],
 )
-def test_a_source_that_cannot_be_had_is_refused(tmp_path: Path, source: str, sentence: str) -> None:
+def test_a_source_that_is_unavailable_is_refused(
+    tmp_path: Path, source: str, sentence: str
+) -> None:
     with pytest.raises(InvalidInputError) as caught:
         read(tmp_path, {"source": source, "target_subdir": "vae"})
     assert caught.value.message.startswith("--models: ")
@@ -163,7 +165,7 @@ def test_a_checksum_that_holds_is_kept(tmp_path: Path) -> None:
     assert model.checksum == f"sha256:{checksum}"
 
 
-def test_a_folder_is_no_model_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_model_file(tmp_path: Path) -> None:
     (tmp_path / "a.bin").mkdir()
     with pytest.raises(UnavailableError, match=r"the model file .*a\.bin does not exist"):
         read(tmp_path, {"source": "a.bin", "target_subdir": "vae"})

@@ -49,7 +49,7 @@ def node_of(text: str, folders: Folders) -> CustomNode:
         ("https://e.com/a.zip#subdir=b", Tree(repo="https://e.com/a.zip", subdir="b")),
     ],
 )
-def test_address_ref_and_subdir_are_told_apart(text: str, tree: Tree, folders: Folders) -> None:
+def test_address_ref_and_subdir_are_distinguished(text: str, tree: Tree, folders: Folders) -> None:
     assert read_core(text, folders) == tree
 
 

@@ -58,7 +58,7 @@ def test_an_override_looks_as_create_writes_it() -> None:
     assert text == json.dumps(document, indent=4) + "\n"
 
 
-def test_lists_that_people_lay_out_themselves_are_kept_so() -> None:
+def test_lists_keep_the_layout_that_a_user_gave_them() -> None:
     assert append_entry(_BY_HAND, "custom_nodes", _NODE) == _BY_HAND.replace(
         '"repo": "b"} ]',
         f'"repo": "b"}},\r\n\t                  {json.dumps(_NODE)} ]',

@@ -46,7 +46,7 @@ def test_every_line_that_is_not_ok_says_what_to_do(cache: Cache, tmp_path: Path)
     assert all(answer.remedy for answer in answers.values() if answer.state != "ok")
 
 
-def test_an_index_that_answers_is_ok_and_one_that_does_not_is_told(
+def test_an_index_that_answers_is_ok_and_one_that_does_not_is_reported(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert _examine(cache, tmp_path)["index"].state == "warning"
@@ -165,12 +165,12 @@ def test_a_place_that_cannot_be_written_is_blamed_on_what_names_it(
     assert "COMFY_CACHE_ROOT" in of_cache.remedy
 
 
-def test_an_output_mode_that_a_run_refuses_is_told(cache: Cache, tmp_path: Path) -> None:
+def test_an_output_mode_that_a_run_refuses_is_reported(cache: Cache, tmp_path: Path) -> None:
     assert _examine(cache, tmp_path, OUTPUT_MODE="gcs")["OUTPUT_MODE"].state == "warning"
     assert "OUTPUT_MODE" not in _examine(cache, tmp_path, OUTPUT_MODE="base64")
 
 
-def test_a_tree_that_lost_its_record_is_told(cache: Cache, tmp_path: Path) -> None:
+def test_a_tree_that_lost_its_record_is_reported(cache: Cache, tmp_path: Path) -> None:
     (cache.trees / "node@abc").mkdir(parents=True)
     answer = _examine(cache, tmp_path)["cache"]
     assert answer.state == "warning"

@@ -67,7 +67,7 @@ def test_results_are_one_document(spec: Path, capsys: pytest.CaptureFixture[str]
     assert (second["added"], second["replaced"]) == (["numpy==2"], ["numpy==1.26"])
 
 
-def test_an_override_that_is_there_already_is_no_error(
+def test_an_override_that_is_there_already_is_not_an_error(
     spec: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = []

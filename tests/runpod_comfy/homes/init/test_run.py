@@ -111,7 +111,7 @@ def test_a_home_to_develop_in_has_core_environment_folders_and_marker(
     assert manifest.complete
 
 
-def test_the_clone_follows_its_branch_so_that_people_can_pull(fetch_context: FetchContext) -> None:
+def test_the_clone_follows_its_branch_so_that_users_can_pull(fetch_context: FetchContext) -> None:
     initialize(fetch_context.job())
     clone = fetch_context.home / "ComfyUI"
     assert _git(clone, "status", "--porcelain") == ""
@@ -163,7 +163,7 @@ def test_elsewhere_the_usual_build_is_taken(
     assert _versions(fetch_context.home / ".venv")["torch"] == "9.0"
 
 
-def test_a_cpu_index_that_cannot_be_reached_is_told_before_anything_is_made(
+def test_a_cpu_index_that_cannot_be_reached_is_reported_before_anything_is_made(
     fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
@@ -274,7 +274,7 @@ def test_an_environment_elsewhere_is_made_there_and_an_existing_one_is_used(
     assert "alpha" in _versions(venv)
 
 
-def test_a_folder_that_is_no_environment_is_left_alone(fetch_context: FetchContext) -> None:
+def test_a_folder_that_is_not_an_environment_is_left_alone(fetch_context: FetchContext) -> None:
     venv = fetch_context.folder / "pictures"
     venv.mkdir()
     (venv / "a.png").write_text("a")
@@ -317,7 +317,7 @@ def test_an_address_that_must_not_be_asked_is_refused_without_its_secrets(
     assert not fetch_context.home.exists()
 
 
-def test_a_password_of_the_cpu_index_is_not_told(
+def test_a_password_of_the_cpu_index_is_not_shown(
     fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")

@@ -111,7 +111,7 @@ def test_a_whole_home_is_verified_and_nothing_changes(realized: Realized) -> Non
 
 
 @pytest.mark.parametrize("what", PLACES)
-def test_one_wrong_byte_is_found_and_mended(realized: Realized, what: str) -> None:
+def test_one_wrong_byte_is_found_and_fixed(realized: Realized, what: str) -> None:
     undisturbed = snapshot(realized.home, leave_out=[".comfy_env", ".comfy_lock"])
     path = PLACES[what](realized)
     _spoil(path)
@@ -127,7 +127,7 @@ def test_one_wrong_byte_is_found_and_mended(realized: Realized, what: str) -> No
     assert snapshot(realized.home, leave_out=[".comfy_env", ".comfy_lock"]) == undisturbed
 
 
-def test_several_differences_are_told_at_once(realized: Realized) -> None:
+def test_several_differences_are_reported_at_once(realized: Realized) -> None:
     places = [PLACES[name](realized) for name in ("a package's file", "a node", "a model")]
     for place in places:
         _spoil(place)

@@ -31,7 +31,7 @@ def test_who_asks_for_nothing_gets_the_one_of_the_lock_and_else_cpu() -> None:
     assert find_base(lock, asked="cpu") == find_base(small_lock())
 
 
-def test_a_python_that_a_base_has_not_is_told_with_those_that_it_has() -> None:
+def test_a_python_that_a_base_lacks_is_reported_with_those_it_has() -> None:
     lock = small_lock(python=python_lock(version="3.14"))
     with pytest.raises(InvalidInputError) as raised:
         find_base(lock, asked="cuda-devel")
@@ -71,7 +71,7 @@ def test_the_digest_of_the_lock_belongs_to_its_image_alone() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"cpu": {"3.11": {}}}', '{"cpu": {"3.11": "x"}}'])
-def test_a_broken_catalogue_is_told_by_its_path(tmp_path: Path, text: str) -> None:
+def test_a_broken_catalogue_is_reported_by_its_path(tmp_path: Path, text: str) -> None:
     catalogue = tmp_path / "bases.json"
     catalogue.write_text(text)
     with pytest.raises(InvalidInputError, match=r"bases\.json is not a catalogue"):

@@ -53,7 +53,7 @@ def _handed_in(packages: Packages) -> set[str]:
     return {name for name, _ in packages.copied.values()}
 
 
-def test_an_open_index_is_told_and_nothing_is_handed_in(
+def test_an_open_index_is_passed_on_and_nothing_is_copied(
     indexes: NamedIndexes, fetch_context: FetchContext
 ) -> None:
     packages = _packages(_lock(indexes.publish("open.test", "alpha")), fetch_context)
@@ -62,7 +62,7 @@ def test_an_open_index_is_told_and_nothing_is_handed_in(
     assert indexes.asked == []
 
 
-def test_what_only_an_index_with_a_login_has_is_handed_in_and_the_login_is_not_told(
+def test_files_of_an_index_with_a_login_are_copied_and_the_login_is_not_shown(
     indexes: NamedIndexes, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", CLOSED_WITH_LOGIN)
@@ -77,7 +77,7 @@ def test_what_only_an_index_with_a_login_has_is_handed_in_and_the_login_is_not_t
     assert "closed.test" not in told
 
 
-def test_two_versions_of_one_name_are_told_apart(
+def test_two_versions_of_one_name_are_distinguished(
     indexes: NamedIndexes, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handler may have another version than the version that the image is of."""
@@ -123,7 +123,7 @@ def test_an_index_that_uv_knows_by_name_gets_the_login_of_its_variables(
     assert PASSWORD not in str(packages)
 
 
-def test_a_folder_of_wheels_is_never_told_and_what_only_it_has_is_handed_in(
+def test_a_folder_of_wheels_is_never_passed_on_and_its_own_files_are_copied(
     indexes: NamedIndexes,
     fetch_context: FetchContext,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,7 +149,7 @@ def test_a_closed_index_of_torch_alone_counts_for_its_group(
     assert "file:" not in str(packages.variables)
 
 
-def test_an_open_index_of_torch_is_told_to_its_group_alone(
+def test_an_open_index_of_torch_is_passed_to_its_group_alone(
     indexes: NamedIndexes, fetch_context: FetchContext
 ) -> None:
     index = "http://torch.test/whl"
@@ -171,7 +171,7 @@ def test_an_index_of_torch_does_not_break_a_wish_for_none(
     assert indexes.asked == []
 
 
-def test_a_build_without_a_network_is_handed_everything(
+def test_a_build_without_a_network_gets_everything_in_its_context(
     indexes: NamedIndexes, fetch_context: FetchContext
 ) -> None:
     python = _lock(
@@ -196,7 +196,7 @@ def test_a_certificate_of_ones_own_closes_every_index(
     assert "key.pem" not in str(packages.variables)
 
 
-def test_a_login_of_the_proxy_is_not_told(
+def test_a_login_of_the_proxy_is_not_shown(
     indexes: NamedIndexes, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_login = indexes.proxy.replace("://", f"://{USER}:{PASSWORD}@")
@@ -205,7 +205,7 @@ def test_a_login_of_the_proxy_is_not_told(
     assert PASSWORD not in str(packages)
 
 
-def test_offline_nobody_is_asked_and_what_is_here_is_handed_in(
+def test_offline_no_index_is_asked_and_cached_files_are_copied(
     indexes: NamedIndexes, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", CLOSED_WITH_LOGIN)
@@ -290,7 +290,7 @@ def test_an_index_that_refuses_the_login_is_an_error_without_it(
         ("wheels", False),
     ],
 )
-def test_a_container_is_told_only_what_it_can_reach_and_may_know(
+def test_a_container_only_gets_what_it_can_reach_and_may_know(
     indexes: NamedIndexes, place: str, told: bool
 ) -> None:
     assert is_open(place) is told

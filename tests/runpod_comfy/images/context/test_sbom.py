@@ -72,7 +72,7 @@ def test_models_have_their_hash_and_place() -> None:
     assert found["hashes"] == [{"alg": "SHA-256", "content": model.sha256}]
 
 
-def test_who_needs_what_is_told() -> None:
+def test_the_dependents_are_reported() -> None:
     document = json.loads(_sbom(LOCK, "linux-x86_64"))
     needs = {each["ref"]: each.get("dependsOn", []) for each in document["dependencies"]}
     assert "core" in needs["image"]
@@ -99,7 +99,7 @@ def test_the_library_reads_it_again() -> None:
     assert len(read.components) == len(document["components"])
 
 
-def test_a_distribution_without_a_file_for_the_platform_is_told() -> None:
+def test_a_distribution_without_a_file_for_the_platform_is_reported() -> None:
     python = LOCK.python.model_copy(deep=True)
     torch = next(each for each in python.torch if each.name == "torch")
     gone = torch.model_copy(update={"files": []})

@@ -65,7 +65,7 @@ def test_the_failed_layer_is_named_with_its_last_lines(engine: str) -> None:
     assert "node:bad one" not in [step.name for step in progress.steps()]
 
 
-def test_of_steps_that_end_together_the_one_that_failed_is_told_not_those_cancelled() -> None:
+def test_of_steps_that_end_together_the_one_that_failed_is_reported_not_those_cancelled() -> None:
     progress = BuildProgress(WrittenDown())
 
     progress.hear(_vertex("RUN LAYER=a sh a", error="context canceled"))
@@ -111,7 +111,7 @@ def test_a_warning_of_the_builder_is_a_line_of_its_step() -> None:
     assert shown.lines == [("a", "warning: doubtful")]
 
 
-def test_a_layer_that_ran_stays_one_that_ran_when_it_is_told_again_as_cached() -> None:
+def test_a_layer_that_ran_stays_one_that_ran_when_reported_again_as_cached() -> None:
     progress = BuildProgress(WrittenDown())
     progress.hear(_vertex("RUN LAYER=a sh a", completed=3.0))
     progress.hear(_vertex("RUN LAYER=a sh a", completed=3.0, cached=True))
@@ -142,7 +142,7 @@ def test_a_step_is_named_as_its_layer(vertex: str, name: str) -> None:
         ("WORKDIR /app", None),
     ],
 )
-def test_the_name_of_a_layer_stands_in_its_step(step: str, name: str | None) -> None:
+def test_the_name_of_a_layer_is_in_its_step(step: str, name: str | None) -> None:
     assert layer_in(step) == name
 
 

@@ -37,7 +37,7 @@ def test_a_recorded_build_ends_with_its_image(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_failed_layer_is_told_with_exit_code_last_lines_and_next_step(engine: str) -> None:
+def test_a_failed_layer_is_reported_with_exit_code_last_lines_and_next_step(engine: str) -> None:
     with pytest.raises(BuildFailedError) as raised:
         _solve(CannedEngine(stream=recorded(engine, "failed")))
 
@@ -62,12 +62,12 @@ def test_a_stream_cut_in_the_middle_of_a_line_is_a_failure() -> None:
         _solve(CannedEngine(stream=recorded("26.1", "built")[:1000]))
 
 
-def test_a_trace_that_cannot_be_read_is_told() -> None:
+def test_a_trace_that_cannot_be_read_is_reported() -> None:
     with pytest.raises(OperationFailedError, match="record of the build cannot be read"):
         _solve(CannedEngine(stream=b'{"id": "moby.buildkit.trace", "aux": "?"}\n'))
 
 
-def test_a_request_that_the_engine_refuses_is_told_in_its_words() -> None:
+def test_a_request_that_the_engine_refuses_is_reported_in_its_words() -> None:
     refused = CannedEngine(stream=b'{"message": "invalid reference format"}', status=400)
 
     with pytest.raises(OperationFailedError, match="failed: invalid reference format"):

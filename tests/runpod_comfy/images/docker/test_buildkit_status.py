@@ -53,7 +53,7 @@ def test_fields_of_a_newer_engine_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("encoded", ["no base64!", "/////w==", "CAE="])
-def test_what_is_no_trace_is_refused(encoded: str) -> None:
+def test_what_is_not_a_trace_is_refused(encoded: str) -> None:
     with pytest.raises(ValueError, match=r"base64|middle|kind|text"):
         read_trace(encoded)
 

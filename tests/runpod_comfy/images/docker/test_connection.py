@@ -31,7 +31,7 @@ def test_without_an_engine_the_error_says_how_to_get_one(tmp_path: Path) -> None
     assert "apt-get install docker.io" in raised.value.remedy
 
 
-def test_a_port_where_nobody_listens_is_no_engine() -> None:
+def test_a_port_without_a_listener_is_not_an_engine() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 
@@ -65,7 +65,7 @@ def test_the_engine_of_docker_host_is_asked(
     ("name", "value"),
     [("DOCKER_HOST", "ftp://somewhere"), ("DOCKER_CONTEXT", "not-there")],
 )
-def test_settings_that_name_no_engine_are_told(
+def test_settings_that_name_no_engine_are_reported(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -76,7 +76,7 @@ def test_settings_that_name_no_engine_are_told(
     assert value.partition("://")[2] in raised.value.message
 
 
-def test_a_login_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_login_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     settings = tmp_path / "docker" / "config.json"
     settings.parent.mkdir()
     settings.write_text('{"auths": {"registry.test": {"auth": "bm8gY29sb24="}}}')
@@ -91,7 +91,7 @@ def test_a_login_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
-def test_a_socket_of_others_is_told_with_the_group_to_join(tmp_path: Path) -> None:
+def test_a_socket_of_others_is_reported_with_the_group_to_join(tmp_path: Path) -> None:
     place = tmp_path / "docker.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
@@ -104,7 +104,7 @@ def test_a_socket_of_others_is_told_with_the_group_to_join(tmp_path: Path) -> No
     assert "group `docker`" in raised.value.remedy
 
 
-def test_an_engine_that_is_too_old_is_told_so() -> None:
+def test_an_engine_that_is_too_old_is_reported() -> None:
     with (
         served(CannedEngine(api_version="1.40")) as address,
         pytest.raises(NoEngineError, match=r"too old: of a test \(API 1\.40\)") as raised,
@@ -122,7 +122,7 @@ def test_an_engine_that_leaves_the_builder_open_or_has_buildkit_will_do(
         connect(address).close()
 
 
-def test_an_engine_of_windows_containers_is_told_so() -> None:
+def test_an_engine_of_windows_containers_is_reported() -> None:
     with (
         served(CannedEngine(ping_headers={"OSType": "windows"})) as address,
         pytest.raises(NoEngineError, match="Windows containers"),
@@ -130,7 +130,7 @@ def test_an_engine_of_windows_containers_is_told_so() -> None:
         connect(address)
 
 
-def test_an_engine_with_buildkit_switched_off_is_told_so() -> None:
+def test_an_engine_with_buildkit_switched_off_is_reported() -> None:
     with (
         served(CannedEngine(ping_headers={"Builder-Version": "1"})) as address,
         pytest.raises(NoEngineError, match="BuildKit switched off") as raised,
@@ -140,7 +140,7 @@ def test_an_engine_with_buildkit_switched_off_is_told_so() -> None:
     assert "daemon.json" in raised.value.remedy
 
 
-def test_podman_is_told_that_it_has_no_buildkit() -> None:
+def test_podman_without_buildkit_is_reported() -> None:
     with (
         served(CannedEngine(ping_headers={"Libpod-API-Version": "4.3.1"})) as address,
         pytest.raises(NoEngineError, match="Podman"),
@@ -153,7 +153,7 @@ def _about(version: str, driver: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("version", ["26.1.5+dfsg1", "27.4.1"])
-def test_an_engine_that_finds_no_context_in_containerds_store_is_told_so(version: str) -> None:
+def test_an_engine_that_finds_no_context_in_containerds_store_is_reported(version: str) -> None:
     about = _about(version, "io.containerd.snapshotter.v1")
 
     with (

@@ -34,14 +34,14 @@ def test_an_error_in_a_stream_is_raised_after_what_came_before_it() -> None:
     assert "docker login" in raised.value.remedy
 
 
-def test_an_error_that_stands_only_in_its_detail_is_raised() -> None:
+def test_an_error_that_is_only_in_its_detail_is_raised() -> None:
     stream = [{"errorDetail": {"code": 1, "message": "denied: not yours"}}]
 
     with pytest.raises(OperationFailedError, match="denied: not yours"):
         list(read_messages(stream, doing="pushing demo"))
 
 
-def test_a_connection_that_breaks_is_told_in_words() -> None:
+def test_a_connection_that_breaks_is_reported_in_plain_words() -> None:
     def breaking() -> Iterator[dict[str, Any]]:
         yield {"status": "Preparing"}
         raise requests.exceptions.ChunkedEncodingError("Connection broken")
@@ -50,7 +50,7 @@ def test_a_connection_that_breaks_is_told_in_words() -> None:
         list(read_messages(breaking(), doing="pushing demo"))
 
 
-def test_a_password_in_an_error_is_not_told() -> None:
+def test_a_password_in_an_error_is_not_shown() -> None:
     with pytest.raises(OperationFailedError) as raised:
         list(read_messages([{"error": "Get https://me:hunter2@host/v2: EOF"}], doing="pulling x"))
 
@@ -99,7 +99,7 @@ def test_a_program_that_is_not_found_is_no_matter_of_registries() -> None:
     assert step_remedy("sh: uv: not found\nexit code: 127") == ""
 
 
-def test_how_each_layer_got_there_is_told_once() -> None:
+def test_how_each_layer_got_there_is_reported_once() -> None:
     transfers = Transfers()
 
     there = [transfers.hear(message) for message in PUSH]
@@ -110,7 +110,7 @@ def test_how_each_layer_got_there_is_told_once() -> None:
     assert told == [("aa", "existing", 0), ("cc", "mounted", 0), ("bb", "pushed", 2000)]
 
 
-def test_how_far_all_are_in_words() -> None:
+def test_how_far_all_are_in_plain_words() -> None:
     transfers = Transfers()
     for message in PUSH:
         transfers.hear(message)
@@ -126,7 +126,7 @@ def test_a_layer_that_grows_past_its_announced_size_has_the_size_it_has() -> Non
     assert transfers.in_words() == "0/1 layers, 2.6 kB of 2.6 kB"
 
 
-def test_the_tag_of_a_pull_is_no_layer() -> None:
+def test_the_tag_of_a_pull_is_not_a_layer() -> None:
     transfers = Transfers()
     for message in (
         {"status": "Pulling from library/demo", "id": "latest"},

@@ -74,27 +74,27 @@ def test_bytes_of_the_same_length_differ_in_content() -> None:
     assert (found.path, found.what) == ("opt/b", "content")
 
 
-def test_the_first_of_several_is_told_with_its_layer() -> None:
+def test_the_first_of_several_is_reported_with_its_layer() -> None:
     other = image([folder("opt/", uid=1), Member(name="opt/a", content=b"uno")], changed(mode=0))
     found = first_difference(image(LOWER, UPPER), other)
     assert found is not None
     assert found.in_words() == "layer 1, 'layer-0': /opt: uid, 0 against 1"
 
 
-def test_a_file_that_only_one_has_is_told() -> None:
+def test_a_file_that_only_one_has_is_reported() -> None:
     found = first_difference(image(LOWER, UPPER), image(LOWER, UPPER[:-1]))
     assert found is not None
     assert (found.path, found.values) == ("opt/c", ("there", "missing"))
 
 
-def test_a_link_to_elsewhere_is_told() -> None:
+def test_a_link_to_elsewhere_is_reported() -> None:
     elsewhere = [*UPPER[:-1], Member(name="opt/c", type=tarfile.SYMTYPE, linkname="../etc/passwd")]
     found = first_difference(image(LOWER, UPPER), image(LOWER, elsewhere))
     assert found is not None
     assert (found.what, found.values) == ("link target", ("b", "../etc/passwd"))
 
 
-def test_a_copy_in_place_of_another_name_of_the_same_file_is_told() -> None:
+def test_a_copy_in_place_of_another_name_of_the_same_file_is_reported() -> None:
     linked = [Member(name="a", content=b"x"), Member(name="b", type=tarfile.LNKTYPE, linkname="a")]
     copied = [Member(name="a", content=b"x"), Member(name="b", content=b"x")]
     found = first_difference(image(linked), image(copied))
@@ -102,13 +102,13 @@ def test_a_copy_in_place_of_another_name_of_the_same_file_is_told() -> None:
     assert found.what == "first name of the same file"
 
 
-def test_a_missing_layer_is_told() -> None:
+def test_a_missing_layer_is_reported() -> None:
     found = first_difference(image(LOWER, UPPER), image(LOWER))
     assert found is not None
     assert (found.layer, found.values) == (2, ("2 layers", "1 layers"))
 
 
-def test_a_setting_that_differs_is_told_where_all_files_are_equal() -> None:
+def test_a_setting_that_differs_is_reported_where_all_files_are_equal() -> None:
     other = image(LOWER, UPPER, config={"Env": ["PATH=/elsewhere"], "Labels": {"a": "b"}})
     found = first_difference(image(LOWER, UPPER), other)
     assert found is not None

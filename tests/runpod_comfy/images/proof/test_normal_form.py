@@ -96,7 +96,7 @@ def test_what_a_container_sees_makes_another_layer(change: dict[str, object]) ->
     assert normal(layer([plain])) != normal(layer([changed]))
 
 
-def test_a_folder_comes_before_what_lies_in_it() -> None:
+def test_a_folder_comes_before_what_is_in_it() -> None:
     packed = normal(layer([Member(name="opt/a"), folder("opt/"), folder("opt-b/")]))
     with tarfile.open(fileobj=io.BytesIO(packed)) as opened:
         assert opened.getnames() == ["opt", "opt-b", "opt/a"]

@@ -96,7 +96,7 @@ def test_chunks_of_any_size_are_read_as_one_stream() -> None:
     ],
     ids=["no tar file", "another tar file", "cut short"],
 )
-def test_what_is_no_archive_of_an_image_is_told(broken: bytes) -> None:
+def test_what_is_not_an_archive_of_an_image_is_reported(broken: bytes) -> None:
     with pytest.raises(InvalidInputError, match="archive of"):
         read_image(io.BytesIO(broken))
 

@@ -19,7 +19,7 @@ LOCK = "sha256:" + "0123456789abcdef" * 4
         ("localhost:5000/me/demo:1", ("localhost:5000/me/demo", "1")),
     ],
 )
-def test_a_port_is_no_tag(reference: str, parts: tuple[str, str]) -> None:
+def test_a_port_is_not_a_tag(reference: str, parts: tuple[str, str]) -> None:
     assert split_reference(reference) == parts
 
 

@@ -44,7 +44,7 @@ def _push(messages: list[Message]) -> PushResult:
         return push(connect(address), "127.0.0.1:5000/me/demo:1", show=PushShow())
 
 
-def test_the_digest_and_layers_of_containerds_store_are_told() -> None:
+def test_the_digest_and_layers_of_containerds_store_are_reported() -> None:
     result = _push(CONTAINERD)
 
     assert result.digest == DIGEST

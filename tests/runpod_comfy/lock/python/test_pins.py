@@ -80,7 +80,7 @@ def test_the_wish_of_the_core_comes_first_among_overrides(bench: Bench) -> None:
     assert _offered(error) == ["alpha<2"]
 
 
-def test_two_conflicts_are_told_at_once_and_settled_together(bench: Bench) -> None:
+def test_two_conflicts_are_reported_at_once_and_settled_together(bench: Bench) -> None:
     bench.release("beta", "1.0", "2.0")
     lines: dict[str, Any] = {"one": "alpha==1.0\nbeta==1.0\n", "two": "alpha==2.0\nbeta==2.0\n"}
     error = bench.error("gamma\n", options={"overrides": ["gamma==1.0"]}, **lines)
@@ -94,7 +94,7 @@ def test_two_conflicts_are_told_at_once_and_settled_together(bench: Bench) -> No
 
 @pytest.mark.usefixtures("torch")
 @pytest.mark.parametrize("wrong", ["torch==99.9", "alpha==99.9", "no-such-thing==1.0"])
-def test_an_override_that_no_index_has_is_to_blame_and_not_the_line_that_it_stands_for(
+def test_an_override_that_no_index_has_is_to_blame_and_not_the_line_it_replaces(
     bench: Bench, wrong: str
 ) -> None:
     name = wrong.partition("==")[0]
@@ -184,7 +184,9 @@ def test_another_python_is_offered_where_it_helps(bench: Bench) -> None:
     assert "newer" in _versions(bench.lock("newer\n", options={"python": "3.12"}))
 
 
-def test_refused_lines_are_told_together_with_the_overrides_that_settle_them(bench: Bench) -> None:
+def test_refused_lines_are_reported_together_with_the_overrides_that_settle_them(
+    bench: Bench,
+) -> None:
     lines: dict[str, Any] = {
         "one": "git+https://example.com/a/gamma.git\n",
         "two": "alpha\nnowhere @ file:///home/me/nowhere\n",
@@ -417,7 +419,7 @@ def test_a_withdrawn_release_stays_where_it_is_locked(bench: Bench) -> None:
     assert _versions(bench.lock("alpha\n"))["alpha"] == "1.0"
 
 
-def test_a_pin_that_no_index_has_any_more_moves_and_that_is_said(bench: Bench) -> None:
+def test_a_pin_that_no_index_has_any_more_moves_and_that_is_reported(bench: Bench) -> None:
     first = bench.lock("alpha\n")
     next((bench.index / "files").glob("alpha-2*")).unlink()
     write_index(bench.index)

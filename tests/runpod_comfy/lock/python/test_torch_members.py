@@ -87,7 +87,7 @@ def test_a_member_of_an_older_number_that_is_made_for_the_torch_is_found(bench: 
     assert found(bench.lock(CORE, options=asking("1.13"))) == ("1.13.1", "0.14.1", "0.13.1")
 
 
-def test_a_torch_with_no_more_than_a_promise_is_taken_if_asked_for_and_that_is_said(
+def test_a_torch_with_only_a_promise_is_used_if_requested_and_reported(
     bench: Bench,
 ) -> None:
     lock = bench.lock(CORE, options=asking("2.14.1"))
@@ -116,7 +116,7 @@ def test_a_torch_that_runs_ahead_of_its_family_waits(bench: Bench) -> None:
     assert found(bench.lock(CORE)) == ("2.15.0", "0.29.3", "2.15.0")
 
 
-def test_a_torch_without_a_member_of_its_number_is_refused_in_words(bench: Bench) -> None:
+def test_a_torch_without_a_member_of_its_number_is_refused_in_plain_words(bench: Bench) -> None:
     next((bench.index / "files").glob("torchaudio-2.11.1-*")).unlink()
     bench.release("torchaudio", "2.11.0")
     error = bench.error(CORE, options=asking("2.12.1"))
@@ -155,7 +155,7 @@ def test_a_member_that_only_a_node_wants_and_the_spec_chooses_is_taken(bench: Be
     }
 
 
-def test_a_member_that_only_a_node_wants_and_may_not_work_is_told(bench: Bench) -> None:
+def test_a_member_that_only_a_node_wants_and_may_not_work_is_reported(bench: Bench) -> None:
     bench.lock("torch==2.12.1\n", painter="torchaudio\n")
     assert any(
         "torchaudio 2.11.1 is not known to work with torch 2.12.1" in it for it in bench.said

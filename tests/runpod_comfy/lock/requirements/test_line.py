@@ -44,7 +44,7 @@ def test_a_requirement_is_taken_as_it_is_meant(line: str, texts: list[str] | Non
         assert plain == texts
 
 
-def test_what_is_read_differently_is_said() -> None:
+def test_what_is_read_differently_is_reported() -> None:
     (outcome,) = read_line("numpy<1.24>=1.18")
     assert isinstance(outcome, Plain)
     assert outcome.note == "is read as 'numpy<1.24,>=1.18'"
@@ -69,7 +69,7 @@ def test_what_is_read_differently_is_said() -> None:
         ("--use-feature=fast-deps", "--use-feature fast-deps", "always installed the same way"),
     ],
 )
-def test_an_option_is_not_followed_and_what_to_do_is_said(
+def test_an_option_is_not_followed_and_what_to_do_is_reported(
     line: str, option: str, instead: str
 ) -> None:
     (outcome,) = (each for each in read_line(line) if isinstance(each, NotFollowed))

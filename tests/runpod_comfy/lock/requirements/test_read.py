@@ -160,7 +160,7 @@ def test_dependencies_in_pyproject_alone_are_mentioned_and_not_taken(tree: Tree)
     assert "lists 2 dependencies in pyproject.toml" in tree.said[0]
 
 
-def test_a_broken_pyproject_is_nobodys_business(tree: Tree) -> None:
+def test_a_broken_pyproject_is_ignored(tree: Tree) -> None:
     tree.write("pyproject.toml", "[project\n")
     assert tree.read() == Reading()
 
@@ -210,6 +210,6 @@ def test_a_line_has_the_number_of_its_first_part() -> None:
     assert list(logical_lines(text)) == [(2, "alpha>=1,<2"), (5, "beta")]
 
 
-def test_a_number_sign_in_an_address_is_no_comment() -> None:
+def test_a_number_sign_in_an_address_is_not_a_comment() -> None:
     line = "git+https://example.com/a.git#egg=a"
     assert list(logical_lines(f"{line} # why\n")) == [(1, line)]

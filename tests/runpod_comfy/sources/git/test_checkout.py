@@ -66,7 +66,7 @@ def test_filters_and_line_endings_of_attributes_change_no_byte(
     assert not (tmp_path / "ran").exists()
 
 
-def test_files_in_git_lfs_stay_pointers_and_are_told_of(
+def test_files_in_git_lfs_stay_pointers_and_are_reported(
     node_git: GitRepository, fetch_context: FetchContext, said: list[str]
 ) -> None:
     node_git.write(".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n")
@@ -166,7 +166,7 @@ def test_a_link_from_a_folder_to_the_rest_of_its_repository_is_refused(
         _fetch(node_git, fetch_context, subdir="bin")
 
 
-def test_a_folder_that_a_commit_does_not_have_is_told_with_those_it_has(
+def test_a_folder_that_a_commit_does_not_have_is_reported_with_those_it_has(
     node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     with pytest.raises(InvalidInputError, match="no folder 'src'") as raised:

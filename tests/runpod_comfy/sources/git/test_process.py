@@ -18,7 +18,7 @@ def test_a_failure_gives_gits_own_explanation(tmp_path: Path) -> None:
     assert raised.value.reason.startswith("fatal: not a git repository")
 
 
-def test_a_machine_without_git_is_told_what_to_install(
+def test_a_machine_without_git_is_reported_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -34,7 +34,7 @@ def test_a_server_that_says_nothing_is_given_up() -> None:
             run_git(["ls-remote", "--", url], stall_s=1.0)
 
 
-def test_git_asks_nobody_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_never_asks_for_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GIT_ASKPASS", raising=False)
     monkeypatch.setenv("SSH_ASKPASS", "a-window")
     write_program(tmp_path / "git", 'echo "$GIT_TERMINAL_PROMPT|$GIT_ASKPASS|$SSH_ASKPASS"\n')

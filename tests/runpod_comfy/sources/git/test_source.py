@@ -96,7 +96,7 @@ def test_a_commit_as_ref_is_its_own_pin_also_offline(
     assert source.pin(request, replace(fetch_context, offline=True)) == commit
 
 
-def test_an_unknown_ref_is_told_with_the_nearest_names(
+def test_an_unknown_ref_is_reported_with_the_nearest_names(
     source: GitSource, node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     node_git.git("tag", "v0.3.64")
@@ -254,7 +254,7 @@ def test_another_folder_of_a_fetched_commit_comes_offline_from_the_cached_reposi
     assert inner.path != whole.path
 
 
-def test_a_commit_that_was_never_fetched_cannot_be_had_offline(
+def test_a_commit_that_was_never_fetched_is_unavailable_offline(
     source: GitSource, node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     request = TreeRequest(repo=node_git.url, commit=node_git.git("rev-parse", "HEAD"))
@@ -264,7 +264,7 @@ def test_a_commit_that_was_never_fetched_cannot_be_had_offline(
     assert _names_below(fetch_context.cache.git) == []
 
 
-def test_what_stands_in_a_repository_and_a_ref_is_never_an_option_of_git(
+def test_what_is_in_a_repository_and_a_ref_is_never_an_option_of_git(
     source: GitSource, tmp_path: Path, node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     mark = tmp_path / "mark"
@@ -295,7 +295,7 @@ def test_git_starts_no_remote_helper_even_where_the_person_allows_them(
     assert not mark.exists()
 
 
-def test_a_git_directory_in_the_environment_leads_nobody_astray(
+def test_a_git_directory_in_the_environment_is_ignored(
     source: GitSource,
     node_git: GitRepository,
     tmp_path: Path,
@@ -383,9 +383,7 @@ def test_locks_that_a_killed_git_left_do_not_stop_the_next_fetch(
     assert tree.tree_hash == _tree_hash(node_git, second)
 
 
-def test_a_password_in_an_address_is_not_told(
-    source: GitSource, fetch_context: FetchContext
-) -> None:
+def test_a_password_in_a_url_is_not_shown(source: GitSource, fetch_context: FetchContext) -> None:
     with pytest.raises(UnavailableError) as raised:
         source.pin(
             TreeRequest(repo="http://me:hunter2@127.0.0.1:1/x.git", ref="main"), fetch_context
@@ -394,7 +392,7 @@ def test_a_password_in_an_address_is_not_told(
     assert "127.0.0.1" in raised.value.message
 
 
-def test_a_cache_that_cannot_be_written_is_told_in_words(
+def test_a_cache_that_cannot_be_written_is_reported_in_plain_words(
     source: GitSource, node_git: GitRepository, fetch_context: FetchContext, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()

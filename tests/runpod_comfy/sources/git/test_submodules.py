@@ -111,7 +111,7 @@ def test_a_submodule_commit_that_is_not_there_leaves_no_tree(
     assert not fetch_context.cache.trees.exists() or not list(fetch_context.cache.trees.iterdir())
 
 
-def test_a_submodule_without_an_address_is_left_out_and_told_of(
+def test_a_submodule_without_an_address_is_left_out_and_reported_of(
     node_git: GitRepository, fetch_context: FetchContext, said: list[str]
 ) -> None:
     _add_submodule(node_git, "1" * 40)

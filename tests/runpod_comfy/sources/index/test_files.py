@@ -124,7 +124,7 @@ def test_the_login_of_an_index_goes_to_its_own_host_only(index: Path, tmp_path: 
     assert logins == [("index", "me:hunter2"), ("elsewhere", None)]
 
 
-def test_what_is_no_index_page_is_told_by_its_address(index: Path) -> None:
+def test_what_is_not_an_index_page_is_reported_by_its_address(index: Path) -> None:
     page = index / "simple/alpha"
     page.write_bytes(b"\x00\x01")
     with serve(index) as url:
@@ -147,7 +147,7 @@ def test_a_wheel_becomes_the_tree_that_git_would_hash(
     assert tree.tree_hash == "tree:" + repository.git("write-tree")
 
 
-def test_a_hostile_wheel_is_refused_and_nothing_lies_outside(
+def test_a_hostile_wheel_is_refused_and_nothing_is_written_outside(
     index: Path, fetch_context: FetchContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wheel = make_wheel(index / "files", "alpha", "1.0")

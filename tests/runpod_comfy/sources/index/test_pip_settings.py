@@ -116,7 +116,7 @@ def test_no_file_is_read_when_the_null_device_is_named(
 
 
 @pytest.mark.parametrize("lines", [("index-url = x",), ("[global]", "timeout = soon")])
-def test_a_broken_configuration_is_told_by_name(
+def test_a_broken_configuration_is_reported_by_name(
     home: dict[str, str], site_wide: Path, lines: tuple[str, ...]
 ) -> None:
     configure(user_file(home), *lines)
@@ -124,7 +124,7 @@ def test_a_broken_configuration_is_told_by_name(
         read_pip_settings(home)
 
 
-def test_everything_is_told_to_uv_and_no_secret_in_its_arguments(tmp_path: Path) -> None:
+def test_everything_is_passed_to_uv_and_no_secret_in_its_arguments(tmp_path: Path) -> None:
     settings = PipSettings(
         index_url="https://me:secret@main/simple",
         extra_index_urls=("https://extra/simple", "file:///no/such/index"),
@@ -151,11 +151,11 @@ def test_everything_is_told_to_uv_and_no_secret_in_its_arguments(tmp_path: Path)
     assert "secret" not in repr(settings)
 
 
-def test_a_folder_of_certificates_is_told_as_a_folder(tmp_path: Path) -> None:
+def test_a_folder_of_certificates_is_reported_as_a_folder(tmp_path: Path) -> None:
     assert uv_environment(PipSettings(cert=str(tmp_path)), {}) == {"SSL_CERT_DIR": str(tmp_path)}
 
 
-def test_who_has_told_uv_an_index_is_left_alone() -> None:
+def test_an_index_configured_for_uv_is_left_alone() -> None:
     settings = PipSettings(index_url="https://pip", no_index=True, cert="/c.pem")
     told = {"UV_DEFAULT_INDEX": "https://uv"}
     assert uv_arguments(settings, told) == []
