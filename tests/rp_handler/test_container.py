@@ -101,13 +101,13 @@ def test_the_request_to_end_is_followed_within_five_seconds_by_all(
 ) -> None:
     arguments = [mode]
     if mode == "--workflow":
-        arguments.append(workflow(tmp_path, SLEEP))
+        arguments += [workflow(tmp_path, SLEEP), "--output", "base64"]
 
     def end() -> tuple[float, int, list[Path]]:
         """The seconds that it took, the exit code, and what was left behind."""
         scratch = Path(tempfile.mkdtemp())
         variables = {variable: "1", "TMPDIR": str(scratch)}
-        with contained(baked, *arguments, "--output", "base64", **variables) as process:
+        with contained(baked, *arguments, **variables) as process:
             wait_for(process.stderr, moment)
             began = time.monotonic()
             os.kill(first_process(process), signal.SIGTERM)
