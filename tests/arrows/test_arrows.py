@@ -12,6 +12,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+# Starts Pants.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SUBPACKAGES = (

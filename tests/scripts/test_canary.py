@@ -18,6 +18,9 @@ from tests.package_index import publish, serve_index
 from tests.program import our_modules
 from tests.specs import BARE_CORE
 
+# Resolves, realizes and runs a version many times.
+pytestmark = pytest.mark.slow
+
 _NODE = "import alpha, beta, delta\nNODE_CLASS_MAPPINGS = {'Paint': object}\n"
 
 

@@ -14,6 +14,9 @@ from tests.http_server import serve
 from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.cli.moving_world import World
 
+# Resolves a version again in each test.
+pytestmark = pytest.mark.slow
+
 
 def _check(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()

@@ -15,6 +15,9 @@ from runpod_comfy.lock.store import load_lock
 from tests.program import start_python
 from tests.runpod_comfy.cli.moving_world import World
 
+# Resolves a version many times.
+pytestmark = pytest.mark.slow
+
 _MOMENTS = 8
 # For a busy machine; less than a silent server is given.
 _PATIENCE_S = 90

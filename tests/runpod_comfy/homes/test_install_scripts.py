@@ -22,6 +22,9 @@ from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot
 from tests.runpod_comfy.homes.test_killed import LEFT_OUT, Runner
 
+# Installs packages in each test.
+pytestmark = pytest.mark.slow
+
 _WRITES = """
 import os, pathlib, sys
 import alpha

@@ -13,6 +13,9 @@ from tests.http_server import serve
 from tests.package_index import json_index, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
+# Resolves a version in each test.
+pytestmark = pytest.mark.slow
+
 DAY = "2026-10-01"
 
 UPLOADED = {

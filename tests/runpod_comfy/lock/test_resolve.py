@@ -20,6 +20,9 @@ from runpod_comfy.spec.load import load_spec
 from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.lock.conftest import Workspace
 
+# Resolves a version in each test.
+pytestmark = pytest.mark.slow
+
 
 def _versions(lock: Lock) -> dict[str, str]:
     return {item.name: item.version for item in lock.python.distributions}

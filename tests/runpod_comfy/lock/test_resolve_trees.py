@@ -23,6 +23,9 @@ from tests.git_repositories import GitRepository
 from tests.http_server import serve
 from tests.runpod_comfy.lock.conftest import Workspace
 
+# Resolves a version in each test.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def registry(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RegistryDouble]:

@@ -19,6 +19,9 @@ from tests.http_server import serve
 from tests.package_index import json_index, make_wheel, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
+# Solves with uv in each test.
+pytestmark = pytest.mark.slow
+
 LINUX = "sys_platform == 'linux' and platform_machine == 'x86_64'"
 
 

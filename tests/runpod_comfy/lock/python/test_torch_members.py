@@ -13,6 +13,9 @@ from comfy_errors import UnavailableError
 from runpod_comfy.lock.model import PythonLock
 from tests.runpod_comfy.lock.conftest import Bench
 
+# Solves with uv in each test.
+pytestmark = pytest.mark.slow
+
 CORE = "torch\ntorchvision\ntorchaudio\n"
 
 RELEASES = {
