@@ -78,7 +78,7 @@ def test_an_override_that_is_there_already_is_not_an_error(
     resolve = "Pin it with: runpod-comfy resolve mine\n"
     assert said == [
         f"Added the override numpy==1.26\n{resolve}",
-        f"{spec} says this already\n",
+        f"{spec} already has this content\n",
         f"Replaced the override numpy==1.26\n{resolve}",
     ]
 
