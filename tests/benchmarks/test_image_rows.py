@@ -7,7 +7,7 @@ from benchmarks.engine_room import spare
 from benchmarks.image_rows import unmeasured
 from benchmarks.images import OURS, THEIRS, Built
 from benchmarks.images_first import row as first_image_row
-from benchmarks.images_rebuild import in_short, in_words, layer_rows
+from benchmarks.images_rebuild import in_short, in_words, layer_rows, slowest_step
 from benchmarks.images_size import cuda_runtime_bytes, size_row
 from runpod_comfy.images.docker.build_progress import BuildStep
 from runpod_comfy.lock.model import Distribution, DistributionFile
@@ -52,6 +52,17 @@ def test_a_third_new_layer_misses_the_target() -> None:
     ]
     sizes = {OURS: dict.fromkeys(ours[1].layers, 1), THEIRS: {}}
     assert [row.met for row in layer_rows(ours, [_built(), _built()], sizes)] == [False, False]
+
+
+def test_the_slowest_step_leaves_out_the_check_and_what_the_builder_does() -> None:
+    built = _built(ran=("[internal] load", "node:a", "check"))
+    assert slowest_step([built]).met is False
+    steps = tuple(
+        BuildStep(name=name, cached=name == "torch", seconds=seconds)
+        for name, seconds in (("torch", 9.0), ("node:a", 0.4), ("node:b", 0.3), ("check", 7.0))
+    )
+    row = slowest_step([Built(seconds=9.0, steps=steps, layers=())])
+    assert (row.measured, row.met) == ("0.40 s", True)
 
 
 def test_the_longest_steps_of_a_build_are_reported() -> None:
