@@ -125,7 +125,8 @@ def make(wanted: str, turn: int) -> None:
     Raises MissingError, one sentence with the next step.
     """
     started = time.monotonic()
-    runtime = (LOCKFILES / RUNTIME).read_text(encoding="utf-8")
+    lists = {name: (LOCKFILES / name).read_bytes() for name in {RUNTIME, wanted}}
+    runtime = lists[RUNTIME].decode()
     lines = runtime.splitlines()
     if wanted == EVERYTHING:
         lines = pip_requirements(LOCKFILES / EVERYTHING)
@@ -157,9 +158,9 @@ def make(wanted: str, turn: int) -> None:
             failed="the packages could not be installed, as uv says above",
         )
     _add_project()
-    for name in dict.fromkeys((RUNTIME, wanted)):
+    for name, content in lists.items():
         unfinished = ENVIRONMENT / f"{name}.new"
-        shutil.copyfile(LOCKFILES / name, unfinished)
+        unfinished.write_bytes(content)
         unfinished.rename(ENVIRONMENT / name)
     _say(f"made {ENVIRONMENT} in {time.monotonic() - started:.0f} s")
 
