@@ -140,19 +140,22 @@ def make(wanted: str, turn: int) -> None:
             ENVIRONMENT.unlink()
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
     with tempfile.TemporaryDirectory() as scratch:
-        uv = shutil.which("uv") or _locked_uv(runtime, Path(scratch), turn)
+        uv = shutil.which("uv")
+        if uv is None or not _succeeds([uv, "--version"], turn):
+            uv = _locked_uv(runtime, Path(scratch), turn)
         if not has_runtime:
             _run([sys.executable, "-m", "venv", "--without-pip", str(ENVIRONMENT)], turn)
         # On a terminal uv shows its downloads; elsewhere it would list every package.
         quiet = [] if sys.stderr.isatty() else ["--quiet"]
-        install = [uv, "pip", "install", *quiet, "--require-hashes", "--no-deps", "--no-config"]
+        # `sync` also removes what only an earlier list had.
+        install = [uv, "pip", "sync", *quiet, "--require-hashes", "--no-config"]
         where = [
             "--python",
             str(ENVIRONMENT / "bin" / "python"),
             *uv_arguments(read_pip_settings()),
         ]
         _run(
-            [*install, *where, "-r"],
+            [*install, *where],
             turn,
             requirements=lines,
             failed="the packages could not be installed, as uv says above",
@@ -174,12 +177,12 @@ def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
         if not _succeeds([sys.executable, "-m", "venv", str(scratch / "venv")], turn):
             version = ".".join(map(str, sys.version_info[:2]))
             raise MissingError(
-                f"there is no uv on the PATH, and {sys.executable} has neither pip nor `ensurepip` "
+                f"there is no working uv on the PATH, and {sys.executable} has neither pip nor `ensurepip` "
                 f"to install it: install uv, or Python's venv package (on Debian and Ubuntu "
                 f"`apt install python{version}-venv`), then run this again"
             )
         pip = [str(scratch / "venv" / "bin" / "python"), "-m", "pip"]
-    _say("there is no uv on the PATH: installing the locked one with pip, about 25 MB")
+    _say("no working uv on the PATH: installing the locked one with pip, about 25 MB")
     install = ["-qq", "install", "--require-hashes", "--no-deps", "--target", str(scratch), "-r"]
     _run(
         [*pip, *install],

@@ -101,6 +101,30 @@ def test_without_uv_the_locked_one_is_installed_by_its_hash(project: Project) ->
     assert "Traceback" not in err
 
 
+def test_a_uv_that_does_not_run_is_replaced_by_the_locked_one(
+    project: Project, tmp_path: Path
+) -> None:
+    _uv_wheel(project.wheels)
+    project.lock("1.0")
+    write_program(tmp_path / "broken" / "uv", "exit 1\n")
+    path = f"{tmp_path / 'broken'}:{_WITHOUT_UV}"
+    code, _, err = project.run("sh", project.script("with_environment.sh"), PATH=path)
+    assert code == 0, err
+    assert _version(project) == "1.0"
+
+
+def test_a_tool_that_left_the_list_leaves_the_environment(project: Project) -> None:
+    tool = make_wheel(project.wheels, "tool", "1.0")
+    project.lock("1.0")
+    assert _make(project, "--dev")[0] == 0
+    tool.unlink()
+    project.lock("1.0")
+    assert _make(project, "--dev")[0] == 0
+    python = project.root / ".venv" / "bin" / "python"
+    assert project.run(python, "-c", "import tool")[0] == 1
+    assert _version(project) == "1.0"
+
+
 def test_a_broken_configuration_of_pip_is_named(project: Project, tmp_path: Path) -> None:
     broken = tmp_path / "pip.conf"
     broken.write_text("index-url = nowhere\n")
