@@ -177,8 +177,8 @@ def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
         if not _succeeds([sys.executable, "-m", "venv", str(scratch / "venv")], turn):
             version = ".".join(map(str, sys.version_info[:2]))
             raise MissingError(
-                f"there is no working uv on the PATH, and {sys.executable} has neither pip nor `ensurepip` "
-                f"to install it: install uv, or Python's venv package (on Debian and Ubuntu "
+                f"there is no working uv on the PATH, and {sys.executable} has neither pip nor "
+                f"`ensurepip` to install it: install uv, or Python's venv package (on Debian and Ubuntu "
                 f"`apt install python{version}-venv`), then run this again"
             )
         pip = [str(scratch / "venv" / "bin" / "python"), "-m", "pip"]
