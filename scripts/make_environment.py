@@ -178,8 +178,8 @@ def _locked_uv(requirements: str, scratch: Path, turn: int) -> str:
             version = ".".join(map(str, sys.version_info[:2]))
             raise MissingError(
                 f"there is no working uv on the PATH, and {sys.executable} has neither pip nor "
-                f"`ensurepip` to install it: install uv, or Python's venv package (on Debian and Ubuntu "
-                f"`apt install python{version}-venv`), then run this again"
+                f"`ensurepip` to install it: install uv, or Python's venv package (on Debian and "
+                f"Ubuntu `apt install python{version}-venv`), then run this again"
             )
         pip = [str(scratch / "venv" / "bin" / "python"), "-m", "pip"]
     _say("no working uv on the PATH: installing the locked one with pip, about 25 MB")
