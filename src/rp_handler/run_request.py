@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
+from comfy_files.user_paths import expanded
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.job.sinks import check_output_mode
 
@@ -88,7 +89,8 @@ def make_request(
     """The request of these flags: missing values come from `environment`, then from the defaults.
 
     `image_id` is the version of an image. The image itself sets COMFY_VERSION_NAME to it, so that
-    value does not count as named by the user. Raises InvalidInputError.
+    value does not count as named by the user. Raises InvalidInputError, and UnavailableError for
+    a `~` without a home folder.
     """
     if workflow is None and not ui and not worker:
         raise InvalidInputError(
@@ -116,19 +118,18 @@ def make_request(
             f"--timeout must be positive, not {timeout_s:g}.",
             remedy="Pass a number of seconds above 0, or leave out --timeout.",
         )
-    if models_dir is None and environment.get("MODELS_DIR"):
-        models_dir = Path(environment["MODELS_DIR"])
+    models = models_dir or environment.get("MODELS_DIR")
     named_id = environment.get("COMFY_VERSION_NAME")
     usual = "base64" if worker else DEFAULT_OUTPUT_MODE
     mode = output or environment.get("OUTPUT_MODE") or usual
     return RunRequest(
         version_id=version_id or named_id or DEFAULT_VERSION_ID,
         id_was_asked=bool(version_id or (named_id and named_id != image_id)),
-        workflow=workflow,
+        workflow=expanded(workflow) if workflow is not None else None,
         home=home,
-        models_dir=models_dir,
+        models_dir=expanded(models) if models else None,
         output=mode if ui else check_output_mode(mode),
-        output_dir=output_dir or DEFAULT_OUTPUT_DIR,
+        output_dir=expanded(output_dir or DEFAULT_OUTPUT_DIR),
         ui=ui,
         port=port,
         timeout_s=timeout_s,

@@ -15,3 +15,16 @@ def test_an_empty_id_is_not_the_version_that_happens_to_be_there() -> None:
     assert make_request(environment, workflow=Path("w.json")).version_id == "mine"
     with pytest.raises(InvalidInputError, match="the version id is empty"):
         make_request(environment, version_id="", workflow=Path("w.json"))
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    workflow = Path("~/w.json")
+    request = make_request(
+        {}, workflow=workflow, output_dir=Path("~/out"), models_dir=Path("~/models")
+    )
+    assert request.workflow == tmp_path / "w.json"
+    assert request.output_dir == tmp_path / "out"
+    assert request.models_dir == tmp_path / "models"
+    request = make_request({"MODELS_DIR": "~/shared"}, workflow=workflow)
+    assert request.models_dir == tmp_path / "shared"

@@ -155,18 +155,18 @@ def run(
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 
-    workflow_path = expanded(workflow)
     request = make_request(
         os.environ,
         version_id=version_id,
-        workflow=workflow_path,
+        workflow=Path(workflow),
         models_dir=as_path(models_dir),
         output=output,
         output_dir=as_path(output_dir),
         timeout_s=timeout_s,
     )
+    assert request.workflow is not None, "one was passed"
     # Checked first, so that a mistake does not cost the minutes of a first realization.
-    load_workflow(workflow_path)
+    load_workflow(request.workflow)
     job = find_realization(
         version_id,
         target=target,

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_files.progress import Progress, Say, say_nothing
+from comfy_files.user_paths import expanded
 from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.store import ModelStore
@@ -239,6 +240,7 @@ def run_image(
     only write to the last. Models that are not in the store are fetched first. Raises MismatchError
     for an image that was not built from the version's lock.
     """
+    workflow = expanded(workflow)
     if not workflow.is_file():
         raise UnavailableError(
             f"there is no workflow at {workflow}", remedy="Name a file with --workflow."
@@ -259,7 +261,7 @@ def run_image(
         store=ModelStore(cache.models), models_dir=shared_models or home.models, home=home
     )
     mode = check_output_mode(output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE)
-    outputs = (output_dir or DEFAULT_OUTPUT_DIR).absolute()
+    outputs = expanded(output_dir or DEFAULT_OUTPUT_DIR).absolute()
     with using(cache, say):
         bring_models(
             selected.lock.models, places, base_dir=selected.base_dir, say=say, progress=Progress()

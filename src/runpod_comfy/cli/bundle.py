@@ -155,7 +155,7 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     project, cache = find_project(arguments.project), Cache.from_environment()
     with arrivals(console) as (say, progress), using(cache, say):
         summary = load_bundle(
-            arguments.file, cache, platform=this_platform(), say=say, progress=progress
+            expanded(arguments.file), cache, platform=this_platform(), say=say, progress=progress
         )
     lock = load_lock(committed_lock_path(cache.loaded_spec(summary.version_id), summary.version_id))
     console.say(f"{summary.version_id}: {_in_words(summary)}, all checked")
@@ -176,7 +176,7 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
 def _show(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.bundle.load import describe_bundle
 
-    summary = describe_bundle(arguments.file)
+    summary = describe_bundle(expanded(arguments.file))
     lines = [
         f"version   {summary.version_id}",
         f"lock      {summary.lock_digest}",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.usage.completers import with_version_ids
@@ -87,7 +88,7 @@ def _compare(before: _Side, after: _Side, console: Console) -> tuple[str, list[C
 
 
 def _side(text: str, project: Path | None) -> _Side:
-    path = Path(text)
+    path = expanded(text)
     if "/" in text or text.endswith(".json") or path.is_file():
         return _side_of_file(path)
     return _side_of_version(text, project)

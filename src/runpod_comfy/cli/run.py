@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import MismatchError
+from comfy_files.user_paths import expanded
 from rp_handler.run_request import add_run_options, add_ui_option
 from runpod_comfy.cli.options import (
     Subparsers,
@@ -113,4 +114,4 @@ def _test(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _baseline_path(workflow: Path | None) -> Path | None:
-    return workflow.with_name(f"{workflow.stem}.baseline.json") if workflow else None
+    return expanded(workflow).with_name(f"{workflow.stem}.baseline.json") if workflow else None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_files.files import replace_file
+from comfy_files.user_paths import expanded
 from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
 from runpod_comfy.api.workspace import find_project, one_name, version_id_of
 from runpod_comfy.cache.paths import Cache
@@ -164,7 +165,7 @@ def _asked(arguments: argparse.Namespace, project: Path) -> dict[str, str]:
         # The base of relative paths in variables.
         "folder": str(Path.cwd()) if not all(map(_is_full, variables.values())) else "",
         "machine": f"{sys.platform} {os.uname().machine}",
-        "wheels": str(arguments.wheels_dir is None or arguments.wheels_dir.is_dir()),
+        "wheels": str(arguments.wheels_dir is None or expanded(arguments.wheels_dir).is_dir()),
     }
 
 
@@ -175,13 +176,13 @@ def _is_full(path: str) -> bool:
 def _sources(arguments: argparse.Namespace, project: Path) -> list[Path]:
     """The files that decide which lock is used, existing or not."""
     if arguments.lock:
-        return [arguments.lock.absolute()]
+        return [expanded(arguments.lock).absolute()]
     version_id = _version_id(arguments)
     name = f"comfy-{version_id}.lock.json"
     named = os.environ.get("LOCK_PATH")
     return [
         _spec(version_id, project),
-        *([Path(named).absolute()] if named else []),
+        *([expanded(named).absolute()] if named else []),
         project / "lockfiles" / name,
         Cache.from_environment().resolved / f"{version_id}.lock.json",
     ]

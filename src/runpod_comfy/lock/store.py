@@ -12,6 +12,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import disk_errors, replace_file
 from comfy_files.json_faults import first_fault
 from comfy_files.json_file import read_object
+from comfy_files.user_paths import expanded
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import LOCK_VERSION, Lock
@@ -58,15 +59,15 @@ def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
     A lock of another spec is an error (InvalidInputError) at LOCK_PATH, because the user named it,
     and ignored elsewhere.
     """
-    if named := os.environ.get("LOCK_PATH"):
-        lock = load_lock(Path(named))
+    if named := _named_lock():
+        lock = load_lock(named)
         if lock.spec_digest != spec_digest(loaded.spec):
             raise InvalidInputError(
                 f"LOCK_PATH names {named}, the lock of {lock.version_id!r}, "
                 f"which does not match the current {loaded.path}",
                 remedy="Unset LOCK_PATH, or resolve the spec again.",
             )
-        return lock, Path(named)
+        return lock, named
     return lock_answering(loaded, cache)
 
 
@@ -86,8 +87,8 @@ def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
     The lock at LOCK_PATH, if that is set, whichever spec it matches. Raises UnavailableError if
     there is none, InvalidInputError if it is broken.
     """
-    if named := os.environ.get("LOCK_PATH"):
-        return load_lock(Path(named)), Path(named)
+    if named := _named_lock():
+        return load_lock(named), named
     if found := lock_answering(loaded, cache):
         return found
     for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
@@ -108,6 +109,11 @@ def previous_lock(loaded: LoadedSpec, cache: Cache) -> Lock | None:
         with contextlib.suppress(UnavailableError, InvalidInputError):
             return load_lock(path)
     return None
+
+
+def _named_lock() -> Path | None:
+    named = os.environ.get("LOCK_PATH")
+    return expanded(named) if named else None
 
 
 def _lock_paths(spec_path: Path, version_id: str, cache: Cache) -> tuple[Path, Path]:

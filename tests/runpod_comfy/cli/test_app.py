@@ -54,6 +54,34 @@ def test_the_project_folder_is_named_before_or_after_the_command(
     assert f"there is no project folder {nowhere}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diff", "~/x.json", "demo"],
+        ["bundle", "show", "~/x.json"],
+        ["bundle", "load", "~/x.json"],
+        ["run", "demo", "--workflow=~/x.json"],
+        ["test", "demo", "--workflow=~/x.json"],
+        ["image", "run", "demo", "--workflow=~/x.json"],
+        ["image", "base", "--ca-bundle=~/x.json"],
+        ["image", "build", "demo", "--ca-bundle=~/x.json"],
+    ],
+)
+def test_a_tilde_is_the_home_folder_in_every_command(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.baseline.json").write_text("not JSON")
+    assert run_command_line(arguments) in (2, 3)
+    name = "x.baseline.json" if "test" in arguments else "x.json"
+    assert str(tmp_path / name) in capsys.readouterr().err
+
+
 def test_an_empty_id_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments in (["resolve", ""], ["realize", "--version-id", ""], ["image", "push", ""]):
         assert run_command_line(arguments) == 2

@@ -266,6 +266,23 @@ def test_another_variable_goes_the_long_way(
     assert len(long_ways) == 2
 
 
+@pytest.mark.parametrize("by", ["--lock", "LOCK_PATH"])
+def test_a_lock_below_the_home_folder_is_watched(
+    project: Project, long_ways: list[str], monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    place = project.folder / "elsewhere.lock.json"
+    project.write_lock(place)
+    monkeypatch.setenv("HOME", str(project.folder))
+    options = ["--lock", f"~/{place.name}"] if by == "--lock" else []
+    if by == "LOCK_PATH":
+        monkeypatch.setenv(by, f"~/{place.name}")
+    for _ in range(2):
+        assert project.realize(*options) == 0
+    assert len(long_ways) == 2
+    place.unlink()
+    assert project.realize(*options) == 3
+
+
 @pytest.mark.parametrize("option", ["--verbose", "--offline", "--models-dir=elsewhere"])
 def test_another_option_goes_the_long_way(
     project: Project, long_ways: list[str], option: str

@@ -15,7 +15,7 @@ from comfy_errors import (
 )
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.store import find_lock, load_lock, write_lock
+from runpod_comfy.lock.store import find_lock, last_lock, load_lock, write_lock
 from runpod_comfy.spec.load import load_spec
 from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.lock.conftest import Workspace
@@ -193,6 +193,22 @@ def test_a_model_with_another_checksum_is_refused(workspace: Workspace) -> None:
     ]
     with pytest.raises(MismatchError, match="tiny"):
         workspace.resolve()
+
+
+def test_lock_path_is_expanded(
+    workspace: Workspace,
+    fetch_context: FetchContext,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lock = workspace.resolve()
+    (tmp_path / "mine.lock.json").write_bytes(lock.to_bytes())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOCK_PATH", "~/mine.lock.json")
+    loaded = load_spec(workspace.save())
+    expected = (lock, tmp_path / "mine.lock.json")
+    assert find_lock(loaded, fetch_context.cache) == expected
+    assert last_lock(loaded, fetch_context.cache) == expected
 
 
 def test_a_written_lock_is_found_again_until_the_spec_changes(

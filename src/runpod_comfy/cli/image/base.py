@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from comfy_files.progress import readable_size
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
@@ -84,7 +85,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     )
     from runpod_comfy.images.docker.connection import connect
 
-    bundle = arguments.ca_bundle
+    bundle = expanded(arguments.ca_bundle) if arguments.ca_bundle else None
     if bundle and not bundle.is_file():
         raise InvalidInputError(f"--ca-bundle: there is no file {bundle}")
     client = connect()
