@@ -217,14 +217,14 @@ def select(
     asked = version_id_of(version_id)
     if (path := as_path(lock)) is not None:
         selected = _selected_file(path)
+        changed = _changed_folders(selected)
     else:
         loaded = read_spec(asked, spec, project)
-        selected = _selected_answer(
+        selected, changed = _selected_answer(
             loaded, offline=offline, update=update, say=say, explain=explain
         )
-    if selected.path is not None:
-        for folder in _changed_folders(selected):
-            say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
+    for folder in changed:
+        say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
     if version_id and version_id != selected.lock.version_id:
         raise InvalidInputError(
             f"{lock or spec} is of '{selected.lock.version_id}', not of '{version_id}'",
@@ -239,15 +239,17 @@ def _selected_file(path: Path) -> Selected:
 
 def _selected_answer(
     loaded: LoadedSpec, *, offline: bool, update: bool, say: Say, explain: Say
-) -> Selected:
+) -> tuple[Selected, list[LockedFolder]]:
+    """The lock that matches the spec, with the folders that were changed since, or a new lock."""
     found = find_lock(loaded, Cache.from_environment())
     if found is not None:
         explain(f"Lock: {found[1]}")
         selected = Selected(lock=found[0], base_dir=loaded.path.parent, path=found[1])
-        changed = [each.name for each in _changed_folders(selected) if not each.is_gone]
-        if not update or not changed:
-            return selected
-        say(f"Changed since the lock was made: {', '.join(changed)}. Resolving again")
+        changed = _changed_folders(selected)
+        edited = [each.name for each in changed if not each.is_gone]
+        if not update or not edited:
+            return selected, changed
+        say(f"Changed since the lock was made: {', '.join(edited)}. Resolving again")
     elif offline:
         raise UnavailableError(
             f"no lock matches the current {loaded.path}, and network access is off (--offline)",
@@ -256,7 +258,7 @@ def _selected_answer(
     else:
         say(f"No lock answers {loaded.path} yet: resolving it first")
     resolved = resolve_spec(loaded, offline=offline, update=update, say=say)
-    return Selected(lock=resolved.lock, base_dir=loaded.path.parent)
+    return Selected(lock=resolved.lock, base_dir=loaded.path.parent), []
 
 
 def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) -> LoadedSpec:

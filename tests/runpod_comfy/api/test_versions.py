@@ -12,6 +12,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.api.versions import create, resolve, select
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.lock.drift import folders
 from runpod_comfy.lock.store import load_lock
 from tests.package_index import publish, serve_index
 
@@ -172,6 +173,22 @@ def test_update_resolves_again_where_a_folder_was_edited_and_only_there(workspac
     assert path.read_bytes() != before
     assert select("small", say=said.append).lock == updated.lock
     assert not any(line.startswith("Warning") for line in said)
+
+
+@pytest.mark.parametrize("update", [False, True])
+def test_each_folder_is_read_once(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, update: bool
+) -> None:
+    _select()
+    hashed: list[Path] = []
+
+    def hash_and_count(path: Path) -> str:
+        hashed.append(path)
+        return tree_hash(path)
+
+    monkeypatch.setattr(folders, "tree_hash", hash_and_count)
+    select("small", update=update)
+    assert hashed == [workspace / "versions" / "core"]
 
 
 def test_a_folder_that_is_gone_is_reported_and_its_pin_is_kept(workspace: Path) -> None:
