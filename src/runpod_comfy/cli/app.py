@@ -78,16 +78,15 @@ def run_command_line(arguments: Sequence[str]) -> int:
 
     With `--json` the error is also the one document on standard output.
     """
+    console = Console(as_json="--json" in arguments)
     try:
         parser = build_parser()
         completion.answer_shell(parser)
         parsed = parser.parse_args(arguments)
-    except UsageError as error:
-        console = Console(as_json="--json" in arguments)
-        return _tell(f"{error.usage}{error.in_words()}", error, error.exit_code, console)
-    console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
-    try:
+        console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
         code: int = parsed.run(parsed, console)
+    except UsageError as error:
+        return _tell(f"{error.usage}{error.in_words()}", error, error.exit_code, console)
     except ComfyError as error:
         return _tell(error.in_words(), error, error.exit_code, console)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import runpod_comfy
+from comfy_errors import UnavailableError
 from runpod_comfy.cli.app import run_command_line
 from tests.program import start_python
 
@@ -99,6 +100,32 @@ def test_an_interruption_has_a_next_step(
     told = capsys.readouterr()
     assert told.err.splitlines() == ["interrupted", "  → Run the same command again to continue."]
     assert json.loads(told.out)["exit_code"] == 130
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (KeyboardInterrupt(), 130),
+        (UnavailableError("HOME is not set", remedy="Set HOME."), 3),
+        (PermissionError(13, "Permission denied", "versions"), 1),
+    ],
+)
+def test_an_error_before_the_command_starts_is_reported_too(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("runpod_comfy.cli.usage.completion.answer_shell", fail)
+    assert run_command_line(["list", "--json"]) == code
+    told = capsys.readouterr()
+    document = json.loads(told.out)
+    assert document["exit_code"] == code
+    assert document["error"] in told.err
+    assert document["remedy"] in told.err
 
 
 def test_an_error_is_one_sentence_and_a_next_step(
