@@ -130,7 +130,11 @@ def execute(
         if request.workflow is None:
             # For a server this is the normal way to end.
             return 0
-        line.say("  → Run the same command again; the workflow starts from its beginning.")
+        remedy = "Run the same command again; the workflow starts from its beginning."
+        line.say(f"  → {remedy}")
+        if machine:
+            document = {"error": "interrupted", "remedy": remedy, "exit_code": INTERRUPTED}
+            _write_out([json.dumps(document, ensure_ascii=False)])
         return INTERRUPTED
     if isinstance(result, int):
         return result

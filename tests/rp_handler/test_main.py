@@ -248,6 +248,19 @@ def test_an_interrupted_run_ends_its_engine(number: signal.Signals) -> None:
     wait_until_gone()
 
 
+@pytest.mark.parametrize("flags", [["--json"], ["--output", "base64"]])
+def test_an_interrupted_run_prints_a_document_too(flags: list[str]) -> None:
+    process = start("--workflow", workflow(SLEEP), *flags)
+    wait_for(process.stderr, "was ready after")
+    process.send_signal(signal.SIGINT)
+    printed, told = process.communicate(timeout=60)
+    document = json.loads(printed)
+    assert set(document) == {"error", "remedy", "exit_code"}
+    assert document["exit_code"] == process.returncode == 130
+    assert document["error"] == "interrupted"
+    assert document["remedy"] in told
+
+
 def test_a_run_that_is_killed_outright_takes_its_engine_along() -> None:
     process = start("--workflow", workflow(SLEEP))
     wait_for(process.stderr, "was ready after")
