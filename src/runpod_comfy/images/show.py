@@ -23,8 +23,8 @@ from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_key
 Fate = Literal["kept", "same", "new"]
 
 _BUILD_IT = (
-    "Build it (runpod-comfy image build, or make image VERSION=…), "
-    "or name another one with --image (with make: TAG=…)."
+    "Build it with: runpod-comfy image build ID. Or name another image "
+    "with --image (image push: --tag)."
 )
 
 

@@ -74,7 +74,7 @@ def _validate(document: Any, *, where: str) -> Spec:
     if not isinstance(document, dict):
         raise InvalidInputError(
             f"{where} is not a version spec: it must be a JSON object in braces",
-            remedy="See a working one in versions/demo.json.",
+            remedy="Write one with: runpod-comfy create ID --repo URL@REF",
         )
     found = document.get("schema_version")
     if found is None:

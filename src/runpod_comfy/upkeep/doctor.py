@@ -135,7 +135,7 @@ def _uv() -> Iterator[Answer]:
     if said:
         yield Answer("uv", "ok", said.removeprefix("uv "))
     else:
-        remedy = "Make the project's environment again: make venv"
+        remedy = "Install runpod-comfy again (in a clone: make venv)."
         yield Answer("uv", "missing", "not there", remedy)
 
 

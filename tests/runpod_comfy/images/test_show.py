@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import docker
 import pytest
 
-from comfy_errors import InvalidInputError
+from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import make_steps
-from runpod_comfy.images.show import ShownImage, ShownLayer, redone_after, redone_now
+from runpod_comfy.images.show import ShownImage, ShownLayer, find_built, redone_after, redone_now
 from runpod_comfy.layers.plan import make_plan
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import load_lock
+from tests.http_server import Answer, Request, serve
 from tests.locks import node
 
 DEMO = load_lock(Path(__file__).parents[3] / "lockfiles" / "comfy-demo.lock.json")
@@ -41,6 +43,19 @@ def image(of: Lock) -> ShownImage:
 
 BASE = "base:local"
 BEFORE = lock(("a", "1"), ("b", "2"), ("c", "3"))
+
+
+def test_an_image_that_is_not_there_names_the_command_that_builds_it() -> None:
+    def answer(_request: Request) -> Answer:
+        return Answer(status=404, body=b'{"message": "No such image: runpod-comfy:x"}')
+
+    with serve(None, answer) as url:
+        client = docker.DockerClient(url.replace("http://", "tcp://"), version="1.41")
+        with pytest.raises(UnavailableError, match="runpod-comfy:x") as caught:
+            find_built(client, "runpod-comfy:x")
+        client.close()
+    assert "runpod-comfy image build" in caught.value.remedy
+    assert "make" not in caught.value.remedy
 
 
 def test_a_changed_node_is_new_and_so_is_the_check_and_later_nodes_come_out_the_same() -> None:

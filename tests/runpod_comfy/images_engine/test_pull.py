@@ -80,6 +80,7 @@ def test_without_the_login_the_reason_and_the_next_step_are_reported(
 
     assert raised.value.exit_code == 3
     assert "docker login" in raised.value.remedy
+    assert "runpod-comfy image base" in raised.value.remedy
 
 
 def test_a_base_that_no_registry_has_is_reported(
@@ -89,6 +90,7 @@ def test_a_base_that_no_registry_has_is_reported(
         ensure_image(engine, f"{registry.address}/nothing:1", platform=PLATFORM, show=WrittenDown())
 
     assert "name" in raised.value.remedy
+    assert "runpod-comfy image base" in raised.value.remedy
 
 
 def test_a_base_for_another_platform_alone_does_not_pass(

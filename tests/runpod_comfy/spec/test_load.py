@@ -63,6 +63,12 @@ def test_a_byte_order_mark_of_an_editor_does_no_harm(tmp_path: Path) -> None:
     assert load_spec(path).spec.version_id == "x"
 
 
+def test_what_is_no_object_names_the_command_that_writes_a_spec(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="must be a JSON object") as caught:
+        load_spec(save(tmp_path, b"[]"))
+    assert "runpod-comfy create" in caught.value.remedy
+
+
 def test_what_may_be_left_out_may_be_left_out(tmp_path: Path) -> None:
     spec = {"schema_version": 2, "version_id": "x", "comfy": {"repo": "core"}}
     loaded = load_spec(save(tmp_path, json.dumps(spec).encode()))

@@ -40,6 +40,18 @@ def test_what_is_needed_is_found_here(cache: Cache, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_without_uv_the_program_is_to_be_installed_again(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> Path:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("runpod_comfy.layers.uv.uv_program", missing)
+    uv = _examine(cache, tmp_path)["uv"]
+    assert uv.state == "missing"
+    assert uv.remedy.startswith("Install runpod-comfy again")
+
+
 def test_every_line_that_is_not_ok_says_what_to_do(cache: Cache, tmp_path: Path) -> None:
     answers = _examine(cache, tmp_path, MODELS_DIR="/no/such/folder", OUTPUT_MODE="fax")
     assert answers["MODELS_DIR"].state == answers["OUTPUT_MODE"].state == "warning"

@@ -20,11 +20,12 @@ from runpod_comfy.images.docker.stream import Transfers, engine_errors, read_mes
 _BETWEEN_S = 1.0
 _NOT_HERE = "Build or pull it first; `docker image ls` lists the images."
 _NO_REGISTRY = (
-    "Without access to a registry: run `make base`, then use BASE=… with the name it prints."
+    "Without access to a registry: run `runpod-comfy image base`, then pass --base with the name "
+    "it prints."
 )
 _NO_BASE = (
-    "Check its name, or build a base that needs no registry: run `make base`, then use BASE=… "
-    "with the name it prints."
+    "Check its name, or build a base that needs no registry: run `runpod-comfy image base`, then "
+    "pass --base with the name it prints."
 )
 
 

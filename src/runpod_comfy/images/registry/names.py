@@ -57,7 +57,7 @@ def in_registry(repository: str, registry: str | None) -> str:
             return repository
         raise InvalidInputError(
             f"no registry to push {repository} to",
-            remedy="Name one: --registry ghcr.io/me, or REGISTRY=ghcr.io/me with make.",
+            remedy="Name one, such as: runpod-comfy image push --registry ghcr.io/me",
         )
     if repository.startswith(f"{registry}/"):
         return repository
