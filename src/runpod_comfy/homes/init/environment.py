@@ -22,6 +22,11 @@ def refuse_another_python(job: Initialization, interpreter: Path) -> None:
     if job.python is None:
         return
     asked, there = (_minor(python) for python in (interpreter, job.environment / "bin" / "python"))
+    if there == "0":
+        raise InvalidInputError(
+            f"{job.environment} has no working Python",
+            remedy="Remove it, or name another folder with --venv or --path.",
+        )
     if asked != there:
         raise InvalidInputError(
             f"{job.environment} has Python {there}, and {interpreter} is Python {asked}",
@@ -32,7 +37,10 @@ def refuse_another_python(job: Initialization, interpreter: Path) -> None:
 def _minor(python: Path) -> str:
     """`3.11`; `0` for what is no Python."""
     question = "import sys; print(*sys.version_info[:2], sep='.')"
-    answer = subprocess.run([python, "-I", "-c", question], capture_output=True, check=False)
+    try:
+        answer = subprocess.run([python, "-I", "-c", question], capture_output=True, check=False)
+    except OSError:
+        return "0"
     return answer.stdout.decode().strip() if answer.returncode == 0 else "0"
 
 

@@ -229,6 +229,13 @@ def test_another_repository_or_python_than_what_is_there_is_refused(
     assert not initialize(fetch_context.job(repo=None, python=None)).changed
 
 
+def test_an_environment_whose_python_is_gone_is_refused(fetch_context: FetchContext) -> None:
+    initialize(fetch_context.job())
+    (fetch_context.home / ".venv/bin/python").unlink()
+    with pytest.raises(InvalidInputError, match="has no working Python"):
+        initialize(fetch_context.job())
+
+
 def test_torch_can_be_asked_for_later_and_another_environment_too(
     fetch_context: FetchContext, cpu_index: Path
 ) -> None:
