@@ -15,7 +15,7 @@ from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.sources.git.repository import GitRepository
 from runpod_comfy.sources.git.source import is_commit, list_refs
 from runpod_comfy.sources.kinds import source_of
-from runpod_comfy.spec.values import check_repo, tree_kind
+from runpod_comfy.spec.values import TreeKind, check_repo, tree_kind
 
 
 def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Callable[[Path], object]:
@@ -25,13 +25,7 @@ def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Calla
     remote as upstream. Raises InvalidInputError for a URL that is unsafe or unknown, and what the
     sources raise.
     """
-    try:
-        kind = tree_kind(check_repo(repo))
-    except ValueError as error:
-        raise InvalidInputError(
-            f"the URL {without_secrets(repo)} {error}",
-            remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
-        ) from error
+    kind = _kind_of(repo)
     source = source_of(kind)
     if kind == "git":
         ref = ref or source.open_ref(repo, fetch_context)
@@ -43,6 +37,16 @@ def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Calla
     repository.ensure(commit, fetch_context)
     branch = _branch(repo, ref, fetch_context)
     return lambda folder: _check_out(repository, commit, branch, folder)
+
+
+def _kind_of(repo: str) -> TreeKind:
+    try:
+        return tree_kind(check_repo(repo))
+    except ValueError as error:
+        raise InvalidInputError(
+            f"the URL {without_secrets(repo)} {error}",
+            remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
+        ) from error
 
 
 def _branch(repo: str, ref: str | None, fetch_context: FetchContext) -> str | None:
@@ -78,11 +82,13 @@ def _check_out(repository: GitRepository, commit: str, branch: str | None, folde
 def refuse_another_core(job: Initialization) -> None:
     """Raises InvalidInputError if the core there is another one than was asked for.
 
-    A branch that is checked out may be behind the remote's, or ahead of it.
+    A branch that is checked out may be behind the remote's, or ahead of it. Only git records where
+    a core came from: what was copied from a folder, an archive or an index is taken as it is.
     """
     if job.repo is None and job.ref is None:
         return
     core = job.home.comfyui
+    kind = "git" if job.repo is None else _kind_of(job.repo)
 
     def there(*arguments: str) -> str | None:
         try:
@@ -92,12 +98,16 @@ def refuse_another_core(job: Initialization) -> None:
         return answer.decode("utf-8", "replace").strip()
 
     origin, head = there("remote", "get-url", "origin"), there("rev-parse", "HEAD")
+    if kind != "git" and origin is None:
+        return
     if origin is None or head is None:
         raise InvalidInputError(
             f"{core} is no git clone, so nothing tells whether it is what you ask for",
             remedy="Leave out --repo and --ref, or choose another folder with --path.",
         )
-    asked = GitRepository.of(job.repo, job.cache).repo if job.repo else origin
+    asked = job.repo or origin
+    if kind == "git":
+        asked = GitRepository.of(asked, job.cache).repo
     if asked.removesuffix(".git") != origin.removesuffix(".git"):
         raise InvalidInputError(
             f"{core} is a clone of {without_secrets(origin)}, not of {without_secrets(asked)}",

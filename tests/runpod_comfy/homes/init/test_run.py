@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -260,6 +261,35 @@ def test_cut_short_it_is_finished_by_the_next_run(fetch_context: FetchContext) -
     requirements.write_text("alpha\n")
     assert initialize(fetch_context.job()).changed
     assert imports(fetch_context.home, "alpha")
+
+
+def test_a_core_from_a_folder_is_finished_and_then_left_as_it_is(
+    fetch_context: FetchContext,
+) -> None:
+    folder = fetch_context.folder / "mine"
+    folder.mkdir()
+    for name in ("folder_paths.py", "main.py"):
+        shutil.copy(fetch_context.repository / name, folder)
+    (folder / "requirements.txt").write_text("no-such-package\n")
+    job = fetch_context.job(repo=str(folder))
+    with pytest.raises(UnavailableError, match="no-such-package"):
+        initialize(job)
+    (fetch_context.home / "ComfyUI/requirements.txt").write_text("alpha\n")
+    assert initialize(job).changed
+    assert imports(fetch_context.home, "alpha")
+    before = times(fetch_context.home)
+    assert not initialize(job).changed
+    with pytest.raises(InvalidInputError, match="is no git clone"):
+        initialize(fetch_context.job())
+    with pytest.raises(InvalidInputError, match="the URL svn:.* has the unknown scheme"):
+        initialize(fetch_context.job(repo="svn://example.org/core"))
+    assert times(fetch_context.home) == before
+
+
+def test_a_folder_is_not_taken_for_the_clone_that_is_there(fetch_context: FetchContext) -> None:
+    initialize(fetch_context.job())
+    with pytest.raises(InvalidInputError, match="is a clone of .*, not of .*/mine"):
+        initialize(fetch_context.job(repo=str(fetch_context.folder / "mine")))
 
 
 def _broken(fetch_context: FetchContext) -> Initialization:
