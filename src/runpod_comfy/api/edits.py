@@ -10,13 +10,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import PERMISSIONS, disk_errors, replace_file
+from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say, say_nothing
 from runpod_comfy.api.arguments import as_text, checked
-from runpod_comfy.api.versions import fetch_context_for
+from runpod_comfy.api.versions import editing, fetch_context_for
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
-from runpod_comfy.cache.locks import key_lock, using
+from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.spec.add import new_models, new_nodes
@@ -25,6 +25,7 @@ from runpod_comfy.spec.edit import append_entry, put_override
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec, parse_spec
 from runpod_comfy.spec.model import Model, Spec, Tree
 from runpod_comfy.spec.values import Override
+from runpod_comfy.spec.write import replace_spec
 
 _Edit = Callable[[str], str]
 
@@ -167,15 +168,14 @@ def _edit(loaded: LoadedSpec, edit: _Edit, say: Say) -> tuple[Spec, Spec, bool]:
     """
     # A link is written through, so that it stays one.
     path = loaded.path.resolve()
-    cache = Cache.from_environment()
     with (
         disk_errors(f"{path} could not be written", remedy=PERMISSIONS),
-        key_lock(cache, f"spec {path}", what=str(path), say=say),
+        editing(path, Cache.from_environment(), say),
     ):
         before, text = load_spec(loaded.path).spec, path.read_bytes().decode()
         changed = edit(text)
         after = parse_spec(changed.removeprefix("\ufeff"), where=f"{loaded.path}, edited")
         if changed == text:
             return before, after, False
-        replace_file(path, changed.encode(), mode=path.stat().st_mode & 0o777)
+        replace_spec(path, changed.encode())
     return before, after, True

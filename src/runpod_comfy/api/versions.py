@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import Say, say_nothing
 from runpod_comfy.api.arguments import as_text, checked
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
-from runpod_comfy.cache.locks import using
+from runpod_comfy.cache.locks import key_lock, using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.cache.tree import FetchContext
@@ -170,9 +171,11 @@ def resolve_spec(
         moved = moved_pins(loaded.spec, chosen, fetch_context)
         loaded = with_moved_pins(loaded, moved)
         lock = resolve_lock(loaded, fetch_context=fetch_context, previous=previous, upgrade=chosen)
-        for pin in moved:
-            replace_commit(loaded.path, pin.place, pin.before, pin.after)
-            say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
+        if moved:
+            with editing(loaded.path, fetch_context.cache, say):
+                for pin in moved:
+                    replace_commit(loaded.path, pin.place, pin.before, pin.after)
+                    say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
         for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
             say(f"Wrote {path}")
     for folder in _pinned_folders(loaded, lock, fetch_context):
@@ -273,6 +276,12 @@ def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) ->
         if not loaded.is_file():
             raise
         return load_spec(loaded)
+
+
+def editing(spec: Path, cache: Cache, say: Say) -> contextlib.AbstractContextManager[int | None]:
+    """Keeps other commands from editing a spec file during the block."""
+    path = spec.resolve()
+    return key_lock(cache, f"spec {path}", what=str(path), say=say)
 
 
 def fetch_context_for(folder: Path, *, offline: bool, say: Say) -> FetchContext:

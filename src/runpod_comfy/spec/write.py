@@ -21,6 +21,11 @@ def spec_text(spec: Spec) -> str:
     return json.dumps(spec.document(), indent=4, ensure_ascii=False) + "\n"
 
 
+def replace_spec(path: Path, content: bytes) -> None:
+    """Replaces a spec file atomically, and keeps its permissions. Raises OSError."""
+    replace_file(path, content, mode=path.stat().st_mode & 0o777)
+
+
 def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
     """Writes a spec. Returns False if the file already has this content.
 
@@ -44,7 +49,9 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
                     f"{path} already exists and differs from the requested spec",
                     remedy="Replace it with --force, or name another file with --output.",
                 )
-        replace_file(path, content)
+            replace_spec(path, content)
+        else:
+            replace_file(path, content)
     return True
 
 
@@ -72,7 +79,7 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
             # position.
             changed = content[: found.start()] + new + content[found.end() :]
             if json.loads(changed) == wanted:
-                replace_file(path, changed)
+                replace_spec(path, changed)
                 return
     raise InvalidInputError(
         f"{path}: the commit {before} could not be replaced",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from comfy_files.files import replace_file
 from runpod_comfy import add_model, add_node, override, resolve
 from tests.git_repositories import GitRepository, new_repository
 from tests.specs import BARE_CORE, core_repository
@@ -214,3 +215,24 @@ def test_several_at_once_all_get_in(folder: Path) -> None:
     for thread in threads:
         thread.join()
     assert {node["name"] for node in _spec(folder)["custom_nodes"]} == {"Painter", *names}
+
+
+def test_an_edit_during_an_upgrade_is_kept(
+    folder: Path, repository: GitRepository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_node("mine", repository.url)
+    newer = repository.commit("newer", {"__init__.py": "# newer\n"})
+    edit = threading.Thread(target=add_node, args=("mine", "nodes/brush"))
+
+    def replace_while_edited(path: Path, content: bytes, **options: Any) -> None:
+        # The upgrade has read the file, and has not written it yet.
+        if threading.current_thread() is not edit:
+            edit.start()
+            edit.join(timeout=0.5)
+        replace_file(path, content, **options)
+
+    monkeypatch.setattr("runpod_comfy.spec.write.replace_file", replace_while_edited)
+    assert [pin.after for pin in resolve("mine", upgrade=["Small-Node"]).moved] == [newer]
+    edit.join()
+    nodes = {node["name"]: node.get("commit") for node in _spec(folder)["custom_nodes"]}
+    assert nodes == {"Painter": None, "Small-Node": newer, "brush": None}

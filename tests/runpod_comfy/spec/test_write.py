@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,17 @@ def test_a_commit_is_replaced_in_its_place_and_nowhere_else(tmp_path: Path, mark
         replace_commit(path, place, old, new)
         before, after = text.split(old), path.read_bytes().decode().split(new)
         assert after == [old.join(before[: count + 1]), old.join(before[count + 1 :])]
+
+
+def test_a_replaced_spec_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    core = {"repo": "https://example.org/core", "commit": "1" * 40}
+    write_spec(small_spec(comfy=core), path, force=False)
+    path.chmod(0o600)
+    replace_commit(path, "core", "1" * 40, "2" * 40)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert write_spec(small_spec(), path, force=True)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_commit_that_is_not_there_is_not_replaced(tmp_path: Path) -> None:
