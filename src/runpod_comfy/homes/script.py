@@ -16,6 +16,7 @@ from typing import BinaryIO
 from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
+from comfy_http.redaction import without_secrets
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
@@ -260,8 +261,8 @@ def _tells_of_wrong_bytes(text: str) -> bool:
 
 def _readable_lines(log: Path) -> list[str]:
     """The lines of a log as a terminal would finally show them: without colours and overwritten
-    text.
+    text. Credentials in URLs are left out.
     """
     text = _CONTROL_SEQUENCE.sub("", log.read_bytes().decode("utf-8", "replace"))
     lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
-    return [line for line in lines if line.strip()]
+    return [without_secrets(line) for line in lines if line.strip()]

@@ -261,6 +261,6 @@ class _Probe:
 
 
 def _reason(lines: Sequence[str]) -> str:
-    """uv's error and its causes in one line."""
+    """uv's error and its causes in one line, without credentials in URLs."""
     told = [line.partition(": ")[2] for line in lines if line.startswith(("error: ", "cause: "))]
-    return "; ".join(told) or "uv failed"
+    return without_secrets("; ".join(told)) or "uv failed"

@@ -44,6 +44,12 @@ def test_a_failure_tells_the_step_the_end_of_its_output_and_what_to_do(log: Path
     assert str(log) in caught.value.remedy
 
 
+def test_a_failure_does_not_show_the_password_of_an_index(log: Path) -> None:
+    with pytest.raises(UnavailableError, match=r"http://\*\*\*@index/simple") as caught:
+        _run("echo 'error: Failed to fetch: `http://me:hush@index/simple`' >&2; exit 1", log)
+    assert "hush" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("script", "error"),
     [

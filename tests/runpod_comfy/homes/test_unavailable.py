@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import re
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError, UnavailableError
+from comfy_files.files import sha256_of
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.homes.run import realize
 from runpod_comfy.lock.model import Distribution, DistributionFile
+from tests.http_server import serve
 from tests.package_index import serve_index, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot
 
@@ -186,6 +191,26 @@ def test_a_source_that_would_have_to_be_built_is_named(version: Version) -> None
         UnavailableError, match=r"alpha-1\.0\.tar\.gz\), an sdist that has to be built: "
     ):
         realize(version.job())
+
+
+def test_why_a_source_cannot_be_built_is_told_without_credentials(
+    version: Version, tmp_path: Path
+) -> None:
+    wheels = version.wheels_dir
+    (wheels / version.wheels[0].files[0].name).unlink()
+    with serve(tmp_path / "nothing") as url:
+        place = f"{url}/builder-1.0.tar.gz?token="
+        content = f'[build-system]\nrequires = ["builder @ {place}hush"]\n'.encode()
+        with tarfile.open(wheels / "alpha-1.0.tar.gz", "w:gz") as archive:
+            member = tarfile.TarInfo("alpha-1.0/pyproject.toml")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        sha256 = sha256_of(wheels / "alpha-1.0.tar.gz")
+        file = DistributionFile(name="alpha-1.0.tar.gz", sha256=sha256)
+        version.wheels = [version.wheels[0].model_copy(update={"files": [file]})]
+        with pytest.raises(UnavailableError, match=re.escape(f"{place}***")) as caught:
+            realize(version.job())
+    assert "hush" not in caught.value.message
 
 
 def test_a_wheel_that_arrives_with_other_bytes_is_refused_by_name_and_does_not_enter(
