@@ -85,7 +85,7 @@ class ModelStore:
             elif file.name not in needed:
                 files.append(file)
         # A process that writes a file holds its lock until it is done.
-        left = [it for it in _children(self.root / "tmp") if it.is_dir() or not is_locked(it)]
+        left = [it for it in _children(self.root / "tmp") if it.is_dir() or _is_left(it)]
         return UnusedModels(files=tuple(files), leftovers=tuple(left), unknown=tuple(unknown))
 
     @contextmanager
@@ -160,6 +160,14 @@ def linked_models(folder: Path) -> set[str]:
     # The link's own target, and the final target.
     ways = (way for link in links for way in (str(link.readlink()), os.path.realpath(link)))
     return {sha256 for way in ways if (sha256 := names_stored(way)) is not None}
+
+
+def _is_left(partial: Path) -> bool:
+    try:
+        return not is_locked(partial)
+    except FileNotFoundError:
+        # Its process has just finished.
+        return False
 
 
 def _children(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError
-from comfy_files.files import sha256_of
+from comfy_files.files import is_locked, sha256_of
 from comfy_home.manifest import ManifestModel
 from comfy_models.links import link_model
 from comfy_models.store import ModelStore, linked_models
@@ -148,3 +148,18 @@ def test_the_file_of_a_killed_transfer_is_left_over_and_that_of_a_running_one_is
     process.kill()
     process.communicate()
     assert store.unused(set()).leftovers == (partial,)
+
+
+def test_a_transfer_that_finishes_while_it_is_looked_at_is_no_leftover(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = store.root / "tmp" / "x.partial"
+    partial.parent.mkdir(parents=True)
+    partial.touch()
+
+    def finish_first(path: Path) -> bool:
+        path.unlink()
+        return is_locked(path)
+
+    monkeypatch.setattr("comfy_models.store.is_locked", finish_first)
+    assert store.unused(set()).leftovers == ()

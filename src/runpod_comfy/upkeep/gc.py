@@ -27,7 +27,7 @@ from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.kept import Kept, kept_by_roots
 from runpod_comfy.upkeep.needs import look_at_roots, needs_of
-from runpod_comfy.upkeep.unused import Unused, find_unused, unused_commits
+from runpod_comfy.upkeep.unused import Contents, Unused, find_unused, unused_commits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,13 +77,14 @@ def clear_cache(
         )
     now = int(time.time()) if now is None else now
     looking = when_slow(say, f"Looking through the cache {cache.root}")
+    contents = Contents(cache)
     if dry_run:
         with looking:
-            return _with_kept(_look(cache, models, now)[0], cache, models)
+            return _with_kept(_look(contents, models, now)[0], contents, models)
     refused = f"not everything in the cache {cache.root} could be removed"
     with alone(cache, say):
         with looking:
-            clearing, commits = _look(cache, models, now)
+            clearing, commits = _look(contents, models, now)
         with cache.writing():
             for root in clearing.roots:
                 save_root(cache, root)
@@ -97,22 +98,24 @@ def clear_cache(
         for folder in trash:
             shutil.rmtree(folder, onerror=_unless_gone)
     with when_slow(say, "Measuring what is kept"):
-        return replace(_with_kept(clearing, cache, models), dry_run=False)
+        return replace(_with_kept(clearing, contents, models), dry_run=False)
 
 
-def _with_kept(clearing: Clearing, cache: Cache, models: bool | None) -> Clearing:
-    with_models = _clears_models(cache, models)
-    return replace(
-        clearing, kept=tuple(kept_by_roots(clearing.roots, cache, with_models=with_models))
-    )
+def _with_kept(clearing: Clearing, contents: Contents, models: bool | None) -> Clearing:
+    with_models = _clears_models(contents.cache, models)
+    kept = kept_by_roots(clearing.roots, contents, with_models=with_models)
+    return replace(clearing, kept=tuple(kept))
 
 
 def _clears_models(cache: Cache, models: bool | None) -> bool:
     return cache.models.is_relative_to(cache.root) if models is None else models
 
 
-def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[Path, list[str]]]:
+def _look(
+    contents: Contents, models: bool | None, now: int
+) -> tuple[Clearing, dict[Path, list[str]]]:
     """What would be removed, and the commits among it by repository."""
+    cache = contents.cache
     parts = (cache.environments, cache.trees, cache.archives, cache.git, cache.uv, cache.models)
     if not cache.roots.is_dir() and any(part.is_dir() for part in parts):
         raise UnavailableError(
@@ -128,7 +131,7 @@ def _look(cache: Cache, models: bool | None, now: int) -> tuple[Clearing, dict[P
             "--models clears them too"
         )
     needs = needs_of(kept.locks, cache)
-    found = find_unused(cache, needs, model_folders=kept.model_folders, with_models=with_models)
+    found = find_unused(contents, needs, model_folders=kept.model_folders, with_models=with_models)
     commits = unused_commits(cache, needs)
     links_seen: Counter[tuple[int, int]] = Counter()
     clearing = Clearing(

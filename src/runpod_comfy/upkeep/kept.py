@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import cache as remembered
 from pathlib import Path
 
-from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
 from runpod_comfy.upkeep.needs import Needs, lock_of, model_folder_of, needs_of
-from runpod_comfy.upkeep.unused import find_unused
+from runpod_comfy.upkeep.unused import Contents, find_unused
 
 _OF_NO_ROOT = ("leftover", "image tool", "unknown")
 
@@ -26,11 +25,13 @@ class Kept:
     size_bytes: int
 
 
-def kept_by_roots(roots: Sequence[Root], cache: Cache, *, with_models: bool) -> list[Kept]:
-    """What each root keeps, the largest first. Looks, and takes no lock."""
+def kept_by_roots(roots: Sequence[Root], contents: Contents, *, with_models: bool) -> list[Kept]:
+    """What each root keeps of `contents`, the largest first. Needs no lock: what other commands
+    remove meanwhile has no size.
+    """
 
     def unused(needs: Needs, folders: Sequence[Path]) -> set[Path]:
-        found = find_unused(cache, needs, model_folders=folders, with_models=with_models)
+        found = find_unused(contents, needs, model_folders=folders, with_models=with_models)
         return {entry.path for entry in found if entry.kind not in _OF_NO_ROOT}
 
     # Hard links of one file, say in an environment and in uv's cache, count once.
@@ -38,7 +39,7 @@ def kept_by_roots(roots: Sequence[Root], cache: Cache, *, with_models: bool) -> 
     everything = unused(Needs(), ())
 
     def kept(root: Root) -> int:
-        needs = needs_of([lock_of(root)] if root.lock is not None else [], cache)
+        needs = needs_of([lock_of(root)] if root.lock is not None else [], contents.cache)
         folder = model_folder_of(root)
         paths = everything - unused(needs, [folder] if folder else [])
         found: dict[tuple[int, int], int] = {}

@@ -7,11 +7,13 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache as remembered
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 from comfy_home.lock_bytes import lock_digest
-from comfy_models.store import ModelStore, linked_models
+from comfy_models.store import ModelStore, UnusedModels, linked_models
 from runpod_comfy.cache.locks import IN_USE_NAME
 from runpod_comfy.cache.paths import Cache, children
 from runpod_comfy.sources.git.process import GitFailedError, run_git
@@ -50,10 +52,34 @@ class Unused:
     freed_bytes: int = 0
 
 
+class Contents:
+    """A cache's contents, read once, to be compared with the needs of several roots."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+        self.children = remembered(children)
+        self.lock_digest = remembered(_lock_digest)
+        self.linked_models = remembered(linked_models)
+
+    @cached_property
+    def uv(self) -> UvContents:
+        return _read_uv(self.cache.uv)
+
+    @cached_property
+    def models(self) -> UnusedModels:
+        """All files of the model store."""
+        return ModelStore(self.cache.models).unused(set())
+
+    @cached_property
+    def old_tools(self) -> list[Path]:
+        return _all_but_newest(self.children(self.cache.tools))
+
+
 def find_unused(
-    cache: Cache, needs: Needs, *, model_folders: Iterable[Path], with_models: bool
+    contents: Contents, needs: Needs, *, model_folders: Iterable[Path], with_models: bool
 ) -> list[Unused]:
     """Everything that `needs` does not name. Links below `model_folders` keep their models."""
+    cache = contents.cache
 
     def named(kind: Kind, name: re.Pattern[str]) -> Callable[[Path], Kind | None]:
         def judge(path: Path) -> Kind | None:
@@ -87,22 +113,27 @@ def find_unused(
         return None if cache.archives / path.name in needs.paths else "leftover"
 
     def lock(path: Path) -> Kind | None:
-        return None if _lock_digest(path) in needs.lock_digests else "lock"
+        return None if contents.lock_digest(path) in needs.lock_digests else "lock"
+
+    def judged(folder: Path, judge: Callable[[Path], Kind | None]) -> Iterator[Unused]:
+        for path in contents.children(folder):
+            if kind := judge(path):
+                yield Unused(kind=kind, path=path)
 
     return [
-        *_judged(cache.environments, named("environment", _HEX_64)),
-        *_judged(cache.compiled, compiled),
-        *_judged(cache.trees, tree),
-        *_judged(cache.git, repository),
-        *_judged(cache.archives, named("archive", _HEX_64)),
-        *_judged(cache.named_archives, index),
-        *_judged(cache.checks, named("check", _CHECK)),
-        *_judged(cache.resolved, lock),
-        *_all("Python package", _unused_in_uv(cache.uv, needs.distributions)),
-        *_all("image tool", _all_but_newest(cache.tools)),
-        *(_models(cache, needs, model_folders) if with_models else ()),
-        *_all("leftover", children(cache.tmp)),
-        *_all("unknown", _of_others(cache)),
+        *judged(cache.environments, named("environment", _HEX_64)),
+        *judged(cache.compiled, compiled),
+        *judged(cache.trees, tree),
+        *judged(cache.git, repository),
+        *judged(cache.archives, named("archive", _HEX_64)),
+        *judged(cache.named_archives, index),
+        *judged(cache.checks, named("check", _CHECK)),
+        *judged(cache.resolved, lock),
+        *_all("Python package", _unused_in_uv(contents.uv, needs.distributions)),
+        *_all("image tool", contents.old_tools),
+        *(_models(contents, needs, model_folders) if with_models else ()),
+        *_all("leftover", contents.children(cache.tmp)),
+        *_all("unknown", _of_others(contents)),
     ]
 
 
@@ -113,12 +144,6 @@ def unused_commits(cache: Cache, needs: Needs) -> dict[Path, list[str]]:
         for path in children(cache.git)
         if path in needs.commits and (commits := sorted(_kept_commits(path) - needs.commits[path]))
     }
-
-
-def _judged(folder: Path, judge: Callable[[Path], Kind | None]) -> Iterator[Unused]:
-    for path in children(folder):
-        if kind := judge(path):
-            yield Unused(kind=kind, path=path)
 
 
 def _all(kind: Kind, paths: Iterable[Path]) -> Iterator[Unused]:
@@ -144,16 +169,17 @@ def _lock_digest(path: Path) -> str | None:
     return lock_digest(document) if isinstance(document, dict) else None
 
 
-def _models(cache: Cache, needs: Needs, model_folders: Iterable[Path]) -> Iterator[Unused]:
-    linked = {sha256 for folder in model_folders for sha256 in linked_models(folder)}
-    found = ModelStore(cache.models).unused(needs.models | linked)
-    yield from _all("model", found.files)
+def _models(contents: Contents, needs: Needs, model_folders: Iterable[Path]) -> Iterator[Unused]:
+    needed = needs.models.union(*map(contents.linked_models, model_folders))
+    found = contents.models
+    yield from _all("model", (file for file in found.files if file.name not in needed))
     yield from _all("leftover", found.leftovers)
     yield from _all("unknown", found.unknown)
 
 
-def _of_others(cache: Cache) -> list[Path]:
+def _of_others(contents: Contents) -> list[Path]:
     """Entries of the cache's root that are none of its folders."""
+    cache = contents.cache
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
@@ -162,25 +188,27 @@ def _of_others(cache: Cache) -> list[Path]:
         # COMFY_CACHE_MODELS may name any folder in here.
         *(cache.models, *cache.models.parents),
     }
-    found = [*children(cache.root), *children(cache.archives.parent)]
+    found = [*contents.children(cache.root), *contents.children(cache.archives.parent)]
     return [path for path in found if path not in own]
 
 
-def _all_but_newest(folder: Path) -> list[Path]:
+def _all_but_newest(tools: Iterable[Path]) -> list[Path]:
     """Tools that earlier images were built with; the last used one of each kind and platform is
     kept.
 
     Names are `<kind>-<version or digest>-linux-x86_64` or the like.
     """
-    found = sorted(children(folder), key=lambda path: path.stat().st_mtime)
+    found = sorted(tools, key=lambda path: path.stat().st_mtime)
     newest = {
         (path.name.partition("-")[0], path.name.partition("-linux-")[2]): path for path in found
     }
     return [path for path in found if path not in newest.values()]
 
 
-def _unused_in_uv(root: Path, needed: set[tuple[str, str]]) -> list[Path]:
-    """Paths below uv's cache that no distribution (normalized name, version) of `needed` uses.
+@dataclass(frozen=True, kw_only=True)
+class UvContents:
+    """uv's cache: the distribution (normalized name, version) of each path that belongs to one, the
+    target of each link, and the unpacked wheels by their real path.
 
     uv keeps each unpacked wheel in `archive-v<N>/<random>`, and a link to it under the wheel's name
     in `wheels-v<N>/…/<distribution>/<version>-<tags>`, with `.http`, `.rev`, `.msgpack` and `.lock`
@@ -188,7 +216,14 @@ def _unused_in_uv(root: Path, needed: set[tuple[str, str]]) -> list[Path]:
     treats missing files as not cached. If uv changes its cache layout, nothing is found here. uv's
     own commands remove all versions of a distribution or none.
     """
-    stale: set[Path] = set()
+
+    distributions: dict[Path, tuple[str, str]]
+    links: dict[Path, str]
+    archives: dict[str, Path]
+
+
+def _read_uv(root: Path) -> UvContents:
+    distributions: dict[Path, tuple[str, str]] = {}
     links: dict[Path, str] = {}
     for parent, folders, files in os.walk(root):
         if parent == str(root):
@@ -198,9 +233,16 @@ def _unused_in_uv(root: Path, needed: set[tuple[str, str]]) -> list[Path]:
             if path.is_symlink():
                 links[path] = os.path.realpath(path)
             key = _distribution_in_uv(path, path.relative_to(root).parts)
-            if key is not None and key not in needed:
-                stale.add(path)
+            if key is not None:
+                distributions[path] = key
     archives = {os.path.realpath(path): path for path in root.glob("archive-v*/*")}
+    return UvContents(distributions=distributions, links=links, archives=archives)
+
+
+def _unused_in_uv(uv: UvContents, needed: set[tuple[str, str]]) -> list[Path]:
+    """Paths below uv's cache that no distribution (normalized name, version) of `needed` uses."""
+    stale = {path for path, key in uv.distributions.items() if key not in needed}
+    links, archives = uv.links, uv.archives
     if archives.keys().isdisjoint(links.values()):
         return sorted(stale)
     used = {target for link, target in links.items() if stale.isdisjoint((link, *link.parents))}

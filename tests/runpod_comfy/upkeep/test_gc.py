@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_models.store import ModelStore
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
@@ -172,6 +174,37 @@ def test_what_frees_nothing_is_explained_by_what_the_cache_is_kept_for(version: 
     clear_cache(version.cache, now=NOW)
     freed = clear_cache(version.cache, now=NOW + 8 * DAY_S).freed_bytes
     assert 35_000 < sizes[lock_file] <= freed
+
+
+def test_the_cache_is_read_once_and_not_again_after_the_lock_is_released(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    job = version.job()
+    realize(job)
+    realize(version.job(version.folder / "again"))
+    spec = version.folder / "versions" / "small.json"
+    write_lock(job.lock, spec_path=spec, cache=version.cache)
+    expected = clear_cache(version.cache, now=NOW, dry_run=True).kept
+    assert len(expected) >= 3
+    walk, walked = os.walk, []
+
+    def counted(top: str | Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        walked.append(Path(top))
+        return walk(top)
+
+    def delete(*_arguments: object, **_options: object) -> None:
+        # The lock is released: other commands work now, and their files come and go.
+        monkeypatch.setattr(ModelStore, "unused", vanished)
+
+    def vanished(*_arguments: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "walk", counted)
+    monkeypatch.setattr(shutil, "rmtree", delete)
+    (version.cache.tmp / "leftover").touch()
+    assert clear_cache(version.cache, now=NOW).kept == expected
+    assert walked.count(version.cache.uv) == 1
 
 
 def test_a_home_that_comes_back_starts_afresh(version: Version) -> None:
