@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from comfy_errors.names import quantity
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import Lock, PythonLock
 from runpod_comfy.lock.python.torch_family import FAMILY
@@ -136,7 +137,8 @@ class Canary:
         """
 
         def works(hold: Sequence[str]) -> bool:
-            self.say(f"Trying with the old versions of {len(hold)} packages: {', '.join(hold)}")
+            packages = quantity(len(hold), "package")
+            self.say(f"Trying with the old versions of {packages}: {', '.join(hold)}")
             return self.attempt(document, hold).fault is None
 
         if not moved or not works(moved):

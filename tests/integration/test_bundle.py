@@ -138,7 +138,7 @@ def test_what_a_bundle_without_models_leaves_out_is_named(
     assert small.program()(*_CREATE, "--without-models", "-o", path).code == 0
     assert away("bundle", "load", path).code == 0
     error = away("realize", "two", "--offline").failed_with(3)
-    assert "2 things are missing here" in error
+    assert "2 items are missing here" in error
     assert "model m0.safetensors (1.6 MB)" in error
     assert "model m2.safetensors (1.6 MB)" in error
     assert not (away.folder / "comfy-two").exists()
@@ -168,7 +168,7 @@ def test_offline_with_empty_caches_all_is_named_and_neither_git_nor_an_index_is_
     asked, fetched = dict(small.asked), small.git_fetches()
     program = small.program(COMFY_CACHE_ROOT=tmp_path / "cache")
     told = program("realize", "two", "--offline", "--target", tmp_path / "home").failed_with(3)
-    assert "8 things are missing here" in told
+    assert "8 items are missing here" in told
     for name in ("tree core: file://", "tree node:dancer:", "tree node:painter:"):
         assert name in told
     for name in ("torch 2.1.0", "alpha 1.0", "beta 2.0", "delta 4.0", "gamma 3.0"):

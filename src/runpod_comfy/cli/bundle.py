@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
 from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import (
@@ -193,8 +194,9 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
 
 def _in_words(summary: BundleSummary) -> str:
     return (
-        f"{summary.trees} trees, {summary.wheels} Python packages, {summary.models} models "
-        f"for {summary.platform}, {readable_size(summary.size_bytes)}"
+        f"{quantity(summary.trees, 'tree')}, {quantity(summary.wheels, 'Python package')}, "
+        f"{quantity(summary.models, 'model')} for {summary.platform}, "
+        f"{readable_size(summary.size_bytes)}"
     )
 
 

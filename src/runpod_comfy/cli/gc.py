@@ -6,6 +6,7 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
@@ -64,7 +65,8 @@ def _text(clearing: Clearing) -> str:
     lines = []
     for kind, count in counts.items():
         size = sum(entry.freed_bytes for entry in clearing.removed if entry.kind == kind)
-        lines.append(f"{kind:<15} {count:>6} entries {readable_size(size):>10}")
+        number, noun = quantity(count, "entry", "entries").split()
+        lines.append(f"{kind:<15} {number:>6} {noun:<7} {readable_size(size):>10}")
     if clearing.commits:
         lines.append(f"{'git commit':<15} {clearing.commits:>6}")
     lines += [f"{root.path} is gone and no longer counted" for root in clearing.dropped]

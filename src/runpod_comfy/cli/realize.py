@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import MismatchError
+from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
 from runpod_comfy.cli.options import (
     Subparsers,
@@ -129,9 +130,8 @@ def _verify(job: Realization, console: Console) -> int:
         return 0
     if found.own_models or not found.repairable:
         return _report_left_alone(found, console)
-    count = len(found.faults)
     error = MismatchError(
-        f"{job.target} differs from its lock in {count} place{'s' * (count > 1)}",
+        f"{job.target} differs from its lock in {quantity(len(found.faults), 'place')}",
         remedy="To fix it, run the command with --repair instead of --verify.",
     )
     console.say(error.in_words())
@@ -179,7 +179,7 @@ def _tell_faults(found: Verification, console: Console) -> None:
 
 def _verified(found: Verification) -> str:
     size = readable_size(found.checked_bytes)
-    return f"verified: {found.checked_files} files, {size}, in {found.seconds:.1f} s"
+    return f"verified: {quantity(found.checked_files, 'file')}, {size}, in {found.seconds:.1f} s"
 
 
 def _changes_text(job: Realization, changes: Changes) -> str:
@@ -190,7 +190,7 @@ def _changes_text(job: Realization, changes: Changes) -> str:
     lines += [
         *(f"keep   layer {name}" for name in changes.kept),
         *(f"fetch  {name}: {tree.repo} at {tree.commit}" for name, tree in changes.trees),
-        f"fetch  {len(missing)} of {len(changes.packages)} Python packages, "
+        f"fetch  {len(missing)} of {quantity(len(changes.packages), 'Python package')}, "
         f"{readable_size(changes.download_bytes)}",
         *(
             f"fetch  model {model.name}: {model.source}, {readable_size(model.size)}"

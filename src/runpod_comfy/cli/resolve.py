@@ -89,9 +89,9 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
     if arguments.upgrade and resolved.previous is not None and not resolved.changes:
         console.say("Nothing newer was found")
     console.say(
-        f"{lock.version_id}: core, {len(lock.custom_nodes)} custom nodes, "
-        f"{len(lock.python.torch) + len(lock.python.wheels)} Python distributions, "
-        f"{len(lock.models)} models"
+        f"{lock.version_id}: core, {quantity(len(lock.custom_nodes), 'custom node')}, "
+        f"{quantity(len(lock.python.distributions), 'Python distribution')}, "
+        f"{quantity(len(lock.models), 'model')}"
     )
     document = {
         "version_id": lock.version_id,

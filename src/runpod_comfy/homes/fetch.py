@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from comfy_errors.names import quantity
 from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import SLOW_S, Progress, Say, readable_size, say_nothing, when_slow
@@ -117,7 +118,7 @@ def _build(
 ) -> dict[str, float]:
     if missing:
         size = readable_size(sum(each.size_bytes for each in missing))
-        context.job.say(f"Fetching {len(missing)} Python packages, {size}")
+        context.job.say(f"Fetching {quantity(len(missing), 'Python package')}, {size}")
     progress = context.job.progress
     downloads = Downloads(missing, progress, context.job.say)
     seconds: dict[str, float] = {}
@@ -198,7 +199,7 @@ class Downloads:
         """Takes in what an installer draws, in pieces as they come."""
         if found := self._INSTALLED.search(self._CONTROL.sub(b"", output)):
             # What comes next is silent, and takes a minute for a PyTorch with CUDA.
-            self._say(f"Compiling {found.group(1).decode()} packages")
+            self._say(f"Compiling {quantity(int(found.group(1)), 'package')}")
         before, *drawings = (self._rest + output).split(self._DRAWING)
         if not drawings:
             self._rest = before[-len(self._DRAWING) :]

@@ -18,6 +18,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
+from comfy_errors.names import quantity
 from comfy_files.files import os_reason
 from comfy_files.json_faults import first_fault
 from comfy_home.layout import DATA_FOLDERS
@@ -90,7 +91,7 @@ class InstallRecord(Strict):
             (len(self.files.home), "elsewhere in the home"),
             (len(self.files.environment), "in the environment"),
         )
-        told += [f"{number} file{'s' * (number > 1)} {where}" for number, where in counts if number]
+        told += [f"{quantity(number, 'file')} {where}" for number, where in counts if number]
         return f"install.py of {self.node} changed " + (", ".join(told) or "nothing")
 
 
@@ -155,8 +156,8 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
     copied = own_environment(context.job.home)
     if copied:
         context.job.say(
-            f"{copied} files of the environment are copied, because install scripts may write to "
-            "them"
+            f"Copying {quantity(copied, 'file')} of the environment, because install scripts may "
+            "write to it"
         )
     try:
         build_layer(layer, context)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
+from comfy_errors.names import quantity
 from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size, say_nothing, when_slow
@@ -75,12 +76,11 @@ def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError
         ways.append(f"put the locked wheels into {wheels_dir}, or leave out --wheels-dir")
     remedy = "; or ".join(ways)
     remedy = remedy[0].upper() + remedy[1:] + "."
-    count = len(lack.wrong) + len(lack.missing)
-    things = "one thing is" if count == 1 else f"{count} things are"
+    items = quantity(len(lack.wrong) + len(lack.missing), "item is", "items are")
     if lack.wrong:
-        return MismatchError(f"{things} missing or wrong:{lines}", remedy=remedy)
+        return MismatchError(f"{items} missing or wrong:{lines}", remedy=remedy)
     why = ", and network access is off (--offline)" if offline else ""
-    return UnavailableError(f"{things} missing here{why}:{lines}", remedy=remedy)
+    return UnavailableError(f"{items} missing here{why}:{lines}", remedy=remedy)
 
 
 def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list[str]:
@@ -141,7 +141,8 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     )
     # A wheel in the archive store can always be installed.
     unsure = [each for each in packages if not _has_stored_wheel(each, job.cache)]
-    with when_slow(job.say, f"Checking whether {len(unsure)} Python packages are at hand"):
+    packages_are = quantity(len(unsure), "Python package is", "Python packages are")
+    with when_slow(job.say, f"Checking whether {packages_are} available"):
         lacks = probe.lacks(unsure)
     # Only building shows whether an sdist can be built.
     lack.missing += [

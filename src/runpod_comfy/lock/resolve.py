@@ -94,7 +94,7 @@ def _as_one(errors: Sequence[ComfyError]) -> ComfyError:
     if wrong or len(errors) == 1:
         return (wrong or errors)[0]
     return UnavailableError(
-        f"{len(errors)} things are missing: " + "; ".join(error.message for error in errors),
+        f"{len(errors)} items are missing: " + "; ".join(error.message for error in errors),
         remedy=" ".join(dict.fromkeys(error.remedy for error in errors if error.remedy)),
     )
 

@@ -54,7 +54,7 @@ def test_offline_everything_that_no_cache_has_is_named_at_once_and_nothing_is_as
         realize(job)
     message = caught.value.message
     for expected in (
-        "5 things are missing",
+        "5 items are missing",
         "tree core: core at tree:",
         "tree node:painter: painter at tree:",
         "package torchlike 1.0 (torchlike-1.0-py3-none-any.whl, ",
@@ -79,7 +79,7 @@ def test_offline_one_thing_that_is_missing_is_named_and_what_is_cached_is_not(
         version.wheels = [*version.wheels, _without_size(beta, "beta-1.0-py3-none-any.whl")]
         with pytest.raises(UnavailableError) as caught:
             realize(version.job(offline=True, wheels_dir=None))
-        assert "one thing is missing here" in caught.value.message
+        assert "1 item is missing here" in caught.value.message
         assert "package beta 1.0 (beta-1.0-py3-none-any.whl)" in caught.value.message
         assert asked == []
 
@@ -139,7 +139,7 @@ def test_wheels_that_are_missing_or_wrong_are_all_named_before_any_work(version:
     with pytest.raises(MismatchError) as caught:
         realize(job)
     message = caught.value.message
-    assert "3 things are missing or wrong" in message
+    assert "3 items are missing or wrong" in message
     assert f"package beta 1.0: {wrong} does not have the sha256 in the lock" in message
     assert "package alpha 1.0 (alpha-1.0-py3-none-any.whl, " in message
     assert "package torchlike 1.0 (" in message

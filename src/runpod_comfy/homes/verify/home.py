@@ -16,6 +16,7 @@ from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_home.manifest import Manifest, save_manifest
@@ -229,7 +230,7 @@ def _check_archives(job: Realization, findings: Verification) -> None:
     hashes |= {pin.removeprefix("sha256:") for pin in pins if pin.startswith("sha256:")}
     names = [sha256 for sha256 in sorted(hashes) if find_archive(sha256, job.cache)]
     if names:
-        job.say(f"Verifying {len(names)} archives in the cache")
+        job.say(f"Verifying {quantity(len(names), 'archive')} in the cache")
     for name, found in findings.hashes_of(job.cache.archives, names).items():
         if found != name:
             path = job.cache.archives / name
@@ -239,7 +240,7 @@ def _check_archives(job: Realization, findings: Verification) -> None:
 
 def _check_models(job: Realization, findings: Verification) -> None:
     """Checks the models of the home and of their store; each file is read once."""
-    job.say(f"Verifying {len(job.lock.models)} models")
+    job.say(f"Verifying {quantity(len(job.lock.models), 'model')}")
     store = job.places.store
     wanted: dict[str, LockedModel] = {}
     for model in job.lock.models:

@@ -101,7 +101,7 @@ def lock_python(
     if reading.refused:
         remedy = refusal(reading.refused, request=request, overrides=options.overrides)
         raise refused_error(reading.refused, remedy)
-    say(f"Resolving {len(reading.requirements)} Python requirements together")
+    say(f"Resolving {quantity(len(reading.requirements), 'Python requirement')}")
     solved = _solve(request, say)
     _report_undated(solved, say)
     lock = _locked(solved, options, previous)

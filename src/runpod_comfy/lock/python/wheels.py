@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
+from comfy_errors.names import quantity
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
 from runpod_comfy.cache.archive_store import keep_archive
@@ -72,7 +73,7 @@ def bring_wheels(
     if not absent:
         return paths
     size = readable_size(sum(each.file.size or 0 for each in absent))
-    fetch_context.say(f"Downloading {len(absent)} Python packages, {size}")
+    fetch_context.say(f"Downloading {quantity(len(absent), 'Python package')}, {size}")
     settings = settings or read_pip_settings()
     offered = {}
     for in_torch_group, asked in ((True, settings.with_first(torch_index)), (False, settings)):
@@ -94,7 +95,8 @@ def bring_wheels(
         kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
         lines = "".join(f"\n  {error.message}" for error in errors)
         raise kind(
-            f"{len(errors)} of {len(files)} Python packages are not available:{lines}",
+            f"{len(errors)} of {quantity(len(files), 'Python package is', 'Python packages are')} "
+            f"not available:{lines}",
             remedy="Check the network, and the indexes that pip is configured to use "
             "('pip config list'); then run the command again to continue.",
         )
