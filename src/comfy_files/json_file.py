@@ -26,18 +26,18 @@ def read_json(
     try:
         return json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise UnavailableError(f"There is no {what} at {path}.", remedy=remedy) from error
+        raise UnavailableError(f"there is no {what} at {path}", remedy=remedy) from error
     except json.JSONDecodeError as error:
         fault = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
+        raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
     except RecursionError as error:
-        raise refusal(f"The {what} {path} is nested too deeply.", remedy=remedy) from error
+        raise refusal(f"the {what} {path} is nested too deeply", remedy=remedy) from error
     except UnicodeDecodeError as error:
         fault = f"is not text in UTF-8 (byte {error.start})"
-        raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
+        raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
     except OSError as error:
         fault = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise refusal(f"The {what} {path} {fault}.", remedy=remedy) from error
+        raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
 
 
 def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
     document = read_json(path, what, remedy=remedy)
     if isinstance(document, dict):
         return document
-    raise InvalidInputError(f"The {what} {path} is not a JSON object.", remedy=remedy)
+    raise InvalidInputError(f"the {what} {path} is not a JSON object", remedy=remedy)
 
 
 def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _Model:
@@ -60,5 +60,5 @@ def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _M
         return model.model_validate(document)
     except ValidationError as error:
         raise InvalidInputError(
-            f"The {what} {path} cannot be used: {first_fault(error)}.", remedy=remedy
+            f"the {what} {path} cannot be used: {first_fault(error)}", remedy=remedy
         ) from error

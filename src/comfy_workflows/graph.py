@@ -125,7 +125,7 @@ def parse_workflow(document: object, *, place: str) -> Graph:
     elif fault := next(_faults(document), ""):
         fault = f"is not a graph: {fault}"
     if fault or not isinstance(document, dict):
-        raise InvalidWorkflowError(f"The workflow {place} {fault}.", remedy=_EXPORT)
+        raise InvalidWorkflowError(f"the workflow {place} {fault}", remedy=_EXPORT)
     nodes = {
         node_id: GraphNode(
             id=node_id,

@@ -268,7 +268,7 @@ def choose_mode(
     asked = environment.get("COMFY_MODE") or None
     if asked not in (None, "ui"):
         raise InvalidInputError(
-            f'COMFY_MODE is "{asked}".', remedy="Set it to ui for ComfyUI's page, or unset it."
+            f'COMFY_MODE is "{asked}"', remedy="Set it to ui for ComfyUI's page, or unset it."
         )
     if ui:
         return "ui"
@@ -280,7 +280,7 @@ def choose_mode(
     if sdk or environment.get("RUNPOD_WEBHOOK_GET_JOB") or is_tested:
         return "worker"
     raise InvalidInputError(
-        "No workflow was given.",
+        "no workflow was given",
         remedy="Name one with --workflow, serve ComfyUI's page with --ui, or take jobs as on "
         "RunPod with --rp_serve_api."
         if baked_home(environment)
@@ -295,7 +295,7 @@ def choose_listen(environment: Mapping[str, str], *, asked: str | None, mode: Mo
     if mode != "ui":
         if asked is not None:
             raise InvalidInputError(
-                "--listen only applies to ComfyUI's page.",
+                "--listen only applies to ComfyUI's page",
                 remedy="Use --listen together with --ui.",
             )
         return LOOPBACK
@@ -305,7 +305,7 @@ def choose_listen(environment: Mapping[str, str], *, asked: str | None, mode: Mo
         ipaddress.ip_address(address)
     except ValueError as error:
         raise InvalidInputError(
-            f'"{address}" is not an IP address to listen on.',
+            f'"{address}" is not an IP address to listen on',
             remedy=f"Set --listen or COMFY_LISTEN to {LOOPBACK}, or to {_EVERYWHERE} for all "
             "interfaces.",
         ) from error

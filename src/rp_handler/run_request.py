@@ -94,7 +94,7 @@ def make_request(
     """
     if workflow is None and not ui and not worker:
         raise InvalidInputError(
-            "No workflow was given.",
+            "no workflow was given",
             remedy="Name one with --workflow, or serve ComfyUI's page with --ui.",
         )
     if version_id == "":
@@ -110,12 +110,12 @@ def make_request(
         _refuse_with_page([flag for flag, value in asked.items() if value is not None])
     if port is not None and not 0 < port < 65536:
         raise InvalidInputError(
-            f"--port must be between 1 and 65535, not {port}.",
+            f"--port must be between 1 and 65535, not {port}",
             remedy="Pass a port in that range, or leave out --port for a free one.",
         )
     if timeout_s is not None and not timeout_s > 0:
         raise InvalidInputError(
-            f"--timeout must be positive, not {timeout_s:g}.",
+            f"--timeout must be positive, not {timeout_s:g}",
             remedy="Pass a number of seconds above 0, or leave out --timeout.",
         )
     models = models_dir or environment.get("MODELS_DIR")
@@ -141,6 +141,6 @@ def make_request(
 def _refuse_with_page(flags: Sequence[str]) -> None:
     if flags:
         raise InvalidInputError(
-            f"{' and '.join(flags)} cannot be used with --ui, which runs no workflow.",
+            f"{' and '.join(flags)} cannot be used with --ui, which runs no workflow",
             remedy=f"Leave out --ui, or {' and '.join(flags)}.",
         )

@@ -16,7 +16,7 @@ class Point(BaseModel):
 
 
 def test_a_missing_file_is_unavailable_and_named(tmp_path: Path) -> None:
-    with pytest.raises(UnavailableError, match=r"There is no point at .*p\.json") as caught:
+    with pytest.raises(UnavailableError, match=r"there is no point at .*p\.json") as caught:
         read_model(tmp_path / "p.json", Point, "point", remedy="Draw one.")
     assert caught.value.remedy == "Draw one."
 
@@ -35,7 +35,7 @@ def test_a_broken_file_is_refused_with_its_fault(
 ) -> None:
     path = tmp_path / "p.json"
     path.write_bytes(content)
-    with pytest.raises(InvalidInputError, match=rf"The point .*p\.json {fault}"):
+    with pytest.raises(InvalidInputError, match=rf"the point .*p\.json {fault}"):
         read_object(path, "point", remedy="")
 
 

@@ -93,6 +93,6 @@ def test_a_baseline_is_read_strictly(tmp_path: Path, text: str) -> None:
     path = tmp_path / "b.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(
-        InvalidInputError, match=r"The baseline .*b\.json (is not valid JSON|cannot be used): "
+        InvalidInputError, match=r"the baseline .*b\.json (is not valid JSON|cannot be used): "
     ):
         load_baseline(path)

@@ -166,7 +166,7 @@ def test_a_checked_home_refuses_a_graph_before_the_engine_starts(
     [
         (["--workflow", "none.json"], 3, "no workflow at none.json"),
         (["--workflow", "graph.json", "--version-id", "other"], 2, 'not "other"'),
-        (["--workflow", "graph.json", "--home", "nowhere"], 3, "No version is realized at"),
+        (["--workflow", "graph.json", "--home", "nowhere"], 3, "no version is realized at"),
         (["--workflow", "graph.json", "--output", "gcs"], 2, "base64 or --output files"),
         (["--workflow", "graph.json", "--timeout", "0"], 2, "--timeout must be positive"),
         (["--workflow", "graph.json", "--timeout", "nan"], 2, "--timeout must be positive"),

@@ -69,22 +69,22 @@ def open_home(
     )
     manifest = load_manifest(path)
     if manifest is None:
-        raise UnavailableError(f"No version is realized at {path}.", remedy=remedy)
+        raise UnavailableError(f"no version is realized at {path}", remedy=remedy)
     if id_was_asked and manifest.kind == "version" and manifest.version_id != version_id:
         raise InvalidInputError(
-            f'{path} holds the version "{manifest.version_id}", not "{version_id}".',
+            f'{path} holds the version "{manifest.version_id}", not "{version_id}"',
             remedy="Name the home of that version with --home or COMFY_HOME, or use --version-id "
             f"{manifest.version_id}.",
         )
     if manifest.kind == "version" and not manifest.complete:
-        raise UnavailableError(f"The version at {path} is not completely realized.", remedy=remedy)
+        raise UnavailableError(f"the version at {path} is not completely realized", remedy=remedy)
     home = Home(
         root=path, manifest=manifest, other_models=_other_models(path, manifest, models_dir)
     )
     for needed in (home.comfyui / "main.py", home.python):
         if not needed.exists():
             raise UnavailableError(
-                f"The version at {path} is damaged: {needed} is missing.", remedy=remedy
+                f"the version at {path} is damaged: {needed} is missing", remedy=remedy
             )
     return home
 
@@ -100,7 +100,7 @@ def _other_models(path: Path, manifest: Manifest, models_dir: Path | None) -> Pa
         return None
     if not asked.is_dir():
         raise UnavailableError(
-            f"There is no models folder at {asked}.",
+            f"there is no models folder at {asked}",
             remedy="Name an existing folder with --models-dir or MODELS_DIR.",
         )
     return asked

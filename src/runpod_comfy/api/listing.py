@@ -20,7 +20,7 @@ from runpod_comfy.cache.roots import Root, read_roots
 from runpod_comfy.images.docker.connection import connect
 from runpod_comfy.images.show import ListedImage, list_images
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.store import lock_answering, previous_lock
+from runpod_comfy.lock.store import matching_lock, previous_lock
 from runpod_comfy.spec.load import load_spec
 
 # An engine on this machine answers in milliseconds.
@@ -73,7 +73,7 @@ def _listed(
     error = None
     try:
         loaded = load_spec(spec)
-        found = lock_answering(loaded, cache)
+        found = matching_lock(loaded, cache)
         previous = found[0] if found else previous_lock(loaded, cache)
     except ComfyError as fault:
         error = fault.message

@@ -259,7 +259,7 @@ def _selected_answer(
             remedy=f"Run without --offline: runpod-comfy resolve {loaded.spec.version_id}",
         )
     else:
-        say(f"No lock answers {loaded.path} yet: resolving it first")
+        say(f"No lock matches {loaded.path} yet: resolving it first")
     resolved = resolve_spec(loaded, offline=offline, update=update, say=say)
     return Selected(lock=resolved.lock, base_dir=loaded.path.parent), []
 

@@ -50,7 +50,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     add = parser.add_argument
     with_version_ids(add("before", metavar="A", help="a version id, a lock file or a spec file"))
-    with_version_ids(add("after", metavar="B", help="the same"))
+    with_version_ids(add("after", metavar="B", help="what to compare it with"))
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
@@ -97,10 +97,10 @@ def _side(text: str, project: Path | None) -> _Side:
 def _side_of_version(version_id: str, project: Path | None) -> _Side:
     from runpod_comfy.api.versions import read_spec
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.lock.store import lock_answering
+    from runpod_comfy.lock.store import matching_lock
 
     loaded = read_spec(version_id, None, project)
-    found = lock_answering(loaded, Cache.from_environment())
+    found = matching_lock(loaded, Cache.from_environment())
     return _Side(title=version_id, spec=loaded.spec, lock=found[0] if found else None)
 
 

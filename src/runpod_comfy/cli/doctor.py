@@ -18,7 +18,7 @@ _EXAMPLES = """\
   runpod-comfy doctor
   runpod-comfy doctor --json
 """
-_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "look"}
+_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "warn"}
 
 
 def add_parser(commands: Subparsers) -> None:

@@ -239,8 +239,8 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
     if _NO_SPACE in text:
         return OperationFailedError(
             f"{message}\n  The disk is full.",
-            remedy="Make room in the cache and where the version goes, then run the command again: "
-            "it goes on from this step.",
+            remedy="Free some space there, then run the command again: it continues from this "
+            "step.",
         )
     if _tells_of_wrong_bytes(text) or exit_code == MismatchError.exit_code:
         return MismatchError(message, remedy=remedy)

@@ -68,10 +68,10 @@ def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
                 remedy="Unset LOCK_PATH, or resolve the spec again.",
             )
         return lock, named
-    return lock_answering(loaded, cache)
+    return matching_lock(loaded, cache)
 
 
-def lock_answering(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
+def matching_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
     """The lock that matches this spec, ignoring LOCK_PATH: for commands on several specs."""
     for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
         if path.is_file():
@@ -89,7 +89,7 @@ def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
     """
     if named := _named_lock():
         return load_lock(named), named
-    if found := lock_answering(loaded, cache):
+    if found := matching_lock(loaded, cache):
         return found
     for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
         if path.is_file():

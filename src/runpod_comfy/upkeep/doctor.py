@@ -84,7 +84,7 @@ def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[An
             answers[name] = list(checks[name]())
         except Exception as error:
             # An unexpected failure of one check must not hide the results of the others.
-            found = f"could not be looked at: {type(error).__name__}: {os_reason(error)}"
+            found = f"check failed: {type(error).__name__}: {os_reason(error)}"
             answers[name] = [Answer(name, "warning", found)]
 
     threads = [threading.Thread(target=run, args=(name,), daemon=True) for name in checks]

@@ -86,14 +86,14 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
 
 def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
     same = image.lock_digest == lock_digest
-    told = image.lock_digest or "not told"
+    digest = image.lock_digest or "unknown"
     width = max((len(layer.name) for layer in image.layers), default=0)
     return [
         f"image  {image.image_id}",
         *(f"tag    {tag}" for tag in image.tags),
-        f"lock   {told}{'' if same else ', not the current one'}",
-        f"base   {image.base or 'not told'}",
-        f"cuda   {image.cuda or 'not told'}",
+        f"lock   {digest}{'' if same else ', not the current one'}",
+        f"base   {image.base or 'unknown'}",
+        f"cuda   {image.cuda or 'none'}",
         f"size   {readable_size(image.size_bytes)}",
         "",
         *(

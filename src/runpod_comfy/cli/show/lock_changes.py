@@ -51,7 +51,7 @@ def _line(change: Change) -> str:
 def _of(value: Sequence[str] | Mapping[str, Sequence[str]] | None) -> str:
     if isinstance(value, Mapping):
         value = [f"{who} ({'; '.join(lines)})" for who, lines in value.items()]
-    return ", ".join(value or []) or "nobody"
+    return ", ".join(value or []) or "nothing"
 
 
 def _short(value: Any) -> str:

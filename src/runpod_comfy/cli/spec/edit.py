@@ -66,7 +66,7 @@ def _add_model_parser(commands: Subparsers) -> None:
     add("model", metavar="MODEL", help="a URL or a path, a JSON object, or a JSON file")
     add("--target-subdir", metavar="DIR", help="where a URL or path goes, below the models folder")
     add("--name", help="the file's name there; default: the source's")
-    add("--models-root", metavar="DIR", type=Path, help="where model files lie")
+    add("--models-root", metavar="DIR", type=Path, help="folder with model files")
     add("--auto-checksum", action="store_true", help="compute sha256 of a model file found locally")
 
 

@@ -102,7 +102,7 @@ def refuse_another_core(job: Initialization) -> None:
         return
     if origin is None or head is None:
         raise InvalidInputError(
-            f"{core} is no git clone, so nothing tells whether it is what you ask for",
+            f"{core} is not a git clone, so it cannot be compared with --repo and --ref",
             remedy="Leave out --repo and --ref, or choose another folder with --path.",
         )
     asked = job.repo or origin

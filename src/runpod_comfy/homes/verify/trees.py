@@ -64,7 +64,7 @@ class TreeCheck:
         nodes = {node.name for node in self.job.lock.custom_nodes}
         for path in unmanaged_nodes(self.job.home, nodes):
             if path not in self.changed:
-                found = "a node that the lock has not"
+                found = "a node that is not in the lock"
                 self.findings.add(UNMANAGED, path, expected="nothing", found=found)
 
     def check_bytecode(self) -> None:
