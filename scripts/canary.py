@@ -32,7 +32,7 @@ KNOWN = ROOT / "lockfiles" / "comfy-demo.lock.json"
 WORKFLOW = ROOT / "workflows" / "example.json"
 TORCH = "torch"
 """Represents its whole group in a lock: its members only change together."""
-_OF_THE_PERSON = ("LOCK_PATH", "MODELS_DIR", "OUTPUT_MODE", "COMFY_HOME", "COMFY_VERSION_NAME")
+_USER_VARIABLES = ("LOCK_PATH", "MODELS_DIR", "OUTPUT_MODE", "COMFY_HOME", "COMFY_VERSION_NAME")
 
 _LONGEST_FAULT = 2000
 
@@ -119,7 +119,7 @@ class Canary:
         done = subprocess.run(
             [sys.executable, "-m", "runpod_comfy.cli.app", *map(str, arguments)],
             cwd=self.folder,
-            env={name: text for name, text in os.environ.items() if name not in _OF_THE_PERSON},
+            env={name: text for name, text in os.environ.items() if name not in _USER_VARIABLES},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# While this loads, Ctrl-C ends it without a traceback; `main` hears it from then on.
+# While this loads, Ctrl-C ends it without a traceback; `main` handles it from then on.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler and __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -56,7 +56,7 @@ PROGRAM = """#!/bin/sh
 import signal
 import sys
 
-# While the program loads, Ctrl-C ends it without a traceback; `main` hears it from then on.
+# While the program loads, Ctrl-C ends it without a traceback; `main` handles it from then on.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

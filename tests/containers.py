@@ -118,7 +118,7 @@ def base_image(client: docker.DockerClient) -> str:
                 suite="bookworm",
                 mirrors=find_mirrors("bookworm"),
                 ca_bundle=trusted_certificates(),
-                hear=print,
+                on_output=print,
             )
     return DEFAULT_TAG
 

@@ -48,7 +48,7 @@ class InvalidWorkflowError(InvalidInputError):
 @dataclass(frozen=True, kw_only=True)
 class GraphNode:
     """A node of a graph. `inputs` are plain values, or `[node id, slot]` for a link. `title` is
-    the one that a person sees in the editor; empty where the file has none."""
+    the one shown in the editor; empty where the file has none."""
 
     id: str
     class_type: str

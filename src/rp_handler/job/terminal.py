@@ -13,7 +13,7 @@ from rp_handler.engine.prompt import Progress
 
 class NodesDisplay:
     """The node that runs and its steps, on a line that changes in place; where there is no
-    terminal, a sentence for each node that a person waits for."""
+    terminal, a sentence for each node that takes longer than 2 seconds."""
 
     def __init__(self, line: StatusLine) -> None:
         self._line = line
@@ -22,7 +22,7 @@ class NodesDisplay:
         self._timer: threading.Timer | None = None
 
     def show(self, progress: Progress) -> None:
-        """The run is there now."""
+        """Shows this progress."""
         self._latest = progress_text(progress)
         if self._line.moving:
             self._line.show(self._latest)
@@ -34,7 +34,7 @@ class NodesDisplay:
             self._timer.start()
 
     def end(self) -> None:
-        """Nothing runs any more."""
+        """Removes the line."""
         if self._timer is not None:
             self._timer.cancel()
         self._node = ""

@@ -125,7 +125,7 @@ def _build(
     for layer in layers:
         started = time.monotonic()
         context.job.say(f"Layer {layer.name}")
-        build_layer(layer, context, hear=downloads.hear if progress.is_seen else None)
+        build_layer(layer, context, on_output=downloads.handle if progress.is_seen else None)
         seconds[layer.name] = time.monotonic() - started
         if not progress.is_seen and seconds[layer.name] > SLOW_S:
             context.job.say(f"Layer {layer.name} took {seconds[layer.name]:.0f} s")
@@ -170,7 +170,7 @@ def _compiled_tree(
 
 
 class Downloads:
-    """The packages that uv downloads, as the bars tell that it draws on a terminal.
+    """The packages that uv downloads, read from the progress bars that uv draws on a terminal.
 
     A bar has a package's name and its bytes, and goes when the package is here; packages below a
     megabyte have none. Each drawing begins with how many packages are prepared.
@@ -195,8 +195,8 @@ class Downloads:
         self._drawn: set[str] = set()
         progress.expect("packages", count=len(self._sizes), size_bytes=sum(self._sizes.values()))
 
-    def hear(self, output: bytes) -> None:
-        """Takes in what an installer draws, in pieces as they come."""
+    def handle(self, output: bytes) -> None:
+        """Reads the installer's output, in chunks."""
         if found := self._INSTALLED.search(self._CONTROL.sub(b"", output)):
             # What comes next is silent, and takes a minute for a PyTorch with CUDA.
             self._say(f"Compiling {quantity(int(found.group(1)), 'package')}")

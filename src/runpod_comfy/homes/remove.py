@@ -118,7 +118,7 @@ def _core_paths(
     pictures, settings and models of a ComfyUI that was started by hand, not by this program.
     """
     names = DATA_FOLDERS if remove_models else (*DATA_FOLDERS, "models")
-    kept = {home.comfyui / name for name in names if _holds_peoples_files(home, name, brought)}
+    kept = {home.comfyui / name for name in names if _holds_user_files(home, name, brought)}
     if not kept and not unmanaged:
         return [home.comfyui]
     paths = set(home.comfyui.iterdir()) - kept
@@ -140,7 +140,7 @@ def _unmanaged_nodes(home: Home, brought: set[str]) -> tuple[Path, ...]:
     return tuple(sorted(path for path in there if path.name not in {*made, "__pycache__"}))
 
 
-def _holds_peoples_files(home: Home, name: str, brought: set[str]) -> bool:
+def _holds_user_files(home: Home, name: str, brought: set[str]) -> bool:
     folder = home.comfyui / name
     if folder.is_symlink() or not folder.is_dir():
         return False

@@ -65,11 +65,11 @@ exec "$@"
 
 
 def build_layer(
-    layer: Layer, context: LayerContext, hear: Callable[[bytes], None] | None = None
+    layer: Layer, context: LayerContext, on_output: Callable[[bytes], None] | None = None
 ) -> None:
     """Runs a layer's script. Raises a ComfyError with the end of its output if it fails.
 
-    `hear` gets the output as it comes, drawn as on a terminal.
+    `on_output` gets the output as it comes, drawn as on a terminal.
     """
     with context.job.cache.scratch("layer") as inputs:
         for each in layer.inputs:
@@ -84,7 +84,7 @@ def build_layer(
             log=context.log_of(layer),
             show=context.job.show,
             keep_open=context.lock_fds,
-            hear=hear,
+            on_output=on_output,
         )
 
 
@@ -139,19 +139,19 @@ def run_script(
     log: Path,
     show: BinaryIO | None = None,
     keep_open: Sequence[int] = (),
-    hear: Callable[[bytes], None] | None = None,
+    on_output: Callable[[bytes], None] | None = None,
 ) -> None:
-    """Runs `command` to its end; its output goes to the file `log`, and to `show` and `hear` as it
-    arrives.
+    """Runs `command` to its end; its output goes to the file `log`, and to `show` and
+    `on_output` as it arrives.
 
-    With `hear` the command has a terminal: only on one does uv draw how much of a package is here.
+    With `on_output` the command has a terminal: uv draws its progress bars only on one.
     `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
     When this ends, also when this process is killed, everything the command started is stopped.
     Raises a ComfyError with the end of the output: MismatchError if a download had other bytes than
     pinned, UnavailableError if something could not be reached, else OperationFailedError.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    reader, writer = _output_ends(show, draws=hear is not None)
+    reader, writer = _output_ends(show, draws=on_output is not None)
     with (
         os.fdopen(reader, "rb", buffering=0) as output,
         log.open("wb") as stream,
@@ -162,7 +162,7 @@ def run_script(
             stdin=subprocess.DEVNULL,
             stdout=writer,
             stderr=writer,
-            env={**environment, **({} if hear is None else {"TERM": "xterm"})},
+            env={**environment, **({} if on_output is None else {"TERM": "xterm"})},
             cwd=log.parent,
             start_new_session=True,
             pass_fds=(*keep_open, watched),
@@ -171,8 +171,8 @@ def run_script(
         try:
             for chunk in _chunks(output.fileno()):
                 stream.write(chunk)
-                if hear is not None:
-                    hear(chunk)
+                if on_output is not None:
+                    on_output(chunk)
                 if show is not None:
                     show.write(chunk)
                     show.flush()
@@ -180,7 +180,7 @@ def run_script(
         except BaseException:
             end_group(process, grace_s=_GRACE_S)
             raise
-    if hear is not None:
+    if on_output is not None:
         # People read it, and what was drawn is of no use any more.
         log.write_text("".join(f"{line}\n" for line in _readable_lines(log)), "utf-8")
     if exit_code != 0:

@@ -63,7 +63,7 @@ def test_bytes_are_counted_as_uv_draws_them_and_the_small_packages_at_the_end(pi
     assert counted.of_packages() == [(3, 5007)]
     drawn = b"".join(_DRAWINGS)
     for start in range(0, len(drawn), piece):
-        downloads.hear(drawn[start : start + piece])
+        downloads.handle(drawn[start : start + piece])
     # A quarter of the first and half of the second; the first is whole when its bar is gone.
     assert counted.of_packages()[1:] == [(1, 1500), (1, 3250)]
     downloads.finish()
@@ -75,8 +75,8 @@ def test_the_next_layer_counts_from_nothing_again_and_nothing_is_counted_twice()
     counted = Counted()
     downloads = Downloads([_needed("torch", 1000), _needed("six", 7)], counted)
     for count in (b"(1/1)", b"(0/1)", b"(1/1)", b"(1/1)"):
-        downloads.hear(b"Preparing packages... " + count + b"\r")
-    downloads.hear(b"Prepared 1 package in 1s\r\n")
+        downloads.handle(b"Preparing packages... " + count + b"\r")
+    downloads.handle(b"Prepared 1 package in 1s\r\n")
     downloads.finish()
     assert counted.of_packages()[1:] == [(1, 0), (1, 0), (0, 1007)]
 

@@ -48,5 +48,5 @@ def replay(engine: str, build: str) -> tuple[BuildProgress, WrittenDown]:
     progress = BuildProgress(shown)
     for each in traces(engine, build):
         for change in read_trace(each):
-            progress.hear(change)
+            progress.handle(change)
     return progress, shown

@@ -97,7 +97,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         suite=arguments.suite,
         mirrors=mirrors,
         ca_bundle=bundle or trusted_certificates(),
-        hear=console.explain,
+        on_output=console.explain,
     )
     console.say(f"{made.tag}: {readable_size(made.size_bytes)}, layer {made.layer}")
     console.result(made.tag, made)

@@ -1,4 +1,4 @@
-"""ComfyUI's own files: cloned so that a person can pull, or compared with what is there."""
+"""ComfyUI's own files: cloned so that users can pull, or compared with what is there."""
 
 from __future__ import annotations
 

@@ -46,9 +46,9 @@ def initialize(job: Initialization) -> InitResult:
     """Clones the core, makes its environment and installs its requirements, with the marker.
 
     Does nothing if that is already done, and resumes if it was interrupted. Raises
-    InvalidInputError for a folder that is someone else's, or that has another repository, ref or
+    InvalidInputError for a folder that init did not make, or that has another repository, ref or
     Python than was asked for; UnavailableError for a repository, an interpreter or an index that
-    cannot be had, OperationFailedError else.
+    is not available, OperationFailedError else.
     """
     home = job.home
     manifest = _own_manifest(home)

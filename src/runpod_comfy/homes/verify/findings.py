@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runpod_comfy.homes.verify.listing import hashes_of
 
-# The part of a node that somebody put there by hand: it is reported, and stays.
+# The part of a node that was added by hand: it is reported, and stays.
 UNMANAGED = "custom_nodes"
 
 

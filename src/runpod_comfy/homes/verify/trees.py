@@ -60,7 +60,7 @@ class TreeCheck:
             self.findings.layers.add(layer.name)
 
     def check_unmanaged(self) -> None:
-        """The core imports whatever lies in custom_nodes: nothing may that the lock has not."""
+        """Reports nodes in custom_nodes that are not in the lock: the core would import them."""
         nodes = {node.name for node in self.job.lock.custom_nodes}
         for path in unmanaged_nodes(self.job.home, nodes):
             if path not in self.changed:

@@ -105,13 +105,13 @@ def make_base(
     suite: str,
     mirrors: DebianMirrors,
     ca_bundle: Path | None,
-    hear: Callable[[str], None],
+    on_output: Callable[[str], None],
 ) -> MadeBase:
     """Makes the base image `tag` of Debian's release `suite` in the engine.
 
-    The image trusts the certificates in `ca_bundle`. `hear` receives the recipe's output line by
-    line. Raises UnavailableError if this machine cannot make a base, OperationFailedError if making
-    it fails.
+    The image trusts the certificates in `ca_bundle`. `on_output` gets each line of the recipe's
+    output. Raises UnavailableError if this machine cannot make a base, OperationFailedError if
+    making it fails.
     """
     _require_tools()
     with tempfile.TemporaryDirectory(prefix="runpod-comfy-base-") as folder:
@@ -126,7 +126,7 @@ def make_base(
             "CA_BUNDLE": str(ca_bundle.absolute()) if ca_bundle else "",
             "OUTPUT": str(archive),
         }
-        _run_recipe(inputs, hear)
+        _run_recipe(inputs, on_output)
         return _import(client, archive, tag)
 
 
@@ -156,7 +156,7 @@ def _require_tools() -> None:
         )
 
 
-def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
+def _run_recipe(inputs: Mapping[str, str], on_output: Callable[[str], None]) -> None:
     last: deque[str] = deque(maxlen=_LAST_LINES)
     # Only proxies: other variables of this machine, such as TMPDIR, do not apply inside Debian.
     proxies = {name: value for name, value in os.environ.items() if name.lower() in _PROXIES}
@@ -174,7 +174,7 @@ def _run_recipe(inputs: Mapping[str, str], hear: Callable[[str], None]) -> None:
     try:
         for line in process.stdout:
             last.append(line.rstrip())
-            hear(line.rstrip())
+            on_output(line.rstrip())
         code = process.wait()
     except BaseException:
         process.kill()

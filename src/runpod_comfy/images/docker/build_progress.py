@@ -69,7 +69,7 @@ class BuildProgress:
         self._show = show
         self._steps: dict[str, _Running] = {}
 
-    def hear(self, change: Vertex | VertexLog | VertexWarning) -> None:
+    def handle(self, change: Vertex | VertexLog | VertexWarning) -> None:
         """Handles one change that BuildKit reports."""
         if isinstance(change, Vertex):
             self._vertex(change)

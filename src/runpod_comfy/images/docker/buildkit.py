@@ -111,7 +111,7 @@ def _follow(response: requests.Response, progress: BuildProgress) -> BuildOutcom
                 image_id = str(message["aux"]["ID"])
             elif message.get("id") == _TRACE:
                 for change in read_trace(message["aux"]):
-                    progress.hear(change)
+                    progress.handle(change)
     except OperationFailedError as error:
         raise _step_failed(progress) or error from error
     except (ValueError, KeyError) as error:

@@ -90,7 +90,7 @@ def _pull(
     with engine_errors(doing):
         stream = client.api.pull(reference, platform=platform, stream=True, decode=True)
     for message in read_messages(stream, doing=doing):
-        transfers.hear(message)
+        transfers.handle(message)
         if transfers.layers and time.monotonic() - told_at > _BETWEEN_S:
             told_at = time.monotonic()
             show.output(step, transfers.in_words())

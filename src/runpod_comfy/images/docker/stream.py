@@ -115,7 +115,7 @@ class Transfers:
     def __init__(self) -> None:
         self._layers: dict[str, Transfer] = {}
 
-    def hear(self, message: Message) -> Transfer | None:
+    def handle(self, message: Message) -> Transfer | None:
         """Handles a message; returns the layer that it reports as complete, if any."""
         layer, status = message.get("id"), str(message.get("status", ""))
         # A pull's first message has the tag as its id.

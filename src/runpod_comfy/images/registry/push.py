@@ -116,7 +116,7 @@ def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> Push
     transfers, digest, told_at = Transfers(), None, 0.0
     for message in read_messages(stream, doing=doing):
         digest = _digest_in(message) or digest
-        if done := transfers.hear(message):
+        if done := transfers.handle(message):
             show.layer(_pushed(done, diffs))
         if transfers.layers and time.monotonic() - told_at > _BETWEEN_S:
             told_at = time.monotonic()

@@ -69,13 +69,13 @@ def run_git(
     *,
     repository: Path | None = None,
     stall_s: float = _STALL_S,
-    hear: Callable[[bytes], None] = lambda _chunk: None,
+    on_output: Callable[[bytes], None] = lambda _chunk: None,
 ) -> bytes:
     """Runs git and returns its standard output.
 
     `repository` is the git directory to work in. git is stopped after `stall_s` seconds without
-    output. `hear` gets what it writes to standard error, as it comes. Raises GitFailedError with
-    git's own explanation, UnavailableError if git is not installed.
+    output. `on_output` gets what it writes to standard error. Raises GitFailedError with git's
+    own explanation, UnavailableError if git is not installed.
     """
     # Its http helper outlives a stopped git, so it needs a timeout of its own.
     patience = f"http.lowSpeedTime={max(1, round(stall_s))}"
@@ -83,7 +83,7 @@ def run_git(
         ["-c", "http.lowSpeedLimit=1", "-c", patience, *arguments], repository=repository
     )
     try:
-        out, err = _read_both(process, stall_s, hear)
+        out, err = _read_both(process, stall_s, on_output)
         code = process.wait()
     finally:
         end_git(process)
@@ -142,7 +142,7 @@ def end_git(process: subprocess.Popen[bytes]) -> None:
 
 
 def _read_both(
-    process: subprocess.Popen[bytes], stall_s: float, hear: Callable[[bytes], None]
+    process: subprocess.Popen[bytes], stall_s: float, on_output: Callable[[bytes], None]
 ) -> tuple[bytes, bytes]:
     assert process.stdout is not None
     assert process.stderr is not None
@@ -158,7 +158,7 @@ def _read_both(
                 if chunk:
                     chunks[key.fd].append(chunk)
                     if key.fd == process.stderr.fileno():
-                        hear(chunk)
+                        on_output(chunk)
                 else:
                     selector.unregister(key.fd)
             if interrupted():

@@ -98,7 +98,9 @@ class GitRepository:
         lines = TransferLines(say, without_secrets(self.repo), None)
         arguments = ["fetch", "--progress", "--no-tags", "--force", *options]
         arguments += ["--", self.repo, *refspecs]
-        run_git(arguments, repository=self.path, hear=lambda chunk: _note_received(chunk, lines))
+        run_git(
+            arguments, repository=self.path, on_output=lambda chunk: _note_received(chunk, lines)
+        )
 
     def _no_commit(self, commit: str) -> UnavailableError:
         return UnavailableError(

@@ -68,8 +68,8 @@ def test_the_failed_layer_is_named_with_its_last_lines(engine: str) -> None:
 def test_of_steps_that_end_together_the_one_that_failed_is_reported_not_those_cancelled() -> None:
     progress = BuildProgress(WrittenDown())
 
-    progress.hear(_vertex("RUN LAYER=a sh a", error="context canceled"))
-    progress.hear(_vertex("RUN LAYER=b sh b", error="exit code: 1"))
+    progress.handle(_vertex("RUN LAYER=a sh a", error="context canceled"))
+    progress.handle(_vertex("RUN LAYER=b sh b", error="exit code: 1"))
 
     failure = progress.failure()
     assert failure is not None
@@ -78,11 +78,11 @@ def test_of_steps_that_end_together_the_one_that_failed_is_reported_not_those_ca
 
 def test_only_the_end_of_a_long_output_is_kept_for_the_error() -> None:
     progress = BuildProgress(WrittenDown())
-    progress.hear(_vertex("RUN LAYER=a sh a"))
+    progress.handle(_vertex("RUN LAYER=a sh a"))
     text = "".join(f"line {number}\n" for number in range(1000)).encode()
 
-    progress.hear(_log(text))
-    progress.hear(_vertex("RUN LAYER=a sh a", error="exit code: 1"))
+    progress.handle(_log(text))
+    progress.handle(_vertex("RUN LAYER=a sh a", error="exit code: 1"))
 
     failure = progress.failure()
     assert failure is not None
@@ -92,10 +92,10 @@ def test_only_the_end_of_a_long_output_is_kept_for_the_error() -> None:
 def test_a_letter_cut_between_two_messages_is_one_letter() -> None:
     shown = WrittenDown()
     progress = BuildProgress(shown)
-    progress.hear(_vertex("RUN LAYER=a sh a"))
+    progress.handle(_vertex("RUN LAYER=a sh a"))
 
     for piece in (b"gr\xc3", b"\xbc\xc3\x9fe\n"):
-        progress.hear(_log(piece))
+        progress.handle(_log(piece))
 
     assert shown.lines == [("a", "grüße")]
 
@@ -103,18 +103,18 @@ def test_a_letter_cut_between_two_messages_is_one_letter() -> None:
 def test_a_warning_of_the_builder_is_a_line_of_its_step() -> None:
     shown = WrittenDown()
     progress = BuildProgress(shown)
-    progress.hear(_vertex("RUN LAYER=a sh a"))
+    progress.handle(_vertex("RUN LAYER=a sh a"))
 
     warning = VertexWarning(vertex="sha256:RUN LAYER=a sh a", text="doubtful")
-    progress.hear(warning)
+    progress.handle(warning)
 
     assert shown.lines == [("a", "warning: doubtful")]
 
 
 def test_a_layer_that_ran_stays_one_that_ran_when_reported_again_as_cached() -> None:
     progress = BuildProgress(WrittenDown())
-    progress.hear(_vertex("RUN LAYER=a sh a", completed=3.0))
-    progress.hear(_vertex("RUN LAYER=a sh a", completed=3.0, cached=True))
+    progress.handle(_vertex("RUN LAYER=a sh a", completed=3.0))
+    progress.handle(_vertex("RUN LAYER=a sh a", completed=3.0, cached=True))
 
     assert [step.cached for step in progress.steps()] == [False]
 

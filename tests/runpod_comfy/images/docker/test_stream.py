@@ -102,9 +102,9 @@ def test_a_program_that_is_not_found_is_no_matter_of_registries() -> None:
 def test_how_each_layer_got_there_is_reported_once() -> None:
     transfers = Transfers()
 
-    there = [transfers.hear(message) for message in PUSH]
-    there.append(transfers.hear({"status": "Pushed", "id": "bb"}))
-    there.append(transfers.hear({"status": "Pushed", "id": "bb"}))
+    there = [transfers.handle(message) for message in PUSH]
+    there.append(transfers.handle({"status": "Pushed", "id": "bb"}))
+    there.append(transfers.handle({"status": "Pushed", "id": "bb"}))
 
     told = [(each.layer, each.how, each.size_bytes) for each in there if each]
     assert told == [("aa", "existing", 0), ("cc", "mounted", 0), ("bb", "pushed", 2000)]
@@ -113,7 +113,7 @@ def test_how_each_layer_got_there_is_reported_once() -> None:
 def test_how_far_all_are_in_plain_words() -> None:
     transfers = Transfers()
     for message in PUSH:
-        transfers.hear(message)
+        transfers.handle(message)
 
     assert transfers.in_words() == "2/3 layers, 512 bytes of 2.0 kB"
 
@@ -121,7 +121,7 @@ def test_how_far_all_are_in_plain_words() -> None:
 def test_a_layer_that_grows_past_its_announced_size_has_the_size_it_has() -> None:
     transfers = Transfers()
     detail = {"current": 2560, "total": 2000}
-    transfers.hear({"status": "Pushing", "progressDetail": detail, "id": "bb"})
+    transfers.handle({"status": "Pushing", "progressDetail": detail, "id": "bb"})
 
     assert transfers.in_words() == "0/1 layers, 2.6 kB of 2.6 kB"
 
@@ -133,6 +133,6 @@ def test_the_tag_of_a_pull_is_not_a_layer() -> None:
         {"status": "Pulling fs layer", "progressDetail": {}, "id": "aa"},
         {"status": "Pull complete", "progressDetail": {}, "id": "aa"},
     ):
-        transfers.hear(message)
+        transfers.handle(message)
 
     assert transfers.in_words() == "1/1 layers"
