@@ -14,7 +14,6 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.user_paths import expanded
 from rp_handler.engine.command import LOOPBACK
-from rp_handler.job.sinks import check_output_mode
 
 DEFAULT_VERSION_ID = "demo"
 DEFAULT_OUTPUT_MODE = "files"
@@ -92,6 +91,9 @@ def make_request(
     value does not count as named by the user. Raises InvalidInputError, and UnavailableError for
     a `~` without a home folder.
     """
+    # Imported late: this module is imported even for --help.
+    from rp_handler.job.sinks import check_output_mode
+
     if workflow is None and not ui and not worker:
         raise InvalidInputError(
             "no workflow was given",

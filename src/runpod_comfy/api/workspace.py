@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.user_paths import expanded
+from rp_handler.run_request import DEFAULT_VERSION_ID
 from runpod_comfy.cache.paths import Cache
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -49,13 +50,7 @@ def version_id_of(named: str | None) -> str:
     """
     if named == "":
         raise InvalidInputError("the version id is empty", remedy="Name a version, such as demo.")
-    asked = named or os.environ.get("COMFY_VERSION_NAME")
-    if asked:
-        return asked
-    # Imported only if no version is named: a `realize` with nothing to do should not wait for it.
-    from rp_handler.run_request import DEFAULT_VERSION_ID
-
-    return DEFAULT_VERSION_ID
+    return named or os.environ.get("COMFY_VERSION_NAME") or DEFAULT_VERSION_ID
 
 
 def one_name(argument: str | None, option: str | None) -> str | None:
