@@ -43,9 +43,8 @@ class Request:
     time.
     """
 
-    def __init__(self, arguments: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace, project: Path) -> None:
         self.started = time.monotonic()
-        project = find_project(arguments.project)
         self._asked = _asked(arguments, project)
         self._home = find_home(_version_id(arguments), arguments.target, os.environ)
         self._sources = _digests(_sources(arguments, project))
@@ -118,15 +117,15 @@ class Request:
 
 def request_of(arguments: argparse.Namespace) -> Request | None:
     """The recorded request; None for one that always takes the normal path."""
-    unusual = arguments.verbose or arguments.dry_run or getattr(arguments, "verify", False)
-    unusual = unusual or getattr(arguments, "repair", False) or arguments.update
+    unusual = arguments.verbose or arguments.dry_run or arguments.update
+    unusual = unusual or arguments.verify or arguments.repair
+    project = find_project(arguments.project)
     # The lock of a spec that is named by its file is found by what stands in it.
-    spec = _spec(_version_id(arguments), find_project(arguments.project))
-    elsewhere = not arguments.lock and not spec.is_file()
+    elsewhere = not arguments.lock and not _spec(_version_id(arguments), project).is_file()
     if unusual or arguments.spec or elsewhere:
         return None
     try:
-        return Request(arguments)
+        return Request(arguments, project)
     except OSError:
         return None
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from comfy_home.layout import UNCHANGED_NAME
+from runpod_comfy.api.workspace import find_project
 from runpod_comfy.cache import tree_files
 from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
@@ -308,6 +309,20 @@ def test_the_short_way_finds_the_project_as_the_long_way_does(
     shutil.copytree(project.folder / "lockfiles", other / "lockfiles")
     assert project.realize("--project", str(other)) == 0
     assert len(long_ways) == 2
+
+
+def test_the_project_is_searched_for_once(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[object] = []
+
+    def find_and_count(named: Path | None) -> Path:
+        searched.append(named)
+        return find_project(named)
+
+    monkeypatch.setattr(unchanged, "find_project", find_and_count)
+    assert project.realize() == 0
+    assert searched == [None]
 
 
 def test_a_dry_run_is_not_answered_from_the_note(
