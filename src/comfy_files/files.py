@@ -215,7 +215,12 @@ def os_remedy(error: OSError, *, otherwise: str = "") -> str:
     return _REMEDIES.get(error.errno or 0, otherwise)
 
 
+def nearest_existing(path: Path) -> Path:
+    """The path itself, or the nearest parent that exists."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())
+
+
 def can_write(folder: Path) -> bool:
     """True if files can be created in `folder`, or in a new folder there. Creates nothing."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    there = nearest_existing(folder)
     return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import OperationFailedError
-from comfy_files.files import disk_errors, os_reason, replace_file
+from comfy_files.files import disk_errors, nearest_existing, os_reason, replace_file
 from tests.program import start_python
 
 
@@ -157,3 +157,14 @@ def test_of_two_paths_the_one_to_be_made_is_named_and_other_errors_keep_their_wo
     assert os_reason(moved) == "invalid cross-device link: /to"
     assert os_reason(OSError("no answer")) == "no answer"
     assert os_reason(ValueError("not a number")) == "not a number"
+
+
+def test_the_nearest_existing_place_of_a_path_is_itself_or_a_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    assert nearest_existing(tmp_path) == tmp_path
+    assert nearest_existing(tmp_path / "new" / "folder") == tmp_path
+    assert nearest_existing(tmp_path / "file" / "below") == tmp_path / "file"
+    monkeypatch.chdir(tmp_path)
+    assert nearest_existing(Path("new/folder")) == tmp_path

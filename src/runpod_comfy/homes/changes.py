@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.files import nearest_existing
 from comfy_files.progress import when_slow
 from comfy_home.manifest import Manifest
 from runpod_comfy.homes.environment import Package, needed_packages
@@ -123,7 +124,7 @@ def require_room(job: Realization, changes: Changes) -> None:
     for device in {_device(folder) for folder, _ in needs}:
         here = [(folder, size) for folder, size in needs if _device(folder) == device]
         needed = sum(size for _, size in here)
-        free = shutil.disk_usage(_existing(here[0][0])).free
+        free = shutil.disk_usage(nearest_existing(here[0][0])).free
         if needed > free:
             raise OperationFailedError(
                 f"about {needed / 1e9:.1f} GB are needed below {here[0][0]}, "
@@ -193,8 +194,4 @@ def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home:
 
 
 def _device(folder: Path) -> int:
-    return _existing(folder).stat().st_dev
-
-
-def _existing(folder: Path) -> Path:
-    return next(path for path in (folder, *folder.parents) if path.exists())
+    return nearest_existing(folder).stat().st_dev

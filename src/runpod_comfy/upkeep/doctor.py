@@ -22,7 +22,7 @@ from typing import Literal
 
 from comfy_errors import ComfyError
 from comfy_errors.names import listed, quantity
-from comfy_files.files import os_reason
+from comfy_files.files import nearest_existing, os_reason
 from comfy_files.progress import readable_size
 from comfy_files.user_paths import expanded
 from comfy_home.output_modes import OUTPUT_MODES
@@ -147,7 +147,7 @@ def _room(cache: Cache, home: Path) -> Iterator[Answer]:
         ("space for homes", home),
         ("space for models", cache.models),
     ):
-        place = _nearest(path)
+        place = _nearest_folder(path)
         device = place.stat().st_dev
         if device in seen:
             continue
@@ -164,7 +164,7 @@ def _room(cache: Cache, home: Path) -> Iterator[Answer]:
 
 def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator[Answer]:
     """Which kinds of links work from the cache to the homes."""
-    source, target = _nearest(cache.root), _nearest(home)
+    source, target = _nearest_folder(cache.root), _nearest_folder(home)
     for place, variable, remedy in (
         (source, "COMFY_CACHE_ROOT", _CHECK_CACHE),
         (target, "COMFY_HOME", _CHECK_HOME),
@@ -366,6 +366,7 @@ def _share_blocks(source: Path, target: Path) -> None:
         fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
 
 
-def _nearest(path: Path) -> Path:
-    """The folder itself, or the existing folder in which it would be created."""
-    return next(folder for folder in (path, *path.parents) if folder.is_dir())
+def _nearest_folder(path: Path) -> Path:
+    """What is not a folder is reported with the variable that names it."""
+    place = nearest_existing(path)
+    return place if place.is_dir() else place.parent

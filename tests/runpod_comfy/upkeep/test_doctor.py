@@ -58,6 +58,16 @@ def test_every_line_that_is_not_ok_says_what_to_do(cache: Cache, tmp_path: Path)
     assert all(answer.remedy for answer in answers.values() if answer.state != "ok")
 
 
+def test_a_cache_that_is_a_file_is_reported_once(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    answers = _examine(Cache(root=place), tmp_path, COMFY_CACHE_ROOT=str(place))
+    assert answers["COMFY_CACHE_ROOT"].found == f"{place} is not a folder"
+    assert [name for name, answer in answers.items() if answer.state == "missing"] == [
+        "COMFY_CACHE_ROOT"
+    ]
+
+
 def test_an_index_that_answers_is_ok_and_one_that_does_not_is_reported(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
