@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
+from comfy_files.space import require_free
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
 from comfy_models.store import ModelStore
@@ -121,7 +122,11 @@ def create_bundle(
             ],
         )
         whole = bench / "whole"
-        _require_room(index.size_of_bundle(), target)
+        require_free(
+            target.parent,
+            index.size_of_bundle(),
+            remedy="Free some space, or name another place with --output.",
+        )
         _write(index, lock, files, whole, fetch_context.say, progress)
         whole.replace(target)
     return summary_of(index, lock)
@@ -196,16 +201,6 @@ def _model_files(request: BundleRequest, fetch_context: FetchContext) -> dict[st
             "--without-models.",
         )
     return found
-
-
-def _require_room(size_bytes: int, target: Path) -> None:
-    free = shutil.disk_usage(target.parent).free
-    if free < size_bytes:
-        raise OperationFailedError(
-            f"{target} needs {readable_size(size_bytes)}, "
-            f"and only {readable_size(free)} are free there",
-            remedy="Free some space, or name another place with --output.",
-        )
 
 
 def _write(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import tarfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, MismatchError, OperationFailedError
+from comfy_errors import InvalidInputError, MismatchError
 from comfy_files.files import replace_file, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, say_nothing
+from comfy_files.space import require_free
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
@@ -146,10 +146,5 @@ def _require_room(bundle: OpenBundle, cache: Cache) -> None:
         if cache.models.stat().st_dev == cache.root.stat().st_dev:
             needs = {cache.root: sum(needs.values())}
         for folder, needed in needs.items():
-            free = shutil.disk_usage(folder).free
-            if needed > free:
-                raise OperationFailedError(
-                    f"{readable_size(needed)} are needed below {folder}, but only "
-                    f"{readable_size(free)} are free there",
-                    remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
-                )
+            remedy = "Free some space, or set COMFY_CACHE_ROOT to another folder."
+            require_free(folder, needed, remedy=remedy)

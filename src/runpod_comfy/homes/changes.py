@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_errors import InvalidInputError
 from comfy_files.files import nearest_existing
 from comfy_files.progress import when_slow
+from comfy_files.space import require_free
 from comfy_home.manifest import Manifest
 from runpod_comfy.homes.environment import Package, needed_packages
 from runpod_comfy.homes.home import Home
@@ -123,14 +123,11 @@ def require_room(job: Realization, changes: Changes) -> None:
     ]
     for device in {_device(folder) for folder, _ in needs}:
         here = [(folder, size) for folder, size in needs if _device(folder) == device]
-        needed = sum(size for _, size in here)
-        free = shutil.disk_usage(nearest_existing(here[0][0])).free
-        if needed > free:
-            raise OperationFailedError(
-                f"about {needed / 1e9:.1f} GB are needed below {here[0][0]}, "
-                f"but only {free / 1e9:.1f} GB are free there",
-                remedy="Free some space, or use other folders with --target and COMFY_CACHE_ROOT.",
-            )
+        require_free(
+            here[0][0],
+            round(sum(size for _, size in here)),
+            remedy="Free some space, or use other folders with --target and COMFY_CACHE_ROOT.",
+        )
 
 
 def places_of(layer_names: Iterable[str], home: Home) -> list[Path]:

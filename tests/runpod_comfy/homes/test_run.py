@@ -485,6 +485,6 @@ def test_another_interpreter_than_the_locked_one_is_never_taken(version: Version
 def test_a_disk_that_is_too_small_is_reported_before_anything_is_made(version: Version) -> None:
     file = version.wheels[0].files[0].model_copy(update={"size": 10**18})
     version.wheels = [version.wheels[0].model_copy(update={"files": [file]})]
-    with pytest.raises(OperationFailedError, match=r"GB are needed .* are free"):
+    with pytest.raises(OperationFailedError, match=r"TB are needed .* are free"):
         realize(version.job())
     assert not _home(version).exists()
