@@ -8,7 +8,6 @@ records.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -21,6 +20,7 @@ from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import quantity
 from comfy_files.files import os_reason
 from comfy_files.json_faults import first_fault
+from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.job import LayerContext
@@ -28,10 +28,6 @@ from runpod_comfy.homes.script import build_layer
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.spec.model import Strict
-
-_FICLONE = 0x40049409
-"""Linux only; other systems reject it."""
-
 
 _UNFINISHED = "unfinished"
 
@@ -209,12 +205,10 @@ def _own_files(folder: str) -> int:
 
 
 def _copy_file(source: str, target: str) -> None:
-    with Path(source).open("rb") as original, Path(target).open("wb") as copy:
-        try:
-            # If the file system can, blocks are shared until one copy is written to.
-            fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
-        except OSError:
-            shutil.copyfile(source, target)
+    try:
+        share_blocks(Path(source), Path(target))
+    except OSError:
+        shutil.copyfile(source, target)
     shutil.copystat(source, target)
 
 

@@ -7,7 +7,6 @@ keep a user waiting.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
@@ -24,6 +23,7 @@ from comfy_errors import ComfyError
 from comfy_errors.names import listed, quantity
 from comfy_files.files import nearest_existing, os_reason
 from comfy_files.progress import readable_size
+from comfy_files.space import share_blocks
 from comfy_files.user_paths import expanded
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
@@ -36,8 +36,6 @@ _NEEDED_GIT = (2, 11)
 _NEEDED_PYTHON = (3, 11)
 _ROOM_BYTES = 10 * 1000**3
 """A version with PyTorch takes about 7 GB, most of it shared between the cache and its homes."""
-_FICLONE = 0x40049409
-"""Linux's ioctl to share the blocks of a file until one of the two copies is written to."""
 _CHECK_CACHE = "Check its permissions, or set COMFY_CACHE_ROOT to another folder."
 _CHECK_HOME = (
     "Check its permissions, or name another place for versions with COMFY_HOME or --target."
@@ -185,7 +183,7 @@ def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator
         attempts: dict[str, Callable[[], object]] = {
             "hard links": lambda: (to / "hard").hardlink_to(probe),
             "symbolic links": lambda: (to / "soft").symlink_to(probe),
-            "shared blocks": lambda: _share_blocks(probe, to / "clone"),
+            "shared blocks": lambda: share_blocks(probe, to / "clone"),
         }
         works = []
         for name, attempt in attempts.items():
@@ -357,13 +355,6 @@ def _takes_files(folder: Path) -> bool:
             return True
     except OSError:
         return False
-
-
-def _share_blocks(source: Path, target: Path) -> None:
-    if sys.platform != "linux":
-        raise OSError("not looked for here")
-    with source.open("rb") as original, target.open("wb") as copy:
-        fcntl.ioctl(copy.fileno(), _FICLONE, original.fileno())
 
 
 def _nearest_folder(path: Path) -> Path:
