@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from comfy_errors.names import quantity
 from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
@@ -28,7 +30,7 @@ from runpod_comfy.homes.environment import (
 )
 from runpod_comfy.homes.job import LayerContext, Realization
 from runpod_comfy.homes.models import bring_models
-from runpod_comfy.homes.script import build_layer, run_script
+from runpod_comfy.homes.script import CONTROL_SEQUENCE, build_layer, run_script
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
@@ -176,7 +178,6 @@ class Downloads:
     megabyte have none. Each drawing begins with how many packages are prepared.
     """
 
-    _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
     _DRAWING = b"Preparing packages..."
     _END = b"Prepared "
     _INSTALLED = re.compile(rb"Installed (\d+) packages?")
@@ -187,7 +188,9 @@ class Downloads:
         self, packages: Sequence[Package], progress: Progress, say: Say = say_nothing
     ) -> None:
         self._say = say
-        self._sizes = {_normal(each.name): each.size_bytes for each in packages}
+        self._sizes: dict[str, int] = {
+            canonicalize_name(each.name): each.size_bytes for each in packages
+        }
         self._progress = progress
         self._rest = b""
         self._prepared = self._counted = 0
@@ -197,7 +200,7 @@ class Downloads:
 
     def handle(self, output: bytes) -> None:
         """Reads the installer's output, in chunks."""
-        if found := self._INSTALLED.search(self._CONTROL.sub(b"", output)):
+        if found := self._INSTALLED.search(CONTROL_SEQUENCE.sub(b"", output)):
             # What comes next is silent, and takes a minute for a PyTorch with CUDA.
             self._say(f"Compiling {quantity(int(found.group(1)), 'package')}")
         before, *drawings = (self._rest + output).split(self._DRAWING)
@@ -210,7 +213,7 @@ class Downloads:
             drawings.append(self._rest.removeprefix(self._DRAWING).partition(self._END)[0])
             self._rest = b""
         for drawing in drawings:
-            self._take(self._CONTROL.sub(b"", drawing))
+            self._take(CONTROL_SEQUENCE.sub(b"", drawing))
 
     def finish(self) -> None:
         """Counts all packages as installed."""
@@ -227,7 +230,7 @@ class Downloads:
         here = {name: self._sizes.get(name, 0) for name in self._drawn}
         self._drawn = set()
         for name, done, done_unit, whole, whole_unit in self._BAR.findall(drawing):
-            normal = _normal(name.decode())
+            normal = canonicalize_name(name.decode())
             share = _bytes(done, done_unit) / max(1.0, _bytes(whole, whole_unit))
             here[normal] = round(self._sizes.get(normal, 0) * min(1.0, share))
             self._drawn.add(normal)
@@ -245,7 +248,3 @@ class Downloads:
 
 def _bytes(number: bytes, unit: bytes) -> float:
     return float(number) * {b"": 1, b"Ki": 1 << 10, b"Mi": 1 << 20, b"Gi": 1 << 30}[unit]
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -31,7 +31,7 @@ from runpod_comfy.sources.index.pip_settings import read_pip_settings
 _TAIL_LINES = 12
 _GRACE_S = 10
 _LOOK_S = 0.2
-_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+CONTROL_SEQUENCE = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 # Wide enough for the longest name of a package beside its bar.
 _DRAWN_SIZE = os.terminal_size((160, 50))
 _WRONG_BYTES = "Hash mismatch for"
@@ -263,6 +263,6 @@ def _readable_lines(log: Path) -> list[str]:
     """The lines of a log as a terminal would finally show them: without colours and overwritten
     text. Credentials in URLs are left out.
     """
-    text = _CONTROL_SEQUENCE.sub("", log.read_bytes().decode("utf-8", "replace"))
+    text = CONTROL_SEQUENCE.sub(b"", log.read_bytes()).decode("utf-8", "replace")
     lines = [line.rstrip().rsplit("\r", 1)[-1] for line in text.replace("\r\n", "\n").split("\n")]
     return [without_secrets(line) for line in lines if line.strip()]
