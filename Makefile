@@ -62,7 +62,7 @@ canary: ## Try what the package index has today, from nothing; before a release
 	@$(WITH_DEV) python scripts/canary.py
 
 lint: ## Check style, types, shell scripts and the arrows between packages
-	@sh scripts/lint.sh
+	@sh scripts/lint.sh $(CODE)
 
 fmt: ## Put the code into the project's style
 	@$(WITH_DEV) ruff check --fix-only --quiet $(CODE) && $(WITH_DEV) ruff format $(CODE)

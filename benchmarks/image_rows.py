@@ -46,13 +46,13 @@ def measure(
     try:
         client = connect()
     except NoEngineError as error:
-        say(f"5–8: {error.in_words()}")
+        say(f"5–8, 17: {error.in_words()}")
         return unmeasured(targets, "no Docker engine")
     try:
         with image_contest(client, scratch, say, rounds=rounds, base=base) as contest:
             return _rows(contest, set(targets) & set(NOTES))
     except UnavailableError as error:
-        say(f"5–8: {error.in_words()}")
+        say(f"5–8, 17: {error.in_words()}")
         return unmeasured(targets, "something is missing, see above the table")
 
 

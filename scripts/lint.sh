@@ -1,5 +1,6 @@
 #!/bin/sh
 # `make lint`: runs every check, so that one call shows everything to fix.
+# The arguments are the folders with Python code.
 # Exit codes: 0 no faults, 1 faults found, 3 the environment could not be made.
 set -eu
 
@@ -20,8 +21,8 @@ arrows() {
   said=$(./pants tailor --check dependencies ::) || { echo "$said" >&2; return 1; }
 }
 
-check "ruff" .venv/bin/ruff check --quiet src tests benchmarks scripts images versions
-check "format" .venv/bin/ruff format --quiet --check src tests benchmarks scripts images versions
+check "ruff" .venv/bin/ruff check --quiet "$@"
+check "format" .venv/bin/ruff format --quiet --check "$@"
 check "types" .venv/bin/mypy src scripts tests benchmarks
 check "shell" .venv/bin/shellcheck -x -P images/layers pants .ci/run .ci/*.sh scripts/*.sh images/*/*.sh benchmarks/worker_files/*.sh
 check "arrows" arrows

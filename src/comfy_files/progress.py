@@ -44,7 +44,7 @@ class Progress:
     is_seen = False
 
     def expect(self, part: str, *, count: int, size_bytes: int = 0) -> None:
-        """Adds to the amount expected of one kind."""
+        """Sets the amount expected of one kind."""
 
     def arrived(self, part: str, *, count: int = 0, size_bytes: int = 0) -> None:
         """Adds to the amount of one kind that has arrived."""

@@ -33,7 +33,8 @@ class Cache:
     checks = Below("checks")
     environments = Below("environments")
     compiled = Below("compiled")
-    # Installers for images of another platform than this machine's.
+    # Installers for images of another platform than this machine's, and what the package indexes
+    # offer for images, in `offered-*.json`.
     tools = Below("tools")
     roots = Below("roots")
     tmp = Below("tmp")
