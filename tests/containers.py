@@ -69,7 +69,7 @@ class Registry:
     container: DockerContainer
 
     def kill(self) -> None:
-        """Ends it as a machine that goes down would: connections break, nobody answers any more."""
+        """Ends it as a machine that goes down would: connections break, with no more answers."""
         self.container.get_wrapped_container().kill()
 
 

@@ -136,7 +136,7 @@ def write_page(root: Path, name: str, files: Iterable[Listed]) -> None:
 
 
 def write_index(root: Path) -> None:
-    """Makes `root/simple/` for the wheels that lie in `root/files/`."""
+    """Makes `root/simple/` for the wheels in `root/files/`."""
     pages: dict[str, list[Listed]] = {}
     for wheel in sorted((root / "files").glob("*.whl")):
         name = wheel.name.split("-")[0].replace("_", "-").lower()

@@ -1,4 +1,4 @@
-"""Programs as processes of their own: any Python code, and ours as a person runs it."""
+"""Programs as processes of their own: any Python code, and ours as a user runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Versions that need no torch, written as people write them: specs, and what they name."""
+"""Versions that need no torch, written as users write them: specs, and what they name."""
 
 from __future__ import annotations
 

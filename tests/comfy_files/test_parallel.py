@@ -68,7 +68,7 @@ def test_with_give_up_what_is_queued_is_not_begun() -> None:
     assert begun == [0]
 
 
-def test_an_interruption_is_heard_that_does_not_wake_who_waits() -> None:
+def test_an_interruption_that_does_not_wake_the_waiting_thread_is_noticed() -> None:
     """As one that comes a moment before the wait begins: here another thread is given it."""
     heard: list[bool] = []
 
@@ -99,7 +99,7 @@ def test_an_interruption_ends_what_is_under_way(number: signal.Signals) -> None:
         program = start_python("-c", _PROGRAM, server.getsockname()[1])
         server.settimeout(_PATIENCE_S)
         connections = [server.accept()[0] for _ in range(8)]
-        # To the program alone: git does not hear of it.
+        # To the program alone: git does not get it.
         program.send_signal(number)
         assert program.wait(timeout=_PATIENCE_S) == 130
         for connection in connections:

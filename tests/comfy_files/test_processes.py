@@ -31,7 +31,7 @@ def test_all_of_a_group_is_gone(trap: str) -> None:
     assert process.returncode is not None
     deadline = time.monotonic() + 10
     while _is_there(child) and time.monotonic() < deadline:
-        # Killed; whoever inherited it has yet to notice.
+        # Killed, but its new parent has yet to notice.
         time.sleep(0.05)
     assert not _is_there(child)
     end_group(process, grace_s=0.5)

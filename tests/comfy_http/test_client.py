@@ -1,4 +1,4 @@
-"""Where a request may go, what goes with it, and how it is told when it fails."""
+"""Where a request may go, what is sent with it, and how its failure is reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.http_server import Answering, redirect, serve
 
 @dataclass(frozen=True, kw_only=True)
 class Encrypted:
-    """A server with a certificate that nobody has signed."""
+    """A server with a certificate that no authority has signed."""
 
     url: str
     certificate: Path

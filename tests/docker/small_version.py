@@ -29,7 +29,7 @@ WORKFLOWS = {
     "model": {"1": _LOADER, "2": saving(["1", 0], **_AS_PICTURE)},
     "sleep": SLEEP,
 }
-"""The graphs that lie in the image, by the names of their files."""
+"""The graphs in the image, by the names of their files."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ TAG = "runpod-comfy-test:installed"
 
 @dataclass(frozen=True, kw_only=True)
 class Installed:
-    """The installed program in a folder of a person's own."""
+    """The installed program in a user's own folder."""
 
     program: Path
     folder: Path

@@ -1,4 +1,4 @@
-"""The documents that people read, and the commands in them."""
+"""The documents for users, and the commands in them."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 
 
 def _links(document: Path) -> list[str]:
-    """Those that lead to files here."""
+    """The links to files of this repository."""
     found = _LINK.findall(_CODE.sub("", document.read_text()))
     return [link for link in found if not link.startswith(("https://", "http://"))]
 

@@ -17,7 +17,7 @@ STRING: list[Any] = ["STRING", {}]
 
 
 class InterruptedRunError(Exception):
-    """Somebody interrupted the run."""
+    """The run was interrupted."""
 
 
 class Node:
@@ -109,7 +109,7 @@ class FixtureSleep(Node):
 
 
 class FixtureInterruptItself(FixtureSleep):
-    """As if somebody pressed the button in the page."""
+    """As if a user pressed the button in the page."""
 
     async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
         raise InterruptedRunError
@@ -143,7 +143,7 @@ class FixtureExit(Node):
 
 
 class FixtureDropSocket(Node):
-    """Breaks every WebSocket. With `deaf`, nothing is told to anybody from then on."""
+    """Breaks every WebSocket. With `deaf`, no message is sent from then on."""
 
     required = {"deaf": ["BOOLEAN", {}]}
 
@@ -165,7 +165,7 @@ class FixtureBigPreview(Node):
 
 
 class FixtureSpawn(Node):
-    """Starts a process that nobody waits for and shows its id."""
+    """Starts a process that is left to itself, and shows its id."""
 
     async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
         child = subprocess.Popen(["sleep", "600"])

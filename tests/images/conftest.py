@@ -69,7 +69,7 @@ class Bench:
         )
 
     def give(self, files: Mapping[str, str]) -> None:
-        """Replaces what lies in `inputs/` by these files."""
+        """Replaces the files in `inputs/` by these."""
         shutil.rmtree(self.folder / "inputs", ignore_errors=True)
         for name, text in files.items():
             path = self.folder / "inputs" / name

@@ -1,4 +1,4 @@
-"""Many processes on one cache: each thing is fetched once, and nobody is disturbed."""
+"""Many processes on one cache: each thing is fetched once, and none disturbs another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo version on real ComfyUI: what a person sees who has just cloned the repository."""
+"""The demo version on real ComfyUI: what a user sees right after cloning the repository."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def disk(place: Path, kilobytes: int) -> Iterator[Disk]:
 
 
 def _failed_in_words(outcome: Outcome) -> bool:
-    """Whether it failed; if it did, for a reason that it tells."""
+    """Whether it failed; if it did, for a reason that it reports."""
     if outcome.code == 0:
         return False
     said = outcome.failed_with(1)

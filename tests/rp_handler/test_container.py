@@ -1,4 +1,4 @@
-"""The command line as the first process of a container whose folders nobody can write to.
+"""The command line as the first process of a container whose folders are not writable.
 
 Docker is not needed: the same namespaces are made by `unshare`, where this machine lets us.
 """

@@ -45,7 +45,7 @@ def test_the_images_own_home_is_run(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_home_on_the_volume_is_run_in_its_place(
     volume: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Although the image names its own version in COMFY_VERSION_NAME: nobody asked for that."""
+    """Although COMFY_VERSION_NAME is set: by the image, so it is not a request."""
     assert run() == 0
     said = capsys.readouterr()
     assert json.loads(said.out)["version"]["id"] == "other"

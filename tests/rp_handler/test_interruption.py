@@ -11,7 +11,7 @@ from rp_handler.interruption import in_thread
 
 
 def cancelled_soon(work: threading.Event, until: float) -> None:
-    """Cancels what waits for `work`, which runs until that time or until it hears of it."""
+    """Cancels what waits for `work`, which runs until that time or until it notices."""
 
     def wait() -> None:
         while not interrupted() and time.monotonic() < until:
@@ -32,13 +32,13 @@ def test_what_runs_in_a_thread_gives_its_result_or_its_error() -> None:
         asyncio.run(in_thread(lambda: 1 / 0))
 
 
-def test_work_in_a_thread_hears_of_a_cancellation_and_cleans_up() -> None:
+def test_work_in_a_thread_notices_a_cancellation_and_cleans_up() -> None:
     cleaned = threading.Event()
     cancelled_soon(cleaned, until=time.monotonic() + 60)
     assert cleaned.is_set()
 
 
-def test_a_thread_that_does_not_hear_is_left_behind() -> None:
+def test_a_thread_that_ignores_a_cancellation_is_left_behind() -> None:
     heard = threading.Event()
 
     async def scenario() -> None:

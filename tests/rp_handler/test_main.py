@@ -35,7 +35,7 @@ def workflow(document: Any) -> str:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """The command line as a process of its own, which hears signals as one at a terminal does."""
+    """The command line as a process of its own, which gets signals as one at a terminal does."""
     return start_python(
         "-m", "rp_handler.main", *arguments, stderr=subprocess.PIPE, start_new_session=True
     )

@@ -1,4 +1,4 @@
-"""What pip is told from the lock that Pants writes."""
+"""What pip gets from the lock that Pants writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo version is made of, loaded from its files as ComfyUI or a person would."""
+"""What the demo version is made of, loaded from its files as ComfyUI or a user would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An image's models: found on whatever is mounted, or all told as missing."""
+"""An image's models: found on whatever is mounted, or all reported as missing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def manifest_model(name: str, **more: Any) -> ManifestModel:
 
 @pytest.fixture(autouse=True)
 def image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An image of two models, which is told of no place to find them in."""
+    """An image of two models, with no place configured to find them in."""
     models = [manifest_model(name) for name in NAMES]
     save_manifest(home, Manifest(version_id="demo", complete=True, models=models))
     monkeypatch.setenv("COMFY_BAKED_HOME", str(home))

@@ -1,4 +1,4 @@
-"""How a run looks to the person who waits for it."""
+"""How a run looks to the user who waits for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`add_node`, `add_model` and `override` on a spec that a person wrote, with real repositories."""
+"""`add_node`, `add_model` and `override` on a spec that a user wrote, with real repositories."""
 
 from __future__ import annotations
 

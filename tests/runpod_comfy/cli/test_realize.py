@@ -1,4 +1,4 @@
-"""`realize --verify` and `--repair` as a person meets them: exit codes, words, a document."""
+"""`realize --verify` and `--repair` as a user meets them: exit codes, messages, a document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`run` while a person works on a node's folder: a real engine, a real repository."""
+"""`run` while a user works on a node's folder: a real engine, a real repository."""
 
 from __future__ import annotations
 

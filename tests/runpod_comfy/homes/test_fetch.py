@@ -124,7 +124,7 @@ def test_ctrl_c_ends_everything_that_was_started(version: Version) -> None:
 
 
 def _runs(pid: str) -> bool:
-    """Whether a process is there and has not ended; one that nobody has waited for has."""
+    """Whether a process is there and has not ended; a zombie has ended."""
     told = subprocess.run(
         ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True, check=False
     )

@@ -18,7 +18,7 @@ from tests.runpod_comfy.homes.conftest import Version, snapshot
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A home as a person leaves it: with pictures, and a model of their own."""
+    """A home as a user leaves it: with pictures, and a model of their own."""
     home = tmp_path / "home"
     for path in (
         "ComfyUI/main.py",

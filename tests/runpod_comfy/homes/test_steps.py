@@ -1,4 +1,4 @@
-"""The marker tells every step, also of those that are taken at the same time."""
+"""The marker records every step, also of steps that run at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is missing is told at once and before any work, and nothing is asked of the network."""
+"""Everything missing is reported together, before any work and without a network request."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_source_that_would_have_to_be_built_is_named(version: Version) -> None
         realize(version.job())
 
 
-def test_why_a_source_cannot_be_built_is_told_without_credentials(
+def test_why_a_source_cannot_be_built_is_reported_without_credentials(
     version: Version, tmp_path: Path
 ) -> None:
     wheels = version.wheels_dir

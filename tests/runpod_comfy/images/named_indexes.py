@@ -1,6 +1,6 @@
 """Package indexes with names of their own, reached through an HTTP proxy on loopback.
 
-An address on loopback is never told to a build, so that indexes which could be need names.
+An address on loopback is never passed to a build, so indexes that are passed need names.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def traces(engine: str, build: str) -> list[str]:
 
 
 def replay(engine: str, build: str) -> tuple[BuildProgress, WrittenDown]:
-    """A recorded build as it is told to whoever shows it."""
+    """A recorded build, as it is passed to what shows it."""
     shown = WrittenDown()
     progress = BuildProgress(shown)
     for each in traces(engine, build):

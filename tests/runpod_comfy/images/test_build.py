@@ -1,4 +1,4 @@
-"""What a build is called, told of proxies, and says of its base."""
+"""The name of a build, the proxies passed to it, and what it reports about its base."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of Dockerfiles: expected ones lie in `dockerfiles/`."""
+"""The text of Dockerfiles: expected ones are in `dockerfiles/`."""
 
 from __future__ import annotations
 

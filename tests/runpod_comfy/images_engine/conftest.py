@@ -53,7 +53,7 @@ def private_registry(engine: docker.DockerClient) -> Iterator[Registry]:
 
 @pytest.fixture
 def docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a person's own settings, empty: no login."""
+    """The folder of a user's own settings, empty: no login."""
     # The engine that is meant may be named by the settings which this hides.
     monkeypatch.setenv("DOCKER_HOST", os.environ.get("DOCKER_HOST") or _engine_address())
     folder = tmp_path / "docker-config"

@@ -1,6 +1,6 @@
 """A version of which parts are private: a node's repository and a package, each behind a login.
 
-It stands on the torch-free core. The person who builds it has tokens in the environment, in pip's
+It is based on the torch-free core. The user who builds it has tokens in the environment, in pip's
 index and in git's settings, as people have.
 """
 

@@ -1,4 +1,4 @@
-"""The command that pushes a built image, as a person calls it."""
+"""The command that pushes a built image, as a user calls it."""
 
 from __future__ import annotations
 

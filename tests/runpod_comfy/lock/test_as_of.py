@@ -27,7 +27,7 @@ UPLOADED = {
 
 @pytest.fixture(autouse=True)
 def dated_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The index of the other tests, which now tells when files were uploaded: not `linux-only`."""
+    """The index of the other tests, which now has upload times, except for `linux-only`."""
     with serve(index, json_index(index, UPLOADED)) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple/")
         yield

@@ -1,4 +1,4 @@
-"""Differences between two locks: each is told once, and none is passed over."""
+"""Differences between two locks: each is reported once, and none is left out."""
 
 from __future__ import annotations
 

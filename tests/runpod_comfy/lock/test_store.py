@@ -1,4 +1,4 @@
-"""Lock files that a person may hand us: broken ones, and hostile ones."""
+"""Lock files from elsewhere: broken ones, and hostile ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--models` as people write it: names, places and sources that are filled in or refused."""
+"""`--models` as users write it: names, places and sources that are filled in or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`--repo` and `--nodes` as people write them: what is split, what is named, what is rewritten."""
+"""`--repo` and `--nodes` as users write them: what is split, what is named, what is rewritten."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Folders:
-    """Arguments are given in `tmp_path`; the spec will lie in `versions` there."""
+    """Arguments are given in `tmp_path`; the spec will be in `versions` there."""
     return Folders(working=tmp_path, spec=tmp_path / "versions")
 
 

@@ -1,4 +1,4 @@
-"""Each thing that the commands need is found, or told with what to do, and nothing waits long."""
+"""What the commands need is found, or reported with what to do, and no check takes long."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_network_that_says_nothing_does_not_keep_anyone_waiting(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
-        # The server stays as it is: whoever waited for it would wait for ever.
+        # The server stays as it is: waiting for it would never end.
         answers = _examine(cache, tmp_path)
     assert answers["index"].state == "warning"
     assert is_ready(list(answers.values()))

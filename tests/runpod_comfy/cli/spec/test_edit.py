@@ -1,4 +1,4 @@
-"""`add-node`, `add-model` and `override` as a person meets them."""
+"""`add-node`, `add-model` and `override` as a user meets them."""
 
 from __future__ import annotations
 

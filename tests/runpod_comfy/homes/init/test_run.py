@@ -80,7 +80,7 @@ def fetch_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[F
 
 @pytest.fixture
 def cpu_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The double of PyTorch's index: its torch family, and another alpha that nobody asked for."""
+    """The double of PyTorch's index: its torch family, and another alpha that was not asked for."""
     root = tmp_path / "pytorch"
     for name in ("torch", "torchvision", "torchaudio"):
         publish(root, name, "8.0+cpu")

@@ -118,7 +118,7 @@ def test_one_wrong_byte_is_found_and_fixed(realized: Realized, what: str) -> Non
     found = verify(realized.job)
     names = {fault.path.name for fault in found.faults}
     trees = {entry.name for entry in realized.version.cache.trees.iterdir()}
-    # A tree is told as a whole; a file of the environment has two names.
+    # A tree is reported as a whole; a file of the environment has two names.
     assert path.name in names or names & (trees | {"comfy-files.json"}), found.faults
     assert all(fault.expected != fault.found for fault in found.faults)
     take_away(found, realized.job)
@@ -169,7 +169,7 @@ def test_an_added_file_that_would_be_imported_is_a_difference(
     assert _places(found) & {path, path.parent}
     take_away(found, realized.job)
     realize(realized.job)
-    # A whole node is somebody's work; it is only told.
+    # A whole node is a user's work; it is only reported.
     is_a_node = "stranger" in place
     assert path.exists() == is_a_node
     assert len(verify(realized.job).faults) == is_a_node

@@ -1,4 +1,4 @@
-"""What an image stands on."""
+"""The base of an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a build gets its packages, and what it is told of indexes, asked of real ones."""
+"""Where a build gets its packages, and which indexes are passed to it, with real indexes."""
 
 from __future__ import annotations
 

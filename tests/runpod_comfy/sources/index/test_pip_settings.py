@@ -1,4 +1,4 @@
-"""What pip is told is read as pip reads it, and told to uv."""
+"""pip's settings are read as pip reads them, and passed to uv."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.package_index import make_wheel, write_index
 
 @pytest.fixture
 def home(tmp_path: Path) -> dict[str, str]:
-    """An environment whose configuration files all lie below `tmp_path`."""
+    """An environment whose configuration files are all below `tmp_path`."""
     return {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path / "xdg")}
 
 
