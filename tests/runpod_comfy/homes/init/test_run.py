@@ -279,7 +279,7 @@ def test_a_core_from_a_folder_is_finished_and_then_left_as_it_is(
     assert imports(fetch_context.home, "alpha")
     before = times(fetch_context.home)
     assert not initialize(job).changed
-    with pytest.raises(InvalidInputError, match="is no git clone"):
+    with pytest.raises(InvalidInputError, match="is not a git clone"):
         initialize(fetch_context.job())
     with pytest.raises(InvalidInputError, match="the URL svn:.* has the unknown scheme"):
         initialize(fetch_context.job(repo="svn://example.org/core"))
