@@ -11,6 +11,8 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -202,6 +204,8 @@ def os_reason(error: Exception) -> str:
 
     Errors that do not come from the operating system keep their own message.
     """
+    if isinstance(error, shutil.Error):
+        error = _first_failure(error)
     if not isinstance(error, OSError) or error.errno is None:
         return str(error)
     words = _REASONS.get(error.errno) or error.strerror or str(error)
@@ -212,7 +216,18 @@ def os_reason(error: Exception) -> str:
 
 def os_remedy(error: OSError, *, otherwise: str = "") -> str:
     """What to do about a file operation that failed."""
+    if isinstance(error, shutil.Error):
+        error = _first_failure(error)
     return _REMEDIES.get(error.errno or 0, otherwise)
+
+
+def _first_failure(error: shutil.Error) -> OSError:
+    """The first error of `shutil.copytree`, which keeps only paths and texts."""
+    _, target, text = error.args[0][0]
+    found = re.match(r"\[Errno (\d+)\] [^:]*(?:: '(.*?)')?", text)
+    if found is None:
+        return OSError(f"{text}: {target}")
+    return OSError(int(found[1]), os.strerror(int(found[1])), found[2] or str(target))
 
 
 def nearest_existing(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -157,6 +158,21 @@ def test_of_two_paths_the_one_to_be_made_is_named_and_other_errors_keep_their_wo
     assert os_reason(moved) == "invalid cross-device link: /to"
     assert os_reason(OSError("no answer")) == "no answer"
     assert os_reason(ValueError("not a number")) == "not a number"
+
+
+def test_a_copied_folder_that_fails_names_the_first_file_and_why(tmp_path: Path) -> None:
+    (tmp_path / "from").mkdir()
+    (tmp_path / "from" / "a").symlink_to(tmp_path / "nowhere")
+    with (
+        pytest.raises(OperationFailedError, match=f"no such file or directory: {tmp_path}/from/a"),
+        disk_errors("it could not be copied"),
+    ):
+        shutil.copytree(tmp_path / "from", tmp_path / "to")
+    full = shutil.Error([("/from/a", "/to/a", "[Errno 28] No space left on device: '/to/a'")])
+    assert os_reason(full) == "disk full: /to/a"
+    with pytest.raises(OperationFailedError) as caught, disk_errors("no copy"):
+        raise full
+    assert "Free some space" in caught.value.remedy
 
 
 def test_the_nearest_existing_place_of_a_path_is_itself_or_a_parent(
