@@ -38,7 +38,7 @@ def when_slow(say: Say, sentence: str) -> Iterator[None]:
 class Progress:
     """Counts what has arrived, by kind: `trees`, `packages`, `models`. Called from several threads.
 
-    This base class shows nothing. `is_seen` is true if the user sees the counts as they change.
+    This base class shows nothing. `is_seen` is true if the user sees the counts.
     """
 
     is_seen = False

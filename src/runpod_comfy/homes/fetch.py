@@ -129,7 +129,7 @@ def _build(
         context.job.say(f"Layer {layer.name}")
         build_layer(layer, context, on_output=downloads.handle if progress.is_seen else None)
         seconds[layer.name] = time.monotonic() - started
-        if not progress.is_seen and seconds[layer.name] > SLOW_S:
+        if seconds[layer.name] > SLOW_S:
             context.job.say(f"Layer {layer.name} took {seconds[layer.name]:.0f} s")
     downloads.finish()
     return seconds

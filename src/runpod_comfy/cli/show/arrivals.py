@@ -1,4 +1,4 @@
-"""A status line on a terminal for everything that arrives in parallel."""
+"""What arrives in parallel: one line that changes on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from runpod_comfy.cli.show.console import Console
 
 _BETWEEN_S = 0.1
 _REFRESHED_EVERY_S = 1.0
+_SAID_EVERY_S = 10.0
 
 
 @dataclass(kw_only=True)
@@ -32,11 +33,14 @@ class _Count:
 
 
 class ArrivalsDisplay(Progress):
-    """One line for everything that arrives at the same time, with bytes and their rate."""
+    """One line for everything that arrives at the same time, with bytes and their rate.
 
-    def __init__(self, line: StatusLine) -> None:
+    `is_seen` is false if the output of what fetches is shown instead.
+    """
+
+    def __init__(self, line: StatusLine, *, is_seen: bool = True) -> None:
         self._line = line
-        self.is_seen = line.moving
+        self.is_seen = is_seen
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._drawn_at = 0.0
@@ -56,16 +60,21 @@ class ArrivalsDisplay(Progress):
                 self._draw()
 
     def refresh(self) -> None:
-        """Draws the line again: a rate is out of date after some seconds."""
+        """Draws the line again, since a rate is out of date after some seconds; where no line can
+        change, writes one."""
         with self._lock:
-            self._draw()
+            if self._line.moving:
+                self._draw()
+            elif text := self._text():
+                self._line.say(f"  {text}")
 
     def _draw(self) -> None:
         self._drawn_at = time.monotonic()
+        self._line.show(self._text())
+
+    def _text(self) -> str:
         counts = self._counts.items()
-        self._line.show(
-            " · ".join(f"{part} {count}" for part, count in counts if count.here < count.in_all)
-        )
+        return " · ".join(f"{part} {count}" for part, count in counts if count.here < count.in_all)
 
 
 @contextmanager
@@ -73,13 +82,15 @@ def arrivals(console: Console) -> Iterator[tuple[Say, Progress]]:
     """What to say sentences with and what counts what arrives, on one line, for as long as the
     block lasts."""
     line = console.status_line()
-    display, ended = ArrivalsDisplay(line), threading.Event()
+    display = ArrivalsDisplay(line, is_seen=not console.verbose)
+    ended = threading.Event()
+    pause_s = _REFRESHED_EVERY_S if line.moving else _SAID_EVERY_S
 
     def refresh() -> None:
-        while not ended.wait(_REFRESHED_EVERY_S):
+        while not ended.wait(pause_s):
             display.refresh()
 
-    if line.moving:
+    if display.is_seen:
         threading.Thread(target=refresh, daemon=True).start()
     try:
         yield line.say, display

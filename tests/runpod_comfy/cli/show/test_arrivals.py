@@ -27,13 +27,19 @@ def test_all_parts_stand_in_one_line_until_they_are_here() -> None:
     assert _last_line(stream).endswith("B/s")
 
 
-def test_in_a_pipe_nothing_is_watched_and_nothing_written() -> None:
+def test_in_a_pipe_a_line_is_written_now_and_then() -> None:
     stream = io.StringIO()
     display = ArrivalsDisplay(StatusLine(stream, moving=False))
-    assert not display.is_seen
+    display.refresh()
     display.expect("packages", count=3, size_bytes=3_000_000_000)
     display.arrived("packages", count=1, size_bytes=1_200_000_000)
     assert stream.getvalue() == ""
+    display.refresh()
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("  packages 1/3, 1.2 GB of 3.0 GB, ")
+    display.arrived("packages", count=2, size_bytes=1_800_000_000)
+    display.refresh()
+    assert len(stream.getvalue().splitlines()) == 1
 
 
 def test_in_a_pipe_each_layer_of_a_push_is_a_line_and_nothing_moves() -> None:
