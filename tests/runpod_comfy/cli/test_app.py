@@ -84,7 +84,7 @@ def test_a_tilde_is_the_home_folder_in_every_command(
 
 
 def test_an_empty_id_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
-    for arguments in (["resolve", ""], ["realize", "--version-id", ""], ["image", "push", ""]):
+    for arguments in (["resolve", ""], ["realize", ""], ["image", "push", ""]):
         assert run_command_line(arguments) == 2
         assert "the version id is empty" in capsys.readouterr().err
 

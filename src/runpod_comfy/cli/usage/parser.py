@@ -38,6 +38,15 @@ class Parser(argparse.ArgumentParser):
             self._refuse(f"{what} '{unknown[0]}'")
         return parsed, unknown
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """The values of an option. An empty one is most often an unset variable of a script, and an
+        empty path would be the working directory."""
+        if action.option_strings and "" in arg_strings:
+            option = max(action.option_strings, key=len)
+            leave_out = "" if action.required else f", or leave out {option}"
+            self._refuse(f"{option} is empty", remedy=f"Give it a value{leave_out}.")
+        return super()._get_values(action, arg_strings)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
             meant = nearest(value, _command_names(action))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+from collections.abc import Iterator
 
 import pytest
 
-from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.cli.app import build_parser, run_command_line
 
 
 def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
@@ -103,3 +105,42 @@ def test_an_option_s_value_may_have_two_dashes_and_a_space(
 ) -> None:
     told = _refused(capsys, "create", "x", "--repo", "--not an option")
     assert "unknown option" not in "".join(told)
+
+
+def _value_options(
+    parser: argparse.ArgumentParser, *command: str
+) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Each option of a command, or of a command in it, that takes a value."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                yield from _value_options(inner, *command, name)
+        elif action.nargs != 0:
+            yield from ((command, option) for option in action.option_strings)
+
+
+def test_an_empty_value_of_any_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    options = list(_value_options(build_parser()))
+    assert {
+        ((), "--project"),
+        (("realize",), "--target"),
+        (("image", "build"), "--tag"),
+        (("bundle", "create"), "-o"),
+    } <= set(options)
+    for command, option in options:
+        *_, error, _ = _refused(capsys, *command, option, "")
+        long = "--output" if option == "-o" else option
+        assert error == f"error: {long} is empty"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["remove", "--target="], "Give it a value, or leave out --target."),
+        (["bundle", "create", "-o", ""], "Give it a value."),
+    ],
+)
+def test_an_empty_value_may_be_left_out_if_the_option_may(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], remedy: str
+) -> None:
+    assert _refused(capsys, *arguments)[-1] == f"  → {remedy}"
