@@ -30,6 +30,7 @@ from runpod_comfy.bundle.format import (
     summary_of,
     tree_path,
 )
+from runpod_comfy.bundle.reader import is_bundle
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, FetchedTree
 from runpod_comfy.cache.tree_files import add_tree, tree_hash
@@ -62,12 +63,12 @@ def create_bundle(
     *,
     progress: Progress = UNSEEN,
 ) -> BundleSummary:
-    """Writes the bundle to the file `target`, replacing it atomically. A request gives the same
-    bytes on any machine.
+    """Writes the bundle to the file `target`, replacing an older bundle atomically. A request gives
+    the same bytes on any machine.
 
-    Anything not cached is fetched. Raises InvalidInputError for a platform that is not in the lock,
-    UnavailableError or MismatchError naming what cannot be fetched, OperationFailedError if the
-    disk is full.
+    Anything not cached is fetched. Raises what `require_target` raises, InvalidInputError for a
+    platform that is not in the lock, UnavailableError or MismatchError naming what cannot be
+    fetched, OperationFailedError if the disk is full.
     """
     lock = request.lock
     if request.platform not in lock.python.platforms:
@@ -77,15 +78,7 @@ def create_bundle(
             remedy="Use one of them with --platform, or add it to 'options.platforms' and "
             "resolve again.",
         )
-    if target.is_dir():
-        raise InvalidInputError(
-            f"{target} is a folder", remedy="Name the file to write with --output."
-        )
-    if not can_write(target.parent):
-        raise UnavailableError(
-            f"{target.parent} cannot be written to",
-            remedy="Name a file elsewhere with --output, or change the folder's permissions.",
-        )
+    require_target(target)
     wheels = platform_files(lock.python, request.platform)
     handler = platform_files(request.handler, request.platform) if request.handler else []
     models = _model_files(request, fetch_context) if request.models else {}
@@ -130,6 +123,26 @@ def create_bundle(
         _write(index, lock, files, whole, fetch_context.say, progress)
         whole.replace(target)
     return summary_of(index, lock)
+
+
+def require_target(target: Path) -> None:
+    """Raises InvalidInputError for a folder or a file that is not a bundle, UnavailableError if
+    its folder cannot be written to.
+    """
+    if target.is_dir():
+        raise InvalidInputError(
+            f"{target} is a folder", remedy="Name the file to write with --output."
+        )
+    if target.exists() and not is_bundle(target):
+        raise InvalidInputError(
+            f"{target} already exists and is not a bundle; it was left alone",
+            remedy="Name another file with --output, or remove this one.",
+        )
+    if not can_write(target.parent):
+        raise UnavailableError(
+            f"{target.parent} cannot be written to",
+            remedy="Name a file elsewhere with --output, or change the folder's permissions.",
+        )
 
 
 @contextlib.contextmanager

@@ -105,15 +105,30 @@ def open_bundle(path: Path) -> Iterator[OpenBundle]:
         yield OpenBundle(path=path, stream=stream, index=index, lock=lock, spec=spec)
 
 
-def _read_index(stream: IO[bytes], path: Path) -> Index:
-    header = stream.read(tarfile.BLOCKSIZE)
+def is_bundle(path: Path) -> bool:
+    """True for a file that begins as a bundle does, even if it is damaged or of another version."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return _index_size(stream.read(tarfile.BLOCKSIZE)) is not None
+
+
+def _index_size(header: bytes) -> int | None:
+    """The size of the index in bytes from its tar header; None for any other header."""
     try:
         found = tarfile.TarInfo.frombuf(header, "ascii", "surrogateescape")
-    except tarfile.HeaderError as error:
-        raise _foreign(path, f"it does not begin with {INDEX}") from error
-    if found.name != INDEX or not 0 < found.size <= _LARGEST_TEXT_BYTES:
+    except tarfile.HeaderError:
+        return None
+    fits = found.name == INDEX and 0 < found.size <= _LARGEST_TEXT_BYTES
+    return found.size if fits else None
+
+
+def _read_index(stream: IO[bytes], path: Path) -> Index:
+    header = stream.read(tarfile.BLOCKSIZE)
+    size_bytes = _index_size(header)
+    if size_bytes is None:
         raise _foreign(path, f"it does not begin with {INDEX}")
-    entry = Entry(path=INDEX, size=found.size, sha256="")
+    entry = Entry(path=INDEX, size=size_bytes, sha256="")
     content, zeros = stream.read(entry.size), stream.read(len(entry.padding))
     if len(content) + len(zeros) < entry.size + len(entry.padding):
         raise _cut_short(path)

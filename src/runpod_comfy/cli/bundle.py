@@ -59,7 +59,14 @@ def _add_create(actions: Subparsers) -> None:
     )
     add_version(parser)
     add = parser.add_argument
-    add("-o", "--output", metavar="FILE", type=Path, required=True, help="the file to write")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="the bundle to write",
+    )
     add("--without-models", action="store_true", help="leave out the models")
     add(
         "--without-handler",
@@ -107,12 +114,15 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.homes import find_models_dir
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
     from runpod_comfy.api.workspace import version_id_of
-    from runpod_comfy.bundle.create import BundleRequest, create_bundle
+    from runpod_comfy.bundle.create import BundleRequest, create_bundle, require_target
     from runpod_comfy.cache.locks import using
     from runpod_comfy.cli.show.arrivals import arrivals
     from runpod_comfy.lock.handler import handler_packages
 
     version_id = named_version(arguments)
+    output = expanded(arguments.output).absolute()
+    # Before a version without a lock is resolved.
+    require_target(output)
     selected = select(
         version_id,
         **given(arguments, "spec", "project"),
@@ -132,7 +142,6 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
         handler=handler_packages(python, platform) if has_handler else None,
     )
     fetch_context = fetch_context_for(selected.base_dir, offline=False, say=console.say)
-    output = expanded(arguments.output).absolute()
     with arrivals(console) as (say, progress), using(fetch_context.cache, say):
         fetch_context = replace(fetch_context, say=say)
         summary = create_bundle(request, output, fetch_context, progress=progress)

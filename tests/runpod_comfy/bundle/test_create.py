@@ -78,6 +78,31 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_fetched(
         here.create(tmp_path / "file" / "x.bundle")
 
 
+@pytest.mark.parametrize("name", ["bundle.json", "archive.tar", "empty"])
+def test_a_file_that_is_not_a_bundle_is_left_alone(here: Place, tmp_path: Path, name: str) -> None:
+    target = tmp_path / name
+    target.touch()
+    if name == "bundle.json":
+        target.write_text(SPEC)
+    elif name == "archive.tar":
+        with tarfile.open(target, "w") as archive:
+            archive.add(__file__, "test.py")
+    before = target.read_bytes()
+    with pytest.raises(InvalidInputError, match="already exists and is not a bundle") as refused:
+        here.create(target)
+    assert "--output" in refused.value.remedy
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("state", ["whole", "truncated"])
+def test_a_bundle_is_replaced(here: Place, bundle: Path, tmp_path: Path, state: str) -> None:
+    target = tmp_path / "x.bundle"
+    whole = bundle.read_bytes()
+    target.write_bytes(whole if state == "whole" else whole[:2000])
+    here.create(target)
+    assert target.read_bytes() == whole
+
+
 def test_models_can_be_left_out(here: Place, tmp_path: Path) -> None:
     lock = here.lock()
     (here.folder / "a.bin").unlink()
