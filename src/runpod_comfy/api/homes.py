@@ -75,7 +75,7 @@ def find_realization(
     project: StrPath | None = None,
     update: bool = False,
     command: str = "realize",
-    keep_cache: bool = True,
+    dry_run: bool = False,
     say: Say = say_nothing,
     explain: Say = say_nothing,
     progress: Progress = UNSEEN,
@@ -83,8 +83,8 @@ def find_realization(
 ) -> Realization:
     """The realization that these arguments ask for, without running it.
 
-    Without `keep_cache` nothing is recorded in the cache. `command` is the user's command, for
-    messages. Scripts' output goes to `show`.
+    With `dry_run` a new lock is not written, and nothing is recorded in the cache. `command` is the
+    user's command, for messages. Scripts' output goes to `show`.
     """
     selected = select(
         version_id,
@@ -93,12 +93,13 @@ def find_realization(
         project=project,
         offline=offline,
         update=update,
+        write=not dry_run,
         command=f"{command} {{}} --update",
         say=say,
         explain=explain,
     )
     cache = Cache.from_environment()
-    if keep_cache:
+    if not dry_run:
         keep_cache_for(selected, cache, say)
     wheels = as_path(wheels_dir)
     if wheels and not wheels.is_dir():

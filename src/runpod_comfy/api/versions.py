@@ -138,10 +138,12 @@ def resolve_spec(
     offline: bool = False,
     upgrade: Sequence[str] | None = (),
     update: bool = False,
+    write: bool = True,
     say: Say = say_nothing,
 ) -> Resolved:
     """Resolves a spec that was already read, as `resolve` does. `update` accepts changes in its
-    folders, even if the spec has a `commit` for them, and changes no other pin.
+    folders, even if the spec has a `commit` for them, and changes no other pin. Without `write` the
+    lock is only returned, for a plan.
     """
     # These load uv's side and the sources, which a version with a lock does not need.
     from runpod_comfy.lock.diff import compare_locks
@@ -176,8 +178,9 @@ def resolve_spec(
                 for pin in moved:
                     replace_commit(loaded.path, pin.place, pin.before, pin.after)
                     say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
-        for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
-            say(f"Wrote {path}")
+        if write:
+            for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
+                say(f"Wrote {path}")
     for folder in _pinned_folders(loaded, lock, fetch_context):
         if folder.is_changed():
             update_it = f"runpod-comfy resolve {lock.version_id} --upgrade {folder.name}"
@@ -199,12 +202,14 @@ def select(
     project: StrPath | None = None,
     offline: bool = False,
     update: bool = False,
+    write: bool = True,
     command: str = "resolve {}",
     say: Say = say_nothing,
     explain: Say = say_nothing,
 ) -> Selected:
     """The lock to use: the file `lock`, or the one that matches the version's spec. The spec is
-    resolved first if none does, and with `update` if one of its folders was changed.
+    resolved first if none does, and with `update` if one of its folders was changed; without
+    `write` that lock is not written.
 
     `say` receives the folders that were changed since they were locked, and the `command` that
     accepts the change, with `{}` for the version; `explain` receives the lock's path. Raises
@@ -224,7 +229,7 @@ def select(
     else:
         loaded = read_spec(asked, spec, project)
         selected, changed = _selected_answer(
-            loaded, offline=offline, update=update, say=say, explain=explain
+            loaded, offline=offline, update=update, write=write, say=say, explain=explain
         )
     for folder in changed:
         say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
@@ -241,7 +246,7 @@ def _selected_file(path: Path) -> Selected:
 
 
 def _selected_answer(
-    loaded: LoadedSpec, *, offline: bool, update: bool, say: Say, explain: Say
+    loaded: LoadedSpec, *, offline: bool, update: bool, write: bool, say: Say, explain: Say
 ) -> tuple[Selected, list[LockedFolder]]:
     """The lock that matches the spec, with the folders that were changed since, or a new lock."""
     found = find_lock(loaded, Cache.from_environment())
@@ -260,7 +265,9 @@ def _selected_answer(
         )
     else:
         say(f"No lock matches {loaded.path} yet: resolving it first")
-    resolved = resolve_spec(loaded, offline=offline, update=update, say=say)
+    resolved = resolve_spec(loaded, offline=offline, update=update, write=write, say=say)
+    if not write:
+        say(f"The new lock was not written (--dry-run): realize would write {resolved.path}")
     return Selected(lock=resolved.lock, base_dir=loaded.path.parent), []
 
 

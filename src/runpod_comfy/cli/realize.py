@@ -74,7 +74,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
     # A lock that is made only now is no basis for a verification.
     offline = arguments.offline or arguments.verify
-    job = find_job(arguments, console, offline=offline, keep_cache=not arguments.dry_run)
+    job = find_job(arguments, console, offline=offline, dry_run=arguments.dry_run)
     if arguments.verify:
         return _verify(job, console)
     if arguments.dry_run:

@@ -10,6 +10,8 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.api.versions import create, resolve, select
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.lock.drift import folders
@@ -52,6 +54,31 @@ def test_a_version_without_a_lock_is_resolved_first_and_both_copies_are_written(
     cached = workspace / "cache" / "resolved" / "small.lock.json"
     assert written.read_bytes() == cached.read_bytes()
     assert _select(offline=True) == "small"
+
+
+@pytest.mark.parametrize("outdated", [False, True])
+def test_a_dry_run_without_a_matching_lock_writes_none_and_says_where_it_would_be(
+    workspace: Path, capsys: pytest.CaptureFixture[str], outdated: bool
+) -> None:
+    locks = (
+        workspace / "lockfiles" / "comfy-small.lock.json",
+        workspace / "cache" / "resolved" / "small.lock.json",
+    )
+    if outdated:
+        _select()
+        spec = workspace / "versions" / "small.json"
+        spec.write_text(json.dumps(json.loads(spec.read_text()) | {"env": {"A": "1"}}))
+    before = [path.read_bytes() if path.exists() else None for path in locks]
+    roots = read_roots(Cache.from_environment())
+    home = workspace / "home"
+    assert run_command_line(["realize", "small", "--target", str(home), "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert f"realize would write {locks[0]}" in told.err
+    assert "Wrote" not in told.err
+    assert "nothing was changed" in told.out
+    assert [path.read_bytes() if path.exists() else None for path in locks] == before
+    assert read_roots(Cache.from_environment()) == roots
+    assert not home.exists()
 
 
 def test_a_project_is_named_from_elsewhere_and_nothing_is_written_there(
