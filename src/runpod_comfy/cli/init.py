@@ -28,7 +28,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     add = parser.add_argument
     add("--path", metavar="PATH", type=Path, help="default: $COMFY_HOME, else ./comfy")
-    add("--repo", metavar="URL", help="default: ComfyUI on GitHub")
+    add("--repo", metavar="URL", help="or a local folder; default: ComfyUI on GitHub")
     add(
         "--ref",
         metavar="REF",

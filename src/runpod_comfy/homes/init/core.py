@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_files.files import ROOM_AND_PERMISSIONS
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
@@ -22,10 +22,11 @@ def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Calla
     """Fetches `repo` at `ref` (its default branch if None) into the cache, only that commit.
 
     Returns a function that makes the working copy at a free path; a branch is checked out with its
-    remote as upstream. Raises InvalidInputError for a URL that is unsafe or unknown, and what the
-    sources raise.
+    remote as upstream, and a plain folder is copied. Raises InvalidInputError for a URL that is
+    unsafe or unknown and for a ref of a plain folder, UnavailableError for a folder that does not
+    exist, and what the sources raise.
     """
-    kind = _kind_of(repo)
+    kind, repo = _origin_of(repo, ref, fetch_context.base_dir)
     source = source_of(kind)
     if kind == "git":
         ref = ref or source.open_ref(repo, fetch_context)
@@ -39,14 +40,32 @@ def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Calla
     return lambda folder: _check_out(repository, commit, branch, folder)
 
 
-def _kind_of(repo: str) -> TreeKind:
+def _origin_of(repo: str, ref: str | None, base_dir: Path) -> tuple[TreeKind, str]:
+    """The kind of `repo` and what to fetch it from: for a folder with a git repository, its URL."""
     try:
-        return tree_kind(check_repo(repo))
+        kind = tree_kind(check_repo(repo))
     except ValueError as error:
         raise InvalidInputError(
             f"the URL {without_secrets(repo)} {error}",
             remedy="Name a git repository, a folder, or 'pypi://' and a distribution.",
         ) from error
+    if kind != "folder":
+        return kind, repo
+    folder = (base_dir / repo).resolve()
+    if not folder.exists():
+        raise UnavailableError(
+            f"the folder {repo} does not exist (looked for {folder})",
+            remedy="Correct --repo; a relative path is based on the working directory.",
+        )
+    is_bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir()
+    if is_bare or (folder / ".git").exists():
+        return "git", folder.as_uri()
+    if ref is not None:
+        raise InvalidInputError(
+            f"{folder} is not a git repository, so it has no ref '{ref}'",
+            remedy="Leave out --ref to copy the folder, or name a git repository with --repo.",
+        )
+    return kind, repo
 
 
 def _branch(repo: str, ref: str | None, fetch_context: FetchContext) -> str | None:
@@ -88,7 +107,9 @@ def refuse_another_core(job: Initialization) -> None:
     if job.repo is None and job.ref is None:
         return
     core = job.home.comfyui
-    kind = "git" if job.repo is None else _kind_of(job.repo)
+    kind, repo = "git", job.repo
+    if repo is not None:
+        kind, repo = _origin_of(repo, job.ref, job.base_dir)
 
     def there(*arguments: str) -> str | None:
         try:
@@ -105,7 +126,7 @@ def refuse_another_core(job: Initialization) -> None:
             f"{core} is not a git clone, so it cannot be compared with --repo and --ref",
             remedy="Leave out --repo and --ref, or choose another folder with --path.",
         )
-    asked = job.repo or origin
+    asked = repo or origin
     if kind == "git":
         asked = GitRepository.of(asked, job.cache).repo
     if asked.removesuffix(".git") != origin.removesuffix(".git"):

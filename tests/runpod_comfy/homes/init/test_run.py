@@ -288,8 +288,46 @@ def test_a_core_from_a_folder_is_finished_and_then_left_as_it_is(
 
 def test_a_folder_is_not_taken_for_the_clone_that_is_there(fetch_context: FetchContext) -> None:
     initialize(fetch_context.job())
+    (fetch_context.folder / "mine").mkdir()
     with pytest.raises(InvalidInputError, match="is a clone of .*, not of .*/mine"):
         initialize(fetch_context.job(repo=str(fetch_context.folder / "mine")))
+
+
+@pytest.mark.parametrize("kind", ["relative", "bare"])
+def test_a_folder_with_a_git_repository_is_cloned_at_the_ref(
+    fetch_context: FetchContext, kind: str
+) -> None:
+    repository = fetch_context.repository
+    if kind == "bare":
+        repository = fetch_context.folder / "a bare one"
+        _git(fetch_context.repository, "clone", "--quiet", "--bare", ".", str(repository))
+    job = fetch_context.job(repo=repository.name, ref="v1")
+    initialize(job)
+    clone = fetch_context.home / "ComfyUI"
+    assert (clone / "main.py").read_text() == "print('one')\n"
+    assert _git(clone, "remote", "get-url", "origin").strip() == repository.as_uri()
+    _git(clone, "fetch", "--quiet", "origin", "main")
+    assert not initialize(job).changed
+    assert not initialize(fetch_context.job(repo=str(repository), ref="v1")).changed
+
+
+def test_a_ref_of_a_folder_that_is_not_a_git_repository_is_refused(
+    fetch_context: FetchContext,
+) -> None:
+    plain = fetch_context.folder / "plain"
+    plain.mkdir()
+    with pytest.raises(InvalidInputError, match="plain is not a git repository") as refused:
+        initialize(fetch_context.job(repo="plain", ref="v1"))
+    assert "--ref" in refused.value.remedy
+    assert not fetch_context.home.exists()
+
+
+def test_a_wrong_path_is_reported_without_a_spec(fetch_context: FetchContext) -> None:
+    with pytest.raises(UnavailableError, match="the folder ./core does not exist") as refused:
+        initialize(fetch_context.job(repo="./core"))
+    assert refused.value.remedy.startswith("Correct --repo")
+    assert "spec" not in refused.value.remedy
+    assert not fetch_context.home.exists()
 
 
 def _broken(fetch_context: FetchContext) -> Initialization:
