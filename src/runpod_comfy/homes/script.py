@@ -51,13 +51,14 @@ _OUT_OF_REACH = (
 
 # Beside the command, in its group, a shell waits for the end of a pipe that only this program
 # holds, which comes at the latest when that is killed; then it kills the group. `$$` is the
-# command's id, because `exec` keeps it.
+# command's id, because `exec` keeps it. The shell itself reads: a program for it, such as
+# `cat`, may not be on the PATH, and without it the command would be killed at once.
 _GUARDED = """
 lifeline=$1
 shift
 (
     trap '' HUP INT TERM
-    cat "/dev/fd/$lifeline"
+    read -r _ <"/dev/fd/$lifeline"
     kill -KILL "-$$"
 ) >/dev/null 2>&1 &
 exec "$@"

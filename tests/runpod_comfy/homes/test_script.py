@@ -90,6 +90,17 @@ def test_a_script_cannot_wait_for_an_answer(log: Path) -> None:
     assert log.read_text() == "nobody\n"
 
 
+def test_a_script_without_any_program_on_its_path_is_not_killed(log: Path) -> None:
+    script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done"
+    run_script(
+        ["/bin/sh", "-c", script],
+        title="the layer x",
+        environment={"PATH": str(log.parent)},
+        log=log,
+    )
+    assert log.read_text() == "done\n"
+
+
 def _start_one_that_waits(tmp_path: Path, started: str) -> tuple[int, subprocess.Popen[str]]:
     """A program that runs a script which has begun, and the reading end of a pipe that only the
     script and what it started hold."""
