@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from comfy_errors import ComfyError
@@ -82,9 +83,13 @@ def run_command_line(arguments: Sequence[str]) -> int:
     try:
         parser = build_parser()
         completion.answer_shell(parser)
-        parsed = parser.parse_args(arguments)
-        console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
-        code: int = parsed.run(parsed, console)
+        try:
+            parsed = parser.parse_args(arguments)
+            console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
+            code: int = parsed.run(parsed, console)
+        finally:
+            # Even after `--help`, which raises SystemExit.
+            sys.stdout.flush()
     except UsageError as error:
         return _tell(f"{error.usage}{error.in_words()}", error, error.exit_code, console)
     except ComfyError as error:
@@ -110,16 +115,26 @@ def _tell(words: str, error: ComfyError, exit_code: int, console: Console) -> in
 def main() -> NoReturn:
     """The console entry point. It ends quietly if a reader closes the pipe (`| head`)."""
     _unwind_on_signals()
+    _replace_closed_streams()
+    code = ComfyError.exit_code
     try:
-        try:
-            code = run_command_line(sys.argv[1:])
-        finally:
-            # Even after `--help`, which raises SystemExit.
-            sys.stdout.flush()
-    except BrokenPipeError:
+        code = run_command_line(sys.argv[1:])
+        sys.stdout.flush()
+    except OSError as error:
+        # What could not be written is still in the buffer, and would fail again at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        if isinstance(error, BrokenPipeError):
+            code = 0
     sys.exit(code)
+
+
+def _replace_closed_streams() -> None:
+    """Opens the null device for a closed stream (`>&-`), which Python sets to None."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            mode = "r" if name == "stdin" else "w"
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, stream)
 
 
 def _unwind_on_signals() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import runpod_comfy
 from comfy_errors import UnavailableError
 from runpod_comfy.cli.app import run_command_line
-from tests.program import start_python
+from tests.program import our_modules, start_python
 
 COMMANDS = [
     *("create", "list", "resolve", "diff", "realize", "run", "test", "remove", "bundle", "image"),
@@ -166,6 +167,41 @@ def test_a_reader_that_goes_away_ends_the_program_quietly() -> None:
         _, told = program.communicate()
     assert told == ""
     assert program.returncode == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["list", "--json"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written_is_an_error(
+    arguments: list[str], unbuffered: str, tmp_path: Path
+) -> None:
+    with Path("/dev/full").open("w") as stdout:
+        program = start_python(
+            *("-m", "runpod_comfy.cli.app", *arguments),
+            variables={"PYTHONUNBUFFERED": unbuffered, "COMFY_CACHE_ROOT": str(tmp_path / "cache")},
+            cwd=tmp_path,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
+        _, told = program.communicate()
+    assert program.returncode == 1
+    assert "error: disk full" in told
+    assert "Traceback" not in told
+    assert "Exception ignored" not in told
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(closed: str, tmp_path: Path) -> None:
+    command = f'"$0" -m runpod_comfy.cli.app list {closed}'
+    program = subprocess.run(
+        ["/bin/sh", "-c", command, sys.executable],
+        env={**os.environ, **our_modules(), "COMFY_CACHE_ROOT": str(tmp_path / "cache")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert program.returncode == 0
+    assert "Traceback" not in program.stderr
 
 
 def test_help_imports_only_what_it_needs() -> None:

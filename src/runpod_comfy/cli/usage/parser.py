@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import nearest
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class UsageError(InvalidInputError):
@@ -53,6 +57,10 @@ class Parser(argparse.ArgumentParser):
             commands = f"The commands are: {', '.join(action.choices)}."
             self._refuse(f"invalid command '{value}'", meant, remedy=commands)
         super()._check_value(action, value)
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """argparse's own ignores errors, as of a full disk."""
+        (file or sys.stderr).write(message)
 
     def _options_in(self, arguments: Sequence[str]) -> Iterator[str]:
         """The long options that are for this parser, and not for a command of it."""
