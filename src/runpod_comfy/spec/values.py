@@ -162,10 +162,15 @@ def _check_requirement(value: str) -> str:
     """Checks a PEP 508 requirement on a released distribution."""
     # Imported only if a spec uses it: most do not, and every command reads a spec.
     from packaging.requirements import InvalidRequirement, Requirement
+    from packaging.version import InvalidVersion, Version
 
     try:
         parsed = Requirement(value)
-    except InvalidRequirement as error:
+        for bound in parsed.specifier:
+            # `===` may have any text, which no index has as a version; `a====1` is a mistake.
+            if bound.operator == "===":
+                Version(bound.version)
+    except (InvalidRequirement, InvalidVersion) as error:
         raise ValueError(f"must be a requirement such as 'numpy<2', not '{value}'") from error
     if parsed.url is not None:
         raise ValueError("must name a released version; a URL cannot be pinned")

@@ -181,6 +181,7 @@ def test_the_version_of_a_distribution_is_set_and_set_again(folder: Path) -> Non
             "checksum",
         ),
         (lambda: override("mine", "numpy=1"), InvalidInputError, "must be a requirement"),
+        (lambda: override("mine", "numpy===="), InvalidInputError, "must be a requirement"),
         (lambda: override("mine", "a @ https://e.com/a.whl"), InvalidInputError, "released"),
     ],
 )

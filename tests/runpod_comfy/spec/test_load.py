@@ -169,6 +169,14 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
             "'options.overrides[2]' is about 'A', which options.overrides[0] already overrides",
         ),
         (
+            lambda s: s["options"].update(overrides=["numpy===="]),
+            "'options.overrides[0]' must be a requirement such as 'numpy<2', not 'numpy===='",
+        ),
+        (
+            lambda s: s["options"].update(constraints=["numpy===x"]),
+            "'options.constraints[0]' must be a requirement such as 'numpy<2', not 'numpy===x'",
+        ),
+        (
             lambda s: s["options"].update(constraints=["numpy"]),
             "'options.constraints[0]' must bound a version",
         ),

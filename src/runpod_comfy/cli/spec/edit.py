@@ -126,7 +126,9 @@ def _override(arguments: argparse.Namespace, console: Console) -> int:
     if not edited.written:
         console.say(f"{edited.path} already has this content")
     elif edited.replaced:
-        console.say(f"Replaced the override {', '.join(edited.replaced)}")
+        console.say(
+            f"Replaced the override {', '.join(edited.replaced)} with {arguments.requirement}"
+        )
     else:
         console.say(f"Added the override {arguments.requirement}")
     return _report(edited, console)

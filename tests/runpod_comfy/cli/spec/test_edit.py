@@ -79,7 +79,7 @@ def test_an_override_that_is_there_already_is_not_an_error(
     assert said == [
         f"Added the override numpy==1.26\n{resolve}",
         f"{spec} already has this content\n",
-        f"Replaced the override numpy==1.26\n{resolve}",
+        f"Replaced the override numpy==1.26 with numpy==2\n{resolve}",
     ]
 
 
