@@ -306,7 +306,13 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
     folder = PurePosixPath(model.place).parent.as_posix()
     subdir = model.target_subdir or (None if folder == "." else folder)
     model = model.model_copy(update={"target_path": model.place, "target_subdir": subdir})
-    return _with_checksum(model, path, where, local)
+    model = _with_checksum(model, path, where, local)
+    if path is None and None in (model.checksum, model.size):
+        local.say(
+            f"Warning: model {model.name}: resolve cannot pin a URL yet without both 'checksum' "
+            "and 'size'. Download the file and name its path, or state both."
+        )
+    return model
 
 
 def _with_checksum(model: Model, path: Path | None, where: str, local: LocalModels) -> Model:

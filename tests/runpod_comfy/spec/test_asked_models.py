@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,17 @@ from runpod_comfy.spec.model import Model
 
 
 def read(
-    working: Path, argument: object, *, root: Path | None = None, auto_checksum: bool = False
+    working: Path,
+    argument: object,
+    *,
+    root: Path | None = None,
+    auto_checksum: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> list[Model]:
     """The models of an argument given in `working`, for a spec in the folder `versions` there."""
     text = argument if isinstance(argument, str) else json.dumps(argument)
     folders = Folders(working=working, spec=working / "versions")
-    local = LocalModels(root=root, auto_checksum=auto_checksum, say=lambda _: None)
+    local = LocalModels(root=root, auto_checksum=auto_checksum, say=say)
     return read_models(text, folders, local)
 
 
@@ -80,6 +86,19 @@ def test_an_absolute_source_stays_absolute(tmp_path: Path) -> None:
     for source in (str(path), path.as_uri()):
         (model,) = read(tmp_path, {"source": source, "target_subdir": "vae"})
         assert model.source == source
+
+
+def test_a_url_that_resolve_cannot_pin_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"x")
+    unpinned = {"source": "https://e.com/a.bin", "target_subdir": "vae", "checksum": "0" * 64}
+    said: list[str] = []
+    read(tmp_path, {"source": "a.bin", "target_subdir": "vae"}, say=said.append)
+    read(tmp_path, {**unpinned, "size": 3}, say=said.append)
+    assert said == []
+    read(tmp_path, unpinned, say=said.append)
+    (warning,) = said
+    assert warning.startswith("Warning: model a.bin: resolve cannot pin a URL yet")
+    assert "state both" in warning
 
 
 def test_local_mirrors_are_rewritten_too(tmp_path: Path) -> None:
