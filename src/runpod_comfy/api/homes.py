@@ -74,7 +74,6 @@ def find_realization(
     offline: bool = False,
     project: StrPath | None = None,
     update: bool = False,
-    command: str = "realize",
     dry_run: bool = False,
     say: Say = say_nothing,
     explain: Say = say_nothing,
@@ -83,8 +82,8 @@ def find_realization(
 ) -> Realization:
     """The realization that these arguments ask for, without running it.
 
-    With `dry_run` a new lock is not written, and nothing is recorded in the cache. `command` is the
-    user's command, for messages. Scripts' output goes to `show`.
+    With `dry_run` a new lock is not written, and nothing is recorded in the cache. Scripts' output
+    goes to `show`.
     """
     selected = select(
         version_id,
@@ -94,7 +93,8 @@ def find_realization(
         offline=offline,
         update=update,
         write=not dry_run,
-        command=f"{command} {{}} --update",
+        # Also for `run`, which would need its workflow too.
+        command="realize {} --update",
         say=say,
         explain=explain,
     )
@@ -175,7 +175,6 @@ def run(
         offline=offline,
         project=project,
         update=update,
-        command="run",
         say=say,
     )
     home = realize_job(job)

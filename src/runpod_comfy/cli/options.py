@@ -26,7 +26,7 @@ def add_command(
 ) -> argparse.ArgumentParser:
     """Adds a subcommand with examples at the end of its help, and the options of every command."""
     parser = _add_parser(commands, name, summary, details, examples)
-    parser.set_defaults(run=run, command=name, as_json=False)
+    parser.set_defaults(run=run, as_json=False)
     add = parser.add_argument
     add("--verbose", action="store_true", help="explain each step")
     if json:

@@ -99,7 +99,7 @@ def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) ->
     from runpod_comfy.api.homes import find_realization
 
     where = ("spec", "lock", "target", "models_dir", "wheels_dir", "project")
-    how = ("offline", "update", "command")
+    how = ("offline", "update")
     return find_realization(
         named_version(arguments),
         **{**given(arguments, *where, *how), **changes},

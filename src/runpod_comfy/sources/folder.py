@@ -43,7 +43,7 @@ class FolderSource(TreeSource):
             raise MismatchError(
                 f"the folder {folder} has changed: its content is {found}, but the lock has "
                 f"{request.commit}, which is not in the cache",
-                remedy="Restore the folder, or use the change: runpod-comfy run <id> --update",
+                remedy="Restore the folder, or use the change: runpod-comfy realize <id> --update",
             )
         return partial(_copy_folder, folder)
 

@@ -173,11 +173,11 @@ def test_an_edited_folder_is_reported_with_the_command_that_takes_it_in(workspac
     _edit(workspace)
     for lock in (None, path):
         said: list[str] = []
-        select("small", lock=lock, command="run {} --update", say=said.append)
+        select("small", lock=lock, command="realize {} --update", say=said.append)
         (warning,) = said
         assert warning == (
             f"Warning: core: {workspace / 'versions' / 'core'} was changed since it was locked; "
-            "its locked version is used. To use the change: runpod-comfy run small --update"
+            "its locked version is used. To use the change: runpod-comfy realize small --update"
         )
     said = []
     select("small", say=said.append)

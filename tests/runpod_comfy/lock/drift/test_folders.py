@@ -56,10 +56,10 @@ def test_a_folder_with_other_content_is_changed(
     change(fetch_context.base_dir / "painter")
     assert _changed(lock, fetch_context) == ["painter"]
     painter = locked_folders(lock, fetch_context)[1]
-    warning = painter.warning("runpod-comfy run small --update")
+    warning = painter.warning("runpod-comfy realize small --update")
     assert warning.startswith(f"Warning: painter: {painter.path} ")
     assert painter.is_gone == is_gone
-    assert ("run small --update" in warning) != is_gone
+    assert ("realize small --update" in warning) != is_gone
 
 
 def test_folders_of_a_version_from_a_bundle_stayed_where_they_were(
