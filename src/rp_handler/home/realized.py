@@ -65,7 +65,6 @@ def open_home(
         "The image is damaged; build it again."
         if is_baked
         else f"Run: runpod-comfy realize --version-id {version_id} --target {path}"
-        f" (or: make realize VERSION={version_id})"
     )
     manifest = load_manifest(path)
     if manifest is None:

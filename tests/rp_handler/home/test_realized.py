@@ -27,8 +27,8 @@ def test_a_finished_version_is_opened(home: Path) -> None:
 def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="no version is realized at") as caught:
         open_home(tmp_path, version_id="mine", id_was_asked=True)
-    assert "runpod-comfy realize --version-id mine" in caught.value.remedy
-    assert "make realize VERSION=mine" in caught.value.remedy
+    command = f"runpod-comfy realize --version-id mine --target {tmp_path}"
+    assert caught.value.remedy == f"Run: {command}"
 
 
 def test_an_unfinished_version_is_not_run(home: Path) -> None:
