@@ -29,7 +29,8 @@ def find_project(project: StrPath | None) -> Path:
     if named is not None:
         if not named.is_dir():
             raise UnavailableError(
-                f"there is no project folder {named}", remedy="Name a folder with --project."
+                f"there is no project folder {named}",
+                remedy="Create it, or name another folder with --project.",
             )
         return named.absolute()
     here = Path.cwd()

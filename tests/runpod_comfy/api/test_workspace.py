@@ -48,8 +48,9 @@ def test_a_folder_that_is_named_takes_precedence(
     monkeypatch.chdir(project)
     assert find_project(tmp_path) == tmp_path
     assert find_project("notes") == project / "notes"
-    with pytest.raises(UnavailableError, match="there is no project folder nowhere"):
+    with pytest.raises(UnavailableError, match="there is no project folder nowhere") as caught:
         find_project("nowhere")
+    assert caught.value.remedy == "Create it, or name another folder with --project."
 
 
 def test_the_projects_spec_takes_precedence_over_that_of_a_bundle(
