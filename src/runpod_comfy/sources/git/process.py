@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from comfy_errors import OperationFailedError, UnavailableError
+from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_http.redaction import without_secrets
 
 _ALLOWED_PROTOCOLS = "file:git:http:https:ssh"
 
+_NO_SPACE = "No space left on device"
+_FREE = "Free some space on the disk of the cache, then run the command again."
+_AGAIN = "If this persists, remove the folder 'git' in the cache; it will be fetched again."
 # If git outputs nothing for this long, the server is considered dead.
 _STALL_S = 120.0
 _END_S = 5.0
@@ -48,15 +51,13 @@ class GitFailedError(OperationFailedError):
     """git failed; `reason` is git's own explanation, on one line."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(
-            f"git failed: {reason}",
-            remedy="If this persists, remove the folder 'git' in the cache; it will be fetched "
-            "again.",
-        )
+        super().__init__(f"git failed: {reason}", remedy=_FREE if _NO_SPACE in reason else _AGAIN)
         self.reason = reason
 
-    def unreachable(self, repo: str) -> UnavailableError:
-        """The error for a repository that git could not read."""
+    def unreachable(self, repo: str) -> ComfyError:
+        """The error for a repository that git could not read; a full disk here is not one."""
+        if _NO_SPACE in self.reason:
+            return OperationFailedError(self.message, remedy=self.remedy)
         shown = without_secrets(repo)
         return UnavailableError(
             f"the git repository {shown} cannot be read: {self.reason}",

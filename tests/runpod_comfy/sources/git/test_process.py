@@ -18,6 +18,20 @@ def test_a_failure_gives_gits_own_explanation(tmp_path: Path) -> None:
     assert raised.value.reason.startswith("fatal: not a git repository")
 
 
+def test_a_full_disk_is_reported_with_its_own_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(
+        tmp_path / "git", "echo 'fatal: write error: No space left on device' >&2\nexit 128\n"
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitFailedError, match="No space left") as raised:
+        run_git(["fetch"])
+    for error in (raised.value, raised.value.unreachable("https://h/x")):
+        assert error.exit_code == 1
+        assert error.remedy.startswith("Free some space")
+
+
 def test_a_machine_without_git_is_reported_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
