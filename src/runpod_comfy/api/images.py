@@ -34,7 +34,7 @@ from runpod_comfy.images.registry.push import (
     PushRecord,
     PushShow,
     record_push,
-    tag_image,
+    temporary_tag,
 )
 from runpod_comfy.images.registry.push import push as push_image
 from runpod_comfy.images.show import BuiltImage, find_built
@@ -172,9 +172,9 @@ def push(
     """Pushes the image of a version, or the one called `tag`, under its own tag and by its lock.
 
     `registry` is where to, with the account there: `ghcr.io/me`; by default what the tag names. The
-    login is that of `docker login`. Raises UnavailableError if the image or the registry does not
-    exist, InvalidInputError for an image of another program, OperationFailedError if the registry
-    refuses.
+    login is that of `docker login`. Raises UnavailableError if the image does not exist or the
+    registry cannot be reached, InvalidInputError for an image of another program,
+    OperationFailedError if the registry refuses.
     """
     folder = find_project(project)
     cache = Cache.from_environment()
@@ -187,9 +187,10 @@ def push(
     records = []
     for name in names:
         say(f"Pushing {name}")
-        tag_image(client, built.image_id, name)
+        with temporary_tag(client, built.image_id, name):
+            pushed = push_image(client, name, show=show or PushShow())
         record = PushRecord(
-            pushed=push_image(client, name, show=show or PushShow()),
+            pushed=pushed,
             version_id=built.version_id,
             lock_digest=built.lock_digest,
             image_id=built.image_id,

