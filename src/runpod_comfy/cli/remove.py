@@ -33,6 +33,8 @@ def add_parser(commands: Subparsers) -> None:
         examples=_EXAMPLES,
     )
     add = parser.add_argument
+    # Accepted only for an error that shows how to name it.
+    add("version", nargs="?", help=argparse.SUPPRESS)
     add("--target", metavar="DIR", type=Path, help="the version's folder; default $COMFY_HOME")
     add("--yes", action="store_true", help="do not ask for confirmation")
     add("--remove-models", action="store_true", help="remove the models folder in it too")
@@ -44,6 +46,12 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.homes.remove import plan_removal, remove
 
+    if arguments.version is not None:
+        named = arguments.version if "/" in arguments.version else f"~/comfy-{arguments.version}"
+        raise InvalidInputError(
+            f"unexpected argument '{arguments.version}'",
+            remedy=f"Name the version's folder: runpod-comfy remove --target {named}",
+        )
     target = arguments.target or os.environ.get("COMFY_HOME")
     if not target:
         raise InvalidInputError(

@@ -23,7 +23,7 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
     [
         ([], "runpod-comfy", "the following arguments are required: COMMAND"),
         (["create", "x"], "runpod-comfy create", "the following arguments are required: --repo"),
-        (["remove", "x"], "runpod-comfy remove", "unexpected argument 'x'"),
+        (["gc", "x"], "runpod-comfy gc", "unexpected argument 'x'"),
         (["realize", "-q"], "runpod-comfy realize", "unknown option '-q'"),
         (["image", "push", "--no"], "runpod-comfy image push", "unknown option '--no'"),
         (
@@ -39,6 +39,14 @@ def test_the_error_follows_the_usage_of_its_command(
     told = _refused(capsys, *arguments)
     assert told[0].startswith(f"usage: {command} [-h]")
     assert told[-2:] == [f"error: {error}", f"  → See: {command} --help"]
+
+
+def test_a_version_to_remove_is_named_by_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    for named, folder in (("mine", "~/comfy-mine"), ("/srv/mine", "/srv/mine")):
+        assert _refused(capsys, "remove", named, "--yes") == [
+            f"error: unexpected argument '{named}'",
+            f"  → Name the version's folder: runpod-comfy remove --target {folder}",
+        ]
 
 
 @pytest.mark.parametrize(
