@@ -179,7 +179,9 @@ def push(
     folder = find_project(project)
     cache = Cache.from_environment()
     client = connect()
-    built = find_built(client, tag or f"{DEFAULT_REPOSITORY}:{version_id_of(version_id)}")
+    built = find_built(
+        client, tag or f"{DEFAULT_REPOSITORY}:{version_id_of(version_id)}", option="--tag"
+    )
     names = pushed_names(
         built.reference, registry, version_id=built.version_id, lock_digest=built.lock_digest
     )

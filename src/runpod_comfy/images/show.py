@@ -22,11 +22,6 @@ from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_key
 
 Fate = Literal["kept", "same", "new"]
 
-_BUILD_IT = (
-    "Build it with: runpod-comfy image build ID. Or name another image "
-    "with --image (image push: --tag)."
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltImage:
@@ -89,13 +84,19 @@ class Redone:
     fate: Fate
 
 
-def find_built(client: docker.DockerClient, reference: str) -> BuiltImage:
-    """The image with that name.
+def find_built(
+    client: docker.DockerClient, reference: str, *, option: str = "--image"
+) -> BuiltImage:
+    """The image with that name; `option` is the command's option for another one.
 
     Raises UnavailableError if the engine does not have it, InvalidInputError if this program did
     not build it.
     """
-    image = inspect_image(client, reference, remedy=_BUILD_IT)
+    image = inspect_image(
+        client,
+        reference,
+        remedy=f"Build it with: runpod-comfy image build ID. Or name another image with {option}.",
+    )
     labels = image["Config"].get("Labels") or {}
     version_id, lock_digest = labels.get(VERSION), labels.get(LOCK)
     if not version_id or not lock_digest:

@@ -109,6 +109,7 @@ def test_a_version_that_was_not_built_is_reported_with_how_to_build_it(engine: o
         _push("never-built", "--registry", "127.0.0.1:1")
 
     assert "image build" in raised.value.remedy
+    assert raised.value.remedy.endswith("name another image with --tag.")
 
 
 def test_an_image_of_another_program_is_not_pushed(base: str) -> None:
