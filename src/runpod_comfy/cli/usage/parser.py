@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import nearest
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 
 class UsageError(InvalidInputError):
@@ -58,7 +55,7 @@ class Parser(argparse.ArgumentParser):
             self._refuse(f"invalid command '{value}'", meant, remedy=commands)
         super()._check_value(action, value)
 
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """argparse's own ignores errors, as of a full disk."""
         (file or sys.stderr).write(message)
 
