@@ -49,7 +49,7 @@ push: ## Push the image of VERSION, or the one tagged TAG, to REGISTRY
 test: ## Run every test that needs no Docker engine
 	@$(WITH_DEV) python scripts/run_tests.py --tag=-docker ::
 
-test-fast: ## Run the fast tests with plain pytest, in about 3 minutes
+test-fast: ## Run the fast tests with plain pytest, in less than 3 minutes
 	@$(WITH_DEV) python -m pytest --quiet --numprocesses auto --dist worksteal -m "not slow"
 
 test-all: ## Run every test; fails if no Docker engine can be reached

@@ -15,6 +15,9 @@ import pytest
 from tests.images.conftest import EPOCH, Bench
 from tests.program import write_program
 
+# Each test makes an environment or a home, or starts a worker.
+pytestmark = pytest.mark.slow
+
 VARIABLES = {"NODE_NAME": "painter"}
 
 

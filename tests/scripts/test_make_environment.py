@@ -16,6 +16,9 @@ from tests.package_index import make_wheel
 from tests.program import wait_for, write_program
 from tests.scripts.conftest import Project
 
+# Each test makes an environment or a home, or starts a worker.
+pytestmark = pytest.mark.slow
+
 # As on a machine that has Python and pip, and no uv.
 _WITHOUT_UV = "/usr/bin:/bin"
 

@@ -34,7 +34,7 @@ def source_of(kind: TreeKind) -> TreeSource:
 
 
 def look_up(request: TreeRequest, source: TreeSource, fetch_context: FetchContext) -> str:
-    """The commit that a request means now, asked for in words if that takes long.
+    """The commit that a request means now; reports what it asks if that takes long.
 
     Raises as the source's `pin` does.
     """

@@ -22,6 +22,9 @@ from rp_handler.engine.process import free_port
 from tests.graphs import SAVE, SLEEP, node, write_graph
 from tests.program import start_python, wait_for
 
+# Each test makes an environment or a home, or starts a worker.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _in_an_image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,9 @@ from runpod_comfy.homes.run import realize
 from tests.program import next_line, start_python
 from tests.runpod_comfy.homes.conftest import Version, snapshot
 
+# Each test makes an environment or a home, or starts a worker.
+pytestmark = pytest.mark.slow
+
 # In the order in which they are made: the environment comes before the home is touched.
 ENVIRONMENT = ("torch", "wheels")
 LAYERS = (*ENVIRONMENT, "system", "handler", "core", "models", "node:painter", "check")

@@ -1,4 +1,4 @@
-"""How a command line is read: usage errors in words, and completion in a shell.
+"""How a command line is read: usage errors, and completion in a shell.
 
 What the commands do is not here, but for `completion`.
 """

@@ -19,6 +19,9 @@ from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.home import take_away, verify
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
 
+# Each test makes an environment or a home, or starts a worker.
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True, kw_only=True)
 class Realized:

@@ -1,4 +1,4 @@
-"""Engines that cannot build, each reported in words with exit code 5."""
+"""Engines that cannot build, each reported with exit code 5."""
 
 from __future__ import annotations
 
