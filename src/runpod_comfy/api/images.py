@@ -83,6 +83,7 @@ def build_image(
     """
     if tag is not None:
         check_tag(tag)
+    _certificates(ca_bundle)
     client = connect()
     job = find_image_job(
         version_id,
@@ -123,12 +124,7 @@ def find_image_job(
     explain: Say = say_nothing,
 ) -> ImageJob:
     """The build that these arguments ask for, without running it."""
-    certificates = as_path(ca_bundle)
-    if certificates is not None and not certificates.is_file():
-        raise InvalidInputError(
-            f"there is no certificate bundle at {certificates}",
-            remedy="Name a file of certificates in PEM format.",
-        )
+    certificates = _certificates(ca_bundle)
     selected = select(
         version_id,
         spec=spec,
@@ -149,6 +145,16 @@ def find_image_job(
         ca_bundle=certificates,
         network=network,
     )
+
+
+def _certificates(ca_bundle: StrPath | None) -> Path | None:
+    certificates = as_path(ca_bundle)
+    if certificates is not None and not certificates.is_file():
+        raise InvalidInputError(
+            f"there is no certificate bundle at {certificates}",
+            remedy="Name a file of certificates in PEM format.",
+        )
+    return certificates
 
 
 def platform_name(platform: str | None) -> str:
@@ -178,10 +184,9 @@ def push(
     """
     folder = find_project(project)
     cache = Cache.from_environment()
+    name = tag or f"{DEFAULT_REPOSITORY}:{version_id_of(version_id)}"
     client = connect()
-    built = find_built(
-        client, tag or f"{DEFAULT_REPOSITORY}:{version_id_of(version_id)}", option="--tag"
-    )
+    built = find_built(client, name, option="--tag")
     names = pushed_names(
         built.reference, registry, version_id=built.version_id, lock_digest=built.lock_digest
     )
@@ -248,8 +253,8 @@ def run_image(
         raise UnavailableError(
             f"there is no workflow at {workflow}", remedy="Name a file with --workflow."
         )
-    client = connect()
     version_id = version_id_of(version_id)
+    client = connect()
     built = find_built(client, image or f"{DEFAULT_REPOSITORY}:{version_id}")
     selected = select(version_id, spec=spec, project=project, say=say, explain=explain)
     if built.lock_digest != selected.lock.digest:
