@@ -5,7 +5,10 @@ Libraries raise these with data and a message; only a command line prints them a
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+_SHOWN_AT_MOST = 20
 
 
 class ComfyError(Exception):
@@ -22,6 +25,12 @@ class ComfyError(Exception):
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+
+    def within(self, place: str) -> Self:
+        """This error, whose message now starts with the place where it occurred."""
+        self.message = f"{place}: {self.message}"
+        self.args = (self.message,)
+        return self
 
     def in_words(self) -> str:
         """The error as a terminal shows it: the message, then the next step on its own line."""
@@ -50,3 +59,25 @@ class MismatchError(ComfyError):
     """A verification or a comparison failed."""
 
     exit_code = 4
+
+
+def together(errors: Sequence[ComfyError]) -> ComfyError:
+    """One error for several, at least one: a line for each, with its remedy.
+
+    Its kind is that of the first which is not about something out of reach.
+    """
+    by_text: dict[tuple[str, str], ComfyError] = {}
+    for error in errors:
+        by_text.setdefault((error.message, error.remedy), error)
+    distinct = list(by_text.values())
+    if len(distinct) == 1:
+        return distinct[0]
+    lines = [f"{error.message}. {error.remedy}".rstrip() for error in distinct]
+    more = len(lines) - _SHOWN_AT_MOST
+    shown = [*lines[:_SHOWN_AT_MOST], *([f"and {more} more"] if more > 0 else [])]
+    codes = [error.exit_code for error in distinct]
+    code = next((code for code in codes if code != UnavailableError.exit_code), codes[0])
+    kinds = (OperationFailedError, InvalidInputError, UnavailableError, MismatchError)
+    kind = next((kind for kind in kinds if kind.exit_code == code), OperationFailedError)
+    message = "".join("\n  " + line.replace("\n", "\n  ") for line in shown)
+    return kind(f"there are {len(lines)} faults:{message}", remedy="Correct each of them.")

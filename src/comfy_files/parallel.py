@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+from comfy_errors import ComfyError, together
+
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -40,8 +42,9 @@ def in_parallel(
 ) -> list[_R]:
     """The results of `work` for each item, in the order of the items.
 
-    Once all are done, raises the error of the first item that failed; an interruption is raised at
-    once. With `give_up`, the error that happens first cancels the rest and is raised.
+    Once all are done, raises one error for all items that failed, or the first item's unless all
+    are ComfyErrors; an interruption is raised at once. With `give_up`, the error that happens first
+    cancels the rest and is raised.
     """
     results: dict[int, _R] = {}
     errors: dict[int, BaseException] = {}
@@ -89,6 +92,10 @@ def in_parallel(
                 running -= 1
         raise
     if errors:
+        failed = [errors[index] for index in sorted(errors)]
+        known = [error for error in failed if isinstance(error, ComfyError)]
+        if len(known) == len(failed) and not give_up:
+            raise together(known)
         # They are in the order in which they happened.
-        raise errors[next(iter(errors)) if give_up else min(errors)]
+        raise next(iter(errors.values())) if give_up else failed[0]
     return [results[index] for index in sorted(results)]

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from comfy_errors import UnavailableError
 from comfy_files.parallel import in_parallel, interrupted
 from runpod_comfy.sources.git.process import run_git
 from tests.program import start_python
@@ -54,6 +55,17 @@ def test_the_error_of_the_first_item_is_raised_once_all_are_done() -> None:
     with pytest.raises(ValueError, match="2"):
         in_parallel(work, range(6), threads=2)
     assert sorted(done) == list(range(6))
+
+
+def test_the_errors_of_several_items_are_reported_together() -> None:
+    def work(number: int) -> int:
+        if number > 1:
+            raise UnavailableError(f"no {number}", remedy=f"Add {number}.")
+        return number
+
+    with pytest.raises(UnavailableError) as raised:
+        in_parallel(work, [1, 2, 3])
+    assert raised.value.message == "there are 2 faults:\n  no 2. Add 2.\n  no 3. Add 3."
 
 
 def test_with_give_up_what_is_queued_is_not_begun() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from comfy_errors import ComfyError, UnavailableError
+from comfy_errors import ComfyError, UnavailableError, together
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
@@ -84,19 +84,8 @@ def _all_pinned(
     except ComfyError as error:
         errors.append(error)
     if errors:
-        raise _as_one(errors)
+        raise together(errors)
     return [each for each in found if isinstance(each, PinnedTree)]
-
-
-def _as_one(errors: Sequence[ComfyError]) -> ComfyError:
-    """One error for everything that is missing; other errors take precedence."""
-    wrong = [error for error in errors if not isinstance(error, UnavailableError)]
-    if wrong or len(errors) == 1:
-        return (wrong or errors)[0]
-    return UnavailableError(
-        f"{len(errors)} items are missing: " + "; ".join(error.message for error in errors),
-        remedy=" ".join(dict.fromkeys(error.remedy for error in errors if error.remedy)),
-    )
 
 
 def _unchanged_python(

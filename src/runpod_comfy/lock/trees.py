@@ -36,7 +36,7 @@ def pin_trees(
         try:
             return _fetch(tree, fetch_context, known, keep_pin=upgrade.keeps(place))
         except ComfyError as error:
-            return error
+            return error.within(f"node {tree.name}" if isinstance(tree, CustomNode) else "the core")
 
     return in_parallel(pin, trees_of(spec))
 

@@ -14,7 +14,7 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import Lock, LockedModel, PythonLock
 from runpod_comfy.lock.python.torch_family import FAMILY
-from runpod_comfy.sources.git.source import is_commit, list_refs
+from runpod_comfy.sources.git.source import is_commit, is_short_for, list_refs
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.load import LoadedSpec
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
@@ -186,6 +186,8 @@ def _newest(tree: Tree, fetch_context: FetchContext) -> str | None:
     if tree.kind != "git" or tree.ref is None or is_commit(tree.ref):
         return None
     refs = list_refs(tree.repo, tree.ref, fetch_context)
+    if refs.full_name(tree.ref) is None and is_short_for(tree.ref, tree.commit or ""):
+        return None
     commit = refs.known_commit(tree.ref)
     if not (refs.full_name(tree.ref) or "").startswith("refs/tags/"):
         return commit

@@ -236,6 +236,11 @@ Checksum = Annotated[
 Commit = Annotated[
     str,
     matching(
+        r"(?![0-9a-f]{7,39}$).*",
+        "is a short commit: write it as 'ref', for resolve to find the whole one, or write all 40 "
+        "digits",
+    ),
+    matching(
         r"[0-9a-f]{40}|sha256:[0-9a-f]{64}|tree:[0-9a-f]{40}",
         "must be a full git commit (40 lower-case hex digits), "
         "'sha256:' and 64 of them, or 'tree:' and 40",

@@ -18,7 +18,7 @@ from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.sources.git.repository import NO_COMMIT, init_bare
-from runpod_comfy.sources.git.source import RemoteRefs, is_commit, list_refs
+from runpod_comfy.sources.git.source import RemoteRefs, is_commit, is_short_for, list_refs
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import (
     local_path_of,
@@ -137,6 +137,8 @@ class LockedPlace:
             return
         now = refs.commit_of(ref or "HEAD")
         title = f"'{ref}'" if ref else "the default branch"
+        if now is None and is_short_for(ref or "", commit):
+            return
         if now is None:
             yield self._found(
                 f"{self._shown} no longer has {title}",

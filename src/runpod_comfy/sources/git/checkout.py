@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import listed, quantity
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
@@ -72,7 +72,11 @@ def check_out(
             if url is None:
                 fetch_context.say(f"Warning: {where} has no URL for its submodule {full_path}")
                 continue
-            inner = _check_out_submodule(entry, url, writer, fetch_context, depth=depth)
+            try:
+                inner = _check_out_submodule(entry, url, writer, fetch_context, depth=depth)
+            except ComfyError as error:
+                error.within(f"submodule {full_path}")
+                raise
             epoch = max(epoch, inner.epoch)
             submodules += inner.submodules
     writer.finish()

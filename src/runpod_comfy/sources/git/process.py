@@ -22,6 +22,8 @@ _ALLOWED_PROTOCOLS = "file:git:http:https:ssh"
 _NO_SPACE = "No space left on device"
 _FREE = "Free some space on the disk of the cache, then run the command again."
 _AGAIN = "If this persists, remove the folder 'git' in the cache; it will be fetched again."
+# How git begins a command that it advises, and a hint.
+_ADVICE = ("\tgit ", "hint: ")
 # If git outputs nothing for this long, the server is considered dead.
 _STALL_S = 120.0
 _END_S = 5.0
@@ -48,11 +50,13 @@ _FOREIGN_VARIABLES = (
 
 
 class GitFailedError(OperationFailedError):
-    """git failed; `reason` is git's own explanation, on one line."""
+    """git failed; `reason` is git's own explanation and `advice` its advice, each on one line."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"git failed: {reason}", remedy=_FREE if _NO_SPACE in reason else _AGAIN)
+    def __init__(self, reason: str, *, advice: str = "") -> None:
+        remedy = _FREE if _NO_SPACE in reason else advice or _AGAIN
+        super().__init__(f"git failed: {reason}", remedy=remedy)
         self.reason = reason
+        self.advice = advice
 
     def unreachable(self, repo: str) -> ComfyError:
         """The error for a repository that git could not read; a full disk here is not one."""
@@ -61,7 +65,7 @@ class GitFailedError(OperationFailedError):
         shown = without_secrets(repo)
         return UnavailableError(
             f"the git repository {shown} cannot be read: {self.reason}",
-            remedy=f"Check the URL and your access to it: git ls-remote {shown}",
+            remedy=self.advice or f"Check the URL and your access to it: git ls-remote {shown}",
         )
 
 
@@ -89,7 +93,7 @@ def run_git(
     finally:
         end_git(process)
     if code != 0:
-        raise GitFailedError(_reason(err) or f"exit status {code}")
+        raise GitFailedError(_reason(err) or f"exit status {code}", advice=_advice(err))
     return out
 
 
@@ -179,3 +183,10 @@ def _reason(stderr: bytes) -> str:
     ]
     chosen = telling or [line.strip() for line in lines if line.strip()][-3:]
     return without_secrets("; ".join(dict.fromkeys(chosen)))[:600]
+
+
+def _advice(stderr: bytes) -> str:
+    """The commands and hints that git prints after some errors; '' if there are none."""
+    lines = stderr.decode("utf-8", "replace").splitlines()
+    told = [line.strip().removeprefix("hint: ") for line in lines if line.startswith(_ADVICE)]
+    return f"git's advice: {without_secrets('; '.join(told))[:600]}" if told else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,17 +121,17 @@ def init_bare(path: Path) -> None:
     run_git(["init", "--quiet", "--bare", "--template=", "--", str(path)])
 
 
-def history_holds(repo: str, ref: str, commit: str, cache: Cache) -> bool:
-    """True if `commit` is in the history of `ref` (a full ref name) of a remote repository.
+def commits_of(repo: str, refs: Sequence[str], *, cache: Cache) -> set[str]:
+    """The commits in the history of some refs (full names or patterns) of a remote repository.
 
-    Needed because a forge also serves the commits of forks. If the server supports it, only commits
-    are fetched, without files, into a temporary repository: a filter marks a repository
-    permanently.
+    A forge serves the commits of forks too, and only serves whole commits. If the server supports
+    it, only commits are fetched, without files, into a temporary repository: a filter marks a
+    repository permanently. Raises GitFailedError.
     """
-    fetch = ["fetch", "--progress", "--no-tags", "--filter=tree:0", "--", repo, f"{ref}:refs/asked"]
+    fetch = ["fetch", "--progress", "--no-tags", "--filter=tree:0", "--", repo]
     with cache.scratch("history") as path:
         init_bare(path)
-        run_git(fetch, repository=path)
-        # Walks from this ref, so that nothing missing is requested from the server.
-        commits = run_git(["rev-list", "refs/asked"], repository=path)
-    return commit.encode() in commits.split()
+        run_git([*fetch, *(f"{ref}:refs/asked/{ref}" for ref in refs)], repository=path)
+        # Walks from these refs, so that nothing missing is requested from the server.
+        commits = run_git(["rev-list", "--glob=refs/asked/*"], repository=path)
+    return set(commits.decode("ascii").split())

@@ -8,18 +8,18 @@ import re
 from dataclasses import dataclass
 from functools import partial
 
-from comfy_errors import MismatchError, UnavailableError
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import listed, nearest_names
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.git.checkout import check_out
 from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.sources.git.repository import GitRepository, history_holds
+from runpod_comfy.sources.git.repository import GitRepository, commits_of
 from runpod_comfy.sources.tree_source import TreeSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-# git shows at least this many digits of a commit.
-_SHORTEST_COMMIT = 7
+# git shows at least seven digits of a commit.
+_SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 _NAMED_AT_MOST = 3
 
 
@@ -31,7 +31,8 @@ class GitSource(TreeSource):
             if request.ref is not None and is_commit(request.ref):
                 return request.ref.lower()
             refs = list_refs(request.repo, request.ref, fetch_context)
-            return refs.known_commit(request.ref)
+            whole = whole_commit(refs, request.ref or "", fetch_context)
+            return whole or refs.known_commit(request.ref)
         if request.ref is not None and not fetch_context.offline:
             _confirm(request.repo, request.ref, request.commit, fetch_context)
         return request.commit
@@ -76,17 +77,19 @@ def _confirm(repo: str, ref: str, commit: str, fetch_context: FetchContext) -> N
             )
         return
     refs = list_refs(repo, ref, fetch_context)
+    if refs.full_name(ref) is None and is_short_for(ref, commit):
+        return
     tip = refs.known_commit(ref)
     if tip == commit:
         return
     try:
-        held = history_holds(repo, refs.full_name(ref) or ref, commit, fetch_context.cache)
+        history = commits_of(repo, (refs.full_name(ref) or ref,), cache=fetch_context.cache)
     except GitFailedError as error:
         raise UnavailableError(
             f"the history of '{ref}' in {shown} cannot be read: {error.reason}",
-            remedy=f"Check your access to it: git ls-remote {shown}",
+            remedy=error.advice or f"Check your access to it: git ls-remote {shown}",
         ) from error
-    if not held:
+    if commit not in history:
         raise MismatchError(
             f"commit {commit} is not in the history of '{ref}' in {shown}; "
             "it may come from a fork or from before a force-push",
@@ -138,6 +141,39 @@ def is_commit(ref: str) -> bool:
     return _COMMIT.fullmatch(ref.lower()) is not None
 
 
+def is_short_for(ref: str, commit: str) -> bool:
+    """True if `ref` has the first digits of `commit`, at least seven."""
+    return _SHORT_COMMIT.fullmatch(ref.lower()) is not None and commit.startswith(ref.lower())
+
+
+def whole_commit(refs: RemoteRefs, ref: str, fetch_context: FetchContext) -> str | None:
+    """The commit that a short one means, reported; None if `ref` is something else or unknown.
+
+    Raises InvalidInputError if several commits match.
+    """
+    if not _SHORT_COMMIT.fullmatch(ref.lower()) or refs.full_name(ref) is not None:
+        return None
+    shown = without_secrets(refs.repo)
+    found = {commit for commit in refs.commits.values() if is_short_for(ref, commit)}
+    if not found:
+        fetch_context.say(f"Looking for the commit {ref} in the history of {shown}")
+        try:
+            history = commits_of(
+                refs.repo, ("refs/heads/*", "refs/tags/*"), cache=fetch_context.cache
+            )
+        except GitFailedError as error:
+            raise error.unreachable(refs.repo) from error
+        found = {commit for commit in history if is_short_for(ref, commit)}
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{shown} has {len(found)} commits that start with '{ref}'",
+            remedy=f"Use one of them: {listed(sorted(found), at_most=_NAMED_AT_MOST)}.",
+        )
+    for commit in found:
+        fetch_context.say(f"'{ref}' of {shown} is the commit {commit}")
+    return next(iter(found), None)
+
+
 def list_refs(repo: str, ref: str | None, fetch_context: FetchContext) -> RemoteRefs:
     """HEAD, branches and tags of a repository, and `ref` if it is another kind of ref.
 
@@ -180,17 +216,16 @@ def _unknown_ref(refs: RemoteRefs, ref: str | None) -> UnavailableError:
             f"the git repository {repo} has no default branch",
             remedy=f"Name one: {listed(refs.names, at_most=_NAMED_AT_MOST)}.",
         )
-    for name, commit in refs.commits.items():
-        if len(ref) >= _SHORTEST_COMMIT and commit.startswith(ref.lower()):
-            return UnavailableError(
-                f"'{ref}' is not a branch or tag of {repo}, and abbreviated commits are not "
-                "accepted",
-                remedy=f"Use {commit} (the commit of '{name}').",
-            )
     near = nearest_names(ref, refs.names)
     return UnavailableError(
-        f"the git repository {repo} has no branch or tag '{ref}'",
+        f"the git repository {repo} has no branch{_or_commit(ref)} '{ref}'",
         remedy=f"Similar names: {', '.join(near)}."
         if near
         else f"It has: {listed(refs.names, at_most=_NAMED_AT_MOST)}.",
     )
+
+
+def _or_commit(ref: str) -> str:
+    if not _SHORT_COMMIT.fullmatch(ref.lower()):
+        return " or tag"
+    return " or tag, and no commit in the history of one,"

@@ -32,6 +32,20 @@ def test_a_full_disk_is_reported_with_its_own_remedy(
         assert error.remedy.startswith("Free some space")
 
 
+def test_the_advice_of_git_is_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_program(
+        tmp_path / "git",
+        "printf '%s\\n' \"fatal: detected dubious ownership in repository at '/x'\" "
+        "'To add an exception for this directory, call:' '' "
+        "'\tgit config --global --add safe.directory /x' >&2\nexit 128\n",
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(GitFailedError, match="dubious ownership") as raised:
+        run_git(["ls-remote"])
+    for error in (raised.value, raised.value.unreachable("file:///x")):
+        assert error.remedy == "git's advice: git config --global --add safe.directory /x"
+
+
 def test_a_machine_without_git_is_reported_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import MismatchError, OperationFailedError, UnavailableError
+from comfy_errors import (
+    InvalidInputError,
+    MismatchError,
+    OperationFailedError,
+    UnavailableError,
+)
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.sources.git.source import GitSource
+from runpod_comfy.sources.git.source import GitSource, RemoteRefs, whole_commit
 from tests.git_repositories import GitRepository, new_repository
 from tests.http_server import serve
 from tests.runpod_comfy.sources.fetching import path_with_git, start_fetch
@@ -106,13 +111,54 @@ def test_an_unknown_ref_is_reported_with_the_nearest_names(
     assert "main" not in raised.value.remedy
 
 
-def test_an_abbreviated_commit_is_answered_with_the_whole_one(
+@pytest.mark.parametrize("digits", [7, 12, 39])
+def test_a_short_commit_becomes_the_whole_one_which_is_reported(
+    source: GitSource, node_git: GitRepository, fetch_context: FetchContext, digits: int
+) -> None:
+    commit = node_git.git("rev-parse", "HEAD")
+    node_git.commit("A newer one, so that no ref has that commit")
+    said: list[str] = []
+    request = TreeRequest(repo=node_git.url, ref=commit[:digits])
+    assert source.pin(request, replace(fetch_context, say=said.append)) == commit
+    assert said[-1] == f"'{commit[:digits]}' of {node_git.url} is the commit {commit}"
+
+
+def test_a_short_commit_with_its_whole_one_is_confirmed(
     source: GitSource, node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
     commit = node_git.git("rev-parse", "HEAD")
-    with pytest.raises(UnavailableError, match="abbreviated commits are not accepted") as raised:
-        source.pin(TreeRequest(repo=node_git.url, ref=commit[:10]), fetch_context)
-    assert commit in raised.value.remedy
+    request = TreeRequest(repo=node_git.url, ref=commit[:8], commit=commit)
+    assert source.pin(request, fetch_context) == commit
+
+
+def test_a_branch_named_like_a_short_commit_is_the_branch(
+    source: GitSource, node_git: GitRepository, fetch_context: FetchContext
+) -> None:
+    first = node_git.git("rev-parse", "HEAD")
+    tip = node_git.commit("Tip")
+    node_git.git("branch", first[:7])
+    assert source.pin(TreeRequest(repo=node_git.url, ref=first[:7]), fetch_context) == tip
+
+
+def test_a_short_commit_that_no_history_has_is_unknown(
+    source: GitSource, node_git: GitRepository, fetch_context: FetchContext
+) -> None:
+    with pytest.raises(UnavailableError, match="no commit in the history of one, '0000000'"):
+        source.pin(TreeRequest(repo=node_git.url, ref="0000000"), fetch_context)
+
+
+def test_a_short_commit_with_two_meanings_is_refused_with_both(
+    source: GitSource, node_git: GitRepository, fetch_context: FetchContext
+) -> None:
+    refs = RemoteRefs(
+        repo=node_git.url,
+        commits={"refs/heads/a": "1234567" + "a" * 33, "refs/heads/b": "1234567" + "b" * 33},
+        head=None,
+    )
+    with pytest.raises(InvalidInputError, match="2 commits that start with '1234567'") as raised:
+        whole_commit(refs, "1234567", fetch_context)
+    assert "1234567aaa" in raised.value.remedy
+    assert "1234567bbb" in raised.value.remedy
 
 
 def test_an_empty_repository_is_called_empty(

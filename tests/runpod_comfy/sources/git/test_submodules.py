@@ -177,3 +177,13 @@ def test_a_hostile_address_is_refused_without_its_password(
     with pytest.raises(InvalidInputError, match="part") as raised:
         _url_in(node_git, "https://a.example/o/r.git", f'"{url}"')
     assert "hunter2" not in raised.value.message
+
+
+def test_an_error_in_a_submodule_names_its_path(
+    node_git: GitRepository, fetch_context: FetchContext, tmp_path: Path
+) -> None:
+    node_git.write(".gitmodules", _gitmodules((tmp_path / "nowhere").as_uri()))
+    _add_submodule(node_git, "1" * 40)
+    with pytest.raises(UnavailableError, match="^submodule part: .*nowhere") as raised:
+        GitSource().fetch(TreeRequest(repo=node_git.url, ref="main"), fetch_context)
+    assert "git ls-remote" in raised.value.remedy

@@ -1,0 +1,44 @@
+"""Errors: their place, and several as one."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfy_errors import (
+    ComfyError,
+    InvalidInputError,
+    MismatchError,
+    UnavailableError,
+    together,
+)
+
+
+def test_an_error_within_a_place_begins_with_it() -> None:
+    error = UnavailableError("there is no file", remedy="Check the path.")
+    with pytest.raises(UnavailableError, match="^node a: there is no file$") as raised:
+        raise error.within("node a")
+    assert raised.value.remedy == "Check the path."
+
+
+def test_a_single_error_stays_as_it_is() -> None:
+    error = MismatchError("differs", remedy="Try again.")
+    assert together([error]) is error
+    assert together([error, MismatchError("differs", remedy="Try again.")]) is error
+
+
+def test_several_errors_are_listed_with_their_remedies() -> None:
+    error = together(
+        [
+            UnavailableError("no a", remedy="Add a."),
+            InvalidInputError("b is wrong", remedy="Correct b."),
+            UnavailableError("no c"),
+        ]
+    )
+    assert type(error) is InvalidInputError
+    assert error.message == "there are 3 faults:\n  no a. Add a.\n  b is wrong. Correct b.\n  no c."
+    assert type(together([UnavailableError("a"), UnavailableError("b")])) is UnavailableError
+
+
+def test_too_many_errors_are_counted() -> None:
+    errors: list[ComfyError] = [UnavailableError(f"no {number}") for number in range(25)]
+    assert together(errors).message.endswith("\n  no 19.\n  and 5 more")
