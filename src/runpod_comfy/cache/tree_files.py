@@ -16,6 +16,10 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError
 
+MODULE_FILE = "__init__.py"
+"""The name of the file in a tree that is a single Python file: a folder with that file alone is
+imported as the file would be."""
+
 _LEFT_OUT = frozenset({".git", "__pycache__", ".DS_Store"})
 _CHUNK_BYTES = 1024 * 1024
 # The coarsest clock of a file system in use (FAT's): a file that is written again within this time
@@ -29,11 +33,16 @@ def is_left_out(name: str) -> bool:
 
 
 def tree_hash(folder: Path) -> str:
-    """`tree:` and 40 hex digits over the files, symbolic links and executable bits of `folder`.
+    """`tree:` and 40 hex digits over the files, symbolic links and executable bits of `folder`,
+    which may also be a file: the tree is then that file alone, as `MODULE_FILE`.
 
     Skips names for which `is_left_out` is true, and empty folders, which git does not track. Raises
     InvalidInputError for a device, socket or pipe in it.
     """
+    if folder.is_file():
+        mode, digest = _hash_file(os.fsencode(folder))
+        entry = mode + b" " + MODULE_FILE.encode() + b"\0" + digest
+        return "tree:" + _hash_object(b"tree", entry).hex()
     return "tree:" + (_hash_folder(os.fsencode(folder)) or _hash_object(b"tree", b"")).hex()
 
 
@@ -50,9 +59,12 @@ class TreeState:
 
 
 def tree_state(folder: Path) -> TreeState:
-    """The state of `folder`. Raises OSError if it cannot be read."""
+    """The state of `folder`, or of a file as a tree. Raises OSError if it cannot be read."""
     now = time.time_ns()
-    found = sorted(_states(os.fspath(folder), ""))
+    if folder.is_file():
+        found = [_state(MODULE_FILE, folder.stat())]
+    else:
+        found = sorted(_states(os.fspath(folder), ""))
     newest = max((change_ns for *_, change_ns in found), default=0)
     return TreeState(
         digest=hashlib.sha256(repr(found).encode()).hexdigest(),
@@ -60,7 +72,10 @@ def tree_state(folder: Path) -> TreeState:
     )
 
 
-def _states(folder: str, inner: str) -> Iterator[tuple[str, int, int, int, int, int]]:
+_State = tuple[str, int, int, int, int, int]
+
+
+def _states(folder: str, inner: str) -> Iterator[_State]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if is_left_out(entry.name):
@@ -69,10 +84,13 @@ def _states(folder: str, inner: str) -> Iterator[tuple[str, int, int, int, int, 
             if entry.is_dir(follow_symlinks=False):
                 yield from _states(entry.path, name)
                 continue
-            status = entry.stat(follow_symlinks=False)
-            # Unlike the modification time, the change time cannot be set.
-            times = status.st_mtime_ns, status.st_ctime_ns
-            yield name, status.st_ino, status.st_mode, status.st_size, *times
+            yield _state(name, entry.stat(follow_symlinks=False))
+
+
+def _state(name: str, status: os.stat_result) -> _State:
+    # Unlike the modification time, the change time cannot be set.
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return name, status.st_ino, status.st_mode, status.st_size, *times
 
 
 def _hash_folder(folder: bytes) -> bytes | None:

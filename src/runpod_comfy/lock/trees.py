@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
+from comfy_errors.names import listed
 from comfy_files.parallel import in_parallel
+from comfy_files.progress import Say
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, TreeStore
+from runpod_comfy.cache.tree_files import MODULE_FILE
 from runpod_comfy.lock.model import Lock, LockedNode, LockedTree, Submodule
 from runpod_comfy.lock.upgrade import Upgrade, trees_of
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
@@ -15,6 +19,8 @@ from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import TreePlace
 
 _CORE_FILES = ("main.py", "folder_paths.py")
+# Python files of a node that define no nodes.
+_NO_NODES = ("install.py", "prestartup_script.py", "setup.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +60,21 @@ def refuse_what_is_no_core(core: PinnedTree) -> None:
         )
 
 
+def _report_unimportable(node: CustomNode, folder: Path, say: Say) -> None:
+    """Warns of a node that ComfyUI will not import, and names the parts of it that it could."""
+    if (folder / MODULE_FILE).is_file():
+        return
+    parts = sorted(folder.iterdir())
+    files = [path.name for path in parts if path.suffix == ".py" and path.name not in _NO_NODES]
+    folders = [path.parent.name for path in sorted(folder.glob(f"*/{MODULE_FILE}"))]
+    inside = [f"{node.subdir}/{name}" if node.subdir else name for name in (*folders, *files)]
+    hint = f" Set its 'subdir' to the one to import: {listed(inside, at_most=5)}." if inside else ""
+    say(
+        f"Warning: node {node.name} has no {MODULE_FILE}, without which ComfyUI does not import "
+        f"it.{hint}"
+    )
+
+
 def _fetch(
     tree: Tree, fetch_context: FetchContext, known: LockedTree | None, *, keep_pin: bool
 ) -> PinnedTree:
@@ -66,6 +87,8 @@ def _fetch(
     if TreeStore(cache=fetch_context.cache).find(request) is None:
         fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
     fetched = source.fetch(request, fetch_context)
+    if isinstance(tree, CustomNode):
+        _report_unimportable(tree, fetched.path, fetch_context.say)
     if tree.kind == "git" and tree.commit and not known:
         # Reported once: from now on the lock has this commit, and it is not checked again.
         warn_of_foreign_commit(request, fetch_context)

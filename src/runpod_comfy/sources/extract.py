@@ -24,6 +24,7 @@ from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
+from runpod_comfy.cache.tree_files import MODULE_FILE
 from runpod_comfy.sources.tree_writer import (
     MOST_BYTES,
     MOST_FILES,
@@ -250,7 +251,11 @@ def _tar_content(opened: tarfile.TarFile, origin: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _below(members: list[_Member], folder: str) -> list[_Member]:
-    """The members in `folder`, with names relative to it."""
+    """The members in `folder`, with names relative to it; `folder` may be a Python file."""
+    if folder.endswith(".py"):
+        for member in members:
+            if member.name == folder and member.link is None:
+                return [replace(member, name=MODULE_FILE)]
     prefix = f"{folder}/"
     return [
         replace(member, name=member.name.removeprefix(prefix))

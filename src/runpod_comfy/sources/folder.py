@@ -1,4 +1,6 @@
-"""A local folder as a tree: its pin is the git tree hash of its content."""
+"""A local folder as a tree: its pin is the git tree hash of its content. A Python file is a tree
+too, for a node that is a single file.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from runpod_comfy.cache.tree import (
     Filling,
     TreeRequest,
 )
-from runpod_comfy.cache.tree_files import is_left_out, tree_hash
+from runpod_comfy.cache.tree_files import MODULE_FILE, is_left_out, tree_hash
 from runpod_comfy.sources.tree_source import TreeSource
 
 # 1 January 1980, the first time that a zip file can store: the epoch of a folder in a lock.
@@ -55,16 +57,17 @@ def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:
             f"the folder {request.repo} does not exist (looked for {folder})",
             remedy="Relative paths are based on the spec's folder; correct 'repo'.",
         )
-    if not folder.is_dir():
+    if not folder.is_dir() and folder.suffix != ".py":
         raise InvalidInputError(
             f"{folder} is a file, not a folder",
-            remedy="Name a folder, or write an archive as 'file://' and its absolute path.",
+            remedy="Name a folder or a Python file, or write an archive as 'file://' and its "
+            "absolute path.",
         )
     return folder
 
 
 def folder_of(request: TreeRequest, fetch_context: FetchContext) -> Path:
-    """The path of a request's folder, existing or not."""
+    """The path of a request's folder or file, existing or not."""
     # The folder of a spec that is not written yet may not exist, but `new/../core` does.
     return Path(os.path.realpath(fetch_context.base_dir / request.repo / (request.subdir or "")))
 
@@ -75,6 +78,9 @@ def _hash(folder: Path) -> str:
 
 
 def _copy_folder(source: Path, target: Path) -> Filling:
+    if source.is_file():
+        _copy_file(source, target / MODULE_FILE)
+        return Filling(epoch=FOLDER_EPOCH)
     for item in sorted(os.scandir(source), key=lambda entry: entry.name):
         if is_left_out(item.name):
             continue
@@ -85,7 +91,11 @@ def _copy_folder(source: Path, target: Path) -> Filling:
             place.mkdir(mode=0o755)
             _copy_folder(Path(item.path), place)
         else:
-            executable = item.stat().st_mode & stat.S_IXUSR
-            shutil.copyfile(item.path, place)
-            place.chmod(0o755 if executable else 0o644)
+            _copy_file(Path(item.path), place)
     return Filling(epoch=FOLDER_EPOCH)
+
+
+def _copy_file(source: Path, place: Path) -> None:
+    executable = source.stat().st_mode & stat.S_IXUSR
+    shutil.copyfile(source, place)
+    place.chmod(0o755 if executable else 0o644)

@@ -5,19 +5,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import sha256_of
-from comfy_files.json_faults import kind_of
+from comfy_files.json_faults import fault_words, kind_of
 from comfy_files.progress import Say
 from runpod_comfy.spec.document import parse_json, read_json, validated
 from runpod_comfy.spec.load import check_version_id, parse_spec
@@ -25,6 +27,7 @@ from runpod_comfy.spec.model import CustomNode, Model, Spec, Strict, Tree
 from runpod_comfy.spec.values import (
     ARCHIVE_SUFFIXES,
     ModelSource,
+    NodeName,
     is_archive_name,
     source_file_name,
     source_scheme,
@@ -167,11 +170,14 @@ def read_nodes(
 
     `option` is the option's name in messages. `name` is for a node that is not JSON.
     """
-    is_archive = is_archive_name(text) and (folders.working / text).is_file()
-    asked = None if is_archive else _read_objects(text, option, _AskedNode, folders)
+    is_tree = is_archive_name(text) or text.endswith(".py")
+    is_tree = is_tree and (folders.working / text).is_file()
+    asked = None if is_tree else _read_objects(text, option, _AskedNode, folders)
     if asked is None:
         named = {"name": name} if name is not None else {}
-        return [_node(_split(text, folders, option) | named, f"{option} {_without_login(text)}")]
+        fields = _split(text, folders, option) | named
+        give = "--name NAME" if option == "add-node" else f"{option} {_with_a_name(text, fields)}"
+        return [_node(fields, f"{option} {_without_login(text)}", f"Give it a name: {give}")]
     if name is not None:
         raise InvalidInputError(
             "--name is for a URL or a path", remedy="Write 'name' into the JSON object."
@@ -182,8 +188,30 @@ def read_nodes(
     ]
 
 
-def _node(fields: dict[str, Any], where: str) -> CustomNode:
-    return validated(CustomNode, {"name": _name_of(fields), **fields}, where=where)
+def _node(
+    fields: dict[str, Any], where: str, give_name: str = "Add 'name' to the JSON object."
+) -> CustomNode:
+    """The node of these fields; `give_name` is the remedy if its default name is not allowed."""
+    node = validated(CustomNode, {"name": "x", **fields}, where=where)
+    if "name" in fields:
+        return node
+    name = _name_of(fields)
+    try:
+        TypeAdapter(NodeName).validate_python(name)
+    except ValidationError as error:
+        raise InvalidInputError(
+            f"{where}: the name of the node, '{name}', {fault_words(error.errors()[0])}",
+            remedy=give_name,
+        ) from error
+    return node.model_copy(update={"name": name})
+
+
+def _with_a_name(text: str, fields: Mapping[str, Any]) -> str:
+    """The argument for a node in which its name can be set; its fields were read from `text`."""
+    repo = fields["repo"]
+    if _kind(repo) == "folder":
+        repo = text.removesuffix(f"#subdir={fields.get('subdir')}")
+    return shlex.quote(json.dumps({"name": "NAME", **fields, "repo": repo}, ensure_ascii=False))
 
 
 def _without_login(text: str) -> str:
@@ -194,7 +222,7 @@ def _without_login(text: str) -> str:
 def _name_of(fields: Mapping[str, Any]) -> str:
     """The folder name that `git clone` would use, or the last part of `subdir`."""
     place = fields.get("subdir") or _without_endings(fields["repo"])
-    name = re.split(r"[/:]", place.rstrip("/"))[-1]
+    name = re.split(r"[/:]", place.rstrip("/"))[-1].removesuffix(".py")
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)
 
 

@@ -259,3 +259,35 @@ def test_edited_code_asks_no_index_and_edited_requirements_do(
     pages.rename(index / "simple")
     workspace.write("painter/requirements.txt", "alpha>=1\ndelta\n")
     assert _versions(workspace.resolve(edited)) == {**_versions(first), "delta": "1.0"}
+
+
+def test_a_node_that_comfyui_does_not_import_is_reported_with_its_parts(
+    workspace: Workspace,
+) -> None:
+    (workspace.folder / "painter/__init__.py").unlink()
+    workspace.write("painter/brush.py", "NODE_CLASS_MAPPINGS = {}\n")
+    workspace.write("painter/install.py", "")
+    workspace.write("painter/nodes/__init__.py", "NODE_CLASS_MAPPINGS = {}\n")
+    workspace.resolve()
+    assert workspace.warnings == [
+        "Warning: node painter has no __init__.py, without which ComfyUI does not import it. "
+        "Set its 'subdir' to the one to import: nodes, brush.py."
+    ]
+    workspace.said.clear()
+    workspace.document["custom_nodes"][0]["subdir"] = "brush.py"
+    workspace.resolve()
+    assert workspace.warnings == []
+
+
+def test_everything_that_is_wrong_with_the_trees_is_reported_at_once(workspace: Workspace) -> None:
+    workspace.document["custom_nodes"] = [
+        {"name": "first", "repo": "gone"},
+        {"name": "second", "repo": "core/requirements.txt"},
+    ]
+    workspace.document["models"] = [{"name": "a.bin", "source": "a.bin", "target_subdir": "x"}]
+    with pytest.raises(InvalidInputError, match="^there are 3 faults:") as caught:
+        workspace.resolve()
+    first, second, model = caught.value.message.splitlines()[1:]
+    assert first.startswith("  node first: the folder gone does not exist")
+    assert second.startswith("  node second: ")
+    assert model.startswith("  missing model files: a.bin")

@@ -78,6 +78,12 @@ def test_only_the_folder_that_was_asked_for_comes_out(tmp_path: Path, target: Pa
     assert (target / "x.txt").read_text() == "x"
 
 
+def test_a_python_file_comes_out_alone_as_a_package(tmp_path: Path, target: Path) -> None:
+    archive = zip_of(tmp_path, {"a/b.py": "x", "a/c.py": "y", "z": ""})
+    extract(archive, target, where="thing", subdir="a/b.py")
+    assert [(path.name, path.read_text()) for path in target.iterdir()] == [("__init__.py", "x")]
+
+
 def test_modes_are_644_or_755_whatever_the_archive_says(tmp_path: Path, target: Path) -> None:
     modes = {"tool": stat.S_IFREG | 0o4777, "plain": stat.S_IFREG | 0o400}
     extract(zip_of(tmp_path, {"tool": "", "plain": ""}, modes=modes), target, where="thing")

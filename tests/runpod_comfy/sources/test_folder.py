@@ -10,7 +10,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.cache.tree_files import tree_hash
+from runpod_comfy.cache.tree_files import tree_hash, tree_state
 from runpod_comfy.sources.folder import FOLDER_EPOCH, FolderSource
 
 REQUEST = TreeRequest(repo="nodes/mine")
@@ -103,3 +103,28 @@ def test_a_subdir_is_a_tree_of_its_own(folder: Path, fetch_context: FetchContext
     (folder / "inner" / "file").write_text("x")
     fetched = FolderSource().fetch(replace(REQUEST, subdir="inner"), fetch_context)
     assert [item.name for item in fetched.path.iterdir()] == ["file"]
+
+
+def test_a_python_file_is_a_tree_with_that_file_as_its_package(
+    tmp_path: Path, fetch_context: FetchContext
+) -> None:
+    file = tmp_path / "nodes" / "mine.py"
+    file.parent.mkdir()
+    file.write_text("one\n")
+    request = TreeRequest(repo="nodes/mine.py")
+    commit = FolderSource().pin(request, fetch_context)
+    fetched = FolderSource().fetch(replace(request, commit=commit), fetch_context)
+    assert fetched.tree_hash == commit == tree_hash(fetched.path)
+    assert {path.name: path.read_text() for path in fetched.path.iterdir()} == {
+        "__init__.py": "one\n"
+    }
+    before = tree_state(file)
+    file.write_text("two\n")
+    assert FolderSource().pin(request, fetch_context) != commit
+    assert tree_state(file).digest != before.digest
+
+
+def test_another_file_is_no_tree(tmp_path: Path, fetch_context: FetchContext) -> None:
+    (tmp_path / "mine.txt").write_text("one\n")
+    with pytest.raises(InvalidInputError, match="mine.txt is a file, not a folder"):
+        FolderSource().pin(TreeRequest(repo="mine.txt"), fetch_context)

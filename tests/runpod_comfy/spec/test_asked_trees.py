@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def test_address_ref_and_subdir_are_distinguished(text: str, tree: Tree, folders
         ("https://e.com/owner/repo/@main", "repo"),
         ("git@e.com:repo.git", "repo"),
         ("https://e.com/owner/repo#subdir=nodes/inner/", "inner"),
+        ("https://e.com/owner/repo#subdir=nodes/one.py", "one"),
         ("pypi://some-node@1.0", "some-node"),
         ("https://e.com/owner/a%20b", "a-20b"),
         ("comfy://some-node@1.0.0", "some-node"),
@@ -96,6 +98,29 @@ def test_a_folder_is_a_path_from_the_spec_and_has_no_ref(folders: Folders, tmp_p
     (tmp_path / "nodes" / "mine").mkdir(parents=True)
     assert node_of("nodes/mine", folders) == CustomNode(name="mine", repo="../nodes/mine")
     assert node_of('{"repo": "./nodes/mine/"}', folders).repo == "../nodes/mine"
+
+
+def test_a_python_file_is_a_node_of_that_name(folders: Folders, tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes" / "mine.py").write_text("")
+    assert node_of("nodes/mine.py", folders) == CustomNode(name="mine", repo="../nodes/mine.py")
+
+
+@pytest.mark.parametrize("name", ["-odd", ".hidden", "__pycache__", "old.disabled", "é"])
+def test_a_folder_whose_name_no_node_can_have_is_answered_with_how_to_give_one(
+    folders: Folders, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InvalidInputError, match="the name of the node, ") as raised:
+        node_of(f"./{name}", folders)
+    command, _, given = raised.value.remedy.removeprefix("Give it a name: ").partition(" ")
+    assert command == "--nodes"
+    (text,) = shlex.split(given)
+    node = node_of(text.replace("NAME", "fine"), folders)
+    assert (node.name, node.repo) == ("fine", f"../{name}")
+    with pytest.raises(InvalidInputError) as raised:
+        read_nodes(f"./{name}", folders, option="add-node")
+    assert raised.value.remedy == "Give it a name: --name NAME"
 
 
 def test_a_folder_given_whole_stays_whole(folders: Folders, tmp_path: Path) -> None:
@@ -195,6 +220,6 @@ def test_a_login_in_an_address_is_refused_and_not_repeated(ending: str, folders:
 
 
 def test_a_name_that_cannot_be_a_nodes_folder_is_asked_for(folders: Folders) -> None:
-    with pytest.raises(InvalidInputError, match="'name' must"):
+    with pytest.raises(InvalidInputError, match="the name of the node, '.github', must"):
         read_nodes("https://e.com/.github", folders)
     assert node_of('{"repo": "https://e.com/.github", "name": "hub"}', folders).name == "hub"

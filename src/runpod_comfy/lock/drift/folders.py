@@ -14,7 +14,7 @@ from runpod_comfy.sources.folder import folder_of
 
 @dataclass(frozen=True, kw_only=True)
 class LockedFolder:
-    """A folder in a version's lock. `name` is that of its node, or `core`."""
+    """A folder, or file, in a version's lock. `name` is that of its node, or `core`."""
 
     name: str
     tree: LockedTree
@@ -22,7 +22,7 @@ class LockedFolder:
 
     @property
     def is_gone(self) -> bool:
-        return not self.path.is_dir()
+        return not self.path.exists()
 
     def is_changed(self) -> bool:
         """True if its content has changed; reads the whole folder."""

@@ -11,7 +11,7 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -20,6 +20,7 @@ from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import listed, quantity
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
+from runpod_comfy.cache.tree_files import MODULE_FILE
 from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git
 from runpod_comfy.sources.git.repository import GitRepository
 from runpod_comfy.sources.tree_writer import TreeWriter
@@ -30,6 +31,7 @@ _DEEPEST_SUBMODULE = 8
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _KEY = re.compile(r"submodule\.(?P<name>.+)\.(?P<what>path|url)", re.DOTALL)
 _EXECUTABLE, _LINK, _SUBMODULE = "100755", "120000", "160000"
+_FILES = ("100644", _EXECUTABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +113,27 @@ def _entries(repository: GitRepository, commit: str, subdir: str | None) -> list
     except GitFailedError as error:
         if subdir is None:
             raise
+        if file := _python_file(repository, commit, subdir):
+            return [file]
         folders = repository.bytes_of("ls-tree", "-d", "-z", "--name-only", "--full-tree", commit)
         names = [os.fsdecode(name) for name in folders.split(b"\0") if name]
         raise InvalidInputError(
             f"{without_secrets(repository.repo)} has no folder '{subdir}' at {commit}",
             remedy=f"Correct 'subdir'; the top level has: {listed(names, at_most=20)}.",
         ) from error
+    return _listed(output)
+
+
+def _python_file(repository: GitRepository, commit: str, path: str) -> _Entry | None:
+    """The Python file at `path` as the only entry of a tree; None if there is none."""
+    found = _listed(repository.bytes_of("ls-tree", "-z", "--full-tree", commit, "--", path))
+    if not path.endswith(".py") or not found or found[0].mode not in _FILES:
+        return None
+    return replace(found[0], path=MODULE_FILE)
+
+
+def _listed(output: bytes) -> list[_Entry]:
+    """The entries in the output of `git ls-tree -z`."""
     entries = []
     for line in output.split(b"\0"):
         if line:

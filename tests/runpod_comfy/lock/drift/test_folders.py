@@ -67,3 +67,14 @@ def test_folders_of_a_version_from_a_bundle_stayed_where_they_were(
 ) -> None:
     loaded = replace(fetch_context, base_dir=fetch_context.cache.loaded)
     assert locked_folders(lock, loaded) == []
+
+
+def test_a_python_file_is_looked_at_like_a_folder(lock: Lock, fetch_context: FetchContext) -> None:
+    file = fetch_context.base_dir / "brush.py"
+    file.write_text("1")
+    one = lock.model_copy(update={"custom_nodes": [locked_node(file)]})
+    assert _changed(one, fetch_context) == []
+    file.write_text("2")
+    assert _changed(one, fetch_context) == ["brush.py"]
+    file.unlink()
+    assert [each.is_gone for each in locked_folders(one, fetch_context)] == [False, True]

@@ -157,6 +157,20 @@ def test_a_folder_of_a_commit_is_a_tree_by_itself(
     assert tree.tree_hash == "tree:" + node_git.git("rev-parse", "main:packs/two")
 
 
+def test_a_python_file_of_a_commit_is_a_tree_with_that_file_as_its_package(
+    node_git: GitRepository, fetch_context: FetchContext
+) -> None:
+    node_git.commit("Files", {"packs/two.py": "TWO = 2\n", "packs/three.txt": "", "four.py/a": ""})
+    tree = _fetch(node_git, fetch_context, subdir="packs/two.py")
+    assert [(path.name, path.read_text()) for path in tree.path.iterdir()] == [
+        ("__init__.py", "TWO = 2\n")
+    ]
+    with pytest.raises(InvalidInputError, match=r"no folder 'packs/three\.txt'"):
+        _fetch(node_git, fetch_context, subdir="packs/three.txt")
+    folder = _fetch(node_git, fetch_context, subdir="four.py")
+    assert [path.name for path in folder.path.iterdir()] == ["a"]
+
+
 def test_a_link_from_a_folder_to_the_rest_of_its_repository_is_refused(
     node_git: GitRepository, fetch_context: FetchContext
 ) -> None:
