@@ -27,14 +27,18 @@ def make_wheel(
     requires: Sequence[str] = (),
     tag: str = "py3-none-any",
     source: str = "",
+    more: Mapping[str, str] | None = None,
 ) -> Path:
-    """Writes a wheel with one module of that name; the same arguments give the same bytes."""
+    """Writes a wheel with one module of that name and the files `more`; the same arguments give
+    the same bytes.
+    """
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
     files = {
         f"{module}.py": f"__version__ = {version!r}\n{source}",
+        **(more or {}),
         f"{info}/METADATA": metadata,
         f"{info}/WHEEL": f"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: {tag}\n",
     }

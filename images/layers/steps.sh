@@ -1,5 +1,5 @@
 # Steps that several layers share; sourced with `.`, never run.
-# Uses compile_bytecode.py beside it. Reads: UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
+# Uses compile_bytecode.py and shared_files.py beside it. Reads: UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
 # shellcheck shell=sh
 
 # File modes must not depend on the user who runs this.
@@ -8,6 +8,7 @@ umask 022
 layers=$(cd "$(dirname "$0")" && pwd)
 
 # install_requirements FILE: installs exactly what FILE pins by hash into the environment $VENV.
+# Files that several of them install are those of the last in the order of FILE.
 # Indexes, certificates and the cache are passed to uv in its own variables, so that no secret is an argument.
 install_requirements() {
     if [ "${OFFLINE:-0}" = 1 ]; then
@@ -15,12 +16,12 @@ install_requirements() {
         export UV_OFFLINE
     fi
     install_from=$1
-    set --
+    set -- "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes --no-compile-bytecode
     if [ "${NO_INDEX:-0}" = 1 ]; then
-        set -- --no-index
+        set -- "$@" --no-index
     fi
-    "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes \
-        --no-compile-bytecode --requirements "$install_from" "$@"
+    "$@" --requirements "$install_from"
+    "$VENV/bin/python" -B -I -S "$layers/shared_files.py" "$VENV" "$install_from" "$@"
     # It is uv's lock file, and every user could write to it.
     rm -f "$VENV/.lock"
     forget_local_wheels

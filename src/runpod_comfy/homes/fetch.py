@@ -30,7 +30,7 @@ from runpod_comfy.homes.environment import (
 )
 from runpod_comfy.homes.job import LayerContext, Realization
 from runpod_comfy.homes.models import bring_models
-from runpod_comfy.homes.script import CONTROL_SEQUENCE, build_layer, run_script
+from runpod_comfy.homes.script import CONTROL_SEQUENCE, build_layer, notes_in, run_script
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
@@ -129,6 +129,8 @@ def _build(
         context.job.say(f"Layer {layer.name}")
         build_layer(layer, context, on_output=downloads.handle if progress.is_seen else None)
         seconds[layer.name] = time.monotonic() - started
+        for note in notes_in(context.log_of(layer)):
+            context.job.say(note)
         if seconds[layer.name] > SLOW_S:
             context.job.say(f"Layer {layer.name} took {seconds[layer.name]:.0f} s")
     downloads.finish()

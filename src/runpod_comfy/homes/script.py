@@ -19,7 +19,7 @@ from comfy_files.processes import end_group
 from comfy_http.redaction import without_secrets
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
-from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
+from runpod_comfy.layers.plan import ENVIRONMENT, NOTE, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,
     outside_variables,
@@ -186,6 +186,11 @@ def run_script(
         log.write_text("".join(f"{line}\n" for line in _readable_lines(log)), "utf-8")
     if exit_code != 0:
         raise _failure(title, exit_code, log)
+
+
+def notes_in(log: Path) -> list[str]:
+    """What a layer's script says to the user: its lines that start with `note: `."""
+    return [line for line in _readable_lines(log) if line.startswith(NOTE)]
 
 
 @contextlib.contextmanager

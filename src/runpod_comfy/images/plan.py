@@ -23,17 +23,15 @@ from runpod_comfy.layers.plan import (
     Layer,
     Plan,
     TextInput,
+    installed_on,
     make_plan,
     requirements_text,
+    torch_parts,
 )
 from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
-from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.lock.python.torch_family import cuda_on
 from runpod_comfy.lock.python.wheels import PlatformFile, platform_files
-
-TORCH_PARTS = 4
-"""A worker pulls and unpacks an image's layers in parallel, three at a time by default."""
 
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
 
@@ -153,7 +151,8 @@ def make_steps(
         if layer.kind == "torch":
             steps += _torch_steps(layer, plan, lock)
         elif layer.kind == "wheels":
-            steps.append(_install_step(layer, "wheels", layer.scripts, _here(layer, plan, lock)))
+            wheels = installed_on(plan.platform, lock.python.wheels, lock.python.version)
+            steps.append(_install_step(layer, "wheels", layer.scripts, wheels))
         elif layer.kind == "handler":
             steps.append(_handler_step(layer, plan, lock, handler))
         else:
@@ -188,7 +187,7 @@ def _variables(layer: Layer, base_packages: Sequence[str], user: str) -> dict[st
 
 
 def _torch_steps(layer: Layer, plan: Plan, lock: Lock) -> list[Step]:
-    first, *others = _balanced(_here(layer, plan, lock), TORCH_PARTS)
+    first, *others = torch_parts(lock.python, plan.platform)
     scripts = plan.layer("wheels").scripts
     return [
         _install_step(layer, "torch", layer.scripts, first),
@@ -223,34 +222,6 @@ def _handler_step(layer: Layer, plan: Plan, lock: Lock, sources: str) -> Step:
         variables={"HANDLER_HOME": image_paths.HANDLER, "WRITES": image_paths.HANDLER},
         further=digest_of(f"{requirements.digest} {sources}".encode()),
     )
-
-
-def _here(layer: Layer, plan: Plan, lock: Lock) -> list[Distribution]:
-    """A layer's packages for the platform, without markers, which would only add noise."""
-    return [
-        each
-        for each in layer.distributions(lock.python)
-        if platforms_of(each.marker, python=lock.python.version, platforms=[plan.platform])
-    ]
-
-
-def _balanced(distributions: Sequence[Distribution], parts: int) -> list[list[Distribution]]:
-    """Between one and `parts` lists of about equal size in bytes, the largest file first."""
-    dealt: list[list[Distribution]] = [[]]
-    sizes = [0]
-    for each in sorted(distributions, key=lambda one: (-_size(one), one.name)):
-        if dealt[-1] and len(dealt) < parts and _size(each) > min(sizes) / 2:
-            dealt.append([])
-            sizes.append(0)
-        least = sizes.index(min(sizes))
-        dealt[least].append(each)
-        sizes[least] += _size(each)
-    return dealt
-
-
-def _size(distribution: Distribution) -> int:
-    """The size of its largest file: files of one release differ little between machines."""
-    return max((file.size or 0 for file in distribution.files), default=0)
 
 
 def _user_of(lock: Lock) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 from comfy_files.files import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
 from runpod_comfy.lock.model import Distribution, Lock, LockedTree, PythonLock
+from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.project import LAYER_SCRIPTS
 
 LayerKind = Literal[
@@ -25,6 +26,12 @@ ENVIRONMENT: tuple[LayerKind, ...] = ("torch", "wheels")
 NODE_PREFIX = "node:"
 INSTALL_PREFIX = "install:"
 """Prefixes of the names of a node's layers, before the node's name."""
+
+NOTE = "note: "
+"""The start of a line of a script's output that is for the user."""
+
+TORCH_PARTS = 4
+"""A worker pulls and unpacks an image's layers in parallel, three at a time by default."""
 
 _KEY_SCHEMA = "runpod-comfy layer key 1"
 
@@ -135,10 +142,11 @@ def layer_key(
 
 _SHARED = "steps.sh"
 _COMPILER = "compile_bytecode.py"
+_INSTALLING = (_SHARED, _COMPILER, "shared_files.py")
 _USES: dict[LayerKind, tuple[str, ...]] = {
-    "torch": (_SHARED, _COMPILER),
-    "wheels": (_SHARED, _COMPILER),
-    "handler": (_SHARED, _COMPILER),
+    "torch": _INSTALLING,
+    "wheels": _INSTALLING,
+    "handler": _INSTALLING,
     "core": (_SHARED, _COMPILER),
     "models": (_SHARED, "model_folders.py"),
     "node": (_SHARED, _COMPILER),
@@ -190,7 +198,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
     system = layer("system", environment={"SYSTEM_PACKAGES": " ".join(lock.base.system_packages)})
     torch = layer(
         "torch",
-        TextInput(name="requirements.txt", text=requirements_text(lock.python.torch)),
+        TextInput(name="requirements.txt", text=_torch_text(lock.python, platform)),
         environment=machine,
     )
     wheels = layer(
@@ -233,6 +241,49 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
     return Plan(platform=platform, layers=(*before, check))
 
 
+def _torch_text(python: PythonLock, platform: str) -> str:
+    """The group `torch` in the order in which an image installs it, which decides whose file is
+    kept where two distributions have different ones.
+    """
+    parts = torch_parts(python, platform)
+    here = [distribution for part in parts for distribution in part]
+    others = [distribution for distribution in python.torch if distribution not in here]
+    return "".join(map(requirements_text, [*parts, others]))
+
+
+def torch_parts(python: PythonLock, platform: str) -> list[list[Distribution]]:
+    """The group `torch` on a platform, as the steps of an image install it: between one and
+    `TORCH_PARTS` lists of about equal size in bytes, the largest file first.
+    """
+    dealt: list[list[Distribution]] = [[]]
+    sizes = [0]
+    distributions = installed_on(platform, python.torch, python.version)
+    for each in sorted(distributions, key=lambda one: (-_size(one), one.name)):
+        if dealt[-1] and len(dealt) < TORCH_PARTS and _size(each) > min(sizes) / 2:
+            dealt.append([])
+            sizes.append(0)
+        least = sizes.index(min(sizes))
+        dealt[least].append(each)
+        sizes[least] += _size(each)
+    return dealt
+
+
+def _size(distribution: Distribution) -> int:
+    """The size of its largest file: files of one release differ little between machines."""
+    return max((file.size or 0 for file in distribution.files), default=0)
+
+
+def installed_on(
+    platform: str, distributions: Sequence[Distribution], python: str
+) -> list[Distribution]:
+    """The distributions that the platform needs under Python `python`."""
+    return [
+        each
+        for each in distributions
+        if platforms_of(each.marker, python=python, platforms=[platform])
+    ]
+
+
 def _pins(distributions: Sequence[Distribution]) -> str:
     """One `name==version` per line, a constraints file for pip and uv."""
     return "".join(sorted({f"{each.name}=={each.version}\n" for each in distributions}))
@@ -248,7 +299,8 @@ def _model_folders(lock: Lock) -> str:
 def requirements_text(distributions: Sequence[Distribution]) -> str:
     """One requirement per distribution, sorted by name: `name==version ; marker --hash=sha256:…`.
 
-    The installer evaluates the markers, so the text is the same on every platform.
+    The installer evaluates the markers, so the text is the same on every platform. Where two
+    distributions have different files at one place, the later one's is kept.
     """
     ordered = sorted(distributions, key=lambda each: (each.name, each.version, each.marker or ""))
     return "".join(_requirement(distribution) for distribution in ordered)

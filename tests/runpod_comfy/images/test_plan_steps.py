@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from runpod_comfy.images.dockerfile import Step
-from runpod_comfy.images.plan import TORCH_PARTS, make_steps
-from runpod_comfy.layers.plan import TextInput, make_plan, requirements_text
+from runpod_comfy.images.plan import make_steps
+from runpod_comfy.layers.plan import TORCH_PARTS, TextInput, make_plan, requirements_text
 from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
 from tests.locks import distribution, node, python_lock, small_lock
@@ -75,6 +75,18 @@ def test_every_distribution_is_installed_by_exactly_one_step() -> None:
         if not line.startswith(" ")
     ]
     assert sorted(lines) == sorted([f"{name}==1.0" for name in (*_CUDA, "numpy", "aiohttp")])
+
+
+def test_a_home_installs_in_the_order_of_an_images_steps() -> None:
+    """So that files that distributions share are the same ones in both."""
+    torch = [distribution(name, size=size) for name, size in _CUDA.items()]
+    torch.append(distribution("a-mac-only", marker="sys_platform == 'darwin'"))
+    lock = small_lock(python=python_lock(torch=torch))
+    (home,) = make_plan(lock, platform="linux-x86_64").layer("torch").inputs
+    steps = [step for step in _steps(lock) if step.layer.kind == "torch"]
+    texts = [text.text for step in steps for text in step.inputs if isinstance(text, TextInput)]
+    assert isinstance(home, TextInput)
+    assert home.text == "".join(texts) + requirements_text(torch[-1:])
 
 
 def test_what_another_platform_needs_is_in_no_step() -> None:

@@ -99,10 +99,11 @@ def private_version(folder: Path) -> Iterator[PrivateVersion]:
     for place in (work / "workflows", web / "git", home):
         place.mkdir(parents=True)
     source = "COLOUR = 'as blue as can be'\n"
-    publish(web, "private-colours", "1.0", source=source)
+    publish(web, "private-colours", "1.0", source=source, more=_shared_files("colours"))
+    publish(web, "private-shades", "1.0", more=_shared_files("shades"))
     core = core_repository(folder / "core", FIXTURE_CORE, "aiohttp\npyyaml\n")
     last = new_repository(folder / "last", {"__init__.py": _LAST_SOURCE})
-    files = {"requirements.txt": "private-colours\n", "__init__.py": NODE_SOURCE}
+    files = {"requirements.txt": "private-shades\nprivate-colours\n", "__init__.py": NODE_SOURCE}
     node = new_repository(folder / "node", files)
     published = web / "git" / "colour.git"
     node.git("init", "--quiet", "--bare", "--initial-branch=main", str(published))
@@ -141,6 +142,11 @@ def private_version(folder: Path) -> Iterator[PrivateVersion]:
         version.publish()
         yield version
     shutil.rmtree(folder)
+
+
+def _shared_files(text: str) -> dict[str, str]:
+    """What both packages install: a file that is the same in them, and one that is not."""
+    return {"tests/__init__.py": "", "tests/check.py": f"WHO = {text!r}\n"}
 
 
 def _for_the_person(request: Request) -> Answer | None:

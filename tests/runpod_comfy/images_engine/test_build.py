@@ -7,6 +7,8 @@ import contextlib
 import gzip
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import uuid
 from collections.abc import Iterator
@@ -42,6 +44,12 @@ from tests.runpod_comfy.images_engine.private_version import (
     private_version,
 )
 
+_HASHES = """
+import hashlib, pathlib, sys
+root = pathlib.Path(sys.argv[1])
+for path in sorted(path for path in root.rglob("*") if path.is_file()):
+    print(hashlib.sha256(path.read_bytes()).hexdigest(), path.relative_to(root))
+"""
 _GZIP = b"\x1f\x8b"
 
 
@@ -134,6 +142,23 @@ def test_an_image_gives_the_same_bytes_as_this_machine(
         *("--workflow", workflow, "--output", "base64"),
     )
     assert _picture(json.loads(there.out)) == _picture(here.document()) == b"as blue as can be"
+
+
+def test_packages_that_share_files_leave_the_same_ones_in_an_image_and_in_a_home(
+    built: tuple[str, Outcome], version: PrivateVersion, tmp_path: Path
+) -> None:
+    here = version.program("realize", VERSION, "--target", tmp_path / "home", "--json")
+    assert here.code == 0, here.err
+    assert version.program("realize", VERSION, "--target", tmp_path / "home", "--verify").code == 0
+    there = run_to_end(
+        built[0],
+        ["-c", _HASHES, "/opt/comfy/.venv/lib"],
+        entrypoint=["/opt/comfy/.venv/bin/python"],
+    )
+    hashes = [sys.executable, "-c", _HASHES, str(tmp_path / "home/.venv/lib")]
+    found = subprocess.check_output(hashes, text=True)
+    assert "site-packages/tests/check.py" in found
+    assert found == there.out
 
 
 def _picture(result: dict[str, Any]) -> bytes:

@@ -119,7 +119,7 @@ def test_a_key_of_today_is_a_key_of_tomorrow(tmp_path: Path) -> None:
     for script in SCRIPTS.iterdir():
         (tmp_path / script.name).write_text("fixed")
     keys = {layer.name: layer.key for layer in _plan(_lock(), scripts=tmp_path).layers}
-    expected = "56f487e9b47d7e57a1bd9be08a5a8f50facc9f54c00e1084ea9636e021f19314"
+    expected = "30d5c60b0db63ec3a9739f61d2a9de6c5b56b8d636144222995a1fbc619867a0"
     assert keys["torch"] == f"sha256:{expected}"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from comfy_files.progress import StatusLine, readable_size
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.registry.push import PushedLayer, PushShow
+from runpod_comfy.layers.plan import NOTE
 
 _SHOWN_OF_A_DIGEST = len("sha256:") + 12
 
 
 class BuildDisplay(BuildShow):
-    """A line when a step starts and ends, and its output: all of it with `verbose`, else the last
-    line, in place.
+    """A line when a step starts and ends, and its output: all of it with `verbose`, else its notes,
+    and the last line in place.
     """
 
     def __init__(self, line: StatusLine, *, verbose: bool) -> None:
@@ -23,7 +24,7 @@ class BuildDisplay(BuildShow):
         self._line.say(f"Building {step}")
 
     def output(self, step: str, line: str) -> None:
-        show = self._line.say if self._verbose else self._line.show
+        show = self._line.say if self._verbose or line.startswith(NOTE) else self._line.show
         show(f"  {step}: {line}")
 
     def finished(self, step: BuildStep) -> None:

@@ -168,8 +168,8 @@ def _check_environment(
             if found != expected[path]:
                 findings.add(part, venv / path, expected=expected[path], found=found)
                 if path in recorded:
-                    name = recorded[path].distribution.split("-")[0]
-                    findings.distributions.add(canonicalize_name(name))
+                    names = (each.split("-")[0] for each in recorded[path].distributions)
+                    findings.distributions.update(map(canonicalize_name, names))
         for path in sorted(set(walk(venv)) - expected.keys() - {LISTING}):
             if path.endswith(IMPORTABLE):
                 found = "a file that Python may import"

@@ -1,7 +1,8 @@
 """A listing of a finished Python environment, stored in it while its bytes are known to be right.
 
 A wheel's RECORD has the hash of each of its files, and uv has checked the wheel against the lock.
-The listing has the hashes of everything else: the RECORDs themselves, bytecode, files added by uv.
+The listing has the hashes of everything else: the RECORDs themselves, bytecode, files added by uv,
+files that differ between the distributions that install them.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ _CHUNK_FILES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedFile:
-    """A file of a distribution. `sha256` is 64 hex digits, None if its RECORD has none."""
+    """A file of one or more distributions. `sha256` is 64 hex digits, None if a RECORD has none or
+    their RECORDs differ.
+    """
 
-    distribution: str
+    distributions: tuple[str, ...]
     sha256: str | None
 
 
@@ -72,8 +75,12 @@ def recorded_files(venv: Path) -> dict[str, RecordedFile]:
                 path = os.path.normpath(os.path.join(packages, row[0]))  # noqa: PTH118
                 if path.startswith("/"):
                     path = os.path.relpath(path, venv)
-                if path not in found or found[path].sha256 is None:
-                    found[path] = RecordedFile(distribution=name, sha256=_hex(row[1]))
+                sha256 = _hex(row[1])
+                other = found.get(path, RecordedFile(distributions=(), sha256=sha256))
+                found[path] = RecordedFile(
+                    distributions=(*other.distributions, name),
+                    sha256=sha256 if sha256 == other.sha256 else None,
+                )
     return found
 
 

@@ -6,7 +6,7 @@ import io
 
 from comfy_files.progress import StatusLine
 from runpod_comfy.cli.show.arrivals import ArrivalsDisplay
-from runpod_comfy.cli.show.images import PushDisplay
+from runpod_comfy.cli.show.images import BuildDisplay, PushDisplay
 from runpod_comfy.images.registry.push import PushedLayer
 
 SENT = PushedLayer(digest="sha256:" + "a" * 64, how="pushed", size_bytes=1_500_000)
@@ -25,6 +25,14 @@ def test_all_parts_stand_in_one_line_until_they_are_here() -> None:
     display.arrived("trees", count=1)
     assert _last_line(stream).startswith("packages 1/3, 1.2 GB of 3.0 GB, ")
     assert _last_line(stream).endswith("B/s")
+
+
+def test_a_note_of_a_step_stays_and_its_other_output_passes() -> None:
+    stream = io.StringIO()
+    display = BuildDisplay(StatusLine(stream, moving=False), verbose=False)
+    display.output("wheels", "Installed 2 packages")
+    display.output("wheels", "note: a and b both install x.py; that of b is kept")
+    assert stream.getvalue() == "  wheels: note: a and b both install x.py; that of b is kept\n"
 
 
 def test_in_a_pipe_a_line_is_written_now_and_then() -> None:

@@ -13,10 +13,14 @@ import pytest
 from comfy_errors import UnavailableError
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.archive_store import keep_archive
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.home import take_away, verify
+from runpod_comfy.lock.model import Distribution
+from tests.locks import locked_file
+from tests.package_index import make_wheel
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
 
 # Each test makes an environment or a home, or starts a worker.
@@ -311,3 +315,37 @@ def test_a_link_in_the_home_that_leads_to_another_file_is_repaired(realized: Rea
     take_away(found, realized.job)
     realize(realized.job)
     assert verify(realized.job).faults == []
+
+
+def test_a_home_whose_packages_share_files_is_as_it_should_be(version: Version) -> None:
+    """Each time, the same one of the files that differ is there."""
+    for name in ("alpha", "bravo", "charlie"):
+        more = {"tests/__init__.py": "", "tests/check.py": f"WHO = {name!r}\n" * 500}
+        make_wheel(version.wheels_dir, name, "2.0", more=more)
+    wheels = sorted(version.wheels_dir.glob("*-2.0-*.whl"))
+    version.wheels = [
+        Distribution(name=wheel.name.split("-")[0], version="2.0", files=[locked_file(wheel)])
+        for wheel in wheels
+    ]
+    trees = []
+    for number in range(3):
+        said: list[str] = []
+        version.cache = Cache(root=version.folder / f"cache-{number}")
+        job = version.job(version.folder / f"home-{number}", say=said.append)
+        realize(job)
+        assert [line for line in said if line.startswith("note: ")] == [
+            "note: alpha, bravo and charlie all install tests/check.py; that of charlie is kept"
+        ]
+        assert verify(job).faults == []
+        (packages,) = job.home.venv.glob("lib/python*/site-packages")
+        trees.append(snapshot(packages))
+    assert trees[0]["tests/check.py"][2].startswith(b"WHO = 'charlie'")
+    assert trees[1:] == trees[:1] * 2
+    place = packages / "tests/check.py"
+    place.unlink()
+    place.write_text("WHO = 'somebody'\n")
+    (fault,) = verify(job).faults
+    assert Path(fault.path) == place
+    take_away(verify(job), job)
+    realize(job)
+    assert verify(job).faults == []

@@ -44,7 +44,7 @@ def venv(tmp_path: Path) -> Path:
 def test_a_record_tells_hashes_by_the_path_from_the_environment(venv: Path) -> None:
     found = recorded_files(venv)
     assert found[f"{_PACKAGES}/one, two.py"].sha256 == hashlib.sha256(b"A = 1\n").hexdigest()
-    assert found[f"{_PACKAGES}/one, two.py"].distribution == "One_Two-1.0"
+    assert found[f"{_PACKAGES}/one, two.py"].distributions == ("One_Two-1.0",)
     assert found[f"{_PACKAGES}/unhashed.py"].sha256 is None
     assert found["bin/named in full"].sha256 == found[f"{_PACKAGES}/one, two.py"].sha256
     # A hash that is not a sha256 vouches for nothing.
@@ -81,3 +81,17 @@ def test_a_list_that_is_not_as_it_was_written_is_none(venv: Path, damage: str) -
         document["files"]["pyvenv.cfg"] = "0" * 64
         listing.write_text(json.dumps(document))
     assert read_listing(venv) is None
+
+
+def test_a_file_that_two_packages_have_is_listed_if_they_differ(venv: Path) -> None:
+    packages = venv / _PACKAGES
+    first = (packages / "One_Two-1.0.dist-info/RECORD").read_text()
+    other = packages / "other-1.0.dist-info"
+    other.mkdir()
+    (other / "RECORD").write_text(first.splitlines()[0] + "\n")
+    same = recorded_files(venv)[f"{_PACKAGES}/one, two.py"]
+    assert same.distributions == ("One_Two-1.0", "other-1.0")
+    assert same.sha256 == hashlib.sha256(b"A = 1\n").hexdigest()
+    (other / "RECORD").write_text('"one, two.py",sha256=QUJD,6\n')
+    write_listing(venv)
+    assert f"{_PACKAGES}/one, two.py" in (read_listing(venv) or {})
