@@ -70,7 +70,7 @@ class Distribution(Strict):
 
 class Replaced(Strict):
     """A request that is met by something else: another torch, or another of the opencv
-    distributions.
+    or onnxruntime distributions.
 
     `asked_by` is a tree (`core`, `node:<name>`) or a distribution, `place` the file and line of a
     tree's request, `given` what is installed instead.

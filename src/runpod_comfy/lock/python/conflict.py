@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_errors.names import listed
 from comfy_home.platforms import PLATFORMS
-from runpod_comfy.lock.python.solve import NEVER
+from runpod_comfy.lock.python.solved import NEVER
 from runpod_comfy.lock.python.uv_compile import (
     PROJECT,
     CompileRequest,

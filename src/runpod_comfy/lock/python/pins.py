@@ -20,7 +20,8 @@ from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
 from runpod_comfy.lock.python.conflict import explained, refusal
 from runpod_comfy.lock.python.distribution_files import locked_files, source_warning
 from runpod_comfy.lock.python.fit import brief_marker, platforms_of
-from runpod_comfy.lock.python.solve import Solved, solve_in_steps
+from runpod_comfy.lock.python.solve import solve_in_steps
+from runpod_comfy.lock.python.solved import Solved
 from runpod_comfy.lock.python.torch_family import cuda_of, in_torch_group, torch_group
 from runpod_comfy.lock.python.uv_compile import (
     CompileRequest,
