@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,7 +123,11 @@ def _new_file(place: Path, *, alone: bool) -> tuple[int, Path]:
 
 
 def lock(
-    descriptor: int, *, shared: bool = False, waiting: str = "", say: Say = say_nothing
+    descriptor: int,
+    *,
+    shared: bool = False,
+    waiting: str | Callable[[], str] = "",
+    say: Say = say_nothing,
 ) -> bool:
     """Takes the lock of an open file, and says `waiting` if it has to wait.
 
@@ -136,7 +140,7 @@ def lock(
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if waiting:
-                say(waiting)
+                say(waiting if isinstance(waiting, str) else waiting())
                 waiting = ""
             if interrupted():
                 raise KeyboardInterrupt from None

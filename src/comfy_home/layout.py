@@ -10,6 +10,7 @@ from comfy_files.files import Below
 from comfy_files.user_paths import expanded
 
 MARKER_NAME = ".comfy_env"
+LOCK_NAME = ".comfy_lock"
 OBJECT_INFO_NAME = ".comfy_object_info.json"
 DATA_FOLDERS = ("input", "output", "user")
 """The user's own files, kept when a version is removed."""

@@ -23,6 +23,8 @@ from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, m
 
 if TYPE_CHECKING:
     from rp_handler.engine.prompt import Listener
+    from rp_handler.home.models import ModelSearch
+    from rp_handler.home.realized import Home
 
 INTERRUPTED = 130
 
@@ -155,16 +157,15 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
     # Imported late: these import aiohttp, which the build side does not need.
     import asyncio
 
-    from rp_handler.home.open import open_for_run
+    from rp_handler.home.open import opened_for_run
     from rp_handler.interruption import interruptible
     from rp_handler.job.run import run_workflow
     from rp_handler.job.sinks import sink_for
     from rp_handler.modes.ui import serve_ui
 
-    home, search = open_for_run(request, os.environ, say=listener.say)
     port, timeout_s, graph = request.port, request.timeout_s, request.workflow
 
-    async def work() -> dict[str, Any] | int:
+    async def work(home: Home, search: ModelSearch | None) -> dict[str, Any] | int:
         if request.ui:
             return await serve_ui(home, listener, port=port, listen=request.listen, search=search)
         if graph is None:
@@ -182,7 +183,8 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
             home, graph, sink, listener, port=port, timeout_s=timeout_s, search=search
         )
 
-    return asyncio.run(interruptible(work()))
+    with opened_for_run(request, os.environ, say=listener.say) as (home, search):
+        return asyncio.run(interruptible(work(home, search)))
 
 
 def _fail(error: ComfyError, *, machine: bool) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from comfy_errors import UnavailableError
+from comfy_files.processes import inheritable_descriptors
 from rp_handler.engine.command import (
     LOOPBACK,
     EngineFolders,
@@ -44,17 +45,16 @@ _FOLLOW_EVERY_S = 0.1
 # folders and kills the whole group, including anything the custom nodes started. `$$` is the
 # engine's process id, because `exec` keeps it.
 _GUARDED_START = """
-scratch=$1
-shift
-exec 3<&0 </dev/null
+lifeline=$1
+scratch=$2
+shift 2
 (
     trap '' HUP INT TERM
-    cat <&3
+    read -r _ <"/dev/fd/$lifeline"
     kill -KILL "$$"
     rm -rf -- "$scratch"
     kill -KILL "-$$"
 ) >/dev/null 2>&1 &
-exec 3<&-
 exec "$@"
 """
 
@@ -171,13 +171,15 @@ class Engine:
                     follower = asyncio.create_task(follow(self.log, self._log_say))
                     self._stack.callback(follower.cancel)
                 process = await asyncio.create_subprocess_exec(
-                    *("/bin/sh", "-c", _GUARDED_START, "comfy-engine", str(scratch), *command),
+                    *("/bin/sh", "-c", _GUARDED_START, "comfy-engine"),
+                    *(str(watched), str(scratch), *command),
                     cwd=setup.core,
                     env=engine_environment(setup, os.environ, spare_home=scratch / "home"),
-                    stdin=watched,
+                    stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
+                    pass_fds=(*inheritable_descriptors(), watched),
                 )
         finally:
             os.close(watched)

@@ -4,7 +4,8 @@ own), and how to search for its models.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import can_write
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
+from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest
 from comfy_home.manifest import load_manifest
@@ -31,14 +33,26 @@ class HomeChoice:
     volume: Path | None = None
 
 
-def open_for_run(
+@contextmanager
+def opened_for_run(
     request: RunRequest, environment: Mapping[str, str], *, say: Callable[[str], None]
-) -> tuple[Home, ModelSearch | None]:
+) -> Iterator[tuple[Home, ModelSearch | None]]:
     """Opens the home for `request`; the search is None outside an image.
 
+    The home is not changed or removed during the block, nor while an engine of this process runs.
     Raises UnavailableError and InvalidInputError.
     """
     choice = choose_home(request.version_id, request.home, environment)
+    with home_in_use(choice.path, say):
+        yield _opened(choice, request, environment, say)
+
+
+def _opened(
+    choice: HomeChoice,
+    request: RunRequest,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+) -> tuple[Home, ModelSearch | None]:
     home = open_home(
         choice.path,
         version_id=request.version_id,

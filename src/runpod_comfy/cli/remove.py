@@ -44,7 +44,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.homes.remove import plan_removal, remove
+    from runpod_comfy.homes.remove import plan_removal, refuse_removal, remove
 
     if arguments.version is not None:
         named = arguments.version if "/" in arguments.version else f"~/comfy-{arguments.version}"
@@ -66,6 +66,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.dry_run:
         console.result(_plan_text(removal), _document(removal, removed=False))
         return 0
+    # Before the question.
+    refuse_removal(removal.target)
     if not arguments.yes and not _is_confirmed(removal):
         console.say("Nothing was removed")
         return 1

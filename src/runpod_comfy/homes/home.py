@@ -1,18 +1,18 @@
-"""A home on this machine: its paths, its lock, and which version it belongs to."""
+"""A home on this machine: its paths, and which version it belongs to."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.files import Below, lock
-from comfy_files.progress import Say
+from comfy_files.files import Below
 from comfy_files.user_paths import home_folder
 from comfy_home.layout import (
     DATA_FOLDERS,
+    LOCK_NAME,
     MARKER_NAME,
     OBJECT_INFO_NAME,
     UNCHANGED_NAME,
@@ -56,7 +56,7 @@ class Home(HomeLayout):
             self.install_scratch,
             self.root / UNCHANGED_NAME,
             self.root / f".{UNCHANGED_NAME}.partial",
-            self.root / ".comfy_lock",
+            self.root / LOCK_NAME,
         )
 
 
@@ -134,17 +134,3 @@ def _was_left_by_remove(folder: Path) -> bool:
         return False
     names = {path.name for path in folder.iterdir()}
     return bool(names) and names <= {*DATA_FOLDERS, "models", "custom_nodes"}
-
-
-@contextmanager
-def held(home: Home, say: Say) -> Iterator[int]:
-    """Creates the home's folder and keeps other commands from working on it.
-
-    Yields the lock's file descriptor: a script that inherits it holds the lock while it runs, even
-    if this process is killed, so that no command starts on a home that is still being written.
-    """
-    home.root.mkdir(parents=True, exist_ok=True)
-    with (home.root / ".comfy_lock").open("ab") as stream:
-        waiting = f"Waiting for another command that is working on {home.root}"
-        lock(stream.fileno(), waiting=waiting, say=say)
-        yield stream.fileno()

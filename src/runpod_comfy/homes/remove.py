@@ -13,11 +13,12 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
-from comfy_home.layout import DATA_FOLDERS, MARKER_NAME
+from comfy_home.in_use import home_alone, refuse_home_in_use
+from comfy_home.layout import DATA_FOLDERS, LOCK_NAME, MARKER_NAME
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
-from runpod_comfy.homes.home import Home, held, refuse_protected, require_folder
+from runpod_comfy.homes.home import Home, refuse_protected, require_folder
 from runpod_comfy.homes.install_scripts import added_files
 from runpod_comfy.layers.plan import NODE_PREFIX
 
@@ -94,14 +95,19 @@ def remove(
     """Deletes what was planned; returns what is left in the target, empty if the target is gone.
 
     After that the home no longer needs entries of `cache`. A models folder that is kept still needs
-    its models. If killed, it can be run again: the marker is removed last.
+    its models. If killed, it can be run again: the marker is removed last. Waits for a command that
+    is changing the home; raises OperationFailedError if an engine uses it.
     """
     home = Home(root=removal.target)
-    with disk_errors("not everything could be removed", remedy=PERMISSIONS), held(home, say):
+    refuse_removal(home.root)
+    with (
+        disk_errors("not everything could be removed", remedy=PERMISSIONS),
+        home_alone(home.root, say),
+    ):
         for entry in removal.entries:
             _delete(entry.path)
         # The lock file was created by taking the lock.
-        (home.root / ".comfy_lock").unlink(missing_ok=True)
+        (home.root / LOCK_NAME).unlink(missing_ok=True)
         if removal.removes_root:
             _remove_if_empty(home)
     if cache is not None:
@@ -109,6 +115,11 @@ def remove(
         if not home.models.exists():
             forget_root(cache, home.models)
     return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
+
+
+def refuse_removal(target: Path) -> None:
+    """Raises OperationFailedError if an engine uses the home `target`."""
+    refuse_home_in_use(target, otherwise="nothing was removed")
 
 
 def _core_paths(

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors
+from comfy_home.in_use import home_alone
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import is_recorded, record_home
 from runpod_comfy.homes.changes import find_changes, require_room
 from runpod_comfy.homes.fetch import fetch
-from runpod_comfy.homes.home import held, manifest_for
+from runpod_comfy.homes.home import manifest_for
 from runpod_comfy.homes.job import LayerContext, Realization
 from runpod_comfy.homes.result import LayerResult, RealizeResult, result_of
 from runpod_comfy.homes.steps import change_home
@@ -24,10 +25,10 @@ from runpod_comfy.lock.model import Lock
 def realize(job: Realization) -> RealizeResult:
     """Makes the home hold the lock's version; does nothing if it already does.
 
-    Can be killed at any moment and run again, and waits for another run on the same home. Raises a
-    ComfyError: InvalidInputError for a home that belongs to something else (left untouched),
-    UnavailableError for anything out of reach, MismatchError for bytes that differ from the lock,
-    OperationFailedError for a failed script or a full disk.
+    Can be killed at any moment and run again, and waits for engines and commands on the same home.
+    Raises a ComfyError: InvalidInputError for a home that belongs to something else (left
+    untouched), UnavailableError for anything out of reach, MismatchError for bytes that differ from
+    the lock, OperationFailedError for a failed script or a full disk.
     """
     started = time.monotonic()
     plan = plan_here(job.lock)
@@ -51,7 +52,7 @@ def realize(job: Realization) -> RealizeResult:
             refuse_missing(job, changes)
             require_room(job, changes)
             fetched = fetch(changes, context)
-            with held(job.home, job.say) as home_fd:
+            with home_alone(job.home.root, job.say) as home_fd:
                 manifest = manifest_for(job.home, job.lock.version_id)
                 if manifest != changes.manifest:
                     # Another command has changed the home meanwhile.

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from comfy_home.layout import OBJECT_INFO_NAME
+from comfy_home.in_use import home_alone
+from comfy_home.layout import LOCK_NAME, OBJECT_INFO_NAME
 from comfy_home.manifest import CheckReport
 from rp_handler.check.run import main
+from tests.program import our_modules
 
 
 def run_check(home: Path, report: Path) -> int:
@@ -106,3 +111,32 @@ def test_a_check_leaves_nothing_but_its_results(home: Path, tmp_path: Path) -> N
     assert run_check(home, tmp_path / "report.json") == 0
     assert files() - before == {home / OBJECT_INFO_NAME}
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_the_engine_of_a_check_holds_the_lock_of_the_command_that_checks(
+    home: Path, tmp_path: Path
+) -> None:
+    """A node asks whether its engine has it."""
+    add_node(
+        home,
+        "asks",
+        "import os, sys\n"
+        "held = os.environ['THE_LOCK']\n"
+        "links = [os.path.realpath(f'/dev/fd/{name}') for name in os.listdir('/dev/fd')]\n"
+        "assert held in links, links\n"
+        "NODE_CLASS_MAPPINGS = {}\n",
+    )
+    report = tmp_path / "report.json"
+    with home_alone(home, pytest.fail) as descriptor:
+        checked = subprocess.run(
+            [
+                *(sys.executable, "-m", "rp_handler.check.run", "--home", str(home)),
+                *("--python", str(home / ".venv/bin/python"), "--report", str(report)),
+            ],
+            env={**os.environ, **our_modules(), "THE_LOCK": str(home / LOCK_NAME)},
+            pass_fds=[descriptor],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert checked.returncode == 0, checked.stderr

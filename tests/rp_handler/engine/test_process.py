@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import UnavailableError
+from comfy_files.files import is_locked
+from comfy_home.in_use import home_in_use
+from comfy_home.layout import LOCK_NAME
 from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup
@@ -192,3 +195,18 @@ def test_a_line_is_reported_once_it_is_whole_and_the_rest_in_the_end(
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert said == ["one", "two", "three"]
+
+
+def test_an_engine_holds_the_locks_of_the_process_that_started_it(
+    setup_of: EngineSetup, home: Path
+) -> None:
+    lock = home / LOCK_NAME
+
+    async def scenario() -> None:
+        with home_in_use(home, pytest.fail):
+            engine = await Engine(setup_of).__aenter__()
+        assert is_locked(lock)
+        await engine.__aexit__(None, None, None)
+        assert not is_locked(lock)
+
+    asyncio.run(scenario())

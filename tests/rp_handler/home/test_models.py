@@ -15,8 +15,9 @@ import pytest
 from comfy_home.manifest import Manifest, ManifestModel, load_manifest, save_manifest
 from comfy_models.verify import MEMORY_NAME
 from rp_handler.home.engine_setup import engine_setup
-from rp_handler.home.models import models_at_hand
-from rp_handler.home.open import open_for_run
+from rp_handler.home.models import ModelSearch, models_at_hand
+from rp_handler.home.open import opened_for_run
+from rp_handler.home.realized import Home
 from rp_handler.main import main
 from rp_handler.run_request import make_request
 from tests.graphs import SAVE, write_graph
@@ -152,9 +153,8 @@ def test_a_wrong_file_of_the_same_name_does_not_hide_the_right_one(
     put(image / "models", "b.pth")
     put(tmp_path / "pod/models", "a.pth")
     request = make_request({}, workflow=tmp_path / "graph.json")
-    home, search = open_for_run(request, os.environ, say=print)
 
-    async def scenario() -> None:
+    async def scenario(home: Home, search: ModelSearch | None) -> None:
         async with models_at_hand(home, search, say=print) as (ready, warnings):
             assert warnings == ()
             first = ready.model_folders().directories(["upscale_models"])[0]
@@ -166,7 +166,8 @@ def test_a_wrong_file_of_the_same_name_does_not_hide_the_right_one(
                 assert "is_default: true" in told
         assert not first.exists()
 
-    asyncio.run(scenario())
+    with opened_for_run(request, os.environ, say=print) as opened:
+        asyncio.run(scenario(*opened))
 
 
 def test_what_was_hashed_once_is_remembered_beside_the_models(

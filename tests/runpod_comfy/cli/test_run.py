@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from rp_handler.engine.process import free_port
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
 from tests.git_repositories import GitRepository
 from tests.graphs import node, write_graph
+from tests.program import Program, wait_for
 from tests.real_packages import held
 from tests.specs import FIXTURE_CORE, core_repository
 
@@ -124,3 +126,38 @@ def test_an_edited_node_is_reported_and_update_runs_it(
     lock = project.lock_path.stat().st_mtime_ns
     assert project.run("--update") == 0
     assert project.lock_path.stat().st_mtime_ns == lock
+
+
+@pytest.mark.slow
+def test_a_home_in_use_is_neither_changed_nor_removed(project: Project) -> None:
+    program = Program(folder=project.folder)
+    home = project.folder / "home"
+    at = ("--target", home)
+    graph = project.folder / "graph.json"
+    assert program("realize", "mine", *at).code == 0
+    with program.start("run", "mine", *at, "--ui", "--port", str(free_port())) as server:
+        wait_for(server.stderr, "ComfyUI is at")
+        # Nothing to do, and a second run: neither waits.
+        assert program("realize", "mine", *at).code == 0
+        assert program("run", "mine", *at, "--workflow", graph).code == 0
+        assert program("realize", "mine", *at, "--verify").code == 0
+
+        refused = program("remove", *at, "--yes", "--json")
+        assert refused.code == 1
+        document = json.loads(refused.out)
+        assert document["error"].startswith(f"{home} is in use by process {server.pid} (")
+        assert document["error"].endswith("; nothing was removed")
+        assert f"kill {server.pid}" in document["remedy"]
+
+        project.write("Painter", "two")
+        with program.start("realize", "mine", *at, "--update") as update:
+            said = wait_for(update.stderr, "Waiting for")
+            assert f"process {server.pid} (" in said
+            node = home / "ComfyUI/custom_nodes/Painter/__init__.py"
+            assert '"one"' in node.read_text()
+            # The engine that it leaves behind still uses the home until its guard has ended it.
+            server.kill()
+            assert update.wait(timeout=60) == 0
+            assert '"two"' in node.read_text()
+    assert program("remove", *at, "--yes", "--remove-root").code == 0
+    assert not home.exists()

@@ -7,15 +7,13 @@ import signal
 import subprocess
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from comfy_home.manifest import load_manifest
-from runpod_comfy.homes.home import Home, held
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.run import realize
-from tests.program import next_line, start_python
+from tests.program import start_python
 from tests.runpod_comfy.homes.conftest import Version, snapshot
 
 # Each test makes an environment or a home, or starts a worker.
@@ -113,35 +111,6 @@ def test_two_homes_at_once_share_an_empty_cache(version: Version) -> None:
     assert [out for out, _ in said] == ["True\n", "True\n"], said
     one, two = (snapshot(home, leave_out=LEFT_OUT) for home in homes)
     assert one == two
-
-
-def test_a_script_keeps_the_lock_of_a_home_when_its_parent_is_killed(tmp_path: Path) -> None:
-    home = Home(root=tmp_path / "home")
-    parent = (
-        "import subprocess, sys\n"
-        "from pathlib import Path\n"
-        "from runpod_comfy.homes.home import Home, held\n"
-        "with held(Home(root=Path(sys.argv[1])), print) as descriptor:\n"
-        "    subprocess.run(['sh', '-c', 'echo begun; read -r line'], pass_fds=[descriptor])\n"
-    )
-    process = start_python("-c", parent, home.root, stdin=subprocess.PIPE)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    assert next_line(process) == "begun"
-    process.kill()
-    process.wait()
-    said: list[str] = []
-
-    def release(message: str) -> None:
-        said.append(message)
-        # The script, which waits for this line, ends and with it its lock.
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.close()
-
-    with held(home, release):
-        assert said == [f"Waiting for another command that is working on {home.root}"]
-    process.stdout.close()
 
 
 def _wait_until_begun(version: Version, layer: str) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
+from comfy_home.in_use import home_alone
 from comfy_home.layout import MARKER_NAME
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import using
-from runpod_comfy.homes.home import Home, held, refuse_protected, require_folder
+from runpod_comfy.homes.home import Home, refuse_protected, require_folder
 from runpod_comfy.homes.init.core import bring_core, refuse_another_core
 from runpod_comfy.homes.init.environment import (
     find_interpreter,
@@ -70,7 +71,7 @@ def initialize(job: Initialization) -> InitResult:
             repo = job.repo or DEFAULT_REPO
             job.say(f"Cloning {without_secrets(repo)}")
             core = bring_core(repo, job.ref, job.fetch_context)
-        with held(home, job.say) as lock_fd:
+        with home_alone(home.root, job.say) as lock_fd:
             lock_fds = (lock_fd,) if cache_fd is None else (lock_fd, cache_fd)
             save_manifest(home.root, Manifest(kind="init", complete=False))
             if core is not None and not home.comfyui.exists():

@@ -19,11 +19,12 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
+from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import Manifest, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.locks import alone, using
 from runpod_comfy.homes.environment import environment_entry
-from runpod_comfy.homes.home import BEGUN, IMPORTABLE, held, manifest_for
+from runpod_comfy.homes.home import BEGUN, IMPORTABLE, manifest_for
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.models import links_to_make
@@ -57,7 +58,7 @@ def verify(job: Realization) -> Verification:
             remedy=f"Run: runpod-comfy realize {job.lock.version_id}",
         )
     findings = Verification()
-    with using(job.cache, job.say), held(job.home, job.say):
+    with using(job.cache, job.say), home_in_use(job.home.root, job.say):
         found = [read_install_record(job.home, node) for node in job.lock.run_install_scripts]
         records = [record for record in found if record is not None]
         _check_marker(job, plan, manifest, findings)
@@ -78,10 +79,13 @@ def take_away(found: Verification, job: Realization) -> None:
     """
     if not found.repairable:
         return
+    # Waits for engines here, not while every other command waits for the cache.
+    with home_alone(job.home.root, job.say):
+        pass
     with (
         disk_errors("faulty files could not be removed", remedy=PERMISSIONS),
         alone(job.cache, job.say),
-        held(job.home, job.say),
+        home_alone(job.home.root, job.say),
     ):
         manifest = manifest_for(job.home, job.lock.version_id)
         if manifest is not None:
