@@ -6,7 +6,7 @@ The UI format, which ComfyUI's page saves, is rejected with a message of its own
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -16,6 +16,13 @@ from comfy_errors import InvalidInputError
 from comfy_files.json_file import read_json
 
 _EXPORT = "In ComfyUI choose Workflow > Export (API) and use the exported file."
+_SHOWN_AT_MOST = 20
+# Where documents that are sent to a worker or an engine have their graph.
+_ENVELOPES = {
+    ("input", "workflow"): "a job for a worker",
+    ("workflow",): "the input of a job for a worker",
+    ("prompt",): "a request to ComfyUI's /prompt",
+}
 
 ProblemKind = Literal["missing_node", "missing_model", "invalid_input"]
 
@@ -122,10 +129,13 @@ def parse_workflow(document: object, *, place: str) -> Graph:
     """
     if isinstance(document, dict) and isinstance(document.get("nodes"), list):
         fault = "is in the UI format, which ComfyUI's page saves; the API format is required"
-    elif fault := next(_faults(document), ""):
-        fault = f"is not a graph: {fault}"
-    if fault or not isinstance(document, dict):
         raise InvalidWorkflowError(f"the workflow {place} {fault}", remedy=_EXPORT)
+    _refuse_envelope(document, place)
+    faults = list(_faults(document))
+    if faults or not isinstance(document, dict):
+        raise InvalidWorkflowError(
+            f"the workflow {place} is not a graph{_as_reasons(faults)}", remedy=_EXPORT
+        )
     nodes = {
         node_id: GraphNode(
             id=node_id,
@@ -136,6 +146,34 @@ def parse_workflow(document: object, *, place: str) -> Graph:
         for node_id, node in document.items()
     }
     return Graph(nodes=nodes, document=document)
+
+
+def _refuse_envelope(document: object, place: str) -> None:
+    """Raises InvalidWorkflowError for a document that has a graph inside it."""
+    for keys, what in _ENVELOPES.items():
+        inner = document
+        for key in keys:
+            inner = (
+                inner.get(key) if isinstance(inner, dict) and "class_type" not in inner else None
+            )
+        path = ".".join(keys)
+        if isinstance(inner, str):
+            remedy = f"Pass the file of the workflow '{inner}', which it names."
+        elif isinstance(inner, dict) and "class_type" not in inner:
+            remedy = f"Write its '{path}' into a file of its own: jq .{path} FILE"
+        else:
+            continue
+        raise InvalidWorkflowError(
+            f"the workflow {place} is {what}, whose graph is in '{path}'", remedy=remedy
+        )
+
+
+def _as_reasons(faults: Sequence[str]) -> str:
+    if len(faults) == 1:
+        return f": {faults[0]}"
+    lines = "".join(f"\n  {fault}" for fault in faults[:_SHOWN_AT_MOST])
+    more = len(faults) - _SHOWN_AT_MOST
+    return f", for {len(faults)} reasons:{lines}" + (f"\n  and {more} more" if more > 0 else "")
 
 
 def _title(meta: object) -> str:
@@ -151,10 +189,12 @@ def _faults(document: object) -> Iterator[str]:
     for node_id, node in document.items():
         if not isinstance(node, dict):
             yield f'"{node_id}" is {_in_words(node)}, not a node'
-        elif not isinstance(node.get("class_type"), str) or not node["class_type"]:
+            continue
+        if not isinstance(node.get("class_type"), str) or not node["class_type"]:
             yield f'"{node_id}" has no "class_type"'
-        elif not isinstance(node.get("inputs"), dict):
-            yield f'node {node_id} ({node["class_type"]}) has no "inputs"'
+        if not isinstance(node.get("inputs"), dict):
+            named = f" ({node['class_type']})" if node.get("class_type") else ""
+            yield f'node {node_id}{named} has no "inputs"'
 
 
 def _in_words(value: object) -> str:

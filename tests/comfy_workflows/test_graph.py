@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,10 @@ def test_broken_json_is_reported_with_line_and_column(tmp_path: Path) -> None:
         ('{"1": 5}', '"1" is the value 5, not a node'),
         ('{"1": {"inputs": {}}}', '"1" has no "class_type"'),
         ('{"1": {"class_type": "A"}}', r'node 1 \(A\) has no "inputs"'),
-        ('{"prompt": {"1": {"class_type": "A", "inputs": {}}}}', '"prompt" has no "class_type"'),
+        (
+            '{"1": {}, "2": 5}',
+            r'for 3 reasons:\n  "1" has no "class_type"\n  node 1 has no "inputs"\n',
+        ),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
@@ -79,3 +83,34 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\x89PNG\r\n")
     with pytest.raises(InvalidWorkflowError, match="is not text in UTF-8"):
         load_workflow(path)
+
+
+@pytest.mark.parametrize(
+    ("outer", "sentence", "path"),
+    [
+        ({"input": {"workflow": ...}}, "is a job for a worker", "input.workflow"),
+        ({"id": "1", "input": {"workflow": ..., "timeout": 5}}, "is a job for a worker", "input.w"),
+        ({"workflow": ..., "strict": True}, "is the input of a job", "workflow"),
+        ({"prompt": ..., "client_id": "x"}, "is a request to ComfyUI's /prompt", "prompt"),
+    ],
+)
+def test_a_document_around_a_graph_is_recognised(
+    tmp_path: Path, outer: dict[str, Any], sentence: str, path: str
+) -> None:
+    graph = {"1": {"class_type": "A", "inputs": {}}}
+    text = json.dumps(outer, default=lambda _: graph)
+    with pytest.raises(InvalidWorkflowError, match=sentence) as raised:
+        load_workflow(write(tmp_path, text))
+    assert f"jq .{path}" in raised.value.remedy
+
+
+def test_a_job_that_names_its_workflow_is_recognised(tmp_path: Path) -> None:
+    with pytest.raises(InvalidWorkflowError, match="is a job for a worker") as raised:
+        load_workflow(write(tmp_path, '{"input": {"workflow": "minimal"}}'))
+    assert "'minimal'" in raised.value.remedy
+
+
+def test_nodes_may_be_called_like_the_keys_of_a_job(tmp_path: Path) -> None:
+    node = {"class_type": "A", "inputs": {}}
+    document = {"input": node, "workflow": node, "prompt": node}
+    assert load_workflow(write(tmp_path, json.dumps(document))).document == document

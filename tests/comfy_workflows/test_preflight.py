@@ -65,6 +65,7 @@ def check(models: ModelFolders, **nodes: tuple[str, dict[str, Any]]) -> None:
         object_info=OBJECT_INFO,
         models=models,
         input_folder=models.roots[0].parent / "input",
+        custom_nodes=models.roots[0].parent / "custom_nodes",
         place="g.json",
     )
 
@@ -202,3 +203,114 @@ def test_inputs_that_take_other_names_in_a_graph_are_not_called_missing(
         n2=("EmptyImage", {"width": 1}),
         n3=save("1"),
     )
+
+
+NUMBERS: dict[str, Any] = {
+    "required": {
+        "width": ["INT", {"min": 16, "max": 512}],
+        "scale": ["FLOAT", {"min": 0.5}],
+        "style": [["wild", "calm"], {}],
+    }
+}
+
+
+@pytest.fixture
+def numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node of the core and one of a custom node with numbers and a list, and their outputs."""
+    for name, module in (("Core", "nodes"), ("Custom", "custom_nodes.numbers")):
+        node = {"input": NUMBERS, "python_module": module, "output": ["MODEL", "*"]}
+        monkeypatch.setitem(OBJECT_INFO, name, node)
+    image = {"input": {"required": {"image": ["IMAGE,MASK"]}}, "python_module": "nodes"}
+    monkeypatch.setitem(OBJECT_INFO, "Look", {**image, "output": ["MASK"], "output_node": True})
+
+
+GOOD = {"width": 64, "scale": 1, "style": "calm"}
+
+
+def _code(models: ModelFolders, text: str, name: str = "numbers/__init__.py") -> None:
+    path = models.roots[0].parent / "custom_nodes" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("class_type", ["Core", "Custom"])
+@pytest.mark.parametrize(
+    ("wrong", "fault"),
+    [
+        ({"width": "wide"}, 'width: "wide" is not a whole number'),
+        ({"width": None}, "width: null is not a whole number"),
+        ({"scale": {"a": 1}}, r'scale: \{"a": 1\} is not a number'),
+        ({"width": 8}, "width: 8 is less than 16, the least that it accepts"),
+        ({"width": "1024"}, 'width: "1024" is more than 512, the most that it accepts'),
+        ({"scale": 0.25}, "scale: 0.25 is less than 0.5"),
+        ({"scale": {"__value__": 0.25}}, "scale: 0.25 is less than 0.5"),
+        ({"style": "calmm"}, 'style: "calmm" is not a valid choice; the nearest is "calm"'),
+        ({"style": 3}, "style: 3 is not a valid choice; known are wild, calm"),
+        ({"width": [1, 2, 3]}, r"width: is \[1, 2, 3\]; a link looks like"),
+    ],
+)
+@pytest.mark.usefixtures("numbers")
+def test_values_that_the_engine_would_refuse_are_reported(
+    models: ModelFolders, class_type: str, wrong: dict[str, Any], fault: str
+) -> None:
+    _code(models, "STYLES = ['wild', \"calm\"]\n")
+    with pytest.raises(InvalidWorkflowError, match=fault):
+        check(models, n1=(class_type, {**GOOD, **wrong}), n2=save("1"))
+
+
+@pytest.mark.usefixtures("numbers")
+def test_values_that_the_engine_converts_pass(models: ModelFolders) -> None:
+    for value in (64.7, "64", True + 63):
+        check(models, n1=("Core", {**GOOD, "width": value}), n2=save("1"))
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("def VALIDATE_INPUTS(cls, width): return True\n'wild' 'calm'", "numbers/a/nodes.py"),
+        ("", "numbers/fast.so"),
+        ("import other  # __contains__ 'wild' 'calm'", "numbers.py"),
+    ],
+)
+@pytest.mark.usefixtures("numbers")
+def test_a_custom_node_with_rules_of_its_own_is_left_to_the_engine(
+    models: ModelFolders, code: str, name: str
+) -> None:
+    _code(models, code, name)
+    check(models, n1=("Custom", {"width": 9999, "scale": 0, "style": "other"}), n2=save("1"))
+    # It converts numbers before a node sees them.
+    with pytest.raises(InvalidWorkflowError, match="is not a whole number"):
+        check(models, n1=("Custom", {**GOOD, "width": "wide"}), n2=save("1"))
+
+
+@pytest.mark.usefixtures("numbers")
+def test_choices_that_a_custom_node_computes_are_left_to_the_engine(models: ModelFolders) -> None:
+    _code(models, "STYLES = sorted(os.listdir('styles'))\n")
+    check(models, n1=("Custom", {**GOOD, "style": "new"}), n2=save("1"))
+    with pytest.raises(InvalidWorkflowError, match="more than 512"):
+        check(models, n1=("Custom", {**GOOD, "width": 9999}), n2=save("1"))
+
+
+@pytest.mark.usefixtures("numbers")
+def test_a_link_of_another_type_is_reported(models: ModelFolders) -> None:
+    core = ("Core", GOOD)
+    check(models, n1=core, n2=("Look", {"image": ["1", 1]}), n3=("Look", {"image": ["2", 0]}))
+    with pytest.raises(InvalidWorkflowError, match=r"image: is IMAGE,MASK, but output 0 of node 1"):
+        check(models, n1=core, n2=("Look", {"image": ["1", 0]}))
+    with pytest.raises(InvalidWorkflowError, match=r"output 7 of node 1 \(Core\), which"):
+        check(models, n1=core, n2=("Look", {"image": ["1", 7]}))
+
+
+def test_very_many_problems_are_counted(models: ModelFolders) -> None:
+    nodes: dict[str, tuple[str, dict[str, Any]]] = {
+        f"n{number}": ("Nothing", {}) for number in range(30)
+    }
+    with pytest.raises(MissingNodesError, match="for 30 reasons:(?s:.*)\n  and 10 more$") as caught:
+        check(models, **nodes)
+    assert len(caught.value.problems) == 30
+
+
+def test_a_list_of_input_files_may_be_older_than_the_file(models: ModelFolders) -> None:
+    (models.roots[0].parent / "input/new.latent").touch()
+    inputs = {"image": ["1", 0], "method": "new.latent"}
+    check(models, n1=("EmptyImage", {"width": 1}), n2=("ImageScale", inputs), n3=save("2"))

@@ -19,7 +19,7 @@ from typing import Any
 from comfy_errors import OperationFailedError
 from comfy_files.files import os_reason
 from comfy_workflows.model_files import ModelFolders
-from comfy_workflows.preflight import choices_of, declared_inputs
+from comfy_workflows.node_inputs import choices_of, declared_inputs
 from rp_handler.engine.command import clean_environment
 from rp_handler.errors import EngineStartError
 from rp_handler.home.engine_setup import write_model_paths

@@ -71,5 +71,6 @@ def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> 
             object_info=object_info,
             models=home.model_folders(),
             input_folder=home.root / "input",
+            custom_nodes=home.custom_nodes,
             place=place,
         )

@@ -1,0 +1,228 @@
+"""What is wrong with the inputs of one node of a graph, by the node's entry in `object_info`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from comfy_errors.names import listed, nearest
+from comfy_workflows.graph import Graph, GraphNode, Problem, ProblemKind, is_link
+from comfy_workflows.model_files import ModelFolders, looks_like_a_model
+from comfy_workflows.node_code import NodeCode
+
+ObjectInfo = Mapping[str, Mapping[str, Any]]
+
+_LISTED = 8
+_UPLOADS = ("image_upload", "audio_upload", "video_upload", "file_upload")
+_ANNOTATIONS = ("[output]", "[input]", "[temp]")
+# How the engine reads a number, and what it is called.
+_NUMBERS: Mapping[str, tuple[Callable[[Any], float], str]] = {
+    "INT": (int, "a whole number"),
+    "FLOAT": (float, "a number"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known about a version without its engine; see `preflight`."""
+
+    object_info: ObjectInfo
+    models: ModelFolders
+    input_folder: Path
+    code: NodeCode
+
+
+def problems_of_node(node: GraphNode, graph: Graph, known: Known) -> Iterator[Problem]:
+    """The problems of a node's inputs. Its class is in `known.object_info`."""
+    info = known.object_info[node.class_type]
+    yield from _problems_of_inputs(node, graph, info)
+    yield from _problems_of_links(node, graph, known)
+    yield from _problems_of_numbers(node, info, known.code)
+    yield from _problems_of_choices(node, info, known)
+
+
+def declared_inputs(info: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
+    """The inputs of a node class with their specifications, of `kinds` (required, optional)."""
+    declared = info.get("input") or {}
+    return {name: it for kind in kinds for name, it in (declared.get(kind) or {}).items()}
+
+
+def choices_of(specification: Any) -> list[Any] | None:
+    """The choices of a combo input, in the old or the new form; None for any other input."""
+    if isinstance(specification, list) and specification:
+        options = _settings(specification).get("options")
+        if isinstance(specification[0], list):
+            return specification[0]
+        if specification[0] == "COMBO" and isinstance(options, list):
+            return options
+    return None
+
+
+def _problems_of_inputs(
+    node: GraphNode, graph: Graph, info: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Inputs that are missing or linked to a node that does not exist."""
+    for name, specification in declared_inputs(info, "required").items():
+        if name not in node.inputs and not _has_a_shifting_shape(specification):
+            yield _invalid(node, name, "is required but missing")
+    declared = declared_inputs(info, "required", "optional")
+    for name, value in node.inputs.items():
+        if not isinstance(value, list) or is_link(value):
+            continue
+        if len(value) == 2 or name in declared:
+            yield _invalid(node, name, f'is {json.dumps(value)}; a link looks like ["4", 0]')
+    for name, source in node.links().items():
+        if source not in graph.nodes:
+            yield _invalid(node, name, f"comes from node {source}, which does not exist")
+
+
+def _problems_of_links(node: GraphNode, graph: Graph, known: Known) -> Iterator[Problem]:
+    """Links to an output that its node does not have, or of another type than the input."""
+    info = known.object_info[node.class_type]
+    declared = declared_inputs(info, "required", "optional")
+    for name, source in node.links().items():
+        above = graph.nodes.get(source)
+        if name not in declared or above is None or above.class_type not in known.object_info:
+            continue
+        origin, slot = known.object_info[above.class_type], node.inputs[name][1]
+        outputs = origin.get("output")
+        if not isinstance(outputs, list):
+            continue
+        title = f"node {source} ({above.class_type})"
+        if not -len(outputs) <= slot < len(outputs):
+            yield _invalid(node, name, f"comes from output {slot} of {title}, which has no such")
+            continue
+        given, wanted = outputs[slot], _kind(declared[name])
+        if _may_connect(given, wanted):
+            continue
+        if not any(known.code.has_own_rules(_module(each)) for each in (info, origin)):
+            yield _invalid(node, name, f"is {wanted}, but output {slot} of {title} is {given}")
+
+
+def _may_connect(given: object, wanted: object) -> bool:
+    """True if an output of type `given` fits an input of type `wanted`, or if that is unknown."""
+    if not isinstance(given, str) or not isinstance(wanted, str):
+        return True
+    types = [{each.strip() for each in text.split(",")} for text in (given, wanted)]
+    is_open = any(each == "*" or each.startswith("COMFY_") for each in types[0] | types[1])
+    return is_open or not types[0].isdisjoint(types[1])
+
+
+def _problems_of_numbers(
+    node: GraphNode, info: Mapping[str, Any], code: NodeCode
+) -> Iterator[Problem]:
+    """Values that are no numbers, or out of range, as the engine reads them."""
+    for name, specification in declared_inputs(info, "required", "optional").items():
+        kind, value = _kind(specification), node.inputs.get(name)
+        if not isinstance(kind, str) or kind not in _NUMBERS or name not in node.inputs:
+            continue
+        if isinstance(value, list):
+            continue
+        if isinstance(value, dict) and "__value__" in value:
+            value = value["__value__"]
+        convert, words = _NUMBERS[kind]
+        try:
+            number = convert(value)
+        except (TypeError, ValueError, OverflowError):
+            yield _invalid(node, name, f"{json.dumps(value)} is not {words}")
+            continue
+        fault = _beyond(number, _settings(specification))
+        if fault and not code.has_own_rules(_module(info)):
+            yield _invalid(node, name, f"{json.dumps(value)} is {fault}")
+
+
+def _beyond(number: float, settings: Mapping[str, Any]) -> str:
+    """How a number exceeds its limits, or ''."""
+    least, most = settings.get("min"), settings.get("max")
+    if isinstance(least, int | float) and number < least:
+        return f"less than {least}, the least that it accepts"
+    if isinstance(most, int | float) and number > most:
+        return f"more than {most}, the most that it accepts"
+    return ""
+
+
+def _problems_of_choices(
+    node: GraphNode, info: Mapping[str, Any], known: Known
+) -> Iterator[Problem]:
+    """Values that an input does not offer: files, models and plain choices."""
+    module, models, input_folder = _module(info), known.models, known.input_folder
+    for name, specification in declared_inputs(info, "required", "optional").items():
+        value, options = node.inputs.get(name), choices_of(specification)
+        settings = _settings(specification)
+        if options is None or name not in node.inputs or value in options:
+            continue
+        if isinstance(value, list | dict) or settings.get("multiselect") or settings.get("remote"):
+            continue
+        folders = models.inputs.get(node.class_type, {}).get(name, ())
+        if isinstance(value, str) and any(settings.get(flag) for flag in _UPLOADS):
+            if not value.endswith(_ANNOTATIONS) and not (input_folder / value).exists():
+                yield _invalid(node, name, f'"{value}" is not in {input_folder}')
+        elif isinstance(value, str) and (folders or looks_like_a_model(value)):
+            if looks_like_a_model(value) and not models.holds(
+                folders or tuple(models.folders), value
+            ):
+                fault = f'the model file "{value}" is not in {_searched(folders, models)}'
+                yield _invalid(node, name, fault, kind="missing_model")
+        elif isinstance(value, str) and (
+            value.endswith(_ANNOTATIONS) or (input_folder / value).is_file()
+        ):
+            # A list of input files, which was made when the version was checked.
+            continue
+        elif (
+            options
+            and not known.code.has_own_rules(module)
+            and known.code.has_fixed_choices(module, options)
+        ):
+            meant = the_nearest(str(value), options)
+            yield _invalid(node, name, f"{json.dumps(value)} is not a valid choice{meant}")
+
+
+def _invalid(
+    node: GraphNode, name: str, fault: str, kind: ProblemKind = "invalid_input"
+) -> Problem:
+    """The problem of one input."""
+    return problem_of(node, f"node {node.id} ({node.class_type}), {name}: {fault}", kind)
+
+
+def problem_of(node: GraphNode, sentence: str, kind: ProblemKind = "invalid_input") -> Problem:
+    return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=sentence)
+
+
+def _searched(folders: Sequence[str], models: ModelFolders) -> str:
+    if not folders:
+        return f"any model folder below {models.roots[0]}"
+    there = models.listing(folders)
+    holds = f"holds {listed(there, at_most=_LISTED)}" if there else "is empty"
+    place = f"the model folder {' or '.join(folders)} ({models.directories(folders)[0]})"
+    return f"{place}, which {holds}"
+
+
+def _settings(specification: Any) -> Mapping[str, Any]:
+    if isinstance(specification, list) and len(specification) > 1:
+        return specification[1] if isinstance(specification[1], dict) else {}
+    return {}
+
+
+def _kind(specification: Any) -> Any:
+    """The type of an input; a list of choices for a combo in the old form."""
+    return specification[0] if isinstance(specification, list) and specification else None
+
+
+def _module(info: Mapping[str, Any]) -> str:
+    return str(info.get("python_module", ""))
+
+
+def _has_a_shifting_shape(specification: Any) -> bool:
+    """True for inputs that have other names in a graph (such as `COMFY_AUTOGROW_V3`)."""
+    kind = _kind(specification)
+    return isinstance(kind, str) and kind.startswith("COMFY_")
+
+
+def the_nearest(value: str, known: list[Any]) -> str:
+    names = [name for name in known if isinstance(name, str)]
+    if meant := nearest(value, names):
+        return f'; the nearest is "{meant}"'
+    return f"; known are {', '.join(names)}" if len(names) <= _LISTED else ""
