@@ -41,6 +41,9 @@ LINUX_AARCH64 = Platform(
 MACOS_ARM64 = Platform(name="macos-arm64", sys_platform="darwin", system="Darwin", machine="arm64")
 PLATFORMS = {each.name: each for each in (LINUX_X86_64, LINUX_AARCH64, MACOS_ARM64)}
 
+DEFAULT_PLATFORM = LINUX_X86_64.name
+"""The platform of a spec that names none: that of images, and of RunPod."""
+
 
 def this_platform() -> str:
     """The name of this machine's platform, even if no version is made for it."""

@@ -21,9 +21,10 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import sha256_of
 from comfy_files.json_faults import fault_words, kind_of
 from comfy_files.progress import Say
+from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS, this_platform
 from runpod_comfy.spec.document import parse_json, read_json, validated
 from runpod_comfy.spec.load import check_version_id, parse_spec
-from runpod_comfy.spec.model import CustomNode, Model, Spec, Strict, Tree
+from runpod_comfy.spec.model import CustomNode, Model, Options, Spec, Strict, Tree
 from runpod_comfy.spec.values import (
     ARCHIVE_SUFFIXES,
     ModelSource,
@@ -77,10 +78,21 @@ def create_spec(
         comfy=read_core(repo, folders),
         custom_nodes=[node for text in nodes for node in read_nodes(text, folders)],
         models=[model for text in models for model in read_models(text, folders, local)],
+        options=_options(),
     )
     core, *settled = settle([asked.comfy, *asked.custom_nodes])
     spec = asked.model_copy(update={"comfy": core, "custom_nodes": settled})
     return parse_spec(spec_text(spec), where=f"the new spec '{version_id}'")
+
+
+def _options() -> Options:
+    """The options of a spec that is made on this machine: with its platform beside the default one,
+    which images are for, if it is another.
+    """
+    here = this_platform()
+    if here == DEFAULT_PLATFORM or here not in PLATFORMS:
+        return Options()
+    return Options.model_validate({"platforms": [DEFAULT_PLATFORM, here]})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,6 +97,7 @@ def test_a_wheel_uploaded_later_for_an_old_release_changes_nothing(
 
 
 def test_a_distribution_for_one_platform_keeps_a_brief_marker(workspace: Workspace) -> None:
+    workspace.document["options"] = {"platforms": ["linux-x86_64", "macos-arm64"]}
     workspace.write(
         "core/requirements.txt",
         "alpha\nlinux-only; platform_system == 'Linux'\nnever; os_name=='nt'\n",

@@ -124,6 +124,17 @@ def test_a_whole_commit_is_taken_as_it_is(create: Create, comfy_git: ComfyReposi
     assert (spec.comfy.ref, spec.comfy.commit) == (commit, commit)
 
 
+def test_on_another_platform_the_spec_is_for_that_one_too(
+    create: Create, core: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert create(core).options.platforms == []
+    for here in ("macos-arm64", "linux-aarch64"):
+        monkeypatch.setattr("runpod_comfy.spec.create.this_platform", lambda here=here: here)
+        assert create(core).options.platforms == ["linux-x86_64", here]
+    monkeypatch.setattr("runpod_comfy.spec.create.this_platform", lambda: "freebsd-amd64")
+    assert create(core).options.platforms == []
+
+
 def test_an_unknown_ref_is_answered_with_the_nearest(
     create: Create, comfy_git: ComfyRepository
 ) -> None:

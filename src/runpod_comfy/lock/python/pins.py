@@ -11,13 +11,15 @@ from typing import Any
 
 from packaging.version import Version
 
-from comfy_errors import ComfyError
+from comfy_errors import ComfyError, OperationFailedError
 from comfy_errors.names import listed, quantity
 from comfy_files.progress import Say, say_nothing
+from comfy_home.platforms import DEFAULT_PLATFORM
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
 from runpod_comfy.lock.python.conflict import explained, refusal
+from runpod_comfy.lock.python.dead_ends import dead_ends
 from runpod_comfy.lock.python.distribution_files import locked_files, source_warning
 from runpod_comfy.lock.python.fit import brief_marker, platforms_of
 from runpod_comfy.lock.python.solve import solve_in_steps
@@ -115,7 +117,7 @@ def _settings(options: Options) -> dict[str, Any]:
     """The lock's record of the options that its distributions were chosen with."""
     return {
         "version": options.python or "3.11",
-        "platforms": list(options.platforms or ("linux-x86_64", "macos-arm64")),
+        "platforms": list(options.platforms or (DEFAULT_PLATFORM,)),
         "torch_index": options.torch.index,
         "as_of": options.as_of,
         "constraints": options.constraints,
@@ -139,22 +141,35 @@ def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
 
 
 def _solve(request: CompileRequest, say: Say) -> Solved:
-    def settles(overrides: Sequence[str]) -> bool:
-        with contextlib.suppress(NoSolutionError, ComfyError):
+    def attempt(overrides: Sequence[str]) -> NoSolutionError | None:
+        try:
             solve_in_steps(replace(request, overrides=overrides, refresh=False), say_nothing)
-            return True
+        except NoSolutionError as error:
+            return error
+        return None
+
+    def settles(overrides: Sequence[str]) -> bool:
+        with contextlib.suppress(ComfyError):
+            return attempt(overrides) is None
         return False
 
     try:
         return solve_in_steps(request, say)
     except NoSolutionError as error:
         say("There is no solution; looking for the conflicting lines")
-        raise explained(
-            error,
+        ends = dead_ends(error, request, attempt)
+        if ends.found and ends.rest is None:
+            raise OperationFailedError(ends.message, remedy=ends.remedy) from error
+        conflict = explained(
+            ends.rest or error,
             everything=request.requirements,
-            overrides=request.overrides,
+            overrides=ends.overrides,
             settles=settles,
-        ) from error
+        )
+        if ends.found:
+            message = f"{ends.message}. And: {conflict.message}"
+            conflict = type(conflict)(message, remedy=f"{conflict.remedy} {ends.dropping}")
+        raise conflict from error
 
 
 def _locked(solved: Solved, options: Options, previous: PythonLock | None) -> PythonLock:
