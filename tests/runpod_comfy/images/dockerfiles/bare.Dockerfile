@@ -21,7 +21,7 @@ RUN --mount=type=bind,source=layers/torch,target=/mnt --mount=type=bind,source=t
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=326624984 \
+    SOURCE_DATE_EPOCH=329554395 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     PYTHON=python3.11 \
@@ -37,7 +37,7 @@ RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=327445790 \
+    SOURCE_DATE_EPOCH=332144192 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     PYTHON=python3.11 \
@@ -53,7 +53,7 @@ RUN --mount=type=bind,source=layers/handler,target=/mnt --mount=type=bind,source
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=325504589 \
+    SOURCE_DATE_EPOCH=327922572 \
     PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
@@ -92,7 +92,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=324363489 \
+    SOURCE_DATE_EPOCH=324159046 \
     PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \

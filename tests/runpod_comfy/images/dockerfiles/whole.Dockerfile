@@ -21,7 +21,7 @@ RUN --mount=type=bind,source=layers/torch,target=/mnt --mount=type=bind,source=t
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=322842053 \
+    SOURCE_DATE_EPOCH=327800487 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     PYTHON=python3.11 \
@@ -37,7 +37,7 @@ RUN --mount=type=bind,source=layers/torch-2,target=/mnt --mount=type=bind,source
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=322842053 \
+    SOURCE_DATE_EPOCH=327800487 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     PYTHON=python3.11 \
@@ -53,7 +53,7 @@ RUN --mount=type=bind,source=layers/torch-3,target=/mnt --mount=type=bind,source
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=322842053 \
+    SOURCE_DATE_EPOCH=327800487 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     PYTHON=python3.11 \
@@ -69,7 +69,7 @@ RUN --mount=type=bind,source=layers/wheels,target=/mnt --mount=type=bind,source=
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=323676365 \
+    SOURCE_DATE_EPOCH=321433558 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     PYTHON=python3.11 \
@@ -85,7 +85,7 @@ RUN --mount=type=bind,source=layers/handler,target=/mnt --mount=type=bind,source
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=325504589 \
+    SOURCE_DATE_EPOCH=327922572 \
     PYTHON=python3.11 \
     UV=/media/uv \
     UV_CACHE_DIR=/srv \
@@ -150,7 +150,7 @@ RUN --mount=type=bind,source=layers/install-a,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=322841716 \
+    SOURCE_DATE_EPOCH=320748097 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     NODE_NAME=a \
@@ -163,7 +163,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=326420514 \
+    SOURCE_DATE_EPOCH=323619244 \
     PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
