@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from comfy_files.files import sha256_of
+from comfy_errors import (
+    ComfyError,
+    InvalidInputError,
+    MismatchError,
+    UnavailableError,
+    together,
+)
+from comfy_files.files import disk_errors, sha256_of
+from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
+from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
 from runpod_comfy.lock.model import LockedModel
+from runpod_comfy.sources.index.pip_settings import web_client
 from runpod_comfy.spec.model import Model
 
+_GONE = (404, 410)
 _FORMATS = {
     **dict.fromkeys((".safetensors", ".sft"), "safetensors"),
     **dict.fromkeys((".ckpt", ".pt", ".pth", ".bin", ".pkl"), "pickle"),
@@ -20,34 +30,85 @@ _FORMATS = {
 }
 
 
-def require_models(models: list[Model], known: Sequence[LockedModel], spec_folder: Path) -> None:
-    """Raises UnavailableError naming every missing file at once.
+def model_faults(
+    models: Sequence[Model], known: Sequence[LockedModel], spec_folder: Path, *, offline: bool
+) -> list[ComfyError]:
+    """What can be found out about the models before anything is hashed: one error for each that is
+    missing, cannot be pinned, or has another size than the spec says.
 
     A model with a pin in `known` may be missing: it was hashed before.
     """
-    missing = [
-        f"{model.name} ({path})"
-        for model in models
-        if (path := local_path(model.source, spec_folder)) is not None
-        and not path.is_file()
-        and _pin_of(model, known) is None
-    ]
-    if missing:
-        raise UnavailableError(
-            "missing model files: " + ", ".join(missing),
-            remedy="Put them there, or correct 'source' in the spec.",
+    new = [model for model in models if _pin_of(model, known) is None]
+    found = in_parallel(lambda model: _fault(model, spec_folder, offline=offline), new)
+    return [error for error in found if error is not None]
+
+
+def _fault(model: Model, spec_folder: Path, *, offline: bool) -> ComfyError | None:
+    path = local_path(model.source, spec_folder)
+    if path is None:
+        return _remote_fault(model, offline=offline)
+    if not path.is_file():
+        return UnavailableError(
+            f"model {model.name}: there is no file {path}",
+            remedy="Put it there, or correct 'source' in the spec.",
         )
+    size = path.stat().st_size
+    return None if model.size in (None, size) else _other_size(model, size, str(path))
+
+
+def _remote_fault(model: Model, *, offline: bool) -> ComfyError | None:
+    if model.checksum is None or model.size is None:
+        lacking = [key for key in ("checksum", "size") if getattr(model, key) is None]
+        return InvalidInputError(
+            f"model {model.name}: {without_secrets(model.source)} cannot be looked up yet, and the "
+            f"spec does not state its {' and '.join(map(repr, lacking))}",
+            remedy="Download it and use its 'file:///…' URL, or state both 'checksum' and 'size'.",
+        )
+    urls = [url for url in (model.source, *model.mirrors) if url.startswith(("http:", "https:"))]
+    if offline or len(urls) <= len(model.mirrors):
+        return None
+    faults = [_fault_at(url, model) for url in urls]
+    return None if None in faults else faults[0]
+
+
+def _fault_at(url: str, model: Model) -> ComfyError | None:
+    """What a web server says against a file being there; None if it has it or does not answer."""
+    import requests
+
+    client = web_client(remedy="Correct 'source' in the spec, or add a mirror.")
+    try:
+        with client.session() as session, client.get(session, url, stream=True) as response:
+            if response.status_code in _GONE:
+                response.raise_for_status()
+            length = response.headers.get("Content-Length", "")
+            is_file = response.ok and "Content-Encoding" not in response.headers
+            if is_file and length.isdecimal() and int(length) != model.size:
+                return _other_size(model, int(length), without_secrets(url))
+    except requests.HTTPError as error:
+        return client.unreachable(url, error).within(f"model {model.name}")
+    except requests.RequestException:
+        return None
+    return None
 
 
 def lock_models(
     models: list[Model], known: Sequence[LockedModel], *, spec_folder: Path, say: Say
 ) -> list[LockedModel]:
-    """Pins each model, in the order of the spec. Pins in `known` are kept.
+    """Pins each model, in the order of the spec, once `model_faults` finds nothing. Pins in `known`
+    are kept.
 
-    Raises MismatchError for a checksum or pin that does not match, InvalidInputError for a source
-    that cannot be pinned yet.
+    Raises MismatchError for checksums or pins that do not match.
     """
-    return [_lock_model(model, _pin_of(model, known), spec_folder, say) for model in models]
+    locked: list[LockedModel] = []
+    errors: list[ComfyError] = []
+    for model in models:
+        try:
+            locked.append(_lock_model(model, _pin_of(model, known), spec_folder, say))
+        except ComfyError as error:
+            errors.append(error)
+    if errors:
+        raise together(errors)
+    return locked
 
 
 def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:
@@ -70,20 +131,17 @@ def _lock_model(
     path = local_path(model.source, spec_folder)
     if path is not None and (known is None or path.is_file()):
         say(f"Hashing {model.name}")
-        sha256, size = sha256_of(path), path.stat().st_size
+        with disk_errors(f"the model file {path} cannot be read", remedy="Check its permissions."):
+            sha256, size = sha256_of(path), path.stat().st_size
         _compare(model, known, sha256, size, path)
     elif known is not None:
         if path is not None:
             say(f"Warning: {model.name} is not at {path}; keeping its pin")
         sha256, size = known.sha256, known.size
-    elif model.checksum is not None and model.size is not None:
-        sha256, size = model.checksum.removeprefix("sha256:"), model.size
     else:
-        raise InvalidInputError(
-            f"model {model.name}: {model.source} cannot be looked up yet, "
-            "and the spec does not state both its 'checksum' and its 'size'",
-            remedy="Download it and use its 'file:///…' URL, or state both.",
-        )
+        assert model.checksum is not None, "model_faults was called"
+        assert model.size is not None, "model_faults was called"
+        sha256, size = model.checksum.removeprefix("sha256:"), model.size
     return LockedModel(
         name=model.name,
         source=model.source,
@@ -100,8 +158,7 @@ def _compare(model: Model, known: LockedModel | None, sha256: str, size: int, pa
         found = f"sha256 {sha256}, the spec says {model.checksum}"
         remedy = "Put the right file there, or correct 'checksum' in the spec."
     elif model.size not in (None, size):
-        found = f"{size} bytes, the spec says {model.size}"
-        remedy = "Put the right file there, or correct 'size' in the spec."
+        raise _other_size(model, size, str(path))
     elif known is not None and known.sha256 != sha256:
         found = f"sha256 {sha256}, the lock says {known.sha256}"
         remedy = (
@@ -111,3 +168,10 @@ def _compare(model: Model, known: LockedModel | None, sha256: str, size: int, pa
     else:
         return
     raise MismatchError(f"model {model.name}: {path} has {found}", remedy=remedy)
+
+
+def _other_size(model: Model, size: int, place: str) -> MismatchError:
+    return MismatchError(
+        f"model {model.name}: {place} has {size} bytes, the spec says {model.size}",
+        remedy="Put the right file there, or correct 'size' in the spec.",
+    )

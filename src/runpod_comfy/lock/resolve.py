@@ -10,7 +10,8 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock
-from runpod_comfy.lock.models import lock_models, require_models
+from runpod_comfy.lock.models import lock_models, model_faults
+from runpod_comfy.lock.python.interpreter import require_python
 from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked
 from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE
@@ -42,6 +43,9 @@ def resolve(
         for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
     }
     require_install_scripts({name: folders[name] for name in spec.options.run_install_scripts})
+    models = lock_models(
+        spec.models, known_models, spec_folder=loaded.path.parent, say=fetch_context.say
+    )
     locked_nodes = [node.locked for node in nodes if isinstance(node.locked, LockedNode)]
     trees = [(CORE, core.fetched.path), *((f"node:{name}", p) for name, p in folders.items())]
     hashes = [tree.tree_hash for tree in (core.locked, *locked_nodes)]
@@ -50,9 +54,6 @@ def resolve(
     )
     if python is None:
         python = _solve(trees, spec.options, fetch_context, upgrade.kept_python(previous))
-    models = lock_models(
-        spec.models, known_models, spec_folder=loaded.path.parent, say=fetch_context.say
-    )
     return Lock(
         lock_version=1,
         version_id=spec.version_id,
@@ -74,13 +75,20 @@ def resolve(
 def _all_pinned(
     loaded: LoadedSpec, fetch_context: FetchContext, previous: Lock | None, upgrade: Upgrade
 ) -> list[PinnedTree]:
-    """The core and the nodes. The models are looked for too, so that everything missing is reported
-    together, before the long work.
+    """The core and the nodes. Python and the models are looked for too, so that everything missing
+    is reported together, before the long work.
     """
-    found = pin_trees(loaded.spec, previous, upgrade, fetch_context)
+    spec = loaded.spec
+    found = pin_trees(spec, previous, upgrade, fetch_context)
     errors = [each for each in found if isinstance(each, ComfyError)]
+    errors += model_faults(
+        spec.models,
+        upgrade.kept_models(previous),
+        loaded.path.parent,
+        offline=fetch_context.offline,
+    )
     try:
-        require_models(loaded.spec.models, upgrade.kept_models(previous), loaded.path.parent)
+        require_python(spec.options.python)
     except ComfyError as error:
         errors.append(error)
     if errors:

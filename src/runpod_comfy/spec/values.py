@@ -8,18 +8,22 @@ from __future__ import annotations
 import re
 from datetime import date
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator
 
 from comfy_http.redaction import SECRET_PARAMETER
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 TreeKind = Literal["git", "archive", "pypi", "registry", "folder"]
 
 MODEL_SCHEMES = ("http", "https", "file", "gs", "hf", "huggingface", "civitai")
 
 _GIT_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
+_TREE_SCHEMES = ("pypi", "comfy", *(scheme.removesuffix("://") for scheme in _GIT_SCHEMES))
 ARCHIVE_SUFFIXES = (
     *(".zip", ".whl", ".tar", ".tar.gz", ".tgz"),
     *(".tar.xz", ".txz", ".tar.bz2", ".tbz2"),
@@ -45,6 +49,9 @@ def tree_kind(repo: str) -> TreeKind:
     if repo.startswith(_GIT_SCHEMES) or _SCP_LIKE.match(repo):
         return "git"
     if "://" in repo:
+        scheme = repo.split("://")[0]
+        if scheme != scheme.lower() and scheme.lower() in _TREE_SCHEMES:
+            raise ValueError(f"must have its scheme in lower case: '{scheme.lower()}://…'")
         raise ValueError(
             f"has the unknown scheme '{repo.split('://')[0]}://'; known are https, ssh, file, "
             "pypi, comfy, and plain paths"
@@ -158,19 +165,34 @@ def source_file_name(source: str) -> str:
     return PurePosixPath(path).name
 
 
+def parsed_requirement(text: str) -> Requirement:
+    """The PEP 508 requirement in `text`, if both packaging and uv accept it.
+
+    Raises ValueError.
+    """
+    # Imported only if a spec uses it: most do not, and every command reads a spec.
+    from packaging.requirements import Requirement
+    from packaging.version import Version
+
+    parsed = Requirement(text)
+    for name in (parsed.name, *parsed.extras):
+        if not _DISTRIBUTION.fullmatch(name):
+            raise ValueError(f"the name '{name}' does not end with a letter or digit")
+    for bound in parsed.specifier:
+        # `===` may have any text, which no index has as a version; `a====1` is a mistake.
+        if bound.operator == "===":
+            Version(bound.version)
+    if parsed.marker is not None:
+        # Some valid markers have no value, such as `python_version ~= '3.*'`.
+        parsed.marker.evaluate()
+    return parsed
+
+
 def _check_requirement(value: str) -> str:
     """Checks a PEP 508 requirement on a released distribution."""
-    # Imported only if a spec uses it: most do not, and every command reads a spec.
-    from packaging.requirements import InvalidRequirement, Requirement
-    from packaging.version import InvalidVersion, Version
-
     try:
-        parsed = Requirement(value)
-        for bound in parsed.specifier:
-            # `===` may have any text, which no index has as a version; `a====1` is a mistake.
-            if bound.operator == "===":
-                Version(bound.version)
-    except (InvalidRequirement, InvalidVersion) as error:
+        parsed = parsed_requirement(value)
+    except ValueError as error:
         raise ValueError(f"must be a requirement such as 'numpy<2', not '{value}'") from error
     if parsed.url is not None:
         raise ValueError("must name a released version; a URL cannot be pinned")
@@ -256,7 +278,7 @@ TorchVersion = Annotated[
 ]
 PythonVersion = Annotated[str, matching(r"3\.\d{1,2}", "must be a minor version such as '3.11'")]
 DebianPackage = Annotated[
-    str, matching(r"[a-z0-9][a-z0-9+.-]*", "must be the name of a Debian package")
+    str, matching(r"[a-z0-9][a-z0-9+.-]*", "must be the name of a Debian package, in lower case")
 ]
 NodeName = Annotated[
     str,
@@ -275,7 +297,7 @@ Repo = Annotated[str, AfterValidator(check_repo)]
 # It goes into the lock, so it must not have a login.
 IndexUrl = Annotated[
     str,
-    matching(r"(https?|file)://[^@\s\"'\\]+", "must be an index URL without a password"),
+    matching(r"(?i:https?|file)://[^@\s\"'\\]+", "must be an index URL without a password"),
     AfterValidator(_refuse_token),
 ]
 Day = Annotated[str, AfterValidator(_check_date)]

@@ -178,7 +178,7 @@ def test_missing_model_files_are_all_named(workspace: Workspace) -> None:
     workspace.document["models"] = [
         {"name": name, "source": f"models/{name}", "target_subdir": "vae"} for name in ("a", "b")
     ]
-    with pytest.raises(UnavailableError, match="a .*b "):
+    with pytest.raises(UnavailableError, match="(?s)model a: there is no .*model b: there is no "):
         workspace.resolve()
 
 
@@ -193,6 +193,20 @@ def test_a_model_with_another_checksum_is_refused(workspace: Workspace) -> None:
         }
     ]
     with pytest.raises(MismatchError, match="tiny"):
+        workspace.resolve()
+
+
+def test_what_is_wrong_with_models_and_python_is_found_before_solving(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple/")
+    source = workspace.write("models/tiny", "weights").as_uri()
+    model = {"source": source, "target_subdir": "vae", "checksum": "sha256:" + "0" * 64}
+    workspace.document["models"] = [model | {"name": "one"}, model | {"name": "two"}]
+    with pytest.raises(MismatchError, match="(?s)2 faults:.*model one.*model two"):
+        workspace.resolve()
+    workspace.document["options"] = {"python": "3.99"}
+    with pytest.raises(InvalidInputError, match="there is no Python 3.99"):
         workspace.resolve()
 
 
@@ -291,4 +305,4 @@ def test_everything_that_is_wrong_with_the_trees_is_reported_at_once(workspace: 
     first, second, model = caught.value.message.splitlines()[1:]
     assert first.startswith("  node first: the folder gone does not exist")
     assert second.startswith("  node second: ")
-    assert model.startswith("  missing model files: a.bin")
+    assert model.startswith("  model a.bin: there is no file")

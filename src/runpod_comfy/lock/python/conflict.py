@@ -17,10 +17,12 @@ from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_errors.names import listed
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.lock.python.solved import NEVER
+from runpod_comfy.lock.python.spelling import misspelt
 from runpod_comfy.lock.python.uv_compile import (
     PROJECT,
     CompileRequest,
     NoSolutionError,
+    names_in,
     solve,
     undated_files,
 )
@@ -119,12 +121,15 @@ def explained(
     conflicts = _conflicts(oracle, request, error.reason)
     first = conflicts[0]
     remedy = _another_python(oracle, request, first)
+    names = {line.name for line in everything} | names_in(error.account)
+    spelling = " ".join(filter(None, (misspelt(c.lines, c.reason, names) for c in conflicts)))
     offered = [each.override for each in conflicts if each.override]
     if len(offered) == len(conflicts) and settles(_replaced_in(overrides, offered)):
         meaning = " ".join(_what_it_means(each.override or "", each.lines) for each in conflicts)
         remedy += f"Add to the spec: {_as_json(overrides, offered)}. {meaning}"
     own = [line.place for line in first.lines if line.place.startswith("options.")]
     remedy = remedy or (f"Change {' and '.join(own)} in the spec." if own else _NO_OFFER)
+    remedy = f"{spelling} {remedy}".strip()
     if len(conflicts) == 1 and sum(not line.is_constraint for line in first.lines) == 1:
         kind, what = _alone(first.reason, request.python)
         return kind(f"{_named(first.lines)} {what}. {_in_words(first.reason)}", remedy=remedy)

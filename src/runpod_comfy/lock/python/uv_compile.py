@@ -22,7 +22,7 @@ from urllib.parse import unquote, urlsplit
 from packaging.version import Version
 from uv import find_uv_bin
 
-from comfy_errors import OperationFailedError, UnavailableError
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_home.platforms import PLATFORMS
 from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import DistributionFile
@@ -54,6 +54,10 @@ _DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
 _NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
 _NOT_THE_REASON = ("DEBUG", "TRACE", "INFO", "WARN ", "warning: Requirements file")
 _UNDATED = re.compile(r"`([^`]+)` is missing an upload date")
+_UNREADABLE = re.compile(
+    r"Couldn't parse requirement in `(?P<file>[^`]+)` at position (?P<at>\d+)\s+"
+    r"(?:cause: )?(?P<why>[^\n]+)"
+)
 _UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`")
 
 
@@ -199,6 +203,11 @@ def needs_in(account: str, names: Collection[str]) -> list[Dependency]:
     return sorted(needs)
 
 
+def names_in(account: str) -> set[str]:
+    """The distributions that others need, from uv's log."""
+    return {found["name"] for found in map(_DEPENDENCY.search, account.splitlines()) if found}
+
+
 def _specifier(bounds: str) -> str:
     """uv's ranges in PEP 440 notation; '' for ranges that PEP 440 cannot express as one."""
     text = bounds.strip()
@@ -211,19 +220,36 @@ def _specifier(bounds: str) -> str:
 @contextmanager
 def _project(request: CompileRequest) -> Iterator[Path]:
     """A temporary project folder in which uv solves the request."""
+    texts = {"pyproject.toml": _pyproject(request), **_texts(request)}
+    with tempfile.TemporaryDirectory(prefix="runpod-comfy-resolve-") as folder:
+        for name, text in texts.items():
+            Path(folder, name).write_text("\n".join(text) + "\n", encoding="utf-8")
+        yield Path(folder)
+
+
+def _texts(request: CompileRequest) -> dict[str, Sequence[str]]:
+    """The lines of each file of requirements."""
     lines = request.requirements
     bounds = [line.text for line in lines if line.is_constraint]
-    texts = {
-        "pyproject.toml": _pyproject(request),
+    return {
         "requirements.txt": [line.text for line in lines if not line.is_constraint],
         "constraints.txt": [*bounds, *request.held],
         "overrides.txt": request.overrides,
         "solved.txt": request.preferences,
     }
-    with tempfile.TemporaryDirectory(prefix="runpod-comfy-resolve-") as folder:
-        for name, text in texts.items():
-            Path(folder, name).write_text("\n".join(text) + "\n", encoding="utf-8")
-        yield Path(folder)
+
+
+def _unreadable(fault: re.Match[str], request: CompileRequest) -> InvalidInputError:
+    """The error for a requirement that uv cannot read; uv names its position in the file."""
+    content = ("\n".join(_texts(request).get(fault["file"], ())) + "\n").encode()
+    number = content[: int(fault["at"])].count(b"\n")
+    text = content.decode().split("\n")[number]
+    places = [f"{line.place}: '{line.asked}'" for line in request.requirements if line.text == text]
+    return InvalidInputError(
+        f"{'; '.join(places) or repr(text)} is not a requirement: {fault['why'].strip()}",
+        remedy="Correct that line, use another version of that node, or override the distribution "
+        "with options.overrides in the spec.",
+    )
 
 
 def _pyproject(request: CompileRequest) -> list[str]:
@@ -338,6 +364,8 @@ def _failure(account: str, request: CompileRequest) -> Exception:
             remedy="Select a version of it that has wheels with options.overrides in the spec, "
             f'or remove it: "overrides": ["{name} ; python_version < \'3\'"]',
         )
+    if fault := _UNREADABLE.search(text):
+        return _unreadable(fault, request)
     if any(sign in reason for sign in _NETWORK_TROUBLE):
         return UnavailableError(
             f"the Python package index could not be reached: {reason}",

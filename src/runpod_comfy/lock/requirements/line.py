@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from packaging.markers import InvalidMarker, Marker
-from packaging.requirements import InvalidRequirement, Requirement
+from packaging.markers import Marker
 from packaging.utils import (
     InvalidSdistFilename,
     InvalidWheelFilename,
@@ -23,6 +23,7 @@ from packaging.utils import (
 )
 
 from comfy_http.redaction import without_secrets
+from runpod_comfy.spec.values import parsed_requirement
 
 _LONGEST_LINE = 4096
 _LONGEST_QUOTE = 160
@@ -108,9 +109,13 @@ _INSTALL_COMMAND = re.compile(
     re.IGNORECASE,
 )
 _VARIABLE = re.compile(r"\$\{[A-Z0-9_]+\}|%[A-Z0-9_]+%")
-_VCS = re.compile(r"^(git|hg|svn|bzr)(\+|://|@)|^[\w.-]+@[\w.-]+:\S+|\.git(@[^/\s]+)?(#\S*)?$")
+_VCS = re.compile(
+    r"^(git|hg|svn|bzr)(\+|://|@)|^[\w.-]+@[\w.-]+:\S+|\.git(@[^/\s]+)?(#\S*)?$", re.IGNORECASE
+)
 _URL = re.compile(r"^[a-z][a-z0-9+.-]*://|^file:", re.IGNORECASE)
-_LOCAL = re.compile(r"^(\.{1,2}$|[./~\\]|[A-Za-z]:[\\/])|\.(whl|zip|tar\.gz|tgz|tar\.bz2)$")
+_LOCAL = re.compile(
+    r"^(\.{1,2}$|[./~\\]|[A-Za-z]:[\\/])|\.(whl|zip|tar\.gz|tgz|tar\.bz2)$", re.IGNORECASE
+)
 _NAMED = re.compile(
     r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?P<extras>\[[^\]]*\])?\s*@\s*(?P<to>.+)$"
 )
@@ -159,33 +164,43 @@ def quoted(text: str) -> str:
 def _words(text: str) -> Iterator[Outcome]:
     """The parts of a command line: options with their values, and requirements."""
     try:
-        words = iter(shlex.split(text, posix=True))
+        words = deque(shlex.split(text, posix=True))
     except ValueError:
         yield Refused(why="has an unclosed quotation mark")
         return
-    for word in words:
+
+    def following() -> str:
+        return words.popleft() if words else ""
+
+    while words:
+        word = words.popleft()
         if not word.startswith("-"):
             yield from _requirement(word, note=f"is read as '{word}'")
             continue
         option, value = _option_and_value(word)
+        if option == "-I" and words and _URL.match(words[0]):
+            option = "-i"
         if option in _FLAGS:
             yield _not_followed(option, "")
         elif option in _TAKING_A_VALUE:
-            yield _not_followed(option, value or next(words, ""))
+            yield _not_followed(option, value or following())
         elif option in ("-r", "--requirement", "-c", "--constraint"):
             is_constraint = option in ("-c", "--constraint")
-            yield Include(path=value or next(words, ""), is_constraint=is_constraint)
+            yield Include(path=value or following(), is_constraint=is_constraint)
         elif option in ("-e", "--editable"):
-            yield _refused_place(value or next(words, ""), "is an editable install")
+            yield _refused_place(value or following(), "is an editable install")
         else:
+            # What comes after it may be its value, so it is not read as a requirement.
             yield Refused(why=f"has the option {option}, which pip does not know either")
+            return
 
 
 def _option_and_value(word: str) -> tuple[str, str]:
     """Splits `--name=value` and `-rvalue` into two parts."""
     if word.startswith("--"):
         option, _, value = word.partition("=")
-        return option, value
+        # pip's are all in lower case.
+        return option.lower(), value
     if word in _TAKING_A_VALUE or word in _FLAGS or word[:2] not in ("-r", "-c", "-e", "-i", "-f"):
         return word, ""
     return word[:2], word[2:].strip().removeprefix("=")
@@ -194,7 +209,7 @@ def _option_and_value(word: str) -> tuple[str, str]:
 def _not_followed(option: str, value: str) -> NotFollowed:
     shown = f"{option} {quoted(value)[1:-1]}" if value else option
     instead = _TAKING_A_VALUE.get(option) or _FLAGS[option]
-    if instead == _INDEX and "pytorch.org" in value:
+    if instead == _INDEX and "pytorch.org" in value.lower():
         instead = _TORCH_INDEX
     return NotFollowed(option=shown, instead=instead)
 
@@ -238,10 +253,10 @@ def _what(place: str) -> str:
 
 
 def is_requirement(text: str) -> bool:
-    """True if the text is a valid PEP 508 requirement."""
+    """True if the text is a valid PEP 508 requirement, for packaging and for uv."""
     try:
-        Requirement(text)
-    except InvalidRequirement:
+        parsed_requirement(text)
+    except ValueError:
         return False
     return True
 
@@ -282,12 +297,16 @@ def _refused(why: str, name: str | None, extras: str, marker: str | None) -> Ref
 
 
 def _split_marker(text: str, *, at: str) -> tuple[str, str | None]:
-    """The text before the marker, and the marker if it is valid."""
-    wanted, *marker = re.split(at, text, maxsplit=1)
-    try:
-        return wanted.strip(), str(Marker(marker[0].strip())) if marker else None
-    except InvalidMarker:
+    """The text before the marker, and the marker if it is valid and has a value."""
+    wanted, *rest = re.split(at, text, maxsplit=1)
+    if not rest:
         return wanted.strip(), None
+    try:
+        marker = Marker(rest[0].strip())
+        marker.evaluate()
+    except ValueError:
+        return wanted.strip(), None
+    return wanted.strip(), str(marker)
 
 
 def _name_at(address: str) -> str | None:

@@ -50,6 +50,22 @@ def _offered(error: ComfyError) -> list[str]:
 # Conflicts
 
 
+def test_a_name_that_no_index_has_may_be_a_typing_error(bench: Bench) -> None:
+    error = bench.error("alpha\ngamma\n", painter="# palette\nalpah>=1\n", printer="zzz\n")
+    assert (
+        "alpah may be a typing error, probably of alpha: look at node:painter, "
+        "requirements.txt line 2. zzz may be a typing error: look at node:printer, "
+    ) in error.remedy
+    assert _offered(error) == ["alpah ; python_version < '3'", "zzz ; python_version < '3'"]
+
+
+def test_a_line_that_uv_cannot_read_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What no rule of ours foresees.
+    monkeypatch.setattr("runpod_comfy.lock.requirements.line.is_requirement", lambda _text: True)
+    with pytest.raises(InvalidInputError, match="node:painter, requirements.txt line 2: 'beta_'"):
+        bench.lock("alpha\n", painter="gamma\nbeta_\n")
+
+
 def test_a_conflict_names_both_nodes_and_the_offered_override_settles_it(bench: Bench) -> None:
     lines: dict[str, Any] = {"painter": "# palette\nalpha<2\n", "printer": "alpha>=2 # new\n"}
     error = bench.error("gamma\n", **lines)

@@ -66,6 +66,11 @@ def test_what_is_read_differently_is_reported() -> None:
         ("--no-binary :all:", "--no-binary :all:", "every file of a release"),
         ("--require-hashes", "--require-hashes", "hashes of its index"),
         ("alpha --hash=sha256:0123", "--hash sha256:0123", "hashes of its index"),
+        # pip's options are in lower case, and `-I` takes no value; what was meant is plain.
+        ("--Extra-Index-URL https://x.example", "--extra-index-url https://x.example", "pip conf"),
+        ("-I https://x.example/simple", "-i https://x.example/simple", "pip configuration"),
+        ("--PRE", "--pre", "options.overrides"),
+        ("-i HTTPS://DOWNLOAD.PYTORCH.ORG/whl", "-i HTTPS://DOWN", "options.torch.index"),
         ("--use-feature=fast-deps", "--use-feature fast-deps", "always installed the same way"),
     ],
 )
@@ -124,6 +129,16 @@ def test_a_file_is_included(line: str, path: str, is_constraint: bool) -> None:
         ("--frobnicate", None, "--frobnicate"),
         ("pip install 'alpha", None, "quotation mark"),
         ("números>=1", None, "not a requirement"),
+        # These only uv refuses.
+        ("numpy_", None, "not a requirement"),
+        ("numpy[extra_]", "numpy", "not a requirement"),
+        ("numpy===abc", "numpy", "not a requirement"),
+        ("numpy ; python_version ~= '3.*'", "numpy", "not a requirement"),
+        # What comes after an unknown option may be its value.
+        ("-R other.txt", None, "has the option -R"),
+        ("--Frob https://x.example/b.zip", None, "has the option --frob"),
+        ("GIT+HTTPS://github.com/a/b.git", "b", "repository"),
+        ("./wheels/B-1.0-py3-none-any.WHL", "b-1-0-py3-none-any-whl", "local path"),
     ],
 )
 def test_what_cannot_be_pinned_is_refused(line: str, name: str | None, why: str) -> None:
