@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from comfy_errors import OperationFailedError
+from comfy_errors import OperationFailedError, together
 from comfy_files.files import nearest_existing
 from comfy_files.progress import readable_size
 
@@ -14,15 +15,38 @@ _FICLONE = 0x40049409
 """Linux's ioctl to share the blocks of a file; other systems reject it."""
 
 
-def require_free(folder: Path, size_bytes: int, *, remedy: str) -> None:
-    """Raises OperationFailedError unless `size_bytes` are free where `folder` is or will be."""
-    free = shutil.disk_usage(nearest_existing(folder)).free
-    if size_bytes > free:
-        raise OperationFailedError(
-            f"{readable_size(size_bytes)} are needed below {folder}, but only "
-            f"{readable_size(free)} are free there",
-            remedy=remedy,
-        )
+def require_room(needs: Iterable[tuple[Path, float]], *, remedy: str) -> None:
+    """Raises OperationFailedError unless every disk has room for all that is to be written there.
+
+    `needs` are folders, existing or not, and how many bytes each will get.
+    """
+    by_disk: dict[int, list[tuple[Path, float]]] = {}
+    for folder, size_bytes in needs:
+        by_disk.setdefault(disk_of(folder), []).append((folder, size_bytes))
+    errors = []
+    for here in by_disk.values():
+        folder, needed = here[0][0], round(sum(size for _, size in here))
+        free = shutil.disk_usage(nearest_existing(folder)).free
+        if needed > free:
+            errors.append(
+                OperationFailedError(
+                    f"{readable_size(needed)} are needed below {folder}, but only "
+                    f"{readable_size(free)} are free there",
+                    remedy=remedy,
+                )
+            )
+    if errors:
+        raise together(errors)
+
+
+def disk_of(folder: Path) -> int:
+    """A number that tells the disk where `folder` is or will be from others."""
+    return nearest_existing(folder).stat().st_dev
+
+
+def size_of(folder: Path) -> int:
+    """The bytes in all files below `folder`."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def share_blocks(source: Path, target: Path) -> None:

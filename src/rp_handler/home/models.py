@@ -15,6 +15,7 @@ from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_files.files import can_write
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say, when_slow
+from comfy_files.space import require_room
 from comfy_files.user_paths import expanded
 from comfy_http.redaction import without_secrets
 from comfy_models.download import download
@@ -180,7 +181,12 @@ def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> lis
     readers = min(_READERS, os.cpu_count() or 1)
     looks = in_parallel(look, home.manifest.models, threads=readers)
     if search.on_missing == "download":
-        looks = in_parallel(bring, looks, threads=_DOWNLOADS_AT_ONCE)
+        needed = sum(look.model.size for look in looks if look.path is None)
+        try:
+            require_room([(search.downloads or links, needed)], remedy="")
+            looks = in_parallel(bring, looks, threads=_DOWNLOADS_AT_ONCE)
+        except OperationFailedError as error:
+            looks = [look if look.path else look.but(error.message) for look in looks]
     memory.save()
     return looks
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
-from comfy_files.space import require_free
+from comfy_files.space import require_room, size_of
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_path
 from comfy_models.store import ModelStore
@@ -35,10 +35,11 @@ from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, FetchedTree
 from runpod_comfy.cache.tree_files import add_tree, tree_hash
 from runpod_comfy.lock.model import Lock, LockedTree, PythonLock
-from runpod_comfy.lock.python.wheels import bring_wheels, platform_files
+from runpod_comfy.lock.python.wheels import absent_bytes, bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of
 
 _CHUNK_BYTES = 1 << 20
+_ROOM = "Free some space, or name another place with --output or COMFY_CACHE_ROOT."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +85,18 @@ def create_bundle(
     models = _model_files(request, fetch_context) if request.models else {}
     with when_slow(fetch_context.say, "Hashing the trees"):
         trees = [_fetch(tree, fetch_context) for tree in lock.trees]
-    archives = bring_wheels([*wheels, *handler], lock.python.torch_index, fetch_context)
+    packages = [*wheels, *handler]
+    whole_bytes = sum(each.file.size or 0 for each in packages)
+    whole_bytes += sum(path.stat().st_size for path in models.values())
+    require_room(
+        [
+            # A tree is packed beside the bundle first.
+            (target.parent, whole_bytes + 2 * sum(size_of(tree.path) for tree in trees)),
+            (fetch_context.cache.archives, absent_bytes(packages, fetch_context.cache)),
+        ],
+        remedy=_ROOM,
+    )
+    archives = bring_wheels(packages, lock.python.torch_index, fetch_context)
     with _workbench(target, fetch_context) as bench:
         (bench / LOCK).write_bytes(lock.to_bytes())
         (bench / SPEC).write_bytes(request.spec)
@@ -92,10 +104,7 @@ def create_bundle(
             LOCK: bench / LOCK,
             SPEC: bench / SPEC,
             **_packed(lock, trees, bench),
-            **{
-                f"wheels/{each.file.sha256}": archives[each.file.sha256]
-                for each in (*wheels, *handler)
-            },
+            **{f"wheels/{each.file.sha256}": archives[each.file.sha256] for each in packages},
             **{f"models/{sha256}": models[sha256] for sha256 in sorted(models)},
         }
         handler_files = [each.file for each in handler]
@@ -115,11 +124,7 @@ def create_bundle(
             ],
         )
         whole = bench / "whole"
-        require_free(
-            target.parent,
-            index.size_of_bundle(),
-            remedy="Free some space, or name another place with --output.",
-        )
+        require_room([(target.parent, index.size_of_bundle())], remedy=_ROOM)
         _write(index, lock, files, whole, fetch_context.say, progress)
         whole.replace(target)
     return summary_of(index, lock)

@@ -11,7 +11,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, MismatchError
 from comfy_files.files import replace_file, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, say_nothing
-from comfy_files.space import require_free
+from comfy_files.space import require_room
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
@@ -134,17 +134,11 @@ def _fill(folder: Path, *, packed: Path, tree: LockedTree, epoch: int) -> Fillin
 
 def _require_room(bundle: OpenBundle, cache: Cache) -> None:
     store = ModelStore(cache.models)
-    needs = {cache.root: 0, cache.models: 0}
+    needs = {cache.root: 0.0, cache.models: 0.0}
     for entry in bundle.entries:
         if entry.path.startswith("models/"):
             needs[cache.models] += 0 if store.holds(entry.sha256) else entry.size
         elif not find_archive(entry.sha256, cache):
             needs[cache.root] += entry.size
-    with cache.writing():
-        for folder in needs:
-            folder.mkdir(parents=True, exist_ok=True)
-        if cache.models.stat().st_dev == cache.root.stat().st_dev:
-            needs = {cache.root: sum(needs.values())}
-        for folder, needed in needs.items():
-            remedy = "Free some space, or set COMFY_CACHE_ROOT to another folder."
-            require_free(folder, needed, remedy=remedy)
+    remedy = "Free some space, or set COMFY_CACHE_ROOT to another folder."
+    require_room(needs.items(), remedy=remedy)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import nearest_existing
 from comfy_files.progress import when_slow
-from comfy_files.space import require_free
+from comfy_files.space import disk_of, require_room
 from comfy_home.manifest import Manifest
 from runpod_comfy.homes.environment import Package, needed_packages
 from runpod_comfy.homes.home import Home
@@ -106,28 +105,24 @@ def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Cha
     )
 
 
-def require_room(job: Realization, changes: Changes) -> None:
+def require_space(job: Realization, changes: Changes) -> None:
     """Raises OperationFailedError if the changes need more space than a disk has."""
     home, uv = job.home.root, job.cache.uv
     unpacked = _UNPACKED * sum(each.size_bytes for each in changes.packages)
     to_home = _BYTECODE * unpacked
     # An environment that install scripts may write to belongs to the home alone.
     private = any(layer.kind == "install" for layer in changes.pending)
-    if private or _device(home) != _device(uv):
+    if private or disk_of(home) != disk_of(uv):
         to_home += unpacked
     to_unpack = sum(each.size_bytes for each in changes.packages if not each.unpacked)
-    needs = [
-        (home, to_home),
-        (uv, _UNPACKED * to_unpack),
-        (job.places.store.root, float(changes.model_bytes)),
-    ]
-    for device in {_device(folder) for folder, _ in needs}:
-        here = [(folder, size) for folder, size in needs if _device(folder) == device]
-        require_free(
-            here[0][0],
-            round(sum(size for _, size in here)),
-            remedy="Free some space, or use other folders with --target and COMFY_CACHE_ROOT.",
-        )
+    require_room(
+        [
+            (home, to_home),
+            (uv, _UNPACKED * to_unpack),
+            (job.places.store.root, changes.model_bytes),
+        ],
+        remedy="Free some space, or use other folders with --target and COMFY_CACHE_ROOT.",
+    )
 
 
 def places_of(layer_names: Iterable[str], home: Home) -> list[Path]:
@@ -188,7 +183,3 @@ def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home:
                 f"{folder} already exists and was not made for this version; it was left alone",
                 remedy="Move it away, or give the node another name in the spec.",
             )
-
-
-def _device(folder: Path) -> int:
-    return nearest_existing(folder).stat().st_dev

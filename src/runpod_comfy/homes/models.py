@@ -6,7 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import MismatchError, UnavailableError
+from comfy_errors import (
+    ComfyError,
+    InvalidInputError,
+    MismatchError,
+    UnavailableError,
+    together,
+)
+from comfy_errors.names import listed
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
 from comfy_files.progress import Progress, Say, counted
@@ -49,6 +56,34 @@ def models_to_bring(models: Sequence[LockedModel], places: ModelPlaces) -> list[
     ]
 
 
+def model_sources(models: Sequence[LockedModel], base_dir: Path) -> list[tuple[LockedModel, Path]]:
+    """The file that each model is copied from.
+
+    Raises one error for all that are missing (UnavailableError) or have a kind of source that is
+    not supported yet (InvalidInputError).
+    """
+    found: list[tuple[LockedModel, Path]] = []
+    errors: list[ComfyError] = []
+    for model in models:
+        try:
+            path = local_source(model.source, base_dir)
+        except InvalidInputError as error:
+            errors.append(error.within(f"model {model.name}"))
+            continue
+        found.append((model, path))
+    missing = [f"{model.name} ({path})" for model, path in found if not path.is_file()]
+    if missing:
+        errors.append(
+            UnavailableError(
+                f"missing model files: {listed(missing, at_most=20)}",
+                remedy="Put them there, or correct 'source' in the spec and resolve again.",
+            )
+        )
+    if errors:
+        raise together(errors)
+    return found
+
+
 def bring_models(
     models: Sequence[LockedModel],
     places: ModelPlaces,
@@ -59,18 +94,9 @@ def bring_models(
 ) -> list[str]:
     """Fetches missing models into the store; returns their names.
 
-    Raises UnavailableError naming every missing file at once, MismatchError naming a file that
-    differs from the lock, InvalidInputError for a kind of source that is not supported yet.
+    Raises as `model_sources` does, and MismatchError naming a file that differs from the lock.
     """
-    sources = [
-        (model, local_source(model.source, base_dir)) for model in models_to_bring(models, places)
-    ]
-    missing = [f"{model.name} ({path})" for model, path in sources if not path.is_file()]
-    if missing:
-        raise UnavailableError(
-            "missing model files: " + ", ".join(missing),
-            remedy="Put them there, or correct 'source' in the spec and resolve again.",
-        )
+    sources = model_sources(models_to_bring(models, places), base_dir)
 
     def bring(item: tuple[LockedModel, Path]) -> str:
         model, path = item

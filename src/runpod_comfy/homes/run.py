@@ -11,7 +11,7 @@ from comfy_home.in_use import home_alone
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import is_recorded, record_home
-from runpod_comfy.homes.changes import find_changes, require_room
+from runpod_comfy.homes.changes import find_changes, require_space
 from runpod_comfy.homes.fetch import fetch
 from runpod_comfy.homes.home import manifest_for
 from runpod_comfy.homes.job import LayerContext, Realization
@@ -50,7 +50,7 @@ def realize(job: Realization) -> RealizeResult:
                 lock_fds=() if cache_fd is None else (cache_fd,),
             )
             refuse_missing(job, changes)
-            require_room(job, changes)
+            require_space(job, changes)
             fetched = fetch(changes, context)
             with home_alone(job.home.root, job.say) as home_fd:
                 manifest = manifest_for(job.home, job.lock.version_id)

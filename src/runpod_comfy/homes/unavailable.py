@@ -30,6 +30,7 @@ from runpod_comfy.homes.environment import (
     stored_indexes,
 )
 from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.models import model_sources
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
@@ -52,6 +53,8 @@ def refuse_missing(job: Realization, changes: Changes) -> None:
 
     UnavailableError, or MismatchError if a wheel has other bytes than the lock says.
     """
+    if not job.offline:
+        model_sources(changes.models, job.base_dir)
     if not job.offline and job.wheels_dir is None:
         return
     lack = _Lack()

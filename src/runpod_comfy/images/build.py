@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 import docker
 
 from comfy_files.progress import readable_size, when_slow
+from comfy_files.space import require_room
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
@@ -74,6 +75,10 @@ def build_image(
             has_network=job.network != "none",
         )
         say = job.fetch_context.say
+        require_room(
+            [(cache.tmp, build_inputs.size_bytes)],
+            remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
+        )
         with _scratch_file(cache) as context:
             with cache.writing(), when_slow(say, "Writing the build context"):
                 write_context(

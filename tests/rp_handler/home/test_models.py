@@ -20,6 +20,7 @@ from rp_handler.home.open import opened_for_run
 from rp_handler.home.realized import Home
 from rp_handler.main import main
 from rp_handler.run_request import make_request
+from tests.full_disk import nearly_full
 from tests.graphs import SAVE, write_graph
 from tests.http_server import serve
 
@@ -256,6 +257,25 @@ def test_missing_models_can_be_downloaded_to_the_models_folder(
     for name in NAMES:
         assert (models / "upscale_models" / name).read_bytes() == BYTES[name]
     assert counted(tmp_path, capsys) == 2
+
+
+def test_too_little_room_for_missing_models_is_reported_before_a_download(
+    server: str,
+    image: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with_sources(image, f"{server}/a.pth", f"{server}/b.pth")
+    models = tmp_path / "not made yet"
+    monkeypatch.setenv("MODELS_DIR", str(models))
+    monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
+    nearly_full(monkeypatch, free_bytes=sum(map(len, BYTES.values())) - 1)
+    assert run(SAVE, tmp_path) == 3
+    said = capsys.readouterr().err
+    assert "are needed below" in said
+    assert "Downloading" not in said
+    assert not list(models.rglob("*.pth"))
 
 
 def test_what_cannot_be_downloaded_is_reported_with_its_reason(

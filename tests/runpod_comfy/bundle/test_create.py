@@ -12,6 +12,7 @@ from comfy_errors import InvalidInputError, MismatchError, OperationFailedError,
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
+from tests.full_disk import nearly_full
 from tests.http_server import serve
 from tests.package_index import write_index
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
@@ -68,6 +69,19 @@ def test_each_platform_gets_its_own_wheels(here: Place, tmp_path: Path) -> None:
 def test_a_platform_that_the_lock_is_not_for_is_refused(here: Place, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="not for linux-aarch64"):
         here.create(tmp_path / "x", platform="linux-aarch64")
+
+
+def test_too_little_room_is_found_before_anything_is_downloaded(
+    here: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size_bytes = sum(
+        file.size or 0 for each in here.lock().python.distributions for file in each.files[:1]
+    )
+    nearly_full(monkeypatch, free_bytes=size_bytes)
+    with pytest.raises(OperationFailedError, match="are needed below .*, but only"):
+        here.create(tmp_path / "x.bundle")
+    assert not here.cache.archives.exists()
+    assert not (tmp_path / "x.bundle").exists()
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_anything_is_fetched(

@@ -235,6 +235,21 @@ def test_a_home_tells_where_its_models_come_from(version: Version) -> None:
     assert told.mirrors == ["https://example.org/a.bin"]
 
 
+def test_missing_model_files_are_found_before_anything_is_fetched(version: Version) -> None:
+    gone = version.model("a.bin", "weights").model_copy(
+        update={"source": "gone.bin", "sha256": "1" * 64}
+    )
+    elsewhere = version.model("b.bin", "more").model_copy(
+        update={"source": "https://example.org/b.bin", "sha256": "2" * 64}
+    )
+    version.models = [gone, elsewhere]
+    with pytest.raises(InvalidInputError, match="there are 2 faults") as caught:
+        realize(version.job())
+    assert "model b.bin: " in caught.value.message
+    assert "missing model files: a.bin" in caught.value.message
+    assert not version.cache.environments.exists()
+
+
 def test_models_of_the_home_alone_are_one_link_from_the_store(version: Version) -> None:
     model = version.model("a.bin", "weights")
     version.models = [model]

@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.space import disk_of, require_room
 from runpod_comfy.homes.init.job import TORCH_CPU_INDEX_VARIABLE, Initialization, run_step
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
-from runpod_comfy.lock.requirements.read import requirements_of_core
+from runpod_comfy.lock.requirements.read import name_of, requirements_of_core
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
+
+# What PyTorch takes unpacked, at least: with the libraries of CUDA, and for CPUs alone.
+_LEAST_CUDA_BYTES, _LEAST_CPU_BYTES = 4_000_000_000, 500_000_000
+_CACHED_TORCH = ("wheels-v*/pypi/torch", "wheels-v*/index/*/torch")
 
 
 def refuse_another_python(job: Initialization, interpreter: Path) -> None:
@@ -129,6 +135,20 @@ def install_requirements(job: Initialization, lock_fds: Sequence[int]) -> None:
         run_step("installing requirements", install, variables, job, lock_fds)
 
 
+def _require_space(job: Initialization) -> None:
+    """Raises OperationFailedError if PyTorch alone would not fit, where it has to be fetched."""
+    with_cuda = sys.platform == "linux" and not job.torch_index
+    size_bytes = _LEAST_CUDA_BYTES if with_cuda else _LEAST_CPU_BYTES
+    needs: list[tuple[Path, float]] = []
+    if not [found for pattern in _CACHED_TORCH for found in job.cache.uv.glob(pattern)]:
+        needs.append((job.cache.uv, size_bytes))
+    if disk_of(job.environment) != disk_of(job.cache.uv):
+        needs.append((job.environment, size_bytes))
+    require_room(
+        needs, remedy="Free some space, or use other folders with --path and COMFY_CACHE_ROOT."
+    )
+
+
 def _requirement_files(job: Initialization, folder: Path) -> list[str]:
     """uv's options for the core's requirements, with the torch family as `--install-torch` says."""
     requirements = requirements_of_core(job.home.comfyui, say=job.say)
@@ -137,6 +157,9 @@ def _requirement_files(job: Initialization, folder: Path) -> list[str]:
         # Also excluded if another package, such as torchsde, requires it.
         never = [f"{name} ; sys_platform == 'never'" for name in FAMILY]
         return [*files, "--overrides", _write(folder / "overrides.txt", never)]
+    wants_torch = bool(job.torch_index) or "torch" in map(name_of, requirements)
+    if wants_torch and not has_torch(job.environment):
+        _require_space(job)
     if job.torch_index:
         project = [
             "[project]",

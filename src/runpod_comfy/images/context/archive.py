@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from comfy_files.space import size_of
 from runpod_comfy.cache.tree_files import add_file, add_tree
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.dockerfile import Step
@@ -42,6 +43,16 @@ class BuildInputs:
     files: Mapping[str, bytes]
     workflows: Mapping[str, bytes]
     user: str
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of everything that is copied into the context."""
+        held = [*self.files.values(), *self.workflows.values()]
+        return (
+            sum(map(size_of, self.trees.values()))
+            + sum(path.stat().st_size for path in self.tools.values())
+            + sum(map(len, held))
+        )
 
 
 def write_context(

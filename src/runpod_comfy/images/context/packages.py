@@ -21,6 +21,7 @@ from requests.utils import get_netrc_auth
 from comfy_errors import UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import replace_file
+from comfy_files.space import require_room
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
@@ -28,7 +29,7 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import LayerKind
 from runpod_comfy.layers.uv import install_script_variables, uv_variables
 from runpod_comfy.lock.model import PythonLock
-from runpod_comfy.lock.python.wheels import PlatformFile, bring_wheels
+from runpod_comfy.lock.python.wheels import PlatformFile, absent_bytes, bring_wheels
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of, read_index_settings
 
@@ -82,6 +83,12 @@ def packages_for(
             closed = _offered(group, known.only(others), cache)
             also_open = _offered(closed, known.only(allowed.places), cache)
             needed += [each for each in closed if each not in also_open]
+    # Each is copied into the build context.
+    copies_bytes = sum(each.file.size or 0 for each in needed)
+    require_room(
+        [(cache.archives, absent_bytes(needed, cache)), (cache.tmp, copies_bytes)],
+        remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
+    )
     if fetch_context.offline:
         paths = bring_wheels(needed, None, fetch_context, local)
         if not has_network:

@@ -23,6 +23,7 @@ from docker.errors import APIError
 
 from comfy_errors import InvalidInputError
 from comfy_files.progress import Say, readable_size
+from comfy_files.space import require_room
 from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.labels import BASE_NAME
@@ -62,7 +63,7 @@ def normalize(
     tags = tuple(image["RepoTags"] or ())
     below = _layers_below(client, image, base)
     with tempfile.TemporaryFile(dir=scratch) as saved:
-        _save(client, image, saved, say)
+        _save(client, image, saved, scratch, say)
         rewriting = Rewriting(saved=saved, kept=below, tags=tags, scratch=scratch, say=say)
         with engine_errors("loading the rewritten image"):
             answer = client.api.load_image(  # type: ignore[no-untyped-call]
@@ -160,8 +161,15 @@ def _layers_below(client: docker.DockerClient, image: dict[str, Any], base: str 
     return len(below)
 
 
-def _save(client: docker.DockerClient, image: dict[str, Any], target: IO[bytes], say: Say) -> None:
+def _save(
+    client: docker.DockerClient,
+    image: dict[str, Any],
+    target: IO[bytes],
+    scratch: Path,
+    say: Say,
+) -> None:
     size = readable_size(image["Size"])
+    require_room([(scratch, image["Size"])], remedy="Free some space, or set COMFY_CACHE_ROOT.")
     say(f"Saving the image, about {size}")
     written = told = 0
     for chunk in saved_chunks(client, image["Id"]):

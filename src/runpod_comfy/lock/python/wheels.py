@@ -10,7 +10,9 @@ from comfy_errors import ComfyError, MismatchError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
+from comfy_files.space import require_room
 from runpod_comfy.cache.archive_store import keep_archive
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.fit import files_on_platform, platforms_of
@@ -72,8 +74,13 @@ def bring_wheels(
     absent = [each for each in files if not paths[each.file.sha256].is_file()]
     if not absent:
         return paths
-    size = readable_size(sum(each.file.size or 0 for each in absent))
-    fetch_context.say(f"Downloading {quantity(len(absent), 'Python package')}, {size}")
+    size_bytes = absent_bytes(absent, fetch_context.cache)
+    require_room(
+        [(fetch_context.cache.archives, size_bytes)],
+        remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
+    )
+    named = quantity(len(absent), "Python package")
+    fetch_context.say(f"Downloading {named}, {readable_size(size_bytes)}")
     settings = settings or read_pip_settings()
     offered = {}
     for in_torch_group, asked in ((True, settings.with_first(torch_index)), (False, settings)):
@@ -101,6 +108,12 @@ def bring_wheels(
             "('pip config list'); then run the command again to continue.",
         )
     return paths
+
+
+def absent_bytes(files: Sequence[PlatformFile], cache: Cache) -> int:
+    """The bytes of the files that the archive store lacks, as far as the lock has sizes."""
+    sizes = {each.file.sha256: each.file.size or 0 for each in files}
+    return sum(size for sha256, size in sizes.items() if not (cache.archives / sha256).is_file())
 
 
 def _download(

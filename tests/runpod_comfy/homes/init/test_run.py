@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.init.job import TORCH_CPU_INDEX_VARIABLE, Initialization
 from runpod_comfy.homes.init.run import initialize
 from runpod_comfy.homes.remove import plan_removal, remove
+from tests.full_disk import nearly_full
 from tests.git_repositories import GitRepository, new_repository
 from tests.http_server import serve
 from tests.package_index import publish, serve_index
@@ -154,6 +155,15 @@ def test_on_linux_the_torch_family_alone_comes_from_the_cpu_index(
     assert {versions[name] for name in family} == {"8.0+cpu"}
     assert versions["alpha"] == "1.0"
     assert "nvidia_driver_stuff" not in versions
+
+
+def test_too_little_room_for_torch_is_found_before_it_is_fetched(
+    fetch_context: FetchContext, cpu_index: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nearly_full(monkeypatch, free_bytes=100_000_000)
+    with pytest.raises(OperationFailedError, match="500.0 MB are needed below"):
+        initialize(fetch_context.job(install_torch="cpu"))
+    initialize(fetch_context.job(install_torch="skip"))
 
 
 def test_elsewhere_the_usual_build_is_taken(

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import MismatchError, UnavailableError
+from comfy_errors import MismatchError, OperationFailedError, UnavailableError
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.context.packages import Packages, is_open, packages_for
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.wheels import platform_files
+from tests.full_disk import nearly_full
 from tests.locks import python_lock
 from tests.runpod_comfy.images.named_indexes import PASSWORD, USER, NamedIndexes, named_indexes
 
@@ -121,6 +122,22 @@ def test_an_index_that_uv_knows_by_name_gets_the_login_of_its_variables(
     packages = _packages(_lock(private, indexes.publish("open.test", "alpha")), fetch_context)
     assert _handed_in(packages) == {"private-1.0-py3-none-any.whl"}
     assert PASSWORD not in str(packages)
+
+
+def test_too_little_room_for_what_is_copied_is_found_before_it_is_downloaded(
+    indexes: NamedIndexes, fetch_context: FetchContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = indexes.publish("open.test", "own")
+    # It is stored, and copied into the context.
+    size_bytes = 1000
+    (file,) = own.files
+    own = own.model_copy(update={"files": [file.model_copy(update={"size": size_bytes})]})
+    nearly_full(monkeypatch, free_bytes=2 * size_bytes - 1)
+    with pytest.raises(OperationFailedError, match="are needed below .*, but only"):
+        _packages(_lock(own), fetch_context, has_network=False)
+    assert not fetch_context.cache.archives.exists()
+    nearly_full(monkeypatch, free_bytes=2 * size_bytes)
+    assert _handed_in(_packages(_lock(own), fetch_context, has_network=False))
 
 
 def test_a_folder_of_wheels_is_never_passed_on_and_its_own_files_are_copied(
