@@ -31,6 +31,8 @@ class HomeLayout:
     models = Below("models")
     marker = Below(MARKER_NAME)
     object_info = Below(OBJECT_INFO_NAME)
+    # The list of files that the layer `core` writes, each name ended by a zero byte.
+    core_files = Below(".comfy_core_files")
 
 
 def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:

@@ -36,7 +36,19 @@ class ManifestModel(_Strict):
     mirrors: list[str] = []
 
 
-CHECK_SCHEMA = "runpod-comfy/check/2"
+class ManifestNode(_Strict):
+    """A custom node of the version. `repo` is where its author can be found, None for a folder of
+    the user's own. `subdir` is the folder of its repository that it is made from, and
+    `requirements_above` the requirements file that lies above that folder and is not read.
+    """
+
+    name: str
+    repo: str | None = None
+    subdir: str | None = None
+    requirements_above: str | None = None
+
+
+CHECK_SCHEMA = "runpod-comfy/check/3"
 """Changes when a check looks at or records something else, so that older results are not reused."""
 
 
@@ -73,6 +85,7 @@ class Manifest(_Strict):
     models_dir: str | None = None
     layers: dict[str, str] = {}
     models: list[ManifestModel] = []
+    nodes: list[ManifestNode] = []
     env: dict[str, str] = {}
     comfy_args: list[str] = []
     cuda: str | None = None

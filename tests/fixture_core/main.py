@@ -4,7 +4,7 @@ It stands in for ComfyUI where the real one cannot be made to do a thing at a ch
 a socket, die in the middle, run half of a graph. Written after `main.py`, `server.py`,
 `execution.py` and `nodes.py` of ComfyUI 0.3.75. Variables make it misbehave:
 FIXTURE_DIE_AT_START (what it prints before it ends), FIXTURE_NEVER_READY, FIXTURE_IGNORES_TERM,
-FIXTURE_IGNORES_INTERRUPT.
+FIXTURE_IGNORES_INTERRUPT, FIXTURE_LOG_FORMAT.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import argparse
 import asyncio
 import contextlib
 import importlib.util
+import inspect
 import json
+import logging
 import os
 import shutil
 import signal
@@ -41,6 +43,15 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cpu", action="store_true", help="Not --the-gpu, which is slow.")
     parser.add_argument("--database-url")
     return parser.parse_args()
+
+
+def execute(name: str, file: Path) -> Any:
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class Core:
@@ -81,37 +92,52 @@ class Core:
                     paths = [str(base / one) for one in directories.split("\n") if one]
                     known[0][:] = [*paths, *known[0]] if is_default else [*known[0], *paths]
 
+    def run_prestartup_scripts(self) -> None:
+        for script in sorted((BASE / "custom_nodes").glob("*/prestartup_script.py")):
+            try:
+                execute(script.with_suffix("").as_posix(), script)
+            except Exception as error:
+                log(f"Failed to execute startup-script: {script} / {error}")
+
     def load_custom_nodes(self) -> None:
         told = []
         for path in sorted((BASE / "custom_nodes").iterdir()):
             if path.name == "__pycache__" or path.name.endswith(".disabled"):
                 continue
-            told.append((path, self._load_custom_node(path)))
+            if path.is_dir() or path.suffix == ".py":
+                told.append((path, asyncio.run(self._load_custom_node(path))))
         if told:
             log("\nImport times for custom nodes:")
         for path, succeeded in told:
             log(f"   0.0 seconds{'' if succeeded else ' (IMPORT FAILED)'}: {path}")
 
-    def _load_custom_node(self, path: Path) -> bool:
+    async def _load_custom_node(self, path: Path) -> bool:
         try:
-            spec = importlib.util.spec_from_file_location(path.name, path / "__init__.py")
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = execute(path.name, path / "__init__.py" if path.is_dir() else path)
         except Exception as error:
             log(traceback.format_exc())
             log(f"Cannot import {path} module for custom nodes: {error}")
             return False
-        if not hasattr(module, "NODE_CLASS_MAPPINGS"):
+        classes = getattr(module, "NODE_CLASS_MAPPINGS", None)
+        if classes is None and hasattr(module, "comfy_entrypoint"):
+            try:
+                entrypoint = module.comfy_entrypoint
+                is_async = inspect.iscoroutinefunction(entrypoint)
+                extension = await entrypoint() if is_async else entrypoint()
+                nodes = await extension.get_node_list()
+                classes = {node.GET_SCHEMA().node_id: node for node in nodes}
+            except Exception as error:
+                log(f"Error while calling comfy_entrypoint in {path}: {error}")
+                return False
+        if classes is None:
             log(
                 f"Skip {path} module for custom nodes due to the lack of NODE_CLASS_MAPPINGS "
                 "or NODES_LIST (need one)."
             )
             return False
-        for name, node_class in module.NODE_CLASS_MAPPINGS.items():
+        for name, node_class in classes.items():
             self.classes[name] = node_class
-            self.modules[name] = f"custom_nodes.{path.name}"
+            self.modules[name] = f"custom_nodes.{path.stem}"
         return True
 
     def object_info(self) -> dict[str, Any]:
@@ -247,8 +273,7 @@ class Core:
 
 
 def log(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    logging.info(text)
 
 
 def serve(core: Core) -> None:
@@ -360,6 +385,11 @@ def serve(core: Core) -> None:
 
 
 def main() -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format=os.environ.get("FIXTURE_LOG_FORMAT", "%(message)s"),
+    )
     options = parse()
     if message := os.environ.get("FIXTURE_DIE_AT_START"):
         log(message)
@@ -368,6 +398,7 @@ def main() -> None:
     shutil.rmtree(core.temp, ignore_errors=True)
     core.temp.mkdir(parents=True)
     core.read_model_paths()
+    core.run_prestartup_scripts()
     core.load_custom_nodes()
     log("Starting server")
     while os.environ.get("FIXTURE_NEVER_READY"):

@@ -41,7 +41,8 @@ def home(tmp_path: Path) -> Path:
     # Our own interpreter and packages, which the fixture core runs with.
     packages = our_modules()["PYTHONPATH"]
     write_program(
-        home / ".venv/bin/python", f'PYTHONPATH="{packages}" exec "{sys.executable}" "$@"\n'
+        home / ".venv/bin/python",
+        f'PYTHONPATH="${{PYTHONPATH:+$PYTHONPATH:}}{packages}" exec "{sys.executable}" "$@"\n',
     )
     (core / "extra_model_paths.yaml").write_text(
         f"models:\n  base_path: {home}/models\n  upscale_models: upscale_models\n",

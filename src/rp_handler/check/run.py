@@ -22,7 +22,7 @@ from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
-from comfy_home.layout import OBJECT_INFO_NAME
+from comfy_home.layout import OBJECT_INFO_NAME, HomeLayout
 from comfy_home.manifest import CheckReport, Manifest, load_manifest, save_manifest
 from rp_handler.check.core_facts import (
     ModelProbe,
@@ -31,12 +31,13 @@ from rp_handler.check.core_facts import (
     leave_out_model_files,
     relative_folders,
 )
-from rp_handler.check.import_failures import ImportFailure, import_failures
+from rp_handler.check.remedies import remedy_for
 from rp_handler.check.torch_imports import require_family
 from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup, engine_environment
-from rp_handler.engine.process import Engine, read_lines
-from rp_handler.errors import EngineStartError, listed
+from rp_handler.engine.import_faults import ImportFault, import_faults, unlisted_nodes
+from rp_handler.engine.process import Engine
+from rp_handler.errors import EngineStartError
 from rp_handler.interruption import interruptible
 
 _CUSTOM_NODES = "custom_nodes."
@@ -74,7 +75,8 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     node package that failed to import, with the reason; EngineStartError if the engine does not
     start.
     """
-    core = home / "ComfyUI"
+    layout = HomeLayout(root=home)
+    core = layout.comfyui
     manifest = load_manifest(home) or Manifest()
     flags = known_flags(core, python)
     with (
@@ -97,8 +99,18 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             EngineClient(engine) as client,
         ):
             await family
-            _judge(import_failures(read_lines(engine.log)))
+            imports = engine.imports
+            if not imports.is_observed:
+                raise EngineStartError(
+                    f"{python} does not import sitecustomize, so how ComfyUI executes nodes cannot "
+                    "be observed.",
+                    remedy="If the spec's env sets a PYTHON… variable, remove it and resolve.",
+                )
+            names = [node.name for node in manifest.nodes]
+            faults = import_faults(imports, core=core, nodes=names)
+            _judge(faults, layout, manifest)
             object_info = await _object_info(client)
+            _judge(unlisted_nodes(imports, object_info, faults), layout, manifest)
             folders = await client.get("/internal/folder_paths") or {}
             probe.put()
             probed_info = await _object_info(client)
@@ -169,22 +181,27 @@ def node_classes(object_info: dict[str, Any]) -> dict[str, list[str]]:
     return dict(sorted(classes.items()))
 
 
-def _judge(failures: list[ImportFailure]) -> None:
-    """Raises for failures that the version cannot work with; warns about the rest."""
+def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) -> None:
+    """Raises for faults that the version cannot work with; warns about the rest."""
     fatal = []
-    for failure in failures:
+    for fault in faults:
         # These call paid services over the network; workflows seldom need them.
-        if failure.group == "comfy_api_nodes":
-            sys.stderr.write(f"warning: {failure.sentence}\n")
+        if fault.group == "comfy_api_nodes":
+            sys.stderr.write(f"warning: {fault.sentence}\n")
         else:
-            fatal.append(failure.sentence)
-    if fatal:
-        raise OperationFailedError(
-            f"ComfyUI starts, but some nodes are missing:{listed(sorted(fatal))}",
-            remedy="Use a version of the node whose requirements.txt names everything it "
-            "imports, correct a wrong version with options.overrides in the spec, or remove the "
-            "node; then resolve.",
+            fatal.append(fault)
+    if not fatal:
+        return
+    remedies = [remedy_for(fault, home, manifest) for fault in fatal]
+    if len(fatal) == 1:
+        message, remedy = f" {fatal[0].sentence}", remedies[0]
+    else:
+        message = "".join(
+            f"\n  {fault.sentence}\n    → {remedy}"
+            for fault, remedy in zip(fatal, remedies, strict=True)
         )
+        remedy = ""
+    raise OperationFailedError(f"ComfyUI starts, but some nodes fail:{message}", remedy=remedy)
 
 
 if __name__ == "__main__":

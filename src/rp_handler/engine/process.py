@@ -28,6 +28,7 @@ from rp_handler.engine.command import (
     runs_on_cpu,
 )
 from rp_handler.engine.cuda_driver import driver_cuda, require_driver
+from rp_handler.engine.imports import ImportReport, hook_variables, read_report
 from rp_handler.errors import EngineCrashedError, EngineStartError
 
 _START_TIMEOUT_S = 600.0
@@ -84,6 +85,8 @@ class Engine:
         self.port = 0
         self.start_ms = 0
         self.stats: dict[str, Any] = {}
+        self._import_report = Path()
+        self._imports = ImportReport(is_observed=False, events=[])
 
     @property
     def url(self) -> str:
@@ -119,10 +122,26 @@ class Engine:
         # It reports its statistics once it is ready, not before.
         kind = EngineCrashedError if self.stats else EngineStartError
         return kind(
-            f"ComfyUI {_ending(status)} {when}; the last lines of its log:{quoted}",
+            f"ComfyUI {_ending(status)} {when}{self._importing()}; the last lines of its "
+            f"log:{quoted}",
             remedy=remedy,
             details={"status": status, "log": lines},
         )
+
+    @property
+    def imports(self) -> ImportReport:
+        """How the core executed the modules of nodes: so far, or until its end."""
+        if self._import_report.exists():
+            self._imports = read_report(self._import_report)
+        return self._imports
+
+    def _importing(self) -> str:
+        """The node whose code ran when the engine ended, if it never became ready."""
+        imports = self.imports
+        module = imports.unfinished or imports.exit
+        if self.stats or module is None:
+            return ""
+        return f", while it executed {module.title} ({module.file})"
 
     async def _start(self) -> None:
         began = time.monotonic()
@@ -156,6 +175,10 @@ class Engine:
         )
         for folder in (folders.input, folders.output, folders.user, scratch / "home"):
             folder.mkdir(parents=True, exist_ok=True)
+        self._import_report = scratch / "imports.jsonl"
+        self._import_report.touch()
+        environment = engine_environment(setup, os.environ, spare_home=scratch / "home")
+        environment |= hook_variables(environment, core=setup.core, report=self._import_report)
         command = engine_command(
             setup,
             folders,
@@ -174,7 +197,7 @@ class Engine:
                     *("/bin/sh", "-c", _GUARDED_START, "comfy-engine"),
                     *(str(watched), str(scratch), *command),
                     cwd=setup.core,
-                    env=engine_environment(setup, os.environ, spare_home=scratch / "home"),
+                    env=environment,
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -292,12 +315,6 @@ def last_lines(path: Path, count: int = 15) -> list[str]:
         return []
     lines = [_plain(line) for line in text.split("\n")]
     return [line for line in lines if line][-count:]
-
-
-def read_lines(path: Path) -> list[str]:
-    """Every line of the log, without colours and overwritten progress bars."""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    return [_plain(line) for line in text.split("\n")]
 
 
 async def follow(path: Path, say: Callable[[str], None]) -> None:

@@ -33,8 +33,6 @@ class Home(HomeLayout):
 
     venv_staging = Below(".comfy_venv_staging")
     logs = Below(".comfy_logs")
-    # The list of files that the layer `core` writes, each name ended by a zero byte.
-    core_files = Below(".comfy_core_files")
     # Records of what nodes' install scripts changed, one file per node.
     install_records = Below(".comfy_install")
     install_scratch = Below(".comfy_install_scratch")

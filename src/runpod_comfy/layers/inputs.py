@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from comfy_files.parallel import in_parallel
-from comfy_home.manifest import CheckReport, Manifest, ManifestModel
+from comfy_home.manifest import CheckReport, Manifest, ManifestModel, ManifestNode
+from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.lock.fetch import fetch_tree, require_install_scripts
@@ -58,6 +59,14 @@ def manifest_of(
         models=[
             ManifestModel(**model.model_dump(include=set(ManifestModel.model_fields)))
             for model in lock.models
+        ],
+        nodes=[
+            ManifestNode(
+                name=node.name,
+                repo=None if node.kind == "folder" else without_secrets(node.repo),
+                subdir=node.subdir,
+            )
+            for node in lock.custom_nodes
         ],
         env=lock.env,
         comfy_args=lock.comfy_args,

@@ -11,7 +11,7 @@ import pytest
 
 from comfy_home.in_use import home_alone
 from comfy_home.layout import LOCK_NAME, OBJECT_INFO_NAME
-from comfy_home.manifest import CheckReport
+from comfy_home.manifest import CheckReport, ManifestNode, load_manifest, save_manifest
 from rp_handler.check.run import main
 from tests.program import our_modules
 
@@ -52,19 +52,150 @@ def test_the_report_tells_what_one_start_taught(home: Path, tmp_path: Path) -> N
     assert object_info["FixtureLoader"]["input"]["required"]["model_name"][0] == ["built in"]
 
 
-def test_a_package_that_does_not_import_is_named_with_its_exception(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def locked(home: Path, *names: str) -> None:
+    """Makes these the nodes of the version."""
+    manifest = load_manifest(home)
+    assert manifest is not None
+    nodes = [ManifestNode(name=name, repo="https://example.org/a") for name in names]
+    save_manifest(home, manifest.model_copy(update={"nodes": nodes}))
+
+
+FAILING = {
+    "broken": ("import no_such_module\n", "line 1: ModuleNotFoundError: No module named"),
+    "careless": (
+        "import logging\nlogging.getLogger().setLevel(logging.CRITICAL)\n1 / 0\n",
+        "line 3: ZeroDivisionError: division by zero",
+    ),
+    "formatting": (
+        "import logging\n"
+        "logging.getLogger().handlers[0].setFormatter(logging.Formatter('>> %(message)s'))\n"
+        "raise RuntimeError('one\\ntwo')\n",
+        "line 3: RuntimeError: one two",
+    ),
+    "hushing": ("import io, sys\nsys.stderr = io.StringIO()\n{}['KEY']\n", "KeyError: 'KEY'"),
+    "misspelt": ("def f(:\n", "line 1: SyntaxError: "),
+    "deep": (
+        "import json\njson.loads('{')\n",
+        "custom_nodes/deep/__init__.py, line 2: JSONDecodeError: ",
+    ),
+}
+
+
+def test_nodes_that_do_not_import_are_named_with_file_line_and_exception_whatever_is_logged(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    add_node(home, "broken", "import no_such_module\n")
-    add_node(home, "hollow", "x = 1\n")
+    for name, (text, _) in FAILING.items():
+        add_node(home, name, text)
+    locked(home, *FAILING)
+    monkeypatch.setenv("FIXTURE_LOG_FORMAT", "[%(levelname)s] %(message)s")
     report = tmp_path / "report.json"
     assert run_check(home, report) == 1
-    told = capsys.readouterr().err
-    assert "the custom node broken failed to import: ModuleNotFoundError: No module" in told
-    assert "the custom node hollow failed to import: " in told
-    assert "Traceback" not in told
+    told = capsys.readouterr().err.splitlines()
+    for name, (_, words) in FAILING.items():
+        beginning = f"  the custom node {name} failed to import: custom_nodes/{name}/__init__.py, "
+        (line,) = (line for line in told if line.startswith(beginning))
+        assert words in line
+        assert told[told.index(line) + 1].startswith("    → ")
     assert not report.exists()
     assert not (home / OBJECT_INFO_NAME).exists()
+
+
+_ENTRYPOINT = """
+class Extension:
+    async def get_node_list(self):
+        {body}
+{kind} comfy_entrypoint():
+    return {value}
+"""
+_FINE = _ENTRYPOINT.format(body="return []", kind="async def", value="Extension()")
+
+
+def test_what_a_node_brings_is_seen_in_its_module(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entrypoint(body: str, value: str = "Extension()", kind: str = "def") -> str:
+        return _ENTRYPOINT.format(body=body, kind=kind, value=value)
+
+    nodes = {
+        "hollow": "x = 1\n",
+        "early": "NODE_CLASS_MAPPINGS = {}\n",
+        "no_list": entrypoint("raise OSError(30, 'Read-only file system', '/x')"),
+        "no_extension": entrypoint("return []", value="3"),
+        "no_entry": entrypoint("return []", value="1 / 0", kind="async def"),
+        "only_web": "WEB_DIRECTORY = './js'\n",
+        "no_web": "WEB_DIRECTORY = './js'\n",
+        "new_web": "",
+        "new": _FINE,
+        "plain": entrypoint("return []"),
+    }
+    for name, text in nodes.items():
+        add_node(home, name, text)
+    folder = home / "ComfyUI/custom_nodes"
+    (folder / "early/prestartup_script.py").write_text("raise ValueError('too early')\n")
+    (folder / "new_web/pyproject.toml").write_text('[tool.comfy]\nweb = "js"\n')
+    for name in ("new_web", "only_web"):
+        (folder / name / "js").mkdir()
+    locked(home, *nodes, "absent")
+    assert run_check(home, tmp_path / "report.json") == 1
+    lines = capsys.readouterr().err.splitlines()
+    told = [line for line in lines if line.startswith("  the custom node ")]
+    wanted = {
+        "absent": "was never executed by ComfyUI",
+        "early": "failed in its prestartup_script.py: custom_nodes/early/prestartup_script.py, "
+        "line 1: ValueError: too early",
+        "hollow": "has neither nodes nor web files (",
+        "no_entry": "failed in its comfy_entrypoint: custom_nodes/no_entry/__init__.py, line 6: ",
+        "no_extension": "failed in its comfy_entrypoint: TypeError: it returned int, not a Comfy",
+        "no_list": "failed in its comfy_entrypoint: custom_nodes/no_list/__init__.py, line 4: OSE",
+        "no_web": "has neither nodes nor web files (",
+    }
+    assert len(told) == len(wanted)
+    for line, (name, words) in zip(told, wanted.items(), strict=True):
+        assert line.startswith(f"  the custom node {name} {words}")
+
+
+def test_the_log_of_a_healthy_engine_may_say_anything(home: Path, tmp_path: Path) -> None:
+    text = (
+        "import sys\nprint('   0.1 seconds (IMPORT FAILED): /x/custom_nodes/liar', file=sys.stderr)"
+    )
+    add_node(home, "liar", f"{text}\nNODE_CLASS_MAPPINGS = {{}}\n")
+    assert run_check(home, tmp_path / "report.json") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("import os\nos._exit(7)\n", "ended with status 7", id="os._exit"),
+        pytest.param("import sys\nsys.exit('no key')\n", "ended with status 1", id="sys.exit"),
+        pytest.param(
+            "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
+            "was killed by signal 9",
+            id="killed",
+        ),
+    ],
+)
+def test_the_node_whose_code_ends_the_engine_is_named(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    add_node(home, "fine", "NODE_CLASS_MAPPINGS = {}\n")
+    add_node(home, "quitter", text)
+    assert run_check(home, tmp_path / "report.json") == 3
+    told = capsys.readouterr().err
+    assert words in told
+    where = "while it executed the custom node quitter (custom_nodes/quitter/__init__.py)"
+    assert where in told
+
+
+def test_an_engine_that_cannot_be_observed_is_an_error(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = home / ".venv/bin/python"
+    python.write_text(python.read_text().replace("${PYTHONPATH:+$PYTHONPATH:}", ""))
+    assert run_check(home, tmp_path / "report.json") == 3
+    assert "does not import sitecustomize" in capsys.readouterr().err
 
 
 def test_a_node_that_breaks_the_answer_about_nodes_is_an_error(

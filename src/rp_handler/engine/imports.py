@@ -1,0 +1,129 @@
+"""What the start-up hook of an engine reports: how the core executed the modules of nodes.
+
+The hook, `start_hook/sitecustomize.py`, runs in the engine's own process and writes one JSON object
+per line. It shares that process with the nodes, so a line that is not as expected is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+CUSTOM_NODES = "custom_nodes"
+_HOOK = Path(__file__).parent / "start_hook"
+_SETTING = "RP_HANDLER_IMPORTS"
+_LARGEST_REPORT_BYTES = 32 * 1024 * 1024
+
+
+class _Reported(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
+
+
+class Place(_Reported):
+    """A line of a source file."""
+
+    file: str
+    line: int
+
+
+class Raised(_Reported):
+    """One exception. `module` is that of an ImportError, `errno` and `filename` are those of an
+    OSError.
+    """
+
+    type: str
+    message: str = ""
+    module: str | None = None
+    errno: int | None = None
+    filename: str | None = None
+
+    @property
+    def in_words(self) -> str:
+        """The exception on one line."""
+        message = " ".join(self.message.split())
+        return f"{self.type}: {message}" if message else self.type
+
+
+class ImportEvent(_Reported):
+    """One event of a module that the core looks for in a node package.
+
+    `group` is `custom_nodes`, or `comfy_extras` or `comfy_api_nodes` for the core's own; `name` is
+    the folder or file in it; `file` is relative to ComfyUI's folder. `number` identifies the
+    execution; `by_core` is false for one that another node started. A module that `finished` has
+    node `classes`, an entrypoint or web files; an entrypoint that finished has `classes`. One that
+    `raised` has a `chain`: the exception, then its causes; `place` is in the node's own code,
+    `raised_at` the innermost frame.
+    """
+
+    event: Literal["began", "finished", "raised"]
+    group: str
+    name: str
+    stage: Literal["prestartup", "import", "entrypoint"]
+    file: str
+    number: int
+    by_core: bool
+    classes: list[str] | None = None
+    has_entrypoint: bool = False
+    has_web: bool = False
+    chain: list[Raised] = []
+    place: Place | None = None
+    raised_at: Place | None = None
+    traceback: str = ""
+
+    @property
+    def title(self) -> str:
+        """The node package in messages."""
+        if self.group == CUSTOM_NODES:
+            return f"the custom node {self.name}"
+        return f"{self.group}/{self.name}"
+
+
+class ImportReport(_Reported):
+    """The events of one engine, in order. `is_observed` is false if the hook never ran."""
+
+    is_observed: bool
+    events: list[ImportEvent]
+
+    @property
+    def unfinished(self) -> ImportEvent | None:
+        """The innermost module that had begun and neither finished nor raised."""
+        over = {event.number for event in self.events if event.event != "began"}
+        begun = [event for event in self.events if event.number not in over]
+        return begun[-1] if begun else None
+
+    @property
+    def exit(self) -> ImportEvent | None:
+        """The execution by the core that ended with SystemExit, as `sys.exit` raises it."""
+        last = next((event for event in reversed(self.events) if event.by_core), None)
+        raised = last is not None and last.chain and last.chain[0].type == "SystemExit"
+        return last if raised else None
+
+
+def hook_variables(environment: Mapping[str, str], *, core: Path, report: Path) -> dict[str, str]:
+    """The variables with which an engine with this `environment` reports into the file `report`."""
+    paths = [str(_HOOK), *filter(None, [environment.get("PYTHONPATH")])]
+    return {
+        "PYTHONPATH": os.pathsep.join(paths),
+        _SETTING: json.dumps({"report": str(report), "core": str(core)}),
+    }
+
+
+def read_report(path: Path) -> ImportReport:
+    """The report in a file, empty if there is none."""
+    try:
+        with path.open("rb") as stream:
+            lines = stream.read(_LARGEST_REPORT_BYTES).split(b"\n")
+    except OSError:
+        lines = []
+    events = []
+    for line in lines:
+        try:
+            events.append(ImportEvent.model_validate_json(line))
+        except ValidationError:
+            continue
+    return ImportReport(is_observed=any(b'"start"' in line for line in lines[:1]), events=events)
