@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 _SHOWN_AT_MOST = 20
+_BEGINNING, _NEXT_STEP = "error: ", "  → "
 
 
 class ComfyError(Exception):
@@ -34,7 +35,8 @@ class ComfyError(Exception):
 
     def in_words(self) -> str:
         """The error as a terminal shows it: the message, then the next step on its own line."""
-        return f"error: {self.message}" + (f"\n  → {self.remedy}" if self.remedy else "")
+        next_step = f"\n{_NEXT_STEP}{self.remedy}" if self.remedy else ""
+        return f"{_BEGINNING}{self.message}{next_step}"
 
 
 class OperationFailedError(ComfyError):
@@ -81,3 +83,16 @@ def together(errors: Sequence[ComfyError]) -> ComfyError:
     kind = next((kind for kind in kinds if kind.exit_code == code), OperationFailedError)
     message = "".join("\n  " + line.replace("\n", "\n  ") for line in shown)
     return kind(f"there are {len(lines)} faults:{message}", remedy="Correct each of them.")
+
+
+def error_at_the_end(lines: Sequence[str]) -> tuple[str, str] | None:
+    """The message and the remedy of the error that a program of ours printed last, after any other
+    output; None if the output does not end in one.
+    """
+    first = next((at for at in reversed(range(len(lines))) if lines[at].startswith(_BEGINNING)), -1)
+    if first < 0:
+        return None
+    words = list(lines[first:])
+    words[0] = words[0].removeprefix(_BEGINNING)
+    step = next((at for at, line in enumerate(words) if line.startswith(_NEXT_STEP)), len(words))
+    return "\n".join(words[:step]), "\n".join(words[step:]).removeprefix(_NEXT_STEP)

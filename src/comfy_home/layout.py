@@ -31,6 +31,8 @@ class HomeLayout:
     models = Below("models")
     marker = Below(MARKER_NAME)
     object_info = Below(OBJECT_INFO_NAME)
+    # What ComfyUI printed when the version was checked.
+    check_log = Below(".comfy_check.log")
     # The list of files that the layer `core` writes, each name ended by a zero byte.
     core_files = Below(".comfy_core_files")
 

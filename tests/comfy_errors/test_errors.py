@@ -1,4 +1,4 @@
-"""Errors: their place, and several as one."""
+"""Errors: their place, several as one, and one found in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from comfy_errors import (
     ComfyError,
     InvalidInputError,
     MismatchError,
+    OperationFailedError,
     UnavailableError,
+    error_at_the_end,
     together,
 )
 
@@ -42,3 +44,11 @@ def test_several_errors_are_listed_with_their_remedies() -> None:
 def test_too_many_errors_are_counted() -> None:
     errors: list[ComfyError] = [UnavailableError(f"no {number}") for number in range(25)]
     assert together(errors).message.endswith("\n  no 19.\n  and 5 more")
+
+
+def test_an_error_is_found_after_other_output_with_all_its_lines() -> None:
+    error = OperationFailedError("two nodes:\n  a\n    → mend it\n  b", remedy="Try again.")
+    output = ["error: of somebody else's", "more", *error.in_words().splitlines()]
+    assert error_at_the_end(output) == (error.message, error.remedy)
+    assert error_at_the_end(["error: short"]) == ("short", "")
+    assert error_at_the_end(["no such thing"]) is None

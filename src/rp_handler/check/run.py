@@ -1,7 +1,8 @@
 """The check of a version: starts its engine once, normally, on loopback, and records the results.
 
 `python -m rp_handler.check.run --home HOME --python PYTHON --report FILE` writes the report and,
-into the home, the engine's `/object_info`. It fails if a package of nodes did not import. With
+into the home, the engine's `/object_info`. Everything that the engine prints goes to standard
+error. It fails if a package of nodes did not import; its error is then the end of its output. With
 `--seal` the report goes into the home's marker, which is then complete: in an image nothing comes
 after the check.
 """
@@ -15,7 +16,7 @@ import os
 import sys
 import tempfile
 from asyncio import Task
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ from rp_handler.errors import EngineStartError
 from rp_handler.interruption import interruptible
 
 _CUSTOM_NODES = "custom_nodes."
+_LONGEST_LOG = 1_500_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,9 +95,11 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             cuda=manifest.cuda,
             extra_model_paths=probe.paths_file,
         )
+        engine = Engine(setup, log_say=_say_log(), keeps_log=False)
         async with (
             _family_loading(setup, Path(scratch)) as family,
-            Engine(setup) as engine,
+            _explained(engine, layout, manifest),
+            engine,
             EngineClient(engine) as client,
         ):
             await family
@@ -130,6 +134,40 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     text = json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True)
     replace_file(report, f"{text}\n".encode())
     return answer
+
+
+def _say_log() -> Callable[[str], None]:
+    """Passes on ComfyUI's output, but not so much that the end of ours would be cut off: BuildKit
+    keeps the first 2 MiB of a step.
+    """
+    left = _LONGEST_LOG
+
+    def say(line: str) -> None:
+        nonlocal left
+        if left > 0:
+            left -= len(line) + 1
+            sys.stderr.write(f"{line}\n" if left > 0 else "(the rest is left out)\n")
+            sys.stderr.flush()
+
+    return say
+
+
+@asynccontextmanager
+async def _explained(engine: Engine, home: HomeLayout, manifest: Manifest) -> AsyncIterator[None]:
+    """Adds to the error of an engine that does not start what to do about the node that ended
+    it.
+    """
+    try:
+        yield
+    except EngineStartError as error:
+        module = engine.imports.last_executed
+        if module is None or engine.stats:
+            raise
+        fault = ImportFault(
+            group=module.group, name=module.name, fault="ended ComfyUI", event=module
+        )
+        remedy = f"{error.remedy} {remedy_for(fault, home, manifest)}".strip()
+        raise EngineStartError(error.message, remedy=remedy, details=error.details) from error
 
 
 @asynccontextmanager

@@ -90,15 +90,14 @@ class ImportReport(_Reported):
     events: list[ImportEvent]
 
     @property
-    def unfinished(self) -> ImportEvent | None:
-        """The innermost module that had begun and neither finished nor raised."""
+    def last_executed(self) -> ImportEvent | None:
+        """Of an engine that has ended: the module that was executed then, innermost if several;
+        else the one that ended the engine by raising SystemExit.
+        """
         over = {event.number for event in self.events if event.event != "began"}
         begun = [event for event in self.events if event.number not in over]
-        return begun[-1] if begun else None
-
-    @property
-    def exit(self) -> ImportEvent | None:
-        """The execution by the core that ended with SystemExit, as `sys.exit` raises it."""
+        if begun:
+            return begun[-1]
         last = next((event for event in reversed(self.events) if event.by_core), None)
         raised = last is not None and last.chain and last.chain[0].type == "SystemExit"
         return last if raised else None

@@ -64,8 +64,8 @@ class Engine:
     """A running ComfyUI; use it as `async with Engine(setup) as engine`.
 
     `port` is the port to serve on, None for a free one. `log_say` receives each line of the
-    engine's log. At the end of the block the process, everything it started and its temporary
-    folders are gone.
+    engine's log, whose file stays after a crash if it `keeps_log`. At the end of the block the
+    process, everything it started and its temporary folders are gone.
 
     Raises UnavailableError for a port in use and EngineStartError if the engine ends before it is
     ready, is not ready in time, or needs another driver.
@@ -77,10 +77,12 @@ class Engine:
         *,
         port: int | None = None,
         log_say: Callable[[str], None] | None = None,
+        keeps_log: bool = True,
     ) -> None:
         self._setup = setup
         self._asked_port = port
         self._log_say = log_say
+        self._keeps_log = keeps_log
         self._stack = contextlib.AsyncExitStack()
         self.port = 0
         self.start_ms = 0
@@ -108,7 +110,7 @@ class Engine:
         try:
             await self._stack.aclose()
         finally:
-            if not isinstance(error, EngineCrashedError):
+            if not (self._keeps_log and isinstance(error, EngineCrashedError)):
                 self.log.unlink(missing_ok=True)
 
     def crashed(self, when: str) -> EngineCrashedError:
@@ -116,15 +118,15 @@ class Engine:
         status = self.ended.result() if self.ended.done() else None
         lines = last_lines(self.log)
         quoted = "".join(f"\n  {line}" for line in lines) or "\n  (nothing)"
-        remedy = f"The whole log is {self.log}."
+        remedies = [f"The whole log is {self.log}."] if self._keeps_log else []
         if status == -signal.SIGKILL:
-            remedy += " The machine may have run out of memory."
+            remedies.append("The machine may have run out of memory.")
         # It reports its statistics once it is ready, not before.
         kind = EngineCrashedError if self.stats else EngineStartError
         return kind(
             f"ComfyUI {_ending(status)} {when}{self._importing()}; the last lines of its "
             f"log:{quoted}",
-            remedy=remedy,
+            remedy=" ".join(remedies),
             details={"status": status, "log": lines},
         )
 
@@ -137,8 +139,7 @@ class Engine:
 
     def _importing(self) -> str:
         """The node whose code ran when the engine ended, if it never became ready."""
-        imports = self.imports
-        module = imports.unfinished or imports.exit
+        module = self.imports.last_executed
         if self.stats or module is None:
             return ""
         return f", while it executed {module.title} ({module.file})"

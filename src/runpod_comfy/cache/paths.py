@@ -36,6 +36,8 @@ class Cache:
     # Installers for images of another platform than this machine's, and what the package indexes
     # offer for images, in `offered-*.json`.
     tools = Below("tools")
+    # The whole output of steps of images that failed, by version and step.
+    logs = Below("logs")
     roots = Below("roots")
     tmp = Below("tmp")
 

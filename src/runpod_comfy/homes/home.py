@@ -42,6 +42,7 @@ class Home(HomeLayout):
         """The files that `realize` keeps in a home for itself, except the marker."""
         return (
             self.object_info,
+            self.check_log,
             self.root / f".{OBJECT_INFO_NAME}.partial",
             self.logs,
             self.root / f".{MARKER_NAME}.partial",

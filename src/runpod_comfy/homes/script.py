@@ -13,7 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from comfy_errors import ComfyError, MismatchError, OperationFailedError, UnavailableError
+from comfy_errors import (
+    ComfyError,
+    InvalidInputError,
+    MismatchError,
+    OperationFailedError,
+    UnavailableError,
+    error_at_the_end,
+)
 from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
 from comfy_http.redaction import without_secrets
@@ -86,6 +93,7 @@ def build_layer(
             show=context.job.show,
             keep_open=context.lock_fds,
             on_output=on_output,
+            ends_in_words=layer.kind == "check",
         )
 
 
@@ -141,12 +149,14 @@ def run_script(
     show: BinaryIO | None = None,
     keep_open: Sequence[int] = (),
     on_output: Callable[[bytes], None] | None = None,
+    ends_in_words: bool = False,
 ) -> None:
     """Runs `command` to its end; its output goes to the file `log`, and to `show` and
     `on_output` as it arrives.
 
     With `on_output` the command has a terminal: uv draws its progress bars only on one.
-    `title` names the step in an error. `keep_open` are file descriptors that the command inherits.
+    `title` names the step in an error. The output of a program that `ends_in_words` ends in its own
+    error, which is raised as it is. `keep_open` are file descriptors that the command inherits.
     When this ends, also when this process is killed, everything the command started is stopped.
     Raises a ComfyError with the end of the output: MismatchError if a download had other bytes than
     pinned, UnavailableError if something could not be reached, else OperationFailedError.
@@ -185,7 +195,9 @@ def run_script(
         # People read it, and what was drawn is of no use any more.
         log.write_text("".join(f"{line}\n" for line in _readable_lines(log)), "utf-8")
     if exit_code != 0:
-        raise _failure(title, exit_code, log)
+        raise (_own_error(exit_code, log) if ends_in_words else None) or _failure(
+            title, exit_code, log
+        )
 
 
 def notes_in(log: Path) -> list[str]:
@@ -231,6 +243,17 @@ def _chunks(reader: int) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
+
+
+def _own_error(exit_code: int, log: Path) -> ComfyError | None:
+    words = error_at_the_end(_readable_lines(log))
+    if words is None:
+        return None
+    kinds = {kind.exit_code: kind for kind in (InvalidInputError, UnavailableError, MismatchError)}
+    message, remedy = words
+    return kinds.get(exit_code, OperationFailedError)(
+        message, remedy=f"{remedy} The whole output is in {log}.".strip()
+    )
 
 
 def _failure(title: str, exit_code: int, log: Path) -> ComfyError:

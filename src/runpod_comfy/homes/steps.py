@@ -5,7 +5,6 @@ At any moment the marker only lists what is really there.
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
 import time
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from comfy_errors import ComfyError
 from comfy_files.files import place_folder, replace_file
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import when_slow
@@ -36,6 +34,7 @@ from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan
 
 _REPORT_NAME = "report.json"
 _OBJECT_INFO_NAME = "object_info.json"
+_LOG_NAME = "check.log"
 
 
 class Marker:
@@ -213,31 +212,14 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     recalled = report is not None
     if report is None:
         context.job.say("Layer check: starting the engine once")
-        try:
-            build_layer(layer, context)
-        except ComfyError as error:
-            raise _with_unmanaged(error, unmanaged) from error
+        home.check_log.unlink(missing_ok=True)
+        build_layer(layer, context)
+        context.log_of(layer).replace(home.check_log)
         report = CheckReport.model_validate_json(context.check_report.read_bytes())
         if repeatable:
             _remember_check(layer.key, context.check_report, home, cache)
     marker.set_check(report)
     return recalled
-
-
-def _with_unmanaged(error: ComfyError, unmanaged: Sequence[Path]) -> ComfyError:
-    """The error of a failed check, naming the unmanaged nodes that it mentions."""
-    named = [
-        str(path)
-        for path in unmanaged
-        if re.search(rf"(?<![\w.-]){re.escape(path.name)}(?![\w-])", error.message)
-    ]
-    if not named:
-        return error
-    are = "is" if len(named) == 1 else "are"
-    return type(error)(
-        f"{error.message}\n{', '.join(named)} {are} not part of this version: added by hand",
-        remedy=f"Move it out of custom_nodes, or add it to the spec and resolve. {error.remedy}",
-    )
 
 
 def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
@@ -248,6 +230,7 @@ def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
     except (FileNotFoundError, ValidationError):
         return None
     replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
+    replace_file(home.check_log, (entry / _LOG_NAME).read_bytes())
     return report
 
 
@@ -257,4 +240,5 @@ def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> No
         whole.mkdir()
         shutil.copyfile(report_file, whole / _REPORT_NAME)
         shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
+        shutil.copyfile(home.check_log, whole / _LOG_NAME)
         place_folder(whole, check_entry(key, cache))

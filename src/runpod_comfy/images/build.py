@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -20,7 +22,7 @@ from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.docker.build_progress import BuildShow
-from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build
+from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome, run_build
 from runpod_comfy.images.docker.local_images import ensure_image, inspect_image
 from runpod_comfy.images.labels import BASE_DIGEST
 from runpod_comfy.images.plan import make_build_plan
@@ -91,17 +93,39 @@ def build_image(
                 context.seek(0)
             if size_bytes > _LARGE_BYTES:
                 say(f"Sending the build context to the engine, {readable_size(size_bytes)}")
-            return run_build(
-                client,
-                context,
-                tags=tags,
-                platform=build_plan.engine_platform,
-                no_cache=no_cache,
-                network=job.network,
-                build_args=proxies(os.environ, read_pip_settings().proxy),
-                labels=base_digest_label(inspect_image(client, job.base.reference), job.base),
-                show=show,
-            )
+            with _output_kept(cache, job.lock.version_id):
+                return run_build(
+                    client,
+                    context,
+                    tags=tags,
+                    platform=build_plan.engine_platform,
+                    no_cache=no_cache,
+                    network=job.network,
+                    build_args=proxies(os.environ, read_pip_settings().proxy),
+                    labels=base_digest_label(inspect_image(client, job.base.reference), job.base),
+                    show=show,
+                )
+
+
+@contextlib.contextmanager
+def _output_kept(cache: Cache, version_id: str) -> Iterator[None]:
+    """Writes the whole output of a step that fails to a file of the cache, and names the file."""
+    try:
+        yield
+    except BuildFailedError as error:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", error.step)
+        log = cache.logs / f"{version_id}-{name}.log"
+        if not error.lines:
+            raise
+        with cache.writing():
+            log.parent.mkdir(parents=True, exist_ok=True)
+            log.write_text("".join(f"{line}\n" for line in error.lines), encoding="utf-8")
+        raise BuildFailedError(
+            error.message,
+            remedy=f"{error.remedy} The whole output of the step is in {log}.".strip(),
+            step=error.step,
+            lines=error.lines,
+        ) from error
 
 
 def base_digest_label(inspected: Mapping[str, Any], base: BaseImage) -> dict[str, str]:

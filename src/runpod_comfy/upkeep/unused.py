@@ -183,7 +183,7 @@ def _of_others(contents: Contents) -> list[Path]:
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
-        *(cache.loaded, cache.tools, cache.pushed, cache.root / IN_USE_NAME),
+        *(cache.loaded, cache.tools, cache.pushed, cache.logs, cache.root / IN_USE_NAME),
         *(cache.archives, cache.named_archives),
         # COMFY_CACHE_MODELS may name any folder in here.
         *(cache.models, *cache.models.parents),

@@ -152,5 +152,5 @@ def test_lines_that_the_hook_did_not_write_are_skipped(tmp_path: Path) -> None:
     told = read_report(report)
     assert told.is_observed
     assert [event.name for event in told.events] == ["a"]
-    assert told.unfinished == told.events[0]
+    assert told.last_executed == told.events[0]
     assert not read_report(tmp_path / "absent").is_observed

@@ -84,7 +84,7 @@ def test_a_failing_layer_is_raised_with_its_last_lines_and_leaves_no_image(
 
     assert raised.value.exit_code == 1
     assert raised.value.step == "node:bad"
-    assert set(raised.value.last_lines) == {"importing", "ImportError: nothing"}
+    assert set(raised.value.lines) == {"importing", "ImportError: nothing"}
     assert "exit code: 7" in raised.value.message
     assert raised.value.remedy
     with pytest.raises(docker.errors.ImageNotFound):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from dataclasses import dataclass, field
 
 from comfy_http.redaction import without_secrets
@@ -25,12 +24,16 @@ class BuildStep:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFailure:
-    """A step that failed; `layer` is None for BuildKit's own steps."""
+    """A step that failed, with its whole output; `layer` is None for BuildKit's own steps."""
 
     layer: str | None
     step: str
     reason: str
-    last_lines: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def last_lines(self) -> tuple[str, ...]:
+        return self.lines[-_LAST_LINES:]
 
 
 class BuildShow:
@@ -53,7 +56,8 @@ class _Running:
     vertex: Vertex
     runs: dict[float, float | None] = field(default_factory=dict)
     rest: dict[int, bytes] = field(default_factory=dict)
-    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
+    # BuildKit passes on 2 MiB of a step at most.
+    lines: list[str] = field(default_factory=list)
     told_start: bool = False
     outcome: BuildStep | None = None
 
@@ -92,7 +96,7 @@ class BuildProgress:
                 layer=layer_in(step.vertex.name),
                 step=step.vertex.name,
                 reason=step.vertex.error,
-                last_lines=tuple(step.last_lines),
+                lines=tuple(step.lines),
             )
         return None
 
@@ -128,7 +132,7 @@ class BuildProgress:
     def _line(self, step: _Running, line: str) -> None:
         line = readable_line(line)
         if line:
-            step.last_lines.append(line)
+            step.lines.append(line)
             self._show.output(step.name, line)
 
 

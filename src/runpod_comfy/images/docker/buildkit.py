@@ -16,7 +16,7 @@ import docker
 import requests
 from docker.errors import create_api_error_from_http_exception
 
-from comfy_errors import OperationFailedError
+from comfy_errors import OperationFailedError, error_at_the_end
 from comfy_http.redaction import without_secrets
 from runpod_comfy.images.docker.build_progress import BuildProgress, BuildShow, BuildStep
 from runpod_comfy.images.docker.buildkit_status import read_trace
@@ -31,25 +31,22 @@ from runpod_comfy.images.docker.stream import (
 
 _BUILDKIT = "2"
 _DOING = "building the image"
+# The layer whose program ends its output in an error of its own.
+_CHECK = "check"
 _TRACE, _IMAGE = "moby.buildkit.trace", "moby.image.id"
 _EXIT_CODE = re.compile(r"exit code: \d+")
 _OTHERWISE = (
-    "Fix what these lines report. `runpod-comfy realize` runs the same layer on this machine; "
-    "--verbose shows the whole output of the build."
+    "Fix what these lines report. `runpod-comfy realize` runs the same layer on this machine."
 )
 
 
 class BuildFailedError(OperationFailedError):
-    """A step failed. `step` is its layer or BuildKit's name for it, `last_lines` the end of its
-    output.
-    """
+    """A step failed. `step` is its layer or BuildKit's name for it, `lines` its output."""
 
-    def __init__(
-        self, message: str, *, remedy: str, step: str, last_lines: tuple[str, ...]
-    ) -> None:
+    def __init__(self, message: str, *, remedy: str, step: str, lines: tuple[str, ...]) -> None:
         super().__init__(message, remedy=remedy)
         self.step = step
-        self.last_lines = last_lines
+        self.lines = lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,9 +144,9 @@ def _step_failed(progress: BuildProgress) -> BuildFailedError | None:
     what = f"the layer '{failure.layer}'" if failure.layer else f"the step '{failure.step}'"
     said = "\n".join([failure.reason, *failure.last_lines])
     remedy = (step_remedy(said) or _OTHERWISE) if failure.layer else engine_remedy(said)
+    message = f"{what} did not build: {reason}" + (f"; its last lines:{lines}" if lines else "")
+    if failure.layer == _CHECK and (words := error_at_the_end(failure.lines)):
+        message, remedy = f"{what} did not build: {words[0]}", words[1]
     return BuildFailedError(
-        f"{what} did not build: {reason}" + (f"; its last lines:{lines}" if lines else ""),
-        remedy=remedy,
-        step=failure.layer or failure.step,
-        last_lines=failure.last_lines,
+        message, remedy=remedy, step=failure.layer or failure.step, lines=failure.lines
     )
