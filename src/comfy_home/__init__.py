@@ -1,5 +1,5 @@
 """What the build side and the run side share about homes and locks: layout, marker, lock while in
-use, digest, platforms.
+use, digest, platforms, the needs of nodes.
 
 Making a home belongs to `runpod_comfy.homes`, running one to `rp_handler`.
 """

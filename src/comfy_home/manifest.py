@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from comfy_errors import UnavailableError
 from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
+from comfy_home.import_needs import needs_in_words, unmet_needs
 from comfy_home.layout import MARKER_NAME
 
 
@@ -48,6 +50,22 @@ class ManifestNode(_Strict):
     requirements_above: str | None = None
 
 
+class NotImported(_Strict):
+    """A node that failed to import on a machine that lacked some of its `needs`; `reason` is how it
+    failed. It may be imported on another machine.
+    """
+
+    needs: list[str]
+    reason: str
+
+    def in_words(self, name: str) -> str:
+        """The sentence about the node `name`, without a full stop."""
+        return (
+            f"the custom node {name} was not imported, because it needs "
+            f"{needs_in_words(self.needs)}, which the machine of the check lacked ({self.reason})"
+        )
+
+
 CHECK_SCHEMA = "runpod-comfy/check/3"
 """Changes when a check looks at or records something else, so that older results are not reused."""
 
@@ -59,7 +77,8 @@ class CheckReport(_Strict):
     maps a model folder's name to directories, relative to the core's `models` folder where they lie
     below it. `flags` are the options that this core's `main.py --help` lists, with their dashes.
     `model_inputs` maps a node class and one of its inputs to the names of the core's folders whose
-    files that input offers.
+    files that input offers. `unmet_needs` are those of `Manifest.import_needs` that the machine did
+    not meet, and `not_imported` the nodes that failed to import there.
     """
 
     comfyui_version: str
@@ -67,6 +86,8 @@ class CheckReport(_Strict):
     folder_names: dict[str, list[str]]
     flags: list[str]
     model_inputs: dict[str, dict[str, list[str]]] = {}
+    unmet_needs: list[str] = []
+    not_imported: dict[str, NotImported] = {}
 
 
 class Manifest(_Strict):
@@ -74,7 +95,8 @@ class Manifest(_Strict):
 
     `complete` is true when every layer of the plan is done and the models are linked.
     `kind` is `init` for a home made by `init`, which has no lock. `cuda` is the CUDA version, say
-    `13.0`, that the version's torch was built for; None for one without CUDA.
+    `13.0`, that the version's torch was built for; None for one without CUDA. `import_needs` maps
+    a node to what it needs from a machine to be imported.
     """
 
     manifest_version: Literal[1] = 1
@@ -86,10 +108,17 @@ class Manifest(_Strict):
     layers: dict[str, str] = {}
     models: list[ManifestModel] = []
     nodes: list[ManifestNode] = []
+    import_needs: dict[str, list[str]] = {}
     env: dict[str, str] = {}
     comfy_args: list[str] = []
     cuda: str | None = None
     check: CheckReport | None = None
+
+    def needs_unmet_here(self, environment: Mapping[str, str]) -> list[str]:
+        """Those of `import_needs` that this machine does not meet, with these variables."""
+        needs = [need for needs in self.import_needs.values() for need in needs]
+        variables = {**self.env, **environment}
+        return unmet_needs(needs, arguments=self.comfy_args, environment=variables)
 
 
 def load_manifest(home: Path) -> Manifest | None:

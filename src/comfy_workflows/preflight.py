@@ -45,12 +45,14 @@ def preflight(
     input_folder: Path,
     custom_nodes: Path,
     place: str,
+    knows_all_classes: bool = True,
 ) -> None:
     """Raises MissingNodesError, InvalidWorkflowError or MissingModelsError if `graph` cannot run.
 
     `object_info` is the engine's answer to `/object_info`, recorded when the version was checked;
     `models` is looked up on disk now, and so is the code in `custom_nodes`. `place` names the graph
-    in error messages.
+    in error messages. If the engine may have other classes (not `knows_all_classes`), only nodes of
+    the recorded ones are judged.
     """
     known = Known(
         object_info=object_info,
@@ -58,7 +60,11 @@ def preflight(
         input_folder=input_folder,
         code=NodeCode(custom_nodes=custom_nodes),
     )
-    problems = tuple(_problems(graph, known))
+    problems = tuple(
+        problem
+        for problem in _problems(graph, known)
+        if knows_all_classes or problem.kind != "missing_node"
+    )
     kinds = {problem.kind for problem in problems}
     kind: type[InvalidWorkflowError] = InvalidWorkflowError
     if "missing_node" in kinds:

@@ -29,8 +29,11 @@ def load_nodes() -> dict[str, object]:
     failed = []
     for path in sorted((BASE / "custom_nodes").glob("*/__init__.py")):
         try:
-            spec = importlib.util.spec_from_file_location(path.parent.name, path)
+            spec = importlib.util.spec_from_file_location(
+                str(path.parent).replace(".", "_x_"), path
+            )
             module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
             spec.loader.exec_module(module)
         except Exception as error:
             sys.stderr.write(traceback.format_exc())

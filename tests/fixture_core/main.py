@@ -50,6 +50,7 @@ def execute(name: str, file: Path) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
@@ -113,7 +114,8 @@ class Core:
 
     async def _load_custom_node(self, path: Path) -> bool:
         try:
-            module = execute(path.name, path / "__init__.py" if path.is_dir() else path)
+            name = str(path.with_suffix("")) if path.is_file() else str(path).replace(".", "_x_")
+            module = execute(name, path / "__init__.py" if path.is_dir() else path)
         except Exception as error:
             log(traceback.format_exc())
             log(f"Cannot import {path} module for custom nodes: {error}")

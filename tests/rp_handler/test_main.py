@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from comfy_home.manifest import Manifest, load_manifest, save_manifest
+from comfy_home.manifest import Manifest, ManifestNode, load_manifest, save_manifest
 from rp_handler.check.run import main as check
 from rp_handler.main import main
 from tests.graphs import SAVE, SLEEP, node, write_graph
@@ -289,3 +289,36 @@ def test_a_reader_that_has_read_enough_is_not_an_error() -> None:
     assert process.stderr is not None
     assert "Traceback" not in process.stderr.read()
     assert process.wait(timeout=60) == 0
+
+
+def test_a_node_that_the_check_could_not_import_runs_where_its_need_is_met(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = home / "ComfyUI/custom_nodes/keyed"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import os\nimport fixture_nodes\nos.environ['SOME_KEY']\n"
+        "NODE_CLASS_MAPPINGS = {'Keyed': fixture_nodes.FixtureSave}\n"
+    )
+    manifest = load_manifest(home)
+    assert manifest is not None
+    needs = {"nodes": [ManifestNode(name="keyed")], "import_needs": {"keyed": ["env:SOME_KEY"]}}
+    save_manifest(home, manifest.model_copy(update=needs))
+    python = str(home / ".venv/bin/python")
+    report = str(home / "report.json")
+    assert check(["--home", str(home), "--python", python, "--report", report, "--seal"]) == 0
+    graph = workflow({"1": {**SAVE["1"], "class_type": "Keyed"}})
+    capsys.readouterr()
+
+    assert main(["--workflow", graph]) == 2
+    told = capsys.readouterr().err
+    assert 'this version has no node class "Keyed"' in told
+    assert "Note: the custom node keyed was not imported, because it needs the variable" in told
+
+    monkeypatch.setenv("SOME_KEY", "x")
+    assert main(["--workflow", graph]) == 0
+    (folder / "__init__.py").write_text("raise RuntimeError('no luck')\n")
+    capsys.readouterr()
+    assert main(["--workflow", graph]) == 2
+    told = capsys.readouterr().err
+    assert "warning: the custom node keyed failed to import: custom_nodes/keyed/__init__" in told

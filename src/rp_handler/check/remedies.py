@@ -5,13 +5,15 @@ A remedy is chosen by the first of these that holds; what its files lack is said
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from comfy_errors.names import listed
+from comfy_home.import_needs import GPU, VARIABLE, needs_in_words, unmet_needs
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, ManifestNode
 from rp_handler.engine.import_faults import ImportFault
@@ -60,6 +62,12 @@ _CORE_MODULES = frozenset(
     {"app", "comfy", "comfy_api", "comfy_config", "comfy_execution", "comfy_extras"}
     | {"execution", "folder_paths", "latent_preview", "node_helpers", "nodes", "server"}
 )
+_OF_GPU = re.compile(r"\bCUDA|\bcuda|NVIDIA|nvidia|libcu|\bGPU|\bHIP\b|ROCm")
+_QUOTED_KEY = re.compile(r"'([A-Z][A-Z0-9_]{2,})'")
+_OF_VARIABLE = re.compile(
+    r"environ|variable|\benv\b|\bset|missing|require|not found", re.IGNORECASE
+)
+_VARIABLE_NAME = re.compile(r"\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER_BYTES = 1024
 _MOST_FILES = 20_000
@@ -120,6 +128,13 @@ def _hints(
             )
         elif not has_script:
             yield _missing_distribution(module, node)
+    if node is not None and (need := _likely_need(fault.chain, manifest)):
+        known = [*manifest.import_needs.get(fault.name, []), need]
+        yield (
+            f"If it can only be imported with {needs_in_words([need])}, which this machine lacks, "
+            f'say so in the spec: "options": {{"import_needs": {json.dumps({fault.name: known})}}}.'
+            " Then resolve."
+        )
     if has_script and fault.chain:
         yield (
             "It has an install.py, which did not run. If you trust it, add to the spec: "
@@ -149,6 +164,25 @@ def _missing_distribution(module: str, node: ManifestNode | None) -> str:
     if node is not None and node.repo is None:
         return f"{what} Add {name} to the requirements.txt of the node, then resolve."
     return f'{what} Add to the spec: "options": {{"requirements": ["{name}"]}}. Then resolve.'
+
+
+def _likely_need(chain: Sequence[Raised], manifest: Manifest) -> str | None:
+    """What the machine probably lacks, by the exception and its causes."""
+    for raised in chain:
+        if _OF_GPU.search(raised.in_words) and is_unmet(GPU, manifest):
+            return GPU
+        key = _QUOTED_KEY.fullmatch(raised.message) if raised.type == "KeyError" else None
+        if _OF_VARIABLE.search(raised.message):
+            key = key or _VARIABLE_NAME.search(raised.message)
+        if key and is_unmet(f"{VARIABLE}{key[1]}", manifest):
+            return f"{VARIABLE}{key[1]}"
+    return None
+
+
+def is_unmet(need: str, manifest: Manifest) -> bool:
+    """True if this machine does not meet the need, with the variables of this process."""
+    environment = {**manifest.env, **os.environ}
+    return bool(unmet_needs([need], arguments=manifest.comfy_args, environment=environment))
 
 
 def _core_remedy(fault: ImportFault) -> str:
@@ -193,8 +227,8 @@ def _is_own_module(module: str, folder: Path) -> bool:
     of the node.
     """
     top = module.partition(".")[0]
-    is_path = top.startswith("/") or re.fullmatch(r"[\w-]+", top) is None
-    return is_path or (folder / top).exists() or (folder / f"{top}.py").exists()
+    is_own = top == folder.name or top.startswith("/") or re.fullmatch(r"[\w-]+", top) is None
+    return is_own or (folder / top).exists() or (folder / f"{top}.py").exists()
 
 
 def lfs_pointers(folder: Path) -> list[str]:

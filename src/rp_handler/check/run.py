@@ -2,7 +2,8 @@
 
 `python -m rp_handler.check.run --home HOME --python PYTHON --report FILE` writes the report and,
 into the home, the engine's `/object_info`. Everything that the engine prints goes to standard
-error. It fails if a package of nodes did not import; its error is then the end of its output. With
+error. It fails if a package of nodes did not import, unless the machine lacks what the package
+needs by the version's spec; its error is then the end of its output. With
 `--seal` the report goes into the home's marker, which is then complete: in an image nothing comes
 after the check.
 """
@@ -13,10 +14,11 @@ import argparse
 import asyncio
 import json
 import os
+import re
 import sys
 import tempfile
 from asyncio import Task
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,13 @@ from typing import Any
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
 from comfy_home.layout import OBJECT_INFO_NAME, HomeLayout
-from comfy_home.manifest import CheckReport, Manifest, load_manifest, save_manifest
+from comfy_home.manifest import (
+    CheckReport,
+    Manifest,
+    NotImported,
+    load_manifest,
+    save_manifest,
+)
 from rp_handler.check.core_facts import (
     ModelProbe,
     known_flags,
@@ -43,6 +51,7 @@ from rp_handler.interruption import interruptible
 
 _CUSTOM_NODES = "custom_nodes."
 _LONGEST_LOG = 1_500_000
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,}\b")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +90,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     core = layout.comfyui
     manifest = load_manifest(home) or Manifest()
     flags = known_flags(core, python)
+    unmet = manifest.needs_unmet_here(os.environ)
     with (
         tempfile.TemporaryDirectory(prefix="comfy-check-") as folder,
         tempfile.TemporaryDirectory(prefix="comfy-check-") as scratch,
@@ -112,7 +122,8 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
                 )
             names = [node.name for node in manifest.nodes]
             faults = import_faults(imports, core=core, nodes=names)
-            _judge(faults, layout, manifest)
+            excused = not_imported(faults, manifest.import_needs, unmet)
+            _judge([each for each in faults if each.name not in excused], layout, manifest)
             object_info = await _object_info(client)
             _judge(unlisted_nodes(imports, object_info, faults), layout, manifest)
             folders = await client.get("/internal/folder_paths") or {}
@@ -127,6 +138,8 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             ),
             flags=flags,
             model_inputs=probe.found_in(probed_info),
+            unmet_needs=unmet,
+            not_imported=excused,
         )
         leave_out_model_files(object_info, answer.model_inputs, folders)
     text = json.dumps(object_info, sort_keys=True)
@@ -217,6 +230,22 @@ def node_classes(object_info: dict[str, Any]) -> dict[str, list[str]]:
         if module.startswith(_CUSTOM_NODES):
             classes.setdefault(module.removeprefix(_CUSTOM_NODES), []).append(name)
     return dict(sorted(classes.items()))
+
+
+def not_imported(
+    faults: Iterable[ImportFault], needs: Mapping[str, Sequence[str]], unmet: Collection[str]
+) -> dict[str, NotImported]:
+    """The nodes that failed where some of their `needs` are `unmet`, sorted by name."""
+    found: dict[str, NotImported] = {}
+    for fault in faults:
+        lacked = [need for need in needs.get(fault.name, ()) if need in unmet]
+        if not (fault.is_custom and lacked):
+            continue
+        earlier = f"{found[fault.name].reason}; " if fault.name in found else ""
+        # An address in memory is another one each time.
+        reason = _ADDRESS.sub("0x…", f"{earlier}{fault.fault}: {fault.reason}")
+        found[fault.name] = NotImported(needs=lacked, reason=reason)
+    return found
 
 
 def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) -> None:

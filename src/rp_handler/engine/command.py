@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import can_write
+from comfy_home.import_needs import needs_cpu
 
 # They form one exclusive group in the core's cli_args.py: `--cpu` cannot be combined with another.
 _DEVICE_CHOICES = frozenset(
@@ -17,7 +17,6 @@ _DEVICE_CHOICES = frozenset(
 )
 # The engine is reached from this machine only, unless its page is asked for.
 LOOPBACK = "127.0.0.1"
-_ACCELERATORS = ("nvidia[0-9]*", "nvidiactl", "kfd", "dxg")
 
 # Variables of our own interpreter. The engine has another one, and must not see our packages.
 _OURS = frozenset(
@@ -142,12 +141,3 @@ def _has_name(user: int) -> bool:
 def runs_on_cpu(setup: EngineSetup, environment: Mapping[str, str]) -> bool:
     """True if the engine uses no GPU, because of its arguments or because there is none."""
     return "--cpu" in setup.arguments or needs_cpu({**setup.variables, **environment})
-
-
-def needs_cpu(environment: Mapping[str, str], devices: Path = Path("/dev")) -> bool:
-    """True if torch will find no accelerator, in which case ComfyUI would stop without `--cpu`."""
-    if sys.platform != "linux":
-        return False
-    if environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
-        return True
-    return not any(any(devices.glob(pattern)) for pattern in _ACCELERATORS)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
+from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.process import Engine
 from rp_handler.engine.prompt import Listener
 from rp_handler.errors import EngineCrashedError
@@ -62,7 +63,16 @@ class ResidentEngine:
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
             self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
+            self._warn_of_nodes(self._engine)
         return self._engine
+
+    def _warn_of_nodes(self, engine: Engine) -> None:
+        """Reports the version's nodes that fail here, although its check may have been fine."""
+        names = {node.name for node in self.home.manifest.nodes}
+        imports = engine.imports
+        for fault in import_faults(imports, core=self.home.comfyui, nodes=names):
+            if imports.is_observed and fault.is_custom:
+                self._listener.say(f"warning: {fault.sentence}")
 
     async def run(
         self, graph: Graph, *, timeout_s: float | None, strict: bool = False

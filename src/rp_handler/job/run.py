@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 from comfy_workflows.graph import Graph, load_workflow
-from comfy_workflows.preflight import preflight
+from comfy_workflows.preflight import MissingNodesError, preflight
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.home.models import ModelSearch, models_at_hand
@@ -63,9 +64,16 @@ async def run_graph(
 def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:
     """Raises if it is known beforehand that the version at `home` cannot run `graph`."""
     object_info = home.read_object_info()
+    check = home.manifest.check
+    absent = check.not_imported if check else {}
+    unmet = home.manifest.needs_unmet_here(os.environ)
+    here = [name for name, node in absent.items() if not set(node.needs) & set(unmet)]
     if object_info is None:
         listener.say("This home was never checked, so only ComfyUI itself will check the workflow.")
-    elif not graph.is_empty:
+        return
+    if graph.is_empty:
+        return
+    try:
         preflight(
             graph,
             object_info=object_info,
@@ -73,4 +81,11 @@ def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> 
             input_folder=home.root / "input",
             custom_nodes=home.custom_nodes,
             place=place,
+            # Their classes are unknown until ComfyUI has started here.
+            knows_all_classes=not here,
         )
+    except MissingNodesError as error:
+        notes = "".join(f" Note: {node.in_words(name)}." for name, node in absent.items())
+        raise MissingNodesError(
+            error.message, remedy=f"{error.remedy}{notes}", problems=error.problems
+        ) from error

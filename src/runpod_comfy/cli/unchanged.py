@@ -73,6 +73,9 @@ class Request:
         if (manifest["lock_digest"], manifest["complete"]) != (result.lock_digest, True):
             # Another command has changed the home meanwhile.
             return
+        if (manifest.get("check") or {}).get("unmet_needs"):
+            # The machine may meet them the next time.
+            return
         places = [
             *places_of([layer.name for layer in result.layers], home),
             root_file(cache, home.root),

@@ -156,10 +156,18 @@ def _outdated_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[
 
 
 def _is_there(layer: Layer, manifest: Manifest | None, home: Home) -> bool:
-    if layer.kind == "check" and (manifest is None or manifest.check is None):
+    if layer.kind == "check" and not _is_checked(manifest):
         return False
     left = _left_by(layer.name, home)
     return left is None or left.exists()
+
+
+def _is_checked(manifest: Manifest | None) -> bool:
+    """True if there was a check, and this machine meets no needs of nodes that were unmet then."""
+    if manifest is None or manifest.check is None:
+        return False
+    then = set(manifest.check.unmet_needs)
+    return not then or not set(manifest.needs_unmet_here(os.environ)) < then
 
 
 def _left_by(layer_name: str, home: Home) -> Path | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from comfy_home.manifest import NotImported, load_manifest
 from runpod_comfy.homes.environment import LinkMode
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.job import Realization
@@ -29,8 +30,9 @@ class LayerResult:
 @dataclass(frozen=True, kw_only=True)
 class RealizeResult:
     """A complete version at `target`. `linked` names models that were linked, `removed_nodes` nodes
-    that were removed, `install_scripts` the scripts that ran now and their changes; `changed` is
-    false if everything already existed.
+    that were removed, `install_scripts` the scripts that ran now and their changes. `not_imported`
+    are nodes that this machine, or that of the check, cannot import. `changed` is false if
+    everything already existed.
     """
 
     version_id: str
@@ -41,6 +43,7 @@ class RealizeResult:
     linked: tuple[str, ...]
     removed_nodes: tuple[str, ...]
     install_scripts: tuple[InstallRecord, ...]
+    not_imported: Mapping[str, NotImported]
     changed: bool
     seconds: float
 
@@ -64,6 +67,7 @@ class RealizeResult:
             "target": str(self.target),
             "models_dir": str(self.models_dir),
             "layers": [asdict(layer) for layer in self.layers],
+            "not_imported": {name: it.model_dump() for name, it in self.not_imported.items()},
             "install_scripts": [record.document() for record in self.install_scripts],
             "seconds": round(self.seconds, 3),
         }
@@ -81,6 +85,7 @@ def result_of(
     """The result of a realization that made the layers `done`."""
     made = {layer.name: layer for layer in done}
     installed = [name for name in made if name.startswith(INSTALL_PREFIX)]
+    manifest = load_manifest(job.home.root)
     records = [
         read_install_record(job.home, name.removeprefix(INSTALL_PREFIX)) for name in installed
     ]
@@ -96,6 +101,7 @@ def result_of(
         linked=tuple(linked),
         removed_nodes=tuple(removed),
         install_scripts=tuple(record for record in records if record),
+        not_imported=manifest.check.not_imported if manifest and manifest.check else {},
         changed=bool(done or linked or removed),
         seconds=seconds,
     )

@@ -5,6 +5,7 @@ At any moment the marker only lists what is really there.
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -57,6 +58,9 @@ class Marker:
 
     def set_check(self, report: CheckReport) -> None:
         self._manifest = self._manifest.model_copy(update={"check": report})
+
+    def needs_unmet_here(self) -> list[str]:
+        return self._manifest.needs_unmet_here(os.environ)
 
     def complete(self, plan: Plan, models_dir: Path) -> None:
         """Records that the home is complete."""
@@ -209,6 +213,9 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     # The key does not cover what install scripts did, nor nodes that were added by hand.
     repeatable = not home.install_records.exists() and not unmanaged
     report = _recall_check(layer.key, home, cache) if repeatable else None
+    if report is not None and not set(report.unmet_needs) <= set(marker.needs_unmet_here()):
+        # Made on a machine, or with variables, that lacked more.
+        report = None
     recalled = report is not None
     if report is None:
         context.job.say("Layer check: starting the engine once")
@@ -219,6 +226,8 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
         if repeatable:
             _remember_check(layer.key, context.check_report, home, cache)
     marker.set_check(report)
+    for name, node in sorted(report.not_imported.items()):
+        context.job.say(f"warning: {node.in_words(name)}")
     return recalled
 
 
@@ -227,10 +236,10 @@ def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
     entry = check_entry(key, cache)
     try:
         report = CheckReport.model_validate_json((entry / _REPORT_NAME).read_bytes())
+        replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
+        replace_file(home.check_log, (entry / _LOG_NAME).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
-    replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
-    replace_file(home.check_log, (entry / _LOG_NAME).read_bytes())
     return report
 
 
@@ -241,4 +250,6 @@ def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> No
         shutil.copyfile(report_file, whole / _REPORT_NAME)
         shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
         shutil.copyfile(home.check_log, whole / _LOG_NAME)
+        # There may be one of a machine that lacked more.
+        shutil.rmtree(check_entry(key, cache), ignore_errors=True)
         place_folder(whole, check_entry(key, cache))

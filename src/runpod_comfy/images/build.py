@@ -27,6 +27,7 @@ from runpod_comfy.images.docker.local_images import ensure_image, inspect_image
 from runpod_comfy.images.labels import BASE_DIGEST
 from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, split_reference
+from runpod_comfy.images.show import not_imported_in
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
@@ -94,7 +95,7 @@ def build_image(
             if size_bytes > _LARGE_BYTES:
                 say(f"Sending the build context to the engine, {readable_size(size_bytes)}")
             with _output_kept(cache, job.lock.version_id):
-                return run_build(
+                outcome = run_build(
                     client,
                     context,
                     tags=tags,
@@ -105,6 +106,10 @@ def build_image(
                     labels=base_digest_label(inspect_image(client, job.base.reference), job.base),
                     show=show,
                 )
+    if job.lock.import_needs:
+        for name, node in not_imported_in(client, outcome.image_id).items():
+            say(f"warning: {node.in_words(name)}")
+    return outcome
 
 
 @contextlib.contextmanager

@@ -7,14 +7,19 @@ registries already have.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import docker
+from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError
+from comfy_home.layout import MARKER_NAME
+from comfy_home.manifest import Manifest, NotImported
+from runpod_comfy.images import image_paths
 from runpod_comfy.images.docker.build_progress import layer_in
+from runpod_comfy.images.docker.image_file import read_image_file
 from runpod_comfy.images.docker.local_images import inspect_image
 from runpod_comfy.images.docker.stream import engine_errors
 from runpod_comfy.images.dockerfile import Step
@@ -57,7 +62,8 @@ class ShownLayer:
 class ShownImage:
     """An image with its layers, lowest first. `lock_digest` and `base`, the name of the image that
     it is based on, are None for an image that this program did not build. `cuda` is the CUDA
-    version that its torch was built for, None without CUDA.
+    version that its torch was built for, None without CUDA. `not_imported` are the nodes that
+    failed to import in its build, where something that they need was missing.
     """
 
     image_id: str
@@ -67,6 +73,7 @@ class ShownImage:
     layers: tuple[ShownLayer, ...]
     base: str | None = None
     cuda: str | None = None
+    not_imported: Mapping[str, NotImported] = field(default_factory=dict)
 
     @property
     def keys(self) -> dict[str, str]:
@@ -150,7 +157,19 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
         layers=tuple(layers),
         base=labels.get(BASE_NAME),
         cuda=labels.get(CUDA),
+        not_imported=not_imported_in(client, reference),
     )
+
+
+def not_imported_in(client: docker.DockerClient, reference: str) -> Mapping[str, NotImported]:
+    """The nodes that the manifest of an image records as not imported, by name."""
+    content = read_image_file(client, reference, f"{image_paths.HOME}/{MARKER_NAME}")
+    try:
+        manifest = Manifest.model_validate_json(content or b"")
+    except ValidationError:
+        # An image of an earlier program, or of another one.
+        return {}
+    return manifest.check.not_imported if manifest.check else {}
 
 
 def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone]:

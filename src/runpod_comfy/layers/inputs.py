@@ -68,6 +68,7 @@ def manifest_of(
             )
             for node in lock.custom_nodes
         ],
+        import_needs=lock.import_needs,
         env=lock.env,
         comfy_args=lock.comfy_args,
         cuda=cuda_on(lock.python, platform),

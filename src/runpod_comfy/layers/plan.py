@@ -232,7 +232,12 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
             )
         )
     # These settings reach the engine through the manifest; here they only affect the key.
-    engine = {"schema": CHECK_SCHEMA, "env": lock.env, "comfy_args": lock.comfy_args}
+    engine = {
+        "schema": CHECK_SCHEMA,
+        "env": lock.env,
+        "comfy_args": lock.comfy_args,
+        "import_needs": lock.import_needs,
+    }
     check = layer(
         "check",
         TextInput(name="engine.json", text=json.dumps(engine, sort_keys=True)),

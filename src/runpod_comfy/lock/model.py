@@ -144,6 +144,7 @@ class Lock(Strict):
     env: dict[str, str] = {}
     comfy_args: list[str] = []
     run_install_scripts: list[str] = []
+    import_needs: dict[str, list[str]] = {}
     allow_pickle: list[str] = []
     user: str | None = None
     epoch: int

@@ -66,6 +66,7 @@ def resolve(
         env=spec.env,
         comfy_args=spec.options.comfy_args,
         run_install_scripts=spec.options.run_install_scripts,
+        import_needs=spec.options.import_needs,
         allow_pickle=spec.options.allow_pickle,
         user=spec.options.user,
         epoch=max(pinned.fetched.epoch for pinned in (core, *nodes)),

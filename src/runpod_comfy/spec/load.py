@@ -175,15 +175,19 @@ def _named_in_options(spec: Spec) -> Iterator[Fault]:
         ("run_install_scripts", spec.options.run_install_scripts, "custom node", nodes),
         ("allow_pickle", spec.options.allow_pickle, "model", models),
     ]
-    for key, names, what, known in asked:
-        for index, name in enumerate(names):
-            if name not in known:
-                meant = nearest(name, known)
-                yield (
-                    f"'options.{key}[{index}]' names '{name}', "
-                    f"but the spec has no {what} of that name",
-                    f"Did you mean '{meant}'?" if meant else f"Name a {what} of the spec.",
-                )
+    named = [
+        (f"{key}[{index}]", name, what, known)
+        for key, names, what, known in asked
+        for index, name in enumerate(names)
+    ]
+    named += [("import_needs", name, "custom node", nodes) for name in spec.options.import_needs]
+    for place, name, what, known in named:
+        if name not in known:
+            meant = nearest(name, known)
+            yield (
+                f"'options.{place}' names '{name}', but the spec has no {what} of that name",
+                f"Did you mean '{meant}'?" if meant else f"Name a {what} of the spec.",
+            )
 
 
 def _overrides(spec: Spec) -> Iterator[Fault]:

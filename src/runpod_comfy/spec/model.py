@@ -117,6 +117,7 @@ class Options(Strict):
     system_packages: list[values.DebianPackage] = []
     comfy_args: list[str] = []
     run_install_scripts: list[str] = []
+    import_needs: dict[str, list[values.ImportNeed]] = {}
     allow_pickle: list[str] = []
     user: str | None = None
     platforms: list[Literal["linux-x86_64", "linux-aarch64", "macos-arm64"]] = []

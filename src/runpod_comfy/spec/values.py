@@ -323,6 +323,13 @@ EnvName = Annotated[
         "is a secret and must be set in the environment, not in a spec",
     ),
 ]
+ImportNeed = Annotated[
+    str,
+    matching(
+        r"gpu|env:[A-Za-z_][A-Za-z0-9_]*",
+        "must be 'gpu', or 'env:NAME' for a variable such as a key",
+    ),
+]
 # A constraint bounds a distribution without requiring it.
 Override = Annotated[str, AfterValidator(_check_requirement)]
 Constraint = Annotated[Override, AfterValidator(_check_bound)]

@@ -118,6 +118,28 @@ def test_a_name_that_a_package_lost_is_answered_with_another_release(home: HomeL
     assert "Another release of the distribution with transformers" in remedy(home, fault(lost))
 
 
+@pytest.mark.parametrize(
+    ("type_", "message", "need"),
+    [
+        ("RuntimeError", "Found no NVIDIA driver on your system.", "gpu"),
+        ("AssertionError", "Torch not compiled with CUDA enabled", "gpu"),
+        ("OSError", "libcuda.so.1: cannot open shared object file", "gpu"),
+        ("KeyError", "'SOME_API_KEY'", "env:SOME_API_KEY"),
+        ("ValueError", "Please set the environment variable SOME_TOKEN", "env:SOME_TOKEN"),
+        ("ValueError", "SOME_TOKEN not found in environment", "env:SOME_TOKEN"),
+    ],
+)
+def test_what_the_machine_lacks_can_be_stated_in_the_spec(
+    home: HomeLayout, monkeypatch: pytest.MonkeyPatch, type_: str, message: str, need: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    raised = fault(Raised(type=type_, message=message))
+    assert f'"options": {{"import_needs": {{"a": ["{need}"]}}}}' in remedy(home, raised)
+    for name in ("SOME_API_KEY", "SOME_TOKEN"):
+        monkeypatch.setenv(name, "secret")
+    assert ("import_needs" in remedy(home, raised)) == (need == "gpu")
+
+
 def test_arguments_that_keep_nodes_from_running_are_named(home: HomeLayout) -> None:
     never = ImportFault(group="custom_nodes", name="a", fault="was never executed by ComfyUI")
     told = remedy(home, never, comfy_args=["--disable-all-custom-nodes", "--cpu"])

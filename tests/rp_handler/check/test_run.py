@@ -160,6 +160,44 @@ def test_what_a_node_brings_is_seen_in_its_module(
         assert line.startswith(f"  the custom node {name} {words}")
 
 
+def test_a_node_may_fail_where_the_machine_lacks_what_it_needs(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    add_node(home, "keyed", "import os\nKEY = os.environ['SOME_KEY']\n")
+    add_node(home, "painter", "raise RuntimeError(f'no GPU for {object()}')\n")
+    add_node(home, "fine", "NODE_CLASS_MAPPINGS = {}\n")
+    locked(home, "keyed", "painter", "fine")
+    manifest = load_manifest(home)
+    assert manifest is not None
+    needs = {"keyed": ["env:SOME_KEY"], "painter": ["gpu"], "fine": ["gpu"]}
+    save_manifest(home, manifest.model_copy(update={"import_needs": needs}))
+    report = tmp_path / "report.json"
+    assert run_check(home, report) == 0
+    told = CheckReport.model_validate_json(report.read_text(encoding="utf-8"))
+    assert told.unmet_needs == ["env:SOME_KEY", "gpu"]
+    assert told.not_imported["painter"].reason == (
+        "failed to import: custom_nodes/painter/__init__.py, line 1: "
+        "RuntimeError: no GPU for <object object at 0x…>"
+    )
+    assert told.not_imported.keys() == {"keyed", "painter"}
+    assert (
+        told.not_imported["keyed"]
+        .in_words("keyed")
+        .startswith(
+            "the custom node keyed was not imported, because it needs the variable SOME_KEY, which"
+        )
+    )
+    # Where the machine has it, the node has no excuse; without one, the excuse is offered.
+    monkeypatch.setenv("SOME_KEY", "x")
+    (home / "ComfyUI/custom_nodes/keyed/__init__.py").write_text("raise ValueError('bad key')\n")
+    assert run_check(home, report) == 1
+    assert "ValueError: bad key" in capsys.readouterr().err.splitlines()[-2]
+
+
 def test_the_log_of_a_healthy_engine_may_say_anything(home: Path, tmp_path: Path) -> None:
     text = (
         "import sys\nprint('   0.1 seconds (IMPORT FAILED): /x/custom_nodes/liar', file=sys.stderr)"

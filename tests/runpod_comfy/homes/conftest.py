@@ -29,22 +29,29 @@ folder_names_and_paths = {"loras": ([os.path.join(models_dir, "loras")], {".safe
 # Stands for rp_handler.check.run, whose own tests start real engines: the same arguments, the same
 # files, the same exit code for a node that does not import.
 _CHECK = """
-import argparse, json, pathlib, runpy, sys
+import argparse, json, os, pathlib, runpy, sys
 parser = argparse.ArgumentParser()
 for name in ("--home", "--python", "--report"):
     parser.add_argument(name, type=pathlib.Path, required=True)
 options = parser.parse_args()
+needs = json.loads((options.home / ".comfy_env").read_text())["import_needs"]
+unmet = sorted(one for some in needs.values() for one in some if one[4:] not in os.environ)
+not_imported = {}
 folder = options.home / "ComfyUI/custom_nodes"
 nodes = sorted(folder.glob("*/__init__.py"))
 for node in (*nodes, *folder.glob("*.py")):
     try:
         runpy.run_path(str(node))
     except Exception as error:
+        if unmet:
+            not_imported[node.parent.name] = {"needs": unmet, "reason": str(error)}
+            continue
         name = node.parent.name if node in nodes else node.name
         sys.exit(f"error: {name} did not import: {error}")
 (options.home / ".comfy_object_info.json").write_text("{}")
 classes = {node.parent.name: [] for node in nodes}
 report = {"comfyui_version": "0", "node_classes": classes, "folder_names": {}, "flags": []}
+report |= {"unmet_needs": unmet, "not_imported": not_imported}
 options.report.write_text(json.dumps(report))
 """
 

@@ -34,6 +34,10 @@ def _built(result: RealizeResult) -> list[str]:
     return [layer.name for layer in result.layers if layer.outcome != "kept"]
 
 
+def _recalled(result: RealizeResult) -> list[str]:
+    return [layer.name for layer in result.layers if layer.outcome == "recalled"]
+
+
 def _home(version: Version) -> Path:
     return version.folder / "home"
 
@@ -424,6 +428,35 @@ def test_a_node_that_does_not_import_fails_the_check_and_is_named(version: Versi
     assert not manifest.complete
     version.write("painter/__init__.py", "")
     assert _built(realize(version.job())) == ["node:painter", "check"]
+
+
+def test_a_check_is_made_again_once_a_need_that_was_unmet_is_met(
+    version: Version, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version.write("painter/__init__.py", "import os\nos.environ['SOME_KEY']\n")
+    version.changes["import_needs"] = {"painter": ["env:SOME_KEY"]}
+    said: list[str] = []
+    first = realize(version.job(say=said.append))
+    assert first.not_imported["painter"].needs == ["env:SOME_KEY"]
+    told = "warning: the custom node painter was not imported, because it needs the variable SOME_K"
+    assert [line[: len(told)] for line in said if "warning: the custom" in line] == [told]
+    again = realize(version.job())
+    assert not again.changed
+    assert again.not_imported == first.not_imported
+    other = version.folder / "other"
+    assert _recalled(realize(version.job(other)))[-1] == "check"
+
+    monkeypatch.setenv("SOME_KEY", "x")
+    met = realize(version.job())
+    assert _built(met) == ["check"]
+    assert met.not_imported == {}
+    # What a machine with more has seen holds for one with less, not the other way.
+    assert _recalled(realize(version.job(other)))[-1] == "check"
+    monkeypatch.delenv("SOME_KEY")
+    assert not realize(version.job()).changed
+    third = realize(version.job(version.folder / "third"))
+    assert _recalled(third)[-1] == "check"
+    assert third.not_imported == {}
 
 
 @pytest.mark.parametrize("folder", ["person", "."], ids=["home folder", "its parent"])

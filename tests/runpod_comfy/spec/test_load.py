@@ -193,6 +193,14 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
             "'options.torch.index' must be an index URL",
         ),
         (
+            lambda s: s["options"].update(import_needs={"Frist": ["gpu"]}),
+            "'options.import_needs' names 'Frist', but the spec has no custom node of that name",
+        ),
+        (
+            lambda s: s["options"].update(import_needs={"first": ["GPU"]}),
+            "'options.import_needs.first[0]' must be 'gpu', or 'env:NAME' for a variable such as",
+        ),
+        (
             lambda s: s["options"].update(allow_pickle=["no"]),
             "'options.allow_pickle[0]' names 'no', but the spec has no model",
         ),

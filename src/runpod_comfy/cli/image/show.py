@@ -77,6 +77,7 @@ def _show(arguments: argparse.Namespace, console: Console) -> int:
         "image": image.image_id,
         "version_lock_digest": lock.digest,
         **given(image, "tags", "lock_digest", "size_bytes", "base", "cuda", "layers"),
+        "not_imported": {name: node.model_dump() for name, node in image.not_imported.items()},
         "changes": arguments.change,
         "build": redone,
     }
@@ -95,6 +96,7 @@ def _image_lines(image: ShownImage, lock_digest: str) -> list[str]:
         f"base   {image.base or 'unknown'}",
         f"cuda   {image.cuda or 'none'}",
         f"size   {readable_size(image.size_bytes)}",
+        *(f"note   {node.in_words(name)}" for name, node in image.not_imported.items()),
         "",
         *(
             f"{layer.name:<{width}}  {readable_size(layer.size_bytes):>10}  {_short(layer.key)}"
