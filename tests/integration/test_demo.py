@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -161,6 +162,68 @@ def test_no_engine_outlives_the_program(demo: Program, place: Path, number: sign
 def test_a_second_realize_does_nothing(demo: Program) -> None:
     done = demo("realize", "--spec", ROOT / "versions" / "demo.json", "--json")
     assert not done.document()["changed"]
+
+
+_LOUD = """
+import logging, sys
+logging.getLogger().setLevel(logging.CRITICAL)
+logging.getLogger().handlers[0].setFormatter(logging.Formatter("[INFO] %(message)s"))
+sys.stderr = None
+from .missing import Node
+"""
+_SCHEMA = """
+from comfy_api.latest import ComfyExtension, io
+
+class Painter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        {body}
+
+    @classmethod
+    def execute(cls):
+        return io.NodeOutput()
+
+class Extension(ComfyExtension):
+    async def get_node_list(self):
+        return [Painter]
+
+async def comfy_entrypoint():
+    return Extension()
+"""
+_FINE_SCHEMA = "return io.Schema(node_id='Painter', inputs=[], outputs=[])"
+
+
+def test_nodes_that_fail_in_a_real_core_are_seen_and_only_those(demo: Program, place: Path) -> None:
+    home = Path(demo.variables["COMFY_HOME"])
+    nodes = {
+        "bad_entry": _SCHEMA.format(body="raise ValueError('no schema')"),
+        "bad_start": "NODE_CLASS_MAPPINGS = {}",
+        "fine_entry": _SCHEMA.format(body=_FINE_SCHEMA),
+        "loud": _LOUD,
+        "web": "WEB_DIRECTORY = './js'",
+    }
+    folders = {name: home / "ComfyUI/custom_nodes" / name for name in nodes}
+    try:
+        for name, text in nodes.items():
+            (folders[name] / "js").mkdir(parents=True)
+            (folders[name] / "__init__.py").write_text(text)
+        (folders["bad_start"] / "prestartup_script.py").write_text("1 / 0\n")
+        python = home / ".venv/bin/python"
+        options = ("--home", home, "--python", python, "--report", place / "report.json")
+        checked = demo(*options, module="rp_handler.check.run")
+    finally:
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    assert checked.code == 1
+    told = [line for line in checked.err.splitlines() if line.startswith("  the custom node ")]
+    wanted = [
+        "bad_entry failed in its comfy_entrypoint: custom_nodes/bad_entry/__init__.py, line 7: Val",
+        "bad_start failed in its prestartup_script.py: custom_nodes/bad_start/prestartup_script.py",
+        "loud failed to import: custom_nodes/loud/__init__.py, line 6: ModuleNotFoundError: ",
+    ]
+    assert len(told) == len(wanted)
+    for line, words in zip(told, wanted, strict=True):
+        assert line.startswith(f"  the custom node {words}")
 
 
 def test_an_engine_that_dies_at_start_shows_its_last_lines(demo: Program, place: Path) -> None:

@@ -77,7 +77,8 @@ def remedy_for(fault: ImportFault, home: HomeLayout, manifest: Manifest) -> str:
     """The next step for the version at `home` whose node package has this fault."""
     if not fault.is_custom:
         return _core_remedy(fault)
-    node = next((node for node in manifest.nodes if node.name == fault.name), None)
+    names = (fault.name, fault.name.removesuffix(".py"))
+    node = next((node for node in manifest.nodes if node.name in names), None)
     folder = home.custom_nodes / fault.name
     if node is None and is_of_core(fault.name, home):
         return _core_remedy(fault)

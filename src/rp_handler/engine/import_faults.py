@@ -66,7 +66,8 @@ def import_faults(report: ImportReport, *, core: Path, nodes: Collection[str]) -
     never = [
         ImportFault(group=CUSTOM_NODES, name=name, fault="was never executed by ComfyUI")
         for name in nodes
-        if (CUSTOM_NODES, name) not in executed
+        # A node may be a single file.
+        if executed.isdisjoint({(CUSTOM_NODES, name), (CUSTOM_NODES, f"{name}.py")})
     ]
     return sorted([*found.values(), *never], key=lambda fault: (fault.group, fault.name))
 

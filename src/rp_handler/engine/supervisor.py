@@ -63,16 +63,8 @@ class ResidentEngine:
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
             self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
-            self._warn_of_nodes(self._engine)
+            warn_of_nodes(self._engine, self.home, self._listener)
         return self._engine
-
-    def _warn_of_nodes(self, engine: Engine) -> None:
-        """Reports the version's nodes that fail here, although its check may have been fine."""
-        names = {node.name for node in self.home.manifest.nodes}
-        imports = engine.imports
-        for fault in import_faults(imports, core=self.home.comfyui, nodes=names):
-            if imports.is_observed and fault.is_custom:
-                self._listener.say(f"warning: {fault.sentence}")
 
     async def run(
         self, graph: Graph, *, timeout_s: float | None, strict: bool = False
@@ -117,6 +109,15 @@ class ResidentEngine:
         self._is_unsettled = False
         # Passed its error, so that the log of a crashed engine is kept.
         await stack.__aexit__(type(error) if error else None, error, None)
+
+
+def warn_of_nodes(engine: Engine, home: Home, listener: Listener) -> None:
+    """Reports the nodes that fail here; they may be fine on the machine of the version's check."""
+    imports = engine.imports
+    names = [node.name for node in home.manifest.nodes] if imports.is_observed else []
+    for fault in import_faults(imports, core=home.comfyui, nodes=names):
+        if fault.is_custom:
+            listener.say(f"warning: {fault.sentence}")
 
 
 def _empty(folder: Path) -> None:

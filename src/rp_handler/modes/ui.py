@@ -11,6 +11,7 @@ from typing import NoReturn
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.engine.process import Engine, is_taken
 from rp_handler.engine.prompt import Listener
+from rp_handler.engine.supervisor import warn_of_nodes
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.models import ModelSearch, models_at_hand
 from rp_handler.home.realized import Home
@@ -44,6 +45,7 @@ async def serve_ui(
                 listener.say(f"Anyone who can reach {listen} on this machine can use ComfyUI.")
             listener.say(f"Starting ComfyUI of {home.root}.")
             async with Engine(setup, port=port, log_say=listener.log) as engine:
+                warn_of_nodes(engine, home, listener)
                 listener.say(f"ComfyUI is at {engine.url} until you press Ctrl-C.")
                 if _has_a_screen(os.environ):
                     webbrowser.open(engine.url)

@@ -65,6 +65,7 @@ def manifest_of(
                 name=node.name,
                 repo=None if node.kind == "folder" else without_secrets(node.repo),
                 subdir=node.subdir,
+                requirements_above=node.requirements_above,
             )
             for node in lock.custom_nodes
         ],

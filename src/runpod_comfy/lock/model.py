@@ -39,9 +39,12 @@ class LockedTree(Tree):
 
 
 class LockedNode(LockedTree):
-    """A pinned custom node."""
+    """A pinned custom node. `requirements_above` is the requirements file of its source that lies
+    above `subdir`, for a node without one of its own. It is not read.
+    """
 
     name: NodeName
+    requirements_above: str | None = None
 
 
 class DistributionFile(Strict):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_errors.names import listed
@@ -12,9 +12,11 @@ from comfy_files.progress import Say
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, TreeStore
 from runpod_comfy.cache.tree_files import MODULE_FILE
 from runpod_comfy.lock.model import Lock, LockedNode, LockedTree, Submodule
+from runpod_comfy.lock.requirements.read import REQUIREMENTS
 from runpod_comfy.lock.upgrade import Upgrade, trees_of
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
 from runpod_comfy.sources.kinds import look_up, source_of
+from runpod_comfy.sources.tree_source import TreeSource
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import TreePlace
 
@@ -104,8 +106,29 @@ def _fetch(
         "tree_hash": fetched.tree_hash,
         "submodules": [Submodule(**vars(item)) for item in fetched.submodules],
     }
-    kind = LockedNode if isinstance(tree, CustomNode) else LockedTree
-    return PinnedTree(locked=kind(**(tree.model_dump() | found)), fetched=fetched)
+    if not isinstance(tree, CustomNode):
+        return PinnedTree(locked=LockedTree(**(tree.model_dump() | found)), fetched=fetched)
+    if isinstance(known, LockedNode) and known.commit == commit:
+        above = known.requirements_above
+    else:
+        above = _requirements_above(request, fetched, source, fetch_context)
+        if above is not None:
+            fetch_context.say(
+                f"Warning: {above} of {tree.name} lies above its subdir ({tree.subdir}) and is "
+                "not read"
+            )
+    node = LockedNode(**(tree.model_dump() | found), requirements_above=above)
+    return PinnedTree(locked=node, fetched=fetched)
+
+
+def _requirements_above(
+    request: TreeRequest, fetched: FetchedTree, source: TreeSource, fetch_context: FetchContext
+) -> str | None:
+    """The nearest requirements.txt above a tree's `subdir`, if the tree has none itself."""
+    if request.subdir is None or (fetched.path / REQUIREMENTS).is_file():
+        return None
+    above = [(folder / REQUIREMENTS).as_posix() for folder in PurePosixPath(request.subdir).parents]
+    return next((path for path in above if source.has_file(request, path, fetch_context)), None)
 
 
 def _previous_tree(tree: Tree, previous: Lock | None) -> LockedTree | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -48,6 +49,9 @@ class FolderSource(TreeSource):
                 remedy="Restore the folder, or use the change: runpod-comfy realize <id> --update",
             )
         return partial(_copy_folder, folder)
+
+    def has_file(self, request: TreeRequest, path: str, fetch_context: FetchContext) -> bool:
+        return (folder_of(replace(request, subdir=None), fetch_context) / path).is_file()
 
 
 def _folder(request: TreeRequest, fetch_context: FetchContext) -> Path:

@@ -31,6 +31,12 @@ class TreeSource(ABC):
         """The default ref; None for a kind without refs."""
         return None
 
+    def has_file(self, _request: TreeRequest, _path: str, _fetch_context: FetchContext) -> bool:
+        """True if the source of a pinned request has a file at this path, whatever its `subdir`;
+        False for a kind that cannot tell.
+        """
+        return False
+
     def fetch(self, request: TreeRequest, fetch_context: FetchContext) -> FetchedTree:
         """The checked files of a request, fetched into the cache if they are not there.
 

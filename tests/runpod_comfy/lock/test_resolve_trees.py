@@ -156,3 +156,35 @@ def test_a_commit_of_its_refs_history_is_nothing_to_tell(
         pinned = workspace.resolve()
         assert pinned.custom_nodes[0].commit == node["commit"]
     assert workspace.warnings == []
+
+
+def test_requirements_above_the_subdir_of_a_node_are_reported_once_and_kept_in_mind(
+    workspace: Workspace, node_git: GitRepository
+) -> None:
+    node_git.commit(
+        "Packs",
+        {
+            "requirements.txt": "alpha\n",
+            "packs/one/__init__.py": "",
+            "packs/two/__init__.py": "",
+            "packs/two/requirements.txt": "gamma\n",
+        },
+    )
+    workspace.write("folder/requirements.txt", "alpha\n")
+    workspace.write("folder/inner/__init__.py", "")
+    workspace.document["custom_nodes"] = [
+        {"name": "one", **node_git.at(), "subdir": "packs/one"},
+        {"name": "two", **node_git.at(), "subdir": "packs/two"},
+        {"name": "inner", "repo": "folder", "subdir": "inner"},
+    ]
+    lock = workspace.resolve()
+    above = {node.name: node.requirements_above for node in lock.custom_nodes}
+    assert above == {"one": "requirements.txt", "two": None, "inner": "requirements.txt"}
+    assert (
+        "Warning: requirements.txt of one lies above its subdir (packs/one) and is not read"
+        in workspace.warnings
+    )
+    workspace.said.clear()
+    assert workspace.resolve(lock, offline=True).custom_nodes == lock.custom_nodes
+    assert [line for line in workspace.warnings if " of one " in line] == []
+    assert workspace.resolve(elsewhere=True) == lock

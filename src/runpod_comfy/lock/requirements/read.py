@@ -41,7 +41,8 @@ SPEC = "spec"
 # dropped it in version 1.
 _IMPORTS_REQUESTS = Path("app/frontend_management.py")
 
-_FILE = "requirements.txt"
+REQUIREMENTS = "requirements.txt"
+"""The file of a tree that lists its requirements."""
 _LARGEST_FILE_BYTES = 1024 * 1024
 _MOST_FILES = 50
 
@@ -168,9 +169,9 @@ class _TreeReader:
     seen: set[tuple[Path, bool]] = field(default_factory=set)
 
     def read(self) -> None:
-        path = self.folder / _FILE
+        path = self.folder / REQUIREMENTS
         if path.is_file() or path.is_symlink():
-            self._file(path, f"{self.tree}, {_FILE}", _FILE, is_constraint=False)
+            self._file(path, f"{self.tree}, {REQUIREMENTS}", REQUIREMENTS, is_constraint=False)
         elif self.tree != CORE:
             self._mention_pyproject()
         if self.tree == CORE:
@@ -255,7 +256,8 @@ class _TreeReader:
         if isinstance(dependencies, list) and dependencies:
             self.say(
                 f"{self.tree} lists {quantity(len(dependencies), 'dependency', 'dependencies')} in "
-                f"pyproject.toml and has no {_FILE}; like ComfyUI-Manager, only the latter is used"
+                f"pyproject.toml and has no {REQUIREMENTS}; like ComfyUI-Manager, only the latter "
+                "is used"
             )
 
     def _add_requests(self) -> None:

@@ -43,6 +43,17 @@ class GitSource(TreeSource):
         repository.ensure(commit, fetch_context)
         return partial(check_out, repository, commit, request.subdir, fetch_context)
 
+    def has_file(self, request: TreeRequest, path: str, fetch_context: FetchContext) -> bool:
+        commit = request.commit or ""
+        repository = GitRepository.of(request.repo, fetch_context.cache)
+        if not (fetch_context.offline or repository.has(commit)):
+            repository.ensure(commit, fetch_context)
+        try:
+            found = repository.text("ls-tree", "--full-tree", commit, "--", path)
+        except GitFailedError:
+            return False
+        return found.partition(" ")[2].startswith("blob ")
+
     def open_ref(self, repo: str, fetch_context: FetchContext) -> str | None:
         """The short name of the branch that HEAD points to; None if HEAD is detached."""
         head = list_refs(repo, None, fetch_context).head
