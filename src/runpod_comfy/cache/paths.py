@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import Below, disk_errors
+from comfy_files.read_only import remove_tree
 from comfy_files.user_paths import expanded
 
 
@@ -75,10 +76,11 @@ class Cache:
         """
         with self.writing():
             self.tmp.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                dir=self.tmp, prefix=f"{name}-", ignore_cleanup_errors=True
-            ) as folder:
-                yield Path(folder)
+            folder = Path(tempfile.mkdtemp(dir=self.tmp, prefix=f"{name}-"))
+            try:
+                yield folder
+            finally:
+                remove_tree(folder, ignore_errors=True)
 
 
 def children(folder: Path) -> list[Path]:

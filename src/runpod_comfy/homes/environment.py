@@ -2,7 +2,8 @@
 
 An environment is made in the cache, under the keys of its layers, and each home gets hard links to
 its files: most of the time goes into compiling bytecode. It is relocatable, and its files do not
-depend on its path.
+depend on its path. Its files and folders are read-only, because all these homes and uv's cache
+share them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Literal
 
 from comfy_errors import UnavailableError
 from comfy_files.parallel import interrupted
+from comfy_files.read_only import remove_tree
 from runpod_comfy.cache.archive_store import archive_index, find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
@@ -47,12 +49,11 @@ def put_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> LinkMo
     Its files are hard links to the cache, or copies if that is not possible.
     """
     entry = environment_entry(layers, cache)
-    shutil.rmtree(home.venv_staging, ignore_errors=True)
+    remove_tree(home.venv_staging)
     linked = link_tree(entry, home.venv_staging)
     if not linked:
         shutil.copytree(entry, home.venv_staging, symlinks=True)
-    if home.venv.exists():
-        shutil.rmtree(home.venv)
+    remove_tree(home.venv)
     home.venv_staging.replace(home.venv)
     return "hardlink" if linked else "copy"
 
@@ -70,7 +71,7 @@ def link_tree(source: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in _CANNOT_LINK:
             raise
-        shutil.rmtree(target, ignore_errors=True)
+        remove_tree(target)
         return False
     return True
 

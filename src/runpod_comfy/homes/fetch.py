@@ -19,6 +19,7 @@ from comfy_errors.names import quantity
 from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import SLOW_S, Progress, Say, readable_size, say_nothing, when_slow
+from comfy_files.read_only import make_read_only
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
@@ -108,6 +109,7 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
             with when_slow(job.say, "Hashing the files of the Python environment"):
                 write_listing(whole)
+            make_read_only(whole)
             shutil.rmtree(logs, ignore_errors=True)
             if entry.exists():
                 entry.rename(folder / "outdated")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import quantity
 from comfy_files.files import os_reason
 from comfy_files.json_faults import first_fault
+from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.homes.home import Home
@@ -179,11 +181,13 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
             remedy="Run the command again: it makes this home again.",
         )
     write_listing(context.job.home.venv)
+    make_read_only(context.job.home.venv)
     return record
 
 
 def own_environment(home: Home) -> int:
-    """Replaces the home's files that are shared with a cache by copies; returns how many.
+    """Makes the home's environment writable, with copies of the files that are shared with a cache;
+    returns how many.
 
     Each is replaced atomically, so this can be killed and run again.
     """
@@ -192,16 +196,24 @@ def own_environment(home: Home) -> int:
 
 def _own_files(folder: str) -> int:
     copied = 0
+    _let_write(folder)
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 copied += _own_files(entry.path)
-            elif entry.is_file(follow_symlinks=False) and entry.stat().st_nlink > 1:
-                copy = f"{entry.path}.comfy_copy"
-                _copy_file(entry.path, copy)
-                Path(copy).replace(entry.path)
-                copied += 1
+            elif entry.is_file(follow_symlinks=False):
+                if entry.stat().st_nlink > 1:
+                    copy = f"{entry.path}.comfy_copy"
+                    _copy_file(entry.path, copy)
+                    Path(copy).replace(entry.path)
+                    copied += 1
+                _let_write(entry.path)
     return copied
+
+
+def _let_write(path: str) -> None:
+    mode = stat.S_IMODE(os.stat(path).st_mode)  # noqa: PTH116
+    os.chmod(path, mode | stat.S_IWUSR)  # noqa: PTH101
 
 
 def _copy_file(source: str, target: str) -> None:

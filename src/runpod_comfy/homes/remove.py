@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import subprocess
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
+from comfy_files.read_only import remove_tree
 from comfy_home.in_use import home_alone, refuse_home_in_use
 from comfy_home.layout import DATA_FOLDERS, LOCK_NAME, MARKER_NAME
 from comfy_home.manifest import load_manifest
@@ -205,7 +205,7 @@ def _measure(path: Path) -> RemovedEntry:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)
 

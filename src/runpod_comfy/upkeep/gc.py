@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import stat
 import tempfile
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing, when_slow
+from comfy_files.read_only import remove_tree
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.paths import Cache
@@ -96,7 +96,7 @@ def clear_cache(
             _forget(commits)
     with disk_errors(refused, remedy=PERMISSIONS), when_slow(say, "Deleting what is not needed"):
         for folder in trash:
-            shutil.rmtree(folder, onerror=_unless_gone)
+            remove_tree(folder)
     with when_slow(say, "Measuring what is kept"):
         return replace(_with_kept(clearing, contents, models), dry_run=False)
 
@@ -193,11 +193,3 @@ def _forget(commits: Mapping[Path, Sequence[str]]) -> None:
             for commit in unneeded:
                 run_git(["update-ref", "-d", f"refs/kept/{commit}"], repository=repository)
             run_git(["gc", "--quiet", "--prune=now"], repository=repository)
-
-
-def _unless_gone(
-    _function: object, _path: str, error: tuple[object, BaseException, object]
-) -> None:
-    """Another `gc` may be deleting the same leftovers."""
-    if not isinstance(error[1], FileNotFoundError):
-        raise error[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,14 +111,22 @@ class Version:
 
 
 @pytest.fixture
-def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
-    handler = tmp_path / "handler" / "rp_handler"
-    handler.mkdir(parents=True)
-    (handler / "__init__.py").touch()
-    (handler / "check").mkdir()
-    (handler / "check" / "run.py").write_text(_CHECK)
-    monkeypatch.syspath_prepend(str(handler.parent))
-    return Version(tmp_path / "version")
+def make_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Version]:
+    def make(folder: Path) -> Version:
+        handler = folder / "handler" / "rp_handler"
+        handler.mkdir(parents=True)
+        (handler / "__init__.py").touch()
+        (handler / "check").mkdir()
+        (handler / "check" / "run.py").write_text(_CHECK)
+        monkeypatch.syspath_prepend(str(handler.parent))
+        return Version(folder / "version")
+
+    return make
+
+
+@pytest.fixture
+def version(make_version: Callable[[Path], Version], tmp_path: Path) -> Version:
+    return make_version(tmp_path)
 
 
 def snapshot(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, tuple[int, str, bytes]]:

@@ -116,8 +116,8 @@ def _uv_variables(job: Initialization) -> dict[str, str]:
     variables = {
         **outside_variables(),
         "UV_CACHE_DIR": str(job.cache.uv),
-        # uv itself copies, and says so, if that is not possible.
-        "UV_LINK_MODE": "hardlink",
+        # This environment is the user's to change, and uv's cache must not change with it.
+        "UV_LINK_MODE": "copy",
         **uv_variables(read_pip_settings(), os.environ),
     }
     # A variable that makes uv ignore a package's own index would get torch from the default one.

@@ -113,6 +113,16 @@ def test_a_home_to_develop_in_has_core_environment_folders_and_marker(
     assert manifest.complete
 
 
+def test_its_packages_are_not_those_of_the_cache(fetch_context: FetchContext) -> None:
+    initialize(fetch_context.job(install_torch="skip"))
+    files = [
+        path.lstat().st_nlink
+        for path in (fetch_context.home / ".venv/lib").rglob("*")
+        if path.is_file() and not path.is_symlink()
+    ]
+    assert set(files) == {1}
+
+
 def test_the_clone_follows_its_branch_so_that_users_can_pull(fetch_context: FetchContext) -> None:
     initialize(fetch_context.job())
     clone = fetch_context.home / "ComfyUI"
