@@ -48,7 +48,7 @@ def as_ordinary_user(work: Callable[[], None], *places: Path) -> None:
 
 def users_folder() -> Iterator[Path]:
     """A folder that every user can reach: those of pytest are closed to other users."""
-    folder = Path(tempfile.mkdtemp(prefix="user-"))
+    folder = Path(tempfile.mkdtemp(dir="/var/tmp", prefix="user-"))
     folder.chmod(0o755)
     try:
         yield folder

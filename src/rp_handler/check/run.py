@@ -43,7 +43,7 @@ from rp_handler.check.core_facts import (
 from rp_handler.check.remedies import remedy_for
 from rp_handler.check.torch_imports import require_family
 from rp_handler.engine.client import EngineClient
-from rp_handler.engine.command import EngineSetup, engine_environment
+from rp_handler.engine.command import EngineSetup, engine_environment, read_only_folders
 from rp_handler.engine.import_faults import ImportFault, import_faults, unlisted_nodes
 from rp_handler.engine.process import Engine
 from rp_handler.errors import EngineStartError
@@ -104,6 +104,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             flags=frozenset(flags),
             cuda=manifest.cuda,
             extra_model_paths=probe.paths_file,
+            read_only=read_only_folders(python, os.environ),
         )
         engine = Engine(setup, log_say=_say_log(), keeps_log=False)
         async with (

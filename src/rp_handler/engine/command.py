@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import can_write
 from comfy_home.import_needs import needs_cpu
+from rp_handler.engine import confine
 
 # They form one exclusive group in the core's cli_args.py: `--cpu` cannot be combined with another.
 _DEVICE_CHOICES = frozenset(
@@ -17,6 +19,8 @@ _DEVICE_CHOICES = frozenset(
 )
 # The engine is reached from this machine only, unless its page is asked for.
 LOOPBACK = "127.0.0.1"
+# The folders of the cache that hold what homes are made of.
+_CACHED = ("archives", "checks", "compiled", "environments", "git", "trees", "uv")
 
 # Variables of our own interpreter. The engine has another one, and must not see our packages.
 _OURS = frozenset(
@@ -40,7 +44,8 @@ class EngineSetup:
     are the version's own; `flags` are the options that this core supports; newer options are only
     passed if listed. `cuda` is the CUDA version that its torch was built for, if any. `listen` is
     the address to serve on. The folders and the database file may be None: then the engine gets
-    temporary ones. `extra_model_paths` is one more file that names model folders.
+    temporary ones. `extra_model_paths` is one more file that names model folders. The engine and
+    what it starts cannot write to the `read_only` folders.
     """
 
     core: Path
@@ -55,6 +60,7 @@ class EngineSetup:
     user_folder: Path | None = None
     database: Path | None = None
     extra_model_paths: Path | None = None
+    read_only: Sequence[Path] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,42 @@ def engine_command(
         # By default the core would keep its database beside its own source.
         command += ["--database-url", f"sqlite:///{database}"]
     return command
+
+
+def read_only_folders(python: Path, environment: Mapping[str, str]) -> list[Path]:
+    """What no engine may change: the environment of its interpreter `python`, and the cache, as far
+    as they exist.
+    """
+    root = Path(environment.get("COMFY_CACHE_ROOT") or "~/.cache/runpod-comfy")
+    models = Path(environment.get("COMFY_CACHE_MODELS") or root / "models")
+    places = [python.parent.parent, *(root / name for name in _CACHED), models / "sha256"]
+    # Without a home folder a `~` stays: then nothing is there.
+    found = [Path(os.path.expanduser(place)).absolute() for place in places]  # noqa: PTH111
+    return [place for place in found if place.is_dir()]
+
+
+def confined(
+    command: Sequence[str],
+    setup: EngineSetup,
+    folders: EngineFolders,
+    environment: Mapping[str, str],
+) -> list[str]:
+    """`command`, started so that it cannot write to the setup's read-only folders."""
+    if not setup.read_only:
+        return list(command)
+    nodes = setup.core / "custom_nodes"
+    models = (setup.core / "models", setup.core.parent / "models")
+    written = [
+        *(folders.input, folders.output, folders.user, folders.temp.parent),
+        *(setup.core, nodes, *(nodes.iterdir() if nodes.is_dir() else ()), *models),
+        Path(environment["HOME"]),
+    ]
+    return [
+        *(sys.executable, "-I", "-S", "-B", confine.__file__),
+        *(f"{confine.READ_ONLY}{folder}" for folder in setup.read_only),
+        *(f"{confine.WRITTEN}{folder}" for folder in written if folder.is_dir()),
+        *("--", *command),
+    ]
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from rp_handler.engine.command import (
     LOOPBACK,
     EngineFolders,
     EngineSetup,
+    confined,
     engine_command,
     engine_environment,
     runs_on_cpu,
@@ -188,6 +189,7 @@ class Engine:
             needs_cpu=runs_on_cpu(setup, os.environ),
         )
         watched, lifeline = os.pipe()
+        guarded = ["/bin/sh", "-c", _GUARDED_START, "comfy-engine", str(watched), str(scratch)]
         self._stack.callback(os.close, lifeline)
         try:
             with self.log.open("wb") as log:
@@ -195,8 +197,7 @@ class Engine:
                     follower = asyncio.create_task(follow(self.log, self._log_say))
                     self._stack.callback(follower.cancel)
                 process = await asyncio.create_subprocess_exec(
-                    *("/bin/sh", "-c", _GUARDED_START, "comfy-engine"),
-                    *(str(watched), str(scratch), *command),
+                    *confined([*guarded, *command], setup, folders, environment),
                     cwd=setup.core,
                     env=environment,
                     stdin=asyncio.subprocess.DEVNULL,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from comfy_files.files import can_write
 from comfy_workflows.model_files import ModelFolders
-from rp_handler.engine.command import LOOPBACK, EngineSetup
+from rp_handler.engine.command import LOOPBACK, EngineSetup, read_only_folders
 from rp_handler.home.realized import Home
 
 
@@ -48,6 +49,7 @@ def engine_setup(
             user_folder=user,
             database=user / "comfyui.db" if user and keeps_outputs else None,
             extra_model_paths=paths,
+            read_only=read_only_folders(home.python, os.environ),
         )
 
 
