@@ -29,4 +29,4 @@ done
 # The image's PATH starts here, and nodes must not use programs of the handler's packages.
 find "$VENV/bin" ! -type d ! -name 'python*' -exec rm -f {} +
 compile_bytecode "$VENV/lib"
-settle "$VENV"
+settle_environment

@@ -2,6 +2,7 @@
 # The install.py of one custom node that the spec allows to run. Records its changes to the home, and fails
 # if it changed the lock's group `torch`. Runs after all nodes, and sees the changes of earlier install scripts.
 #
+# TARGET                    host or image
 # INPUTS                    torch.txt: the content of the group `torch`, lines `name==version`
 # NODE_NAME                 the node's folder in custom_nodes/
 # COMFY_HOME                gets whatever install.py writes, and .comfy_install/$NODE_NAME.json, the record
@@ -25,6 +26,6 @@ node=$nodes/$NODE_NAME
 
 compile_bytecode "$VENV/lib"
 compile_bytecode "$node"
-settle "$VENV"
+settle_environment
 settle "$node"
 settle "$COMFY_HOME" "$COMFY_HOME/ComfyUI" "$nodes" -prune

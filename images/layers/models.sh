@@ -17,7 +17,10 @@ set -eu
 mkdir -p "$COMFY_HOME/models" "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user"
 "$VENV/bin/python" -B -I "$layers/model_folders.py" "$COMFY_HOME" "$INPUTS/folders.txt"
 if [ "$TARGET" = image ]; then
-    chown -R "$IMAGE_USER" "$COMFY_HOME/models" "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user"
+    set -- "$COMFY_HOME/models" "$COMFY_HOME/input" "$COMFY_HOME/output" "$COMFY_HOME/user"
+    chown -R "$IMAGE_USER" "$@"
+    # Root writes there through the group: the engine runs without the right to override permissions.
+    chmod -R g+w "$@"
 fi
 
 settle "$COMFY_HOME/ComfyUI/extra_model_paths.yaml" "$COMFY_HOME/ComfyUI" \

@@ -1,5 +1,6 @@
 # Steps that several layers share; sourced with `.`, never run.
-# Uses compile_bytecode.py and shared_files.py beside it. Reads: UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
+# Uses compile_bytecode.py and shared_files.py beside it.
+# Reads: TARGET, UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
 # shellcheck shell=sh
 
 # File modes must not depend on the user who runs this.
@@ -62,4 +63,16 @@ settle() {
     TZ=UTC0 touch -t 198101010000 "$settle_mark"
     TZ=UTC0 find "$@" -newer "$settle_mark" -exec touch -h -t "$settle_to" {} +
     rm -f "$settle_mark"
+}
+
+# settle_environment: settles $VENV. In an image, what is new in it becomes read-only first, for root too. On a host
+# that comes last, when all its layers are done.
+settle_environment() {
+    if [ "$TARGET" = image ]; then
+        settle_mark=$(mktemp)
+        TZ=UTC0 touch -t 198101010000 "$settle_mark"
+        find "$VENV" ! -type l -newer "$settle_mark" -exec chmod a-w {} +
+        rm -f "$settle_mark"
+    fi
+    settle "$VENV"
 }

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The Python environment, and in it the lock's group `torch`.
 #
+# TARGET             host or image
 # INPUTS             requirements.txt: lines `name==version --hash=…`
 # VENV               the environment to make; an existing one is replaced,
 #                    so the layer `wheels` has to follow
@@ -19,4 +20,4 @@ rm -rf "$VENV"
 "$UV" venv --quiet --no-project --relocatable --python "$PYTHON" "$VENV"
 install_requirements "$INPUTS/requirements.txt"
 compile_bytecode "$VENV/lib"
-settle "$VENV"
+settle_environment

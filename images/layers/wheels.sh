@@ -1,6 +1,7 @@
 #!/bin/sh
 # The lock's group `wheels`, into the environment that the layer `torch` made.
 #
+# TARGET             host or image
 # INPUTS             requirements.txt: lines `name==version --hash=…`
 # VENV               the environment
 # UV                 the installer
@@ -16,4 +17,4 @@ set -eu
 
 install_requirements "$INPUTS/requirements.txt"
 compile_bytecode "$VENV/lib"
-settle "$VENV"
+settle_environment

@@ -13,15 +13,18 @@ from tests.images.conftest import EPOCH, Bench
 from tests.package_index import make_wheel
 
 
-def _install(bench: Bench, wheels: Path, cache: str) -> dict[str, tuple[bytes, int]]:
+def _install(
+    bench: Bench, wheels: Path, cache: str, *, layer: str = "torch", target: str = "host"
+) -> dict[str, tuple[bytes, int]]:
     """Makes an environment and installs from the folder, with the installer's cache in `cache`.
 
     Gives the packages' files and times.
     """
     venv = bench.folder / "venv"
     bench.run(
-        "torch",
+        layer,
         {
+            "TARGET": target,
             "VENV": str(venv),
             "UV": find_uv_bin(),
             "UV_CACHE_DIR": str(bench.folder / cache),
@@ -71,3 +74,25 @@ def test_a_record_of_odd_mode_keeps_it(bench: Bench) -> None:
     _install(bench, wheel.parent, "cache")
     (record,) = bench.folder.glob("venv/lib/python3.*/site-packages/alpha-1.0.dist-info/RECORD")
     assert record.stat().st_mode & 0o777 == 0o755
+
+
+def test_in_an_image_each_layer_makes_its_own_files_read_only(bench: Bench) -> None:
+    bench.folder.joinpath("wheels").mkdir()
+    made = {}
+    for layer, name in (("torch", "alpha"), ("wheels", "beta")):
+        wheel = make_wheel(bench.folder / "wheels", name, "1.0")
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        bench.give({"requirements.txt": f"{name}==1.0 --hash=sha256:{digest}\n"})
+        _install(bench, wheel.parent, "cache", layer=layer, target="image")
+        made[layer] = {
+            path: path.lstat()
+            for path in (bench.folder / "venv").rglob("*")
+            if not path.is_symlink()
+        }
+    assert [path for path, of in made["wheels"].items() if of.st_mode & 0o222] == []
+    changed = {
+        path.name
+        for path, of in made["torch"].items()
+        if path.is_file() and of.st_ctime_ns != made["wheels"][path].st_ctime_ns
+    }
+    assert changed == set()

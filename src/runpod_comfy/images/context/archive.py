@@ -113,7 +113,8 @@ def _tar(members: Iterable[_Member]) -> bytes:
 def _folder(name: str, user: str = "0:0") -> _Member:
     member = _member(name, user)
     member.type = tarfile.DIRTYPE
-    member.mode = 0o755
+    # Root writes through the group: its engine has no right to override permissions.
+    member.mode = 0o755 if user == "0:0" else 0o775
     return member, io.BytesIO()
 
 
