@@ -12,6 +12,8 @@ from comfy_files.user_paths import expanded
 MARKER_NAME = ".comfy_env"
 LOCK_NAME = ".comfy_lock"
 OBJECT_INFO_NAME = ".comfy_object_info.json"
+DAMAGE_NAME = "changed-environment.json"
+"""Beside the report of a check: the paths in the environment that the engine changed."""
 DATA_FOLDERS = ("input", "output", "user")
 """The user's own files, kept when a version is removed."""
 UNCHANGED_NAME = ".comfy_unchanged.json"

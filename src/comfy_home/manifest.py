@@ -13,6 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from comfy_errors import UnavailableError
+from comfy_errors.names import listed, quantity
 from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
 from comfy_home.import_needs import needs_in_words, unmet_needs
@@ -66,7 +67,17 @@ class NotImported(_Strict):
         )
 
 
-CHECK_SCHEMA = "runpod-comfy/check/3"
+class ChangedFile(_Strict):
+    """A file that a start of the engine changed. `path` is relative to the home; `sha256` is 64 hex
+    digits of its new content, None for a link or a removed file.
+    """
+
+    path: str
+    change: Literal["added", "changed", "removed"]
+    sha256: str | None = None
+
+
+CHECK_SCHEMA = "runpod-comfy/check/4"
 """Changes when a check looks at or records something else, so that older results are not reused."""
 
 
@@ -78,7 +89,8 @@ class CheckReport(_Strict):
     below it. `flags` are the options that this core's `main.py --help` lists, with their dashes.
     `model_inputs` maps a node class and one of its inputs to the names of the core's folders whose
     files that input offers. `unmet_needs` are those of `Manifest.import_needs` that the machine did
-    not meet, and `not_imported` the nodes that failed to import there.
+    not meet, and `not_imported` the nodes that failed to import there. `changed` are the files of
+    the home that the start wrote or removed, without the user's, models and bytecode.
     """
 
     comfyui_version: str
@@ -88,6 +100,18 @@ class CheckReport(_Strict):
     model_inputs: dict[str, dict[str, list[str]]] = {}
     unmet_needs: list[str] = []
     not_imported: dict[str, NotImported] = {}
+    changed: list[ChangedFile] = []
+
+    @property
+    def changes_in_words(self) -> str:
+        """One sentence for the user about what the start changed, empty if that is nothing."""
+        if not self.changed:
+            return ""
+        paths = [f"{each.path} ({each.change})" for each in self.changed]
+        return (
+            f"Starting ComfyUI changes {quantity(len(paths), 'file')} of the home: "
+            f"{listed(paths, at_most=5)}"
+        )
 
 
 class Manifest(_Strict):
@@ -96,7 +120,8 @@ class Manifest(_Strict):
     `complete` is true when every layer of the plan is done and the models are linked.
     `kind` is `init` for a home made by `init`, which has no lock. `cuda` is the CUDA version, say
     `13.0`, that the version's torch was built for; None for one without CUDA. `import_needs` maps
-    a node to what it needs from a machine to be imported.
+    a node to what it needs from a machine to be imported. The engine may write to a
+    `writable_environment`.
     """
 
     manifest_version: Literal[1] = 1
@@ -112,6 +137,7 @@ class Manifest(_Strict):
     env: dict[str, str] = {}
     comfy_args: list[str] = []
     cuda: str | None = None
+    writable_environment: bool = False
     check: CheckReport | None = None
 
     def needs_unmet_here(self, environment: Mapping[str, str]) -> list[str]:

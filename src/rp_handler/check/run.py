@@ -25,8 +25,9 @@ from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
-from comfy_home.layout import OBJECT_INFO_NAME, HomeLayout
+from comfy_home.layout import DAMAGE_NAME, OBJECT_INFO_NAME, HomeLayout
 from comfy_home.manifest import (
+    ChangedFile,
     CheckReport,
     Manifest,
     NotImported,
@@ -41,6 +42,11 @@ from rp_handler.check.core_facts import (
     relative_folders,
 )
 from rp_handler.check.remedies import remedy_for
+from rp_handler.check.start_changes import (
+    StartWatch,
+    changed_environment,
+    environment_paths,
+)
 from rp_handler.check.torch_imports import require_family
 from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup, engine_environment, read_only_folders
@@ -89,6 +95,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     layout = HomeLayout(root=home)
     core = layout.comfyui
     manifest = load_manifest(home) or Manifest()
+    watching = asyncio.get_running_loop().run_in_executor(None, StartWatch, layout)
     flags = known_flags(core, python)
     unmet = manifest.needs_unmet_here(os.environ)
     with (
@@ -104,10 +111,13 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             flags=frozenset(flags),
             cuda=manifest.cuda,
             extra_model_paths=probe.paths_file,
-            read_only=read_only_folders(python, os.environ),
+            read_only=read_only_folders(
+                python, os.environ, writable_environment=manifest.writable_environment
+            ),
         )
         engine = Engine(setup, log_say=_say_log(), keeps_log=False)
         async with (
+            _watched(await watching, layout, manifest, report) as changed,
             _family_loading(setup, Path(scratch)) as family,
             _explained(engine, layout, manifest),
             engine,
@@ -141,12 +151,15 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             model_inputs=probe.found_in(probed_info),
             unmet_needs=unmet,
             not_imported=excused,
+            changed=changed,
         )
         leave_out_model_files(object_info, answer.model_inputs, folders)
     text = json.dumps(object_info, sort_keys=True)
     replace_file(home / OBJECT_INFO_NAME, f"{text}\n".encode())
     text = json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True)
     replace_file(report, f"{text}\n".encode())
+    if answer.changed:
+        sys.stderr.write(f"{answer.changes_in_words}\n")
     return answer
 
 
@@ -182,6 +195,28 @@ async def _explained(engine: Engine, home: HomeLayout, manifest: Manifest) -> As
         )
         remedy = f"{error.remedy} {remedy_for(fault, home, manifest)}".strip()
         raise EngineStartError(error.message, remedy=remedy, details=error.details) from error
+
+
+@asynccontextmanager
+async def _watched(
+    watch: StartWatch, home: HomeLayout, manifest: Manifest, report: Path
+) -> AsyncIterator[list[ChangedFile]]:
+    """Fills a list with what the block's start of the engine changed in the home.
+
+    Raises OperationFailedError if the environment changed and may not; then the paths are also in a
+    file beside the report, even if the block fails.
+    """
+    changed: list[ChangedFile] = []
+    paths: list[str] = []
+    try:
+        yield changed
+    finally:
+        changed += watch.changes()
+        if not manifest.writable_environment and (paths := environment_paths(changed, home)):
+            place = report.with_name(DAMAGE_NAME)
+            replace_file(place, json.dumps(paths).encode())
+    if paths:
+        raise changed_environment(paths, home)
 
 
 @asynccontextmanager

@@ -100,13 +100,17 @@ def engine_command(
     return command
 
 
-def read_only_folders(python: Path, environment: Mapping[str, str]) -> list[Path]:
-    """What no engine may change: the environment of its interpreter `python`, and the cache, as far
-    as they exist.
+def read_only_folders(
+    python: Path, environment: Mapping[str, str], *, writable_environment: bool
+) -> list[Path]:
+    """What no engine may change, as far as it exists: the cache, and the environment of its
+    interpreter `python`, unless that is writable.
     """
     root = Path(environment.get("COMFY_CACHE_ROOT") or "~/.cache/runpod-comfy")
     models = Path(environment.get("COMFY_CACHE_MODELS") or root / "models")
-    places = [python.parent.parent, *(root / name for name in _CACHED), models / "sha256"]
+    places = [*(root / name for name in _CACHED), models / "sha256"]
+    if not writable_environment:
+        places.append(python.parent.parent)
     # Without a home folder a `~` stays: then nothing is there.
     found = [Path(os.path.expanduser(place)).absolute() for place in places]  # noqa: PTH111
     return [place for place in found if place.is_dir()]
@@ -163,6 +167,8 @@ def engine_environment(
     return {
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "DO_NOT_TRACK": "1",
+        # The packages that a node installs must not change with uv's cache.
+        "UV_LINK_MODE": "copy",
         **setup.variables,
         **kept,
         "PATH": os.pathsep.join(path),

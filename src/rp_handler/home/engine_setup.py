@@ -49,7 +49,12 @@ def engine_setup(
             user_folder=user,
             database=user / "comfyui.db" if user and keeps_outputs else None,
             extra_model_paths=paths,
-            read_only=read_only_folders(home.python, os.environ),
+            read_only=read_only_folders(
+                home.python,
+                os.environ,
+                writable_environment=home.manifest.writable_environment
+                or home.manifest.kind == "init",
+            ),
         )
 
 

@@ -12,7 +12,7 @@ from comfy_files.progress import when_slow
 from comfy_files.space import disk_of, require_room
 from comfy_home.manifest import Manifest
 from runpod_comfy.homes.environment import Package, needed_packages
-from runpod_comfy.homes.home import Home
+from runpod_comfy.homes.home import Home, nodes_of_start
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.models import model_changes
 from runpod_comfy.layers.plan import (
@@ -71,7 +71,9 @@ def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Cha
     lock, places = job.lock, job.places
     done = manifest.layers if manifest else {}
     planned = {layer.name for layer in plan.layers}
-    pending = _outdated_layers(plan, manifest, places.home)
+    pending = _outdated_layers(
+        plan, manifest, places.home, is_writable=bool(lock.writable_environment)
+    )
     _refuse_unmanaged_nodes(pending, done, places.home)
     models_dir = str(places.models_dir)
     is_whole = (
@@ -110,8 +112,10 @@ def require_space(job: Realization, changes: Changes) -> None:
     home, uv = job.home.root, job.cache.uv
     unpacked = _UNPACKED * sum(each.size_bytes for each in changes.packages)
     to_home = _BYTECODE * unpacked
-    # An environment that install scripts may write to belongs to the home alone.
-    private = any(layer.kind == "install" for layer in changes.pending)
+    # An environment that install scripts or the engine may write to belongs to the home alone.
+    private = job.lock.writable_environment or any(
+        layer.kind == "install" for layer in changes.pending
+    )
     if private or disk_of(home) != disk_of(uv):
         to_home += unpacked
     to_unpack = sum(each.size_bytes for each in changes.packages if not each.unpacked)
@@ -130,11 +134,14 @@ def places_of(layer_names: Iterable[str], home: Home) -> list[Path]:
     return [place for name in layer_names if (place := _left_by(name, home)) is not None]
 
 
-def _outdated_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[Layer]:
+def _outdated_layers(
+    plan: Plan, manifest: Manifest | None, home: Home, *, is_writable: bool
+) -> list[Layer]:
     """The layers to make, in order: those without their key in the manifest, or whose folder is
     gone. The two that share the Python environment are made together, from scratch, because a
     half-replaced package cannot be told from a whole one. For the same reason all layers are made
-    together if an install script has run or will run.
+    together if an install script has run or will run. A writable environment is made again with
+    every other layer: the engine may have changed it.
     """
     planned = {layer.name for layer in plan.layers}
     done = manifest.layers if manifest else {}
@@ -143,6 +150,9 @@ def _outdated_layers(plan: Plan, manifest: Manifest | None, home: Home) -> list[
         for layer in plan.layers
         if done.get(layer.name) != layer.key or not _is_there(layer, manifest, home)
     }
+    was_writable = manifest is not None and manifest.writable_environment
+    if manifest is not None and (was_writable != is_writable or (is_writable and pending)):
+        pending.update((*ENVIRONMENT, "check"))
     if not pending.isdisjoint(ENVIRONMENT):
         pending.update(ENVIRONMENT)
     if "core" in pending:
@@ -184,9 +194,11 @@ def _left_by(layer_name: str, home: Home) -> Path | None:
 
 
 def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home: Home) -> None:
+    made = nodes_of_start(home)
     for layer in pending:
         folder = home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
-        if layer.kind == "node" and layer.name not in done and os.path.lexists(folder):
+        is_known = layer.name in done or folder.name in made
+        if layer.kind == "node" and not is_known and os.path.lexists(folder):
             raise InvalidInputError(
                 f"{folder} already exists and was not made for this version; it was left alone",
                 remedy="Move it away, or give the node another name in the spec.",

@@ -8,6 +8,7 @@ share them.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -16,7 +17,7 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,8 +28,9 @@ from comfy_files.read_only import remove_tree
 from runpod_comfy.cache.archive_store import archive_index, find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
+from runpod_comfy.homes.verify.listing import recorded_files
 from runpod_comfy.layers.plan import Layer
-from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.layers.uv import outside_variables, uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from runpod_comfy.lock.python.fit import fitting_files
 
@@ -56,6 +58,28 @@ def put_environment(layers: Sequence[Layer], home: Home, cache: Cache) -> LinkMo
     remove_tree(home.venv)
     home.venv_staging.replace(home.venv)
     return "hardlink" if linked else "copy"
+
+
+def forget_environment(layers: Sequence[Layer], paths: Sequence[str], cache: Cache) -> None:
+    """Removes the cached environment of these layers, of which the files `paths` were changed, and
+    the distributions that they belong to from uv's cache: these may share the files.
+    """
+    entry = environment_entry(layers, cache)
+    owned = recorded_files(entry)
+    clean_uv({name for path in paths if path in owned for name in owned[path].names}, cache)
+    with cache.scratch("damaged") as folder, contextlib.suppress(FileNotFoundError):
+        entry.rename(folder / "entry")
+
+
+def clean_uv(distributions: Collection[str], cache: Cache) -> None:
+    """Removes distributions from uv's cache."""
+    if distributions:
+        subprocess.run(
+            [str(uv_program()), "cache", "clean", "--quiet", *sorted(distributions)],
+            env={**outside_variables(), "UV_CACHE_DIR": str(cache.uv)},
+            check=False,
+            capture_output=True,
+        )
 
 
 def environment_entry(layers: Sequence[Layer], cache: Cache) -> Path:

@@ -18,7 +18,7 @@ from comfy_home.layout import (
     UNCHANGED_NAME,
     HomeLayout,
 )
-from comfy_home.manifest import Manifest, load_manifest
+from comfy_home.manifest import ChangedFile, Manifest, load_manifest
 from runpod_comfy.project import PACKAGES
 
 IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
@@ -110,11 +110,30 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
     return manifest
 
 
+def start_changes(home: Home) -> dict[Path, ChangedFile]:
+    """What the engine's start changed in the home when it was checked, by path.
+
+    Raises InvalidInputError if the marker is broken.
+    """
+    manifest = load_manifest(home.root)
+    check = manifest.check if manifest else None
+    return {home.root / each.path: each for each in check.changed} if check else {}
+
+
+def nodes_of_start(home: Home) -> set[str]:
+    """The names in custom_nodes below which the engine's start added files."""
+    return {
+        path.relative_to(home.custom_nodes).parts[0]
+        for path, file in start_changes(home).items()
+        if file.change == "added" and path.is_relative_to(home.custom_nodes)
+    }
+
+
 def unmanaged_nodes(home: Home, nodes: Collection[str]) -> list[Path]:
     """Entries of custom_nodes, where the core imports them, that are not in `nodes` and did not
-    come with the core: the user added them by hand.
+    come with the core or from a node's start: the user added them by hand.
     """
-    known = {*nodes, "__pycache__"}
+    known = {*nodes, *nodes_of_start(home), "__pycache__"}
     if home.core_files.is_file():
         names = home.core_files.read_bytes().split(b"\0")
         inner = (Path(os.fsdecode(name)) for name in names if name)

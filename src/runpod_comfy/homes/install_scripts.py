@@ -24,10 +24,10 @@ from comfy_files.json_faults import first_fault
 from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
-from runpod_comfy.homes.home import Home
+from runpod_comfy.homes.home import Home, start_changes
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.script import build_layer
-from runpod_comfy.homes.verify.listing import write_listing
+from runpod_comfy.homes.verify.listing import hash_of, write_listing
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.spec.model import Strict
 
@@ -181,7 +181,8 @@ def run_install_script(layer: Layer, context: LayerContext) -> InstallRecord:
             remedy="Run the command again: it makes this home again.",
         )
     write_listing(context.job.home.venv)
-    make_read_only(context.job.home.venv)
+    if not context.job.lock.writable_environment:
+        make_read_only(context.job.home.venv)
     return record
 
 
@@ -250,6 +251,21 @@ def undo_install_scripts(home: Home) -> None:
     shutil.rmtree(home.install_records)
 
 
+def undo_start(home: Home) -> None:
+    """Removes what the engine's start added to `ComfyUI/` when it was checked, if it is unchanged:
+    the next start adds it again if it still belongs to the version.
+    """
+    for path, file in start_changes(home).items():
+        if file.change != "added" or not path.is_relative_to(home.comfyui):
+            continue
+        if path.is_symlink() if file.sha256 is None else hash_of(path) == file.sha256:
+            path.unlink(missing_ok=True)
+            bytecode = path.parent / "__pycache__"
+            for outdated in bytecode.glob(f"{path.stem}.*.pyc"):
+                outdated.unlink()
+            _remove_empty(bytecode, home)
+
+
 def _files(folder: Path) -> set[Path]:
     return {
         Path(parent) / name
@@ -263,6 +279,8 @@ def _remove_empty(folder: Path, home: Home) -> None:
     while folder not in (home.comfyui, home.custom_nodes):
         try:
             folder.rmdir()
+        except FileNotFoundError:
+            pass
         except OSError:
             return
         folder = folder.parent

@@ -18,7 +18,7 @@ from comfy_home.layout import DATA_FOLDERS, LOCK_NAME, MARKER_NAME
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
-from runpod_comfy.homes.home import Home, refuse_protected, require_folder
+from runpod_comfy.homes.home import Home, refuse_protected, require_folder, start_changes
 from runpod_comfy.homes.install_scripts import added_files
 from runpod_comfy.layers.plan import NODE_PREFIX
 
@@ -179,6 +179,11 @@ def _brought_along(home: Home) -> set[str]:
     # If the records cannot be read, it is better to leave a file too many.
     with contextlib.suppress(InvalidInputError):
         brought |= {str(path.relative_to(home.comfyui)) for path in added_files(home)}
+        brought |= {
+            str(path.relative_to(home.comfyui))
+            for path, file in start_changes(home).items()
+            if file.change == "added" and path.is_relative_to(home.comfyui)
+        }
     return brought
 
 

@@ -5,6 +5,7 @@ At any moment the marker only lists what is really there.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -16,22 +17,35 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from comfy_errors import ComfyError
 from comfy_files.files import place_folder, replace_file
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import when_slow
+from comfy_home.layout import DAMAGE_NAME
 from comfy_home.manifest import CheckReport, Manifest, save_manifest
+from comfy_home.platforms import this_platform
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.changes import Changes
-from runpod_comfy.homes.environment import environment_entry, put_environment
+from runpod_comfy.homes.environment import (
+    environment_entry,
+    forget_environment,
+    put_environment,
+)
 from runpod_comfy.homes.fetch import Fetched
 from runpod_comfy.homes.home import BEGUN, Home, unmanaged_nodes
-from runpod_comfy.homes.install_scripts import run_install_script, undo_install_scripts
+from runpod_comfy.homes.install_scripts import (
+    own_environment,
+    run_install_script,
+    undo_install_scripts,
+    undo_start,
+)
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.models import link_models, links_to_make
 from runpod_comfy.homes.result import LayerResult
 from runpod_comfy.homes.script import build_layer
+from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import manifest_of
-from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan
+from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan, make_plan
 
 _REPORT_NAME = "report.json"
 _OBJECT_INFO_NAME = "object_info.json"
@@ -101,6 +115,8 @@ def change_home(
         marker.forget(NODE_PREFIX + node)
     if any(layer.kind != "check" for layer in changes.pending):
         undo_install_scripts(home)
+    if any(layer.kind == "check" for layer in changes.pending):
+        undo_start(home)
     environment = [layer for layer in changes.pending if layer.kind in ENVIRONMENT]
     last = [layer for layer in changes.pending if layer.kind in ("install", "check")]
     others = [layer for layer in changes.pending if layer not in (*environment, *last)]
@@ -187,13 +203,19 @@ def _put_environment(
     marker.begin(*layers)
     with when_slow(job.say, f"Linking the Python environment into {job.home.root}"):
         mode = put_environment(layers, job.home, job.cache)
+        if job.lock.writable_environment:
+            own_environment(job.home)
+            mode = "copy"
     marker.finish(*layers)
-    job.say(
-        "Packages are hard-linked from the cache"
-        if mode == "hardlink"
-        else f"warning: {job.home.root} and the cache {job.cache.root} cannot share files: "
-        "packages are copied. Put COMFY_CACHE_ROOT on the same volume to save space and time."
-    )
+    if job.lock.writable_environment:
+        job.say("Packages are copied from the cache, because the spec lets ComfyUI write to them")
+    elif mode == "hardlink":
+        job.say("Packages are hard-linked from the cache")
+    else:
+        job.say(
+            f"warning: {job.home.root} and the cache {job.cache.root} cannot share files: packages "
+            "are copied. Put COMFY_CACHE_ROOT on the same volume to save space and time."
+        )
     seconds = (time.monotonic() - started) / len(layers)
     return [
         LayerResult(
@@ -210,8 +232,11 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     """Records the report of the check; returns whether it was known."""
     home, cache = context.job.home, context.job.cache
     unmanaged = unmanaged_nodes(home, {node.name for node in context.job.lock.custom_nodes})
-    # The key does not cover what install scripts did, nor nodes that were added by hand.
-    repeatable = not home.install_records.exists() and not unmanaged
+    # The key does not cover what install scripts did, nor nodes that were added by hand. What the
+    # engine did to a writable environment is in this home alone.
+    repeatable = not (
+        home.install_records.exists() or unmanaged or context.job.lock.writable_environment
+    )
     report = _recall_check(layer.key, home, cache) if repeatable else None
     if report is not None and not set(report.unmet_needs) <= set(marker.needs_unmet_here()):
         # Made on a machine, or with variables, that lacked more.
@@ -220,15 +245,39 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     if report is None:
         context.job.say("Layer check: starting the engine once")
         home.check_log.unlink(missing_ok=True)
-        build_layer(layer, context)
+        damage = context.check_report.with_name(DAMAGE_NAME)
+        damage.unlink(missing_ok=True)
+        try:
+            build_layer(layer, context)
+        except ComfyError:
+            if damage.exists():
+                _forget_damaged(damage, context, marker)
+            raise
         context.log_of(layer).replace(home.check_log)
         report = CheckReport.model_validate_json(context.check_report.read_bytes())
+        if context.job.lock.writable_environment:
+            write_listing(home.venv)
         if repeatable:
             _remember_check(layer.key, context.check_report, home, cache)
+    if report.changed:
+        context.job.say(report.changes_in_words)
     marker.set_check(report)
     for name, node in sorted(report.not_imported.items()):
         context.job.say(f"warning: {node.in_words(name)}")
     return recalled
+
+
+def _forget_damaged(damage: Path, context: LayerContext, marker: Marker) -> None:
+    """Removes an environment that a start changed from the caches, and has it made again here."""
+    cache = context.job.cache
+    plan = make_plan(context.job.lock, platform=this_platform())
+    layers = [layer for layer in plan.layers if layer.kind in ENVIRONMENT]
+    marker.begin(*layers)
+    forget_environment(layers, json.loads(damage.read_bytes()), cache)
+    context.job.say(
+        "The changed packages were removed from the cache; homes made before may have them too: "
+        "runpod-comfy realize ID --verify"
+    )
 
 
 def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:

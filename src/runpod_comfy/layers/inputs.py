@@ -73,5 +73,6 @@ def manifest_of(
         env=lock.env,
         comfy_args=lock.comfy_args,
         cuda=cuda_on(lock.python, platform),
+        writable_environment=bool(lock.writable_environment),
         check=check,
     )

@@ -134,7 +134,10 @@ class Base(Strict):
 
 
 class Lock(Strict):
-    """A whole lock. `epoch` is in seconds since 1970, used as SOURCE_DATE_EPOCH."""
+    """A whole lock. `epoch` is in seconds since 1970, used as SOURCE_DATE_EPOCH.
+
+    `writable_environment` is True if the engine may write to its Python environment, else None.
+    """
 
     lock_version: Literal[1]
     version_id: VersionId
@@ -150,6 +153,7 @@ class Lock(Strict):
     import_needs: dict[str, list[str]] = {}
     allow_pickle: list[str] = []
     user: str | None = None
+    writable_environment: bool | None = None
     epoch: int
 
     @property

@@ -69,6 +69,7 @@ def resolve(
         import_needs=spec.options.import_needs,
         allow_pickle=spec.options.allow_pickle,
         user=spec.options.user,
+        writable_environment=spec.options.writable_environment or None,
         epoch=max(pinned.fetched.epoch for pinned in (core, *nodes)),
     )
 

@@ -122,6 +122,7 @@ class Options(Strict):
     user: str | None = None
     platforms: list[Literal["linux-x86_64", "linux-aarch64", "macos-arm64"]] = []
     as_of: values.Day | None = None
+    writable_environment: bool = False
 
 
 class Spec(Strict):

@@ -134,7 +134,7 @@ def test_a_node_cannot_change_the_environment_or_the_cache(
         python=python,
         variables={},
         flags=frozenset(),
-        read_only=read_only_folders(python, os.environ),
+        read_only=read_only_folders(python, os.environ, writable_environment=False),
     )
 
     async def start() -> list[str]:

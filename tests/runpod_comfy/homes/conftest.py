@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ folder_names_and_paths = {"loras": ([os.path.join(models_dir, "loras")], {".safe
 # Stands for rp_handler.check.run, whose own tests start real engines: the same arguments, the same
 # files, the same exit code for a node that does not import.
 _CHECK = """
-import argparse, json, os, pathlib, runpy, sys
+import argparse, hashlib, json, os, pathlib, runpy, sys
 parser = argparse.ArgumentParser()
 for name in ("--home", "--python", "--report"):
     parser.add_argument(name, type=pathlib.Path, required=True)
@@ -38,6 +38,14 @@ needs = json.loads((options.home / ".comfy_env").read_text())["import_needs"]
 unmet = sorted(one for some in needs.values() for one in some if one[4:] not in os.environ)
 not_imported = {}
 folder = options.home / "ComfyUI/custom_nodes"
+def look():
+    return {
+        str(path.relative_to(options.home)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for top in ("ComfyUI", ".venv/lib")
+        for path in (options.home / top).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+before = look()
 nodes = sorted(folder.glob("*/__init__.py"))
 for node in (*nodes, *folder.glob("*.py")):
     try:
@@ -50,8 +58,22 @@ for node in (*nodes, *folder.glob("*.py")):
         sys.exit(f"error: {name} did not import: {error}")
 (options.home / ".comfy_object_info.json").write_text("{}")
 classes = {node.parent.name: [] for node in nodes}
+after = look()
+changed = [
+    {
+        "path": path,
+        "sha256": after.get(path),
+        "change": "added" if path not in before else "changed" if path in after else "removed",
+    }
+    for path in sorted(before | after)
+    if before.get(path) != after.get(path)
+]
+damage = [each["path"][6:] for each in changed if each["path"].startswith(".venv/")]
+if damage and not json.loads((options.home / ".comfy_env").read_text())["writable_environment"]:
+    options.report.with_name("changed-environment.json").write_text(json.dumps(damage))
+    sys.exit("error: a node changed the Python environment")
 report = {"comfyui_version": "0", "node_classes": classes, "folder_names": {}, "flags": []}
-report |= {"unmet_needs": unmet, "not_imported": not_imported}
+report |= {"unmet_needs": unmet, "not_imported": not_imported, "changed": changed}
 options.report.write_text(json.dumps(report))
 """
 
@@ -111,22 +133,19 @@ class Version:
 
 
 @pytest.fixture
-def make_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], Version]:
-    def make(folder: Path) -> Version:
-        handler = folder / "handler" / "rp_handler"
-        handler.mkdir(parents=True)
-        (handler / "__init__.py").touch()
-        (handler / "check").mkdir()
-        (handler / "check" / "run.py").write_text(_CHECK)
-        monkeypatch.syspath_prepend(str(handler.parent))
-        return Version(folder / "version")
-
-    return make
+def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
+    return make_version(tmp_path, monkeypatch)
 
 
-@pytest.fixture
-def version(make_version: Callable[[Path], Version], tmp_path: Path) -> Version:
-    return make_version(tmp_path)
+def make_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
+    """A version in `folder`, checked by a double of the handler."""
+    handler = folder / "handler" / "rp_handler"
+    handler.mkdir(parents=True)
+    (handler / "__init__.py").touch()
+    (handler / "check").mkdir()
+    (handler / "check" / "run.py").write_text(_CHECK)
+    monkeypatch.syspath_prepend(str(handler.parent))
+    return Version(folder / "version")
 
 
 def snapshot(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, tuple[int, str, bytes]]:

@@ -306,3 +306,14 @@ def test_everything_that_is_wrong_with_the_trees_is_reported_at_once(workspace: 
     assert first.startswith("  node first: the folder gone does not exist")
     assert second.startswith("  node second: ")
     assert model.startswith("  model a.bin: there is no file")
+
+
+def test_a_lock_says_whether_the_environment_is_writable_only_if_it_is(
+    workspace: Workspace,
+) -> None:
+    lock = workspace.resolve()
+    assert b"writable_environment" not in lock.to_bytes()
+    workspace.document["options"] = {"writable_environment": True}
+    writable = workspace.resolve(lock)
+    assert b'"writable_environment": true' in writable.to_bytes()
+    assert writable.digest != lock.digest

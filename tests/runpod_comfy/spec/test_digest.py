@@ -74,6 +74,7 @@ _OPTIONS: dict[str, Any] = {
     "allow_pickle": ["m.bin"],
     "user": "comfy",
     "platforms": ["linux-x86_64"],
+    "writable_environment": True,
 }
 
 

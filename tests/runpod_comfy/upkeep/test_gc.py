@@ -426,10 +426,10 @@ def test_killed_after_renaming_the_next_one_deletes_the_rest(version: Version) -
     realize(version.job())
     remove(plan_removal(version.job().home.root, remove_root=True), cache=version.cache)
     program = (
-        "import os, shutil, signal, sys; from pathlib import Path\n"
+        "import os, signal, sys; from pathlib import Path\n"
         "from runpod_comfy.cache.paths import Cache\n"
         "from runpod_comfy.upkeep import gc\n"
-        "gc.shutil.rmtree = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "gc.remove_tree = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)\n"
         "gc.clear_cache(Cache(root=Path(sys.argv[1])))\n"
     )
     assert start_python("-c", program, version.cache.root).wait() == -9

@@ -7,10 +7,10 @@ changes nothing. `realize --repair` removes what is wrong, so that `realize` mak
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from packaging.markers import Marker
 from packaging.utils import canonicalize_name
@@ -20,11 +20,11 @@ from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_home.in_use import home_alone, home_in_use
-from comfy_home.manifest import Manifest, save_manifest
+from comfy_home.manifest import ChangedFile, Manifest, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.locks import alone, using
-from runpod_comfy.homes.environment import environment_entry
-from runpod_comfy.homes.home import BEGUN, IMPORTABLE, manifest_for
+from runpod_comfy.homes.environment import clean_uv, environment_entry
+from runpod_comfy.homes.home import BEGUN, IMPORTABLE, manifest_for, start_changes
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.models import links_to_make
@@ -39,7 +39,6 @@ from runpod_comfy.homes.verify.listing import (
 )
 from runpod_comfy.homes.verify.trees import TreeCheck
 from runpod_comfy.layers.plan import ENVIRONMENT, Plan
-from runpod_comfy.layers.uv import outside_variables, uv_program
 from runpod_comfy.lock.model import Lock, LockedModel
 
 
@@ -62,8 +61,9 @@ def verify(job: Realization) -> Verification:
         found = [read_install_record(job.home, node) for node in job.lock.run_install_scripts]
         records = [record for record in found if record is not None]
         _check_marker(job, plan, manifest, findings)
-        _check_environments(job, plan, findings, records)
-        _check_trees(job, plan, findings, records)
+        written = list(start_changes(job.home).values())
+        _check_environments(job, plan, findings, records, written)
+        _check_trees(job, plan, findings, records, written)
         _check_archives(job, findings)
         _check_models(job, findings)
     findings.seconds = time.monotonic() - started
@@ -95,14 +95,8 @@ def take_away(found: Verification, job: Realization) -> None:
             }
             changed = manifest.model_copy(update={"complete": False, "layers": layers})
             save_manifest(job.home.root, changed)
-        if found.distributions:
-            # The environment's files are those of uv's cache.
-            subprocess.run(
-                [str(uv_program()), "cache", "clean", "--quiet", *sorted(found.distributions)],
-                env={**outside_variables(), "UV_CACHE_DIR": str(job.cache.uv)},
-                check=False,
-                capture_output=True,
-            )
+        # The environment's files are those of uv's cache.
+        clean_uv(found.distributions, job.cache)
         for entry in found.entries:
             _remove_entry(entry, job)
         for stray in found.strays:
@@ -134,11 +128,21 @@ def _check_marker(job: Realization, plan: Plan, manifest: Manifest, findings: Ve
 
 
 def _check_environments(
-    job: Realization, plan: Plan, findings: Verification, records: list[InstallRecord]
+    job: Realization,
+    plan: Plan,
+    findings: Verification,
+    records: list[InstallRecord],
+    started: list[ChangedFile],
 ) -> None:
     job.say(f"Verifying the Python environment {job.home.venv}")
     part = "environment"
-    if not _check_environment(job.home.venv, job.lock, findings, part=part, records=records):
+    inside = f"{job.home.venv.name}/"
+    changed = {
+        file.path.removeprefix(inside): file for file in started if file.path.startswith(inside)
+    }
+    if not _check_environment(
+        job.home.venv, job.lock, findings, part=part, records=records, changed=changed
+    ):
         findings.layers.update(ENVIRONMENT)
     entry = environment_entry([each for each in plan.layers if each.kind in ENVIRONMENT], job.cache)
     part = "environment in the cache"
@@ -153,9 +157,11 @@ def _check_environment(
     *,
     part: str,
     records: Sequence[InstallRecord] = (),
+    changed: Mapping[str, ChangedFile] = MappingProxyType({}),
 ) -> bool:
     """Compares the environment at `venv` with the listing from when it was made, and with the lock;
-    `records` say what install scripts changed in it. Returns True if nothing differs.
+    `records` say what install scripts changed in it, `changed` what the engine's start did. Returns
+    True if nothing differs.
     """
     before = len(findings.faults)
     recorded = recorded_files(venv)
@@ -163,6 +169,7 @@ def _check_environment(
     for file in (each for record in records for each in record.files.environment):
         if file.sha256 or file.change == "removed":
             expected[file.path] = file.sha256 or "nothing"
+    expected.update({path: file.sha256 or "nothing" for path, file in changed.items()})
     if (listing := read_listing(venv)) is None:
         wanted, found = "a list of its files", "none, or a changed one"
         findings.add(part, venv / LISTING, expected=wanted, found=found)
@@ -172,15 +179,15 @@ def _check_environment(
             if found != expected[path]:
                 findings.add(part, venv / path, expected=expected[path], found=found)
                 if path in recorded:
-                    names = (each.split("-")[0] for each in recorded[path].distributions)
-                    findings.distributions.update(map(canonicalize_name, names))
+                    findings.distributions.update(recorded[path].names)
         for path in sorted(set(walk(venv)) - expected.keys() - {LISTING}):
             if path.endswith(IMPORTABLE):
                 found = "a file that Python may import"
                 findings.add(part, venv / path, expected="nothing", found=found)
             else:
                 findings.notes.append(f"{venv / path} was added")
-    locked, there = _locked_here(lock, records), _installed(venv)
+    locked = {**_locked_here(lock, records), **_installed_by(changed)}
+    there = _installed(venv)
     for name in sorted({*locked, *there}):
         wanted, found = (
             f"{name} {versions[name]}" if versions.get(name) else f"no {name}"
@@ -205,6 +212,18 @@ def _locked_here(lock: Lock, records: Sequence[InstallRecord]) -> dict[str, str 
     return expected
 
 
+def _installed_by(changed: Mapping[str, ChangedFile]) -> dict[str, str | None]:
+    """The distributions that the engine's start installed, with their versions, and that it
+    removed, with None.
+    """
+    found: dict[str, str | None] = {}
+    for path, file in sorted(changed.items(), key=lambda item: item[1].change != "removed"):
+        if path.endswith(".dist-info/METADATA"):
+            name, _, version = Path(path).parent.name.removesuffix(".dist-info").partition("-")
+            found[canonicalize_name(name)] = None if file.change == "removed" else version
+    return found
+
+
 def _installed(venv: Path) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for folder in venv.glob("lib/python*/site-packages/*.dist-info"):
@@ -214,9 +233,14 @@ def _installed(venv: Path) -> dict[str, str | None]:
 
 
 def _check_trees(
-    job: Realization, plan: Plan, findings: Verification, records: list[InstallRecord]
+    job: Realization,
+    plan: Plan,
+    findings: Verification,
+    records: list[InstallRecord],
+    started: list[ChangedFile],
 ) -> None:
-    check = TreeCheck(job=job, findings=findings, changed=_check_changed(job, findings, records))
+    changed = _check_changed(job, findings, records) | _check_started(job, findings, started)
+    check = TreeCheck(job=job, findings=findings, changed=changed)
     for layer in plan.layers:
         if layer.kind in ("core", "node"):
             job.say(f"Verifying {layer.name}")
@@ -295,3 +319,27 @@ def _check_changed(
             findings.add(f"install:{node}", path, expected=sha256, found=found)
             findings.layers.add(f"install:{node}")
     return set(left)
+
+
+def _check_started(
+    job: Realization, findings: Verification, started: list[ChangedFile]
+) -> set[Path]:
+    """Compares the files that the engine's start changed with the report of the check.
+
+    They may not be there yet: the report may come from another home. Those that Python does not
+    import may differ with each start. Returns those that need no other comparison.
+    """
+    known = set()
+    for file in started:
+        path = job.home.root / file.path
+        found = hash_of(path)
+        is_code = path.name.endswith(IMPORTABLE)
+        if file.change == "changed" and found == "nothing":
+            continue
+        if found in ("nothing", file.sha256) or file.sha256 is None or not is_code:
+            known.add(path)
+        elif file.change == "added":
+            known.add(path)
+            findings.add("check", path, expected=file.sha256, found=found)
+            findings.strays.add(path)
+    return known

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.utils import canonicalize_name
+
 from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
 
@@ -34,6 +36,11 @@ class RecordedFile:
 
     distributions: tuple[str, ...]
     sha256: str | None
+
+    @property
+    def names(self) -> set[str]:
+        """The canonical names of the distributions."""
+        return {canonicalize_name(each.split("-")[0]) for each in self.distributions}
 
 
 def write_listing(venv: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import stat
@@ -14,7 +15,7 @@ from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.cache.tree_files import is_left_out, tree_hash
 from runpod_comfy.homes.environment import find_interpreter
-from runpod_comfy.homes.home import IMPORTABLE, unmanaged_nodes
+from runpod_comfy.homes.home import IMPORTABLE, nodes_of_start, unmanaged_nodes
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.verify import bytecode
 from runpod_comfy.homes.verify.findings import UNMANAGED, Verification
@@ -32,8 +33,8 @@ _OTHERS = {*_PEOPLES, "extra_model_paths.yaml"}
 
 @dataclass(kw_only=True)
 class TreeCheck:
-    """Checks the trees of one home. `changed` are files that install scripts changed, already
-    compared with their records; bytecode is compared at the end, all at once.
+    """Checks the trees of one home. `changed` are files that install scripts and the engine's start
+    changed, already compared with their records; bytecode is compared at the end, all at once.
     """
 
     job: Realization
@@ -66,6 +67,12 @@ class TreeCheck:
             if path not in self.changed:
                 found = "a node that is not in the lock"
                 self.findings.add(UNMANAGED, path, expected="nothing", found=found)
+        for name in nodes_of_start(self.job.home) - nodes:
+            for path in _files(self.job.home.custom_nodes / name):
+                if path.name.endswith(IMPORTABLE) and path not in self.changed:
+                    found = "a file that Python may import"
+                    self.findings.add("check", path, expected="nothing", found=found)
+                    self.findings.strays.add(path)
 
     def check_bytecode(self) -> None:
         """Checks bytecode against its source, because Python runs it without checking."""
@@ -86,7 +93,10 @@ class TreeCheck:
             if entry is not None:
                 layer = self._compiled[entry]
                 self.findings.entries.add(entry)
-            elif path.relative_to(home.comfyui).parts[0] in _PEOPLES:
+            elif (
+                path.relative_to(home.comfyui).parts[0] in _PEOPLES
+                or Path(importlib.util.source_from_cache(path)) in self.changed
+            ):
                 continue
             else:
                 node = next((nodes[each] for each in path.parents if each in nodes), None)
