@@ -9,6 +9,7 @@
 # VENV                      the environment that install.py runs in and may change; its files are this home's own
 # OFFLINE                   1: install.py has no network
 # COMFY_INSTALL_TIMEOUT_S   its timeout in seconds; default 1800
+# ENVIRONMENT_OWNER         in an image, uid:gid of the environment, if the engine may write to it
 # SOURCE_DATE_EPOCH         the time of every file that it writes
 # PIP_…, UV_…, GIT_…        are passed to install.py, for the pip, uv and git that it calls; so is every other variable
 #                           that does not look like a secret or a cache folder

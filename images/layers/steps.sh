@@ -65,13 +65,19 @@ settle() {
     rm -f "$settle_mark"
 }
 
-# settle_environment: settles $VENV. In an image, what is new in it becomes read-only first, for root too. On a host
-# that comes last, when all its layers are done.
+# settle_environment: settles $VENV. In an image, what is new in it becomes read-only first, for root too, or belongs to
+# ENVIRONMENT_OWNER (uid:gid), if that is set. On a host its modes come last, when all its layers are done.
 settle_environment() {
     if [ "$TARGET" = image ]; then
         settle_mark=$(mktemp)
         TZ=UTC0 touch -t 198101010000 "$settle_mark"
-        find "$VENV" ! -type l -newer "$settle_mark" -exec chmod a-w {} +
+        if [ -n "${ENVIRONMENT_OWNER:-}" ]; then
+            find "$VENV" -newer "$settle_mark" -exec chown -h "$ENVIRONMENT_OWNER" {} +
+            # Root writes there through the group.
+            find "$VENV" ! -type l -newer "$settle_mark" -exec chmod g+w {} +
+        else
+            find "$VENV" ! -type l -newer "$settle_mark" -exec chmod a-w {} +
+        fi
         rm -f "$settle_mark"
     fi
     settle "$VENV"

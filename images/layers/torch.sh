@@ -9,6 +9,7 @@
 # UV_…               uv's own settings: cache, indexes, find-links, certificate
 # NO_INDEX           1: packages come only from UV_FIND_LINKS
 # OFFLINE            1: no network access
+# ENVIRONMENT_OWNER  in an image, uid:gid of the environment, if the engine may write to it
 # SOURCE_DATE_EPOCH  the time of every file
 #
 # Network: the Python package indexes.

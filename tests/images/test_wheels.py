@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import sys
 import time
 import zipfile
 from pathlib import Path
 
+import pytest
 from uv import find_uv_bin
 
 from tests.images.conftest import EPOCH, Bench
@@ -14,7 +16,13 @@ from tests.package_index import make_wheel
 
 
 def _install(
-    bench: Bench, wheels: Path, cache: str, *, layer: str = "torch", target: str = "host"
+    bench: Bench,
+    wheels: Path,
+    cache: str,
+    *,
+    layer: str = "torch",
+    target: str = "host",
+    owner: str = "",
 ) -> dict[str, tuple[bytes, int]]:
     """Makes an environment and installs from the folder, with the installer's cache in `cache`.
 
@@ -25,6 +33,7 @@ def _install(
         layer,
         {
             "TARGET": target,
+            "ENVIRONMENT_OWNER": owner,
             "VENV": str(venv),
             "UV": find_uv_bin(),
             "UV_CACHE_DIR": str(bench.folder / cache),
@@ -96,3 +105,16 @@ def test_in_an_image_each_layer_makes_its_own_files_read_only(bench: Bench) -> N
         if path.is_file() and of.st_ctime_ns != made["wheels"][path].st_ctime_ns
     }
     assert changed == set()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_in_an_image_a_writable_environment_belongs_to_its_user(bench: Bench) -> None:
+    bench.folder.joinpath("wheels").mkdir()
+    wheel = make_wheel(bench.folder / "wheels", "alpha", "1.0")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    bench.give({"requirements.txt": f"alpha==1.0 --hash=sha256:{digest}\n"})
+    _install(bench, wheel.parent, "cache", target="image", owner="1000:1001")
+    for path in (bench.folder / "venv").rglob("*"):
+        of = path.lstat()
+        assert (of.st_uid, of.st_gid, of.st_mtime) == (1000, 1001, EPOCH)
+        assert path.is_symlink() or of.st_mode & 0o220 == 0o220

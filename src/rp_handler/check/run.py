@@ -159,7 +159,8 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
     text = json.dumps(answer.model_dump(mode="json"), indent=2, sort_keys=True)
     replace_file(report, f"{text}\n".encode())
     if answer.changed:
-        sys.stderr.write(f"{answer.changes_in_words}\n")
+        # The build of an image shows notes; `realize` says it itself, also for a recalled report.
+        sys.stderr.write(f"note: {answer.changes_in_words}\n")
     return answer
 
 

@@ -127,9 +127,11 @@ def confined(
         return list(command)
     nodes = setup.core / "custom_nodes"
     models = (setup.core / "models", setup.core.parent / "models")
+    venv = setup.python.parent.parent
     written = [
         *(folders.input, folders.output, folders.user, folders.temp.parent),
         *(setup.core, nodes, *(nodes.iterdir() if nodes.is_dir() else ()), *models),
+        *((venv,) if venv not in setup.read_only else ()),
         Path(environment["HOME"]),
     ]
     return [

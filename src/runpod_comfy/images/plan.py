@@ -20,6 +20,7 @@ from runpod_comfy.images.handler import handler_sources, sources_digest
 from runpod_comfy.images.labels import labels
 from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import (
+    ENVIRONMENT,
     Layer,
     Plan,
     TextInput,
@@ -157,6 +158,14 @@ def make_steps(
             steps.append(_handler_step(layer, plan, lock, handler))
         else:
             steps.append(_step(layer, _variables(layer, base_packages, user)))
+    if lock.writable_environment:
+        owner = {"ENVIRONMENT_OWNER": user}
+        steps = [
+            replace(step, variables={**step.variables, **owner})
+            if step.layer.kind in (*ENVIRONMENT, "install")
+            else step
+            for step in steps
+        ]
     return steps
 
 

@@ -126,3 +126,17 @@ def test_a_build_gets_the_proxy_of_this_machine(
     environment: dict[str, str], of_pip: str | None, told: dict[str, str]
 ) -> None:
     assert proxies(environment, of_pip) == told
+
+
+def test_a_writable_environment_belongs_to_the_user_of_the_image() -> None:
+    lock: dict[str, Any] = {"user": "1001", "run_install_scripts": ["a"]}
+    owners = {
+        step.name: step.variables.get("ENVIRONMENT_OWNER")
+        for step in _build_plan(writable_environment=True, **lock).steps
+    }
+    assert {name for name, owner in owners.items() if owner == "1001:1001"} == {
+        name
+        for name in owners
+        if name.split("-")[0].split(":")[0] in ("torch", "wheels", "install")
+    }
+    assert "ENVIRONMENT_OWNER" not in _build_plan(**lock).text
