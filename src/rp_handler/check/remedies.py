@@ -16,7 +16,7 @@ from comfy_errors.names import listed
 from comfy_home.import_needs import GPU, VARIABLE, needs_in_words, unmet_needs
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, ManifestNode
-from rp_handler.engine.import_faults import ImportFault
+from rp_handler.engine.import_faults import ImportFault, refused_write
 from rp_handler.engine.imports import Raised
 
 # Modules whose distribution has another name, from the metadata of the distributions.
@@ -68,6 +68,11 @@ _OF_VARIABLE = re.compile(
     r"environ|variable|\benv\b|\bset|missing|require|not found", re.IGNORECASE
 )
 _VARIABLE_NAME = re.compile(r"\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b")
+WRITABLE = (
+    "If it wants to install packages, name them in options.requirements of the spec; if it has to "
+    'write to its packages, allow that: "options": {"writable_environment": true}. Then resolve.'
+)
+"""What to do about a node that changes the Python environment."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER_BYTES = 1024
 _MOST_FILES = 20_000
@@ -82,7 +87,7 @@ def remedy_for(fault: ImportFault, home: HomeLayout, manifest: Manifest) -> str:
     folder = home.custom_nodes / fault.name
     if node is None and is_of_core(fault.name, home):
         return _core_remedy(fault)
-    hints = list(_hints(fault, folder, node, manifest))
+    hints = list(_hints(fault, home, node, manifest))
     if node is None:
         return " ".join(
             [
@@ -105,8 +110,11 @@ def is_of_core(name: str, home: HomeLayout) -> bool:
 
 
 def _hints(
-    fault: ImportFault, folder: Path, node: ManifestNode | None, manifest: Manifest
+    fault: ImportFault, home: HomeLayout, node: ManifestNode | None, manifest: Manifest
 ) -> Iterator[str]:
+    folder = home.custom_nodes / fault.name
+    if fault.event is not None and refused_write(fault.event, home.comfyui):
+        yield WRITABLE
     pointers = lfs_pointers(folder)
     if pointers:
         yield (

@@ -13,6 +13,7 @@ from comfy_errors.names import listed
 from comfy_files.files import sha256_of
 from comfy_home.layout import DATA_FOLDERS, HomeLayout
 from comfy_home.manifest import ChangedFile
+from rp_handler.check.remedies import WRITABLE
 
 # The user's files, model files, and what a start writes in any case.
 _LEFT_OUT = frozenset({*DATA_FOLDERS, "models", "temp", "__pycache__"})
@@ -100,11 +101,5 @@ def changed_environment(paths: Sequence[str], home: HomeLayout) -> ComfyError:
     return OperationFailedError(
         f"a node changed the Python environment {home.venv} when ComfyUI started: "
         + listed(paths, at_most=5),
-        remedy=REMEDY,
+        remedy=WRITABLE,
     )
-
-
-REMEDY = (
-    "Name what the node wants to install in options.requirements of the spec; or, if it has to "
-    'write to its packages, allow it: "options": {"writable_environment": true}. Then resolve.'
-)

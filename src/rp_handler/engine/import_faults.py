@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comfy_home.layout import HomeLayout
 from rp_handler.engine.imports import CUSTOM_NODES, ImportEvent, ImportReport, Place, Raised
 
 _STAGES = {
@@ -16,6 +19,9 @@ _STAGES = {
     "entrypoint": "failed in its comfy_entrypoint",
 }
 _PACKAGES = "site-packages/"
+_REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS)
+# As `subprocess` quotes a command.
+_INSTALLS = re.compile(r"\b(?:pip3?|uv)\b.*\b(?:install|uninstall|sync|add)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +102,8 @@ def _fault_of(event: ImportEvent, report: ImportReport, core: Path) -> ImportFau
     fault, reason = "", ""
     if event.event == "raised":
         fault, reason = _STAGES[event.stage], _reason(event, core)
+        if refused_write(event, core):
+            fault = "may not change the Python environment"
     elif event.event == "finished" and event.stage == "import" and event.group == CUSTOM_NODES:
         fault = _missing(event, report, core)
     if not fault:
@@ -106,6 +114,22 @@ def _fault_of(event: ImportEvent, report: ImportReport, core: Path) -> ImportFau
         fault=fault,
         reason=reason,
         event=event if event.event == "raised" else None,
+    )
+
+
+def refused_write(event: ImportEvent, core: Path) -> bool:
+    """True if a node tried to write to the environment of the home with this `core`, or to install
+    packages, and could not.
+    """
+    venv = HomeLayout(root=core.parent).venv
+    return any(
+        (
+            raised.errno in _REFUSALS
+            and raised.filename is not None
+            and (Path(raised.filename).is_relative_to(venv) or _PACKAGES in raised.filename)
+        )
+        or (raised.type == "CalledProcessError" and _INSTALLS.search(raised.message) is not None)
+        for raised in event.chain
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from comfy_files.read_only import make_read_only
 from comfy_home.layout import DAMAGE_NAME
 from comfy_home.manifest import CheckReport, load_manifest, save_manifest
 from tests.rp_handler.check.test_run import add_node, run_check
@@ -94,3 +95,30 @@ def test_a_change_of_the_environment_that_could_not_be_prevented_is_a_failure(
     assert "lib/new.py, lib/package.py" in told
     assert '"options": {"writable_environment": true}' in told
     assert json.loads((tmp_path / DAMAGE_NAME).read_text()) == ["lib/new.py", "lib/package.py"]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "pathlib.Path({package!r}).write_text('patched')",
+        "new = pathlib.Path({package!r} + '.new'); new.write_text(''); new.replace({package!r})",
+        "os.chmod({package!r}, 0o644)",
+        "subprocess.run([sys.executable, '-m', 'pip', 'install', 'no-such-thing'], check=True)",
+    ],
+)
+def test_a_node_that_may_not_change_the_environment_is_named_with_its_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], attempt: str
+) -> None:
+    package, _ = _patching(home)
+    make_read_only(home / ".venv")
+    text = attempt.format(package=str(package))
+    add_node(home, "patcher", f"import os, pathlib, subprocess, sys\n{text}\n")
+    assert run_check(home, tmp_path / "report.json") == 1
+    told = capsys.readouterr().err
+    assert (
+        "the custom node patcher may not change the Python environment: "
+        "custom_nodes/patcher/__init__.py, line 2: "
+    ) in told
+    assert '"options": {"writable_environment": true}' in told
+    assert "options.requirements" in told
+    assert package.read_text() == "whole"

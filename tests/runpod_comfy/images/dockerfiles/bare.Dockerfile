@@ -92,7 +92,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=325117539 \
+    SOURCE_DATE_EPOCH=330818600 \
     PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \

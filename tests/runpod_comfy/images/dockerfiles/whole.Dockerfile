@@ -163,7 +163,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=322297408 \
+    SOURCE_DATE_EPOCH=324280966 \
     PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
