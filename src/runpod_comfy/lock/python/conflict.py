@@ -85,7 +85,7 @@ class _Oracle:
         if lines is not None:
             request = replace(request, requirements=lines)
         try:
-            solve(replace(request, refresh=False))
+            solve(request)
         except NoSolutionError as error:
             return error.reason
         except ComfyError:

@@ -93,7 +93,7 @@ def dead_ends(error: NoSolutionError, request: CompileRequest, attempt: Attempt)
         free = [replace(line, text=line.name) for line in request.requirements]
         free = [line for line in free if not line.is_constraint]
         known = len(search.ends)
-        loose = replace(request, requirements=free, held=(), refresh=False)
+        loose = replace(request, requirements=free, held=())
         first = _error_of(loose)
         if first is not None:
             search.follow(first, lambda: _error_of(replace(loose, overrides=search.overrides)))

@@ -99,7 +99,6 @@ def lock_python(
         as_of=options.as_of,
         cache_dir=fetch_context.cache.uv,
         offline=fetch_context.offline,
-        refresh=True,
     )
     if reading.refused:
         remedy = refusal(reading.refused, request=request, overrides=options.overrides)
@@ -143,7 +142,7 @@ def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
 def _solve(request: CompileRequest, say: Say) -> Solved:
     def attempt(overrides: Sequence[str]) -> NoSolutionError | None:
         try:
-            solve_in_steps(replace(request, overrides=overrides, refresh=False), say_nothing)
+            solve_in_steps(replace(request, overrides=overrides), say_nothing)
         except NoSolutionError as error:
             return error
         return None

@@ -65,9 +65,7 @@ def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved
         pinned = {pin.name for pin in pins}
         own = [text for text in request.overrides if name_of(text) not in pinned]
         # Everything that asks for torch gets the core's, whatever version it asks for.
-        forced = replace(
-            held, held=(), overrides=[*own, *held.held], torch_links=True, refresh=False
-        )
+        forced = replace(held, held=(), overrides=[*own, *held.held], torch_links=True)
         solution = solve(forced)
         insisted, held = _insisted(held, solution), forced
     replaced = [*insisted, *_yielded(request, solution)]
@@ -95,7 +93,7 @@ def _insisted(request: CompileRequest, solution: Solution) -> list[Replaced]:
             continue
         alone = [RequirementLine(tree=SPEC, text=str(pin), asked=str(pin))]
         held = list(map(str, others))
-        question = replace(request, requirements=alone, held=held, refresh=False)
+        question = replace(request, requirements=alone, held=held)
         for need in needs_in(_account(question), group):
             given = solution.versions.get(need.name, [])
             fits = _all_fit(SpecifierSet(need.bounds), given)

@@ -88,7 +88,7 @@ def whole_family(request: CompileRequest, say: Say) -> Family:
     for _ in range(0 if is_kept else _MOST_TORCHES):
         if not found.strays:
             break
-        tried = replace(tried, held=[*tried.held, found.older_torch], refresh=False)
+        tried = replace(tried, held=[*tried.held, found.older_torch])
         try:
             found = _held_together(tried, solve(tried))
         except NoSolutionError:
@@ -120,12 +120,12 @@ def _held_together(request: CompileRequest, solution: Solution) -> Family:
     releases = solution.releases
     torches = _torches(solution.pins)
     judged = [name for name in _judged(request) if name in releases]
-    pins, strays = _members(judged, torches, replace(request, refresh=False), solution)
+    pins, strays = _members(judged, torches, request, solution)
     found = {(pin.name, pin.public) for pin in solution.pins}
     others = {pin.name for pin in pins if (pin.name, pin.version) not in found}
     if others:
         own = [Pin(name="torch", version=each, marker=marker) for each, marker in torches.items()]
-        held = replace(request, held=[*request.held, *map(str, [*own, *pins])], refresh=False)
+        held = replace(request, held=[*request.held, *map(str, [*own, *pins])])
         try:
             request, solution = held, solve(held)
         except NoSolutionError:

@@ -6,6 +6,7 @@ with hashes and sizes (pylock.toml, PEP 751) for those versions.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -22,13 +23,18 @@ from urllib.parse import unquote, urlsplit
 from packaging.version import Version
 from uv import find_uv_bin
 
-from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from comfy_home.platforms import PLATFORMS
 from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import DistributionFile
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import RequirementLine
-from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_arguments, uv_environment
+from runpod_comfy.sources.index.pip_settings import (
+    read_pip_settings,
+    uv_arguments,
+    uv_environment,
+    uv_indexes,
+)
 
 # The name of the temporary project, which uv's explanations use for all lines together.
 PROJECT = "these-requirements"
@@ -39,6 +45,9 @@ _OF_THE_MACHINE = (
     *("UV_PRERELEASE", "UV_RESOLUTION", "UV_FORK_STRATEGY", "UV_NO_BINARY", "UV_NO_BUILD"),
     *("UV_TORCH_BACKEND", "UV_NO_SOURCES", "UV_CUSTOM_COMPILE_COMMAND", "UV_OFFLINE"),
 )
+
+# The project has the indexes instead, with the validity of their answers.
+_INDEXES = ("UV_INDEX", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL")
 
 _SOLVED_LINE = re.compile(
     r"^(?P<name>[a-z0-9][a-z0-9._-]*)==(?P<version>[^\s;]+)( ; (?P<marker>.*?))?"
@@ -82,7 +91,6 @@ class CompileRequest:
     as_of: str | None = None
     cache_dir: Path
     offline: bool = False
-    refresh: bool = False
 
 
 class NoSolutionError(Exception):
@@ -177,11 +185,15 @@ def solve(request: CompileRequest) -> Solution:
 
 def files_of(request: CompileRequest, solution: Solution) -> list[Compiled]:
     """The distributions of a solution with their files, sorted by name and version."""
-    # Everything was looked up a moment ago.
-    held = replace(request, held=[*request.held, *map(str, solution.pins)], refresh=False)
+    held = replace(request, held=[*request.held, *map(str, solution.pins)])
+    options = ["--quiet", "--generate-hashes", "--format", "pylock.toml"]
+    options += ["--output-file", "pylock.toml"]
     with _project(held) as folder:
-        options = ["--quiet", "--generate-hashes", "--format", "pylock.toml"]
-        _uv(held, folder, *options, "--output-file", "pylock.toml")
+        try:
+            # Everything was looked up a moment ago.
+            _uv(replace(held, offline=True), folder, *options)
+        except (NoSolutionError, ComfyError):
+            _uv(held, folder, *options)
         document = tomllib.loads((folder / "pylock.toml").read_text(encoding="utf-8"))
     return sorted(map(_compiled, document.get("packages", [])), key=lambda x: (x.name, x.version))
 
@@ -268,11 +280,24 @@ def _pyproject(request: CompileRequest) -> list[str]:
         "[tool.uv]",
         f"environments = {environments}",
     ]
+    urls = uv_indexes()
+    for url in urls:
+        lines += _index(url)
+    lines += ["default = true"] if urls else []
     if request.torch_index:
-        lines += ["[[tool.uv.index]]", 'name = "torch"', f'url = "{request.torch_index}"']
-        lines += ["explicit = true", "[tool.uv.sources]"]
-        lines += [f'{name} = {{ index = "torch" }}' for name in FAMILY]
+        lines += [*_index(request.torch_index), 'name = "torch"', "explicit = true"]
+        lines += ["[tool.uv.sources]", *(f'{name} = {{ index = "torch" }}' for name in FAMILY)]
     return lines
+
+
+def _index(url: str) -> list[str]:
+    """An index whose pages are asked for in every run, and whose files never change.
+
+    Some mirrors announce neither; then uv would fetch the metadata of every release, and build
+    every sdist, in every run.
+    """
+    valid = 'api = "max-age=0", files = "max-age=365000000, immutable"'
+    return ["[[tool.uv.index]]", f"url = {json.dumps(url)}", f"cache-control = {{ {valid} }}"]
 
 
 def _uv(request: CompileRequest, folder: Path, *options: str) -> str:
@@ -284,10 +309,10 @@ def _uv(request: CompileRequest, folder: Path, *options: str) -> str:
     command += ["--constraints", "constraints.txt", "--overrides", "overrides.txt"]
     if request.offline:
         command += ["--offline"]
-    elif request.refresh:
-        command += ["--refresh"]
     ours = {name: text for name, text in os.environ.items() if name not in _OF_THE_MACHINE}
     environment = {**ours, **uv_environment(settings), "NO_COLOR": "1"}
+    for name in _INDEXES:
+        environment.pop(name, None)
     # The solution may be for another Python, which need not be installed.
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     if request.as_of:

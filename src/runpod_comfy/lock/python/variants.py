@@ -117,7 +117,7 @@ def one_variant(solved: Solved, family: Family, asked: CompileRequest, say: Say)
     if any(there != {chosen[platform]} for platform, there in needed.items()):
         one = _with_one(request, family, asked, chosen, needs)
         try:
-            solution = solve(replace(one, refresh=False))
+            solution = solve(one)
         except NoSolutionError:
             # Distributions' bounds on another name are not worth failing for.
             one = _with_one(request, family, asked, chosen, ())

@@ -194,6 +194,16 @@ def uv_environment(
     return _only_set(added)
 
 
+def uv_indexes(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The indexes for uv's own configuration, in its order: the last one is its default.
+
+    Raises as `read_pip_settings` does.
+    """
+    urls = read_index_settings(environment).index_urls
+    # In uv's variables the default index is the last resort.
+    return (*urls[1:], *urls[:1]) if _uv_has_indexes(environment) else urls
+
+
 def pip_environment(settings: PipSettings) -> dict[str, str]:
     """pip's settings as variables, for a pip that cannot read this user's files."""
     variables = {

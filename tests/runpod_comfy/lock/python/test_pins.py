@@ -351,6 +351,22 @@ def test_the_same_lock_through_mirrors_that_tell_more_or_less(
         assert _document(Bench(folder, bench.index).lock("alpha\nlinux-only\n")) == _document(first)
 
 
+def test_an_index_is_asked_again_for_its_pages_and_not_for_the_files_that_it_gave(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    with serve(bench.index, lambda request: asked.append(request.path)) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        bench.lock("alpha\n")
+        assert any(path.startswith("/files/alpha-2.0") for path in asked)
+        asked.clear()
+        bench.release("alpha", "3.0", requires=["gamma"])
+        assert _versions(bench.lock("alpha\n")) == {"alpha": "3.0", "gamma": "1.0"}
+    assert {path.rpartition("/")[2] for path in asked if "/files/" in path} == {
+        "alpha-3.0-py3-none-any.whl"
+    }
+
+
 def test_an_index_that_announces_no_hashes_gives_the_same_lock(bench: Bench) -> None:
     first = bench.lock("alpha\n")
     for name in ("alpha", "gamma"):
