@@ -28,14 +28,18 @@ def make_wheel(
     tag: str = "py3-none-any",
     source: str = "",
     more: Mapping[str, str] | None = None,
+    headers: Sequence[str] = (),
 ) -> Path:
     """Writes a wheel with one module of that name and the files `more`; the same arguments give
     the same bytes.
+
+    `headers` are more lines of its metadata, which then lies beside it too (PEP 658).
     """
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
     metadata += "".join(f"Requires-Dist: {line}\n" for line in requires)
+    metadata += "".join(f"{line}\n" for line in headers)
     files = {
         f"{module}.py": f"__version__ = {version!r}\n{source}",
         **(more or {}),
@@ -48,6 +52,8 @@ def make_wheel(
     with zipfile.ZipFile(path, "w") as archive:
         for member, text in files.items():
             archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
+    if headers:
+        path.with_name(f"{path.name}.metadata").write_text(metadata)
     return path
 
 
@@ -62,6 +68,7 @@ class Listed:
     """A file as the page of an index lists it. `sha256` is the announced one, None for none.
 
     `size` and `uploaded`, a time such as `2026-11-29T12:00:00Z`, have a place in JSON alone.
+    `has_metadata` says that the metadata is a file of its own.
     """
 
     name: str
@@ -69,12 +76,14 @@ class Listed:
     yanked: str | None = None
     size: int | None = None
     uploaded: str | None = None
+    has_metadata: bool = False
 
 
 def listed(path: Path, *, yanked: str | None = None) -> Listed:
     """A file as an honest index announces it."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Listed(name=path.name, sha256=digest, yanked=yanked)
+    has_metadata = path.with_name(f"{path.name}.metadata").exists()
+    return Listed(name=path.name, sha256=digest, yanked=yanked, has_metadata=has_metadata)
 
 
 def html_page(files: Iterable[Listed]) -> str:
@@ -85,7 +94,8 @@ def html_page(files: Iterable[Listed]) -> str:
 def _link(file: Listed) -> str:
     fragment = "" if file.sha256 is None else f"#sha256={file.sha256}"
     yanked = "" if file.yanked is None else f' data-yanked="{file.yanked}"'
-    return f'<a href="../../files/{file.name}{fragment}"{yanked}>{file.name}</a><br>'
+    metadata = ' data-core-metadata="true"' if file.has_metadata else ""
+    return f'<a{metadata} href="../../files/{file.name}{fragment}"{yanked}>{file.name}</a><br>'
 
 
 def json_page(name: str, files: Iterable[Listed]) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -11,15 +10,13 @@ from typing import Any
 
 from packaging.version import Version
 
-from comfy_errors import ComfyError, OperationFailedError
 from comfy_errors.names import listed, quantity
 from comfy_files.progress import Say, say_nothing
 from comfy_home.platforms import DEFAULT_PLATFORM
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, PythonLock, Replaced
-from runpod_comfy.lock.python.conflict import explained, refusal
-from runpod_comfy.lock.python.dead_ends import dead_ends
+from runpod_comfy.lock.python.advice.explain import Question, explained
 from runpod_comfy.lock.python.distribution_files import locked_files, source_warning
 from runpod_comfy.lock.python.fit import brief_marker, platforms_of
 from runpod_comfy.lock.python.solve import solve_in_steps
@@ -39,7 +36,6 @@ from runpod_comfy.lock.requirements.read import (
     RequirementLine,
     name_of,
     read_requirements,
-    refused_error,
 )
 from runpod_comfy.sources.index.pip_settings import read_index_settings
 from runpod_comfy.spec.model import Options
@@ -84,9 +80,34 @@ def lock_python(
     line that cannot be pinned, OperationFailedError or UnavailableError naming the lines without a
     solution, with an override that solves them.
     """
-    settings, say = _settings(options), fetch_context.say
+    say = fetch_context.say
     reading = read_asked(trees, options, say)
-    request = CompileRequest(
+    request = _request(reading, options, previous, fetch_context)
+
+    def solve_with(overrides: Sequence[str], constraints: Sequence[str]) -> Solved:
+        wider = [*options.constraints, *constraints]
+        changed = options.model_copy(update={"overrides": list(overrides), "constraints": wider})
+        other = _request(read_asked(trees, changed), changed, previous, fetch_context)
+        return solve_in_steps(replace(other, builds=False), say_nothing)
+
+    question = Question(request=request, refused=reading.refused, solve_with=solve_with)
+    say(f"Resolving {quantity(len(reading.requirements), 'Python requirement')}")
+    solved = _solve(question, say)
+    _report_undated(solved, say)
+    lock = _locked(solved, options, previous)
+    _report(lock, request, say)
+    _report_moved_pins(lock, previous, say)
+    return lock
+
+
+def _request(
+    reading: Reading,
+    options: Options,
+    previous: PythonLock | None,
+    fetch_context: FetchContext,
+) -> CompileRequest:
+    settings = _settings(options)
+    return CompileRequest(
         requirements=[*reading.requirements, *_wishes_of_the_spec(options)],
         python=settings["version"],
         platforms=settings["platforms"],
@@ -100,16 +121,6 @@ def lock_python(
         cache_dir=fetch_context.cache.uv,
         offline=fetch_context.offline,
     )
-    if reading.refused:
-        remedy = refusal(reading.refused, request=request, overrides=options.overrides)
-        raise refused_error(reading.refused, remedy)
-    say(f"Resolving {quantity(len(reading.requirements), 'Python requirement')}")
-    solved = _solve(request, say)
-    _report_undated(solved, say)
-    lock = _locked(solved, options, previous)
-    _report(lock, request, say)
-    _report_moved_pins(lock, previous, say)
-    return lock
 
 
 def _settings(options: Options) -> dict[str, Any]:
@@ -139,36 +150,16 @@ def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
     ]
 
 
-def _solve(request: CompileRequest, say: Say) -> Solved:
-    def attempt(overrides: Sequence[str]) -> NoSolutionError | None:
-        try:
-            solve_in_steps(replace(request, overrides=overrides), say_nothing)
-        except NoSolutionError as error:
-            return error
-        return None
-
-    def settles(overrides: Sequence[str]) -> bool:
-        with contextlib.suppress(ComfyError):
-            return attempt(overrides) is None
-        return False
-
+def _solve(question: Question, say: Say) -> Solved:
+    """Raises the error that explains what is wrong, for all lines together."""
     try:
-        return solve_in_steps(request, say)
+        solved = solve_in_steps(question.request, say_nothing if question.refused else say)
     except NoSolutionError as error:
         say("There is no solution; looking for the conflicting lines")
-        ends = dead_ends(error, request, attempt)
-        if ends.found and ends.rest is None:
-            raise OperationFailedError(ends.message, remedy=ends.remedy) from error
-        conflict = explained(
-            ends.rest or error,
-            everything=request.requirements,
-            overrides=ends.overrides,
-            settles=settles,
-        )
-        if ends.found:
-            message = f"{ends.message}. And: {conflict.message}"
-            conflict = type(conflict)(message, remedy=f"{conflict.remedy} {ends.dropping}")
-        raise conflict from error
+        raise explained(question, error) from error
+    if question.refused:
+        raise explained(question, solved)
+    return solved
 
 
 def _locked(solved: Solved, options: Options, previous: PythonLock | None) -> PythonLock:

@@ -4,7 +4,7 @@ and one onnxruntime are chosen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from packaging.specifiers import SpecifierSet
@@ -17,6 +17,7 @@ from runpod_comfy.lock.python.torch_family import torch_group
 from runpod_comfy.lock.python.torch_members import family_around, whole_family
 from runpod_comfy.lock.python.uv_compile import (
     CompileRequest,
+    Dependency,
     NoSolutionError,
     Pin,
     Solution,
@@ -85,21 +86,44 @@ def _yielding(line: RequirementLine, torch: Sequence[Pin]) -> RequirementLine:
 def _insisted(request: CompileRequest, solution: Solution) -> list[Replaced]:
     """The distributions of the solution that ask for a different torch than they get."""
     group = torch_group(solution.required_by)
-    others = [pin for pin in solution.pins if pin.name not in group]
-    askers = set().union(*(solution.required_by[name] for name in group)) - group
-    found: list[Replaced] = []
-    for pin in others:
-        if pin.name not in askers:
-            continue
-        alone = [RequirementLine(tree=SPEC, text=str(pin), asked=str(pin))]
-        held = list(map(str, others))
-        question = replace(request, requirements=alone, held=held)
-        for need in needs_in(_account(question), group):
-            given = solution.versions.get(need.name, [])
-            fits = _all_fit(SpecifierSet(need.bounds), given)
-            if need.who == pin.name and need.bounds and not fits:
-                found.append(replaced_need(need, given_for(need.name, given)))
-    return found
+    return [
+        replaced_need(need, given_for(need.name, solution.versions.get(need.name, ())))
+        for need in unmet_needs(request, solution, group)
+        if need.who not in group
+    ]
+
+
+def unmet_needs(
+    request: CompileRequest, solution: Solution, names: Collection[str]
+) -> list[Dependency]:
+    """What the distributions of a solution need of `names` and do not get.
+
+    uv says what each release needs only as long as it finds no conflict. So all releases are solved
+    together without the overrides for `names`; those whose needs conflict are left out, and the
+    rest is solved again, from what the cache has of the solution.
+    """
+    versions = solution.versions
+    overrides = [text for text in request.overrides if name_of(text) not in names]
+    asking = [pin for pin in solution.pins if pin.name not in names]
+    found: list[Dependency] = []
+    while asking:
+        lines = [RequirementLine(tree=SPEC, text=str(pin), asked=str(pin)) for pin in asking]
+        held = [*request.held, *map(str, solution.pins)]
+        again = replace(
+            request, requirements=lines, held=held, overrides=overrides, builds=False, offline=True
+        )
+        who = {pin.name for pin in asking}
+        news = [
+            need
+            for need in needs_in(_account(again), names)
+            if need.who in who and not _is_met(need, versions.get(need.name, ()))
+        ]
+        if not news:
+            break
+        found += news
+        left = {need.who for need in news}
+        asking = [pin for pin in asking if pin.name not in left]
+    return sorted(found)
 
 
 def _account(request: CompileRequest) -> str:
@@ -111,6 +135,10 @@ def _account(request: CompileRequest) -> str:
     except ComfyError:
         # It is only needed for a report, so an error is ignored.
         return ""
+
+
+def _is_met(need: Dependency, versions: Collection[str]) -> bool:
+    return bool(versions) and _all_fit(SpecifierSet(need.bounds), versions)
 
 
 def _all_fit(specifier: SpecifierSet, versions: Iterable[str]) -> bool:

@@ -12,6 +12,7 @@ import re
 import subprocess
 import tempfile
 import tomllib
+import venv
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -77,7 +78,8 @@ class CompileRequest:
     `held` are constraints that no line asks for, such as the versions of the torch family.
     `torch_index` is the index of that family; with `torch_links` it is also searched for versions
     that an override names, which uv would otherwise look for on the other indexes. `as_of` is the
-    last day, in UTC, of uploads to use; None for all.
+    last day, in UTC, of uploads to use; None for all. Without `builds`, no sdist is built to learn
+    what it needs, unless an earlier run did.
     """
 
     requirements: Sequence[RequirementLine]
@@ -91,6 +93,7 @@ class CompileRequest:
     as_of: str | None = None
     cache_dir: Path
     offline: bool = False
+    builds: bool = True
 
 
 class NoSolutionError(Exception):
@@ -101,6 +104,14 @@ class NoSolutionError(Exception):
         self.request = request
         self.reason = reason
         self.account = account
+
+
+class UnbuiltError(OperationFailedError):
+    """What the sdist `release` needs is only known once it is built, and it was not."""
+
+    def __init__(self, message: str, *, remedy: str, release: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.release = release
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +237,8 @@ def _specifier(bounds: str) -> str:
     if text == "*" or "|" in text:
         return ""
     exact = re.fullmatch(r">=(\S+), <\1\+", text)
-    return f"=={exact[1]}" if exact else text.replace(" ", "")
+    # A plus at the end includes local versions, as PEP 440 does anyway.
+    return f"=={exact[1]}" if exact else re.sub(r"\+(?=,|$)", "", text.replace(" ", ""))
 
 
 @contextmanager
@@ -324,6 +336,10 @@ def _uv(request: CompileRequest, folder: Path, *options: str) -> str:
         pages = [f"{request.torch_index.rstrip('/')}/{name}/" for name in FAMILY]
         links = [environment.get("UV_FIND_LINKS", ""), *pages]
         environment["UV_FIND_LINKS"] = ",".join(filter(None, links))
+    if not request.builds:
+        # A build in an environment without a build backend ends before it begins.
+        venv.create(folder / "empty", symlinks=True)
+        command += ["--no-build-isolation", "--python", str(folder / "empty" / "bin" / "python")]
     command += [*options, "pyproject.toml", "requirements.txt"]
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
@@ -373,8 +389,6 @@ def _failure(account: str, request: CompileRequest) -> Exception:
     told = [line for line in account.splitlines() if not line.startswith(_NOT_THE_REASON)]
     text = without_secrets(_DRAWING.sub(" ", "\n".join(told)))
     reason = " ".join(text.split())
-    if "No solution found" in reason:
-        return NoSolutionError(request, text, account)
     if built := _UNBUILDABLE.search(reason):
         # An sdist's requirements are only known once it is built, and this one cannot be built
         # here.
@@ -383,14 +397,17 @@ def _failure(account: str, request: CompileRequest) -> Exception:
             f"{line.place} ('{line.asked}')" for line in request.requirements if line.name == name
         ]
         asked = f", which {' and '.join(lines)} asks for," if lines else ""
-        return OperationFailedError(
-            f"{built['what']}{asked} has no matching wheel, and its sdist cannot be built here: "
-            f"{reason[-600:]}",
+        return UnbuiltError(
+            release=built["what"],
+            message=f"{built['what']}{asked} has no matching wheel, and its sdist cannot be built "
+            f"here: {reason[-600:]}",
             remedy="Select a version of it that has wheels with options.overrides in the spec, "
             f'or remove it: "overrides": ["{name} ; python_version < \'3\'"]',
         )
     if fault := _UNREADABLE.search(text):
         return _unreadable(fault, request)
+    if "No solution found" in reason:
+        return NoSolutionError(request, text, account)
     if any(sign in reason for sign in _NETWORK_TROUBLE):
         return UnavailableError(
             f"the Python package index could not be reached: {reason}",

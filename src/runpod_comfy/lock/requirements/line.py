@@ -10,7 +10,7 @@ import re
 import shlex
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 from packaging.markers import Marker
@@ -56,13 +56,15 @@ class NotFollowed:
 @dataclass(frozen=True, kw_only=True)
 class Refused:
     """A line that cannot be pinned. `name` is its distribution, if known; `plain` is used instead
-    if the spec overrides that name; `marker` is the line's marker.
+    if the spec overrides that name; `marker` is the line's marker. `address` is the repository, URL
+    or path that the line names in place of a release.
     """
 
     why: str
     name: str | None = None
     plain: str | None = None
     marker: str | None = None
+    address: str | None = None
 
 
 Outcome = Plain | Include | NotFollowed | Refused
@@ -285,7 +287,7 @@ def _refused_text(text: str, why: str) -> Refused:
 
 def _refused_place(place: str, why: str, name: str | None = None, extras: str = "") -> Refused:
     address, marker = _split_marker(place, at=r" ;|; ")
-    return _refused(why, name or _name_at(address), extras, marker)
+    return replace(_refused(why, name or _name_at(address), extras, marker), address=address)
 
 
 def _refused(why: str, name: str | None, extras: str, marker: str | None) -> Refused:

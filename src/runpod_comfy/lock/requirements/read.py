@@ -94,13 +94,16 @@ class RequirementLine:
 @dataclass(frozen=True, kw_only=True)
 class RefusedLine:
     """A line that cannot be pinned: its position, its text, and the name that an override in the
-    spec would need, if there is one.
+    spec would need, if there is one. `plain` is what that override stands for. `address` is the
+    repository, URL or path that the line names in place of a release.
     """
 
     place: str
     text: str
     why: str
     name: str | None
+    plain: str | None = None
+    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,10 +140,10 @@ def read_requirements(
     return reading
 
 
-def refused_error(refused: Sequence[RefusedLine], remedy: str) -> InvalidInputError:
-    """The error that names every rejected line."""
+def refused_message(refused: Sequence[RefusedLine]) -> str:
+    """A message that names every rejected line."""
     lines = "; ".join(f"{line.place}: {line.text} {line.why}" for line in refused)
-    return InvalidInputError(f"requirements that cannot be pinned: {lines}", remedy=remedy)
+    return f"requirements that cannot be pinned: {lines}"
 
 
 def requirements_of_core(folder: Path, *, say: Say) -> list[str]:
@@ -152,7 +155,10 @@ def requirements_of_core(folder: Path, *, say: Say) -> list[str]:
         [(CORE, folder)], overridden=frozenset(), applies=lambda _marker: True, say=say
     )
     if reading.refused:
-        raise refused_error(reading.refused, "Use another version of ComfyUI, without the line.")
+        raise InvalidInputError(
+            refused_message(reading.refused),
+            remedy="Use another version of ComfyUI, without the line.",
+        )
     return [line.text for line in reading.requirements if not line.is_constraint]
 
 
@@ -212,12 +218,12 @@ class _TreeReader:
                     name = outcome.name or self._own_name(line)
                     if marker is not None and not self.applies(marker):
                         continue
+                    plain = outcome.plain
                     if name is None or name not in self.overridden:
-                        self._refuse(place, line, why, name)
+                        self._refuse(place, line, why, name, plain, outcome.address)
                         continue
                     note = f"{why}; the spec's override for {name} is used"
-                    text = outcome.plain or name
-                    self._add(place, line, text, note, is_constraint=is_constraint)
+                    self._add(place, line, plain or name, note, is_constraint=is_constraint)
 
     def _add(self, place: str, asked: str, text: str, note: str, *, is_constraint: bool) -> None:
         parsed = Requirement(text)
@@ -245,8 +251,19 @@ class _TreeReader:
         name = _project(self.folder).get("name")
         return canonicalize_name(name) if isinstance(name, str) else None
 
-    def _refuse(self, place: str, text: str, why: str, name: str | None = None) -> None:
-        self.reading.refused.append(RefusedLine(place=place, text=quoted(text), why=why, name=name))
+    def _refuse(
+        self,
+        place: str,
+        text: str,
+        why: str,
+        name: str | None = None,
+        plain: str | None = None,
+        address: str | None = None,
+    ) -> None:
+        shown = quoted(text)
+        self.reading.refused.append(
+            RefusedLine(place=place, text=shown, why=why, name=name, plain=plain, address=address)
+        )
 
     def _mention_pyproject(self) -> None:
         """ComfyUI-Manager and the Comfy Registry install requirements.txt only, and so do we; a

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from packaging.metadata import RawMetadata, parse_email
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
-from comfy_errors import UnavailableError
+from comfy_errors import ComfyError, UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_http.redaction import without_secrets
 from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of
@@ -30,13 +32,17 @@ _REMEDY = (
 
 @dataclass(frozen=True, kw_only=True)
 class IndexFile:
-    """One wheel or sdist. `place` is a URL or a local path; `sha256` is None if not announced."""
+    """One wheel or sdist. `place` is a URL or a local path; `sha256` is None if not announced.
+
+    With `has_metadata`, its metadata is a file of its own, beside it (PEP 658).
+    """
 
     name: str
     version: str
     place: str = field(repr=False)
     sha256: str | None = None
     yanked: str | None = None
+    has_metadata: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,23 @@ class Index:
         with self._client().download(file.place) as chunks:
             yield chunks
 
+    def metadata_of(self, wheel: IndexFile) -> RawMetadata | None:
+        """The metadata of a wheel; None if only the whole wheel, on a server, has it."""
+        path = local_path_of(wheel.place)
+        try:
+            if path is not None:
+                return parse_email(_metadata_in(path))[0]
+            if wheel.has_metadata:
+                beside = replace(
+                    wheel, name=f"{wheel.name}.metadata", place=f"{wheel.place}.metadata"
+                )
+                with self.open(beside) as chunks:
+                    return parse_email(b"".join(chunks))[0]
+        except (ComfyError, OSError, KeyError, zipfile.BadZipFile):
+            # An index may promise what it does not have.
+            pass
+        return None
+
     def _offered(self, session: requests.Session, distribution: str) -> list[IndexFile]:
         name = canonicalize_name(distribution)
         pages = [f"{url.rstrip('/')}/{name}/" for url in self.settings.index_urls]
@@ -139,6 +162,12 @@ class Index:
         return [_with_login(file, url) for file in _on_page(page, name)]
 
 
+def _metadata_in(wheel: Path) -> bytes:
+    name, version = wheel.name.split("-")[:2]
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.read(f"{name}-{version}.dist-info/METADATA")
+
+
 def _read_local(path: Path, name: str) -> list[IndexFile]:
     from pypi_simple import ProjectPage
 
@@ -161,6 +190,7 @@ def _on_page(page: ProjectPage, name: str) -> list[IndexFile]:
             file,
             sha256=package.digests.get("sha256"),
             yanked=(package.yanked_reason or "no reason given") if package.is_yanked else None,
+            has_metadata=bool(package.has_metadata),
         )
         for package in page.packages
         for file in _file(package.filename, package.url, name)

@@ -1,0 +1,3 @@
+"""What a user can do if the requirements have no solution, or cannot be pinned: overrides for the
+spec, each tried before it is offered.
+"""

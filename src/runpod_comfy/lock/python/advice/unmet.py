@@ -1,0 +1,56 @@
+"""What does not get what it asks for under overrides, one sentence for each line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from runpod_comfy.lock.python.solve import unmet_needs
+from runpod_comfy.lock.python.solved import Solved
+from runpod_comfy.lock.requirements.read import RefusedLine, RequirementLine, name_of
+
+
+def unmet(
+    solved: Solved,
+    offered: Sequence[str],
+    *,
+    lines: Sequence[RequirementLine],
+    refused: Sequence[RefusedLine],
+) -> list[str]:
+    """The lines, and the needs of distributions, that the offered overrides pass over.
+
+    `lines` are those that can be pinned.
+    """
+    names = set(map(name_of, offered))
+    versions = solved.solution.versions
+    return [
+        *(
+            f"{line.place}: {line.text} {_instead(line.name, versions, origin=' from the index')}"
+            for line in refused
+            if line.name in names
+        ),
+        *(
+            f"{line.place}: {line.asked} {_instead(line.name, versions)}"
+            for line in lines
+            if line.name in names and not is_met(line, versions.get(line.name, ()))
+        ),
+        *(
+            f"{need.who} {need.version}: {need.name}{need.bounds} {_instead(need.name, versions)}"
+            for need in unmet_needs(solved.request, solved.solution, names)
+        ),
+    ]
+
+
+def is_met(line: RequirementLine, versions: Collection[str]) -> bool:
+    """True if these versions are what the line asks for."""
+    if not versions:
+        return line.is_constraint
+    return all(line.parsed.specifier.contains(each, prereleases=True) for each in versions)
+
+
+def _instead(name: str | None, versions: dict[str, list[str]], *, origin: str = "") -> str:
+    given = versions.get(name or "", [])
+    return (
+        f"gets {' or '.join(f'{name}=={each}' for each in given)}{origin}"
+        if given
+        else ("is left out")
+    )
