@@ -40,8 +40,8 @@ class ManifestModel(_Strict):
 
 
 class ManifestNode(_Strict):
-    """A custom node of the version. `repo` is where its author can be found, None for a folder of
-    the user's own. `subdir` is the folder of its repository that it is made from, and
+    """A custom node of the version. `repo` is where its author can be found, None for one
+    from the user's own machine. `subdir` is the folder of its repository that it is made from, and
     `requirements_above` the requirements file that lies above that folder and is not read.
     """
 

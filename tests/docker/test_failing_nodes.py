@@ -51,7 +51,7 @@ def test_a_build_names_node_file_line_and_remedy_and_keeps_the_whole_output(
 ) -> None:
     error = program("image", "build", "broken", "--base", base_image, "--tag", tag).failed_with(1)
     assert (
-        "the layer 'check' did not build: ComfyUI starts, but some nodes fail: the custom node "
+        "the layer 'check' did not build: ComfyUI starts, but the custom node "
         "painter failed to import: custom_nodes/painter/paint.py, line 1: ModuleNotFoundError: "
         "No module named 'cv2'"
     ) in error

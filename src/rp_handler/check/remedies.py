@@ -167,9 +167,9 @@ def _missing_distribution(module: str, node: ManifestNode | None) -> str:
     if name is None:
         known = "" if top in _AMBIGUOUS else f", probably of the distribution {top}"
         name = "NAME" if top in _AMBIGUOUS else top
-        what = f"It imports {module}{known}, which nothing in the version asks for."
+        what = f"It imports {module}{known}, which is not installed."
     else:
-        what = f"{name} provides {top}, and nothing in the version asks for it."
+        what = f"{name} provides {top}, and is not installed."
     if node is not None and node.repo is None:
         return f"{what} Add {name} to the requirements.txt of the node, then resolve."
     return f'{what} Add to the spec: "options": {{"requirements": ["{name}"]}}. Then resolve.'
@@ -219,7 +219,7 @@ def _last_resort(fault: ImportFault, node: ManifestNode) -> str:
             "fit: options.constraints or options.overrides in the spec."
         )
     if node.repo is None:
-        return f"Correct the node in its own folder, then resolve.{other}"
+        return f"Correct the node where it comes from, then resolve.{other}"
     return (
         f"Use another version of {node.name}, report this to its author ({node.repo}), or remove "
         f"the node; then resolve.{other}"

@@ -298,14 +298,12 @@ def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) 
         return
     remedies = [remedy_for(fault, home, manifest) for fault in fatal]
     if len(fatal) == 1:
-        message, remedy = f" {fatal[0].sentence}", remedies[0]
-    else:
-        message = "".join(
-            f"\n  {fault.sentence}\n    → {remedy}"
-            for fault, remedy in zip(fatal, remedies, strict=True)
-        )
-        remedy = ""
-    raise OperationFailedError(f"ComfyUI starts, but some nodes fail:{message}", remedy=remedy)
+        raise OperationFailedError(f"ComfyUI starts, but {fatal[0].sentence}", remedy=remedies[0])
+    lines = "".join(
+        f"\n  {fault.sentence}\n    → {remedy}"
+        for fault, remedy in zip(fatal, remedies, strict=True)
+    )
+    raise OperationFailedError(f"ComfyUI starts, but {len(fatal)} nodes fail:{lines}")
 
 
 if __name__ == "__main__":

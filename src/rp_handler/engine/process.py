@@ -143,7 +143,8 @@ class Engine:
         module = self.imports.last_executed
         if self.stats or module is None:
             return ""
-        return f", while it executed {module.title} ({module.file})"
+        raised = f": {module.chain[0].in_words}" if module.chain else ""
+        return f", while it executed {module.title} ({module.file}{raised})"
 
     async def _start(self) -> None:
         began = time.monotonic()

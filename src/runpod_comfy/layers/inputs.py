@@ -45,6 +45,11 @@ def fetch_trees(
     return trees
 
 
+def _is_here(tree: LockedTree) -> bool:
+    """True for a tree of the user's own: a folder or a repository on this machine."""
+    return tree.kind == "folder" or tree.repo.startswith("file:")
+
+
 def manifest_of(
     lock: Lock, platform: str, *, layers: Mapping[str, str], check: CheckReport | None = None
 ) -> Manifest:
@@ -63,7 +68,7 @@ def manifest_of(
         nodes=[
             ManifestNode(
                 name=node.name,
-                repo=None if node.kind == "folder" else without_secrets(node.repo),
+                repo=None if _is_here(node) else without_secrets(node.repo),
                 subdir=node.subdir,
                 requirements_above=node.requirements_above,
             )

@@ -104,7 +104,7 @@ def test_a_node_of_somebody_else_a_own_one_and_the_cores_get_different_advice(
     raised = Raised(type="ValueError", message="no")
     others = remedy(home, fault(raised))
     assert "report this to its author (https://example.org/a)" in others
-    assert remedy(home, fault(raised), OWN).startswith("Correct the node in its own folder")
+    assert remedy(home, fault(raised), OWN).startswith("Correct the node where it comes")
     for_core = remedy(home, fault(raised, group="comfy_extras", name="nodes_canny.py"))
     assert for_core.startswith("This is ComfyUI's own module")
     home.core_files.write_bytes(b"./main.py\0./custom_nodes/example.py\0")
