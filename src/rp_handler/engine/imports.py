@@ -15,7 +15,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 CUSTOM_NODES = "custom_nodes"
-_HOOK = Path(__file__).parent / "start_hook"
+# Absolute: the engine has another working directory.
+_HOOK = Path(__file__).absolute().parent / "start_hook"
 _SETTING = "RP_HANDLER_IMPORTS"
 _LARGEST_REPORT_BYTES = 32 * 1024 * 1024
 

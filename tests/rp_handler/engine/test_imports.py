@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.imports import hook_variables, read_report
 
 _LOAD = """
@@ -106,6 +107,34 @@ def test_a_node_that_another_node_executes_is_not_one_that_the_core_executed(
         ("b", False),
         ("a", True),
     ]
+
+
+def test_a_core_below_a_link_and_its_own_modules_are_observed(
+    python: Python, tmp_path: Path
+) -> None:
+    # The core finds its nodes from the real path of its own files.
+    node = python.node("a/__init__.py", "")
+    extras = python.core / "comfy_extras"
+    extras.mkdir()
+    files = [extras / name for name in ("nodes_x.py", "helper.py")]
+    for file in files:
+        file.write_text("1 / 0\n")
+    link = tmp_path / "link"
+    link.symlink_to(python.core)
+    python.core = link
+    python.run("-c", _LOAD, node, *map(str, files))
+    events = read_report(python.report).events
+    told = [(event.event, event.group, event.name) for event in events if event.event != "began"]
+    assert told == [("finished", "custom_nodes", "a"), ("raised", "comfy_extras", "nodes_x.py")]
+    (fault,) = (
+        each
+        for each in import_faults(read_report(python.report), core=link, nodes=["a"])
+        if not each.is_custom
+    )
+    assert fault.sentence == (
+        "comfy_extras/nodes_x.py failed to import: comfy_extras/nodes_x.py, line 1: "
+        "ZeroDivisionError: division by zero"
+    )
 
 
 def test_a_file_of_the_engines_own_is_left_as_a_plain_python_finds_it(python: Python) -> None:

@@ -25,6 +25,8 @@ _Facts = dict[str, Any]
 _SETTING = "RP_HANDLER_IMPORTS"
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _CORE_GROUPS = ("comfy_extras", "comfy_api_nodes")
+# Other modules of these folders are imported by them, and a core may do without one.
+_CORE_FILES = ("nodes_", "canary.py")
 _SCRIPTS = {"__init__.py": "import", "prestartup_script.py": "prestartup"}
 _LONGEST_TEXT = 100_000
 _LONGEST_CHAIN = 8
@@ -62,6 +64,8 @@ class _Watch:
         """The node package that a source file starts, None for any other file."""
         folder, file = os.path.split(os.path.normpath(path))
         if folder in self._core_groups:
+            if not file.startswith(_CORE_FILES):
+                return None
             group = self._core_groups[folder]
             return {"group": group, "name": file, "stage": "import", "file": f"{group}/{file}"}
         group, parent = "custom_nodes", os.path.dirname(folder)
