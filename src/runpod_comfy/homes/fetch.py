@@ -32,6 +32,7 @@ from runpod_comfy.homes.environment import (
 from runpod_comfy.homes.job import LayerContext, Realization
 from runpod_comfy.homes.models import bring_models
 from runpod_comfy.homes.script import CONTROL_SEQUENCE, build_layer, notes_in, run_script
+from runpod_comfy.homes.stand_ins import find_stand_ins, read_record, write_record
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
@@ -93,9 +94,16 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
     """
     job = context.job
     cache = job.cache
-    if not layers or has_environment(layers, cache):
+    if not layers:
         return {}
     entry = environment_entry(layers, cache)
+    if has_environment(layers, cache):
+        for wheel in read_record(entry):
+            job.say(
+                f"The cached environment has {wheel['name']} {wheel['version']} from the wheel "
+                f"{wheel['file']} (sha256 {wheel['sha256']}), which was given for its sdist"
+            )
+        return {}
     with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
         if has_environment(layers, cache):
             return {}
@@ -106,7 +114,11 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             # same time.
             logs = cache.tmp / f"{entry.name}-logs"
             missing = [each for each in context.packages if not each.cached]
+            given = find_stand_ins(context.packages, job.wheels_dir, python=job.lock.python.version)
+            for each in given:
+                job.say(each.sentence)
             seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
+            write_record(whole, given)
             with when_slow(job.say, "Hashing the files of the Python environment"):
                 write_listing(whole)
             make_read_only(whole)

@@ -26,6 +26,7 @@ from comfy_files.processes import end_group
 from comfy_http.redaction import without_secrets
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
+from runpod_comfy.homes.stand_ins import find_stand_ins, requirements_with
 from runpod_comfy.layers.plan import ENVIRONMENT, NOTE, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,
@@ -79,18 +80,23 @@ def build_layer(
 
     `on_output` gets the output as it comes, drawn as on a terminal.
     """
-    with context.job.cache.scratch("layer") as inputs:
+    job = context.job
+    given = find_stand_ins(context.packages, job.wheels_dir, python=job.lock.python.version)
+    with job.cache.scratch("layer") as inputs:
         for each in layer.inputs:
             if isinstance(each, TreeInput):
                 (inputs / each.name).symlink_to(context.trees[each.digest])
             else:
-                (inputs / each.name).write_text(each.text, encoding="utf-8")
+                text = each.text
+                if given and layer.kind in ENVIRONMENT:
+                    text = requirements_with(layer.distributions(job.lock.python), given)
+                (inputs / each.name).write_text(text, encoding="utf-8")
         run_script(
             ["/bin/sh", str(layer.script)],
             title=f"the layer {layer.name}",
             environment=_variables(layer, inputs, context),
             log=context.log_of(layer),
-            show=context.job.show,
+            show=job.show,
             keep_open=context.lock_fds,
             on_output=on_output,
             ends_in_words=layer.kind == "check",

@@ -31,6 +31,7 @@ from runpod_comfy.homes.environment import (
 )
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.models import model_sources
+from runpod_comfy.homes.stand_ins import find_stand_ins
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
@@ -115,7 +116,10 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
     if job.wheels_dir is not None:
         # Also where the caches have them: only these wheels are to be installed.
         with when_slow(job.say, f"Comparing the wheels in {job.wheels_dir} with the lock"):
-            packages = _settled_by_folder(packages, job.wheels_dir, lack)
+            given = find_stand_ins(packages, job.wheels_dir, python=python.version)
+            settled = [each.distribution for each in given]
+            rest = [each for each in packages if each.distribution not in settled]
+            packages = _settled_by_folder(rest, job.wheels_dir, lack)
     if not layers or has_environment(layers, job.cache):
         return
     try:

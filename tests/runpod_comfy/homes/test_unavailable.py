@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import tarfile
 from collections.abc import Iterator
@@ -15,9 +16,10 @@ from comfy_errors import MismatchError, UnavailableError
 from comfy_files.files import sha256_of
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.homes.run import realize
+from runpod_comfy.homes.verify.home import verify
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from tests.http_server import serve
-from tests.package_index import serve_index, write_index
+from tests.package_index import make_wheel, serve_index, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot
 
 
@@ -226,3 +228,30 @@ def test_a_wheel_that_arrives_with_other_bytes_is_refused_by_name_and_does_not_e
         wheel.write_bytes(whole)
         realize(version.job(wheels_dir=None))
     assert imports(_home(version), "alpha")
+
+
+def test_a_wheel_that_somebody_built_stands_in_for_an_sdist(version: Version) -> None:
+    alpha = version.wheels[0]
+    archive = DistributionFile(name="alpha-1.0.tar.gz", sha256="1" * 64)
+    version.wheels = [alpha.model_copy(update={"files": [archive]}), *version.wheels[1:]]
+    make_wheel(version.wheels_dir, "alpha", "2.0")
+    make_wheel(version.wheels_dir, "alpha", "1.0", tag="cp311-cp311-win_amd64")
+    said: list[str] = []
+    job = version.job(say=said.append)
+    realize(job)
+    assert imports(_home(version), "alpha")
+    wheel = version.wheels_dir / alpha.files[0].name
+    (told,) = [line for line in said if "is used for the sdist of alpha 1.0" in line]
+    assert f"{wheel.name} (sha256 {sha256_of(wheel)})" in told
+    (recorded,) = json.loads((_home(version) / ".venv/comfy-stand-ins.json").read_text())
+    assert recorded == {
+        "name": "alpha",
+        "version": "1.0",
+        "file": wheel.name,
+        "sha256": sha256_of(wheel),
+    }
+    assert not verify(job).faults
+    # Another home gets the environment from the cache, and is told so.
+    said.clear()
+    realize(version.job(version.folder / "another", say=said.append))
+    assert [line for line in said if "The cached environment has alpha 1.0" in line]
