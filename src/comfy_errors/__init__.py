@@ -5,8 +5,8 @@ Libraries raise these with data and a message; only a command line prints them a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, Self
+from collections.abc import Callable, Sequence
+from typing import ClassVar, ParamSpec, Self, TypeVar
 
 _SHOWN_AT_MOST = 20
 _BEGINNING, _NEXT_STEP = "error: ", "  → "
@@ -63,6 +63,30 @@ class MismatchError(ComfyError):
     exit_code = 4
 
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class Faults:
+    """Collects the errors of several steps, to raise them as one."""
+
+    def __init__(self) -> None:
+        self._errors: list[ComfyError] = []
+
+    def catch(self, step: Callable[_P, _R], *arguments: _P.args, **named: _P.kwargs) -> _R | None:
+        """The result of `step`; None if it failed."""
+        try:
+            return step(*arguments, **named)
+        except ComfyError as error:
+            self._errors.append(error)
+            return None
+
+    def raise_all(self) -> None:
+        """Raises one error for all steps that failed, if any did."""
+        if self._errors:
+            raise together(self._errors)
+
+
 def together(errors: Sequence[ComfyError]) -> ComfyError:
     """One error for several, at least one: a line for each, with its remedy.
 
@@ -74,7 +98,7 @@ def together(errors: Sequence[ComfyError]) -> ComfyError:
     distinct = list(by_text.values())
     if len(distinct) == 1:
         return distinct[0]
-    lines = [f"{error.message}. {error.remedy}".rstrip() for error in distinct]
+    lines = [f"{error.message.rstrip('.')}. {error.remedy}".rstrip() for error in distinct]
     more = len(lines) - _SHOWN_AT_MOST
     shown = [*lines[:_SHOWN_AT_MOST], *([f"and {more} more"] if more > 0 else [])]
     codes = [error.exit_code for error in distinct]

@@ -6,6 +6,7 @@ import pytest
 
 from comfy_errors import (
     ComfyError,
+    Faults,
     InvalidInputError,
     MismatchError,
     OperationFailedError,
@@ -52,3 +53,19 @@ def test_an_error_is_found_after_other_output_with_all_its_lines() -> None:
     assert error_at_the_end(output) == (error.message, error.remedy)
     assert error_at_the_end(["error: short"]) == ("short", "")
     assert error_at_the_end(["no such thing"]) is None
+
+
+def test_the_faults_of_several_steps_are_raised_together() -> None:
+    def halve(number: int) -> int:
+        if number % 2:
+            raise InvalidInputError(f"{number} is odd.", remedy="Use an even one.")
+        return number // 2
+
+    faults = Faults()
+    assert [faults.catch(halve, number) for number in (2, 4)] == [1, 2]
+    faults.raise_all()
+    assert [faults.catch(halve, number) for number in (1, 2, 3)] == [None, 1, None]
+    with pytest.raises(
+        InvalidInputError, match=r"2 faults:\n  1 is odd\. Use an even one\.\n  3 is"
+    ):
+        faults.raise_all()

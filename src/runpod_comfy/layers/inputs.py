@@ -33,7 +33,7 @@ def fetch_trees(
         return finish(fetch_tree(name, tree, fetch_context), tree)
 
     wanted = [(layer.name, layer.tree) for layer in layers if layer.tree]
-    folders = in_parallel(fetch, wanted, give_up=True)
+    folders = in_parallel(fetch, wanted)
     trees = {tree.tree_hash: folder for (_, tree), folder in zip(wanted, folders, strict=True)}
     require_install_scripts(
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, MismatchError
+from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, TreeStore
@@ -22,7 +22,11 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
         fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
     key = f"tree {tree.repo} {tree.commit} {tree.subdir or ''}"
     with key_lock(fetch_context.cache, key, what=name, say=fetch_context.say):
-        fetched = source_of(tree.kind).fetch(tree.request, fetch_context)
+        try:
+            fetched = source_of(tree.kind).fetch(tree.request, fetch_context)
+        except ComfyError as error:
+            error.within(name)
+            raise
     if fetched.tree_hash != tree.tree_hash:
         raise MismatchError(
             f"{without_secrets(tree.repo)} at {tree.commit} has the files {fetched.tree_hash}, "
@@ -34,9 +38,11 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
 
 def require_install_scripts(trees: Mapping[str, Path]) -> None:
     """Raises InvalidInputError unless each tree (by the name of its node) has an install.py."""
-    for node, tree in trees.items():
-        if not (tree / "install.py").is_file():
-            raise InvalidInputError(
-                f"'options.run_install_scripts' names '{node}', but that node has no install.py",
-                remedy="Remove it from the list and resolve again.",
-            )
+    lacking = [node for node, tree in trees.items() if not (tree / "install.py").is_file()]
+    if lacking:
+        nodes = "that node has" if len(lacking) == 1 else "these nodes have"
+        raise InvalidInputError(
+            f"'options.run_install_scripts' names {' and '.join(map(repr, lacking))}, but {nodes} "
+            "no install.py",
+            remedy="Remove what has none from the list and resolve again.",
+        )

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from comfy_errors import (
     ComfyError,
+    Faults,
     InvalidInputError,
     MismatchError,
     UnavailableError,
-    together,
 )
 from comfy_files.files import disk_errors, sha256_of
 from comfy_files.parallel import in_parallel
@@ -99,16 +99,13 @@ def lock_models(
 
     Raises MismatchError for checksums or pins that do not match.
     """
-    locked: list[LockedModel] = []
-    errors: list[ComfyError] = []
-    for model in models:
-        try:
-            locked.append(_lock_model(model, _pin_of(model, known), spec_folder, say))
-        except ComfyError as error:
-            errors.append(error)
-    if errors:
-        raise together(errors)
-    return locked
+    faults = Faults()
+    locked = [
+        faults.catch(_lock_model, model, _pin_of(model, known), spec_folder, say)
+        for model in models
+    ]
+    faults.raise_all()
+    return [model for model in locked if model is not None]
 
 
 def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:

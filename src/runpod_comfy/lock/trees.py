@@ -55,8 +55,9 @@ def refuse_what_is_no_core(core: PinnedTree) -> None:
     missing = [name for name in _CORE_FILES if not (core.fetched.path / name).is_file()]
     if missing:
         inside = f" in {tree.subdir}" if tree.subdir else ""
+        files = " and no ".join(missing)
         raise InvalidInputError(
-            f"{tree.repo} at {tree.commit} is not ComfyUI: it has no {missing[0]}{inside}",
+            f"{tree.repo} at {tree.commit} is not ComfyUI: it has no {files}{inside}",
             remedy="Correct 'comfy' in the spec; if ComfyUI is in a folder there, set 'subdir' "
             "to it.",
         )

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 
-from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_errors import Faults, InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import sha256_of
 from comfy_files.json_faults import fault_words, kind_of
 from comfy_files.progress import Say
@@ -72,12 +72,18 @@ def create_spec(
     # With links resolved, so that `..` in a rewritten path leads to the expected folder.
     folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
     local = local_models(models_root, folders, auto_checksum=auto_checksum, say=say)
+    faults = Faults()
+    comfy = faults.catch(read_core, repo, folders)
+    found = [faults.catch(read_nodes, text, folders) for text in nodes]
+    found_models = [faults.catch(read_models, text, folders, local) for text in models]
+    faults.raise_all()
+    assert comfy is not None, "there are no faults"
     asked = Spec(
         schema_version=2,
         version_id=version_id,
-        comfy=read_core(repo, folders),
-        custom_nodes=[node for text in nodes for node in read_nodes(text, folders)],
-        models=[model for text in models for model in read_models(text, folders, local)],
+        comfy=comfy,
+        custom_nodes=[node for each in found for node in each or ()],
+        models=[model for each in found_models for model in each or ()],
         options=_options(),
     )
     core, *settled = settle([asked.comfy, *asked.custom_nodes])
@@ -194,10 +200,14 @@ def read_nodes(
         raise InvalidInputError(
             "--name is for a URL or a path", remedy="Write 'name' into the JSON object."
         )
-    return [
-        _node(_with_local_repo(node.model_dump(exclude_none=True), folders, where), where)
-        for node, where in asked
-    ]
+    faults = Faults()
+    found = [faults.catch(_asked_node, node, where, folders) for node, where in asked]
+    faults.raise_all()
+    return [node for node in found if node is not None]
+
+
+def _asked_node(asked: _AskedNode, where: str, folders: Folders) -> CustomNode:
+    return _node(_with_local_repo(asked.model_dump(exclude_none=True), folders, where), where)
 
 
 def _node(
@@ -329,7 +339,10 @@ def read_models(
             f"{option}: '{text}' is neither a JSON object nor a JSON file",
             remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
         )
-    return [_model(model, where, folders, local) for model, where in asked]
+    faults = Faults()
+    found = [faults.catch(_model, model, where, folders, local) for model, where in asked]
+    faults.raise_all()
+    return [model for model in found if model is not None]
 
 
 def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> Model:
@@ -419,14 +432,19 @@ def _read_objects(
         raise UnavailableError(f"{option}: there is no file {path}", remedy="Check the path.")
     else:
         return None
-    several = isinstance(document, list)
-    found = []
-    for index, item in enumerate(document if several else [document]):
-        where = f"{place} [{index}]" if several else place
-        if not isinstance(item, dict):
-            raise InvalidInputError(
-                f"{where} must be a JSON object, not {kind_of(item)}",
-                remedy="Pass an object in braces, or a list of them in a file.",
-            )
-        found.append((validated(model, item, where=where), where))
-    return found
+    items = {place: document}
+    if isinstance(document, list):
+        items = {f"{place} [{index}]": item for index, item in enumerate(document)}
+    faults = Faults()
+    found = {where: faults.catch(_read_object, item, model, where) for where, item in items.items()}
+    faults.raise_all()
+    return [(item, where) for where, item in found.items() if item is not None]
+
+
+def _read_object(item: Any, model: type[_M], where: str) -> _M:
+    if not isinstance(item, dict):
+        raise InvalidInputError(
+            f"{where} must be a JSON object, not {kind_of(item)}",
+            remedy="Pass an object in braces, or a list of them in a file.",
+        )
+    return validated(model, item, where=where)

@@ -81,7 +81,7 @@ def parse_json(text: str, *, where: str) -> Any:
     """
     try:
         document = json.loads(text, object_pairs_hook=_Object, parse_constant=_no_constant)
-        repeated = next(_repeated_keys(document, ()), None)
+        repeated = list(_repeated_keys(document, ()))
     except json.JSONDecodeError as error:
         fault = error.msg[0].lower() + error.msg[1:] if text.strip() else "it is empty"
         raise InvalidInputError(
@@ -92,9 +92,11 @@ def parse_json(text: str, *, where: str) -> Any:
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidInputError(f"{where} is not valid JSON: {reason}") from error
-    if repeated is not None:
+    if repeated:
+        keys = " and ".join(f"'{key}'" for key in repeated[:_SHOWN_AT_MOST])
+        noun = "key" if len(repeated) == 1 else "keys"
         raise InvalidInputError(
-            f"{where} has the key '{repeated}' twice", remedy="Keep one of the two."
+            f"{where} has the {noun} {keys} twice", remedy="Keep one of the two."
         )
     return document
 

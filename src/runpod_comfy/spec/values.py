@@ -258,7 +258,7 @@ Checksum = Annotated[
 Commit = Annotated[
     str,
     matching(
-        r"(?![0-9a-f]{7,39}$).*",
+        r"(?!(?i:[0-9a-f]{7,39})$).*",
         "is a short commit: write it as 'ref', for resolve to find the whole one, or write all 40 "
         "digits",
     ),

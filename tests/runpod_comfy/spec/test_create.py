@@ -431,3 +431,16 @@ def test_a_spec_elsewhere_says_its_paths_from_there_through_links_too(
     )
     assert spec.comfy.repo == "../../../core"
     assert (real / spec.comfy.repo / "main.py").is_file()
+
+
+def test_everything_that_is_wrong_in_the_arguments_is_reported_at_once(
+    create: Create, core: str
+) -> None:
+    with pytest.raises(ComfyError, match="there are 3 faults:") as caught:
+        create(
+            core,
+            nodes=["gone", '{"repo": "https://e.com/x", "Ref": "y"}'],
+            models=['{"source": "gone.bin", "target_subdir": "vae"}'],
+        )
+    for part in ("there is no folder", "unknown key 'Ref'", "gone.bin does not exist"):
+        assert part in caught.value.message
