@@ -73,7 +73,8 @@ _OPTIONS: dict[str, Any] = {
     "run_install_scripts": ["first"],
     "allow_pickle": ["m.bin"],
     "user": "comfy",
-    "platforms": ["linux-x86_64"],
+    "platforms": ["linux-aarch64"],
+    "import_needs": {"first": ["gpu"]},
     "writable_environment": True,
 }
 

@@ -1,3 +1,5 @@
 """What a user can do if the requirements have no solution, or cannot be pinned: overrides for the
 spec, each tried before it is offered.
+
+Running uv, and reading what it says, belongs to `lock.python`.
 """
