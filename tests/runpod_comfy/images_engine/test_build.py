@@ -242,6 +242,50 @@ def test_a_node_that_does_not_import_fails_the_build_by_its_name(
         engine.images.get(tag)
 
 
+_PATCHES = "open(private_colours.__file__, 'a').write('PATCHED = True')"
+
+
+def test_a_node_that_changes_a_package_fails_the_build_with_its_line(
+    version: PrivateVersion, repository: str, python_base: str
+) -> None:
+    with version.with_node(f"import private_colours\n{_PATCHES}\n"):
+        done = version.program(
+            *("image", "build", VERSION, "--base", python_base, "--tag", f"{repository}:patched")
+        )
+    told = done.failed_with(1)
+    assert f"the custom node {NODE} may not change the Python environment: " in told
+    assert f"custom_nodes/{NODE}/__init__.py, line 2: PermissionError" in told
+    assert "writable_environment" in told
+
+
+def test_root_cannot_change_a_package_when_the_image_runs_either(
+    version: PrivateVersion, repository: str, python_base: str
+) -> None:
+    tag = f"{repository}:guarded"
+    text = (
+        f"{NODE_SOURCE}\nimport os, pathlib\n"
+        "pathlib.Path(__file__).with_name('started.txt').write_text('started')\n"
+        f"if 'PATCH' in os.environ:\n    try:\n        {_PATCHES}\n"
+        "    except PermissionError:\n        pass\n"
+    )
+    with version.with_node(text):
+        built = _build(version, tag, python_base)
+    assert f"Starting ComfyUI changes 1 file of the home: ComfyUI/custom_nodes/{NODE}/" in built.err
+    ran = run_to_end(
+        tag,
+        entrypoint=["sh", "-c"],
+        command=[
+            "python -m rp_handler.main --workflow /app/workflows/colour.json --output base64; "
+            "cat /opt/comfy/.venv/lib/python3*/*/private_colours.py"
+        ],
+        environment={"PATCH": "1"},
+        user="0:0",
+    )
+    assert "COLOUR = " in ran.out
+    assert "PATCHED" not in ran.out, ran.err
+    assert '"type": "base64"' in ran.out, ran.err
+
+
 def test_no_secret_of_the_person_is_in_the_image_its_history_or_the_log(
     engine: docker.DockerClient, built: tuple[str, Outcome]
 ) -> None:
