@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import os
 import re
+import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -54,6 +56,51 @@ def make_wheel(
             archive.writestr(zipfile.ZipInfo(member, (2024, 1, 1, 0, 0, 0)), text)
     if headers:
         path.with_name(f"{path.name}.metadata").write_text(metadata)
+    return path
+
+
+# A backend of its own, so that building needs nothing but what `source` imports.
+_BACKEND = """
+import base64, hashlib, pathlib, zipfile
+{source}
+NAME, VERSION = {name!r}, {version!r}
+INFO = f"{{NAME}}-{{VERSION}}.dist-info"
+
+def build_wheel(folder, config_settings=None, metadata_directory=None):
+    files = {{
+        f"{{NAME}}.py": f"__version__ = {{VERSION!r}}\\n",
+        f"{{INFO}}/METADATA": f"Metadata-Version: 2.1\\nName: {{NAME}}\\nVersion: {{VERSION}}\\n",
+        f"{{INFO}}/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+    }}
+    record = ""
+    for path, text in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=")
+        record += f"{{path}},sha256={{digest.decode()}},{{len(text)}}\\n"
+    files[f"{{INFO}}/RECORD"] = record + f"{{INFO}}/RECORD,,\\n"
+    wheel = f"{{NAME}}-{{VERSION}}-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(folder, wheel), "w") as archive:
+        for path, text in files.items():
+            archive.writestr(zipfile.ZipInfo(path, (2024, 1, 1, 0, 0, 0)), text)
+    return wheel
+"""
+
+
+def make_sdist(folder: Path, name: str, version: str, *, source: str = "") -> Path:
+    """Writes a source distribution that states nothing that it needs. `source` runs first in its
+    build: an import, say, or a compiler.
+    """
+    files = {
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\n'
+        'backend-path = ["."]\n',
+        "backend.py": _BACKEND.format(source=source, name=name, version=version),
+    }
+    path = folder / f"{name}-{version}.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for member, text in files.items():
+            info = tarfile.TarInfo(f"{name}-{version}/{member}")
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text.encode()))
     return path
 
 
@@ -152,7 +199,7 @@ def write_page(root: Path, name: str, files: Iterable[Listed]) -> None:
 def write_index(root: Path) -> None:
     """Makes `root/simple/` for the wheels in `root/files/`."""
     pages: dict[str, list[Listed]] = {}
-    for wheel in sorted((root / "files").glob("*.whl")):
+    for wheel in sorted((root / "files").glob("*.whl")) + sorted((root / "files").glob("*.tar.gz")):
         name = wheel.name.split("-")[0].replace("_", "-").lower()
         pages.setdefault(name, []).append(listed(wheel))
     for name, files in pages.items():

@@ -7,7 +7,7 @@ The installer works in parallel, so which of these files is left differs from ti
 distributions of REQUIREMENTS, a file as the plan writes it, that have such files are removed and
 installed again, one after the other, in the order of REQUIREMENTS: the last one's are kept. A file
 of an earlier layer is replaced by that of a later one. A file that is the same in all of them is
-left alone. Prints a line that starts with `note: ` for each clash.
+left alone. Prints a line that starts with `Note: ` for each clash.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def note(names: tuple[str, ...], files: list[str]) -> str:
     more = f" and {len(files) - 1} more that differ" if len(files) > 1 else ""
     those = "those" if more else "that"
     return (
-        f"note: {', '.join(others)} and {kept} {both} install {min(files)}{more}; "
+        f"Note: {', '.join(others)} and {kept} {both} install {min(files)}{more}; "
         f"{those} of {kept} {'are' if more else 'is'} kept"
     )
 

@@ -1,6 +1,6 @@
 # Steps that several layers share; sourced with `.`, never run.
 # Uses compile_bytecode.py and shared_files.py beside it.
-# Reads: TARGET, UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
+# Reads: TARGET, INPUTS, UV, VENV, NO_INDEX, OFFLINE, SOURCE_DATE_EPOCH.
 # shellcheck shell=sh
 
 # File modes must not depend on the user who runs this.
@@ -17,6 +17,10 @@ install_requirements() {
         export UV_OFFLINE
     fi
     install_from=$1
+    if [ -f "$INPUTS/uv.toml" ]; then
+        UV_CONFIG_FILE=$INPUTS/uv.toml
+        export UV_CONFIG_FILE
+    fi
     set -- "$UV" pip install --python "$VENV/bin/python" --no-deps --require-hashes --no-compile-bytecode
     if [ "${NO_INDEX:-0}" = 1 ]; then
         set -- "$@" --no-index

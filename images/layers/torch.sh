@@ -2,7 +2,8 @@
 # The Python environment, and in it the lock's group `torch`.
 #
 # TARGET             host or image
-# INPUTS             requirements.txt: lines `name==version --hash=…`
+# INPUTS             requirements.txt: lines `name==version --hash=…`; uv.toml: what source distributions need to be
+#                    built, if the spec says so
 # VENV               the environment to make; an existing one is replaced,
 #                    so the layer `wheels` has to follow
 # UV, PYTHON         the installer; the interpreter of the environment

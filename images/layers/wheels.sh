@@ -2,7 +2,8 @@
 # The lock's group `wheels`, into the environment that the layer `torch` made.
 #
 # TARGET             host or image
-# INPUTS             requirements.txt: lines `name==version --hash=…`
+# INPUTS             requirements.txt: lines `name==version --hash=…`; uv.toml: what source distributions need to be
+#                    built, if the spec says so
 # VENV               the environment
 # UV                 the installer
 # UV_…               uv's own settings: cache, indexes, find-links, certificate

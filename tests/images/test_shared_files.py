@@ -77,9 +77,9 @@ def test_the_last_distribution_of_the_requirements_has_the_file_each_time(bench:
     assert b"delta" in first["tests/check.py"]
     assert b"bravo" in first["tests/of_two.py"]
     assert {f"tests/{name}.py" for name in _NAMES} < first.keys()
-    assert "note: alpha and bravo both install tests/of_two.py; that of bravo is kept" in said
+    assert "Note: alpha and bravo both install tests/of_two.py; that of bravo is kept" in said
     assert (
-        "note: alpha, bravo, charlie and delta all install tests/check.py; that of delta is kept"
+        "Note: alpha, bravo, charlie and delta all install tests/check.py; that of delta is kept"
     ) in said
     assert "__init__" not in said
     for number in range(1, 4):
@@ -93,7 +93,7 @@ def test_a_later_layer_has_the_file_and_its_bytecode(bench: Bench) -> None:
     question = "import tests.check, tests.of_two; print(tests.check.WHO, tests.of_two.WHO)"
     command = [str(venv / "bin/python"), "-B", "-c", question]
     assert subprocess.check_output(command, text=True) == "alpha alpha\n"
-    assert "note: bravo, delta and alpha all install tests/check.py; that of alpha is kept" in said
+    assert "Note: bravo, delta and alpha all install tests/check.py; that of alpha is kept" in said
 
 
 def test_distributions_whose_shared_files_are_equal_are_installed_at_once(bench: Bench) -> None:
@@ -105,5 +105,5 @@ def test_distributions_whose_shared_files_are_equal_are_installed_at_once(bench:
         bench.folder / "uv", f'echo "$1 $2" >>"{calls}"\nexec "{find_uv_bin()}" "$@"\n'
     )
     _, said = _install(bench, bench.folder / "venv", text, uv=str(uv))
-    assert "note:" not in said
+    assert "Note:" not in said
     assert [line for line in calls.read_text().splitlines() if "pip" in line] == ["pip install"]

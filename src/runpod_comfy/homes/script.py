@@ -34,6 +34,7 @@ from runpod_comfy.layers.uv import (
     uv_program,
     uv_variables,
 )
+from runpod_comfy.lock.python.building import build_remedy
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _TAIL_LINES = 12
@@ -207,7 +208,7 @@ def run_script(
 
 
 def notes_in(log: Path) -> list[str]:
-    """What a layer's script says to the user: its lines that start with `note: `."""
+    """What a layer's script says to the user: its lines that start with `Note: `."""
     return [line for line in _readable_lines(log) if line.startswith(NOTE)]
 
 
@@ -277,6 +278,8 @@ def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
             remedy="Free some space there, then run the command again: it continues from this "
             "step.",
         )
+    if lacking := build_remedy(text):
+        remedy = f"{lacking} {remedy}"
     if _tells_of_wrong_bytes(text) or exit_code == MismatchError.exit_code:
         return MismatchError(message, remedy=remedy)
     lower = text.lower()

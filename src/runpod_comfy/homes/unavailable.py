@@ -36,6 +36,7 @@ from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
 from runpod_comfy.lock.model import LockedModel
+from runpod_comfy.lock.python.building import build_remedy, build_table
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _PROBES_AT_ONCE = 4
@@ -144,6 +145,7 @@ def _look_for_packages(job: Realization, changes: Changes, lack: _Lack) -> None:
                 stored=stored_indexes(packages, job.cache, offline=True),
             ),
         },
+        build_requirements=python.build_requirements,
         offline=job.offline,
     )
     # A wheel in the archive store can always be installed.
@@ -213,6 +215,7 @@ class _Probe:
     interpreter: Path
     cache: Cache
     variables: dict[str, str]
+    build_requirements: dict[str, list[str]]
     offline: bool
 
     def lacks(self, packages: Sequence[Package]) -> list[tuple[Package, str]]:
@@ -239,6 +242,8 @@ class _Probe:
         with self.cache.scratch("probe") as folder:
             requirements = folder / "requirements.txt"
             requirements.write_text(requirements_text(distributions), encoding="utf-8")
+            settings = folder / "uv.toml"
+            settings.write_text(build_table(self.build_requirements), encoding="utf-8")
             done = subprocess.run(
                 [
                     *(str(uv_program()), "pip", "install", "--no-deps", "--require-hashes"),
@@ -251,6 +256,7 @@ class _Probe:
                 env={
                     **outside_variables(),
                     **self.variables,
+                    **({"UV_CONFIG_FILE": str(settings)} if self.build_requirements else {}),
                     **({"UV_OFFLINE": "1"} if self.offline else {}),
                     "NO_COLOR": "1",
                 },
@@ -265,7 +271,7 @@ class _Probe:
         downloads = any(line.startswith("Would download") for line in lines)
         if done.returncode == 0 and not (self.offline and downloads):
             return None
-        return _reason(lines)
+        return " ".join(filter(None, (_reason(lines), build_remedy(done.stderr))))
 
 
 def _reason(lines: Sequence[str]) -> str:

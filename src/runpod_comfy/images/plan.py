@@ -211,11 +211,12 @@ def _install_step(
     layer: Layer, name: str, scripts: tuple[Path, ...], distributions: Sequence[Distribution]
 ) -> Step:
     requirements = TextInput(name="requirements.txt", text=requirements_text(distributions))
+    settings = [each for each in layer.inputs if each.name != requirements.name]
     return Step(
         name=name,
         layer=layer,
         scripts=(*scripts, WRAPPER),
-        inputs=(requirements,),
+        inputs=(requirements, *settings),
         variables=dict(layer.environment),
         further=requirements.digest if layer.kind == "torch" else None,
         distributions=tuple(distributions),

@@ -14,6 +14,7 @@ from typing import Literal
 from comfy_files.files import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
 from runpod_comfy.lock.model import Distribution, Lock, LockedTree, PythonLock
+from runpod_comfy.lock.python.building import build_table
 from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.project import LAYER_SCRIPTS
 
@@ -27,7 +28,7 @@ NODE_PREFIX = "node:"
 INSTALL_PREFIX = "install:"
 """Prefixes of the names of a node's layers, before the node's name."""
 
-NOTE = "note: "
+NOTE = "Note: "
 """The start of a line of a script's output that is for the user."""
 
 TORCH_PARTS = 4
@@ -199,11 +200,13 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
     torch = layer(
         "torch",
         TextInput(name="requirements.txt", text=_torch_text(lock.python, platform)),
+        *_installer_settings(lock.python, lock.python.torch),
         environment=machine,
     )
     wheels = layer(
         "wheels",
         TextInput(name="requirements.txt", text=requirements_text(lock.python.wheels)),
+        *_installer_settings(lock.python, lock.python.wheels),
         environment=machine,
     )
     handler = layer("handler")
@@ -244,6 +247,15 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
         after=before,
     )
     return Plan(platform=platform, layers=(*before, check))
+
+
+def _installer_settings(
+    python: PythonLock, distributions: Sequence[Distribution]
+) -> list[TextInput]:
+    """What the spec says that these need to be built, for the installer; empty without any."""
+    names = {each.name for each in distributions}
+    asked = {name: needs for name, needs in python.build_requirements.items() if name in names}
+    return [TextInput(name="uv.toml", text=build_table(asked))] if asked else []
 
 
 def _torch_text(python: PythonLock, platform: str) -> str:

@@ -58,8 +58,8 @@ class DistributionFile(Strict):
 class Distribution(Strict):
     """A Python distribution at one version.
 
-    `marker` is a PEP 508 marker, or None for every platform. `requested_by` maps the trees (`core`,
-    `node:<name>`) that ask for it to their original lines; `required_by` names the distributions
+    `marker` is a PEP 508 marker, or None for every platform. `requested_by` maps what asks for it
+    (`core`, `spec`, `node:<name>`) to the original lines; `required_by` names the distributions
     that need it.
     """
 
@@ -89,7 +89,8 @@ class PythonLock(Strict):
     """The Python part: a minor version, and two groups that are installed one after the other.
 
     Uploads after the day `as_of`, in UTC, were ignored. `cuda` is the CUDA version, say `13.0`,
-    that the locked torch was built for, None for one without CUDA.
+    that the locked torch was built for, None for one without CUDA. `requirements` are the spec's
+    own; `build_requirements` are what source distributions, by normalized name, need to be built.
     """
 
     version: str
@@ -97,8 +98,10 @@ class PythonLock(Strict):
     torch_index: str | None = None
     as_of: str | None = None
     cuda: str | None = None
+    requirements: list[str] = []
     constraints: list[str] = []
     overrides: list[str] = []
+    build_requirements: dict[str, list[str]] = {}
     replaced: list[Replaced] = []
     torch: list[Distribution] = []
     wheels: list[Distribution] = []

@@ -107,13 +107,19 @@ class TorchOptions(Strict):
 
 
 class Options(Strict):
-    """The user's options; every field is optional."""
+    """The user's options; every field is optional.
+
+    `requirements` are installed beside those of the core and the nodes. `build_requirements` are
+    what a source distribution, by its name, needs to be built besides what it says itself.
+    """
 
     python: values.PythonVersion | None = None
     base: str | None = None
     torch: TorchOptions = TorchOptions()
+    requirements: list[values.ReleasedRequirement] = []
     constraints: list[values.Constraint] = []
-    overrides: list[values.Override] = []
+    overrides: list[values.ReleasedRequirement] = []
+    build_requirements: dict[values.DistributionName, values.BuildNeeds] = {}
     system_packages: list[values.DebianPackage] = []
     comfy_args: list[str] = []
     run_install_scripts: list[str] = []

@@ -199,6 +199,12 @@ def _check_requirement(value: str) -> str:
     return value
 
 
+def _check_filled(value: list[str]) -> list[str]:
+    if not value:
+        raise ValueError("must not be empty")
+    return value
+
+
 def _check_bound(value: str) -> str:
     from packaging.requirements import Requirement
 
@@ -330,6 +336,12 @@ ImportNeed = Annotated[
         "must be 'gpu', or 'env:NAME' for a variable such as a key",
     ),
 ]
+DistributionName = Annotated[
+    str,
+    matching(_DISTRIBUTION.pattern, "must be the name of a distribution"),
+]
+ReleasedRequirement = Annotated[str, AfterValidator(_check_requirement)]
+Override = ReleasedRequirement
+BuildNeeds = Annotated[list[ReleasedRequirement], AfterValidator(_check_filled)]
 # A constraint bounds a distribution without requiring it.
-Override = Annotated[str, AfterValidator(_check_requirement)]
-Constraint = Annotated[Override, AfterValidator(_check_bound)]
+Constraint = Annotated[ReleasedRequirement, AfterValidator(_check_bound)]

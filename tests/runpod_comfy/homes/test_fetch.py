@@ -13,8 +13,12 @@ import pytest
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from runpod_comfy.homes.run import realize
+from runpod_comfy.homes.verify.home import verify
+from runpod_comfy.lock.model import Distribution
+from tests.locks import locked_file
+from tests.package_index import make_sdist
 from tests.program import start_python, write_program
-from tests.runpod_comfy.homes.conftest import Version
+from tests.runpod_comfy.homes.conftest import Version, imports
 
 
 def _stalling_uv(folder: Path) -> Path:
@@ -133,3 +137,35 @@ def _runs(pid: str) -> bool:
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
+
+
+def _source_only(version: Version, source: str) -> None:
+    """The version's one package is a source distribution whose build runs `source`."""
+    version.wheel("helper", "1.0")
+    sdist = make_sdist(version.wheels_dir, "needy", "1.0", source=source)
+    version.wheels = [Distribution(name="needy", version="1.0", files=[locked_file(sdist)])]
+
+
+def test_a_source_distribution_is_built_with_what_the_lock_says(version: Version) -> None:
+    _source_only(version, "import helper")
+    with pytest.raises(ComfyError) as caught:
+        realize(version.job())
+    assert '"options": {"build_requirements": {"needy": ["helper"]}}' in caught.value.message
+    python = version.lock().python
+    version.changes["python"] = python.model_copy(
+        update={"build_requirements": {"needy": ["helper"]}}
+    )
+    job = version.job()
+    realize(job)
+    assert imports(job.home.root, "needy")
+    assert verify(job).faults == []
+
+
+def test_a_source_distribution_that_needs_a_compiler_says_so_before_any_work(
+    version: Version,
+) -> None:
+    _source_only(version, "import subprocess; subprocess.run(['some-linux-gnu-gcc'], check=True)")
+    with pytest.raises(ComfyError) as caught:
+        realize(version.job())
+    assert "apt-get install build-essential" in caught.value.message
+    assert not (version.folder / "home").exists()

@@ -44,6 +44,15 @@ def test_a_failure_tells_the_step_the_end_of_its_output_and_what_to_do(log: Path
     assert str(log) in caught.value.remedy
 
 
+def test_a_compiler_that_is_missing_is_named_with_its_package_and_a_base(log: Path) -> None:
+    with pytest.raises(OperationFailedError) as caught:
+        _run("echo \"error: command 'gcc' failed: No such file or directory\"; exit 1", log)
+    assert "apt-get install build-essential" in caught.value.remedy
+    assert '"options": {"system_packages": ["build-essential"]}' in caught.value.remedy
+    assert "'cuda-devel'" in caught.value.remedy
+    assert str(log) in caught.value.remedy
+
+
 def test_a_failure_does_not_show_the_password_of_an_index(log: Path) -> None:
     with pytest.raises(UnavailableError, match=r"http://\*\*\*@index/simple") as caught:
         _run("echo 'error: Failed to fetch: `http://me:hush@index/simple`' >&2; exit 1", log)

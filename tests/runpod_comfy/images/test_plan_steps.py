@@ -89,6 +89,15 @@ def test_a_home_installs_in_the_order_of_an_images_steps() -> None:
     assert home.text == "".join(texts) + requirements_text(torch[-1:])
 
 
+def test_every_step_of_torch_knows_what_source_distributions_need() -> None:
+    torch = [distribution(name, size=size) for name, size in _CUDA.items()]
+    python = python_lock(torch=torch, build_requirements={"torch": ["cmake"]})
+    steps = [step for step in _steps(small_lock(python=python)) if step.layer.kind == "torch"]
+    assert len(steps) > 1
+    for step in steps:
+        assert [each.name for each in step.inputs] == ["requirements.txt", "uv.toml"]
+
+
 def test_what_another_platform_needs_is_in_no_step() -> None:
     mac = distribution("mac-only", marker="sys_platform == 'darwin'")
     lock = small_lock(python=python_lock(wheels=[distribution("numpy"), mac]))

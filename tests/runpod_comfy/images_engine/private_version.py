@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.git_repositories import GitRepository, new_repository
 from tests.graphs import node, saving, write_graph
 from tests.http_server import Answer, Request, serve
-from tests.package_index import publish
+from tests.package_index import make_sdist, publish, write_index
 from tests.program import Program
 from tests.real_packages import held
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
@@ -101,9 +101,14 @@ def private_version(folder: Path) -> Iterator[PrivateVersion]:
     source = "COLOUR = 'as blue as can be'\n"
     publish(web, "private-colours", "1.0", source=source, more=_shared_files("colours"))
     publish(web, "private-shades", "1.0", more=_shared_files("shades"))
+    make_sdist(web / "files", "private_tint", "1.0", source="import yaml")
+    write_index(web)
     core = core_repository(folder / "core", FIXTURE_CORE, "aiohttp\npyyaml\n")
     last = new_repository(folder / "last", {"__init__.py": _LAST_SOURCE})
-    files = {"requirements.txt": "private-shades\nprivate-colours\n", "__init__.py": NODE_SOURCE}
+    files = {
+        "requirements.txt": "private-shades\nprivate-colours\nprivate-tint\n",
+        "__init__.py": NODE_SOURCE,
+    }
     node = new_repository(folder / "node", files)
     published = web / "git" / "colour.git"
     node.git("init", "--quiet", "--bare", "--initial-branch=main", str(published))
@@ -115,7 +120,7 @@ def private_version(folder: Path) -> Iterator[PrivateVersion]:
             NODE: {"repo": "https://git.test/colour.git", "ref": "main"},
             LAST_NODE: last.at(),
         },
-        options={"constraints": held()},
+        options={"constraints": held(), "build_requirements": {"private-tint": ["pyyaml"]}},
     )
     write_graph(work / "workflows" / "colour.json", WORKFLOW)
     with serve(web, _for_the_person) as url:

@@ -146,3 +146,14 @@ def test_an_install_script_depends_on_everything_before_it() -> None:
     alone = _plan(_lock(run_install_scripts=["a"]))
     assert _changed(before, alone) == {"install:a", "check"}
     assert _changed(_plan(_lock()), alone) == {"install:a", "check"}
+
+
+def test_what_a_source_distribution_needs_is_an_input_of_its_layer_alone() -> None:
+    plain = python_lock()
+    built = plain.model_copy(update={"build_requirements": {"numpy": ["cython"], "absent": ["x"]}})
+    before, after = _plan(_lock(python=plain)), _plan(_lock(python=built))
+    assert _changed(before, after) == {"wheels", "check"}
+    _, settings = after.layer("wheels").inputs
+    assert isinstance(settings, TextInput)
+    assert settings.name == "uv.toml"
+    assert settings.text == '[extra-build-dependencies]\n"numpy" = ["cython"]\n'

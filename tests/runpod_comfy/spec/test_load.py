@@ -177,6 +177,22 @@ def test_another_schema_version_is_named_with_the_one_that_is_read(
             "'options.constraints[0]' must be a requirement such as 'numpy<2', not 'numpy===x'",
         ),
         (
+            lambda s: s["options"].update(requirements=["-r more.txt"]),
+            "'options.requirements[0]' must be a requirement such as 'numpy<2'",
+        ),
+        (
+            lambda s: s["options"].update(build_requirements={"-x": ["six"]}),
+            "'options.build_requirements.-x' must be the name of a distribution",
+        ),
+        (
+            lambda s: s["options"].update(build_requirements={"needy": ["git+https://x"]}),
+            "'options.build_requirements.needy[0]' must be a requirement such as",
+        ),
+        (
+            lambda s: s["options"].update(build_requirements={"needy": []}),
+            "'options.build_requirements.needy' must not be empty",
+        ),
+        (
             lambda s: s["options"].update(constraints=["numpy"]),
             "'options.constraints[0]' must bound a version",
         ),

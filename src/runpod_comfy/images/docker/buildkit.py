@@ -28,6 +28,7 @@ from runpod_comfy.images.docker.stream import (
     read_messages,
     step_remedy,
 )
+from runpod_comfy.lock.python.building import build_remedy
 
 _BUILDKIT = "2"
 _DOING = "building the image"
@@ -143,7 +144,9 @@ def _step_failed(progress: BuildProgress) -> BuildFailedError | None:
     lines = "".join(f"\n  | {line}" for line in failure.last_lines)
     what = f"the layer '{failure.layer}'" if failure.layer else f"the step '{failure.step}'"
     said = "\n".join([failure.reason, *failure.last_lines])
-    remedy = (step_remedy(said) or _OTHERWISE) if failure.layer else engine_remedy(said)
+    remedy = engine_remedy(said)
+    if failure.layer:
+        remedy = build_remedy("\n".join(failure.lines)) or step_remedy(said) or _OTHERWISE
     message = f"{what} did not build: {reason}" + (f"; its last lines:{lines}" if lines else "")
     if failure.layer == _CHECK and (words := error_at_the_end(failure.lines)):
         message, remedy = f"{what} did not build: {words[0]}", words[1]

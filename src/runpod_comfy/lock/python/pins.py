@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from comfy_errors.names import listed, quantity
@@ -29,6 +30,7 @@ from runpod_comfy.lock.python.uv_compile import (
     files_of,
     undated_files,
 )
+from runpod_comfy.lock.requirements.elsewhere import listed_elsewhere
 from runpod_comfy.lock.requirements.read import (
     CORE,
     SPEC,
@@ -82,6 +84,7 @@ def lock_python(
     """
     say = fetch_context.say
     reading = read_asked(trees, options, say)
+    _report_unread(trees, options, say)
     request = _request(reading, options, previous, fetch_context)
 
     def solve_with(overrides: Sequence[str], constraints: Sequence[str]) -> Solved:
@@ -91,7 +94,8 @@ def lock_python(
         return solve_in_steps(replace(other, builds=False), say_nothing)
 
     question = Question(request=request, refused=reading.refused, solve_with=solve_with)
-    say(f"Resolving {quantity(len(reading.requirements), 'Python requirement')}")
+    asked = len(reading.requirements) + len(options.requirements)
+    say(f"Resolving {quantity(asked, 'Python requirement')}")
     solved = _solve(question, say)
     _report_undated(solved, say)
     lock = _locked(solved, options, previous)
@@ -117,26 +121,46 @@ def _request(
             for item in (previous.distributions if previous else ())
         ],
         torch_index=options.torch.index,
+        build_requirements=settings["build_requirements"],
         as_of=options.as_of,
         cache_dir=fetch_context.cache.uv,
         offline=fetch_context.offline,
     )
 
 
+def _report_unread(trees: Sequence[tuple[str, Path]], options: Options, say: Say) -> None:
+    scripts = {f"node:{name}" for name in options.run_install_scripts}
+    for tree, folder in trees:
+        note = listed_elsewhere(tree, folder, runs_script=tree in scripts)
+        if note and tree != CORE:
+            say(note)
+
+
 def _settings(options: Options) -> dict[str, Any]:
     """The lock's record of the options that its distributions were chosen with."""
+    build: dict[str, list[str]] = {}
+    for name, needs in options.build_requirements.items():
+        build.setdefault(canonicalize_name(name), []).extend(needs)
     return {
         "version": options.python or "3.11",
         "platforms": list(options.platforms or (DEFAULT_PLATFORM,)),
         "torch_index": options.torch.index,
         "as_of": options.as_of,
+        "requirements": options.requirements,
         "constraints": options.constraints,
         "overrides": options.overrides,
+        "build_requirements": build,
     }
 
 
 def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
-    """The spec's constraints and torch, as lines that can be named like those of a tree."""
+    """The spec's requirements, constraints and torch, as lines that can be named like those of a
+    tree.
+    """
+    asked = [
+        RequirementLine(tree=SPEC, place=f"options.requirements[{number}]", text=text, asked=text)
+        for number, text in enumerate(options.requirements)
+    ]
     bounds = [
         (f"options.constraints[{number}]", text) for number, text in enumerate(options.constraints)
     ]
@@ -144,7 +168,7 @@ def _wishes_of_the_spec(options: Options) -> list[RequirementLine]:
         # `2.11` means any 2.11 release.
         patch = "" if version.count(".") > 1 else ".*"
         bounds.append(("options.torch.version", f"torch=={version}{patch}"))
-    return [
+    return asked + [
         RequirementLine(tree=SPEC, place=place, text=text, asked=text, is_constraint=True)
         for place, text in bounds
     ]
@@ -203,6 +227,9 @@ def _report(lock: PythonLock, request: CompileRequest, say: Say) -> None:
                 f"{where} asks for {item.requirement} and gets the core's {item.given}; "
                 "options.torch.version in the spec sets it for all"
             )
+    names = {distribution.name for distribution in lock.distributions}
+    for name in sorted(lock.build_requirements.keys() - names):
+        say(f"options.build_requirements names {name}, which this version does not have")
     for distribution in lock.distributions:
         if warning := source_warning(distribution, request):
             say(warning)
@@ -250,7 +277,7 @@ def _asked_lines(request: CompileRequest) -> Mapping[str, dict[str, list[str]]]:
     """Distribution name → tree → its original lines that ask for it."""
     found: dict[str, dict[str, list[str]]] = {}
     for line in request.requirements:
-        if not line.is_constraint and line.tree.startswith((CORE, "node:")):
+        if not line.is_constraint and line.tree.startswith((CORE, SPEC, "node:")):
             lines = found.setdefault(line.name, {}).setdefault(line.tree, [])
             if line.asked not in lines:
                 lines.append(line.asked)

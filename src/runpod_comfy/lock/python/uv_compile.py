@@ -28,6 +28,7 @@ from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, Un
 from comfy_home.platforms import PLATFORMS
 from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import DistributionFile
+from runpod_comfy.lock.python.building import build_remedy, build_table
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import RequirementLine
 from runpod_comfy.sources.index.pip_settings import (
@@ -90,6 +91,7 @@ class CompileRequest:
     preferences: Sequence[str] = ()
     torch_index: str | None = None
     torch_links: bool = False
+    build_requirements: Mapping[str, list[str]] = field(default_factory=dict)
     as_of: str | None = None
     cache_dir: Path
     offline: bool = False
@@ -292,6 +294,8 @@ def _pyproject(request: CompileRequest) -> list[str]:
         "[tool.uv]",
         f"environments = {environments}",
     ]
+    if request.build_requirements:
+        lines.append(build_table(request.build_requirements, above="tool.uv."))
     urls = uv_indexes()
     for url in urls:
         lines += _index(url)
@@ -396,12 +400,14 @@ def _failure(account: str, request: CompileRequest) -> Exception:
         lines = [
             f"{line.place} ('{line.asked}')" for line in request.requirements if line.name == name
         ]
+        lacking = build_remedy(reason)
+        select = f"{lacking} Or select" if lacking else "Select"
         asked = f", which {' and '.join(lines)} asks for," if lines else ""
         return UnbuiltError(
             release=built["what"],
             message=f"{built['what']}{asked} has no matching wheel, and its sdist cannot be built "
             f"here: {reason[-600:]}",
-            remedy="Select a version of it that has wheels with options.overrides in the spec, "
+            remedy=f"{select} a version of it that has wheels with options.overrides in the spec, "
             f'or remove it: "overrides": ["{name} ; python_version < \'3\'"]',
         )
     if fault := _UNREADABLE.search(text):

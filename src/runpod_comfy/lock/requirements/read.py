@@ -274,7 +274,7 @@ class _TreeReader:
             self.say(
                 f"{self.tree} lists {quantity(len(dependencies), 'dependency', 'dependencies')} in "
                 f"pyproject.toml and has no {REQUIREMENTS}; like ComfyUI-Manager, only the latter "
-                "is used"
+                "is used. Put what it needs into options.requirements of the spec"
             )
 
     def _add_requests(self) -> None:

@@ -31,8 +31,8 @@ def test_a_note_of_a_step_stays_and_its_other_output_passes() -> None:
     stream = io.StringIO()
     display = BuildDisplay(StatusLine(stream, moving=False), verbose=False)
     display.output("wheels", "Installed 2 packages")
-    display.output("wheels", "note: a and b both install x.py; that of b is kept")
-    assert stream.getvalue() == "  wheels: note: a and b both install x.py; that of b is kept\n"
+    display.output("wheels", "Note: a and b both install x.py; that of b is kept")
+    assert stream.getvalue() == "  wheels: Note: a and b both install x.py; that of b is kept\n"
 
 
 def test_in_a_pipe_a_line_is_written_now_and_then() -> None:

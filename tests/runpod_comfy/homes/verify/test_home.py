@@ -333,8 +333,8 @@ def test_a_home_whose_packages_share_files_is_as_it_should_be(version: Version) 
         version.cache = Cache(root=version.folder / f"cache-{number}")
         job = version.job(version.folder / f"home-{number}", say=said.append)
         realize(job)
-        assert [line for line in said if line.startswith("note: ")] == [
-            "note: alpha, bravo and charlie all install tests/check.py; that of charlie is kept"
+        assert [line for line in said if line.startswith("Note: ")] == [
+            "Note: alpha, bravo and charlie all install tests/check.py; that of charlie is kept"
         ]
         assert verify(job).faults == []
         (packages,) = job.home.venv.glob("lib/python*/site-packages")

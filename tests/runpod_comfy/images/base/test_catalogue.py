@@ -10,13 +10,14 @@ import pytest
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.base.catalogue import CATALOGUE, BaseImage, find_base
 from runpod_comfy.lock.model import Base
+from runpod_comfy.lock.python.building import DEVEL_BASE
 from tests.locks import python_lock, small_lock
 
 _DIGEST = "sha256:" + "d" * 64
 _OTHER = "sha256:" + "e" * 64
 
 
-@pytest.mark.parametrize("name", ["cpu", "cuda", "cuda-devel"])
+@pytest.mark.parametrize("name", ["cpu", "cuda", DEVEL_BASE])
 @pytest.mark.parametrize("python", ["3.11", "3.12"])
 def test_the_catalogue_has_bases_for_the_usual_pythons(name: str, python: str) -> None:
     base = find_base(small_lock(python=python_lock(version=python)), asked=name)

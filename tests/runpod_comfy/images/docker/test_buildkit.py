@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 
 import pytest
 
@@ -46,6 +48,22 @@ def test_a_failed_layer_is_reported_with_exit_code_last_lines_and_next_step(engi
     assert error.message.startswith("the layer 'node:bad one' did not build: exit code: 3;")
     assert "\n  | ModuleNotFoundError: no module named nothing" in error.message
     assert "runpod-comfy realize" in error.remedy
+
+
+def test_a_layer_that_needs_a_compiler_says_so() -> None:
+    said, of_gcc = b"ModuleNotFoundError: no module named nothing", b"gcc: not found"
+    lines = recorded("26.1", "failed").splitlines()
+    documents = [json.loads(line) for line in lines]
+    for document in documents:
+        if document.get("id") == "moby.buildkit.trace":
+            trace = base64.b64decode(document["aux"])
+            trace = trace.replace(said, of_gcc.ljust(len(said)))
+            document["aux"] = base64.b64encode(trace).decode()
+    stream = "\n".join(map(json.dumps, documents)).encode()
+    with pytest.raises(BuildFailedError) as raised:
+        _solve(CannedEngine(stream=stream))
+    assert '"options": {"system_packages": ["build-essential"]}' in raised.value.remedy
+    assert "'cuda-devel'" in raised.value.remedy
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -14,6 +14,8 @@ import pytest
 from comfy_errors import InvalidInputError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import PythonLock
+from runpod_comfy.lock.python.pins import lock_python
+from runpod_comfy.spec.model import Options
 from tests.http_server import serve
 from tests.package_index import json_index, make_wheel, write_index
 from tests.runpod_comfy.lock.conftest import Bench
@@ -59,6 +61,43 @@ def test_a_line_that_uv_cannot_read_is_named(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setattr("runpod_comfy.lock.requirements.line.is_requirement", lambda _text: True)
     with pytest.raises(InvalidInputError, match="node:painter, requirements.txt line 2: 'beta_'"):
         bench.lock("alpha\n", painter="gamma\nbeta_\n")
+
+
+def test_requirements_of_the_spec_are_solved_with_the_rest_and_recorded_as_its_own(
+    bench: Bench,
+) -> None:
+    options = {"requirements": ["gamma", "alpha<2 ; sys_platform == 'linux'"]}
+    lock = bench.lock("alpha\n", painter="linux-only\n", options=options)
+    assert _versions(lock) == {"alpha": "1.0", "gamma": "1.0", "linux-only": "1.0"}
+    found = {item.name: item.requested_by for item in lock.wheels}
+    assert found["gamma"] == {"spec": ["gamma"]}
+    assert found["alpha"] == {"core": ["alpha"], "spec": ["alpha<2 ; sys_platform == 'linux'"]}
+    assert lock.requirements == options["requirements"]
+    assert bench.lock("alpha\n", painter="linux-only\n").requirements == []
+
+
+def test_a_node_that_lists_its_packages_elsewhere_is_reported_once(bench: Bench) -> None:
+    folder = bench.folder / "node-frames"
+    folder.mkdir()
+    (folder / "requirements-no-cupy.txt").write_text("gamma\n")
+    trees = [("core", bench.folder / "core"), ("node:frames", folder)]
+    (bench.folder / "core").mkdir()
+    (bench.folder / "core" / "requirements-dev.txt").write_text("alpha\n")
+    lock = lock_python(
+        trees,
+        options=Options.model_validate({"requirements": ["gamma"]}),
+        previous=None,
+        fetch_context=bench.fetch_context,
+    )
+    assert _versions(lock) == {"gamma": "1.0"}
+    (note,) = (said for said in bench.said if "which is not read" in said)
+    assert note.startswith("node:frames has no requirements.txt, but requirements-no-cupy.txt")
+
+
+def test_a_requirement_of_the_spec_in_a_conflict_is_named_by_its_key(bench: Bench) -> None:
+    error = bench.error("alpha\n", painter="alpha<2\n", options={"requirements": ["alpha>=2"]})
+    assert "options.requirements[0]: alpha>=2" in error.message
+    assert "node:painter, requirements.txt line 1: alpha<2" in error.message
 
 
 # Torch
