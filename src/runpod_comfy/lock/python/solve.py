@@ -24,7 +24,7 @@ from runpod_comfy.lock.python.uv_compile import (
     needs_in,
     solve,
 )
-from runpod_comfy.lock.python.variants import FAMILIES, one_variant, within_platforms
+from runpod_comfy.lock.python.variants import one_of_each, within_platforms
 from runpod_comfy.lock.requirements.read import CORE, SPEC, RequirementLine, name_of
 
 
@@ -40,10 +40,7 @@ def solve_in_steps(request: CompileRequest, say: Say) -> Solved:
     group = torch_group(solution.required_by)
     # Torch, its family and its companions; none if the core does not use torch.
     torch = [pin for pin in solution.pins if pin.name in group]
-    solved = _together(request, torch, say)
-    for family in FAMILIES:
-        solved = one_variant(solved, family, asked, say)
-    return solved
+    return one_of_each(_together(request, torch, say), asked, say)
 
 
 def _together(request: CompileRequest, torch: Sequence[Pin], say: Say) -> Solved:

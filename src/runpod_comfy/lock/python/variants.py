@@ -98,41 +98,71 @@ def within_platforms(request: CompileRequest) -> CompileRequest:
     return request
 
 
-def one_variant(solved: Solved, family: Family, asked: CompileRequest, say: Say) -> Solved:
-    """The solution with one distribution of the family on each platform, if any is needed.
+@dataclass(frozen=True, kw_only=True)
+class _Choice:
+    """The variants of a family: those `needed` on each platform, and the one `chosen`. `needs` are
+    distributions' requirements on others.
+    """
+
+    family: Family
+    needed: Mapping[str, set[str]]
+    chosen: Mapping[str, str]
+    needs: Sequence[Dependency]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({*self.chosen.values()})
+
+    @property
+    def is_met(self) -> bool:
+        return all(there == {self.chosen[platform]} for platform, there in self.needed.items())
+
+
+def one_of_each(solved: Solved, asked: CompileRequest, say: Say) -> Solved:
+    """The solution with one distribution of each family on each platform, if any is needed.
 
     `asked` is the request of the spec and the trees, of which an override that names one takes
     precedence. Raises NoSolutionError if the lines' bounds on all names exclude each other.
     """
-    request = solved.request
-    needed = _needed(solved, family)
-    chosen = _chosen(needed, family, asked.overrides)
-    names = sorted({*chosen.values()})
-    needs = [
-        need
-        for need in solved.solution.needs(family.names)
-        # Where platforms differ, uv lists a name as its own dependency.
-        if names != [need.name] and need.who not in family.names
-    ]
-    if any(there != {chosen[platform]} for platform, there in needed.items()):
-        one = _with_one(request, family, asked, chosen, needs)
+    choices = [_choice(solved, family, asked.overrides) for family in FAMILIES]
+    if unmet := [choice for choice in choices if not choice.is_met]:
+        one = _with_one(solved.request, asked, unmet)
         try:
             solution = solve(one)
         except NoSolutionError:
             # Distributions' bounds on another name are not worth failing for.
-            one = _with_one(request, family, asked, chosen, ())
+            one = _with_one(solved.request, asked, [replace(each, needs=()) for each in unmet])
             solution = solve(one)
         solved = replace(solved, request=one, solution=solution)
-    versions = solved.solution.versions
-    given = {name: given_for(name, versions.get(name, [])) for name in names}
+    for choice in choices:
+        solved = _with_replaced(solved, choice, asked, say)
+    return solved
+
+
+def _choice(solved: Solved, family: Family, overrides: Sequence[str]) -> _Choice:
+    needed = _needed(solved, family)
+    chosen = _chosen(needed, family, overrides)
+    needs = [
+        need
+        for need in solved.solution.needs(family.names)
+        # Where platforms differ, uv lists a name as its own dependency.
+        if {*chosen.values()} != {need.name} and need.who not in family.names
+    ]
+    return _Choice(family=family, needed=needed, chosen=chosen, needs=needs)
+
+
+def _with_replaced(solved: Solved, choice: _Choice, asked: CompileRequest, say: Say) -> Solved:
+    """The solution with its record of what the choice replaces."""
+    family, chosen, versions = choice.family, choice.chosen, solved.solution.versions
+    given = {name: given_for(name, versions.get(name, [])) for name in choice.names}
 
     def instead(name: str, marker: str) -> str:
         """What satisfies a requirement on `name` on some platform, '' if it does itself."""
-        there = [each for each in _platforms(marker, request) if each in chosen]
+        there = [each for each in _platforms(marker, asked) if each in chosen]
         other = dict.fromkeys(given[chosen[each]] for each in there if chosen[each] != name)
         return " or ".join(other)
 
-    needs = [need for need in needs if need.version in versions.get(need.who, [])]
+    needs = [need for need in choice.needs if need.version in versions.get(need.who, [])]
     lines = [line for line in asked.requirements if line.name in family.names]
     replaced = [
         replaced_line(line, other)
@@ -145,7 +175,7 @@ def one_variant(solved: Solved, family: Family, asked: CompileRequest, say: Say)
     if not replaced:
         return solved
     others = {line.name for line in lines} | {need.name for need in needs}
-    others = others.union(*needed.values()).difference(names)
+    others = others.union(*choice.needed.values()).difference(given)
     replacing = f" replaces {', '.join(sorted(others))}" if others else ""
     say(f"One {family.title} for all: {_told(given, chosen)}{replacing}")
     return replace(
@@ -153,7 +183,7 @@ def one_variant(solved: Solved, family: Family, asked: CompileRequest, say: Say)
         replaced=[*solved.replaced, *replaced],
         also_required_by={
             **solved.also_required_by,
-            **{name: {need.who for need in needs} for name in names},
+            **{name: {need.who for need in needs} for name in given},
         },
     )
 
@@ -179,17 +209,18 @@ def _chosen(
 
 
 def _with_one(
-    request: CompileRequest,
-    family: Family,
-    asked: CompileRequest,
-    chosen: Mapping[str, str],
-    needs: Iterable[Dependency],
+    request: CompileRequest, asked: CompileRequest, choices: Iterable[_Choice]
 ) -> CompileRequest:
-    """The request with the chosen one replacing all others on each platform.
-
-    `needs` are distributions' requirements on the family, whose bounds hold for the chosen one.
+    """The request with the chosen ones replacing all others on each platform. The bounds of `needs`
+    hold for them.
     """
-    names = sorted({*chosen.values()})
+    for choice in choices:
+        request = _with_choice(request, asked, choice)
+    return request
+
+
+def _with_choice(request: CompileRequest, asked: CompileRequest, choice: _Choice) -> CompileRequest:
+    family, chosen, names = choice.family, choice.chosen, choice.names
     lines = [line for line in request.requirements if line.name not in family.names]
     overrides = [text for text in request.overrides if name_of(text) not in family.names]
     for name in names:
@@ -207,7 +238,7 @@ def _with_one(
                 asked=f"{need.name}{need.bounds}",
                 is_constraint=True,
             )
-            for need in needs
+            for need in choice.needs
             if need.bounds
         ]
         if len(names) == 1:

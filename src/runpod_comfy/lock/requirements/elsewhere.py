@@ -35,6 +35,6 @@ def listed_elsewhere(tree: str, folder: Path, *, runs_script: bool) -> str | Non
     if has_script:
         run = f'run its {_SCRIPT} ("run_install_scripts": ["{tree.partition(":")[2]}"]), or '
     return (
-        f"{tree} has no {_FILE}, but {found}, which is not read: {run}put the lines that it "
-        "needs into options.requirements of the spec"
+        f"{tree} has no {_FILE} but {found}, not read by resolve: {run}put the lines that it needs "
+        "into options.requirements of the spec"
     )

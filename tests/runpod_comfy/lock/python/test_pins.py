@@ -90,8 +90,8 @@ def test_a_node_that_lists_its_packages_elsewhere_is_reported_once(bench: Bench)
         fetch_context=bench.fetch_context,
     )
     assert _versions(lock) == {"gamma": "1.0"}
-    (note,) = (said for said in bench.said if "which is not read" in said)
-    assert note.startswith("node:frames has no requirements.txt, but requirements-no-cupy.txt")
+    (note,) = (said for said in bench.said if "not read by resolve" in said)
+    assert note.startswith("node:frames has no requirements.txt but requirements-no-cupy.txt")
 
 
 def test_a_requirement_of_the_spec_in_a_conflict_is_named_by_its_key(bench: Bench) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runpod_comfy.lock.model import PythonLock
+from runpod_comfy.lock.python.uv_compile import CompileRequest, Solution, solve
 from tests.runpod_comfy.lock.conftest import Bench
 
 # Solves with uv in each test.
@@ -75,7 +76,11 @@ def test_the_spec_may_choose_another_opencv(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("opencv")
 def test_an_opencv_for_one_platform_stays_there(bench: Bench) -> None:
-    lock = bench.lock("alpha\n", painter="opencv-python ; sys_platform == 'linux'\n")
+    lock = bench.lock(
+        "alpha\n",
+        painter="opencv-python ; sys_platform == 'linux'\n",
+        options={"platforms": ["linux-x86_64", "macos-arm64"]},
+    )
     (opencv,) = (item for item in lock.wheels if "opencv" in item.name)
     assert (opencv.name, opencv.marker) == ("opencv-python-headless", LINUX)
 
@@ -143,6 +148,24 @@ def test_each_platform_has_the_onnxruntime_that_there_is_for_it(bench: Bench) ->
         ("segmenter 1.0", "onnxruntime<1.32", "onnxruntime-gpu==1.31.1"),
     }
     assert any("onnxruntime-gpu==1.31.1 on linux-x86_64" in said for said in bench.said)
+
+
+@pytest.mark.usefixtures("opencv", "onnxruntime")
+def test_one_of_each_family_is_chosen_in_one_step(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[CompileRequest] = []
+
+    def counted(request: CompileRequest) -> Solution:
+        steps.append(request)
+        return solve(request)
+
+    monkeypatch.setattr("runpod_comfy.lock.python.variants.solve", counted)
+    lines = "onnxruntime\nonnxruntime-gpu\nopencv-python\nopencv-contrib-python\n"
+    lock = bench.lock("alpha\n", painter=lines)
+    names = {"onnxruntime-gpu", "opencv-contrib-python-headless"}
+    assert {name for name in versions_in(lock) if name[0] == "o"} == names
+    assert len(steps) == 1
 
 
 @pytest.mark.usefixtures("onnxruntime")

@@ -35,7 +35,7 @@ def test_other_files_are_named_with_what_to_do(
     tmp_path: Path, files: tuple[str, ...], named: str
 ) -> None:
     note = listed_elsewhere("node:frames", _node(tmp_path, *files), runs_script=False) or ""
-    assert note.startswith(f"node:frames has no requirements.txt, but {named} which")
+    assert note.startswith(f"node:frames has no requirements.txt but {named} not read")
     assert _OPTION in note
     assert ('"run_install_scripts": ["frames"]' in note) == ("install.py" in files)
 
