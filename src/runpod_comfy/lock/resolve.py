@@ -15,7 +15,12 @@ from runpod_comfy.lock.python.interpreter import require_python
 from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked
 from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE
-from runpod_comfy.lock.trees import PinnedTree, pin_trees, refuse_what_is_no_core
+from runpod_comfy.lock.trees import (
+    PinnedTree,
+    pin_trees,
+    refuse_unknown_arguments,
+    refuse_what_is_no_core,
+)
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
 from runpod_comfy.spec.load import LoadedSpec, spec_digest
 from runpod_comfy.spec.model import Options
@@ -38,6 +43,7 @@ def resolve(
     known_models = upgrade.kept_models(previous)
     core, *nodes = _all_pinned(loaded, fetch_context, previous, upgrade)
     refuse_what_is_no_core(core)
+    refuse_unknown_arguments(spec.options.comfy_args, core.fetched.path)
     folders = {
         node.name: pinned.fetched.path
         for node, pinned in zip(spec.custom_nodes, nodes, strict=True)

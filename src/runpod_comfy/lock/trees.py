@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
-from comfy_errors.names import listed
+from comfy_errors.names import listed, nearest
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, TreeStore
@@ -21,6 +23,7 @@ from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import TreePlace
 
 _CORE_FILES = ("main.py", "folder_paths.py")
+_ARGUMENTS = "comfy/cli_args.py"
 # Python files of a node that define no nodes.
 _NO_NODES = ("install.py", "prestartup_script.py", "setup.py")
 
@@ -61,6 +64,27 @@ def refuse_what_is_no_core(core: PinnedTree) -> None:
             remedy="Correct 'comfy' in the spec; if ComfyUI is in a folder there, set 'subdir' "
             "to it.",
         )
+
+
+def refuse_unknown_arguments(arguments: Sequence[str], core: Path) -> None:
+    """Raises InvalidInputError for options of ComfyUI that the core at `core` does not have.
+
+    Like argparse, it takes the beginning of an option for the option.
+    """
+    try:
+        code = (core / _ARGUMENTS).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return
+    known = set(re.findall(r"""['"](--[a-z][\w-]*)['"]""", code))
+    options = [argument.partition("=")[0] for argument in arguments if argument.startswith("--")]
+    unknown = [name for name in options if not any(each.startswith(name) for each in known)]
+    if not known or not unknown:
+        return
+    meant = [f"{name} is probably {near}" for name in unknown if (near := nearest(name, known))]
+    raise InvalidInputError(
+        f"'options.comfy_args' has {' and '.join(unknown)}, which this ComfyUI does not know",
+        remedy=f"Correct them: {'; '.join(meant)}." if meant else "Remove them from the spec.",
+    )
 
 
 def _report_unimportable(node: CustomNode, folder: Path, say: Say) -> None:

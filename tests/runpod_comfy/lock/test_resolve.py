@@ -317,3 +317,15 @@ def test_a_lock_says_whether_the_environment_is_writable_only_if_it_is(
     writable = workspace.resolve(lock)
     assert b'"writable_environment": true' in writable.to_bytes()
     assert writable.digest != lock.digest
+
+
+def test_an_option_that_the_core_does_not_know_is_refused(workspace: Workspace) -> None:
+    workspace.document["options"] = {"comfy_args": ["--CPU", "--cpu", "--preview=1", "--frob"]}
+    workspace.resolve()
+    workspace.write(
+        "core/comfy/cli_args.py",
+        'add_argument("--cpu", help="Use the CPU.")\nadd_argument("--preview-method")\n',
+    )
+    with pytest.raises(InvalidInputError, match="has --CPU and --frob, which this") as caught:
+        workspace.resolve()
+    assert "--CPU is probably --cpu" in caught.value.remedy

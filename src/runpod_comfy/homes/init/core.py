@@ -94,7 +94,7 @@ def _check_out(repository: GitRepository, commit: str, branch: str | None, folde
     except GitFailedError as error:
         raise OperationFailedError(
             f"{folder} could not be checked out: {error.reason}",
-            remedy=ROOM_AND_PERMISSIONS,
+            remedy=error.advice or ROOM_AND_PERMISSIONS,
         ) from error
 
 

@@ -43,10 +43,11 @@ def fault_of_one_line(reason: str, python: str) -> tuple[type[ComfyError], str]:
     text = " ".join(reason.split())
     if "not found in the package registry" in text or "not found in the provided" in text:
         return UnavailableError, "needs a distribution that no index has"
-    if "was yanked" in text:
-        return UnavailableError, "matches only yanked releases"
+    # One release among those that need another Python may be yanked.
     if needed_python(text) and "Python version" in text:
         return OperationFailedError, f"has no release for Python {python}"
+    if "was yanked" in text:
+        return UnavailableError, "matches only yanked releases"
     if "-compatible wheels" in text or "no wheels with a matching" in text:
         return OperationFailedError, f"has no wheel for Python {python}{_platform(reason)}"
     if re.search("there is no version of|only the following versions|only .* is available", text):

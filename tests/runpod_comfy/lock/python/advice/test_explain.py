@@ -162,6 +162,17 @@ def test_another_python_is_offered_where_it_helps(bench: Bench) -> None:
     assert "newer" in versions(bench.lock("newer\n", options={"python": "3.12"}))
 
 
+def test_a_yanked_release_does_not_hide_that_another_python_is_needed(bench: Bench) -> None:
+    bench.release("newer", "1.0", "1.1")
+    needs = '" data-requires-python="&gt;=3.12">newer'
+    bench.edit_page("newer", lambda page: page.replace('">newer', needs))
+    bench.edit_page(
+        "newer", lambda page: page.replace('">newer-1.1', '" data-yanked="x">newer-1.1')
+    )
+    error = bench.error("alpha\n", painter="newer\n")
+    assert "has no release for Python 3.11" in error.message
+
+
 def test_an_offer_takes_the_lines_of_all_nodes_into_account_and_compares_versions(
     bench: Bench,
 ) -> None:
