@@ -265,6 +265,23 @@ def _texts(request: CompileRequest) -> dict[str, Sequence[str]]:
     }
 
 
+def _unreachable(text: str, request: CompileRequest) -> UnavailableError:
+    """The error for an index that did not answer, by uv's explanation."""
+    # The retries, each with its causes, come before the error.
+    last = " ".join(text[text.rfind("error: ") :].split()).replace(" cause: ", ": ")
+    index = request.torch_index
+    if index and without_secrets(index).rstrip("/") in last:
+        return UnavailableError(
+            f"the index of 'options.torch.index' could not be reached: {last}",
+            remedy="Check 'options.torch.index' in the spec, and the network.",
+        )
+    return UnavailableError(
+        f"the Python package index could not be reached: {last}",
+        remedy="Check the network, and the index that pip is configured to use "
+        "('pip config list').",
+    )
+
+
 def _unreadable(fault: re.Match[str], request: CompileRequest) -> InvalidInputError:
     """The error for a requirement that uv cannot read; uv names its position in the file."""
     content = ("\n".join(_texts(request).get(fault["file"], ())) + "\n").encode()
@@ -415,11 +432,7 @@ def _failure(account: str, request: CompileRequest) -> Exception:
     if "No solution found" in reason:
         return NoSolutionError(request, text, account)
     if any(sign in reason for sign in _NETWORK_TROUBLE):
-        return UnavailableError(
-            f"the Python package index could not be reached: {reason}",
-            remedy="Check the network, and the index that pip is configured to use "
-            "('pip config list').",
-        )
+        return _unreachable(text, request)
     return OperationFailedError(
         f"uv could not resolve the Python distributions: {reason}",
         remedy="Correct 'options' in the spec or pip's configuration ('pip config list').",

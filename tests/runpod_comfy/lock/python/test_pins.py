@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from comfy_errors import InvalidInputError
+from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import PythonLock
 from runpod_comfy.lock.python.pins import lock_python
@@ -54,6 +54,17 @@ def test_constraints_of_the_spec_are_honoured_and_recorded(bench: Bench) -> None
     lock = bench.lock("alpha\n", options={"constraints": ["alpha<2"]})
     assert _versions(lock)["alpha"] == "1.0"
     assert lock.constraints == ["alpha<2"]
+
+
+def test_an_index_of_torch_that_does_not_answer_is_named(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    options = {"torch": {"index": "http://127.0.0.1:9/whl"}}
+    with pytest.raises(UnavailableError, match="options.torch.index") as raised:
+        bench.lock("torch\n", options=options)
+    assert "'options.torch.index' in the spec" in raised.value.remedy
+    assert raised.value.message.count("Connection refused") == 1
 
 
 def test_a_line_that_uv_cannot_read_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,14 @@ class Conflict:
         return sum(not line.is_constraint for line in self.lines) == 1
 
     @property
+    def is_of_the_spec(self) -> bool:
+        """True if only leaving a distribution out would resolve it, and the spec's options are part
+        of it: they are at fault then.
+        """
+        own = any(line.place.startswith("options.") for line in self.lines)
+        return own and self.override is not None and NEVER in self.override
+
+    @property
     def kind(self) -> type[ComfyError]:
         """The error that it is."""
         if not self.of_one_line:

@@ -202,6 +202,8 @@ def _paste(answer: _Answer, question: Question) -> str:
     spec = question.request
     if not answer.offered or not (answer.solved or question.refused):
         return ""
+    if any(each.is_of_the_spec for each in answer.conflicts):
+        return ""
     options = {"overrides": replaced_in(spec.overrides, answer.offered)}
     if answer.constraints:
         own = [line.text for line in spec.requirements if line.place.startswith(_CONSTRAINTS)]

@@ -152,6 +152,15 @@ def test_a_torch_of_the_spec_that_no_index_has_is_named_by_its_key(bench: Bench)
     assert "Change options.torch.version" in error.remedy
 
 
+@pytest.mark.usefixtures("torch")
+def test_a_torch_that_the_spec_alone_asks_for_is_not_the_fault_of_a_node(bench: Bench) -> None:
+    error = bench.error("alpha\n", painter="torch\n", options={"torch": {"version": "9.9.9"}})
+    assert "options.torch.version: torch==9.9.9 asks for a version that no index has" in (
+        error.message
+    )
+    assert error.remedy == "Change options.torch.version in the spec."
+
+
 def test_another_python_is_offered_where_it_helps(bench: Bench) -> None:
     bench.release("newer", "1.0")
     bench.edit_page(
