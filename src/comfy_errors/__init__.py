@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import ClassVar, ParamSpec, Self, TypeVar
 
-_SHOWN_AT_MOST = 20
+from comfy_errors.names import in_lines
+
 _BEGINNING, _NEXT_STEP = "error: ", "  → "
 
 
@@ -99,14 +100,12 @@ def together(errors: Sequence[ComfyError]) -> ComfyError:
     if len(distinct) == 1:
         return distinct[0]
     lines = [f"{error.message.rstrip('.')}. {error.remedy}".rstrip() for error in distinct]
-    more = len(lines) - _SHOWN_AT_MOST
-    shown = [*lines[:_SHOWN_AT_MOST], *([f"and {more} more"] if more > 0 else [])]
     codes = [error.exit_code for error in distinct]
     code = next((code for code in codes if code != UnavailableError.exit_code), codes[0])
     kinds = (OperationFailedError, InvalidInputError, UnavailableError, MismatchError)
     kind = next((kind for kind in kinds if kind.exit_code == code), OperationFailedError)
-    message = "".join("\n  " + line.replace("\n", "\n  ") for line in shown)
-    return kind(f"there are {len(lines)} faults:{message}", remedy="Correct each of them.")
+    message = f"there are {len(lines)} faults:{in_lines(lines)}"
+    return kind(message, remedy="Correct each of them.")
 
 
 def error_at_the_end(lines: Sequence[str]) -> tuple[str, str] | None:

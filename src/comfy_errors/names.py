@@ -18,6 +18,13 @@ def listed(names: Sequence[str], *, at_most: int = 10) -> str:
     return f"{shown} and {more} more" if more > 0 else shown
 
 
+def in_lines(sentences: Sequence[str], *, at_most: int = 20) -> str:
+    """The first sentences, each on an indented line of its own, and the number of the others."""
+    more = len(sentences) - at_most
+    shown = [*sentences[:at_most], *([f"and {more} more"] if more > 0 else [])]
+    return "".join("\n  " + each.replace("\n", "\n  ") for each in shown)
+
+
 def quantity(count: int, noun: str, plural: str = "") -> str:
     """`1 pin`, `2 pins`; `plural` is for nouns that take more than an s."""
     return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"

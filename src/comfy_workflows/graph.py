@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from comfy_errors import InvalidInputError
+from comfy_errors.names import in_lines
 from comfy_files.json_file import read_json
 
 _EXPORT = "In ComfyUI choose Workflow > Export (API) and use the exported file."
-_SHOWN_AT_MOST = 20
 # Where documents that are sent to a worker or an engine have their graph.
 _ENVELOPES = {
     ("input", "workflow"): "a job for a worker",
@@ -171,9 +171,7 @@ def _refuse_envelope(document: object, place: str) -> None:
 def _as_reasons(faults: Sequence[str]) -> str:
     if len(faults) == 1:
         return f": {faults[0]}"
-    lines = "".join(f"\n  {fault}" for fault in faults[:_SHOWN_AT_MOST])
-    more = len(faults) - _SHOWN_AT_MOST
-    return f", for {len(faults)} reasons:{lines}" + (f"\n  and {more} more" if more > 0 else "")
+    return f", for {len(faults)} reasons:{in_lines(faults)}"
 
 
 def _title(meta: object) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from comfy_errors.names import in_lines
 from comfy_workflows.graph import Graph, InvalidWorkflowError, Problem
 from comfy_workflows.model_files import ModelFolders
 from comfy_workflows.node_code import NodeCode
@@ -20,8 +21,6 @@ from comfy_workflows.node_inputs import (
     problems_of_node,
     the_nearest,
 )
-
-_SHOWN_AT_MOST = 20
 
 
 class MissingNodesError(InvalidWorkflowError):
@@ -84,9 +83,7 @@ def preflight(
         return
     reasons = f"cannot run: {problems[0].sentence}."
     if len(problems) > 1:
-        lines = "".join(f"\n  {problem.sentence}" for problem in problems[:_SHOWN_AT_MOST])
-        more = len(problems) - _SHOWN_AT_MOST
-        lines += f"\n  and {more} more" if more > 0 else ""
+        lines = in_lines([problem.sentence for problem in problems])
         reasons = f"cannot run, for {len(problems)} reasons:{lines}"
     raise kind(f"The workflow {place} {reasons}", remedy=remedy, problems=problems)
 

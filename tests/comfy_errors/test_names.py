@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_errors.names import listed, nearest, nearest_names, quantity
+from comfy_errors.names import in_lines, listed, nearest, nearest_names, quantity
 
 COMMANDS = ["create", "resolve", "realize", "run", "test", "bundle", "image build", "bundle load"]
 KEYS = ["schema_version", "version_id", "comfy", "custom_nodes", "models", "env", "options"]
@@ -13,6 +13,8 @@ KEYS = ["schema_version", "version_id", "comfy", "custom_nodes", "models", "env"
 def test_names_that_are_left_out_are_counted() -> None:
     assert listed(["a", "b"], at_most=2) == "a, b"
     assert listed(["a", "b", "c", "d"], at_most=2) == "a, b and 2 more"
+    assert in_lines(["a", "b\nc"]) == "\n  a\n  b\n  c"
+    assert in_lines(["a", "b", "c", "d"], at_most=2) == "\n  a\n  b\n  and 2 more"
 
 
 @pytest.mark.parametrize(

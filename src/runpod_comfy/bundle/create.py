@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_errors.names import in_lines
 from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
 from comfy_files.space import require_room, size_of
@@ -214,7 +215,7 @@ def _model_files(request: BundleRequest, fetch_context: FetchContext) -> dict[st
             found[model.sha256] = path
     if missing:
         raise UnavailableError(
-            "missing models:" + "".join(f"\n  {line}" for line in missing),
+            f"missing models:{in_lines(missing)}",
             remedy="Realize the version first, which stores them, or leave them out with "
             "--without-models.",
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
-from comfy_errors.names import quantity
+from comfy_errors.names import in_lines, quantity
 from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size, say_nothing, when_slow
@@ -70,7 +70,7 @@ def refuse_missing(job: Realization, changes: Changes) -> None:
 
 
 def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError:
-    lines = "".join(f"\n  {line}" for line in (*lack.wrong, *lack.missing))
+    lines = in_lines([*lack.wrong, *lack.missing], at_most=200)
     ways = []
     if offline:
         ways.append("run the command once with network access")

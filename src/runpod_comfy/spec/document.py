@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_errors.names import nearest
+from comfy_errors.names import in_lines, listed, nearest
 from comfy_files.json_faults import fault_words, key_path
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -25,7 +25,6 @@ Fault: TypeAlias = tuple[str, str]
 
 # A thousand nodes and models are far below this; a model file passed by mistake is far above.
 _LARGEST_BYTES = 4 * 1024 * 1024
-_SHOWN_AT_MOST = 20
 _UTF16_BOMS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -93,7 +92,7 @@ def parse_json(text: str, *, where: str) -> Any:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidInputError(f"{where} is not valid JSON: {reason}") from error
     if repeated:
-        keys = " and ".join(f"'{key}'" for key in repeated[:_SHOWN_AT_MOST])
+        keys = listed([f"'{key}'" for key in repeated])
         noun = "key" if len(repeated) == 1 else "keys"
         raise InvalidInputError(
             f"{where} has the {noun} {keys} twice", remedy="Keep one of the two."
@@ -119,11 +118,9 @@ def faults_in(where: str, faults: Sequence[Fault]) -> InvalidInputError:
     if len(faults) == 1:
         ((sentence, remedy),) = faults
         return InvalidInputError(f"{where}: {sentence}", remedy=remedy)
-    shown = "".join(f"\n  {sentence}. {remedy}" for sentence, remedy in faults[:_SHOWN_AT_MOST])
-    more = len(faults) - _SHOWN_AT_MOST
-    rest = f"\n  and {more} more" if more > 0 else ""
+    lines = in_lines([f"{sentence}. {remedy}" for sentence, remedy in faults])
     return InvalidInputError(
-        f"{where} has {len(faults)} errors:{shown}{rest}", remedy="Correct each of them."
+        f"{where} has {len(faults)} errors:{lines}", remedy="Correct each of them."
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
-from comfy_errors.names import quantity
+from comfy_errors.names import in_lines, quantity
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
 from comfy_files.space import require_room
@@ -100,7 +100,7 @@ def bring_wheels(
     errors = list(filter(None, in_parallel(bring, absent, threads=_TRANSFERS_AT_ONCE)))
     if errors:
         kind = MismatchError if MismatchError in map(type, errors) else UnavailableError
-        lines = "".join(f"\n  {error.message}" for error in errors)
+        lines = in_lines([error.message for error in errors])
         raise kind(
             f"{len(errors)} of {quantity(len(files), 'Python package is', 'Python packages are')} "
             f"not available:{lines}",
