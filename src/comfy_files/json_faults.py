@@ -23,12 +23,19 @@ _KINDS = {
     "none_required": "null",
 }
 _LIMITS = {"greater_than": "more than {gt}", "greater_than_equal": "at least {ge}"}
+_SHOWN_AT_MOST = 10
 _OPENINGS = ("Input should ", "String should ", "List should ", "Tuple should ")
 
 
-def first_fault(error: ValidationError) -> str:
-    """The first fault that pydantic reports, with the path of its key, as the end of a sentence."""
-    fault = error.errors(include_url=False)[0]
+def faults_in_words(error: ValidationError) -> str:
+    """The faults that pydantic reports, each with the path of its key, as the end of a sentence."""
+    faults = error.errors(include_url=False)
+    shown = [_in_words(fault) for fault in faults[:_SHOWN_AT_MOST]]
+    more = len(faults) - _SHOWN_AT_MOST
+    return "; ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+
+
+def _in_words(fault: Mapping[str, Any]) -> str:
     path = key_path(fault["loc"])
     return f"'{path}' {fault_words(fault)}" if path else f"it {fault_words(fault)}"
 

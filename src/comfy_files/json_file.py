@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -60,5 +60,5 @@ def read_model(path: Path, model: type[_Model], what: str, *, remedy: str) -> _M
         return model.model_validate(document)
     except ValidationError as error:
         raise InvalidInputError(
-            f"the {what} {path} cannot be used: {first_fault(error)}", remedy=remedy
+            f"the {what} {path} cannot be used: {faults_in_words(error)}", remedy=remedy
         ) from error

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 
 
 def _even(number: int) -> int:
@@ -44,11 +44,17 @@ class Shape(BaseModel):
         ({"sides": [{"style": "odd"}]}, "'sides[0].style' must be 'round' or 'sharp'"),
         ({"sides": [{"width": 0.3}]}, "'sides[0].width' must be a multiple of 0.5"),
         ([], "it must be an object in braces, not a list"),
+        (
+            {"sides": [{"x": -1}, {"y": 1}]},
+            "'sides[0].x' must be at least 0; 'sides[1].y' is not a known key",
+        ),
+        (
+            {"sides": [{"x": -1}] * 12},
+            "; ".join([f"'sides[{n}].x' must be at least 0" for n in range(10)] + ["and 2 more"]),
+        ),
     ],
 )
-def test_the_first_fault_is_in_plain_words_with_the_path_of_its_key(
-    document: Any, words: str
-) -> None:
+def test_faults_are_in_plain_words_with_the_paths_of_their_keys(document: Any, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Shape.model_validate(document)
-    assert first_fault(caught.value) == words
+    assert faults_in_words(caught.value) == words

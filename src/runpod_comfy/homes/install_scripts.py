@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import quantity
 from comfy_files.files import os_reason
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
@@ -110,7 +110,7 @@ def read_install_record(home: Home, node: str) -> InstallRecord | None:
     except FileNotFoundError:
         return None
     except (OSError, ValidationError) as error:
-        fault = first_fault(error) if isinstance(error, ValidationError) else os_reason(error)
+        fault = faults_in_words(error) if isinstance(error, ValidationError) else os_reason(error)
         raise InvalidInputError(
             f"the record of install.py at {path} cannot be read: {fault}",
             remedy="Remove the version and realize it again.",

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import disk_errors, replace_file
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
 from runpod_comfy.cache.paths import Cache
@@ -50,7 +50,7 @@ def load_lock(path: Path) -> Lock:
 
 def invalid_lock(title: str, error: ValidationError, remedy: str) -> InvalidInputError:
     """The error for a lock that does not validate; `title` names the lock."""
-    return InvalidInputError(f"{title} is not valid: {first_fault(error)}", remedy=remedy)
+    return InvalidInputError(f"{title} is not valid: {faults_in_words(error)}", remedy=remedy)
 
 
 def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.sources.archive import ArchiveSource
@@ -200,7 +200,7 @@ class Registry:
             return shape.validate_json(text)
         except ValidationError as error:
             raise UnavailableError(
-                f"{shown} did not answer as the Comfy Registry does: {first_fault(error)}",
+                f"{shown} did not answer as the Comfy Registry does: {faults_in_words(error)}",
                 remedy=_REMEDY,
             ) from error
 

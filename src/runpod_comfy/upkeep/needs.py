@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_errors.names import quantity
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 from comfy_home.layout import MARKER_NAME
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
@@ -161,7 +161,7 @@ def lock_of(root: Root) -> Lock:
     except ValidationError as error:
         raise InvalidInputError(
             f"the lock recorded for {root.path} cannot be read by this program "
-            f"({first_fault(error)}), so its needs are unknown",
+            f"({faults_in_words(error)}), so its needs are unknown",
             remedy="Use the program that wrote it, or resolve or realize that version again.",
         ) from error
 

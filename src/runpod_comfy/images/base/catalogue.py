@@ -8,7 +8,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
 from comfy_files.files import os_reason
-from comfy_files.json_faults import first_fault
+from comfy_files.json_faults import faults_in_words
 from runpod_comfy.images.registry.names import is_reference
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import IMAGES
@@ -48,7 +48,7 @@ def find_base(lock: Lock, *, asked: str | None = None, catalogue: Path = CATALOG
     try:
         known = TypeAdapter(dict[str, dict[str, BaseImage]]).validate_json(catalogue.read_bytes())
     except (OSError, ValidationError) as error:
-        fault = first_fault(error) if isinstance(error, ValidationError) else os_reason(error)
+        fault = faults_in_words(error) if isinstance(error, ValidationError) else os_reason(error)
         raise InvalidInputError(
             f"{catalogue} is not a catalogue of bases: {fault}",
             remedy="Correct it, or restore it from git.",
