@@ -9,7 +9,7 @@ import re
 from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator
 
@@ -150,7 +150,27 @@ def _check_model_source(value: str) -> str:
         raise ValueError(f"must have two slashes after its scheme: '{scheme}://…'")
     elif scheme == "file" and parts.netloc not in ("", "localhost"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
-    return value
+    elif scheme != "file":
+        _check_remote_file(scheme, parts)
+    return _refuse_token(value)
+
+
+def _check_remote_file(scheme: str, parts: SplitResult) -> None:
+    """Checks that the URL of a model names a file in the way of its scheme."""
+    try:
+        # A port that is no number, or too large, is only noticed here.
+        has_host = bool(parts.netloc) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        has_host = False
+    folders = [part for part in parts.path.split("/") if part]
+    if scheme in ("http", "https") and not (has_host and (folders or parts.query)):
+        raise ValueError(f"must name a host and a file: '{scheme}://HOST/FILE'")
+    if scheme in ("hf", "huggingface") and not (parts.netloc and len(folders) > 1):
+        raise ValueError(f"must name a file on the Hub: '{scheme}://ORGANISATION/NAME/FILE'")
+    if scheme == "gs" and not (parts.netloc and folders):
+        raise ValueError("must name a file in a bucket: 'gs://BUCKET/FILE'")
+    if not parts.netloc:
+        raise ValueError(f"must have something after '{scheme}://'")
 
 
 def source_scheme(source: str) -> str:
