@@ -49,7 +49,7 @@ class ModelFolders:
         """True if `file_name` (it may have subfolders) lies in one of `folder_names`."""
         # The same normalisation as the core's folder_paths.get_full_path.
         inside = os.path.relpath(os.path.join("/", file_name.replace("\\", "/")), "/")  # noqa: PTH118
-        return any((directory / inside).is_file() for directory in self.directories(folder_names))
+        return any(is_there(directory / inside) for directory in self.directories(folder_names))
 
     def listing(self, folder_names: Sequence[str]) -> list[str]:
         """The files in `folder_names`, as the engine would list them, sorted."""
@@ -63,6 +63,11 @@ class ModelFolders:
                     if Path(name).suffix.lower() in MODEL_SUFFIXES
                 )
         return sorted(found)
+
+
+def is_there(file: Path) -> bool:
+    """True if there is a file; False also for a path that no file can have."""
+    return os.path.isfile(file)  # noqa: PTH113 (a text from a graph may be too long for a name)
 
 
 def looks_like_a_model(value: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_errors.names import listed, nearest
 from comfy_workflows.graph import Graph, GraphNode, Problem, ProblemKind, is_link
-from comfy_workflows.model_files import ModelFolders, looks_like_a_model
+from comfy_workflows.model_files import ModelFolders, is_there, looks_like_a_model
 from comfy_workflows.node_code import NodeCode
 
 ObjectInfo = Mapping[str, Mapping[str, Any]]
@@ -158,7 +158,7 @@ def _problems_of_choices(
             continue
         folders = models.inputs.get(node.class_type, {}).get(name, ())
         if isinstance(value, str) and any(settings.get(flag) for flag in _UPLOADS):
-            if not value.endswith(_ANNOTATIONS) and not (input_folder / value).exists():
+            if not value.endswith(_ANNOTATIONS) and not is_there(input_folder / value):
                 yield _invalid(node, name, f'"{value}" is not in {input_folder}')
         elif isinstance(value, str) and (folders or looks_like_a_model(value)):
             if looks_like_a_model(value) and not models.holds(
@@ -167,7 +167,7 @@ def _problems_of_choices(
                 fault = f'the model file "{value}" is not in {_searched(folders, models)}'
                 yield _invalid(node, name, fault, kind="missing_model")
         elif isinstance(value, str) and (
-            value.endswith(_ANNOTATIONS) or (input_folder / value).is_file()
+            value.endswith(_ANNOTATIONS) or is_there(input_folder / value)
         ):
             # A list of input files, which was made when the version was checked.
             continue

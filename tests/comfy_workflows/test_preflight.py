@@ -314,3 +314,15 @@ def test_a_list_of_input_files_may_be_older_than_the_file(models: ModelFolders) 
     (models.roots[0].parent / "input/new.latent").touch()
     inputs = {"image": ["1", 0], "method": "new.latent"}
     check(models, n1=("EmptyImage", {"width": 1}), n2=("ImageScale", inputs), n3=save("2"))
+
+
+@pytest.mark.parametrize("text", ["a" * 5000, "a\0b", "../" * 2000])
+def test_a_text_that_no_file_can_have_as_its_name_is_only_a_wrong_value(
+    models: ModelFolders, text: str
+) -> None:
+    for class_type, name in (("LoadImage", "image"), ("UpscaleModelLoader", "model_name")):
+        with pytest.raises(InvalidWorkflowError):
+            check(models, n1=(class_type, {name: f"{text}x.pth"}), n2=save("1"))
+    inputs = {"image": ["1", 0], "method": text}
+    with pytest.raises(InvalidWorkflowError):
+        check(models, n1=("EmptyImage", {"width": 1}), n2=("ImageScale", inputs), n3=save("2"))
