@@ -21,6 +21,7 @@ from benchmarks import (
     growth,
     help_text,
     image_rows,
+    many_nodes,
     nothing_to_do,
 )
 from benchmarks.contest import make_contest
@@ -33,7 +34,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.base.catalogue import DEFAULT_BASE
 from runpod_comfy.layers.uv import uv_program
 
-TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16, 17)
+TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16, 17, 19)
 _INSTALLING = {1, 2, 3, 4, 16}
 _IMAGES = {5, 6, 7, 8, 17}
 # An engine may keep its images elsewhere; mostly it does not.
@@ -83,6 +84,8 @@ def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> 
         rows += help_text.measure(room)
     if 15 in targets:
         rows += growth.measure(room, say)
+    if 19 in targets:
+        rows += many_nodes.measure(room, say)
     if not _INSTALLING.isdisjoint(targets):
         contest = make_contest(room, say, rounds)
         if 16 in targets:
@@ -161,6 +164,7 @@ def _notes(targets: Collection[int]) -> list[str]:
         ({16}, first_picture.NOTES),
         ({14}, help_text.NOTES),
         ({15}, growth.NOTES),
+        ({19}, many_nodes.NOTES),
     ]
     for about, its_notes in by_target:
         if not about.isdisjoint(targets):
