@@ -53,11 +53,13 @@ class ManifestNode(_Strict):
 
 class NotImported(_Strict):
     """A node that failed to import on a machine that lacked some of its `needs`; `reason` is how it
-    failed. It may be imported on another machine.
+    failed. It may be imported on another machine. One that `ends_engine` there ended ComfyUI
+    itself, and is not executed where it lacks what it needs.
     """
 
     needs: list[str]
     reason: str
+    ends_engine: bool = False
 
     def in_words(self, name: str) -> str:
         """The sentence about the node `name`, without a full stop."""

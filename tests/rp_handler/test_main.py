@@ -322,3 +322,34 @@ def test_a_node_that_the_check_could_not_import_runs_where_its_need_is_met(
     assert main(["--workflow", graph]) == 2
     told = capsys.readouterr().err
     assert "warning: the custom node keyed failed to import: custom_nodes/keyed/__init__" in told
+
+
+def test_a_node_that_ends_the_engine_without_what_it_needs_is_left_out(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = home / "ComfyUI/custom_nodes/keyed"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "import os, sys\nimport fixture_nodes\n"
+        "os.environ.get('SOME_KEY') or sys.exit('no key')\n"
+        "NODE_CLASS_MAPPINGS = {'Keyed': fixture_nodes.FixtureSave}\n"
+    )
+    manifest = load_manifest(home)
+    assert manifest is not None
+    save_manifest(home, manifest.model_copy(update={"nodes": [ManifestNode(name="keyed")]}))
+    options = ["--home", str(home), "--python", str(home / ".venv/bin/python"), "--seal"]
+    options += ["--report", str(home / "report.json")]
+    assert check(options) == 3
+    needs = {"nodes": [ManifestNode(name="keyed")], "import_needs": {"keyed": ["env:SOME_KEY"]}}
+    save_manifest(home, manifest.model_copy(update=needs))
+    assert check(options) == 0
+    recorded = load_manifest(home)
+    assert recorded is not None
+    assert recorded.check is not None
+    reason = recorded.check.not_imported["keyed"].reason
+    assert reason.startswith("ComfyUI ended with status 1 before it was ready, while it executed")
+    capsys.readouterr()
+    assert main(["--workflow", workflow(SAVE)]) == 0
+    assert "it is left out on this machine" in capsys.readouterr().err
+    monkeypatch.setenv("SOME_KEY", "x")
+    assert main(["--workflow", workflow({"1": {**SAVE["1"], "class_type": "Keyed"}})]) == 0

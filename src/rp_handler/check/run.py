@@ -88,13 +88,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 async def check(home: Path, python: Path, report: Path) -> CheckReport:
     """Boots the engine of `home` with `python`; writes `report` and the home's object_info.
 
-    Raises OperationFailedError naming the package of the torch family that does not load, or each
-    node package that failed to import, with the reason; EngineStartError if the engine does not
-    start.
+    A node that ends the engine where the machine lacks what it needs is left out then. Raises
+    OperationFailedError naming the package of the torch family that does not load, or each node
+    package that failed to import, with the reason; EngineStartError if the engine does not start.
     """
+    manifest = load_manifest(home) or Manifest()
+    left_out: dict[str, NotImported] = {}
+    while True:
+        try:
+            return await _check_once(home, python, report, manifest, left_out)
+        except EngineStartError as error:
+            name = str(error.details.get("node"))
+            lacked = manifest.needs_unmet_here(os.environ)
+            needs = [need for need in manifest.import_needs.get(name, ()) if need in lacked]
+            if not needs or name in left_out:
+                raise
+            reason = " ".join(error.message.partition(";")[0].split())
+            left_out[name] = NotImported(needs=needs, reason=reason, ends_engine=True)
+
+
+async def _check_once(
+    home: Path,
+    python: Path,
+    report: Path,
+    manifest: Manifest,
+    left_out: Mapping[str, NotImported],
+) -> CheckReport:
     layout = HomeLayout(root=home)
     core = layout.comfyui
-    manifest = load_manifest(home) or Manifest()
     watching = asyncio.get_running_loop().run_in_executor(None, StartWatch, layout)
     flags = known_flags(core, python)
     unmet = manifest.needs_unmet_here(os.environ)
@@ -114,6 +135,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             read_only=read_only_folders(
                 python, os.environ, writable_environment=manifest.writable_environment
             ),
+            left_out=frozenset(left_out),
         )
         engine = Engine(setup, log_say=_say_log(), keeps_log=False)
         async with (
@@ -133,7 +155,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
                 )
             names = [node.name for node in manifest.nodes]
             faults = import_faults(imports, core=core, nodes=names)
-            excused = not_imported(faults, manifest.import_needs, unmet)
+            excused = {**not_imported(faults, manifest.import_needs, unmet), **left_out}
             _judge([each for each in faults if each.name not in excused], layout, manifest)
             object_info = await _object_info(client)
             _judge(unlisted_nodes(imports, object_info, faults), layout, manifest)
@@ -195,7 +217,8 @@ async def _explained(engine: Engine, home: HomeLayout, manifest: Manifest) -> As
             group=module.group, name=module.name, fault="ended ComfyUI", event=module
         )
         remedy = f"{error.remedy} {remedy_for(fault, home, manifest)}".strip()
-        raise EngineStartError(error.message, remedy=remedy, details=error.details) from error
+        details = {**error.details, **({"node": module.name} if fault.is_custom else {})}
+        raise EngineStartError(error.message, remedy=remedy, details=details) from error
 
 
 @asynccontextmanager

@@ -45,7 +45,8 @@ class EngineSetup:
     passed if listed. `cuda` is the CUDA version that its torch was built for, if any. `listen` is
     the address to serve on. The folders and the database file may be None: then the engine gets
     temporary ones. `extra_model_paths` is one more file that names model folders. The engine and
-    what it starts cannot write to the `read_only` folders.
+    what it starts cannot write to the `read_only` folders. The custom nodes `left_out` are not
+    executed.
     """
 
     core: Path
@@ -61,6 +62,7 @@ class EngineSetup:
     database: Path | None = None
     extra_model_paths: Path | None = None
     read_only: Sequence[Path] = ()
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)

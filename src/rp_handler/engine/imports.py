@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -104,12 +104,17 @@ class ImportReport(_Reported):
         return last if raised else None
 
 
-def hook_variables(environment: Mapping[str, str], *, core: Path, report: Path) -> dict[str, str]:
-    """The variables with which an engine with this `environment` reports into the file `report`."""
+def hook_variables(
+    environment: Mapping[str, str], *, core: Path, report: Path, left_out: Iterable[str] = ()
+) -> dict[str, str]:
+    """The variables with which an engine with this `environment` reports into the file `report`,
+    and fails to import the custom nodes `left_out` instead of executing them.
+    """
+    setting = {"report": str(report), "core": str(core), "left_out": sorted(left_out)}
     paths = [str(_HOOK), *filter(None, [environment.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(paths),
-        _SETTING: json.dumps({"report": str(report), "core": str(core)}),
+        _SETTING: json.dumps(setting),
     }
 
 

@@ -181,7 +181,9 @@ class Engine:
         self._import_report = scratch / "imports.jsonl"
         self._import_report.touch()
         environment = engine_environment(setup, os.environ, spare_home=scratch / "home")
-        environment |= hook_variables(environment, core=setup.core, report=self._import_report)
+        environment |= hook_variables(
+            environment, core=setup.core, report=self._import_report, left_out=setup.left_out
+        )
         command = engine_command(
             setup,
             folders,

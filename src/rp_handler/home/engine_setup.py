@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from comfy_files.files import can_write
+from comfy_home.manifest import Manifest
 from comfy_workflows.model_files import ModelFolders
 from rp_handler.engine.command import LOOPBACK, EngineSetup, read_only_folders
 from rp_handler.home.realized import Home
@@ -55,7 +56,17 @@ def engine_setup(
                 writable_environment=home.manifest.writable_environment
                 or home.manifest.kind == "init",
             ),
+            left_out=_left_out(home.manifest),
         )
+
+
+def _left_out(manifest: Manifest) -> frozenset[str]:
+    """The nodes that would end the engine, because this machine lacks what they need."""
+    absent = manifest.check.not_imported if manifest.check else {}
+    unmet = set(manifest.needs_unmet_here(os.environ)) if absent else set()
+    return frozenset(
+        name for name, node in absent.items() if node.ends_engine and unmet & set(node.needs)
+    )
 
 
 def _writable(folder: Path) -> Path | None:

@@ -150,6 +150,15 @@ def test_a_file_of_the_engines_own_is_left_as_a_plain_python_finds_it(python: Py
     assert python.run("-c", "import os; print(os.environ.get('PYTHONPATH'))") == "None\n"
 
 
+def test_a_node_that_is_left_out_fails_instead_of_being_executed(python: Python) -> None:
+    file = python.node("a/__init__.py", "raise SystemExit\n")
+    script = python.node("a/prestartup_script.py", "raise SystemExit\n")
+    setting = hook_variables({}, core=python.core, report=python.report, left_out=["a"])
+    subprocess.run([sys.executable, "-c", _LOAD, script, file], env=setting, check=True)
+    told = [event.chain[0].type for event in read_report(python.report).events if event.chain]
+    assert told == ["ImportError", "ImportError"]
+
+
 def test_another_sitecustomize_runs_as_it_would_without_the_hook(
     python: Python, tmp_path: Path
 ) -> None:

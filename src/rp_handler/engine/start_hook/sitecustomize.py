@@ -2,8 +2,8 @@
 executed, whatever the core or a node does with its log.
 
 The setting RP_HANDLER_IMPORTS is a JSON object: `report` is an existing file, which gets one JSON
-object per line, and `core` is ComfyUI's folder. Without the setting nothing is observed. Only the
-standard library, and Python 3.9.
+object per line, `core` is ComfyUI's folder, and `left_out` are names of custom nodes that are not
+executed. Without the setting nothing is observed. Only the standard library, and Python 3.9.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ _LONGEST_CHAIN = 8
 class _Watch:
     """Observes the modules of nodes in one process. Must never fail in the engine's code."""
 
-    def __init__(self, report: str, core: str) -> None:
+    def __init__(self, report: str, core: str, left_out: list[str]) -> None:
         self._report = report
+        self._left_out = left_out
         self._process = os.getpid()
         self._main_thread = _thread.get_ident()
         self._custom = os.path.join(core, "custom_nodes")
@@ -87,6 +88,8 @@ class _Watch:
         self._tell(event="began", **part)
         self._depth += in_main
         try:
+            if part["group"] == "custom_nodes" and part["name"] in self._left_out:
+                raise ImportError("it is left out on this machine, which lacks what it needs")
             execute(module)
         except BaseException as error:
             self._tell_error(part, error)
@@ -263,7 +266,8 @@ def _main() -> None:
     if setting is not None:
         with contextlib.suppress(Exception):
             options = json.loads(setting)
-            _Watch(options["report"], os.path.realpath(options["core"])).start()
+            core = os.path.realpath(options["core"])
+            _Watch(options["report"], core, options["left_out"]).start()
     _run_hidden()
 
 
