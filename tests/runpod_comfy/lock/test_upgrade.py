@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from comfy_errors import InvalidInputError
+from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, folder_upgrade, upgrade_of
-from runpod_comfy.spec.model import Spec
+from runpod_comfy.lock.upgrade import UPGRADE_ALL, Upgrade, folder_upgrade, moved_pins, upgrade_of
+from runpod_comfy.spec.model import CustomNode, Spec
+from tests.git_repositories import GitRepository
 from tests.locks import bare_lock, distribution, model, python_lock
 
 _SPEC = Spec.model_validate(
@@ -95,3 +97,13 @@ def test_an_update_lets_go_of_folders_only() -> None:
     spec = Spec.model_validate({**_SPEC.document(), "comfy": core})
     assert folder_upgrade(spec) == Upgrade(trees=frozenset({0, 1}))
     assert folder_upgrade(_SPEC) == Upgrade(trees=frozenset({"core", 0, 1}))
+
+
+def test_a_short_commit_stays_like_a_whole_one(
+    node_git: GitRepository, fetch_context: FetchContext
+) -> None:
+    commit = node_git.git("rev-parse", "HEAD")
+    node_git.commit("Newer")
+    node = {"name": "painter", "repo": node_git.url, "ref": commit[:8], "commit": commit}
+    spec = _SPEC.model_copy(update={"custom_nodes": [CustomNode.model_validate(node)]})
+    assert moved_pins(spec, Upgrade(trees=frozenset({0})), fetch_context) == []

@@ -71,6 +71,7 @@ def test_a_whole_commit_of_the_spec_does_not_move(
     asked = Tree(repo=node_git.url, commit=old)
     assert _look(fetch_context, node_git.url, old, asked=asked) == Answer()
     assert _look(fetch_context, node_git.url, old, ref=old) == Answer()
+    assert _look(fetch_context, node_git.url, old, ref=old[:9]) == Answer()
 
 
 def test_a_commit_that_the_repository_never_had_is_gone(
