@@ -74,6 +74,8 @@ class ModelStore:
                 place_verified(
                     chunks, partial_file, place, where=where, expected_sha256=expected_sha256
                 )
+                # Homes link to it, and a node may write to what it takes for its own file.
+                place.chmod(0o444)
 
     def unused(self, needed: set[str]) -> UnusedModels:
         """What is unused if `needed` are the sha256 (64 hex digits) to keep. Removes nothing."""

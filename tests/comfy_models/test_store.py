@@ -56,6 +56,10 @@ def test_a_file_is_stored_under_its_sha256(store: ModelStore) -> None:
     assert store.path_of(sha256).read_bytes() == b"weights"
 
 
+def test_a_stored_file_is_read_only(store: ModelStore) -> None:
+    assert store.path_of(_add(store, b"weights")).stat().st_mode & 0o777 == 0o444
+
+
 def test_other_bytes_than_expected_are_refused_and_leave_nothing(store: ModelStore) -> None:
     with pytest.raises(MismatchError, match=r"a\.bin has sha256"):
         store.add([b"wei", b"ghts"], where="a.bin", expected_sha256="0" * 64)
