@@ -101,7 +101,7 @@ def unmet_needs(
     """
     versions = solution.versions
     overrides = [text for text in request.overrides if name_of(text) not in names]
-    asking = [pin for pin in solution.pins if pin.name not in names]
+    asking = list(solution.pins)
     found: list[Dependency] = []
     while asking:
         lines = [RequirementLine(tree=SPEC, text=str(pin), asked=str(pin)) for pin in asking]

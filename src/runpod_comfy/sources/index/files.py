@@ -107,22 +107,38 @@ class Index:
         with self._client().download(file.place) as chunks:
             yield chunks
 
-    def metadata_of(self, wheel: IndexFile) -> RawMetadata | None:
-        """The metadata of a wheel; None if only the whole wheel, on a server, has it."""
+    def addresses_in_metadata(self, wheel: IndexFile) -> list[str]:
+        """The project's addresses in a wheel's metadata: its home page, its repository and others.
+
+        Nothing is built or downloaded whole for them. Empty if there are none, or if the index has
+        neither metadata files (PEP 658) nor PyPI's JSON pages.
+        """
         path = local_path_of(wheel.place)
         try:
             if path is not None:
-                return parse_email(_metadata_in(path))[0]
+                return _addresses(parse_email(_metadata_in(path))[0])
             if wheel.has_metadata:
-                beside = replace(
-                    wheel, name=f"{wheel.name}.metadata", place=f"{wheel.place}.metadata"
-                )
-                with self.open(beside) as chunks:
-                    return parse_email(b"".join(chunks))[0]
+                name, place = f"{wheel.name}.metadata", f"{wheel.place}.metadata"
+                with self.open(replace(wheel, name=name, place=place)) as chunks:
+                    return _addresses(parse_email(b"".join(chunks))[0])
         except (ComfyError, OSError, KeyError, zipfile.BadZipFile):
             # An index may promise what it does not have.
-            pass
-        return None
+            return []
+        return self._addresses_in_json(wheel)
+
+    def _addresses_in_json(self, wheel: IndexFile) -> list[str]:
+        name = parse_wheel_filename(wheel.name)[0]
+        roots = [url.rstrip("/") for url in self.settings.index_urls]
+        found: list[str] = []
+        with self._client().session() as session:
+            for root in roots:
+                if not root.endswith("/simple") or local_path_of(root) is not None:
+                    continue
+                url = f"{root.removesuffix('simple')}pypi/{name}/json"
+                # Few indexes have these pages, and any may answer anything.
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+                    found += _addresses(self._client().get(session, url).json()["info"])
+        return found
 
     def _offered(self, session: requests.Session, distribution: str) -> list[IndexFile]:
         name = canonicalize_name(distribution)
@@ -166,6 +182,11 @@ def _metadata_in(wheel: Path) -> bytes:
     name, version = wheel.name.split("-")[:2]
     with zipfile.ZipFile(wheel) as archive:
         return archive.read(f"{name}-{version}.dist-info/METADATA")
+
+
+def _addresses(metadata: RawMetadata) -> list[str]:
+    found = [metadata.get("home_page"), *(metadata.get("project_urls") or {}).values()]
+    return [each for each in found if each]
 
 
 def _read_local(path: Path, name: str) -> list[IndexFile]:

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from comfy_errors import ComfyError, OperationFailedError
-from runpod_comfy.lock.python.advice.offer import candidates, replaced_in
+from runpod_comfy.lock.python.advice.offer import Candidate, candidates, replaced_in
 from runpod_comfy.lock.python.advice.oracle import Oracle
 from runpod_comfy.lock.python.advice.reason import fault_of_one_line, in_words
-from runpod_comfy.lock.python.solved import NEVER
 from runpod_comfy.lock.python.uv_compile import CompileRequest
 from runpod_comfy.lock.requirements.read import RequirementLine
 
@@ -97,21 +96,21 @@ def _settling(
 
     An override that resolves everything is preferred to one that leaves another conflict.
     """
-    partial: tuple[str | None, str | None] = (None, None)
+    partial: tuple[Candidate, str | None] | None = None
     offered = candidates(lines, reason, request=request, everything=everything)
     for candidate in offered[:_MOST_OVERRIDES_TRIED]:
-        tried = replace(request, overrides=replaced_in(request.overrides, [candidate]))
+        # A core's bound is not given up, and nothing left out, to get around a second conflict.
+        if partial is not None and candidate.severity > partial[0].severity:
+            break
+        overrides = replaced_in(request.overrides, [candidate.text])
+        tried = replace(request, overrides=overrides)
         if not oracle.solves(tried, lines):
             continue
-        # Removing a distribution is the last resort, not a way around a second conflict.
-        if partial[0] is not None and NEVER in candidate:
-            break
         rest = oracle.ask(tried)
         if rest == "":
-            return candidate, rest
-        if partial[0] is None:
-            partial = (candidate, rest)
-    return partial
+            return candidate.text, rest
+        partial = partial or (candidate, rest)
+    return (partial[0].text, partial[1]) if partial else (None, None)
 
 
 def _fewest(oracle: Oracle, request: CompileRequest, reason: str) -> list[RequirementLine]:

@@ -19,7 +19,7 @@ from runpod_comfy.lock.python.advice.reason import (
     in_words,
     needed_python,
 )
-from runpod_comfy.lock.python.advice.refused import overrides_for
+from runpod_comfy.lock.python.advice.refused import replacements_for
 from runpod_comfy.lock.python.advice.together import kept_together
 from runpod_comfy.lock.python.advice.unmet import unmet
 from runpod_comfy.lock.python.dead_ends import DeadEnds, dead_ends
@@ -72,8 +72,9 @@ class Question:
 @dataclass(kw_only=True)
 class _Answer:
     """`offered` are overrides to add to the spec's, `constraints` go with them, and `solved` is the
-    solution with both. `hidden` is an error that only they bring to light. `known` are names of
-    distributions that exist.
+    solution with both. `why` has the reasons for names of repositories that are left out.
+    `hidden` is an error that only the overrides bring to light. `known` are names of distributions
+    that exist.
     """
 
     offered: list[str] = field(default_factory=list)
@@ -83,6 +84,7 @@ class _Answer:
     solved: Solved | None = None
     hidden: ComfyError | None = None
     known: set[str] = field(default_factory=set)
+    why: dict[str, str] = field(default_factory=dict)
 
     @property
     def is_complete(self) -> bool:
@@ -100,8 +102,10 @@ def explained(question: Question, found: Solved | NoSolutionError) -> ComfyError
     solved = found.solution.versions if isinstance(found, Solved) else ()
     if error and (fault := _not_of_the_lines(oracle, error, request)):
         return fault
+    replacements = replacements_for(question.refused, request, solved)
     answer = _Answer(
-        offered=overrides_for(question.refused, request, solved),
+        offered=[each.override for each in replacements.values()],
+        why={name: each.why for name, each in replacements.items()},
         known=names_in(error.account) if error else set(),
     )
     try:
@@ -212,7 +216,11 @@ def _paste(answer: _Answer, question: Question) -> str:
     if answer.solved is None:
         return f"{text} More may remain to be settled after that."
     passed_over = unmet(
-        answer.solved, answer.offered, lines=spec.requirements, refused=question.refused
+        answer.solved,
+        answer.offered,
+        lines=spec.requirements,
+        refused=question.refused,
+        why=answer.why,
     )
     if passed_over:
         text += " Then these do not get what they ask for; test whether that works:"

@@ -1,8 +1,8 @@
 """The overrides that may help, the best first.
 
 An override replaces every requirement for its distribution. So each one keeps as many as possible
-of them: those of the core and the spec first, then the lines of nodes, then what other
-distributions need. Among the releases that keep equally many, the newest counts.
+of them: those of the core and the spec first, then the lines of nodes and what distributions need.
+Among the releases that keep equally many, the newest counts.
 """
 
 from __future__ import annotations
@@ -23,27 +23,35 @@ from runpod_comfy.lock.requirements.read import CORE, SPEC, RequirementLine, nam
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_index_settings
 
-# What is passed over costs more the earlier it stands here.
-_RANKS = ("own", "line", "need")
-
 
 @dataclass(frozen=True, kw_only=True)
 class _Ask:
-    """A bound on a distribution. `rank` says whose it is: the core's or the spec's own, a node's
-    line, or another distribution's need.
+    """A bound on a distribution. `is_own` is true for those of the core and the spec, false for
+    nodes and other distributions.
     """
 
     bounds: SpecifierSet
-    rank: str
+    is_own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Candidate:
-    """`passed_over` counts the bounds that the override ignores, of each rank."""
+class Candidate:
+    """`passed_over` counts the bounds that the override ignores, own ones and others; `newest` is
+    the newest release that it allows, if known.
+    """
 
     text: str
-    passed_over: tuple[int, ...]
-    newest: Version | None
+    passed_over: tuple[int, int] = (0, 0)
+    newest: Version | None = None
+
+    @property
+    def severity(self) -> int:
+        """0 if only nodes do not get what they ask for, 1 if the core or the spec does not, 2 if a
+        distribution is left out.
+        """
+        if NEVER in self.text:
+            return 2
+        return min(1, self.passed_over[0])
 
 
 def candidates(
@@ -52,7 +60,7 @@ def candidates(
     *,
     request: CompileRequest,
     everything: Sequence[RequirementLine],
-) -> list[str]:
+) -> list[Candidate]:
     """Overrides to try for conflicting `lines`, the mildest first: a bound for a distribution that
     several of them ask for, then no bound, then one distribution left out.
     """
@@ -66,9 +74,7 @@ def candidates(
     for name in names:
         asks[name] = _asks_of([line for line in all_lines if line.name == name])
         asks[name] += [
-            _Ask(bounds=SpecifierSet(text), rank="need")
-            for other, text in sorted(needs)
-            if other == name
+            _Ask(bounds=SpecifierSet(text)) for other, text in sorted(needs) if other == name
         ]
     releases = _releases([name for name in names if asks[name]], request)
     found = [
@@ -80,13 +86,13 @@ def candidates(
     ]
     found.sort(key=lambda each: each.newest or Version("0"), reverse=True)
     found.sort(key=lambda each: each.passed_over)
-    left_out = [
-        f"{line.name} ; {NEVER}"
+    found += [
+        Candidate(text=f"{line.name} ; {NEVER}")
         for line in lines
         if line.tree not in (CORE, SPEC)
         and not any(each.name == line.name and each.tree == CORE for each in all_lines)
     ]
-    return list(dict.fromkeys([*(each.text for each in found), *left_out]))
+    return list({each.text: each for each in found}.values())
 
 
 def bound_of_lines(name: str, lines: Sequence[RequirementLine], request: CompileRequest) -> str:
@@ -119,10 +125,7 @@ def _with_the_rest(
 
 def _asks_of(lines: Iterable[RequirementLine]) -> list[_Ask]:
     return [
-        _Ask(
-            bounds=line.parsed.specifier,
-            rank="own" if line.tree in (CORE, SPEC) else "line",
-        )
+        _Ask(bounds=line.parsed.specifier, is_own=line.tree in (CORE, SPEC))
         for line in lines
         if line.parsed.specifier
     ]
@@ -135,7 +138,7 @@ def _bounds_for(
     extras: str,
     *,
     even_all: bool = False,
-) -> list[_Candidate]:
+) -> list[Candidate]:
     """One override for each set of bounds that some release satisfies together, for all but one of
     them, and for none; for all of them only with `even_all`.
     """
@@ -151,10 +154,11 @@ def _bounds_for(
         if any(kept <= other for other in possible):
             newest.setdefault(kept, None)
     return [
-        _Candidate(
+        Candidate(
             text=f"{name}{extras}{merged(asks[index].bounds for index in sorted(kept))}",
-            passed_over=tuple(
-                sum(asks[index].rank == rank for index in every - kept) for rank in _RANKS
+            passed_over=(
+                sum(asks[index].is_own for index in every - kept),
+                sum(not asks[index].is_own for index in every - kept),
             ),
             newest=release,
         )

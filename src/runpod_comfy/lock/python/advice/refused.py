@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
 from packaging.version import Version
@@ -25,67 +25,79 @@ from runpod_comfy.sources.index.pip_settings import read_index_settings
 _PARTS = re.compile(r"/(-/)?(archive|releases|tree|blob|raw|tarball|zipball|issues|wiki)(/|$).*$")
 
 
-def overrides_for(
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """The override for a name in refused lines, and `why` the release on the index is not used."""
+
+    override: str
+    why: str = ""
+
+
+def replacements_for(
     refused: Sequence[RefusedLine], request: CompileRequest, solved: Collection[str]
-) -> list[str]:
-    """An override for each name in refused lines. `request` has the lines that can be pinned, and
+) -> dict[str, Replacement]:
+    """A replacement for each name in refused lines. `request` has the lines that can be pinned, and
     `solved` are the distributions of their solution.
 
     If others ask for the distribution, it comes from the index, within their bounds. Otherwise it
     does if it is what the line means, or the same project; anything else is left out.
     """
-    return [
-        _override_for(name, [line for line in refused if line.name == name], request, solved)
+    return {
+        name: _replacement_for(
+            name, [line for line in refused if line.name == name], request, solved
+        )
         for name in dict.fromkeys(line.name for line in refused if line.name)
-    ]
+    }
 
 
-def _override_for(
+def _replacement_for(
     name: str,
     refused: Sequence[RefusedLine],
     request: CompileRequest,
     solved: Collection[str],
-) -> str:
+) -> Replacement:
     others = [line for line in request.requirements if line.name == name]
-    addresses = [line.address for line in refused if line.address]
-    if (
-        name in solved
-        or any(not line.is_constraint for line in others)
-        or _has_wheel_of(name, addresses, request)
-    ):
-        return bound_of_lines(name, [*others, *map(_plain, refused)], request)
-    return f"{name} ; {NEVER}"
+    wanted = name in solved or any(not line.is_constraint for line in others)
+    why = "" if wanted else _why_not_from_the_index(name, refused, request)
+    if why:
+        return Replacement(override=f"{name} ; {NEVER}", why=why)
+    return Replacement(override=bound_of_lines(name, [*others, *map(_plain, refused)], request))
 
 
 def _plain(line: RefusedLine) -> RequirementLine:
     return RequirementLine(tree="refused", text=line.plain or str(line.name), asked=line.text)
 
 
-def _has_wheel_of(name: str, addresses: Sequence[str], request: CompileRequest) -> bool:
-    """True if the newest release of `name` has a wheel for each platform of the request, and its
-    metadata names all repositories in `addresses`.
-    """
+def _why_not_from_the_index(
+    name: str, refused: Sequence[RefusedLine], request: CompileRequest
+) -> str:
+    """Why no release on the index stands in for the lines; '' if its newest one does."""
     if request.offline:
-        return False
+        return "the index is not asked with --offline"
     index = Index(settings=read_index_settings())
     files = index.look_up([name])[name]
     if isinstance(files, UnavailableError):
-        return False
-    wheels = [file for file in files if file.name.endswith(".whl")]
+        return "the index could not be reached"
     releases = {Version(file.version) for file in files if file.yanked is None}
     newest = max((each for each in releases if not each.is_prerelease), default=None)
-    wheels = [file for file in wheels if Version(file.version) == newest]
-    fitting = [
-        next((wheel for wheel in wheels if is_installable(wheel, alone)), None)
-        for alone in (replace(request, platforms=[each]) for each in request.platforms)
+    if newest is None:
+        return f"no index has a release of {name}"
+    wheels = [
+        file for file in files if Version(file.version) == newest and file.name.endswith(".whl")
     ]
-    if not all(fitting):
-        return False
-    metadata = index.metadata_of(wheels[0]) if addresses else None
-    urls = [*((metadata or {}).get("project_urls") or {}).values()]
-    urls += [(metadata or {}).get("home_page") or ""]
-    homes = set(map(repository_of, urls))
-    return all(repository_of(address) in homes - {""} for address in addresses)
+    without = [
+        platform
+        for platform in request.platforms
+        if not any(is_installable(each, replace(request, platforms=[platform])) for each in wheels)
+    ]
+    if without:
+        where = f"Python {request.python} on {' and '.join(without)}"
+        return f"{name} {newest} on the index has no wheel for {where}"
+    addresses = {repository_of(line.address) for line in refused if line.address}
+    homes = set(map(repository_of, index.addresses_in_metadata(wheels[0]))) if addresses else set()
+    if addresses - homes or "" in addresses:
+        return f"nothing says that {name} on the index is that project"
+    return ""
 
 
 def repository_of(address: str) -> str:

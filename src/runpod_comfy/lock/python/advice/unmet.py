@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from runpod_comfy.lock.python.solve import unmet_needs
 from runpod_comfy.lock.python.solved import Solved
@@ -15,16 +15,17 @@ def unmet(
     *,
     lines: Sequence[RequirementLine],
     refused: Sequence[RefusedLine],
+    why: Mapping[str, str],
 ) -> list[str]:
     """The lines, and the needs of distributions, that the offered overrides pass over.
 
-    `lines` are those that can be pinned.
+    `lines` are those that can be pinned; `why` has reasons for names that are left out.
     """
     names = set(map(name_of, offered))
     versions = solved.solution.versions
     return [
         *(
-            f"{line.place}: {line.text} {_instead(line.name, versions, origin=' from the index')}"
+            f"{line.place}: {line.text} {_from_the_index(line.name, versions, why)}"
             for line in refused
             if line.name in names
         ),
@@ -47,10 +48,14 @@ def is_met(line: RequirementLine, versions: Collection[str]) -> bool:
     return all(line.parsed.specifier.contains(each, prereleases=True) for each in versions)
 
 
-def _instead(name: str | None, versions: dict[str, list[str]], *, origin: str = "") -> str:
-    given = versions.get(name or "", [])
-    return (
-        f"gets {' or '.join(f'{name}=={each}' for each in given)}{origin}"
-        if given
-        else ("is left out")
-    )
+def _from_the_index(
+    name: str, versions: Mapping[str, Collection[str]], why: Mapping[str, str]
+) -> str:
+    if versions.get(name):
+        return f"{_instead(name, versions)} from the index"
+    return f"is left out: {why[name]}" if why.get(name) else "is left out"
+
+
+def _instead(name: str, versions: Mapping[str, Collection[str]]) -> str:
+    given = [f"{name}=={each}" for each in versions.get(name, ())]
+    return f"gets {' or '.join(given)}" if given else "is left out"

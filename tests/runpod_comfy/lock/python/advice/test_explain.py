@@ -13,6 +13,7 @@ import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from runpod_comfy.lock.model import PythonLock
+from tests.http_server import Answer, Request, serve
 from tests.package_index import make_wheel
 from tests.runpod_comfy.lock.conftest import Bench
 
@@ -207,6 +208,19 @@ def test_a_line_of_the_core_is_only_passed_over_with_a_word(bench: Bench) -> Non
     assert "core, requirements.txt line 1: alpha>=3 gets alpha==1.0" in only.remedy
 
 
+def test_a_line_of_the_core_is_not_given_up_to_get_around_a_second_conflict(bench: Bench) -> None:
+    bench.release("hub", "0.19", "1.3")
+    for version, hub in (("4.36", "<1"), ("5.0", ">=1")):
+        bench.release("models", version, requires=[f"hub{hub}"])
+    lines: dict[str, Any] = {"one": "models==4.36\nhub<1\n"}
+    error = bench.error("models>=5\n", **lines)
+    # Of a node's line and a distribution's need, the one with the newer release is kept.
+    assert pasted(error)["overrides"] == ["models>=5", "hub>=1"]
+    assert "node:one, requirements.txt line 2: hub<1 gets hub==1.3" in error.remedy
+    assert "core" not in error.remedy
+    assert bench.lock("models>=5\n", options=pasted(error), **lines)
+
+
 def test_an_offer_keeps_extras(bench: Bench) -> None:
     for version in ("1.0", "2.0"):
         headers = ["Provides-Extra: pil", 'Requires-Dist: linux-only ; extra == "pil"']
@@ -296,13 +310,32 @@ def test_a_repository_is_replaced_by_a_release_whose_metadata_names_it(bench: Be
         "silent ; python_version < '3'",
     ]
     assert "#egg=ours' gets ours==1.0 from the index" in error.remedy
-    assert "/a/forked' is left out" in error.remedy
+    assert (
+        "/a/forked' is left out: nothing says that forked on the index is that project"
+    ) in error.remedy
     assert "pip wheel" in error.remedy
     assert set(versions(bench.lock("alpha\n", options=pasted(error), one=text))) == {
         "alpha",
         "gamma",
         "ours",
     }
+
+
+def test_the_project_of_a_release_is_looked_up_in_json_where_metadata_has_no_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.release("ours", "1.0")
+    urls = {"Source": "https://example.com/a/ours"}
+    info = {"info": {"home_page": None, "project_urls": urls}}
+
+    def answer(request: Request) -> Answer | None:
+        is_page = request.path == "/pypi/ours/json"
+        return Answer(body=json.dumps(info).encode()) if is_page else None
+
+    with serve(bench.index, answer) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
+        error = bench.error("alpha\n", one="ours @ git+https://example.com/a/ours.git\n")
+        assert pasted(error)["overrides"] == ["ours"]
 
 
 def test_a_repository_that_others_want_as_a_release_is_not_left_out(bench: Bench) -> None:
@@ -378,4 +411,5 @@ def test_a_repository_whose_release_would_have_to_be_built_is_left_out(bench: Be
     built = _publish_source(bench, "native", "1.0")
     error = bench.error("alpha\n", one="git+https://example.com/a/native\n")
     assert pasted(error)["overrides"] == ["native ; python_version < '3'"]
+    assert "native 1.0 on the index has no wheel for Python 3.11 on linux" in error.remedy
     assert not built.exists()
