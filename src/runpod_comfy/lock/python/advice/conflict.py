@@ -14,6 +14,7 @@ from comfy_errors import ComfyError, OperationFailedError
 from runpod_comfy.lock.python.advice.offer import Candidate, candidates, replaced_in
 from runpod_comfy.lock.python.advice.oracle import Oracle
 from runpod_comfy.lock.python.advice.reason import fault_of_one_line, in_words
+from runpod_comfy.lock.python.solved import NEVER
 from runpod_comfy.lock.python.uv_compile import CompileRequest
 from runpod_comfy.lock.requirements.read import RequirementLine
 
