@@ -130,19 +130,21 @@ def running(
     *,
     environment: Mapping[str, str] | None = None,
     volumes: Mapping[Path, str] | None = None,
+    volume_mode: str = "ro",
     tmpfs: Sequence[str] = (),
     **options: Any,
 ) -> Iterator[DockerContainer]:
     """A container of `image` that runs in the background.
 
-    `volumes` maps folders of this machine to places in it, to be read there; `tmpfs` are places
-    of empty memory. `options` are those of docker-py, such as `read_only=True` or `entrypoint=[…]`.
+    `volumes` maps folders of this machine to places in it, to be read there, or with `volume_mode`
+    `rw` written; `tmpfs` are places of empty memory. `options` are those of docker-py, such as
+    `read_only=True` or `entrypoint=[…]`.
     """
     container = DockerContainer(image, env=dict(environment or {}), **options)
     if command:
         container.with_command(list(command))
     for folder, place in (volumes or {}).items():
-        container.with_volume_mapping(folder, place, "ro")
+        container.with_volume_mapping(folder, place, volume_mode)
     for place in tmpfs:
         container.with_tmpfs_mount(place)
     with container:

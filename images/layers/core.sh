@@ -2,7 +2,7 @@
 # ComfyUI itself: replaces the files of an earlier core, and keeps everything else in its folder.
 #
 # INPUTS             tree/: the core's files
-# COMFY_HOME         gets ComfyUI/, and .comfy_core_files, the list of the core's files
+# COMFY_HOME         gets ComfyUI/, with the files of the core's own models folder in core_models/, and .comfy_core_files, the list of the core's files
 # VENV               the environment with the interpreter that compiles
 # SOURCE_DATE_EPOCH  the time of every file
 #
@@ -17,6 +17,12 @@ staging=$COMFY_HOME/.comfy_core_staging
 
 rm -rf "$staging"
 copy_tree "$INPUTS/tree" "$staging"
+if [ -d "$staging/models" ]; then
+    # models/ leads to the home's models (see models.sh). Empty files only keep folders in git.
+    mv "$staging/models" "$staging/core_models"
+    find "$staging/core_models" -type f -size 0 -exec rm -f {} +
+    find "$staging/core_models" -depth -type d -exec rmdir {} + 2>/dev/null || :
+fi
 compile_bytecode "$staging"
 settle "$staging"
 

@@ -31,6 +31,10 @@ class HomeLayout:
     venv = Below(".venv")
     python = Below(".venv/bin/python")
     models = Below("models")
+    # Leads to `models`; in an image to the models of the container.
+    core_models = Below("ComfyUI/models")
+    # What the core ships in its models folder, such as configs.
+    shipped_models = Below("ComfyUI/core_models")
     marker = Below(MARKER_NAME)
     object_info = Below(OBJECT_INFO_NAME)
     # What ComfyUI printed when the version was checked.

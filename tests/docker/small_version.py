@@ -12,13 +12,45 @@ from tests.real_packages import held
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 MODEL = "upscale_models/small.safetensors"
-MODEL_BYTES = b"weights " * 1000
+MODEL_BYTES = b"weights " * 10
 _NODE = """\
+from pathlib import Path
+
+import folder_paths
+
+# As many nodes do, it makes a folder of its own below the core's models folder.
+Path(folder_paths.models_dir, "facedet").mkdir(exist_ok=True)
+
+
 class Small:
     required = {}
     output_node = False
 
-NODE_CLASS_MAPPINGS = {"Small": Small}
+
+class ReadModel:
+    required = {"path": ["STRING", {}]}
+    output_node = True
+
+    async def run(self, core, node_id, inputs):
+        return {"text": [Path(folder_paths.models_dir, inputs["path"]).read_text()]}, None
+
+
+class DownloadModel:
+    required = {"path": ["STRING", {}]}
+    output_node = True
+
+    async def run(self, core, node_id, inputs):
+        path = Path(folder_paths.models_dir, inputs["path"])
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("downloaded")
+        return {"text": [str(len(path.read_text()))]}, None
+
+
+NODE_CLASS_MAPPINGS = {
+    "Small": Small,
+    "ReadModel": ReadModel,
+    "DownloadModel": DownloadModel,
+}
 """
 
 
@@ -27,6 +59,9 @@ _LOADER = node("FixtureLoader", model_name=Path(MODEL).name)
 WORKFLOWS = {
     "example": {"1": saving("a picture", **_AS_PICTURE)},
     "model": {"1": _LOADER, "2": saving(["1", 0], **_AS_PICTURE)},
+    "read": {"1": node("ReadModel", path=MODEL)},
+    "read-own": {"1": node("ReadModel", path="LLM/own.gguf")},
+    "download": {"1": node("DownloadModel", path="facedet/new.pth")},
     "sleep": SLEEP,
 }
 """The graphs in the image, by the names of their files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -106,6 +107,90 @@ def test_models_come_from_a_volume(small_image_with_model: str, tmp_path: Path) 
         environment={"MODELS_DIR": "/models"},
     )
     assert picture(done) == Path(MODEL).name.encode()
+
+
+RESTRICTIONS = [
+    pytest.param({}, id="plain"),
+    pytest.param({"user": "4321:4321"}, id="another-user"),
+    pytest.param({"read_only": True, "tmpfs": ["/tmp"]}, id="read-only"),
+]
+
+
+def models(folder: Path, **files: str) -> Path:
+    """A models folder with the version's model, or with a user's own at `LLM/own.gguf`."""
+    for name, text in files.items():
+        place = folder / {"locked": MODEL, "own": "LLM/own.gguf"}[name]
+        place.parent.mkdir(parents=True)
+        place.write_text(text)
+    return folder
+
+
+def said(image: str, workflow: str, **options: Any) -> str:
+    """The text of the one node of a workflow in the image."""
+    command = ["--workflow", f"/app/workflows/{workflow}.json", "--output", "base64"]
+    done = run_to_end(image, command, **options)
+    assert done.code == 0, done.err
+    (text,) = json.loads(done.out)["text"]
+    return str(text["text"])
+
+
+@pytest.mark.parametrize("options", RESTRICTIONS)
+@pytest.mark.parametrize("place", ["/models", "/runpod-volume/models", "/workspace/models"])
+def test_a_node_finds_a_mounted_model_below_the_cores_models_folder(
+    small_image_with_model: str, tmp_path: Path, place: str, options: dict[str, Any]
+) -> None:
+    text = MODEL_BYTES.decode()
+    mounted = {
+        "volumes": {models(tmp_path / "models", locked=text, own="mine"): place},
+        "environment": {"MODELS_DIR": place} if place == "/models" else {},
+    }
+    assert said(small_image_with_model, "read", **mounted, **options) == text
+    assert said(small_image_with_model, "read-own", **mounted, **options) == "mine"
+
+
+@pytest.mark.parametrize("options", RESTRICTIONS)
+def test_a_node_finds_models_of_a_store_and_of_a_folder_at_once(
+    small_image_with_model: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    text = MODEL_BYTES.decode()
+    digest = hashlib.sha256(MODEL_BYTES).hexdigest()
+    stored = tmp_path / "store/sha256" / digest[:2] / digest
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(MODEL_BYTES)
+    mounted = {
+        "volumes": {
+            models(tmp_path / "models", locked="another file", own="mine"): "/models",
+            tmp_path / "store": "/store",
+        },
+        "environment": {"MODELS_DIR": "/models", "COMFY_CACHE_MODELS": "/store"},
+    }
+    assert said(small_image_with_model, "read", **mounted, **options) == text
+    assert said(small_image_with_model, "read-own", **mounted, **options) == "mine"
+
+
+@pytest.mark.parametrize("options", RESTRICTIONS)
+def test_what_a_node_downloads_lands_in_the_mounted_folder(
+    small_image: str, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    folder = models(tmp_path / "models", own="mine")
+    folder.chmod(0o777)
+    mounted = {
+        "volumes": {folder: "/models"},
+        "volume_mode": "rw",
+        "environment": {"MODELS_DIR": "/models"},
+    }
+    assert said(small_image, "download", **mounted, **options) == "10"
+    assert (folder / "facedet/new.pth").read_text() == "downloaded"
+
+
+def test_the_engine_by_hand_sees_the_images_own_models_folder(small_image: str) -> None:
+    script = (
+        "cd /opt/comfy/ComfyUI && mkdir models/LLM && ls /opt/comfy/models && "
+        "/opt/comfy/.venv/bin/python -c 'import folder_paths; print(folder_paths.models_dir)'"
+    )
+    done = run_to_end(small_image, ["-c", script], entrypoint=["sh"])
+    assert done.code == 0, done.err
+    assert "LLM" in done.out.split()
 
 
 def test_a_missing_model_is_named_before_anything_runs(small_image_with_model: str) -> None:

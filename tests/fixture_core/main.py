@@ -86,12 +86,14 @@ class Core:
             if not file.is_file():
                 continue
             for section in (yaml.safe_load(file.read_text()) or {}).values():
-                base = Path(section.pop("base_path", BASE))
+                base = file.absolute().parent / section.pop("base_path", "")
                 is_default = section.pop("is_default", False)
                 for name, directories in section.items():
                     known = folder_paths.folder_names_and_paths.setdefault(name, ([], set()))
-                    paths = [str(base / one) for one in directories.split("\n") if one]
-                    known[0][:] = [*paths, *known[0]] if is_default else [*known[0], *paths]
+                    for one in filter(None, directories.split("\n")):
+                        path = os.path.normpath(base / one)
+                        if path not in known[0]:
+                            known[0].insert(0 if is_default else len(known[0]), path)
 
     def run_prestartup_scripts(self) -> None:
         for script in sorted((BASE / "custom_nodes").glob("*/prestartup_script.py")):

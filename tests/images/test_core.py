@@ -12,8 +12,13 @@ CORE = {
     "tree/main.py": "print('one')\n",
     "tree/comfy/engine.py": "A = 1\n",
     "tree/models/checkpoints/put_checkpoints_here": "",
+    "tree/models/configs/v1.yaml": "a: 1\n",
     "tree/custom_nodes/example.py": "EXAMPLE = 1\n",
 }
+
+
+# The file that keeps an empty folder in git is not needed.
+MADE = {"main.py", "comfy/engine.py", "core_models/configs/v1.yaml", "custom_nodes/example.py"}
 
 
 def _files(folder: Path) -> set[str]:
@@ -32,7 +37,7 @@ def _bytecode(source: Path) -> Path:
 def test_the_core_is_in_its_folder_as_it_is_in_the_tree(bench: Bench) -> None:
     bench.give(CORE)
     bench.run("core")
-    assert _files(bench.core) == {name.removeprefix("tree/") for name in CORE}
+    assert _files(bench.core) == MADE
     assert (bench.core / "main.py").read_text() == "print('one')\n"
 
 
@@ -69,7 +74,7 @@ def test_an_earlier_core_is_replaced_without_a_trace(bench: Bench) -> None:
     bench.run("core")
     assert _files(bench.core) == {"main.py", "comfy/new.py"}
     assert (bench.core / "main.py").read_text() == "print('two')\n"
-    assert not (bench.core / "models").exists()
+    assert not (bench.core / "core_models").exists()
     assert [path.stem[:3] for path in (bench.core / "comfy").rglob("*.pyc")] == ["new"]
 
 
@@ -97,7 +102,7 @@ def test_a_copy_that_was_cut_short_is_finished_by_the_next_run(bench: Bench) -> 
     (bench.home / ".comfy_core_staging").mkdir()
     (bench.home / ".comfy_core_staging" / "junk.py").touch()
     bench.run("core")
-    assert _files(bench.core) == {name.removeprefix("tree/") for name in CORE}
+    assert _files(bench.core) == MADE
     assert not (bench.home / ".comfy_core_staging").exists()
 
 
@@ -127,3 +132,16 @@ def test_links_and_modes_of_the_tree_are_kept(bench: Bench) -> None:
 def test_a_host_is_left_as_it_is_by_the_layers_of_images(bench: Bench, layer: str) -> None:
     bench.run(layer, {"SYSTEM_PACKAGES": "ffmpeg"})
     assert not list(bench.home.iterdir())
+
+
+def test_the_link_to_the_models_and_what_is_there_are_kept(bench: Bench) -> None:
+    bench.give(CORE)
+    bench.run("core")
+    (bench.home / "models/configs").mkdir(parents=True)
+    (bench.home / "models/configs/own.yaml").touch()
+    (bench.core / "models").symlink_to("../models")
+    bench.give({**CORE, "tree/models/configs/v2.yaml": "b: 2\n"})
+    bench.run("core")
+    assert (bench.core / "models").readlink() == Path("../models")
+    assert [path.name for path in (bench.core / "models/configs").iterdir()] == ["own.yaml"]
+    assert (bench.core / "core_models/configs/v2.yaml").is_file()

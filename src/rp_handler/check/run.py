@@ -167,7 +167,9 @@ async def _check_once(
             comfyui_version=str(engine.stats["system"]["comfyui_version"]),
             node_classes=node_classes(object_info),
             folder_names=relative_folders(
-                folders, models=[core / "models", home / "models"], leave_out=ours
+                folders,
+                models=[layout.core_models, layout.models, layout.shipped_models],
+                leave_out=ours,
             ),
             flags=flags,
             model_inputs=probe.found_in(probed_info),

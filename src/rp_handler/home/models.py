@@ -23,6 +23,7 @@ from comfy_models.search import ModelPlaces
 from comfy_models.store import ModelFile
 from comfy_models.verify import MEMORY_NAME, HashMemory, fault_of
 from rp_handler.errors import ModelsNotThereError
+from rp_handler.home.model_tree import changeable_link, leading_to
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
 
@@ -42,12 +43,14 @@ _DOWNLOADS_AT_ONCE = 2
 class ModelSearch:
     """How to search for a home's models at start.
 
-    `on_missing` is `fail`, `download` or `ignore`. With `always_hash`, files are hashed even if
-    their hash is remembered. `memory_files` hold the remembered hashes. `downloads` is the folder
-    to download into, None for a temporary one.
+    `main` is the models folder that nodes see as a whole. `on_missing` is `fail`, `download` or
+    `ignore`. With `always_hash`, files are hashed even if their hash is remembered. `memory_files`
+    hold the remembered hashes. `downloads` is the folder to download into, None for a temporary
+    one.
     """
 
     places: ModelPlaces
+    main: Path
     on_missing: str
     always_hash: bool
     memory_files: list[Path]
@@ -79,10 +82,12 @@ def make_search(home: Home, volume: Path | None, environment: Mapping[str, str])
     volumes = [_SERVERLESS_VOLUME / "models", _POD_VOLUME / "models"]
     folders = list(dict.fromkeys([*chosen, *volumes]))
     temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}.json")
+    mounted = [one for one in (home.other_models, on_volume, *volumes) if one and one.is_dir()]
     return ModelSearch(
         places=ModelPlaces(
             folders=folders, stores=_stores(environment), hub_caches=_hub_caches(environment)
         ),
+        main=mounted[0] if mounted else home.models,
         on_missing=missing_policy(environment),
         always_hash=_is_true("COMFY_VERIFY_MODELS", environment),
         memory_files=[*(folder / MEMORY_NAME for folder in folders if folder.is_dir()), temporary],
@@ -127,13 +132,13 @@ def _is_true(name: str, environment: Mapping[str, str]) -> bool:
 async def models_at_hand(
     home: Home, search: ModelSearch | None, *, say: Say, are_used: bool = True
 ) -> AsyncIterator[tuple[Home, tuple[str, ...]]]:
-    """`home` with every model of its manifest where the engine finds it, and warnings.
+    """`home` with every model of its manifest where the engine and its nodes find it, and warnings.
 
     Without `are_used`, missing models only cause a warning. The links are removed after the block.
     `search` is None outside an image, where `realize` has linked the models. Raises
     ModelsNotThereError, which names all that are missing.
     """
-    if search is None or not home.manifest.models:
+    if search is None:
         yield home, ()
         return
     with tempfile.TemporaryDirectory(prefix="comfy-models-") as folder:
@@ -143,11 +148,17 @@ async def models_at_hand(
         error = _missing_error([look for look in looks if look.path is None], home, search.places)
         if error is not None and are_used and search.on_missing != "ignore":
             raise error
-        _link(looks, home, links)
-        yield (
-            dataclasses.replace(home, linked_models=links if links.exists() else None),
-            (error.message,) if error else (),
-        )
+        warnings = (error.message,) if error else ()
+        link = changeable_link(home.core_models)
+        if link is None:
+            _link(looks, [home.core_models, home.models, home.other_models], links)
+            there = links if links.exists() else None
+            yield dataclasses.replace(home, linked_models=there), warnings
+            return
+        _link(looks, [search.main], links)
+        scratch = Path(folder, "all")
+        with leading_to(link, search.main, links=links, scratch=scratch):
+            yield dataclasses.replace(home, other_models=None), warnings
 
 
 def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> list[_Look]:
@@ -191,9 +202,8 @@ def _look_for_all(home: Home, search: ModelSearch, links: Path, say: Say) -> lis
     return looks
 
 
-def _link(looks: Sequence[_Look], home: Home, links: Path) -> None:
-    """Links models below `links` if the engine would not find them, or would find another file."""
-    roots = [home.comfyui / "models", home.models, home.other_models]
+def _link(looks: Sequence[_Look], roots: Sequence[Path | None], links: Path) -> None:
+    """Links models below `links` that are not what the engine would find below `roots`."""
     for look in looks:
         target = look.model.target_path
         seen = next((root / target for root in roots if root and (root / target).is_file()), None)

@@ -29,7 +29,8 @@ class Home(HomeLayout):
 
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, the most relevant folder first."""
-        roots = [self.linked_models, self.other_models, self.models, self.comfyui / "models"]
+        own = [self.core_models, self.models, self.shipped_models]
+        roots = [self.linked_models, self.other_models, *own]
         check = self.manifest.check
         return ModelFolders(
             roots=[root for root in roots if root is not None],

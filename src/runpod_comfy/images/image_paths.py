@@ -8,6 +8,8 @@ from __future__ import annotations
 
 HOME = "/opt/comfy"
 VENV = f"{HOME}/.venv"
+MODELS_LINK = "/tmp/runpod-comfy/models"
+"""What `ComfyUI/models` leads to (see images/layers/models.sh): a link that the handler changes."""
 HANDLER = "/opt/handler"
 APP = "/app"
 WORKFLOWS = f"{APP}/workflows"

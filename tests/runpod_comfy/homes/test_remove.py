@@ -87,6 +87,19 @@ def test_a_realized_version_leaves_no_file_behind(version: Version) -> None:
     assert not home.exists()
 
 
+def test_models_that_nodes_downloaded_stay_with_the_others(version: Version) -> None:
+    version.write("core/models/configs/v1.yaml", "a: 1\n")
+    version.models = [version.model("x.bin", "x", target_path="LLM/x.bin")]
+    home = version.folder / "home"
+    realize(version.job())
+    seen = home / "ComfyUI/models/LLM"
+    assert (seen / "x.bin").samefile(home / "models/LLM/x.bin")
+    (seen / "own.bin").write_text("mine")
+    remove(plan_removal(home))
+    assert not (home / "ComfyUI").exists()
+    assert sorted(path.name for path in (home / "models/LLM").iterdir()) == ["own.bin", "x.bin"]
+
+
 def test_what_an_engine_started_by_hand_keeps_inside_the_core_stays(
     version: Version,
 ) -> None:
@@ -94,6 +107,8 @@ def test_what_an_engine_started_by_hand_keeps_inside_the_core_stays(
     realize(version.job())
     picture = home / "ComfyUI/output/picture.png"
     model = home / "ComfyUI/models/loras/own.bin"
+    # As in an installation by hand; a version's leads to the home's.
+    (home / "ComfyUI/models").unlink()
     for path in (picture, model):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")

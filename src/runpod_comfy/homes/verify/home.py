@@ -269,6 +269,11 @@ def _check_archives(job: Realization, findings: Verification) -> None:
 def _check_models(job: Realization, findings: Verification) -> None:
     """Checks the models of the home and of their store; each file is read once."""
     job.say(f"Verifying {quantity(len(job.lock.models), 'model')}")
+    home = job.home
+    if not home.core_models.exists() or not home.core_models.samefile(home.models):
+        found = hash_of(home.core_models)
+        findings.add("models", home.core_models, expected="a link to ../models", found=found)
+        findings.layers.add("models")
     store = job.places.store
     wanted: dict[str, LockedModel] = {}
     for model in job.lock.models:

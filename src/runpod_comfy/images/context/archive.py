@@ -81,9 +81,14 @@ def write_context(
 
 def _frame(user: str) -> bytes:
     """Our own folders in the image, and files that the runtime expects in a base."""
+    link = Path(image_paths.MODELS_LINK)
     return _tar(
         [
             *(_folder(name) for name in ("etc", "home", "opt", image_paths.HOME[1:])),
+            _folder("tmp", mode=0o1777),
+            # Any user may let the link lead elsewhere.
+            _folder(str(link.parent)[1:], mode=0o777),
+            _link(str(link)[1:], f"{image_paths.HOME}/models"),
             *(_folder(name[1:], user) for name in (image_paths.APP, image_paths.USER_HOME)),
             _file("etc/hosts", _HOSTS),
             _file("etc/resolv.conf", b""),
@@ -110,11 +115,19 @@ def _tar(members: Iterable[_Member]) -> bytes:
     return stream.getvalue()
 
 
-def _folder(name: str, user: str = "0:0") -> _Member:
+def _folder(name: str, user: str = "0:0", *, mode: int | None = None) -> _Member:
     member = _member(name, user)
     member.type = tarfile.DIRTYPE
     # Root writes through the group: its engine has no right to override permissions.
-    member.mode = 0o755 if user == "0:0" else 0o775
+    member.mode = mode or (0o755 if user == "0:0" else 0o775)
+    return member, io.BytesIO()
+
+
+def _link(name: str, target: str) -> _Member:
+    member = _member(name)
+    member.type = tarfile.SYMTYPE
+    member.linkname = target
+    member.mode = 0o777
     return member, io.BytesIO()
 
 

@@ -349,3 +349,33 @@ def test_a_home_whose_packages_share_files_is_as_it_should_be(version: Version) 
     take_away(verify(job), job)
     realize(job)
     assert verify(job).faults == []
+
+
+@pytest.mark.parametrize("instead", ["a folder", "nothing"])
+def test_a_core_whose_models_are_not_the_homes_is_repaired(
+    realized: Realized, instead: str
+) -> None:
+    link = realized.home / "ComfyUI/models"
+    assert link.samefile(realized.home / "models")
+    link.unlink()
+    if instead == "a folder":
+        (link / "LLM").mkdir(parents=True)
+        (link / "LLM/own.gguf").write_text("mine")
+    found = verify(realized.job)
+    assert [fault.path for fault in found.faults] == [link]
+    take_away(found, realized.job)
+    realize(realized.job)
+    assert link.samefile(realized.home / "models")
+    if instead == "a folder":
+        assert (realized.home / "models/LLM/own.gguf").read_text() == "mine"
+
+
+def test_a_file_that_the_core_ships_among_its_models_is_compared(version: Version) -> None:
+    version.write("core/models/configs/v1.yaml", "a: 1\n")
+    version.write("core/models/loras/put_loras_here", "")
+    job = version.job()
+    realize(job)
+    place = version.folder / "home/ComfyUI/core_models/configs/v1.yaml"
+    assert not verify(job).faults
+    place.write_text("a: 2\n")
+    assert [fault.path for fault in verify(job).faults] == [place]
