@@ -28,12 +28,13 @@ def write_spec(
     core: Mapping[str, str],
     nodes: Mapping[str, Mapping[str, str]],
     models: Sequence[Path] = (),
+    node_models: Mapping[str, Path] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `<version_id>.json` into a folder of specs.
 
     `core` and each of the `nodes` are what `GitRepository.at` gives. A model goes into the folder
-    of models that has the name of its own folder.
+    of models that has the name of its own folder, or into such a folder of a node.
     """
     spec = {
         "schema_version": 2,
@@ -43,6 +44,15 @@ def write_spec(
         "models": [
             {"name": model.name, "source": model.as_uri(), "target_subdir": model.parent.name}
             for model in models
+        ]
+        + [
+            {
+                "name": model.name,
+                "source": model.as_uri(),
+                "target_node": node,
+                "target_subdir": model.parent.name,
+            }
+            for node, model in (node_models or {}).items()
         ],
         "options": options or {},
     }

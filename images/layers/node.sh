@@ -1,7 +1,7 @@
 #!/bin/sh
 # One custom node: its own copy, because nodes write into their own folder. An earlier copy is replaced as a whole.
 #
-# INPUTS             tree/: the node's files
+# INPUTS             tree/: the node's files; models.json, if models go into its folder: path → target of the link
 # NODE_NAME          its folder in custom_nodes/
 # COMFY_HOME         gets ComfyUI/custom_nodes/$NODE_NAME/
 # VENV               the environment with the interpreter that compiles
@@ -18,6 +18,9 @@ staging=$COMFY_HOME/.comfy_node_staging
 rm -rf "$staging"
 copy_tree "$INPUTS/tree" "$staging"
 compile_bytecode "$staging"
+if [ -f "$INPUTS/models.json" ]; then
+    "$VENV/bin/python" -B -I -S "$layers/node_models.py" "$staging" "$INPUTS/models.json"
+fi
 settle "$staging"
 
 mkdir -p "$nodes"

@@ -40,6 +40,12 @@ def small_image(versions: SmallVersions, base_image: str) -> str:
 
 
 @pytest.fixture(scope="session")
+def small_image_with_node_model(versions: SmallVersions, base_image: str) -> str:
+    """The image of `small-node-model`, which wants a model in the folder of its node."""
+    return versions.build("small-node-model", base_image)
+
+
+@pytest.fixture(scope="session")
 def small_image_with_model(versions: SmallVersions, base_image: str) -> str:
     """The image of `small-model`, which wants a model that is not in it."""
     return versions.build("small-model", base_image)

@@ -12,6 +12,7 @@ from tests.real_packages import held
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 MODEL = "upscale_models/small.safetensors"
+NODE_MODEL = "ckpts/face.pth"
 MODEL_BYTES = b"weights " * 10
 _NODE = """\
 from pathlib import Path
@@ -35,6 +36,15 @@ class ReadModel:
         return {"text": [Path(folder_paths.models_dir, inputs["path"]).read_text()]}, None
 
 
+class ReadBeside:
+    required = {"path": ["STRING", {}]}
+    output_node = True
+
+    async def run(self, core, node_id, inputs):
+        path = Path(__file__).parent / "ckpts" / inputs["path"]
+        return {"text": [path.read_text()]}, None
+
+
 class DownloadModel:
     required = {"path": ["STRING", {}]}
     output_node = True
@@ -49,6 +59,7 @@ class DownloadModel:
 NODE_CLASS_MAPPINGS = {
     "Small": Small,
     "ReadModel": ReadModel,
+    "ReadBeside": ReadBeside,
     "DownloadModel": DownloadModel,
 }
 """
@@ -61,6 +72,7 @@ WORKFLOWS = {
     "model": {"1": _LOADER, "2": saving(["1", 0], **_AS_PICTURE)},
     "read": {"1": node("ReadModel", path=MODEL)},
     "read-own": {"1": node("ReadModel", path="LLM/own.gguf")},
+    "read-beside": {"1": node("ReadBeside", path=Path(NODE_MODEL).name)},
     "download": {"1": node("DownloadModel", path="facedet/new.pth")},
     "sleep": SLEEP,
 }
@@ -69,7 +81,9 @@ WORKFLOWS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SmallVersions:
-    """A working directory with the versions `small`, and `small-model`, which needs MODEL."""
+    """A working directory with the versions `small`, `small-model`, which needs MODEL, and
+    `small-node-model`, which needs NODE_MODEL in the folder of its node.
+    """
 
     program: Program
 
@@ -87,16 +101,22 @@ def small_versions(folder: Path) -> SmallVersions:
     (work / "workflows").mkdir(parents=True)
     core = core_repository(folder / "core", FIXTURE_CORE, "aiohttp\npyyaml\n")
     node = new_repository(folder / "node", {"__init__.py": _NODE})
-    model = folder / MODEL
-    model.parent.mkdir()
-    model.write_bytes(MODEL_BYTES)
-    for version, models in (("small", []), ("small-model", [model])):
+    model, node_model = folder / MODEL, folder / NODE_MODEL
+    for path in (model, node_model):
+        path.parent.mkdir()
+        path.write_bytes(MODEL_BYTES)
+    for version, models, node_models in (
+        ("small", [], {}),
+        ("small-model", [model], {}),
+        ("small-node-model", [], {"small_node": node_model}),
+    ):
         write_spec(
             work / "versions",
             version,
             core=core.at(),
             nodes={"small_node": node.at()},
             models=models,
+            node_models=node_models,
             options={"constraints": held()},
         )
     for name, graph in WORKFLOWS.items():

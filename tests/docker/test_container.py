@@ -13,7 +13,7 @@ import pytest
 from testcontainers.core.container import DockerContainer
 
 from tests.containers import Finished, run_to_end, running
-from tests.docker.small_version import MODEL, MODEL_BYTES
+from tests.docker.small_version import MODEL, MODEL_BYTES, NODE_MODEL
 
 _STOPS_WITHIN_S = 5
 _STARTS_WITHIN_S = 60
@@ -166,6 +166,27 @@ def test_a_node_finds_models_of_a_store_and_of_a_folder_at_once(
     }
     assert said(small_image_with_model, "read", **mounted, **options) == text
     assert said(small_image_with_model, "read-own", **mounted, **options) == "mine"
+
+
+@pytest.mark.parametrize("options", RESTRICTIONS)
+@pytest.mark.parametrize("source", ["/models", "/runpod-volume/models", "/store"])
+def test_a_node_finds_a_model_in_its_own_folder(
+    small_image_with_node_model: str, tmp_path: Path, source: str, options: dict[str, Any]
+) -> None:
+    digest = hashlib.sha256(MODEL_BYTES).hexdigest()
+    inside = f"node_models/small_node/{NODE_MODEL}"
+    # The folder of the test itself is closed to other users.
+    folder = tmp_path / "mounted"
+    place = folder / (f"sha256/{digest[:2]}/{digest}" if source == "/store" else inside)
+    place.parent.mkdir(parents=True)
+    place.write_bytes(MODEL_BYTES)
+    variables = {"/models": "MODELS_DIR", "/store": "COMFY_CACHE_MODELS"}
+    mounted = {
+        "volumes": {folder: source},
+        "environment": {variables[source]: source} if source in variables else {},
+    }
+    text = said(small_image_with_node_model, "read-beside", **mounted, **options)
+    assert text == MODEL_BYTES.decode()
 
 
 @pytest.mark.parametrize("options", RESTRICTIONS)

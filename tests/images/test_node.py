@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.images.conftest import EPOCH, Bench
@@ -42,3 +43,44 @@ def test_a_node_can_be_written_to_although_its_tree_cannot(bench: Bench) -> None
     (bench.folder / "inputs/tree").chmod(0o755)
     assert (_place(bench) / "config.json").stat().st_mode & 0o200
     assert _place(bench).stat().st_mode & 0o200
+
+
+_LINKS = {
+    "ckpts/a/x.pth": "../../../../models/node_models/painter/ckpts/a/x.pth",
+    "y.pth": "../../models/node_models/painter/y.pth",
+}
+
+
+def test_models_are_linked_into_its_folder(bench: Bench) -> None:
+    for number in range(2):
+        # A pointer of git LFS is such a file.
+        bench.give({"tree/__init__.py": f"A = {number}\n", "tree/y.pth": "version https://git-lfs"})
+        (bench.folder / "inputs/models.json").write_text(json.dumps(_LINKS))
+        bench.run("node", {"NODE_NAME": "painter"})
+        for path, target in _LINKS.items():
+            assert (_place(bench) / path).readlink() == Path(target)
+            assert int((_place(bench) / path).lstat().st_mtime) == EPOCH
+    model = bench.core / "models/node_models/painter/ckpts/a/x.pth"
+    model.parent.mkdir(parents=True)
+    model.write_text("weights")
+    assert (_place(bench) / "ckpts/a/x.pth").read_text() == "weights"
+
+
+def test_a_model_never_takes_the_place_of_a_folder_or_leaves_the_node(bench: Bench) -> None:
+    outside = bench.folder / "outside"
+    outside.mkdir()
+    bench.give({"tree/__init__.py": "", "tree/x.pth/a.py": ""})
+    (bench.folder / "inputs/tree/ckpts").symlink_to(outside)
+    for path, reason in (
+        ("x.pth", "the node has a folder there"),
+        ("__init__.py/x.pth", "one of its folders is a file of the node"),
+        ("ckpts/x.pth", "a link that leads outside"),
+        ("ckpts/new/x.pth", "a link that leads outside"),
+    ):
+        (bench.folder / "inputs/models.json").write_text(json.dumps({path: "x"}))
+        outcome = bench.attempt("node", {"NODE_NAME": "painter"})
+        assert outcome.returncode == 1
+        assert reason in outcome.stderr
+        assert "'target_path'" in outcome.stderr
+        assert "Traceback" not in outcome.stderr
+    assert list(outside.iterdir()) == []

@@ -109,7 +109,12 @@ def _section(
 
 
 def _folders_in(models_dir: Path) -> dict[str, list[str]]:
-    return {path.name: [path.name] for path in sorted(models_dir.iterdir()) if path.is_dir()}
+    """Without `custom_nodes`: the core would look for nodes there."""
+    return {
+        path.name: [path.name]
+        for path in sorted(models_dir.iterdir())
+        if path.is_dir() and path.name != "custom_nodes"
+    }
 
 
 def _used(links: Path, known: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:

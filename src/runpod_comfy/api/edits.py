@@ -75,6 +75,7 @@ def add_model(
     model: StrPath | Mapping[str, Any],
     *,
     target_subdir: str | None = None,
+    target_node: str | None = None,
     name: str | None = None,
     models_root: StrPath | None = None,
     auto_checksum: bool = False,
@@ -86,15 +87,21 @@ def add_model(
 
     `version_id` None is `COMFY_VERSION_NAME`, then `demo`; `spec` is a file to use instead of
     `versions/<id>.json` of the `project`. `model` is an object, a JSON file with one or a list, or
-    a URL or path, which goes into `target_subdir` of the models folder, as `name`. Model files are
-    searched for in `models_root`, and hashed with `auto_checksum`. Raises InvalidInputError for
-    invalid arguments and for a path that is taken, UnavailableError for a missing file,
-    MismatchError for a wrong checksum.
+    a URL or path, which goes into `target_subdir` of the models folder, or of the folder of the
+    custom node `target_node`, as `name`. Model files are searched for in `models_root`, and hashed
+    with `auto_checksum`. Raises InvalidInputError for invalid arguments and for a path that is
+    taken, UnavailableError for a missing file, MismatchError for a wrong checksum.
     """
     loaded, folders = _opened(version_id, spec, project)
     local = local_models(as_path(models_root), folders, auto_checksum=auto_checksum, say=say)
     models = new_models(
-        as_text(model), loaded, folders, local, name=name, target_subdir=target_subdir
+        as_text(model),
+        loaded,
+        folders,
+        local,
+        name=name,
+        target_subdir=target_subdir,
+        target_node=target_node,
     )
     return _with_entries(loaded, "models", models, say)
 

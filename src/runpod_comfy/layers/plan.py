@@ -13,10 +13,11 @@ from typing import Literal
 
 from comfy_files.files import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
-from runpod_comfy.lock.model import Distribution, Lock, LockedTree, PythonLock
+from runpod_comfy.lock.model import Distribution, Lock, LockedModel, LockedTree, PythonLock
 from runpod_comfy.lock.python.building import build_table
 from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.project import LAYER_SCRIPTS
+from runpod_comfy.spec.model import NODE_MODELS
 
 LayerKind = Literal[
     "system", "torch", "wheels", "handler", "core", "models", "node", "install", "check"
@@ -141,6 +142,8 @@ def layer_key(
     return digest_of(text.encode())
 
 
+# Models of nodes; and a name under which the core would look for nodes.
+_NOT_FOLDERS = {NODE_MODELS, "custom_nodes"}
 _SHARED = "steps.sh"
 _COMPILER = "compile_bytecode.py"
 _INSTALLING = (_SHARED, _COMPILER, "shared_files.py")
@@ -150,7 +153,7 @@ _USES: dict[LayerKind, tuple[str, ...]] = {
     "handler": _INSTALLING,
     "core": (_SHARED, _COMPILER),
     "models": (_SHARED, "model_folders.py"),
-    "node": (_SHARED, _COMPILER),
+    "node": (_SHARED, _COMPILER, "node_models.py"),
     "install": (_SHARED, _COMPILER, "run_install.py", "install_watch.py"),
 }
 
@@ -217,6 +220,7 @@ def make_plan(lock: Lock, *, platform: str, scripts: Path = LAYER_SCRIPTS) -> Pl
         layer(
             "node",
             TreeInput(name="tree", tree=node),
+            *_models_of(node.name, lock),
             environment={**interpreter, "NODE_NAME": node.name},
             name=NODE_PREFIX + node.name,
         )
@@ -307,10 +311,25 @@ def _pins(distributions: Sequence[Distribution]) -> str:
 
 
 def _model_folders(lock: Lock) -> str:
-    """The top-level folders of the version's models, one per line."""
+    """The top-level folders of the version's models that the core gets to know, one per line."""
     folders = {PurePosixPath(model.target_path).parts[0] for model in lock.models}
     files = {model.target_path for model in lock.models}
-    return "".join(f"{folder}\n" for folder in sorted(folders - files))
+    return "".join(f"{folder}\n" for folder in sorted(folders - files - _NOT_FOLDERS))
+
+
+def node_links(node: str, models: Sequence[LockedModel]) -> dict[str, str]:
+    """The links to models in the folder of `node`: path there → target, below `ComfyUI/models`."""
+    folder = f"{NODE_MODELS}/{node}/"
+    places = sorted(model.target_path for model in models if model.target_path.startswith(folder))
+    return {
+        (path := place.removeprefix(folder)): f"{'../' * (path.count('/') + 2)}models/{place}"
+        for place in places
+    }
+
+
+def _models_of(node: str, lock: Lock) -> list[TextInput]:
+    links = node_links(node, lock.models)
+    return [TextInput(name="models.json", text=json.dumps(links, sort_keys=True))] if links else []
 
 
 def requirements_text(distributions: Sequence[Distribution]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.spec.model import Spec
+from runpod_comfy.spec.model import Spec, model_place
 
 Part = Literal["core", "nodes", "python", "models", "environment"]
 
@@ -123,8 +123,9 @@ def _trees_and_models(document: dict[str, Any]) -> _Things:
 
 
 def _take_place(model: dict[str, Any]) -> str:
-    place: str | None = model.pop("target_path", None)
-    return place or f"{model['target_subdir']}/{model['name']}"
+    """Where a model of a spec or lock is, below the models folder."""
+    target = model.pop("target_path", None) or f"{model.get('target_subdir', '.')}/{model['name']}"
+    return model_place(model.pop("target_node", None), target.removeprefix("./"))
 
 
 def _settings(document: Mapping[str, Any], above: str = "") -> _Things:

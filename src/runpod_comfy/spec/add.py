@@ -41,14 +41,15 @@ def new_models(
     *,
     name: str | None,
     target_subdir: str | None,
+    target_node: str | None,
 ) -> list[Model]:
     """The models for `add-model` to add: JSON, the path of a JSON file, or a source.
 
-    `name` and `target_subdir` are for a source. Raises InvalidInputError for invalid input and for
-    a path that a model of the spec already has, UnavailableError for a missing local file,
-    MismatchError for a wrong checksum.
+    `name`, `target_subdir` and `target_node` are for a source. Raises InvalidInputError for invalid
+    input and for a path that a model of the spec already has, UnavailableError for a missing local
+    file, MismatchError for a wrong checksum.
     """
-    asked = _as_json(text, name, target_subdir)
+    asked = _as_json(text, name=name, target_subdir=target_subdir, target_node=target_node)
     models = read_models(asked, folders, local, option="add-model")
     for model in models:
         for there in loaded.spec.models:
@@ -60,8 +61,7 @@ def new_models(
     return models
 
 
-def _as_json(text: str, name: str | None, target_subdir: str | None) -> str:
-    asked = {"name": name, "target_subdir": target_subdir}
+def _as_json(text: str, **asked: str | None) -> str:
     given = {key: value for key, value in asked.items() if value is not None}
     is_json = text.lstrip().startswith(("{", "["))
     if is_json or (text.endswith(".json") and "://" not in text):
@@ -72,9 +72,10 @@ def _as_json(text: str, name: str | None, target_subdir: str | None) -> str:
                 remedy=f"Write {' and '.join(map(repr, given))} into the JSON object.",
             )
         return text
-    if target_subdir is None:
+    if given.keys().isdisjoint({"target_subdir", "target_node"}):
         raise InvalidInputError(
             f"add-model: {text} needs a target folder",
-            remedy="Name one below the models folder, such as --target-subdir checkpoints",
+            remedy="Name one below the models folder, such as --target-subdir checkpoints, or a "
+            "custom node with --target-node.",
         )
     return json.dumps({"source": text, **given})

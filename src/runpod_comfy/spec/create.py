@@ -169,6 +169,7 @@ class _AskedModel(Strict):
 
     source: ModelSource
     name: str | None = None
+    target_node: str | None = None
     target_subdir: str | None = None
     target_path: str | None = None
     checksum: Annotated[str, AfterValidator(_written_out)] | None = None
@@ -356,9 +357,9 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
     mirrors = [_local_source(mirror, folders)[0] for mirror in asked.mirrors]
     given = {"name": name, "source": source, "mirrors": mirrors}
     model = validated(Model, {**asked.model_dump(exclude_none=True), **given}, where=where)
-    folder = PurePosixPath(model.place).parent.as_posix()
+    folder = PurePosixPath(model.target).parent.as_posix()
     subdir = model.target_subdir or (None if folder == "." else folder)
-    model = model.model_copy(update={"target_path": model.place, "target_subdir": subdir})
+    model = model.model_copy(update={"target_path": model.target, "target_subdir": subdir})
     model = _with_checksum(model, path, where, local)
     if path is None and None in (model.checksum, model.size):
         local.say(

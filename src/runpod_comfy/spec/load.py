@@ -90,7 +90,14 @@ def _validate(document: Any, *, where: str) -> Spec:
             remedy="Write the spec again with: runpod-comfy create <id> --repo URL@REF",
         )
     spec = validated(Spec, document, where=where)
-    checks = (_versions, _node_names, _model_places, _named_in_options, _overrides)
+    checks = (
+        _versions,
+        _node_names,
+        _model_places,
+        _nodes_of_models,
+        _named_in_options,
+        _overrides,
+    )
     if faults := [fault for check in checks for fault in check(spec)]:
         raise faults_in(where, faults)
     return spec
@@ -166,6 +173,18 @@ def _model_places(spec: Spec) -> Iterator[Fault]:
                     f"models[{other}], which is a file at '{spec.models[other].place}'",
                     "Give one of the two another 'target_path'.",
                 )
+
+
+def _nodes_of_models(spec: Spec) -> Iterator[Fault]:
+    nodes = [node.name for node in spec.custom_nodes]
+    for index, model in enumerate(spec.models):
+        if model.target_node is not None and model.target_node not in nodes:
+            meant = nearest(model.target_node, nodes)
+            yield (
+                f"'models[{index}].target_node' is '{model.target_node}', "
+                "but the spec has no custom node of that name",
+                f"Did you mean '{meant}'?" if meant else "Name a custom node of the spec.",
+            )
 
 
 def _named_in_options(spec: Spec) -> Iterator[Fault]:

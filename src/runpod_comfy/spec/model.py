@@ -25,6 +25,10 @@ _PINS: dict[TreeKind, tuple[str, str]] = {
 }
 
 
+NODE_MODELS = "node_models"
+"""The folder, below the models folder, of models that lie in nodes' folders."""
+
+
 class Strict(BaseModel):
     """A model with strict types that rejects unknown keys."""
 
@@ -66,10 +70,14 @@ class CustomNode(Tree):
 
 
 class Model(Strict):
-    """A model file. `size` is in bytes."""
+    """A model file. `size` is in bytes.
+
+    Its target is below the folder of the custom node `target_node`, or below the models folder.
+    """
 
     name: values.FileName
     source: values.ModelSource
+    target_node: values.NodeName | None = None
     target_subdir: values.InnerPath | None = None
     target_path: values.FilePath | None = None
     checksum: values.Checksum | None = None
@@ -77,18 +85,27 @@ class Model(Strict):
     size: int | None = Field(default=None, ge=0)
 
     @property
-    def place(self) -> str:
-        """The target, as a POSIX path below the models folder."""
+    def target(self) -> str:
+        """The target, as a POSIX path below the node's folder or the models folder."""
         if self.target_path is not None:
             return self.target_path
         return str(PurePosixPath(self.target_subdir or "") / self.name)
 
+    @property
+    def place(self) -> str:
+        """Where the file is, as a POSIX path below the models folder."""
+        return model_place(self.target_node, self.target)
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
-        if self.target_path is None and self.target_subdir is None:
+        if self.target_path is self.target_subdir is self.target_node is None:
             raise ValueError("needs a 'target_path' or a 'target_subdir'")
         if self.target_path is None and self.name in (".", ".."):
             raise ValueError("needs a 'name' that is a valid file name, or a 'target_path'")
+        if self.target_node is None and self.target.casefold().startswith(f"{NODE_MODELS}/"):
+            raise ValueError(
+                f"has a target below '{NODE_MODELS}', which is for models with a 'target_node'"
+            )
         if self.target_path and self.target_subdir:
             folder = PurePosixPath(self.target_subdir)
             if folder not in PurePosixPath(self.target_path).parents:
@@ -97,6 +114,11 @@ class Model(Strict):
                     f"'target_subdir' ({self.target_subdir})"
                 )
         return self
+
+
+def model_place(node: str | None, target: str) -> str:
+    """Where a model with this target is, below the models folder."""
+    return target if node is None else f"{NODE_MODELS}/{node}/{target}"
 
 
 class TorchOptions(Strict):

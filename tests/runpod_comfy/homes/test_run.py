@@ -20,8 +20,10 @@ from comfy_errors import (
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from runpod_comfy.homes.changes import Changes, find_changes
 from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.result import RealizeResult
 from runpod_comfy.homes.run import plan_here, realize
+from runpod_comfy.homes.verify.home import take_away, verify
 from tests.package_index import serve_index, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
 
@@ -222,6 +224,30 @@ def test_models_go_from_the_store_through_the_shared_folder_to_the_home(version:
     assert (shared / "upscale_models/a.bin").resolve() == stored
     assert seen.read_text() == "weights"
     assert not realize(version.job(models_dir=shared)).changed
+
+
+def test_a_model_lies_in_the_folder_of_a_node_also_of_a_changed_one(version: Version) -> None:
+    place = "node_models/painter/ckpts/a.bin"
+    version.models = [version.model("a.bin", "weights", target_path=place)]
+    shared = version.folder / "shared"
+    seen = _home(version) / "ComfyUI/custom_nodes/painter/ckpts/a.bin"
+    for number in range(2):
+        version.write("painter/__init__.py", f"NODE_CLASS_MAPPINGS = {{}}  # {number}\n")
+        job = version.job(models_dir=shared)
+        realize(job)
+        assert seen.samefile(shared / place)
+        assert seen.read_text() == "weights"
+        assert verify(job).faults == []
+    seen.unlink()
+    found = verify(job)
+    assert [fault.path for fault in found.faults] == [seen]
+    take_away(found, job)
+    realize(job)
+    assert seen.read_text() == "weights"
+
+    remove(plan_removal(_home(version)))
+    assert not seen.parent.exists()
+    assert (shared / place).read_text() == "weights"
 
 
 def test_a_home_tells_where_its_models_come_from(version: Version) -> None:

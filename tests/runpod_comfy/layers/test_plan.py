@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,17 @@ def test_models_name_the_folders_that_they_lie_in() -> None:
     lock = _lock(models=[model("loras/a/x.bin"), model("face/x.bin"), model("top.bin")])
     (folders,) = _plan(lock).layer("models").inputs
     assert folders == TextInput(name="folders.txt", text="face\nloras\n")
+
+
+def test_models_of_a_node_are_links_of_its_layer_and_no_folder_of_the_core() -> None:
+    lock = _lock(models=[model("node_models/a/ckpts/x.bin"), model("custom_nodes/x.bin")])
+    (_, links) = _plan(lock).layer("node:a").inputs
+    assert isinstance(links, TextInput)
+    assert json.loads(links.text) == {"ckpts/x.bin": "../../../models/node_models/a/ckpts/x.bin"}
+    assert _changed(_plan(_lock(models=[])), _plan(lock)) == {"node:a", "check"}
+    assert [each.digest for each in _plan(lock).layer("models").inputs] == [
+        each.digest for each in _plan(_lock(models=[])).layer("models").inputs
+    ]
 
 
 def test_install_scripts_come_between_the_nodes_and_the_check_in_the_order_of_the_list() -> None:

@@ -28,10 +28,13 @@ def _nodes(text: str, name: str | None = None) -> list[CustomNode]:
     return new_nodes(text, _loaded(), Folders(working=Path("/w"), spec=Path("/v")), name=name)
 
 
-def _models(text: str, *, subdir: str | None = None, name: str | None = None) -> list[Model]:
+def _models(
+    text: str, *, subdir: str | None = None, node: str | None = None, name: str | None = None
+) -> list[Model]:
     local = LocalModels(root=None, auto_checksum=False, say=say_nothing)
     folders = Folders(working=Path("/w"), spec=Path("/v"))
-    return new_models(text, _loaded(), folders, local, name=name, target_subdir=subdir)
+    target = {"target_subdir": subdir, "target_node": node}
+    return new_models(text, _loaded(), folders, local, name=name, **target)
 
 
 def test_names_that_a_file_system_takes_for_the_same_are_taken() -> None:
@@ -57,6 +60,16 @@ def test_a_source_goes_into_the_folder_that_is_named() -> None:
     assert model.place == "loras/mine.bin"
     with pytest.raises(InvalidInputError, match="needs a target folder"):
         _models(_URL)
+
+
+def test_a_source_goes_into_the_folder_of_a_node() -> None:
+    (model,) = _models(_URL, node="first", subdir="ckpts")
+    assert (model.target_path, model.place) == (
+        "ckpts/new.bin",
+        "node_models/first/ckpts/new.bin",
+    )
+    (model,) = _models(_URL, node="first")
+    assert (model.target_subdir, model.place) == (None, "node_models/first/new.bin")
 
 
 def test_a_url_that_ends_in_json_is_a_source() -> None:

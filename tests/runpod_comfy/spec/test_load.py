@@ -326,6 +326,12 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_path": "loras/m"}, "that is not below its 'target_subdir' (vae)"),
         ({"target_path": "vae"}, "that is not below its 'target_subdir'"),
         ({"target_path": None, "target_subdir": None}, "needs a 'target_path' or a"),
+        (
+            {"target_path": "node_models/a/m", "target_subdir": None},
+            "for models with a 'target_node'",
+        ),
+        ({"target_node": "Frist"}, "'models[0].target_node' is 'Frist', but the spec has no"),
+        ({"target_node": "../x"}, "'models[0].target_node' must"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
         ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
         ({"source": "hf://org/x"}, "must name a file on the Hub: 'hf://ORGANISATION/NAME/FILE'"),
@@ -371,6 +377,21 @@ def test_two_models_may_not_have_one_place(tmp_path: Path) -> None:
     other = {"name": "o", "source": "o", "target_path": "VAE/M.bin"}
     error = complaint_of(tmp_path, changed(lambda s: s["models"].append(other)))
     assert "models[0] and models[1] both go to" in error.message
+
+
+def test_a_model_may_lie_in_a_nodes_folder(tmp_path: Path) -> None:
+    fields = [
+        {"target_node": "first", "target_path": "ckpts/m.bin"},
+        {"target_node": "first"},
+        {"target_path": "ckpts/m.bin"},
+    ]
+    models = [{"name": "o", "source": "o", **each} for each in fields]
+    loaded = load_spec(save(tmp_path, changed(lambda s: s.update(models=models))))
+    assert [model.place for model in loaded.spec.models] == [
+        "node_models/first/ckpts/m.bin",
+        "node_models/first/o",
+        "ckpts/m.bin",
+    ]
 
 
 def test_no_model_may_lie_below_another(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def _add_model_parser(commands: Subparsers) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="a URL or a path, a JSON object, or a JSON file")
     add("--target-subdir", metavar="DIR", help="where a URL or path goes, below the models folder")
+    add("--target-node", metavar="NODE", help="the custom node in whose folder it goes instead")
     add("--name", help="the file's name there; default: the source's")
     add("--models-root", metavar="DIR", type=Path, help="folder with model files")
     add("--auto-checksum", action="store_true", help="compute sha256 of a model file found locally")
@@ -102,15 +103,16 @@ def _add_node(arguments: argparse.Namespace, console: Console) -> int:
 def _add_model(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.edits import add_model
 
-    options = ("name", "target_subdir", "models_root", "auto_checksum", "spec", "project")
+    options = ("name", "target_subdir", "target_node", "models_root", "auto_checksum")
     edited = add_model(
         named_version(arguments),
         arguments.model,
-        **given(arguments, *options),
+        **given(arguments, *options, "spec", "project"),
         say=console.say,
     )
     for model in edited.added:
-        console.say(f"Added the model {model['target_path']}")
+        node = f" of the node {model['target_node']}" if "target_node" in model else ""
+        console.say(f"Added the model {model['target_path']}{node}")
     return _report(edited, console)
 
 

@@ -20,7 +20,7 @@ from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.verify import bytecode
 from runpod_comfy.homes.verify.findings import UNMANAGED, Verification
 from runpod_comfy.homes.verify.listing import hash_of
-from runpod_comfy.layers.plan import NODE_PREFIX, Layer
+from runpod_comfy.layers.plan import NODE_PREFIX, Layer, node_links
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 
@@ -122,6 +122,12 @@ class TreeCheck:
             return self.job.home.comfyui
         return self.job.home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
 
+    def _links(self, layer: Layer) -> dict[str, str]:
+        """The links to models in a node's folder."""
+        if layer.kind == "core":
+            return {}
+        return node_links(layer.name.removeprefix(NODE_PREFIX), self.job.lock.models)
+
     def _compare_whole(self, layer: Layer, tree: LockedTree) -> None:
         """Without the tree in the cache only a whole folder can be compared, and only a node's
         folder contains nothing else.
@@ -144,18 +150,21 @@ class TreeCheck:
                 for path in _files(shipped)
                 if path.stat().st_size > 0
             }
-        for inner, source in sorted(expected.items()):
+        links = {Path(path): target for path, target in self._links(layer).items()}
+        for inner in sorted(expected.keys() | links.keys()):
             place = folder / inner
             self.findings.count(place)
             if place in self.changed:
                 continue
-            wanted, found = _described(source), _described(place)
+            wanted = f"link to {links[inner]}" if inner in links else _described(expected[inner])
+            found = _described(place)
             if wanted != found:
                 self.findings.add(layer.name, place, expected=wanted, found=found)
         # Everything else in custom_nodes is compared with the nodes' trees.
         others = {*left_out, "custom_nodes"} if layer.kind == "core" else set()
         for place in sorted(_files(folder, others)):
-            if place.relative_to(folder) in expected or place in self.changed:
+            inner = place.relative_to(folder)
+            if inner in expected or inner in links or place in self.changed:
                 continue
             if place.name.endswith(IMPORTABLE):
                 found = "a file that Python may import"
