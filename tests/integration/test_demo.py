@@ -106,6 +106,37 @@ def test_the_check_recorded_every_node(demo: Program) -> None:
     assert manifest["cuda"] == ("13.0" if sys.platform == "linux" else None)
 
 
+_FOLDERS = """
+import json, os, sys
+import folder_paths
+from utils.extra_config import load_extra_path_config
+
+load_extra_path_config("extra_model_paths.yaml")
+directories = {name: paths for name, (paths, _) in folder_paths.folder_names_and_paths.items()}
+for name, paths in directories.items():
+    assert len({os.path.realpath(path) for path in paths}) == len(paths), (name, paths)
+(model,) = folder_paths.get_filename_list("upscale_models")
+below = os.path.join(folder_paths.models_dir, "upscale_models", model)
+assert folder_paths.get_full_path("upscale_models", model) == below
+print(os.path.realpath(below))
+assert "v1-inference.yaml" in folder_paths.get_filename_list("configs")
+"""
+
+
+def test_both_ways_to_a_model_lead_to_the_same_file(demo: Program, place: Path) -> None:
+    home = place / "home"
+    asked = subprocess.run(
+        [home / ".venv/bin/python", "-c", _FOLDERS],
+        cwd=home / "ComfyUI",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 0, asked.stderr
+    (model,) = (path for path in (home / "models/upscale_models").iterdir() if path.is_symlink())
+    assert Path(asked.stdout.strip()) == model.resolve()
+
+
 def test_an_unknown_node_class_is_named_with_the_nearest(demo: Program, place: Path) -> None:
     graph = json.loads((WORKFLOWS / "example.json").read_text())
     graph["1"]["class_type"] = "MarbeldPaper"

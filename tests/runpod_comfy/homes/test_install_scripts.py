@@ -420,8 +420,17 @@ def test_a_listed_node_without_a_script_is_named_before_anything_is_made(version
 
 def test_remove_takes_the_records_and_what_scripts_added(version: Version) -> None:
     _let_run(
-        version, "import os; os.mkdir('../../models'); open('../../models/m.pth', 'w').write('m')"
+        version, "import os; os.mkdir('../../extra'); open('../../extra/m.pth', 'w').write('m')"
     )
     realize(version.job())
     remove(plan_removal(_home(version), remove_root=True))
     assert not _home(version).exists()
+
+
+def test_a_model_that_a_script_downloaded_is_a_model_and_stays(version: Version) -> None:
+    _let_run(version, "open('../../models/m.pth', 'w').write('m')")
+    record = _record(realize(version.job()))
+    model = _home(version) / "models/m.pth"
+    assert [file.path for file in record.files.home] == ["models/m.pth"]
+    remove(plan_removal(_home(version), remove_root=True))
+    assert [path for path in _home(version).rglob("*") if path.is_file()] == [model]
