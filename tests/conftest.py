@@ -14,6 +14,9 @@ from tests.comfy_releases import ComfyRepository, comfy_repository, downloads_fo
 from tests.git_repositories import GitRepository, new_repository
 from tests.package_index import without_pip
 from tests.slow import is_slow
+from tests.verified_homes import watch_realize
+
+watch_realize()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,8 +17,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def our_modules() -> dict[str, str]:
-    """The variables with which another Python finds the modules of this one."""
-    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    """The variables with which another Python finds the modules of this one, and verifies the
+    homes that it realizes.
+    """
+    first = str(ROOT / "tests/in_processes")
+    return {"PYTHONPATH": os.pathsep.join([first, *filter(None, sys.path)])}
 
 
 def start_python(
