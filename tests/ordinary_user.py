@@ -12,8 +12,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 _ID = 1000
 _NEW_MOUNTS = 0x20000
+
+
+def can_unshare(*namespaces: str) -> bool:
+    """True if this user may have these namespaces, such as `--mount`."""
+    try:
+        return subprocess.run(["unshare", *namespaces, "true"], check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def as_ordinary_user(work: Callable[[], None], *places: Path) -> None:
@@ -22,6 +32,8 @@ def as_ordinary_user(work: Callable[[], None], *places: Path) -> None:
     Raises AssertionError with its traceback if it raises something.
     """
     if os.getuid() == 0:
+        if _closed_folders() and not can_unshare("--mount"):
+            pytest.skip("other users cannot reach this interpreter")
         for place in places:
             _give(place)
     reader, writer = os.pipe()
@@ -61,17 +73,20 @@ def _give(place: Path) -> None:
         os.chown(path, _ID, _ID, follow_symlinks=False)
 
 
-def _open_closed_folders() -> None:
-    """In a mount namespace of this process: lets other users reach this interpreter, whose files
-    may lie below a folder that is root's alone.
-    """
+def _closed_folders() -> set[Path]:
+    """Folders of root alone, below which this interpreter or its modules lie."""
     needed = [Path(each).resolve() for each in (sys.base_prefix, *sys.path) if each]
-    closed = {
+    return {
         parent
         for path in needed
         for parent in (path, *path.parents)
         if parent.is_dir() and not parent.stat().st_mode & 1
     }
+
+
+def _open_closed_folders() -> None:
+    """Lets other users reach this interpreter, in a mount namespace of this process."""
+    closed = _closed_folders()
     if not closed:
         return
     scratch = Path("/mnt")

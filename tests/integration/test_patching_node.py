@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from tests.integration.small_versions import contents
-from tests.ordinary_user import as_ordinary_user, users_folder
+from tests.ordinary_user import as_ordinary_user, can_unshare, users_folder
 from tests.package_index import publish
 from tests.program import Outcome, Program
 from tests.specs import BARE_CORE, write_spec
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux confines engines")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux confines engines"),
+    pytest.mark.skipif(not can_unshare("--user", "--mount"), reason="needs namespaces"),
+]
 
 _PATH = "import alpha, os, pathlib, subprocess, sys\npath = pathlib.Path(alpha.__file__)\n"
 _PATCHES = {

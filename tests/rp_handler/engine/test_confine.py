@@ -13,12 +13,19 @@ from comfy_files.read_only import make_read_only
 from rp_handler.engine import confine
 from rp_handler.engine.command import EngineSetup, read_only_folders
 from rp_handler.engine.process import Engine
-from tests.ordinary_user import as_ordinary_user, users_folder
+from tests.ordinary_user import as_ordinary_user, can_unshare, users_folder
 
 place = pytest.fixture(users_folder)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux confines programs")
 
+needs_mounts = pytest.mark.skipif(
+    not can_unshare(*(["--mount"] if os.getuid() == 0 else ["--user", "--mount"])),
+    reason="needs a mount namespace",
+)
+needs_users = pytest.mark.skipif(
+    not can_unshare("--user", "--mount"), reason="needs a user namespace"
+)
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="about root")
 
 # What a patch does in the worst case.
@@ -65,10 +72,12 @@ def _attack(folder: Path, written: Path) -> None:
 
 
 @needs_root
+@needs_mounts
 def test_root_cannot_write_even_after_chmod(place: Path) -> None:
     _attack(*_environment(place))
 
 
+@needs_users
 def test_an_ordinary_user_cannot_write_even_after_chmod(place: Path) -> None:
     folder, written = _environment(place)
     as_ordinary_user(lambda: _attack(folder, written), place)
@@ -107,6 +116,7 @@ def test_an_argument_of_the_command_is_not_taken_for_a_folder(tmp_path: Path) ->
     assert done.stdout == "-- --read-only=x\n"
 
 
+@needs_mounts
 def test_a_node_cannot_change_the_environment_or_the_cache(
     setup_of: EngineSetup, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
