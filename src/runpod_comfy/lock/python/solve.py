@@ -113,7 +113,10 @@ def unmet_needs(
         news = [
             need
             for need in needs_in(_account(again), names)
-            if need.who in who and not _is_met(need, versions.get(need.name, ()))
+            # uv lists a release as its own need, where markers or extras split it.
+            if need.who in who - {need.name}
+            and need.version in versions[need.who]
+            and not _is_met(need, versions.get(need.name, ()))
         ]
         if not news:
             break

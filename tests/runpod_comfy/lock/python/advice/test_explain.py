@@ -239,22 +239,31 @@ def test_a_long_list_of_releases_does_not_use_up_the_tries(bench: Bench) -> None
     assert versions(bench.lock("alpha\n", options=pasted(error), **lines))["often"] == "1.29"
 
 
-def test_distributions_stay_in_releases_for_the_version_that_is_offered(bench: Bench) -> None:
-    bench.release("arrays", "1.26", "2.2")
+@pytest.mark.parametrize("also", ["", "arrays[fast] ; platform_machine == 'x86_64'\n"])
+def test_distributions_stay_in_releases_for_the_version_that_is_offered(
+    bench: Bench, also: str
+) -> None:
+    for version in ("1.26", "2.2"):
+        headers = ["Provides-Extra: fast", 'Requires-Dist: gamma ; extra == "fast"']
+        bench.release("arrays", version, headers=headers)
     bench.release("remover", "2.0", requires=["arrays>=1"])
     bench.release("remover", "2.1", requires=["arrays>=2"])
     lines: dict[str, Any] = {
         "one": "arrays<2\nremover\n",
         "two": "arrays>=2\n",
         "three": "arrays<2\n",
+        "four": also,
     }
-    options: dict[str, Any] = {"constraints": ["gamma<9"]}
+    options: dict[str, Any] = {
+        "constraints": ["gamma<9"],
+        "platforms": ["linux-x86_64", "macos-arm64"],
+    }
     error = bench.error("alpha\n", options=options, **lines)
     assert pasted(error) == {
-        "overrides": ["arrays<2"],
+        "overrides": ["arrays[fast]<2" if also else "arrays<2"],
         "constraints": ["gamma<9", "remover<=2.0"],
     }
-    found = versions(bench.lock("alpha\n", options=pasted(error), **lines))
+    found = versions(bench.lock("alpha\n", options={**options, **pasted(error)}, **lines))
     assert (found["arrays"], found["remover"]) == ("1.26", "2.0")
     assert "remover 2" not in error.remedy
 
