@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from comfy_home.import_needs import needs_cpu
 from rp_handler.engine.command import (
     EngineFolders,
     EngineSetup,
     engine_command,
     engine_environment,
-    needs_cpu,
 )
 
 FOLDERS = EngineFolders(

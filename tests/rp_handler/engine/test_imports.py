@@ -183,8 +183,9 @@ def test_a_python_without_the_setting_observes_nothing(python: Python) -> None:
 
 def test_lines_that_the_hook_did_not_write_are_skipped(tmp_path: Path) -> None:
     report = tmp_path / "report.jsonl"
-    event = {"event": "began", "group": "custom_nodes", "name": "a", "stage": "import"}
-    event |= {"file": "custom_nodes/a/__init__.py", "number": 1, "by_core": True}
+    event: dict[str, object] = {"event": "began", "group": "custom_nodes", "name": "a"}
+    event |= {"stage": "import", "file": "custom_nodes/a/__init__.py", "number": 1}
+    event |= {"by_core": True}
     lines = ['{"event": "start"}', "{", '{"event": "began"}', "\udcff", json.dumps(event)]
     report.write_text("\n".join(lines), errors="surrogateescape")
     told = read_report(report)
