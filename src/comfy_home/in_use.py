@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,9 @@ from comfy_files.files import lock
 from comfy_files.progress import Say
 from comfy_files.running import Running, holders_of, running_script
 from comfy_home.layout import LOCK_NAME, HomeLayout
+
+_PATIENCE_S = 2.0
+_POLL_S = 0.1
 
 
 @contextlib.contextmanager
@@ -60,10 +64,15 @@ def refuse_home_in_use(root: Path, *, otherwise: str) -> None:
     """Raises OperationFailedError if an engine uses the home at `root`, also one that was started
     by hand. `otherwise` says what was not done: `nothing was removed`.
 
-    A command that is changing the home does not count: it ends by itself.
+    A command that is changing the home does not count: it ends by itself. Neither does an engine
+    that is just ending.
     """
-    users = _users(root)
-    if users is None:
+    patience = time.monotonic() + _PATIENCE_S
+    while (users := _users(root)) is not None:
+        if time.monotonic() > patience:
+            break
+        time.sleep(_POLL_S)
+    else:
         return
     stop = f": kill {' '.join(str(user.pid) for user in users)}" if users else ""
     raise OperationFailedError(

@@ -45,7 +45,8 @@ def used(home: Path, lock: str = "home_in_use") -> Iterator[tuple[subprocess.Pop
     try:
         yield process, int(next_line(process))
     finally:
-        process.communicate("\n")
+        if process.poll() is None:
+            process.communicate("\n")
 
 
 def test_two_use_a_home_at_once(home: Path) -> None:
@@ -109,6 +110,14 @@ def test_a_home_in_use_is_refused_with_the_command_that_ends_it(home: Path) -> N
     assert refused.value.message.endswith("; nothing was removed")
     assert f"kill {process.pid}." in refused.value.remedy
     refuse_home_in_use(home, otherwise="")
+
+
+def test_an_engine_that_is_just_ending_is_not_refused(home: Path) -> None:
+    with used(home) as (process, _):
+        ending = threading.Timer(0.3, process.communicate, ["\n"])
+        ending.start()
+        refuse_home_in_use(home, otherwise="")
+        ending.join()
 
 
 def test_a_home_that_is_being_changed_is_not_refused(home: Path) -> None:

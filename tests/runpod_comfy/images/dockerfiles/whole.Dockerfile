@@ -124,7 +124,7 @@ RUN --mount=type=bind,source=layers/node-a,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=330711597 \
+    SOURCE_DATE_EPOCH=331421933 \
     PYTHON_VERSION=3.11 \
     NODE_NAME=a \
     PYTHON=python3.11 \
@@ -137,7 +137,7 @@ RUN --mount=type=bind,source=layers/node-b.node,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=329922916 \
+    SOURCE_DATE_EPOCH=324284981 \
     PYTHON_VERSION=3.11 \
     NODE_NAME=b.node \
     PYTHON=python3.11 \
@@ -150,7 +150,7 @@ RUN --mount=type=bind,source=layers/install-a,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=320748097 \
+    SOURCE_DATE_EPOCH=316811264 \
     PYTHON_VERSION=3.11 \
     PLATFORM=linux-x86_64 \
     NODE_NAME=a \
@@ -163,7 +163,7 @@ RUN --mount=type=bind,source=layers/check,target=/mnt \
     INPUTS=/mnt/inputs \
     COMFY_HOME=/opt/comfy \
     VENV=/opt/comfy/.venv \
-    SOURCE_DATE_EPOCH=324280966 \
+    SOURCE_DATE_EPOCH=324541307 \
     PYTHON=python3.11 \
     HANDLER_PYTHON=/opt/handler/bin/python \
     CHECK_REPORT=/tmp/check-report.json \
