@@ -12,6 +12,9 @@ from typing import TextIO
 
 Say = Callable[[str], None]
 
+NOTE = "Note: "
+"""The start of a line of a layer's output that is for the user."""
+
 SLOW_S = 2.0
 """After waiting this long, the user is shown what is happening."""
 _SAID_EVERY_S = 10.0

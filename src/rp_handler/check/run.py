@@ -25,6 +25,7 @@ from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_files.files import replace_file
+from comfy_files.progress import NOTE
 from comfy_home.layout import DAMAGE_NAME, OBJECT_INFO_NAME, HomeLayout
 from comfy_home.manifest import (
     ChangedFile,
@@ -184,7 +185,7 @@ async def _check_once(
     replace_file(report, f"{text}\n".encode())
     if answer.changed:
         # The build of an image shows notes; `realize` says it itself, also for a recalled report.
-        sys.stderr.write(f"note: {answer.changes_in_words}\n")
+        sys.stderr.write(f"{NOTE}{answer.changes_in_words}\n")
     return answer
 
 

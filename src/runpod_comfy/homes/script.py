@@ -23,11 +23,12 @@ from comfy_errors import (
 )
 from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
+from comfy_files.progress import NOTE
 from comfy_http.redaction import without_secrets
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.stand_ins import find_stand_ins, requirements_with
-from runpod_comfy.layers.plan import ENVIRONMENT, NOTE, Layer, TreeInput
+from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,
     outside_variables,

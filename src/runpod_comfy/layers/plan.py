@@ -29,9 +29,6 @@ NODE_PREFIX = "node:"
 INSTALL_PREFIX = "install:"
 """Prefixes of the names of a node's layers, before the node's name."""
 
-NOTE = "Note: "
-"""The start of a line of a script's output that is for the user."""
-
 TORCH_PARTS = 4
 """A worker pulls and unpacks an image's layers in parallel, three at a time by default."""
 

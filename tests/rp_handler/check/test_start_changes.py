@@ -62,7 +62,7 @@ def test_files_that_a_node_writes_are_in_the_report(
         (f"{nodes}/second/__init__.py", "added", True),
     ]
     assert not bytecode.exists()
-    assert "Starting ComfyUI changes 5 files of the home" in capsys.readouterr().err
+    assert "Note: Starting ComfyUI changes 5 files of the home" in capsys.readouterr().err
 
 
 def test_a_node_may_write_to_an_environment_that_is_writable(home: Path, tmp_path: Path) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from comfy_files.progress import StatusLine, readable_size
+from comfy_files.progress import NOTE, StatusLine, readable_size
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.registry.push import PushedLayer, PushShow
-from runpod_comfy.layers.plan import NOTE
 
 _SHOWN_OF_A_DIGEST = len("sha256:") + 12
 
