@@ -40,6 +40,8 @@ from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.project import LAYER_SCRIPTS
 
+# Beside the listing of an environment: what is said of it, also where it comes from the cache.
+_NOTES = "comfy-notes.txt"
 _COMPILER = LAYER_SCRIPTS / "compile_bytecode.py"
 
 
@@ -103,6 +105,8 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
                 f"The cached environment has {wheel['name']} {wheel['version']} from the wheel "
                 f"{wheel['file']} (sha256 {wheel['sha256']}), which was given for its sdist"
             )
+        for note in _notes_of(entry):
+            job.say(note)
         return {}
     with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
         if has_environment(layers, cache):
@@ -117,7 +121,11 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             given = find_stand_ins(context.packages, job.wheels_dir, python=job.lock.python.version)
             for each in given:
                 job.say(each.sentence)
-            seconds = _build(layers, missing, replace(context, venv=whole, logs=logs))
+            beside = replace(context, venv=whole, logs=logs)
+            seconds = _build(layers, missing, beside)
+            notes = [note for layer in layers for note in notes_in(beside.log_of(layer))]
+            if notes:
+                (whole / _NOTES).write_text("".join(f"{note}\n" for note in notes), "utf-8")
             write_record(whole, given)
             with when_slow(job.say, "Hashing the files of the Python environment"):
                 write_listing(whole)
@@ -127,6 +135,12 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
                 entry.rename(folder / "outdated")
             place_folder(whole, entry)
     return seconds
+
+
+def _notes_of(environment: Path) -> list[str]:
+    """What the layers said when this environment was made."""
+    notes = environment / _NOTES
+    return notes.read_text("utf-8").splitlines() if notes.exists() else []
 
 
 def _build(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from comfy_home.manifest import NotImported, load_manifest
+from comfy_home.manifest import ChangedFile, NotImported, load_manifest
 from runpod_comfy.homes.environment import LinkMode
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.job import Realization
@@ -31,8 +31,9 @@ class LayerResult:
 class RealizeResult:
     """A complete version at `target`. `linked` names models that were linked, `removed_nodes` nodes
     that were removed, `install_scripts` the scripts that ran now and their changes. `not_imported`
-    are nodes that this machine, or that of the check, cannot import. `changed` is false if
-    everything already existed.
+    are nodes that this machine, or that of the check, cannot import. `changed_by_start` are the
+    files of the home that the start of the engine changed when the version was checked. `changed`
+    is false if everything already existed.
     """
 
     version_id: str
@@ -44,6 +45,7 @@ class RealizeResult:
     removed_nodes: tuple[str, ...]
     install_scripts: tuple[InstallRecord, ...]
     not_imported: Mapping[str, NotImported]
+    changed_by_start: tuple[ChangedFile, ...]
     changed: bool
     seconds: float
 
@@ -68,6 +70,7 @@ class RealizeResult:
             "models_dir": str(self.models_dir),
             "layers": [asdict(layer) for layer in self.layers],
             "not_imported": {name: it.model_dump() for name, it in self.not_imported.items()},
+            "changed_by_start": [file.model_dump() for file in self.changed_by_start],
             "install_scripts": [record.document() for record in self.install_scripts],
             "seconds": round(self.seconds, 3),
         }
@@ -86,6 +89,7 @@ def result_of(
     made = {layer.name: layer for layer in done}
     installed = [name for name in made if name.startswith(INSTALL_PREFIX)]
     manifest = load_manifest(job.home.root)
+    check = manifest.check if manifest else None
     records = [
         read_install_record(job.home, name.removeprefix(INSTALL_PREFIX)) for name in installed
     ]
@@ -101,7 +105,8 @@ def result_of(
         linked=tuple(linked),
         removed_nodes=tuple(removed),
         install_scripts=tuple(record for record in records if record),
-        not_imported=manifest.check.not_imported if manifest and manifest.check else {},
+        not_imported=check.not_imported if check else {},
+        changed_by_start=tuple(check.changed) if check else (),
         changed=bool(done or linked or removed),
         seconds=seconds,
     )

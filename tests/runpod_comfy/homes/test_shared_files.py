@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -140,10 +141,13 @@ def _differences(job: Realization) -> set[str]:
 def test_what_the_check_changed_is_recorded_and_verified(version: Version) -> None:
     version.write("painter/__init__.py", _COPIES)
     job = version.job()
-    realize(job)
+    result = realize(job)
     manifest = load_manifest(job.home.root)
     assert manifest is not None
     assert manifest.check is not None
+    assert result.changed_by_start == tuple(manifest.check.changed)
+    told = json.loads(json.dumps(result.document()))["changed_by_start"]
+    assert told == [file.model_dump() for file in manifest.check.changed]
     assert [(file.path, file.change) for file in manifest.check.changed] == [
         ("ComfyUI/custom_nodes/painter/started.txt", "added"),
         ("ComfyUI/custom_nodes/second/__init__.py", "added"),

@@ -339,6 +339,12 @@ def test_a_home_whose_packages_share_files_is_as_it_should_be(version: Version) 
         assert verify(job).faults == []
         (packages,) = job.home.venv.glob("lib/python*/site-packages")
         trees.append(snapshot(packages))
+    heard: list[str] = []
+    again = version.job(version.folder / "home-from-the-cache", say=heard.append)
+    realize(again)
+    assert [line for line in heard if line.startswith("Note: ")] == [
+        line for line in said if line.startswith("Note: ")
+    ]
     assert trees[0]["tests/check.py"][2].startswith(b"WHO = 'charlie'")
     assert trees[1:] == trees[:1] * 2
     place = packages / "tests/check.py"
