@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What the scripts take from the project itself: errors, and where pip looks for packages.
 _MODULES = (
     "comfy_errors/__init__.py",
+    "comfy_errors/names.py",
     "comfy_files/files.py",
     "comfy_files/parallel.py",
     "comfy_files/progress.py",
