@@ -5,7 +5,7 @@ Libraries raise these with data and a message; only a command line prints them a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, ParamSpec, Self, TypeVar
 
 from comfy_errors.names import in_lines
@@ -66,26 +66,48 @@ class MismatchError(ComfyError):
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_T = TypeVar("_T")
 
 
 class Faults:
-    """Collects the errors of several steps, to raise them as one."""
+    """Collects errors, such as those of several steps, to raise them as one."""
 
-    def __init__(self) -> None:
-        self._errors: list[ComfyError] = []
+    def __init__(self, errors: Iterable[ComfyError] = ()) -> None:
+        self._errors = list(errors)
+
+    def add(self, error: ComfyError) -> None:
+        self._errors.append(error)
 
     def catch(self, step: Callable[_P, _R], *arguments: _P.args, **named: _P.kwargs) -> _R | None:
         """The result of `step`; None if it failed."""
         try:
             return step(*arguments, **named)
         except ComfyError as error:
-            self._errors.append(error)
+            self.add(error)
             return None
 
+    def each(self, step: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+        """The results of `step` for the items for which it did not fail."""
+        results = []
+        for item in items:
+            try:
+                results.append(step(item))
+            except ComfyError as error:
+                self.add(error)
+        return results
+
     def raise_all(self) -> None:
-        """Raises one error for all steps that failed, if any did."""
+        """Raises one error for all that were collected, if any were."""
         if self._errors:
             raise together(self._errors)
+
+
+def for_each(step: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:
+    """The results of `step` for each item. Raises one error for all items for which it fails."""
+    faults = Faults()
+    results = faults.each(step, items)
+    faults.raise_all()
+    return results
 
 
 def together(errors: Sequence[ComfyError]) -> ComfyError:
@@ -102,10 +124,14 @@ def together(errors: Sequence[ComfyError]) -> ComfyError:
     lines = [f"{error.message.rstrip('.')}. {error.remedy}".rstrip() for error in distinct]
     codes = [error.exit_code for error in distinct]
     code = next((code for code in codes if code != UnavailableError.exit_code), codes[0])
-    kinds = (OperationFailedError, InvalidInputError, UnavailableError, MismatchError)
-    kind = next((kind for kind in kinds if kind.exit_code == code), OperationFailedError)
     message = f"there are {len(lines)} faults:{in_lines(lines)}"
-    return kind(message, remedy="Correct each of them.")
+    return error_kind(code)(message, remedy="Correct each of them.")
+
+
+def error_kind(exit_code: int) -> type[ComfyError]:
+    """The kind of error that a program of ours reports with this exit code."""
+    kinds = (InvalidInputError, UnavailableError, MismatchError)
+    return next((kind for kind in kinds if kind.exit_code == exit_code), OperationFailedError)
 
 
 def error_at_the_end(lines: Sequence[str]) -> tuple[str, str] | None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from comfy_errors import OperationFailedError, together
+from comfy_errors import Faults, OperationFailedError
 from comfy_files.files import nearest_existing
 from comfy_files.progress import readable_size
 
@@ -23,20 +23,19 @@ def require_room(needs: Iterable[tuple[Path, float]], *, remedy: str) -> None:
     by_disk: dict[int, list[tuple[Path, float]]] = {}
     for folder, size_bytes in needs:
         by_disk.setdefault(disk_of(folder), []).append((folder, size_bytes))
-    errors = []
+    faults = Faults()
     for here in by_disk.values():
         folder, needed = here[0][0], round(sum(size for _, size in here))
         free = shutil.disk_usage(nearest_existing(folder)).free
         if needed > free:
-            errors.append(
+            faults.add(
                 OperationFailedError(
                     f"{readable_size(needed)} are needed below {folder}, but only "
                     f"{readable_size(free)} are free there",
                     remedy=remedy,
                 )
             )
-    if errors:
-        raise together(errors)
+    faults.raise_all()
 
 
 def disk_of(folder: Path) -> int:

@@ -12,6 +12,7 @@ from comfy_errors import (
     OperationFailedError,
     UnavailableError,
     error_at_the_end,
+    for_each,
     together,
 )
 
@@ -61,10 +62,11 @@ def test_the_faults_of_several_steps_are_raised_together() -> None:
             raise InvalidInputError(f"{number} is odd.", remedy="Use an even one.")
         return number // 2
 
+    assert for_each(halve, (2, 4)) == [1, 2]
     faults = Faults()
-    assert [faults.catch(halve, number) for number in (2, 4)] == [1, 2]
     faults.raise_all()
-    assert [faults.catch(halve, number) for number in (1, 2, 3)] == [None, 1, None]
+    assert faults.catch(halve, 1) is None
+    assert faults.each(halve, (2, 3)) == [1]
     with pytest.raises(
         InvalidInputError, match=r"2 faults:\n  1 is odd\. Use an even one\.\n  3 is"
     ):

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, together
+from comfy_errors import Faults, InvalidInputError
 from comfy_files.progress import when_slow
 from comfy_files.space import disk_of, require_room
 from comfy_home.manifest import Manifest
@@ -195,16 +195,15 @@ def _left_by(layer_name: str, home: Home) -> Path | None:
 
 def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home: Home) -> None:
     made = nodes_of_start(home)
-    errors = []
+    faults = Faults()
     for layer in pending:
         folder = home.custom_nodes / layer.name.removeprefix(NODE_PREFIX)
         is_known = layer.name in done or folder.name in made
         if layer.kind == "node" and not is_known and os.path.lexists(folder):
-            errors.append(
+            faults.add(
                 InvalidInputError(
                     f"{folder} already exists and was not made for this version; it was left alone",
                     remedy="Move it away, or give the node another name in the spec.",
                 )
             )
-    if errors:
-        raise together(errors)
+    faults.raise_all()

@@ -6,13 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import (
-    ComfyError,
-    InvalidInputError,
-    MismatchError,
-    UnavailableError,
-    together,
-)
+from comfy_errors import Faults, InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import listed
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
@@ -63,24 +57,23 @@ def model_sources(models: Sequence[LockedModel], base_dir: Path) -> list[tuple[L
     not supported yet (InvalidInputError).
     """
     found: list[tuple[LockedModel, Path]] = []
-    errors: list[ComfyError] = []
+    faults = Faults()
     for model in models:
         try:
             path = local_source(model.source, base_dir)
         except InvalidInputError as error:
-            errors.append(error.within(f"model {model.name}"))
+            faults.add(error.within(f"model {model.name}"))
             continue
         found.append((model, path))
     missing = [f"{model.name} ({path})" for model, path in found if not path.is_file()]
     if missing:
-        errors.append(
+        faults.add(
             UnavailableError(
                 f"missing model files: {listed(missing, at_most=20)}",
                 remedy="Put them there, or correct 'source' in the spec and resolve again.",
             )
         )
-    if errors:
-        raise together(errors)
+    faults.raise_all()
     return found
 
 

@@ -15,11 +15,11 @@ from typing import BinaryIO
 
 from comfy_errors import (
     ComfyError,
-    InvalidInputError,
     MismatchError,
     OperationFailedError,
     UnavailableError,
     error_at_the_end,
+    error_kind,
 )
 from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
@@ -257,11 +257,8 @@ def _own_error(exit_code: int, log: Path) -> ComfyError | None:
     words = error_at_the_end(_readable_lines(log))
     if words is None:
         return None
-    kinds = {kind.exit_code: kind for kind in (InvalidInputError, UnavailableError, MismatchError)}
     message, remedy = words
-    return kinds.get(exit_code, OperationFailedError)(
-        message, remedy=f"{remedy} The whole output is in {log}.".strip()
-    )
+    return error_kind(exit_code)(message, remedy=f"{remedy} The whole output is in {log}.".strip())
 
 
 def _failure(title: str, exit_code: int, log: Path) -> ComfyError:

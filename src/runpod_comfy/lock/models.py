@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from comfy_errors import (
     ComfyError,
-    Faults,
     InvalidInputError,
     MismatchError,
     UnavailableError,
+    for_each,
 )
 from comfy_files.files import disk_errors, sha256_of
 from comfy_files.parallel import in_parallel
@@ -99,13 +99,9 @@ def lock_models(
 
     Raises MismatchError for checksums or pins that do not match.
     """
-    faults = Faults()
-    locked = [
-        faults.catch(_lock_model, model, _pin_of(model, known), spec_folder, say)
-        for model in models
-    ]
-    faults.raise_all()
-    return [model for model in locked if model is not None]
+    return for_each(
+        lambda model: _lock_model(model, _pin_of(model, known), spec_folder, say), models
+    )
 
 
 def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:

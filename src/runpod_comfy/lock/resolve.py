@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from comfy_errors import ComfyError, UnavailableError, together
+from comfy_errors import ComfyError, Faults, UnavailableError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
@@ -88,19 +88,15 @@ def _all_pinned(
     """
     spec = loaded.spec
     found = pin_trees(spec, previous, upgrade, fetch_context)
-    errors = [each for each in found if isinstance(each, ComfyError)]
-    errors += model_faults(
+    of_models = model_faults(
         spec.models,
         upgrade.kept_models(previous),
         loaded.path.parent,
         offline=fetch_context.offline,
     )
-    try:
-        require_python(spec.options.python)
-    except ComfyError as error:
-        errors.append(error)
-    if errors:
-        raise together(errors)
+    faults = Faults([*(each for each in found if isinstance(each, ComfyError)), *of_models])
+    faults.catch(require_python, spec.options.python)
+    faults.raise_all()
     return [each for each in found if isinstance(each, PinnedTree)]
 
 

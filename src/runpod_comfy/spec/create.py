@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, TypeAdapter, ValidationError
 
-from comfy_errors import Faults, InvalidInputError, MismatchError, UnavailableError
+from comfy_errors import Faults, InvalidInputError, MismatchError, UnavailableError, for_each
 from comfy_files.files import sha256_of
 from comfy_files.json_faults import fault_words, kind_of
 from comfy_files.progress import Say
@@ -74,16 +74,16 @@ def create_spec(
     local = local_models(models_root, folders, auto_checksum=auto_checksum, say=say)
     faults = Faults()
     comfy = faults.catch(read_core, repo, folders)
-    found = [faults.catch(read_nodes, text, folders) for text in nodes]
-    found_models = [faults.catch(read_models, text, folders, local) for text in models]
+    found = faults.each(lambda text: read_nodes(text, folders), nodes)
+    found_models = faults.each(lambda text: read_models(text, folders, local), models)
     faults.raise_all()
     assert comfy is not None, "there are no faults"
     asked = Spec(
         schema_version=2,
         version_id=version_id,
         comfy=comfy,
-        custom_nodes=[node for each in found for node in each or ()],
-        models=[model for each in found_models for model in each or ()],
+        custom_nodes=[node for each in found for node in each],
+        models=[model for each in found_models for model in each],
         options=_options(),
     )
     core, *settled = settle([asked.comfy, *asked.custom_nodes])
@@ -201,14 +201,12 @@ def read_nodes(
         raise InvalidInputError(
             "--name is for a URL or a path", remedy="Write 'name' into the JSON object."
         )
-    faults = Faults()
-    found = [faults.catch(_asked_node, node, where, folders) for node, where in asked]
-    faults.raise_all()
-    return [node for node in found if node is not None]
 
+    def read(item: tuple[_AskedNode, str]) -> CustomNode:
+        node, where = item
+        return _node(_with_local_repo(node.model_dump(exclude_none=True), folders, where), where)
 
-def _asked_node(asked: _AskedNode, where: str, folders: Folders) -> CustomNode:
-    return _node(_with_local_repo(asked.model_dump(exclude_none=True), folders, where), where)
+    return for_each(read, asked)
 
 
 def _node(
@@ -340,10 +338,7 @@ def read_models(
             f"{option}: '{text}' is neither a JSON object nor a JSON file",
             remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
         )
-    faults = Faults()
-    found = [faults.catch(_model, model, where, folders, local) for model, where in asked]
-    faults.raise_all()
-    return [model for model in found if model is not None]
+    return for_each(lambda item: _model(*item, folders, local), asked)
 
 
 def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> Model:
@@ -433,19 +428,17 @@ def _read_objects(
         raise UnavailableError(f"{option}: there is no file {path}", remedy="Check the path.")
     else:
         return None
-    items = {place: document}
+    items = [(document, place)]
     if isinstance(document, list):
-        items = {f"{place} [{index}]": item for index, item in enumerate(document)}
-    faults = Faults()
-    found = {where: faults.catch(_read_object, item, model, where) for where, item in items.items()}
-    faults.raise_all()
-    return [(item, where) for where, item in found.items() if item is not None]
+        items = [(item, f"{place} [{index}]") for index, item in enumerate(document)]
 
+    def read(item: tuple[Any, str]) -> tuple[_M, str]:
+        content, where = item
+        if not isinstance(content, dict):
+            raise InvalidInputError(
+                f"{where} must be a JSON object, not {kind_of(content)}",
+                remedy="Pass an object in braces, or a list of them in a file.",
+            )
+        return validated(model, content, where=where), where
 
-def _read_object(item: Any, model: type[_M], where: str) -> _M:
-    if not isinstance(item, dict):
-        raise InvalidInputError(
-            f"{where} must be a JSON object, not {kind_of(item)}",
-            remedy="Pass an object in braces, or a list of them in a file.",
-        )
-    return validated(model, item, where=where)
+    return for_each(read, items)
