@@ -10,6 +10,7 @@ from comfy_files.files import Below
 from comfy_files.user_paths import expanded
 
 MARKER_NAME = ".comfy_env"
+VENV_NAME = ".venv"
 LOCK_NAME = ".comfy_lock"
 OBJECT_INFO_NAME = ".comfy_object_info.json"
 DAMAGE_NAME = "changed-environment.json"
@@ -28,8 +29,8 @@ class HomeLayout:
 
     comfyui = Below("ComfyUI")
     custom_nodes = Below("ComfyUI/custom_nodes")
-    venv = Below(".venv")
-    python = Below(".venv/bin/python")
+    venv = Below(VENV_NAME)
+    python = Below(f"{VENV_NAME}/bin/python")
     models = Below("models")
     # Leads to `models`; in an image to the models of the container.
     core_models = Below("ComfyUI/models")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +17,7 @@ from comfy_errors.names import listed, quantity
 from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
 from comfy_home.import_needs import needs_in_words, unmet_needs
-from comfy_home.layout import MARKER_NAME
+from comfy_home.layout import MARKER_NAME, VENV_NAME
 
 
 class _Strict(BaseModel):
@@ -83,6 +83,12 @@ CHECK_SCHEMA = "runpod-comfy/check/4"
 """Changes when a check looks at or records something else, so that older results are not reused."""
 
 
+def in_environment(files: Iterable[ChangedFile]) -> dict[str, ChangedFile]:
+    """Those of the Python environment, by their paths in it."""
+    inside = f"{VENV_NAME}/"
+    return {file.path.removeprefix(inside): file for file in files if file.path.startswith(inside)}
+
+
 class CheckReport(_Strict):
     """What one normal start of the engine showed: see `rp_handler.check.run`.
 
@@ -142,9 +148,18 @@ class Manifest(_Strict):
     writable_environment: bool = False
     check: CheckReport | None = None
 
+    @property
+    def not_imported(self) -> Mapping[str, NotImported]:
+        """The nodes that failed to import in the check, by name."""
+        return self.check.not_imported if self.check else {}
+
     def needs_unmet_here(self, environment: Mapping[str, str]) -> list[str]:
-        """Those of `import_needs` that this machine does not meet, with these variables."""
+        """Those of `import_needs` that this machine does not meet, with these variables, sorted."""
         needs = [need for needs in self.import_needs.values() for need in needs]
+        return self.unmet_here(needs, environment)
+
+    def unmet_here(self, needs: Iterable[str], environment: Mapping[str, str]) -> list[str]:
+        """The needs that this machine does not meet for this version's engine, sorted."""
         variables = {**self.env, **environment}
         return unmet_needs(needs, arguments=self.comfy_args, environment=variables)
 

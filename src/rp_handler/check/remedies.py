@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from comfy_errors.names import listed
-from comfy_home.import_needs import GPU, VARIABLE, needs_in_words, unmet_needs
+from comfy_home.import_needs import GPU, VARIABLE, needs_in_words
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, ManifestNode
 from rp_handler.engine.import_faults import ImportFault, refused_write
@@ -178,20 +178,14 @@ def _missing_distribution(module: str, node: ManifestNode | None) -> str:
 def _likely_need(chain: Sequence[Raised], manifest: Manifest) -> str | None:
     """What the machine probably lacks, by the exception and its causes."""
     for raised in chain:
-        if _OF_GPU.search(raised.in_words) and is_unmet(GPU, manifest):
+        if _OF_GPU.search(raised.in_words) and manifest.unmet_here([GPU], os.environ):
             return GPU
         key = _QUOTED_KEY.fullmatch(raised.message) if raised.type == "KeyError" else None
         if _OF_VARIABLE.search(raised.message):
             key = key or _VARIABLE_NAME.search(raised.message)
-        if key and is_unmet(f"{VARIABLE}{key[1]}", manifest):
-            return f"{VARIABLE}{key[1]}"
+        if key and (unmet := manifest.unmet_here([f"{VARIABLE}{key[1]}"], os.environ)):
+            return unmet[0]
     return None
-
-
-def is_unmet(need: str, manifest: Manifest) -> bool:
-    """True if this machine does not meet the need, with the variables of this process."""
-    environment = {**manifest.env, **os.environ}
-    return bool(unmet_needs([need], arguments=manifest.comfy_args, environment=environment))
 
 
 def _core_remedy(fault: ImportFault) -> str:

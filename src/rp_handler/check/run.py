@@ -32,6 +32,7 @@ from comfy_home.manifest import (
     CheckReport,
     Manifest,
     NotImported,
+    in_environment,
     load_manifest,
     save_manifest,
 )
@@ -46,7 +47,6 @@ from rp_handler.check.remedies import remedy_for
 from rp_handler.check.start_changes import (
     StartWatch,
     changed_environment,
-    environment_paths,
 )
 from rp_handler.check.torch_imports import require_family
 from rp_handler.engine.client import EngineClient
@@ -100,8 +100,7 @@ async def check(home: Path, python: Path, report: Path) -> CheckReport:
             return await _check_once(home, python, report, manifest, left_out)
         except EngineStartError as error:
             name = str(error.details.get("node"))
-            lacked = manifest.needs_unmet_here(os.environ)
-            needs = [need for need in manifest.import_needs.get(name, ()) if need in lacked]
+            needs = manifest.unmet_here(manifest.import_needs.get(name, ()), os.environ)
             if not needs or name in left_out:
                 raise
             reason = " ".join(error.message.partition(";")[0].split())
@@ -239,7 +238,7 @@ async def _watched(
         yield changed
     finally:
         changed += watch.changes()
-        if not manifest.writable_environment and (paths := environment_paths(changed, home)):
+        if not manifest.writable_environment and (paths := list(in_environment(changed))):
             place = report.with_name(DAMAGE_NAME)
             replace_file(place, json.dumps(paths).encode())
     if paths:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from comfy_errors import ComfyError, OperationFailedError
 from comfy_errors.names import listed
@@ -88,12 +88,6 @@ def _state(entry: os.DirEntry[str]) -> tuple[object, ...]:
     of = entry.stat(follow_symlinks=False)
     target = os.readlink(entry.path) if stat.S_ISLNK(of.st_mode) else None  # noqa: PTH115
     return (target, of.st_mode, of.st_size, of.st_mtime_ns, of.st_ino)
-
-
-def environment_paths(changes: Iterable[ChangedFile], home: HomeLayout) -> list[str]:
-    """The paths in the Python environment, relative to it, that changed."""
-    inside = f"{home.venv.name}/"
-    return [each.path.removeprefix(inside) for each in changes if each.path.startswith(inside)]
 
 
 def changed_environment(paths: Sequence[str], home: HomeLayout) -> ComfyError:

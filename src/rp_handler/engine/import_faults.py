@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from comfy_home.layout import HomeLayout
-from rp_handler.engine.imports import CUSTOM_NODES, ImportEvent, ImportReport, Place, Raised
+from rp_handler.engine.imports import (
+    CUSTOM_NODES,
+    ImportEvent,
+    ImportReport,
+    Place,
+    Raised,
+    title_of,
+)
 
 _STAGES = {
     "import": "failed to import",
@@ -43,8 +50,8 @@ class ImportFault:
     @property
     def sentence(self) -> str:
         """The fault as a sentence without a full stop."""
-        title = f"the custom node {self.name}" if self.is_custom else f"{self.group}/{self.name}"
-        return f"{title} {self.fault}" + (f": {self.reason}" if self.reason else "")
+        reason = f": {self.reason}" if self.reason else ""
+        return f"{title_of(self.group, self.name)} {self.fault}{reason}"
 
     @property
     def chain(self) -> list[Raised]:

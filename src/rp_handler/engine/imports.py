@@ -79,9 +79,12 @@ class ImportEvent(_Reported):
     @property
     def title(self) -> str:
         """The node package in messages."""
-        if self.group == CUSTOM_NODES:
-            return f"the custom node {self.name}"
-        return f"{self.group}/{self.name}"
+        return title_of(self.group, self.name)
+
+
+def title_of(group: str, name: str) -> str:
+    """A node package in messages."""
+    return f"the custom node {name}" if group == CUSTOM_NODES else f"{group}/{name}"
 
 
 class ImportReport(_Reported):

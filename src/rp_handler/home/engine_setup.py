@@ -62,10 +62,10 @@ def engine_setup(
 
 def _left_out(manifest: Manifest) -> frozenset[str]:
     """The nodes that would end the engine, because this machine lacks what they need."""
-    absent = manifest.check.not_imported if manifest.check else {}
-    unmet = set(manifest.needs_unmet_here(os.environ)) if absent else set()
     return frozenset(
-        name for name, node in absent.items() if node.ends_engine and unmet & set(node.needs)
+        name
+        for name, node in manifest.not_imported.items()
+        if node.ends_engine and manifest.unmet_here(node.needs, os.environ)
     )
 
 

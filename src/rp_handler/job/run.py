@@ -64,15 +64,12 @@ async def run_graph(
 def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:
     """Raises if it is known beforehand that the version at `home` cannot run `graph`."""
     object_info = home.read_object_info()
-    check = home.manifest.check
-    absent = check.not_imported if check else {}
-    unmet = home.manifest.needs_unmet_here(os.environ)
-    here = [name for name, node in absent.items() if not set(node.needs) & set(unmet)]
     if object_info is None:
         listener.say("This home was never checked, so only ComfyUI itself will check the workflow.")
         return
     if graph.is_empty:
         return
+    manifest, absent = home.manifest, home.manifest.not_imported
     try:
         preflight(
             graph,
@@ -82,7 +79,9 @@ def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> 
             custom_nodes=home.custom_nodes,
             place=place,
             # Their classes are unknown until ComfyUI has started here.
-            knows_all_classes=not here,
+            knows_all_classes=all(
+                manifest.unmet_here(node.needs, os.environ) for node in absent.values()
+            ),
         )
     except MissingNodesError as error:
         notes = "".join(f" Note: {node.in_words(name)}." for name, node in absent.items())

@@ -169,7 +169,7 @@ def not_imported_in(client: docker.DockerClient, reference: str) -> Mapping[str,
     except ValidationError:
         # An image of an earlier program, or of another one.
         return {}
-    return manifest.check.not_imported if manifest.check else {}
+    return manifest.not_imported
 
 
 def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone]:

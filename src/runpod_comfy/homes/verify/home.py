@@ -20,7 +20,7 @@ from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_home.in_use import home_alone, home_in_use
-from comfy_home.manifest import ChangedFile, Manifest, save_manifest
+from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.locks import alone, using
 from runpod_comfy.homes.environment import clean_uv, environment_entry
@@ -136,10 +136,7 @@ def _check_environments(
 ) -> None:
     job.say(f"Verifying the Python environment {job.home.venv}")
     part = "environment"
-    inside = f"{job.home.venv.name}/"
-    changed = {
-        file.path.removeprefix(inside): file for file in started if file.path.startswith(inside)
-    }
+    changed = in_environment(started)
     if not _check_environment(
         job.home.venv, job.lock, findings, part=part, records=records, changed=changed
     ):
