@@ -13,49 +13,13 @@ from itertools import islice
 from pathlib import Path
 
 from comfy_errors.names import listed
+from comfy_home.distributions import distribution_of
 from comfy_home.import_needs import GPU, VARIABLE, needs_in_words
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, ManifestNode
 from rp_handler.engine.import_faults import ImportFault, refused_write
 from rp_handler.engine.imports import Raised
 
-# Modules whose distribution has another name, from the metadata of the distributions.
-_DISTRIBUTIONS = {
-    "Crypto": "pycryptodome",
-    "Cython": "cython",
-    "OpenSSL": "pyopenssl",
-    "PIL": "pillow",
-    "attr": "attrs",
-    "bs4": "beautifulsoup4",
-    "colour": "colour-science",
-    "cv2": "opencv-python-headless",
-    "dateutil": "python-dateutil",
-    "docx": "python-docx",
-    "dotenv": "python-dotenv",
-    "faiss": "faiss-cpu",
-    "ffmpeg": "ffmpeg-python",
-    "fitz": "pymupdf",
-    "git": "gitpython",
-    "google.genai": "google-genai",
-    "google.generativeai": "google-generativeai",
-    "groundingdino": "groundingdino-py",
-    "hydra": "hydra-core",
-    "jwt": "pyjwt",
-    "llama_cpp": "llama-cpp-python",
-    "magic": "python-magic",
-    "open_clip": "open-clip-torch",
-    "pkg_resources": "setuptools<81",
-    "pptx": "python-pptx",
-    "pywt": "pywavelets",
-    "serial": "pyserial",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "socks": "pysocks",
-    "usb": "pyusb",
-    "websocket": "websocket-client",
-    "yaml": "pyyaml",
-    "zmq": "pyzmq",
-}
 # Modules whose name on the package index belongs to another project.
 _AMBIGUOUS = frozenset({"clip", "utils", "models", "modules", "config"})
 _CORE_MODULES = frozenset(
@@ -163,7 +127,7 @@ def _hints(
 def _missing_distribution(module: str, node: ManifestNode | None) -> str:
     """How to get the distribution that has a module."""
     top = module.partition(".")[0]
-    name = _DISTRIBUTIONS.get(module) or _DISTRIBUTIONS.get(top)
+    name = distribution_of(module)
     if name is None:
         known = "" if top in _AMBIGUOUS else f", probably of the distribution {top}"
         name = "NAME" if top in _AMBIGUOUS else top
@@ -192,7 +156,7 @@ def _core_remedy(fault: ImportFault) -> str:
     module = _missing_module(fault.chain)
     if module is not None:
         top = module.partition(".")[0]
-        name = _DISTRIBUTIONS.get(module) or _DISTRIBUTIONS.get(top, top)
+        name = distribution_of(module) or top
         return (
             f"This is ComfyUI's own module, and its requirements do not bring {module}: add to the "
             f'spec: "options": {{"requirements": ["{name}"]}}. Then resolve.'

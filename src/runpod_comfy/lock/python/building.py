@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import Mapping
 
+from comfy_home.distributions import distribution_of
+
 DEVEL_BASE = "cuda-devel"
 """The base with compilers, those of CUDA too."""
 
@@ -33,8 +35,6 @@ _NO_CUDA = re.compile(
 )
 _FAILED = re.compile(r"Failed to (?:download and )?build `(?P<name>[A-Za-z0-9._-]+?)(?:==|@| |`)")
 _NO_MODULE = re.compile(r"No module named '(?P<name>\w+)")
-# Modules of distributions with another name. setuptools 82 has no pkg_resources.
-_DISTRIBUTIONS = {"pkg_resources": "setuptools<82", "Cython": "cython", "skbuild": "scikit-build"}
 
 
 def build_table(requirements: Mapping[str, list[str]], *, above: str = "") -> str:
@@ -55,7 +55,7 @@ def build_remedy(output: str) -> str:
     text = " ".join(output.split())
     failed, module = _FAILED.search(text), _NO_MODULE.search(text)
     if failed and module:
-        needed = _DISTRIBUTIONS.get(module["name"], module["name"])
+        needed = distribution_of(module["name"]) or module["name"]
         setting = json.dumps({"build_requirements": {failed["name"]: [needed]}})
         return (
             f"{failed['name']} does not say that it needs {needed} to be built: add to the spec "
