@@ -121,7 +121,7 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             given = find_stand_ins(context.packages, job.wheels_dir, python=job.lock.python.version)
             for each in given:
                 job.say(each.sentence)
-            beside = replace(context, venv=whole, logs=logs)
+            beside = replace(context, venv=whole, logs=logs, stand_ins=given)
             seconds = _build(layers, missing, beside)
             notes = [note for layer in layers for note in notes_in(beside.log_of(layer))]
             if notes:

@@ -14,6 +14,7 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.environment import Package
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.models import ModelPlaces
+from runpod_comfy.homes.stand_ins import StandIn
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.lock.model import Lock
 
@@ -63,14 +64,15 @@ class LayerContext:
     """The inputs of a realization's scripts.
 
     `venv` is the Python environment, `logs` the folder for output. `packages` are what they
-    install, `trees` the fetched trees by hash, `lock_fds` the locks of the home and the cache,
-    which a script holds while it runs.
+    install, `stand_ins` the wheels that they install for sdists, `trees` the fetched trees by hash,
+    `lock_fds` the locks of the home and the cache, which a script holds while it runs.
     """
 
     job: Realization
     venv: Path
     logs: Path
     packages: Sequence[Package]
+    stand_ins: Sequence[StandIn] = ()
     trees: Mapping[str, Path] = field(default_factory=dict)
     lock_fds: tuple[int, ...]
 

@@ -27,7 +27,7 @@ from comfy_files.progress import NOTE
 from comfy_http.redaction import without_secrets
 from runpod_comfy.homes.environment import find_interpreter, stored_indexes
 from runpod_comfy.homes.job import LayerContext
-from runpod_comfy.homes.stand_ins import find_stand_ins, requirements_with
+from runpod_comfy.homes.stand_ins import requirements_with
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,
@@ -83,15 +83,16 @@ def build_layer(
     `on_output` gets the output as it comes, drawn as on a terminal.
     """
     job = context.job
-    given = find_stand_ins(context.packages, job.wheels_dir, python=job.lock.python.version)
     with job.cache.scratch("layer") as inputs:
         for each in layer.inputs:
             if isinstance(each, TreeInput):
                 (inputs / each.name).symlink_to(context.trees[each.digest])
             else:
                 text = each.text
-                if given and layer.kind in ENVIRONMENT:
-                    text = requirements_with(layer.distributions(job.lock.python), given)
+                if context.stand_ins and layer.kind in ENVIRONMENT:
+                    text = requirements_with(
+                        layer.distributions(job.lock.python), context.stand_ins
+                    )
                 (inputs / each.name).write_text(text, encoding="utf-8")
         run_script(
             ["/bin/sh", str(layer.script)],
