@@ -24,7 +24,7 @@ from runpod_comfy.spec.create import Folders, local_models
 from runpod_comfy.spec.edit import append_entry, put_override
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec, parse_spec
 from runpod_comfy.spec.model import Model, Spec, Tree
-from runpod_comfy.spec.values import Override
+from runpod_comfy.spec.values import ReleasedRequirement
 from runpod_comfy.spec.write import replace_spec
 
 _Edit = Callable[[str], str]
@@ -124,7 +124,7 @@ def override(
     """
     loaded, _ = _opened(version_id, spec, project)
     try:
-        TypeAdapter(Override).validate_python(requirement)
+        TypeAdapter(ReleasedRequirement).validate_python(requirement)
     except ValidationError as error:
         raise InvalidInputError(
             f"override: {error.errors()[0]['ctx']['error']}",

@@ -17,7 +17,7 @@ from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
-from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.lock.store import write_lock
@@ -140,5 +140,4 @@ def _require_room(bundle: OpenBundle, cache: Cache) -> None:
             needs[cache.models] += 0 if store.holds(entry.sha256) else entry.size
         elif not find_archive(entry.sha256, cache):
             needs[cache.root] += entry.size
-    remedy = "Free some space, or set COMFY_CACHE_ROOT to another folder."
-    require_room(needs.items(), remedy=remedy)
+    require_room(needs.items(), remedy=MORE_ROOM)

@@ -13,6 +13,9 @@ from comfy_files.files import Below, disk_errors
 from comfy_files.read_only import remove_tree
 from comfy_files.user_paths import expanded
 
+MORE_ROOM = "Free some space, or set COMFY_CACHE_ROOT to another folder."
+"""The next step where the disk of the cache has no room."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cache:

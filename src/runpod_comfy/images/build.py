@@ -16,7 +16,7 @@ import docker
 from comfy_files.progress import readable_size, when_slow
 from comfy_files.space import require_room
 from runpod_comfy.cache.locks import using
-from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.context.archive import write_context
@@ -80,7 +80,7 @@ def build_image(
         say = job.fetch_context.say
         require_room(
             [(cache.tmp, build_inputs.size_bytes)],
-            remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
+            remedy=MORE_ROOM,
         )
         with _scratch_file(cache) as context:
             with cache.writing(), when_slow(say, "Writing the build context"):

@@ -361,7 +361,6 @@ DistributionName = Annotated[
     matching(_DISTRIBUTION.pattern, "must be the name of a distribution"),
 ]
 ReleasedRequirement = Annotated[str, AfterValidator(_check_requirement)]
-Override = ReleasedRequirement
 BuildNeeds = Annotated[list[ReleasedRequirement], AfterValidator(_check_filled)]
 # A constraint bounds a distribution without requiring it.
 Constraint = Annotated[ReleasedRequirement, AfterValidator(_check_bound)]

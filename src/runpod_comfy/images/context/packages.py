@@ -24,7 +24,7 @@ from comfy_files.files import replace_file
 from comfy_files.space import require_room
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
-from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import LayerKind
 from runpod_comfy.layers.uv import install_script_variables, uv_variables
@@ -87,7 +87,7 @@ def packages_for(
     copies_bytes = sum(each.file.size or 0 for each in needed)
     require_room(
         [(cache.archives, absent_bytes(needed, cache)), (cache.tmp, copies_bytes)],
-        remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
+        remedy=MORE_ROOM,
     )
     if fetch_context.offline:
         paths = bring_wheels(needed, None, fetch_context, local)

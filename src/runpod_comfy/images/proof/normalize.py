@@ -24,6 +24,7 @@ from docker.errors import APIError
 from comfy_errors import InvalidInputError
 from comfy_files.progress import Say, readable_size
 from comfy_files.space import require_room
+from runpod_comfy.cache.paths import MORE_ROOM
 from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.labels import BASE_NAME
@@ -169,7 +170,7 @@ def _save(
     say: Say,
 ) -> None:
     size = readable_size(image["Size"])
-    require_room([(scratch, image["Size"])], remedy="Free some space, or set COMFY_CACHE_ROOT.")
+    require_room([(scratch, image["Size"])], remedy=MORE_ROOM)
     say(f"Saving the image, about {size}")
     written = told = 0
     for chunk in saved_chunks(client, image["Id"]):

@@ -12,7 +12,7 @@ from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
 from comfy_files.space import require_room
 from runpod_comfy.cache.archive_store import keep_archive
-from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.fit import files_on_platform, platforms_of
@@ -77,7 +77,7 @@ def bring_wheels(
     size_bytes = absent_bytes(absent, fetch_context.cache)
     require_room(
         [(fetch_context.cache.archives, size_bytes)],
-        remedy="Free some space, or set COMFY_CACHE_ROOT to another folder.",
+        remedy=MORE_ROOM,
     )
     named = quantity(len(absent), "Python package")
     fetch_context.say(f"Downloading {named}, {readable_size(size_bytes)}")
