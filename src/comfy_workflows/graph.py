@@ -134,7 +134,7 @@ def parse_workflow(document: object, *, place: str) -> Graph:
     faults = list(_faults(document))
     if faults or not isinstance(document, dict):
         raise InvalidWorkflowError(
-            f"the workflow {place} is not a graph{_as_reasons(faults)}", remedy=_EXPORT
+            f"the workflow {place} is not a graph{as_reasons(faults)}", remedy=_EXPORT
         )
     nodes = {
         node_id: GraphNode(
@@ -168,7 +168,8 @@ def _refuse_envelope(document: object, place: str) -> None:
         )
 
 
-def _as_reasons(faults: Sequence[str]) -> str:
+def as_reasons(faults: Sequence[str]) -> str:
+    """The end of a sentence that gives one fault, or lists several."""
     if len(faults) == 1:
         return f": {faults[0]}"
     return f", for {len(faults)} reasons:{in_lines(faults)}"

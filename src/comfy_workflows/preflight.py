@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from comfy_errors.names import in_lines
-from comfy_workflows.graph import Graph, InvalidWorkflowError, Problem
+from comfy_workflows.graph import Graph, InvalidWorkflowError, Problem, as_reasons
 from comfy_workflows.model_files import ModelFolders
 from comfy_workflows.node_code import NodeCode
 from comfy_workflows.node_inputs import (
@@ -81,11 +80,8 @@ def preflight(
         )
     else:
         return
-    reasons = f"cannot run: {problems[0].sentence}."
-    if len(problems) > 1:
-        lines = in_lines([problem.sentence for problem in problems])
-        reasons = f"cannot run, for {len(problems)} reasons:{lines}"
-    raise kind(f"The workflow {place} {reasons}", remedy=remedy, problems=problems)
+    reasons = as_reasons([problem.sentence for problem in problems])
+    raise kind(f"The workflow {place} cannot run{reasons}", remedy=remedy, problems=problems)
 
 
 def _problems(graph: Graph, known: Known) -> Iterator[Problem]:
