@@ -32,7 +32,7 @@ from runpod_comfy.homes.environment import (
 from runpod_comfy.homes.job import LayerContext, Realization
 from runpod_comfy.homes.models import bring_models
 from runpod_comfy.homes.script import CONTROL_SEQUENCE, build_layer, notes_in, run_script
-from runpod_comfy.homes.stand_ins import find_stand_ins, read_record, write_record
+from runpod_comfy.homes.stand_ins import find_stand_ins, write_record
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
@@ -100,11 +100,6 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
         return {}
     entry = environment_entry(layers, cache)
     if has_environment(layers, cache):
-        for wheel in read_record(entry):
-            job.say(
-                f"The cached environment has {wheel['name']} {wheel['version']} from the wheel "
-                f"{wheel['file']} (sha256 {wheel['sha256']}), which was given for its sdist"
-            )
         for note in _notes_of(entry):
             job.say(note)
         return {}
@@ -123,7 +118,8 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
                 job.say(each.sentence)
             beside = replace(context, venv=whole, logs=logs, stand_ins=given)
             seconds = _build(layers, missing, beside)
-            notes = [note for layer in layers for note in notes_in(beside.log_of(layer))]
+            notes = [each.sentence for each in given]
+            notes += [note for layer in layers for note in notes_in(beside.log_of(layer))]
             if notes:
                 (whole / _NOTES).write_text("".join(f"{note}\n" for note in notes), "utf-8")
             write_record(whole, given)
@@ -138,7 +134,7 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
 
 
 def _notes_of(environment: Path) -> list[str]:
-    """What the layers said when this environment was made."""
+    """What was said when this environment was made."""
     notes = environment / _NOTES
     return notes.read_text("utf-8").splitlines() if notes.exists() else []
 

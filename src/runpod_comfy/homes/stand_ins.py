@@ -8,7 +8,7 @@ counts. It is recorded in the environment that it is installed in.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,15 +97,6 @@ def write_record(venv: Path, stand_ins: Sequence[StandIn]) -> None:
         ]
         text = json.dumps(entries, indent=2, sort_keys=True) + "\n"
         (venv / RECORD).write_text(text, encoding="utf-8")
-
-
-def read_record(venv: Path) -> list[Mapping[str, str]]:
-    """The recorded wheels of an environment; empty if there are none."""
-    try:
-        entries: list[Mapping[str, str]] = json.loads((venv / RECORD).read_bytes())
-    except FileNotFoundError:
-        return []
-    return entries
 
 
 def _is_of(wheel: str, distribution: Distribution) -> bool:

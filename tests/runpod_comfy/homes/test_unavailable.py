@@ -254,4 +254,4 @@ def test_a_wheel_that_somebody_built_stands_in_for_an_sdist(version: Version) ->
     # Another home gets the environment from the cache, and is told so.
     said.clear()
     realize(version.job(version.folder / "another", say=said.append))
-    assert [line for line in said if "The cached environment has alpha 1.0" in line]
+    assert told in said
