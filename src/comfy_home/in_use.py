@@ -107,7 +107,7 @@ def _take(root: Path, say: Say, *, shared: bool) -> int:
         return f"Waiting for {_named(holders_of(path))}, which uses {root}; Ctrl-C stops waiting"
 
     while True:
-        # Whoever may only read the home uses a lock file that is there.
+        # A user who may only read the home uses the lock file that is there.
         flags = os.O_RDONLY if shared and path.exists() else os.O_RDWR | os.O_CREAT
         descriptor = os.open(path, flags, 0o666)
         try:

@@ -1,7 +1,7 @@
 """What the code of custom nodes says about their inputs, beyond what `object_info` has.
 
 The engine leaves the values of an input to its node's `VALIDATE_INPUTS`, if it has one, and choices
-may be computed anew at each start. Nothing here imports the code.
+may be computed at each start. Nothing here imports the code.
 """
 
 from __future__ import annotations
