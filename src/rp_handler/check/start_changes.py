@@ -55,28 +55,25 @@ class StartWatch:
 
     def _look(self) -> _Seen:
         found: _Seen = {}
-        root = str(self._home.root)
-        for name, left_out in (("ComfyUI", _LEFT_OUT), (self._home.venv.name, ())):
-            if os.path.isdir(f"{root}/{name}"):  # noqa: PTH112
-                _look(f"{root}/{name}", f"{name}/", found, left_out)
-        with os.scandir(root) as entries:
-            ours = [entry for entry in entries if not entry.name.startswith(".comfy")]
-        for entry in ours:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name not in (*_LEFT_OUT, "ComfyUI", self._home.venv.name):
-                    _look(entry.path, f"{entry.name}/", found)
-            else:
-                found[entry.name] = _state(entry)
+        parts = {self._home.comfyui.name: _LEFT_OUT, self._home.venv.name: ()}
+        with os.scandir(self._home.root) as entries:
+            for entry in entries:
+                if entry.name in _LEFT_OUT or entry.name.startswith(".comfy"):
+                    continue
+                if entry.is_dir(follow_symlinks=entry.name in parts):
+                    _look(entry.path, f"{entry.name}/", found, parts.get(entry.name, ()))
+                else:
+                    found[entry.name] = _state(entry)
         return found
 
 
-def _look(folder: str, prefix: str, found: _Seen, left_out: Collection[str] = ()) -> None:
+def _look(folder: str, prefix: str, found: _Seen, left_out: Collection[str]) -> None:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name in left_out or entry.name.endswith(_BYTECODE):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                _look(entry.path, f"{prefix}{entry.name}/", found)
+                _look(entry.path, f"{prefix}{entry.name}/", found, ())
             else:
                 found[prefix + entry.name] = _state(entry)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from comfy_errors.names import listed
 from runpod_comfy.lock.requirements.line import quoted
+from runpod_comfy.lock.requirements.read import REQUIREMENTS
 
-_FILE = "requirements.txt"
 _SCRIPT = "install.py"
 _NAMED_AT_MOST = 4
 
@@ -19,7 +19,7 @@ def listed_elsewhere(tree: str, folder: Path, *, runs_script: bool) -> str | Non
     """A note about the tree `node:<name>` in `folder` if it has no requirements.txt and other files
     that may say what it needs, else None. `runs_script` says whether the spec runs its install.py.
     """
-    if (folder / _FILE).exists():
+    if (folder / REQUIREMENTS).exists():
         return None
     has_script = (folder / _SCRIPT).is_file()
     files = sorted(
@@ -35,6 +35,6 @@ def listed_elsewhere(tree: str, folder: Path, *, runs_script: bool) -> str | Non
     if has_script:
         run = f'run its {_SCRIPT} ("run_install_scripts": ["{tree.partition(":")[2]}"]), or '
     return (
-        f"{tree} has no {_FILE} but {found}, not read by resolve: {run}put the lines that it needs "
-        "into options.requirements of the spec"
+        f"{tree} has no {REQUIREMENTS} but {found}, not read by resolve: {run}put the lines that "
+        "it needs into options.requirements of the spec"
     )
