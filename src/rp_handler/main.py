@@ -141,7 +141,7 @@ def execute(
     if isinstance(result, int):
         return result
     for warning in result["warnings"]:
-        line.say(f"warning: {warning}")
+        line.say(f"Warning: {warning}")
     _write_out([json.dumps(result, ensure_ascii=False)] if machine else result_lines(result))
     try:
         judge(result)

@@ -69,7 +69,7 @@ def test_an_image_records_the_node_that_its_build_could_not_import(
     built = program("image", "build", "keyed", "--base", base_image, "--tag", tag)
     assert built.code == 0, built.err
     told = "the custom node keyed was not imported, because it needs the variable SOME_KEY, which"
-    assert f"warning: {told}" in built.err
+    assert f"Warning: {told}" in built.err
     shown = program("image", "show", "keyed", "--image", tag, "--base", base_image)
     assert f"note   {told}" in shown.out
     document = program(

@@ -321,7 +321,7 @@ def test_a_node_that_the_check_could_not_import_runs_where_its_need_is_met(
     capsys.readouterr()
     assert main(["--workflow", graph]) == 2
     told = capsys.readouterr().err
-    assert "warning: the custom node keyed failed to import: custom_nodes/keyed/__init__" in told
+    assert "Warning: the custom node keyed failed to import: custom_nodes/keyed/__init__" in told
 
 
 def test_a_node_that_ends_the_engine_without_what_it_needs_is_left_out(

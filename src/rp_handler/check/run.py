@@ -316,7 +316,7 @@ def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) 
     for fault in faults:
         # These call paid services over the network; workflows seldom need them.
         if fault.group == "comfy_api_nodes":
-            sys.stderr.write(f"warning: {fault.sentence}\n")
+            sys.stderr.write(f"Warning: {fault.sentence}\n")
         else:
             fatal.append(fault)
     if not fatal:

@@ -117,7 +117,7 @@ def warn_of_nodes(engine: Engine, home: Home, listener: Listener) -> None:
     names = [node.name for node in home.manifest.nodes] if imports.is_observed else []
     for fault in import_faults(imports, core=home.comfyui, nodes=names):
         if fault.is_custom:
-            listener.say(f"warning: {fault.sentence}")
+            listener.say(f"Warning: {fault.sentence}")
 
 
 def _empty(folder: Path) -> None:

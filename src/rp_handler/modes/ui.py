@@ -35,7 +35,7 @@ async def serve_ui(
     """
     async with models_at_hand(home, search, say=listener.say) as (home, warnings):
         for warning in warnings:
-            listener.say(f"warning: {warning}")
+            listener.say(f"Warning: {warning}")
         if port is None and is_taken(_USUAL_PORT, listen):
             listener.say(f"Port {_USUAL_PORT} is in use; ComfyUI uses a free one.")
         elif port is None:

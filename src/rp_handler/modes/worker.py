@@ -60,7 +60,7 @@ async def serve_jobs(
             ResidentEngine(home, listener) as engine,
         ):
             for warning in warnings:
-                listener.say(f"warning: {warning}")
+                listener.say(f"Warning: {warning}")
             jobs = Jobs(engine=engine, listener=listener, workflows=workflows, warnings=warnings)
             return await sdk.serve(jobs)
     finally:

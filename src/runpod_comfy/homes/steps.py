@@ -213,7 +213,7 @@ def _put_environment(
         job.say("Packages are hard-linked from the cache")
     else:
         job.say(
-            f"warning: {job.home.root} and the cache {job.cache.root} cannot share files: packages "
+            f"Warning: {job.home.root} and the cache {job.cache.root} cannot share files: packages "
             "are copied. Put COMFY_CACHE_ROOT on the same volume to save space and time."
         )
     seconds = (time.monotonic() - started) / len(layers)
@@ -263,7 +263,7 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
         context.job.say(report.changes_in_words)
     marker.set_check(report)
     for name, node in sorted(report.not_imported.items()):
-        context.job.say(f"warning: {node.in_words(name)}")
+        context.job.say(f"Warning: {node.in_words(name)}")
     return recalled
 
 

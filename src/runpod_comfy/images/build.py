@@ -108,7 +108,7 @@ def build_image(
                 )
     if job.lock.import_needs:
         for name, node in not_imported_in(client, outcome.image_id).items():
-            say(f"warning: {node.in_words(name)}")
+            say(f"Warning: {node.in_words(name)}")
     return outcome
 
 

@@ -464,8 +464,8 @@ def test_a_check_is_made_again_once_a_need_that_was_unmet_is_met(
     said: list[str] = []
     first = realize(version.job(say=said.append))
     assert first.not_imported["painter"].needs == ["env:SOME_KEY"]
-    told = "warning: the custom node painter was not imported, because it needs the variable SOME_K"
-    assert [line[: len(told)] for line in said if "warning: the custom" in line] == [told]
+    told = "Warning: the custom node painter was not imported, because it needs the variable SOME_K"
+    assert [line[: len(told)] for line in said if "Warning: the custom" in line] == [told]
     again = realize(version.job())
     assert not again.changed
     assert again.not_imported == first.not_imported

@@ -81,7 +81,7 @@ class BuildProgress:
             if isinstance(change, VertexLog):
                 self._log(step, change)
             else:
-                self._line(step, f"warning: {change.text}")
+                self._line(step, f"Warning: {change.text}")
 
     def steps(self) -> tuple[BuildStep, ...]:
         """All steps that succeeded, in no particular order."""

@@ -108,7 +108,7 @@ def test_a_warning_of_the_builder_is_a_line_of_its_step() -> None:
     warning = VertexWarning(vertex="sha256:RUN LAYER=a sh a", text="doubtful")
     progress.handle(warning)
 
-    assert shown.lines == [("a", "warning: doubtful")]
+    assert shown.lines == [("a", "Warning: doubtful")]
 
 
 def test_a_layer_that_ran_stays_one_that_ran_when_reported_again_as_cached() -> None:
