@@ -20,7 +20,8 @@ from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.spec.add import new_models, new_nodes
-from runpod_comfy.spec.create import Folders, local_models
+from runpod_comfy.spec.asked import Folders
+from runpod_comfy.spec.asked_models import local_models
 from runpod_comfy.spec.edit import append_entry, put_override
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec, parse_spec
 from runpod_comfy.spec.model import Model, Spec, Tree

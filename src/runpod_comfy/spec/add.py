@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.spec.create import Folders, LocalModels, read_models, read_nodes
+from runpod_comfy.spec.asked import Folders
+from runpod_comfy.spec.asked_models import LocalModels, read_models
+from runpod_comfy.spec.asked_trees import read_nodes
 from runpod_comfy.spec.load import LoadedSpec, fold
 from runpod_comfy.spec.model import CustomNode, Model
 

@@ -11,7 +11,8 @@ import pytest
 from comfy_errors import InvalidInputError
 from comfy_files.progress import say_nothing
 from runpod_comfy.spec.add import new_models, new_nodes
-from runpod_comfy.spec.create import Folders, LocalModels
+from runpod_comfy.spec.asked import Folders
+from runpod_comfy.spec.asked_models import LocalModels
 from runpod_comfy.spec.load import LoadedSpec, parse_spec
 from runpod_comfy.spec.model import CustomNode, Model
 from tests.specs import whole_spec

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.spec.create import Folders, LocalModels, read_models
+from runpod_comfy.spec.asked import Folders
+from runpod_comfy.spec.asked_models import LocalModels, read_models
 from runpod_comfy.spec.model import Model
 
 

@@ -1,0 +1,158 @@
+"""The models that arguments ask for, with the checksums of files found here."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator
+
+from comfy_errors import InvalidInputError, MismatchError, UnavailableError, for_each
+from comfy_files.files import sha256_of
+from comfy_files.progress import Say
+from runpod_comfy.spec.asked import Folders, read_objects
+from runpod_comfy.spec.document import validated
+from runpod_comfy.spec.model import Model, Strict
+from runpod_comfy.spec.values import (
+    ModelSource,
+    source_file_name,
+    source_scheme,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalModels:
+    """Where to search for model files besides their source, and whether to hash them."""
+
+    root: Path | None
+    auto_checksum: bool
+    say: Say
+
+
+def local_models(
+    models_root: Path | None, folders: Folders, *, auto_checksum: bool, say: Say
+) -> LocalModels:
+    """The values of `--models-root` and `--auto-checksum`.
+
+    Raises UnavailableError if the folder does not exist, InvalidInputError if it is a file.
+    """
+    root = folders.working / models_root if models_root is not None else None
+    if root is not None:
+        if not root.exists():
+            raise UnavailableError(
+                f"--models-root: there is no folder {root}", remedy="Check the path."
+            )
+        if not root.is_dir():
+            complaint = f"--models-root: {root} is not a folder"
+            raise InvalidInputError(complaint, remedy="Name a folder.")
+        if not auto_checksum:
+            say("--models-root is only used with --auto-checksum")
+    return LocalModels(root=root, auto_checksum=auto_checksum, say=say)
+
+
+def _written_out(checksum: str) -> str:
+    """Hashes copied from web pages lack the `sha256:` prefix, or are in upper case."""
+    digits = checksum.strip().lower()
+    return f"sha256:{digits}" if re.fullmatch(r"[0-9a-f]{64}", digits) else digits
+
+
+class _AskedModel(Strict):
+    """A model as JSON; the default name and path come from its source."""
+
+    source: ModelSource
+    name: str | None = None
+    target_node: str | None = None
+    target_subdir: str | None = None
+    target_path: str | None = None
+    checksum: Annotated[str, AfterValidator(_written_out)] | None = None
+    mirrors: list[ModelSource] = []
+    size: int | None = None
+
+
+def read_models(
+    text: str, folders: Folders, local: LocalModels, *, option: str = "--models"
+) -> list[Model]:
+    """The models of one `--models`: a JSON object, or a JSON file with one or a list of them.
+
+    `option` is the option's name in messages. Raises InvalidInputError naming the wrong key,
+    UnavailableError for a missing local file, MismatchError for a local file whose checksum differs
+    from the given one.
+    """
+    asked = read_objects(text, option, _AskedModel, folders)
+    if asked is None:
+        raise InvalidInputError(
+            f"{option}: '{text}' is neither a JSON object nor a JSON file",
+            remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
+        )
+    return for_each(lambda item: _model(*item, folders, local), asked)
+
+
+def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> Model:
+    source, path = _local_source(asked.source, folders)
+    name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
+    if not asked.name and "." not in name:
+        raise InvalidInputError(
+            f"{where}: the source '{asked.source}' has no file name",
+            remedy="Add 'name' with the file's name.",
+        )
+    mirrors = [_local_source(mirror, folders)[0] for mirror in asked.mirrors]
+    given = {"name": name, "source": source, "mirrors": mirrors}
+    model = validated(Model, {**asked.model_dump(exclude_none=True), **given}, where=where)
+    folder = PurePosixPath(model.target).parent.as_posix()
+    subdir = model.target_subdir or (None if folder == "." else folder)
+    model = model.model_copy(update={"target_path": model.target, "target_subdir": subdir})
+    model = _with_checksum(model, path, where, local)
+    if path is None and None in (model.checksum, model.size):
+        local.say(
+            f"Warning: model {model.name}: resolve cannot pin a URL yet without both 'checksum' "
+            "and 'size'. Download the file and name its path, or state both."
+        )
+    return model
+
+
+def _with_checksum(model: Model, path: Path | None, where: str, local: LocalModels) -> Model:
+    candidates = [path] if path is not None else []
+    if local.root is not None:
+        candidates += [local.root / model.place, local.root / model.name]
+    found = next((item for item in candidates if item.is_file()), None)
+    if found is None:
+        if path is not None:
+            raise UnavailableError(
+                f"{where}: the model file {path} does not exist", remedy="Correct 'source'."
+            )
+        if local.auto_checksum:
+            local.say(f"{model.name}: no local file, so its checksum is not changed")
+        return model
+    if not local.auto_checksum:
+        return model
+    local.say(f"Hashing {found}")
+    try:
+        checksum = f"sha256:{sha256_of(found)}"
+    except OSError as error:
+        raise UnavailableError(
+            f"the model file {found} cannot be read: {error.strerror}",
+            remedy="Check its permissions.",
+        ) from error
+    if model.checksum not in (None, checksum):
+        raise MismatchError(
+            f"{where}: {found} has {checksum}, but 'checksum' says {model.checksum}",
+            remedy="Correct 'checksum', or put the right file there.",
+        )
+    return model.model_copy(update={"checksum": checksum})
+
+
+def _local_source(source: str, folders: Folders) -> tuple[str, Path | None]:
+    """A source as it will be in the spec, and the local file that it names, if any."""
+    scheme = source_scheme(source)
+    if scheme not in ("", "file"):
+        return source, None
+    if scheme == "":
+        return folders.rewritten(source), folders.working / source
+    parts = urlsplit(source)
+    inner = unquote(parts.path)
+    if not inner.startswith("/"):
+        return folders.rewritten(inner), folders.working / inner
+    return source if source.startswith("file://") else f"file://{parts.path}", Path(inner)
