@@ -90,14 +90,7 @@ def _validate(document: Any, *, where: str) -> Spec:
             remedy="Write the spec again with: runpod-comfy create <id> --repo URL@REF",
         )
     spec = validated(Spec, document, where=where)
-    checks = (
-        _versions,
-        _node_names,
-        _model_places,
-        _nodes_of_models,
-        _named_in_options,
-        _overrides,
-    )
+    checks = (_versions, _node_names, _model_places, _named_elsewhere, _overrides)
     if faults := [fault for check in checks for fault in check(spec)]:
         raise faults_in(where, faults)
     return spec
@@ -175,19 +168,7 @@ def _model_places(spec: Spec) -> Iterator[Fault]:
                 )
 
 
-def _nodes_of_models(spec: Spec) -> Iterator[Fault]:
-    nodes = [node.name for node in spec.custom_nodes]
-    for index, model in enumerate(spec.models):
-        if model.target_node is not None and model.target_node not in nodes:
-            meant = nearest(model.target_node, nodes)
-            yield (
-                f"'models[{index}].target_node' is '{model.target_node}', "
-                "but the spec has no custom node of that name",
-                f"Did you mean '{meant}'?" if meant else "Name a custom node of the spec.",
-            )
-
-
-def _named_in_options(spec: Spec) -> Iterator[Fault]:
+def _named_elsewhere(spec: Spec) -> Iterator[Fault]:
     nodes = [node.name for node in spec.custom_nodes]
     models = [model.name for model in spec.models]
     asked = [
@@ -195,16 +176,22 @@ def _named_in_options(spec: Spec) -> Iterator[Fault]:
         ("allow_pickle", spec.options.allow_pickle, "model", models),
     ]
     named = [
-        (f"{key}[{index}]", name, what, known)
+        (f"options.{key}[{index}]", name, what, known)
         for key, names, what, known in asked
         for index, name in enumerate(names)
     ]
-    named += [("import_needs", name, "custom node", nodes) for name in spec.options.import_needs]
+    on_nodes = [("options.import_needs", name) for name in spec.options.import_needs]
+    on_nodes += [
+        (f"models[{index}].target_node", model.target_node)
+        for index, model in enumerate(spec.models)
+        if model.target_node is not None
+    ]
+    named += [(place, name, "custom node", nodes) for place, name in on_nodes]
     for place, name, what, known in named:
         if name not in known:
             meant = nearest(name, known)
             yield (
-                f"'options.{place}' names '{name}', but the spec has no {what} of that name",
+                f"'{place}' names '{name}', but the spec has no {what} of that name",
                 f"Did you mean '{meant}'?" if meant else f"Name a {what} of the spec.",
             )
 

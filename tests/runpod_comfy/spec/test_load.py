@@ -330,7 +330,7 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
             {"target_path": "node_models/a/m", "target_subdir": None},
             "for models with a 'target_node'",
         ),
-        ({"target_node": "Frist"}, "'models[0].target_node' is 'Frist', but the spec has no"),
+        ({"target_node": "Frist"}, "'models[0].target_node' names 'Frist', but the spec has no"),
         ({"target_node": "../x"}, "'models[0].target_node' must"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
         ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
