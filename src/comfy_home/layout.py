@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,19 @@ class HomeLayout:
     check_log = Below(".comfy_check.log")
     # The list of files that the layer `core` writes, each name ended by a zero byte.
     core_files = Below(".comfy_core_files")
+
+    def files_of_core(self) -> list[Path]:
+        """The core's files, relative to its folder; empty if they are not listed."""
+        try:
+            names = self.core_files.read_bytes().split(b"\0")
+        except FileNotFoundError:
+            return []
+        return [Path(os.fsdecode(name)) for name in names if name]
+
+    def nodes_of_core(self) -> set[str]:
+        """The entries of custom_nodes that came with the core."""
+        paths = [path.parts for path in self.files_of_core()]
+        return {parts[1] for parts in paths if parts[0] == "custom_nodes"}
 
 
 def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str, str]) -> Path:

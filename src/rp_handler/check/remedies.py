@@ -49,7 +49,7 @@ def remedy_for(fault: ImportFault, home: HomeLayout, manifest: Manifest) -> str:
     names = (fault.name, fault.name.removesuffix(".py"))
     node = next((node for node in manifest.nodes if node.name in names), None)
     folder = home.custom_nodes / fault.name
-    if node is None and is_of_core(fault.name, home):
+    if node is None and fault.name in home.nodes_of_core():
         return _core_remedy(fault)
     hints = list(_hints(fault, home, node, manifest))
     if node is None:
@@ -61,16 +61,6 @@ def remedy_for(fault: ImportFault, home: HomeLayout, manifest: Manifest) -> str:
             ]
         )
     return " ".join(hints) or _last_resort(fault, node)
-
-
-def is_of_core(name: str, home: HomeLayout) -> bool:
-    """True if this entry of custom_nodes came with the core."""
-    try:
-        names = home.core_files.read_bytes().split(b"\0")
-    except OSError:
-        return False
-    wanted = ("custom_nodes", name)
-    return any(Path(os.fsdecode(path)).parts[:2] == wanted for path in names if path)
 
 
 def _hints(

@@ -110,22 +110,27 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
     return manifest
 
 
-def start_changes(home: Home) -> dict[Path, ChangedFile]:
-    """What the engine's start changed in the home when it was checked, by path.
+def start_changes(home: Home) -> list[ChangedFile]:
+    """What the engine's start changed in the home when it was checked.
 
     Raises InvalidInputError if the marker is broken.
     """
     manifest = load_manifest(home.root)
-    check = manifest.check if manifest else None
-    return {home.root / each.path: each for each in check.changed} if check else {}
+    return manifest.check.changed if manifest and manifest.check else []
+
+
+def added_by_start(home: Home) -> dict[Path, ChangedFile]:
+    """The files that the engine's start added to `ComfyUI/`, by path. Raises InvalidInputError."""
+    added = {home.root / file.path: file for file in start_changes(home) if file.change == "added"}
+    return {path: file for path, file in added.items() if path.is_relative_to(home.comfyui)}
 
 
 def nodes_of_start(home: Home) -> set[str]:
     """The names in custom_nodes below which the engine's start added files."""
     return {
         path.relative_to(home.custom_nodes).parts[0]
-        for path, file in start_changes(home).items()
-        if file.change == "added" and path.is_relative_to(home.custom_nodes)
+        for path in added_by_start(home)
+        if path.is_relative_to(home.custom_nodes)
     }
 
 
@@ -133,11 +138,7 @@ def unmanaged_nodes(home: Home, nodes: Collection[str]) -> list[Path]:
     """Entries of custom_nodes, where the core imports them, that are not in `nodes` and did not
     come with the core or from a node's start: the user added them by hand.
     """
-    known = {*nodes, *nodes_of_start(home), "__pycache__"}
-    if home.core_files.is_file():
-        names = home.core_files.read_bytes().split(b"\0")
-        inner = (Path(os.fsdecode(name)) for name in names if name)
-        known |= {path.parts[1] for path in inner if path.parts[:1] == ("custom_nodes",)}
+    known = {*nodes, *nodes_of_start(home), *home.nodes_of_core(), "__pycache__"}
     there = sorted(home.custom_nodes.iterdir()) if home.custom_nodes.is_dir() else []
     return [
         path

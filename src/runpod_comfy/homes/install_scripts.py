@@ -24,7 +24,7 @@ from comfy_files.json_faults import faults_in_words
 from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
-from runpod_comfy.homes.home import Home, start_changes
+from runpod_comfy.homes.home import Home, added_by_start
 from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.script import build_layer
 from runpod_comfy.homes.verify.listing import hash_of, write_listing
@@ -255,9 +255,7 @@ def undo_start(home: Home) -> None:
     """Removes what the engine's start added to `ComfyUI/` when it was checked, if it is unchanged:
     the next start adds it again if it still belongs to the version.
     """
-    for path, file in start_changes(home).items():
-        if file.change != "added" or not path.is_relative_to(home.comfyui):
-            continue
+    for path, file in added_by_start(home).items():
         if path.is_symlink() if file.sha256 is None else hash_of(path) == file.sha256:
             path.unlink(missing_ok=True)
             bytecode = path.parent / "__pycache__"

@@ -18,7 +18,7 @@ from comfy_home.layout import DATA_FOLDERS, LOCK_NAME, MARKER_NAME
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
-from runpod_comfy.homes.home import Home, refuse_protected, require_folder, start_changes
+from runpod_comfy.homes.home import Home, added_by_start, refuse_protected, require_folder
 from runpod_comfy.homes.install_scripts import added_files
 from runpod_comfy.layers.plan import NODE_PREFIX
 
@@ -167,23 +167,16 @@ def _brought_along(home: Home) -> set[str]:
     """The files that came with the core (according to `realize` or git) or with install scripts,
     relative to the core.
     """
-    names: list[bytes] = []
-    if home.core_files.is_file():
-        names = home.core_files.read_bytes().split(b"\0")
-    elif (home.comfyui / ".git").is_dir():
+    brought = set(map(str, home.files_of_core()))
+    if not brought and (home.comfyui / ".git").is_dir():
         listed = subprocess.run(
             ["git", "-C", str(home.comfyui), "ls-files", "-z"], capture_output=True, check=False
         )
-        names = listed.stdout.split(b"\0")
-    brought = {os.fsdecode(name).removeprefix("./") for name in names}
+        brought = set(map(os.fsdecode, listed.stdout.split(b"\0")))
     # If the records cannot be read, it is better to leave a file too many.
     with contextlib.suppress(InvalidInputError):
-        brought |= {str(path.relative_to(home.comfyui)) for path in added_files(home)}
-        brought |= {
-            str(path.relative_to(home.comfyui))
-            for path, file in start_changes(home).items()
-            if file.change == "added" and path.is_relative_to(home.comfyui)
-        }
+        added = [*added_files(home), *added_by_start(home)]
+        brought |= {str(path.relative_to(home.comfyui)) for path in added}
     return brought
 
 

@@ -61,7 +61,7 @@ def verify(job: Realization) -> Verification:
         found = [read_install_record(job.home, node) for node in job.lock.run_install_scripts]
         records = [record for record in found if record is not None]
         _check_marker(job, plan, manifest, findings)
-        written = list(start_changes(job.home).values())
+        written = start_changes(job.home)
         _check_environments(job, plan, findings, records, written)
         _check_trees(job, plan, findings, records, written)
         _check_archives(job, findings)
