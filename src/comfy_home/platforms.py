@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -43,6 +44,11 @@ PLATFORMS = {each.name: each for each in (LINUX_X86_64, LINUX_AARCH64, MACOS_ARM
 
 DEFAULT_PLATFORM = LINUX_X86_64.name
 """The platform of a spec that names none: that of images, and of RunPod."""
+
+
+def marker_of(platforms: Iterable[str]) -> str:
+    """The marker that is true on these platforms; '' without any."""
+    return " or ".join(f"({PLATFORMS[name].marker})" for name in platforms)
 
 
 def this_platform() -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from packaging.markers import Marker
 
 from comfy_files.progress import Say
-from comfy_home.platforms import LINUX_X86_64, PLATFORMS
+from comfy_home.platforms import LINUX_X86_64, marker_of
 from runpod_comfy.lock.python.fit import platforms_of
 from runpod_comfy.lock.python.solved import (
     NEVER,
@@ -93,7 +93,7 @@ def within_platforms(request: CompileRequest) -> CompileRequest:
             lines = [line for line in request.requirements if line.name != name]
             lines += _kept_to(own, there)
             lines += [_within(_renamed(line, "onnxruntime"), elsewhere) for line in own]
-            only = _marked(name, _marker_of(there) or NEVER)
+            only = _marked(name, marker_of(there) or NEVER)
             request = replace(request, requirements=lines, overrides=[*request.overrides, only])
     return request
 
@@ -244,7 +244,7 @@ def _with_choice(request: CompileRequest, asked: CompileRequest, choice: _Choice
         if len(names) == 1:
             overrides += [text for text in asked.overrides if name_of(text) == name]
         else:
-            overrides.append(_marked(name, _marker_of(there)))
+            overrides.append(_marked(name, marker_of(there)))
             own = _kept_to(own, there)
         lines += [*own, wish if there == list(request.platforms) else _within(wish, there)]
     left_out = [f"{other} ; {NEVER}" for other in family.names if other not in names]
@@ -269,10 +269,6 @@ def _platforms(marker: str, request: CompileRequest) -> list[str]:
     return platforms_of(marker or None, python=request.python, platforms=request.platforms)
 
 
-def _marker_of(platforms: Iterable[str]) -> str:
-    return " or ".join(f"({PLATFORMS[platform].marker})" for platform in platforms)
-
-
 def _marked(text: str, marker: str) -> str:
     return f"{text} ; {marker}" if marker else text
 
@@ -281,7 +277,7 @@ def _within(line: RequirementLine, platforms: Iterable[str]) -> RequirementLine:
     """The line for these platforms alone."""
     parsed = line.parsed
     own = f"({parsed.marker}) and " if parsed.marker else ""
-    parsed.marker = Marker(f"{own}({_marker_of(platforms)})")
+    parsed.marker = Marker(f"{own}({marker_of(platforms)})")
     return replace(line, text=str(parsed))
 
 

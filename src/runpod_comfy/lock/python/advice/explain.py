@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from comfy_errors.names import listed
 from runpod_comfy.lock.python.advice.conflict import Conflict, conflicts_in, named
+from runpod_comfy.lock.python.advice.dead_ends import DeadEnds, dead_ends
 from runpod_comfy.lock.python.advice.offer import replaced_in
 from runpod_comfy.lock.python.advice.oracle import Oracle
 from runpod_comfy.lock.python.advice.reason import (
@@ -20,11 +21,10 @@ from runpod_comfy.lock.python.advice.reason import (
     needed_python,
 )
 from runpod_comfy.lock.python.advice.refused import replacements_for
+from runpod_comfy.lock.python.advice.spelling import misspelt
 from runpod_comfy.lock.python.advice.together import kept_together
 from runpod_comfy.lock.python.advice.unmet import unmet
-from runpod_comfy.lock.python.dead_ends import DeadEnds, dead_ends
 from runpod_comfy.lock.python.solved import NEVER, Solved
-from runpod_comfy.lock.python.spelling import misspelt
 from runpod_comfy.lock.python.uv_compile import (
     CompileRequest,
     NoSolutionError,

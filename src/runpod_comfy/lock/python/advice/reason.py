@@ -73,11 +73,17 @@ def in_words(reason: str) -> str:
     return f"Why{where}: {text}" if text else "uv gives no reason"
 
 
+def marker_of_split(reason: str) -> str:
+    """The marker of the platforms that uv found no solution for; '' if it does not say."""
+    split = _SPLIT.search(" ".join(reason.split()))
+    return split["marker"] if split else ""
+
+
+def is_for(marker: str, platform: str) -> bool:
+    """True if a marker of uv's is about the platform."""
+    return all(part in marker for part in PLATFORMS[platform].marker.split(" and "))
+
+
 def _platform(reason: str) -> str:
-    split = _SPLIT.search(reason)
-    if split is None:
-        return ""
-    for platform in PLATFORMS.values():
-        if all(part in split["marker"] for part in platform.marker.split(" and ")):
-            return f" on {platform.name}"
-    return ""
+    marker = marker_of_split(reason)
+    return next((f" on {name}" for name in PLATFORMS if is_for(marker, name)), "")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from packaging.specifiers import SpecifierSet
 
 from comfy_errors.names import listed
-from comfy_home.platforms import PLATFORMS
+from comfy_home.platforms import PLATFORMS, marker_of
+from runpod_comfy.lock.python.advice.reason import is_for, marker_of_split
 from runpod_comfy.lock.python.uv_compile import (
     CompileRequest,
     NoSolutionError,
@@ -28,7 +29,6 @@ _WITHOUT_WHEEL = re.compile(
     rf"(?<!\S)(?P<name>[a-z0-9][a-z0-9._-]*?){_VERSIONS} ha(?:s|ve) no "
     r"(?:`(?P<marker>[^`]*)`-compatible wheels|wheels with a matching platform tag)"
 )
-_SPLIT = re.compile(r"for split \(markers: (?P<marker>[^)]*)\)")
 
 Attempt = Callable[[Sequence[str]], NoSolutionError | None]
 """Solves everything with these overrides; returns the error if there is no solution."""
@@ -142,11 +142,10 @@ class _Search:
     def _take(self, error: NoSolutionError) -> bool:
         reason = " ".join(error.reason.split())
         without = _WITHOUT_WHEEL.search(reason)
-        split = _SPLIT.search(reason)
         if without is None:
             return False
-        name, marker = without["name"], without["marker"] or (split["marker"] if split else "")
-        here = [each for each in self.request.platforms if _is_for(marker, each)]
+        name, marker = without["name"], without["marker"] or marker_of_split(reason)
+        here = [each for each in self.request.platforms if is_for(marker, each)]
         if not here or name in {*map(name_of, self.request.overrides), *self.hopeless}:
             return False
         known = self.ends[name].platforms if name in self.ends else ()
@@ -183,14 +182,10 @@ class _Search:
         )
 
 
-def _is_for(marker: str, platform: str) -> bool:
-    return all(part in marker for part in PLATFORMS[platform].marker.split(" and "))
-
-
 def _brief_marker(platforms: Sequence[str], others: Sequence[str]) -> str:
     """A marker that is true on `platforms` and not on `others`."""
     for key, word in (("sys_platform", "sys_platform"), ("machine", "platform_machine")):
         values = {getattr(PLATFORMS[platform], key) for platform in platforms}
         if len(values) == 1 and values.isdisjoint(getattr(PLATFORMS[each], key) for each in others):
             return f"{word} == '{values.pop()}'"
-    return " or ".join(f"({PLATFORMS[platform].marker})" for platform in platforms)
+    return marker_of(platforms)
