@@ -6,6 +6,7 @@ on a pod and on serverless); else a hard link; else a copy.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -54,29 +55,37 @@ def link_model(source: Path, root: Path, model: ModelFile) -> None:
 
 def make_link(source: Path, place: Path) -> None:
     """Creates a link to the file `source` at `place` atomically, replacing any file there."""
-    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    if not os.path.lexists(place):
+        # Atomic by itself. Another command may put its link there first.
+        with contextlib.suppress(FileExistsError):
+            if _try_link(source, place):
+                return
+    partial = place.with_name(f".{place.name}.partial")
     partial.unlink(missing_ok=True)
     try:
-        _link(source, partial)
+        if not _try_link(source, partial):
+            shutil.copyfile(source, partial)
         partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _link(source: Path, place: Path) -> None:
+def _try_link(source: Path, place: Path) -> bool:
+    """Creates a symbolic or hard link at `place`; False where there are none."""
     try:
         place.symlink_to(_way(source, place.parent))
-        return
     except OSError as error:
         if error.errno not in _NO_SYMLINKS:
             raise
-    real = source.resolve()
+    else:
+        return True
     try:
-        place.hardlink_to(real)
+        place.hardlink_to(source.resolve())
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
-        shutil.copyfile(real, place)
+        return False
+    return True
 
 
 def _way(source: Path, folder: Path) -> str:
