@@ -16,11 +16,7 @@ from comfy_files.progress import Say
 from runpod_comfy.spec.asked import Folders, read_objects
 from runpod_comfy.spec.document import validated
 from runpod_comfy.spec.model import Model, Strict
-from runpod_comfy.spec.values import (
-    ModelSource,
-    source_file_name,
-    source_scheme,
-)
+from runpod_comfy.spec.values import ModelSource, source_file_name, source_scheme
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,7 @@ from comfy_files.json_faults import fault_words
 from runpod_comfy.spec.asked import Folders, read_objects
 from runpod_comfy.spec.document import validated
 from runpod_comfy.spec.model import CustomNode, Strict, Tree
-from runpod_comfy.spec.values import (
-    ARCHIVE_SUFFIXES,
-    NodeName,
-    is_archive_name,
-    tree_kind,
-)
+from runpod_comfy.spec.values import ARCHIVE_SUFFIXES, NodeName, is_archive_name, tree_kind
 
 # Splits at the last `@` after the last `/` or `:`; an earlier one belongs to the URL.
 _REPO_AT_REF = re.compile(r"(?P<repo>.*?)(@(?P<ref>[^/:@]*))?", re.DOTALL)

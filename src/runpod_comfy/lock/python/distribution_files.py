@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from comfy_files.parallel import in_parallel
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.fit import fits_platform, fits_python, platforms_of
-from runpod_comfy.lock.python.uv_compile import Compiled, CompileRequest
+from runpod_comfy.lock.python.uv_compile import Compiled
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.sources.index.pip_settings import local_path_of, read_pip_settings
 
 _TIMEOUT_S = 30.0

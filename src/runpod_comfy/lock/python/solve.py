@@ -15,15 +15,9 @@ from runpod_comfy.lock.model import Replaced
 from runpod_comfy.lock.python.solved import Solved, given_for, replaced_line, replaced_need
 from runpod_comfy.lock.python.torch_family import torch_group
 from runpod_comfy.lock.python.torch_members import family_around, whole_family
-from runpod_comfy.lock.python.uv_compile import (
-    CompileRequest,
-    Dependency,
-    NoSolutionError,
-    Pin,
-    Solution,
-    needs_in,
-    solve,
-)
+from runpod_comfy.lock.python.uv_compile import Dependency, Pin, Solution, needs_in, solve
+from runpod_comfy.lock.python.uv_failure import NoSolutionError
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.python.variants import one_of_each, within_platforms
 from runpod_comfy.lock.requirements.read import CORE, SPEC, RequirementLine, name_of
 

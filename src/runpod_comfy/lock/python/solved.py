@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runpod_comfy.lock.model import Replaced
-from runpod_comfy.lock.python.uv_compile import CompileRequest, Dependency, Solution
+from runpod_comfy.lock.python.uv_compile import Dependency, Solution
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import RequirementLine
 
 NEVER = "python_version < '3'"

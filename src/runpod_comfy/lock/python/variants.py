@@ -21,7 +21,9 @@ from runpod_comfy.lock.python.solved import (
     replaced_line,
     replaced_need,
 )
-from runpod_comfy.lock.python.uv_compile import CompileRequest, Dependency, NoSolutionError, solve
+from runpod_comfy.lock.python.uv_compile import Dependency, solve
+from runpod_comfy.lock.python.uv_failure import NoSolutionError
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import RequirementLine, name_of
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.lock.python import solve
-from runpod_comfy.lock.python.uv_compile import CompileRequest, Pin, Solution
+from runpod_comfy.lock.python.uv_compile import Pin, Solution
+from runpod_comfy.lock.python.uv_request import CompileRequest
 
 
 def test_a_release_does_not_miss_itself_and_other_releases_miss_nothing(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from runpod_comfy.lock.model import PythonLock
-from runpod_comfy.lock.python.uv_compile import CompileRequest, Solution, solve
+from runpod_comfy.lock.python.uv_compile import Solution, solve
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from tests.runpod_comfy.lock.conftest import Bench
 
 # Solves with uv in each test.

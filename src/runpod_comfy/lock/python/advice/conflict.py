@@ -15,7 +15,7 @@ from runpod_comfy.lock.python.advice.offer import Candidate, candidates, replace
 from runpod_comfy.lock.python.advice.oracle import Oracle
 from runpod_comfy.lock.python.advice.reason import fault_of_one_line, in_words
 from runpod_comfy.lock.python.solved import NEVER
-from runpod_comfy.lock.python.uv_compile import CompileRequest
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import RequirementLine
 
 _MOST_CONFLICTS = 6

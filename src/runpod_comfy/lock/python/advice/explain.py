@@ -25,13 +25,9 @@ from runpod_comfy.lock.python.advice.spelling import misspelt
 from runpod_comfy.lock.python.advice.together import kept_together
 from runpod_comfy.lock.python.advice.unmet import unmet
 from runpod_comfy.lock.python.solved import NEVER, Solved
-from runpod_comfy.lock.python.uv_compile import (
-    CompileRequest,
-    NoSolutionError,
-    UnbuiltError,
-    names_in,
-    undated_files,
-)
+from runpod_comfy.lock.python.uv_compile import names_in, undated_files
+from runpod_comfy.lock.python.uv_failure import NoSolutionError, UnbuiltError
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import (
     SPEC,
     RefusedLine,

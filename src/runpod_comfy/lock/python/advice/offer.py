@@ -17,7 +17,7 @@ from comfy_errors import UnavailableError
 from runpod_comfy.lock.python.advice.reason import needs_in_reason
 from runpod_comfy.lock.python.fit import fits_platform, fits_python
 from runpod_comfy.lock.python.solved import NEVER
-from runpod_comfy.lock.python.uv_compile import CompileRequest
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.line import is_requirement
 from runpod_comfy.lock.requirements.read import CORE, SPEC, RequirementLine, name_of
 from runpod_comfy.sources.index.files import Index, IndexFile

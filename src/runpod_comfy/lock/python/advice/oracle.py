@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from comfy_errors import ComfyError
-from runpod_comfy.lock.python.uv_compile import (
-    CompileRequest,
-    NoSolutionError,
-    UnbuiltError,
-    solve,
-)
+from runpod_comfy.lock.python.uv_compile import solve
+from runpod_comfy.lock.python.uv_failure import NoSolutionError, UnbuiltError
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import RequirementLine
 
 # How long a user will wait for an explanation.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_home.platforms import PLATFORMS
-from runpod_comfy.lock.python.uv_compile import PROJECT
+from runpod_comfy.lock.python.uv_request import PROJECT
 
 NOT_CACHED = "was not found in the cache"
 

@@ -16,7 +16,7 @@ from packaging.version import Version
 from comfy_errors import UnavailableError
 from runpod_comfy.lock.python.advice.offer import bound_of_lines, is_installable
 from runpod_comfy.lock.python.solved import NEVER
-from runpod_comfy.lock.python.uv_compile import CompileRequest
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import RefusedLine, RequirementLine
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import read_index_settings

@@ -17,7 +17,9 @@ from runpod_comfy.lock.python.advice.offer import replaced_in
 from runpod_comfy.lock.python.advice.unmet import is_met
 from runpod_comfy.lock.python.solve import solve_in_steps, unmet_needs
 from runpod_comfy.lock.python.solved import NEVER, Solved
-from runpod_comfy.lock.python.uv_compile import CompileRequest, Dependency, NoSolutionError
+from runpod_comfy.lock.python.uv_compile import Dependency
+from runpod_comfy.lock.python.uv_failure import NoSolutionError
+from runpod_comfy.lock.python.uv_request import CompileRequest
 from runpod_comfy.lock.requirements.read import name_of
 
 _MOST_ROUNDS = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runpod_comfy.lock.python.advice.reason import needs_in_reason
-from runpod_comfy.lock.python.uv_compile import PROJECT
+from runpod_comfy.lock.python.uv_request import PROJECT
 
 
 def test_the_needs_of_distributions_are_read_and_the_lists_of_releases_are_not() -> None:
