@@ -321,6 +321,8 @@ def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) 
             fatal.append(fault)
     if not fatal:
         return
+    # A node may have kept ComfyUI from logging them.
+    sys.stderr.writelines(fault.event.traceback for fault in fatal if fault.event)
     remedies = [remedy_for(fault, home, manifest) for fault in fatal]
     if len(fatal) == 1:
         raise OperationFailedError(f"ComfyUI starts, but {fatal[0].sentence}", remedy=remedies[0])
