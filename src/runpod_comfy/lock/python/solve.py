@@ -68,7 +68,7 @@ def _yielding(line: RequirementLine, torch: Sequence[Pin]) -> RequirementLine:
     """The line without its bound, if it is a node's line and the core has another torch."""
     versions = [pin.version for pin in torch if pin.name == line.name]
     parsed = line.parsed
-    if line.tree in (CORE, SPEC) or not versions or _all_fit(parsed.specifier, versions):
+    if line.tree in (CORE, SPEC) or not versions or all_fit(parsed.specifier, versions):
         return line
     parsed.specifier = SpecifierSet()
     return replace(line, text=str(parsed))
@@ -132,10 +132,11 @@ def _account(request: CompileRequest) -> str:
 
 
 def _is_met(need: Dependency, versions: Collection[str]) -> bool:
-    return bool(versions) and _all_fit(SpecifierSet(need.bounds), versions)
+    return bool(versions) and all_fit(SpecifierSet(need.bounds), versions)
 
 
-def _all_fit(specifier: SpecifierSet, versions: Iterable[str]) -> bool:
+def all_fit(specifier: SpecifierSet, versions: Iterable[str]) -> bool:
+    """True if the specifier allows each of the versions."""
     return all(specifier.contains(version, prereleases=True) for version in versions)
 
 
@@ -148,5 +149,5 @@ def _yielded(request: CompileRequest, solution: Solution) -> list[Replaced]:
         for line in request.requirements
         if line.name in group
         and line.tree not in (CORE, SPEC)
-        and not _all_fit(line.parsed.specifier, versions[line.name])
+        and not all_fit(line.parsed.specifier, versions[line.name])
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from runpod_comfy.lock.model import Replaced
@@ -40,6 +40,6 @@ def replaced_need(need: Dependency, given: str) -> Replaced:
     )
 
 
-def given_for(name: str, versions: Sequence[str]) -> str:
+def given_for(name: str, versions: Iterable[str]) -> str:
     """What is installed instead of something: `name` in these versions."""
     return " or ".join(f"{name}=={version}" for version in versions) or "nothing"

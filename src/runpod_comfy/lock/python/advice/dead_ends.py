@@ -55,12 +55,7 @@ class DeadEnds:
 
     found: tuple[DeadEnd, ...]
     rest: NoSolutionError | None
-    overrides: tuple[str, ...]
     platforms: tuple[str, ...]
-
-    @property
-    def message(self) -> str:
-        return "; ".join(map(str, self.found))
 
     @property
     def dropping(self) -> str:
@@ -70,14 +65,6 @@ class DeadEnds:
         return (
             f"Or, if you do not need {' and '.join(names)}: "
             f'"options": {{"platforms": {json.dumps(kept)}}}.'
-        )
-
-    @property
-    def remedy(self) -> str:
-        """Both ways out, if there is a solution without them."""
-        return (
-            "To leave it out there, add to the spec: "
-            f'"options": {{"overrides": {json.dumps(list(self.overrides))}}}. {self.dropping}'
         )
 
 
@@ -99,7 +86,6 @@ def dead_ends(error: NoSolutionError, request: CompileRequest, attempt: Attempt)
     return DeadEnds(
         found=tuple(search.ends.values()),
         rest=rest,
-        overrides=tuple(search.overrides),
         platforms=tuple(request.platforms),
     )
 

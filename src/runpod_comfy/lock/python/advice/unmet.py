@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from runpod_comfy.lock.python.solve import unmet_needs
-from runpod_comfy.lock.python.solved import Solved
+from runpod_comfy.lock.python.solve import all_fit, unmet_needs
+from runpod_comfy.lock.python.solved import Solved, given_for
 from runpod_comfy.lock.requirements.read import RefusedLine, RequirementLine, name_of
 
 
@@ -43,9 +43,7 @@ def unmet(
 
 def is_met(line: RequirementLine, versions: Collection[str]) -> bool:
     """True if these versions are what the line asks for."""
-    if not versions:
-        return line.is_constraint
-    return all(line.parsed.specifier.contains(each, prereleases=True) for each in versions)
+    return all_fit(line.parsed.specifier, versions) if versions else line.is_constraint
 
 
 def _from_the_index(
@@ -57,5 +55,5 @@ def _from_the_index(
 
 
 def _instead(name: str, versions: Mapping[str, Collection[str]]) -> str:
-    given = [f"{name}=={each}" for each in versions.get(name, ())]
-    return f"gets {' or '.join(given)}" if given else "is left out"
+    found = versions.get(name)
+    return f"gets {given_for(name, found)}" if found else "is left out"
