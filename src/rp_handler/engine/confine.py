@@ -74,7 +74,7 @@ def obey_permissions(written: Iterable[str]) -> None:
             continue
         if not of.st_mode & stat.S_IWGRP:
             sys.stderr.write(
-                f"warning: {folder} belongs to user {of.st_uid}, and only root's right to override "
+                f"Warning: {folder} belongs to user {of.st_uid}, and only root's right to override "
                 "permissions lets this engine write there: it can write to its Python environment "
                 "too.\n"
             )
