@@ -1,10 +1,12 @@
-"""Names and numbers in messages: the first few of many, close matches, and plurals."""
+"""Names, numbers and options in messages: the first few of many, close matches, and plurals."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 # Below this, suggestions look odd: `node` for `demo`, `build` for `bundle`.
 _ALIKE = 0.7
@@ -28,6 +30,11 @@ def in_lines(sentences: Sequence[str], *, at_most: int = 20) -> str:
 def quantity(count: int, noun: str, plural: str = "") -> str:
     """`1 pin`, `2 pins`; `plural` is for nouns that take more than an s."""
     return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
+
+
+def as_options(**options: Any) -> str:
+    """Options of a spec, to be added to it: `"options": {"python": "3.12"}`."""
+    return f'"options": {json.dumps(options)}'
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

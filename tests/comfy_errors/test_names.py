@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_errors.names import in_lines, listed, nearest, nearest_names, quantity
+from comfy_errors.names import as_options, in_lines, listed, nearest, nearest_names, quantity
 
 COMMANDS = ["create", "resolve", "realize", "run", "test", "bundle", "image build", "bundle load"]
 KEYS = ["schema_version", "version_id", "comfy", "custom_nodes", "models", "env", "options"]
@@ -51,3 +51,8 @@ def test_at_most_three_are_proposed_and_the_nearest_comes_first() -> None:
 def test_counts_agree_with_their_nouns() -> None:
     assert [quantity(count, "pin") for count in (0, 1, 2)] == ["0 pins", "1 pin", "2 pins"]
     assert quantity(2, "dependency", "dependencies") == "2 dependencies"
+
+
+def test_options_are_shown_as_a_spec_has_them() -> None:
+    shown = as_options(torch={"version": "2.11"}, writable_environment=True)
+    assert shown == '"options": {"torch": {"version": "2.11"}, "writable_environment": true}'

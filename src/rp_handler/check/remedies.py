@@ -5,14 +5,13 @@ A remedy is chosen by the first of these that holds; what its files lack is said
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from comfy_errors.names import listed
+from comfy_errors.names import as_options, listed
 from comfy_home.distributions import distribution_of
 from comfy_home.import_needs import GPU, VARIABLE, needs_in_words
 from comfy_home.layout import HomeLayout
@@ -34,7 +33,7 @@ _OF_VARIABLE = re.compile(
 _VARIABLE_NAME = re.compile(r"\b([A-Z][A-Z0-9]*_[A-Z0-9_]+)\b")
 WRITABLE = (
     "If it wants to install packages, name them in options.requirements of the spec; if it has to "
-    'write to its packages, allow that: "options": {"writable_environment": true}. Then resolve.'
+    f"write to its packages, allow that: {as_options(writable_environment=True)}. Then resolve."
 )
 """What to do about a node that changes the Python environment."""
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -95,13 +94,12 @@ def _hints(
         known = [*manifest.import_needs.get(fault.name, []), need]
         yield (
             f"If it can only be imported with {needs_in_words([need])}, which this machine lacks, "
-            f'say so in the spec: "options": {{"import_needs": {json.dumps({fault.name: known})}}}.'
-            " Then resolve."
+            f"say so in the spec: {as_options(import_needs={fault.name: known})}. Then resolve."
         )
     if has_script and fault.chain:
         yield (
             "It has an install.py, which did not run. If you trust it, add to the spec: "
-            f'"options": {{"run_install_scripts": ["{fault.name}"]}}. Then resolve.'
+            f"{as_options(run_install_scripts=[fault.name])}. Then resolve."
         )
     if fault.fault.startswith("has neither"):
         yield (
@@ -126,7 +124,7 @@ def _missing_distribution(module: str, node: ManifestNode | None) -> str:
         what = f"{name} provides {top}, and is not installed."
     if node is not None and node.repo is None:
         return f"{what} Add {name} to the requirements.txt of the node, then resolve."
-    return f'{what} Add to the spec: "options": {{"requirements": ["{name}"]}}. Then resolve.'
+    return f"{what} Add to the spec: {as_options(requirements=[name])}. Then resolve."
 
 
 def _likely_need(chain: Sequence[Raised], manifest: Manifest) -> str | None:
@@ -149,7 +147,7 @@ def _core_remedy(fault: ImportFault) -> str:
         name = distribution_of(module) or top
         return (
             f"This is ComfyUI's own module, and its requirements do not bring {module}: add to the "
-            f'spec: "options": {{"requirements": ["{name}"]}}. Then resolve.'
+            f"spec: {as_options(requirements=[name])}. Then resolve."
         )
     return (
         "This is ComfyUI's own module: a package of the version may be too new or too old for it. "

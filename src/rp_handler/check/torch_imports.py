@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import OperationFailedError
+from comfy_errors.names import as_options
 
 _TIMEOUT_S = 300.0
 
@@ -88,7 +89,7 @@ def _settling(torch: dict[str, Any], member: dict[str, Any]) -> str:
     """The line for the spec: another torch, another release of the package, or none."""
     name, version, beside = member["name"], _plain(member["version"]), _plain(torch["version"])
     if member is torch:
-        return f'"options": {{"constraints": ["torch!={version}"]}}'
+        return as_options(constraints=[f"torch!={version}"])
     lowest = [
         found[1]
         for line in member["requires"]
@@ -99,10 +100,10 @@ def _settling(torch: dict[str, Any], member: dict[str, Any]) -> str:
     if made_for and not f"{beside}.".startswith(f"{made_for}."):
         # `options.torch.version` has at least two parts.
         made_for = made_for if "." in made_for else f"{made_for}.0"
-        return f'"options": {{"torch": {{"version": "{made_for}"}}}}'
+        return as_options(torch={"version": made_for})
     if numbered_alike and version != beside:
-        return f'"options": {{"constraints": ["{name}=={beside}"]}}'
-    return f'"options": {{"overrides": ["{name} ; python_version < \'3\'"]}}'
+        return as_options(constraints=[f"{name}=={beside}"])
+    return as_options(overrides=[f"{name} ; python_version < '3'"])
 
 
 def _plain(version: str) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from comfy_errors.names import as_options
 from rp_handler.errors import EngineStartError
 
 PYTORCH_INDEX = "https://download.pytorch.org/whl"
@@ -52,7 +53,7 @@ def require_driver(needed: str | None, driver: _Version | None) -> None:
     if driver[0] in _PYTORCH_CUDA:
         index = f"{PYTORCH_INDEX}/{_PYTORCH_CUDA[driver[0]]}"
         remedy += (
-            f', or use a torch for this driver: "options": {{"torch": {{"index": "{index}"}}}} '
+            f", or use a torch for this driver: {as_options(torch={'index': index})} "
             "in the spec, then resolve and realize (or build) again"
         )
     raise EngineStartError(

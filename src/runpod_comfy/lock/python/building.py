@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 
+from comfy_errors.names import as_options
 from comfy_home.distributions import distribution_of
 
 DEVEL_BASE = "cuda-devel"
@@ -56,10 +57,10 @@ def build_remedy(output: str) -> str:
     failed, module = _FAILED.search(text), _NO_MODULE.search(text)
     if failed and module:
         needed = distribution_of(module["name"]) or module["name"]
-        setting = json.dumps({"build_requirements": {failed["name"]: [needed]}})
+        setting = as_options(build_requirements={failed["name"]: [needed]})
         return (
             f"{failed['name']} does not say that it needs {needed} to be built: add to the spec "
-            f'"options": {setting}, and resolve again.'
+            f"{setting}, and resolve again."
         )
     packages = list(dict.fromkeys(name for sign, name in _LACKING if re.search(sign, text)))
     if not packages and not _NO_CUDA.search(text):
@@ -70,9 +71,9 @@ def build_remedy(output: str) -> str:
             f"toolkit; for an image, use the base '{DEVEL_BASE}', which has it: --base, or "
             "'options.base' in the spec."
         )
-    setting = json.dumps({"system_packages": packages})
+    setting = as_options(system_packages=packages)
     return (
         f"It is built from source, which needs {' and '.join(packages)}. On this machine: apt-get "
-        f'install {" ".join(packages)}. For an image, add to the spec "options": {setting}, or '
+        f"install {' '.join(packages)}. For an image, add to the spec {setting}, or "
         f"use the base '{DEVEL_BASE}', which has compilers (--base, or 'options.base')."
     )

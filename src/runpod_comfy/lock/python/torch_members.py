@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from packaging.version import Version
 
 from comfy_errors import UnavailableError
+from comfy_errors.names import as_options
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from runpod_comfy.lock.python.torch_family import MEMBERS
@@ -256,8 +257,9 @@ def _report(strays: Sequence[_Release], torch: str, say: Say) -> None:
             raise UnavailableError(
                 f"no release of {each.name} is for torch {torch}: the newest that can be "
                 f"installed beside it, {each.version}, is for torch {each.version}",
-                remedy=f'Use that torch in the spec, "options": {{"torch": {{"version": '
-                f'"{each.version}"}}}}, or another that has a {each.name}; '
+                remedy="Use that torch in the spec, "
+                f"{as_options(torch={'version': each.version})}, or another that has a "
+                f"{each.name}; "
                 f'"constraints": ["{each.name}=={each.version}"] tries this pair anyway.',
             )
     if strays:

@@ -5,14 +5,13 @@ A spec gets out of one in two ways: without the distribution there, or without t
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from packaging.specifiers import SpecifierSet
 
-from comfy_errors.names import listed
+from comfy_errors.names import as_options, listed
 from comfy_home.platforms import PLATFORMS, marker_of
 from runpod_comfy.lock.python.advice.reason import is_for, marker_of_split
 from runpod_comfy.lock.python.uv_compile import needs_in, solve
@@ -62,10 +61,7 @@ class DeadEnds:
         """The second way out."""
         names = sorted({platform for each in self.found for platform in each.platforms})
         kept = [platform for platform in self.platforms if platform not in names]
-        return (
-            f"Or, if you do not need {' and '.join(names)}: "
-            f'"options": {{"platforms": {json.dumps(kept)}}}.'
-        )
+        return f"Or, if you do not need {' and '.join(names)}: {as_options(platforms=kept)}."
 
 
 def dead_ends(error: NoSolutionError, request: CompileRequest, attempt: Attempt) -> DeadEnds:

@@ -4,12 +4,11 @@ and one set of overrides that settles all of it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
-from comfy_errors.names import listed
+from comfy_errors.names import as_options, listed
 from runpod_comfy.lock.python.advice.conflict import Conflict, conflicts_in, named
 from runpod_comfy.lock.python.advice.dead_ends import DeadEnds, dead_ends
 from runpod_comfy.lock.python.advice.offer import replaced_in
@@ -208,7 +207,7 @@ def _paste(answer: _Answer, question: Question) -> str:
     if answer.constraints:
         own = [line.text for line in spec.requirements if line.place.startswith(_CONSTRAINTS)]
         options["constraints"] = [*own, *answer.constraints]
-    text = f'Add to the spec: "options": {json.dumps(options)}.'
+    text = f"Add to the spec: {as_options(**options)}."
     if answer.solved is None:
         return f"{text} More may remain to be settled after that."
     passed_over = unmet(
@@ -310,5 +309,5 @@ def _another_python(oracle: Oracle, conflicts: Sequence[Conflict]) -> str:
     for python in [needed] if needed else [f"3.{minor + step}" for step in (1, 2, -1)]:
         other = replace(conflict.request, python=python)
         if oracle.solves(other, conflict.lines) and oracle.solves(other):
-            return f'With "options": {{"python": "{python}"}} in the spec there is a solution.'
+            return f"With {as_options(python=python)} in the spec there is a solution."
     return ""
