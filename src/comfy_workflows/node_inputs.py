@@ -93,7 +93,9 @@ def _problems_of_links(node: GraphNode, graph: Graph, known: Known) -> Iterator[
             continue
         title = f"node {source} ({above.class_type})"
         if not -len(outputs) <= slot < len(outputs):
-            yield _invalid(node, name, f"comes from output {slot} of {title}, which has no such")
+            yield _invalid(
+                node, name, f"comes from output {slot} of {title}, which has no such output"
+            )
             continue
         given, wanted = outputs[slot], _kind(declared[name])
         if _may_connect(given, wanted):
@@ -138,9 +140,9 @@ def _beyond(number: float, settings: Mapping[str, Any]) -> str:
     """How a number exceeds its limits, or ''."""
     least, most = settings.get("min"), settings.get("max")
     if isinstance(least, int | float) and number < least:
-        return f"less than {least}, the least that it accepts"
+        return f"less than {least}, the minimum"
     if isinstance(most, int | float) and number > most:
-        return f"more than {most}, the most that it accepts"
+        return f"more than {most}, the maximum"
     return ""
 
 

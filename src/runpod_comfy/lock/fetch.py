@@ -44,5 +44,5 @@ def require_install_scripts(trees: Mapping[str, Path]) -> None:
         raise InvalidInputError(
             f"'options.run_install_scripts' names {' and '.join(map(repr, lacking))}, but {nodes} "
             "no install.py",
-            remedy="Remove what has none from the list and resolve again.",
+            remedy="Remove nodes without one from the list, and resolve again.",
         )
