@@ -16,9 +16,17 @@ from typing import Any
 _WRITE = stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH
 
 
-def make_read_only(folder: Path) -> None:
+def make_read_only(folder: Path | str) -> None:
     """Takes the write permission from all files and folders below `folder`. Raises OSError."""
-    _make_read_only(str(folder))
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                continue
+            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
+            if mode & _WRITE:
+                os.chmod(entry.path, mode & ~_WRITE)  # noqa: PTH101
+            if entry.is_dir(follow_symlinks=False):
+                make_read_only(entry.path)
 
 
 def remove_tree(folder: Path, *, ignore_errors: bool = False) -> None:
@@ -45,15 +53,3 @@ def remove_tree(folder: Path, *, ignore_errors: bool = False) -> None:
                 raise
 
     shutil.rmtree(folder, onerror=let_in)
-
-
-def _make_read_only(folder: str) -> None:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_symlink():
-                continue
-            mode = stat.S_IMODE(entry.stat(follow_symlinks=False).st_mode)
-            if mode & _WRITE:
-                os.chmod(entry.path, mode & ~_WRITE)  # noqa: PTH101
-            if entry.is_dir(follow_symlinks=False):
-                _make_read_only(entry.path)
