@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from comfy_errors import ComfyError, OperationFailedError
@@ -101,8 +101,3 @@ def failure_document(error: ComfyError) -> dict[str, Any]:
         "retryable": retryable,
         "details": details,
     }
-
-
-def listed(sentences: Sequence[str]) -> str:
-    """Sentences after a colon: a single one on the same line, several on lines of their own."""
-    return f" {sentences[0]}" if len(sentences) == 1 else "".join(f"\n  {it}" for it in sentences)

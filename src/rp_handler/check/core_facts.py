@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import OperationFailedError
+from comfy_errors.names import in_lines
 from comfy_files.files import os_reason
 from comfy_workflows.model_files import ModelFolders
 from comfy_workflows.node_inputs import choices_of, declared_inputs
@@ -85,7 +86,7 @@ def _ask(core: Path, python: Path, *arguments: str) -> str:
             f"{python} cannot be run: {os_reason(error)}.", remedy="Realize the version again."
         ) from error
     if answer.returncode != 0:
-        last = "".join(f"\n  {line}" for line in answer.stderr.strip().splitlines()[-8:])
+        last = in_lines(answer.stderr.strip().splitlines()[-8:])
         raise EngineStartError(
             f"ComfyUI in {core} could not list its options (main.py --help):{last}",
             remedy="Check the version's Python packages and realize it again.",

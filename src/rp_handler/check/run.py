@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
+from comfy_errors.names import in_lines
 from comfy_files.files import replace_file
 from comfy_files.progress import NOTE
 from comfy_home.layout import DAMAGE_NAME, OBJECT_INFO_NAME, HomeLayout
@@ -326,11 +327,8 @@ def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) 
     remedies = [remedy_for(fault, home, manifest) for fault in fatal]
     if len(fatal) == 1:
         raise OperationFailedError(f"ComfyUI starts, but {fatal[0].sentence}", remedy=remedies[0])
-    lines = "".join(
-        f"\n  {fault.sentence}\n    → {remedy}"
-        for fault, remedy in zip(fatal, remedies, strict=True)
-    )
-    raise OperationFailedError(f"ComfyUI starts, but {len(fatal)} nodes fail:{lines}")
+    lines = [f"{fault.sentence}\n  → {step}" for fault, step in zip(fatal, remedies, strict=True)]
+    raise OperationFailedError(f"ComfyUI starts, but {len(fatal)} nodes fail:{in_lines(lines)}")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from comfy_errors import UnavailableError
+from comfy_errors.names import in_lines
 from comfy_files.processes import inheritable_descriptors
 from rp_handler.engine.command import (
     LOOPBACK,
@@ -118,7 +119,7 @@ class Engine:
         """The error for a process that ended `when` ("while running node 3")."""
         status = self.ended.result() if self.ended.done() else None
         lines = last_lines(self.log)
-        quoted = "".join(f"\n  {line}" for line in lines) or "\n  (nothing)"
+        quoted = in_lines(lines) or "\n  (nothing)"
         remedies = [f"The whole log is {self.log}."] if self._keeps_log else []
         if status == -signal.SIGKILL:
             remedies.append("The machine may have run out of memory.")

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfy_workflows.graph import Graph
+from comfy_errors.names import in_lines
+from comfy_workflows.graph import Graph, as_reasons
 from rp_handler.errors import (
     JobCancelledError,
     JobError,
     OutOfMemoryError,
     RefusedPromptError,
-    listed,
 )
 
 _TRACEBACK_LINES = 8
@@ -158,7 +158,7 @@ def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:
     error = answer.get("error")
     sentences = node_error_sentences(node_errors) or [_error_sentence(error)]
     return RefusedPromptError(
-        f"ComfyUI refused the workflow:{listed(sentences)}",
+        f"ComfyUI refused the workflow{as_reasons(sentences)}",
         remedy="Correct the workflow.",
         details={"error": error, "node_errors": node_errors},
     )
@@ -197,7 +197,7 @@ def _execution_error(data: Mapping[str, Any]) -> JobError:
     traceback = "".join(data.get("traceback") or ()).splitlines()
     lines = [line for line in traceback if line.strip(" ^~")][-_TRACEBACK_LINES:]
     out_of_memory = "OutOfMemory" in exception or exception.endswith("MemoryError")
-    quoted = "".join(f"\n  {line}" for line in lines)
+    quoted = in_lines(lines)
     kind = OutOfMemoryError if out_of_memory else JobError
     return kind(
         f"Node {node} ({class_type}) failed with {exception}: {text}"

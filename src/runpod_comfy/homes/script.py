@@ -21,6 +21,7 @@ from comfy_errors import (
     error_at_the_end,
     error_kind,
 )
+from comfy_errors.names import in_lines
 from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
 from comfy_files.progress import NOTE
@@ -265,7 +266,7 @@ def _own_error(exit_code: int, log: Path) -> ComfyError | None:
 def _failure(title: str, exit_code: int, log: Path) -> ComfyError:
     lines = _readable_lines(log)
     text = "\n".join(lines)
-    end = "".join(f"\n  {line}" for line in lines[-_TAIL_LINES:])
+    end = in_lines(lines[-_TAIL_LINES:])
     message = f"{title} failed with exit code {exit_code}{':' if end else ''}{end}"
     remedy = (
         f"The whole output is in {log}. Fix the cause, then run the command again: it continues "

@@ -18,6 +18,7 @@ from pathlib import Path
 import docker
 
 from comfy_errors import OperationFailedError, UnavailableError
+from comfy_errors.names import in_lines
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
 from runpod_comfy.images.registry.names import split_reference
 from runpod_comfy.project import IMAGES
@@ -181,9 +182,9 @@ def _run_recipe(inputs: Mapping[str, str], on_output: Callable[[str], None]) -> 
         process.wait()
         raise
     if code != 0:
-        end = "".join(f"\n  {line}" for line in last)
         raise OperationFailedError(
-            f"the base image could not be made, {RECIPE.name} ended with {code}:{end}",
+            f"the base image could not be made, {RECIPE.name} ended with {code}:"
+            f"{in_lines(list(last))}",
             remedy="If packages could not be downloaded, name a mirror that this machine can "
             "reach: --mirror URL. `--verbose` shows the whole output.",
         )
