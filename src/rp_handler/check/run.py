@@ -81,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seal(home, report)
     except ComfyError as error:
         sys.stderr.write(f"{error.in_words()}\n")
-        return error.exit_code
+        is_fault_of_node = isinstance(error, EngineStartError) and "node" in error.details
+        return OperationFailedError.exit_code if is_fault_of_node else error.exit_code
     except KeyboardInterrupt:
         return 130
     return 0

@@ -4,6 +4,7 @@ that they copy into `custom_nodes`, and, where the spec allows it, packages.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Collection, Sequence
@@ -44,7 +45,9 @@ class StartWatch:
         place = self._home.root / path
         if path.endswith(".py") and path in self._before:
             for outdated in place.parent.glob(f"__pycache__/{place.stem}.*{_BYTECODE}"):
-                outdated.unlink(missing_ok=True)
+                # A read-only environment is not repaired but made again.
+                with contextlib.suppress(PermissionError):
+                    outdated.unlink(missing_ok=True)
         if path not in after:
             return ChangedFile(path=path, change="removed", sha256=None)
         return ChangedFile(

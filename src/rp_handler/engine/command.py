@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pwd
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import can_write
 from comfy_home.import_needs import needs_cpu
+from comfy_home.layout import HomeLayout
 from rp_handler.engine import confine
 
 # They form one exclusive group in the core's cli_args.py: `--cpu` cannot be combined with another.
@@ -20,7 +23,11 @@ _DEVICE_CHOICES = frozenset(
 # The engine is reached from this machine only, unless its page is asked for.
 LOOPBACK = "127.0.0.1"
 # The folders of the cache that hold what homes are made of.
-_CACHED = ("archives", "checks", "compiled", "environments", "git", "trees", "uv")
+CACHED = (
+    *("archives", "checks", "compiled", "environments", "git", "loaded", "logs", "pushed"),
+    *("resolved", "roots", "tools", "trees", "uv"),
+)
+"""The folders of the cache that no engine may change."""
 
 # Variables of our own interpreter. The engine has another one, and must not see our packages.
 _OURS = frozenset(
@@ -105,17 +112,30 @@ def engine_command(
 def read_only_folders(
     python: Path, environment: Mapping[str, str], *, writable_environment: bool
 ) -> list[Path]:
-    """What no engine may change, as far as it exists: the cache, and the environment of its
-    interpreter `python`, unless that is writable.
+    """What no engine may change, as far as it exists: the cache, the homes of other versions, whose
+    files are the cache's, and the environment of its interpreter `python`, unless that is writable.
     """
     root = Path(environment.get("COMFY_CACHE_ROOT") or "~/.cache/runpod-comfy")
     models = Path(environment.get("COMFY_CACHE_MODELS") or root / "models")
-    places = [*(root / name for name in _CACHED), models / "sha256"]
+    places = [*(root / name for name in CACHED), models / "sha256"]
+    venv = python.parent.parent
     if not writable_environment:
-        places.append(python.parent.parent)
+        places.append(venv)
     # Without a home folder a `~` stays: then nothing is there.
     found = [Path(os.path.expanduser(place)).absolute() for place in places]  # noqa: PTH111
+    for home in _recorded_homes(found[CACHED.index("roots")]):
+        if home.root != venv.parent:
+            found += [home.venv, home.comfyui]
     return [place for place in found if place.is_dir()]
+
+
+def _recorded_homes(roots: Path) -> Iterator[HomeLayout]:
+    """The homes that the cache knows of, as `runpod_comfy.cache.roots` records them."""
+    for path in sorted(roots.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            record = json.loads(path.read_bytes())
+            if record["kind"] == "home":
+                yield HomeLayout(root=Path(record["path"]))
 
 
 def confined(

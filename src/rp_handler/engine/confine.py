@@ -27,8 +27,10 @@ _CAP_DAC_OVERRIDE, _CAP_FOWNER, _CAP_SYS_ADMIN = 1, 3, 21
 def main(arguments: list[str]) -> None:
     """Confines this process, then becomes the command."""
     end = arguments.index("--")
-    folders = [each.removeprefix(READ_ONLY) for each in arguments[:end] if READ_ONLY in each]
-    written = [each.removeprefix(WRITTEN) for each in arguments[:end] if WRITTEN in each]
+    folders = [
+        each.removeprefix(READ_ONLY) for each in arguments[:end] if each.startswith(READ_ONLY)
+    ]
+    written = [each.removeprefix(WRITTEN) for each in arguments[:end] if each.startswith(WRITTEN)]
     if sys.platform == "linux" and not mount_read_only(folders) and os.getuid() == 0:
         obey_permissions(written)
     os.execvp(arguments[end + 1], arguments[end + 1 :])
@@ -45,7 +47,8 @@ def mount_read_only(folders: Iterable[str]) -> bool:
         return False
     if libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None) != 0:
         return False
-    for folder in map(os.fsencode, folders):
+    # Another command may just have removed one.
+    for folder in map(os.fsencode, filter(os.path.isdir, folders)):
         # A user namespace may not clear the flags that a mount has.
         same = os.statvfs(folder).f_flag & (
             os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME | os.ST_NODIRATIME

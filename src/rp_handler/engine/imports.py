@@ -58,7 +58,8 @@ class ImportEvent(_Reported):
     execution; `by_core` is false for one that another node started. A module that `finished` has
     node `classes`, an entrypoint or web files; an entrypoint that finished has `classes`. One that
     `raised` has a `chain`: the exception, then its causes; `place` is in the node's own code,
-    `raised_at` the innermost frame.
+    `raised_at` the innermost frame. An exception that `is_fatal`, such as SystemExit, ends the
+    engine.
     """
 
     event: Literal["began", "finished", "raised"]
@@ -75,6 +76,7 @@ class ImportEvent(_Reported):
     place: Place | None = None
     raised_at: Place | None = None
     traceback: str = ""
+    is_fatal: bool = False
 
     @property
     def title(self) -> str:
@@ -96,15 +98,14 @@ class ImportReport(_Reported):
     @property
     def last_executed(self) -> ImportEvent | None:
         """Of an engine that has ended: the module that was executed then, innermost if several;
-        else the one that ended the engine by raising SystemExit.
+        else the one that ended the engine by what it raised.
         """
         over = {event.number for event in self.events if event.event != "began"}
         begun = [event for event in self.events if event.number not in over]
         if begun:
             return begun[-1]
         last = next((event for event in reversed(self.events) if event.by_core), None)
-        raised = last is not None and last.chain and last.chain[0].type == "SystemExit"
-        return last if raised else None
+        return last if last is not None and last.is_fatal else None
 
 
 def hook_variables(

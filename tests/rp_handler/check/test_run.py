@@ -218,6 +218,12 @@ def test_the_log_of_a_healthy_engine_may_say_anything(home: Path, tmp_path: Path
             "was killed by signal 9",
             id="killed",
         ),
+        pytest.param("raise KeyboardInterrupt\n", "KeyboardInterrupt)", id="interrupted"),
+        pytest.param(
+            "class Enough(BaseException): ...\nraise Enough('of it')\n",
+            "__init__.py: Enough: of it)",
+            id="BaseException",
+        ),
     ],
 )
 def test_the_node_whose_code_ends_the_engine_is_named(
@@ -225,7 +231,7 @@ def test_the_node_whose_code_ends_the_engine_is_named(
 ) -> None:
     add_node(home, "fine", "NODE_CLASS_MAPPINGS = {}\n")
     add_node(home, "quitter", text)
-    assert run_check(home, tmp_path / "report.json") == 3
+    assert run_check(home, tmp_path / "report.json") == 1
     told = capsys.readouterr().err
     assert words in told
     assert "while it executed the custom node quitter (custom_nodes/quitter/__init__.py" in told

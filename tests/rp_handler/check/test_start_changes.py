@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from comfy_files.read_only import make_read_only
-from comfy_home.layout import DAMAGE_NAME
+from comfy_home.layout import DAMAGE_NAME, HomeLayout
 from comfy_home.manifest import CheckReport, load_manifest, save_manifest
-from tests.ordinary_user import can_unshare
+from rp_handler.check.start_changes import StartWatch
+from tests.ordinary_user import as_ordinary_user, can_unshare, users_folder
 from tests.rp_handler.check.test_run import add_node, run_check
+
+place = pytest.fixture(users_folder)
 
 _BESIDE_ITSELF = """
 import pathlib, shutil
@@ -128,3 +131,20 @@ def test_a_node_that_may_not_change_the_environment_is_named_with_its_line(
     assert '"options": {"writable_environment": true}' in told
     assert "options.requirements" in told
     assert package.read_text() == "whole"
+
+
+def test_what_changed_in_a_read_only_environment_is_found_as_an_ordinary_user(place: Path) -> None:
+    package = place / ".venv/lib/package"
+    (package / "__pycache__").mkdir(parents=True)
+    (place / "ComfyUI").mkdir()
+    (package / "__init__.py").write_text("whole")
+    (package / "__pycache__/__init__.cpython-311.pyc").touch()
+    make_read_only(place / ".venv")
+
+    def patch() -> None:
+        watch = StartWatch(HomeLayout(root=place))
+        (package / "__init__.py").chmod(0o644)
+        (package / "__init__.py").write_text("patched")
+        assert [file.path for file in watch.changes()] == [".venv/lib/package/__init__.py"]
+
+    as_ordinary_user(patch, place)

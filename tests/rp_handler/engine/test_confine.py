@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from comfy_files.files import Below
 from comfy_files.read_only import make_read_only
 from rp_handler.engine import confine
-from rp_handler.engine.command import EngineSetup, read_only_folders
+from rp_handler.engine.command import CACHED, EngineSetup, read_only_folders
 from rp_handler.engine.process import Engine
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import record_root
 from tests.ordinary_user import as_ordinary_user, can_unshare, users_folder
 
 place = pytest.fixture(users_folder)
@@ -116,22 +119,40 @@ def test_an_argument_of_the_command_is_not_taken_for_a_folder(tmp_path: Path) ->
     assert done.stdout == "-- --read-only=x\n"
 
 
+def test_all_of_the_cache_is_kept_from_engines_but_where_entries_are_made() -> None:
+    cache = Cache(root=Path("/cache"))
+    names = {
+        getattr(cache, name).relative_to("/cache").parts[0]
+        for name, value in vars(Cache).items()
+        if isinstance(value, Below)
+    }
+    assert names == {*CACHED, "tmp"}
+
+
 @needs_mounts
-def test_a_node_cannot_change_the_environment_or_the_cache(
+def test_a_node_cannot_change_the_environment_the_cache_or_another_home(
     setup_of: EngineSetup, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
     package = home / ".venv/lib/package.py"
     cached = tmp_path / "cache/models/sha256/ab/model"
-    for path in (package, cached):
+    other = tmp_path / "other"
+    others = [other / ".venv/lib/package.py", other / "ComfyUI/custom_nodes/n/__init__.py"]
+    kept = [package, cached, *others]
+    for path in kept:
         path.parent.mkdir(parents=True)
         path.write_text("whole")
+    for root in (home, other):
+        lock = b'{"version_id": "other"}'
+        record_root(Cache(root=tmp_path / "cache"), kind="home", path=root, lock_bytes=lock)
+    (tmp_path / "cache/roots/broken.json").write_text("{")
     node = home / "ComfyUI/custom_nodes/patcher/__init__.py"
     node.parent.mkdir()
     node.write_text(
         "import pathlib, subprocess\n"
-        f"subprocess.run(['chmod', 'u+w', {str(package)!r}])\n"
-        f"for path in ({str(package)!r}, {str(cached)!r}, __file__ + '.log'):\n"
+        f"kept = {[str(path) for path in kept]!r}\n"
+        "subprocess.run(['chmod', 'u+w', *kept])\n"
+        "for path in (*kept, __file__ + '.log'):\n"
         "    try:\n"
         "        pathlib.Path(path).write_text('patched')\n"
         "    except OSError as error:\n"
@@ -152,9 +173,6 @@ def test_a_node_cannot_change_the_environment_or_the_cache(
             return engine.log.read_text().splitlines()
 
     told = [line for line in asyncio.run(start()) if line.startswith("refused:")]
-    assert [str(path) in line for path, line in zip((package, cached), told, strict=True)] == [
-        True,
-        True,
-    ]
-    assert (package.read_text(), cached.read_text()) == ("whole", "whole")
+    assert all(str(path) in line for path, line in zip(kept, told, strict=True))
+    assert {path.read_text() for path in kept} == {"whole"}
     assert node.with_name("__init__.py.log").read_text() == "patched"

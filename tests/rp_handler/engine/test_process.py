@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import fcntl
 import os
 import signal
 import socket
@@ -196,6 +197,31 @@ def test_a_line_is_reported_once_it_is_whole_and_the_rest_in_the_end(
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert said == ["one", "two", "three"]
+
+
+def test_what_a_node_leaves_running_holds_no_lock(setup_of: EngineSetup, home: Path) -> None:
+    node = home / "ComfyUI/custom_nodes/daemon/__init__.py"
+    node.parent.mkdir(parents=True)
+    node.write_text(
+        "import pathlib, subprocess\n"
+        "started = subprocess.Popen(['sleep', '60'], start_new_session=True, close_fds=False)\n"
+        "pathlib.Path(__file__).with_name('pid').write_text(str(started.pid))\n"
+        "NODE_CLASS_MAPPINGS = {}\n"
+    )
+
+    async def scenario() -> None:
+        with home_in_use(home, pytest.fail):
+            engine = await Engine(setup_of).__aenter__()
+        await engine.__aexit__(None, None, None)
+
+    asyncio.run(scenario())
+    left = int(node.with_name("pid").read_text())
+    try:
+        os.kill(left, 0)
+        with (home / LOCK_NAME).open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.kill(left, signal.SIGKILL)
 
 
 def test_an_engine_holds_the_locks_of_the_process_that_started_it(

@@ -170,9 +170,10 @@ class _Watch:
     def _tell_error(self, part: _Facts, error: BaseException) -> None:
         try:
             folder = os.path.join(os.path.dirname(self._custom), part["group"], part["name"])
-            self._tell(event="raised", **part, **_described(error, folder))
+            told = _described(error, folder)
         except Exception:
-            self._tell(event="raised", **part, chain=[{"type": type(error).__name__}])
+            told = {"chain": [{"type": type(error).__name__}]}
+        self._tell(event="raised", **part, **told, is_fatal=not isinstance(error, Exception))
 
     def _tell(self, **facts: Any) -> None:
         if os.getpid() != self._process:
@@ -260,10 +261,20 @@ def _run_hidden() -> None:
     spec.loader.exec_module(module)
 
 
+def _keep_descriptors() -> None:
+    """Keeps the engine's locks from the programs that nodes start, which may outlive it."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir("/dev/fd"):
+            with contextlib.suppress(OSError):
+                if int(name) > 2:
+                    os.set_inheritable(int(name), False)
+
+
 def _main() -> None:
     setting = os.environ.pop(_SETTING, None)
     _leave()
     if setting is not None:
+        _keep_descriptors()
         with contextlib.suppress(Exception):
             options = json.loads(setting)
             core = os.path.realpath(options["core"])
