@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from comfy_errors import Faults, InvalidInputError, MismatchError, UnavailableError
+from comfy_errors import (
+    Faults,
+    InvalidInputError,
+    MismatchError,
+    UnavailableError,
+    for_each,
+)
 from comfy_errors.names import listed
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
@@ -132,20 +139,22 @@ class ModelLink:
 def links_to_make(models: Sequence[LockedModel], places: ModelPlaces) -> list[ModelLink]:
     """The missing links of store → models folder → home. Changes nothing.
 
-    Raises MismatchError if another file is at a model's path, and InvalidInputError if that path is
-    outside its folder.
+    Names all models that cannot be linked: raises MismatchError if another file is at a model's
+    path, and InvalidInputError if that path is outside its folder.
     """
-    return [link for model in models for link in _missing_links(model, places)]
+    return list(chain.from_iterable(for_each(lambda model: _missing_links(model, places), models)))
 
 
-def _missing_links(model: LockedModel, places: ModelPlaces) -> Iterator[ModelLink]:
+def _missing_links(model: LockedModel, places: ModelPlaces) -> list[ModelLink]:
     stored, shared = places.store.path_of(model.sha256), places.models_dir
+    links = []
     # In the home every link is the version's own; elsewhere another version may need it.
     if needs_link(shared, model, replace_links=places.one_step):
-        yield ModelLink(model=model, root=shared, source=stored)
+        links.append(ModelLink(model=model, root=shared, source=stored))
     if not places.one_step and needs_link(places.home.models, model, replace_links=True):
         source = shared / model.target_path
-        yield ModelLink(model=model, root=places.home.models, source=source)
+        links.append(ModelLink(model=model, root=places.home.models, source=source))
+    return links
 
 
 def link_models(links: Sequence[ModelLink]) -> list[str]:

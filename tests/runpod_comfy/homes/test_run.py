@@ -325,16 +325,17 @@ def test_a_model_file_that_changed_since_it_was_locked_is_named(version: Version
     assert not _home(version).exists()
 
 
-def test_an_unmanaged_file_in_the_models_folder_is_left_alone_before_anything_is_built(
+def test_unmanaged_files_in_the_models_folder_are_left_alone_before_anything_is_built(
     version: Version,
 ) -> None:
-    version.models = [version.model("a.bin", "weights")]
-    stranger = _home(version) / "models/loras/a.bin"
-    stranger.parent.mkdir(parents=True)
-    stranger.write_text("something else")
-    with pytest.raises(MismatchError, match="left alone"):
+    version.models = [version.model(name, "weights") for name in ("a.bin", "b.bin")]
+    strangers = [_home(version) / "models/loras" / name for name in ("a.bin", "b.bin")]
+    strangers[0].parent.mkdir(parents=True)
+    for stranger in strangers:
+        stranger.write_text("something else")
+    with pytest.raises(MismatchError, match=r"(?s)a\.bin is not the file.*b\.bin is not the file"):
         realize(version.job())
-    assert stranger.read_text() == "something else"
+    assert {stranger.read_text() for stranger in strangers} == {"something else"}
     assert not (_home(version) / ".venv").exists()
 
 
