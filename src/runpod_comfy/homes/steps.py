@@ -243,7 +243,8 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
         report = None
     recalled = report is not None
     if report is None:
-        context.job.say("Layer check: starting the engine once")
+        log = context.log_of(layer)
+        context.job.say(f"Layer check: starting the engine once, with its output in {log}")
         home.check_log.unlink(missing_ok=True)
         damage = context.check_report.with_name(DAMAGE_NAME)
         damage.unlink(missing_ok=True)
