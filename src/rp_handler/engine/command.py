@@ -124,7 +124,7 @@ def read_only_folders(
     # Without a home folder a `~` stays: then nothing is there.
     found = [Path(os.path.expanduser(place)).absolute() for place in places]  # noqa: PTH111
     for home in _recorded_homes(found[CACHED.index("roots")]):
-        if home.root != venv.parent:
+        if home.root.resolve() != venv.parent.resolve():
             found += [home.venv, home.comfyui]
     return [place for place in found if place.is_dir()]
 

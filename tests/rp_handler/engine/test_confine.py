@@ -142,7 +142,10 @@ def test_a_node_cannot_change_the_environment_the_cache_or_another_home(
     for path in kept:
         path.parent.mkdir(parents=True)
         path.write_text("whole")
-    for root in (home, other):
+    # The same home may be recorded by another path.
+    by_link = tmp_path / "link"
+    by_link.symlink_to(home)
+    for root in (home, by_link, other):
         lock = b'{"version_id": "other"}'
         record_root(Cache(root=tmp_path / "cache"), kind="home", path=root, lock_bytes=lock)
     (tmp_path / "cache/roots/broken.json").write_text("{")
