@@ -33,7 +33,7 @@ def as_ordinary_user(work: Callable[[], None], *places: Path) -> None:
     """
     if os.getuid() == 0:
         if _closed_folders() and not can_unshare("--mount"):
-            pytest.skip("other users cannot reach this interpreter")
+            pytest.fail(f"Only root can reach {sys.base_prefix}: use a Python for all users.")
         for place in places:
             _give(place)
     reader, writer = os.pipe()

@@ -1,4 +1,4 @@
-"""Errors: their place, several as one, and one found in words."""
+"""Errors: where they occurred, several as one, and one read back from output."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_too_many_errors_are_counted() -> None:
 
 
 def test_an_error_is_found_after_other_output_with_all_its_lines() -> None:
-    error = OperationFailedError("two nodes:\n  a\n    → mend it\n  b", remedy="Try again.")
+    error = OperationFailedError("two nodes:\n  a\n    → fix it\n  b", remedy="Try again.")
     output = ["error: of somebody else's", "more", *error.in_words().splitlines()]
     assert error_at_the_end(output) == (error.message, error.remedy)
     assert error_at_the_end(["error: short"]) == ("short", "")

@@ -291,15 +291,21 @@ def test_a_reader_that_has_read_enough_is_not_an_error() -> None:
     assert process.wait(timeout=60) == 0
 
 
+def _add_keyed_node(home: Path, line: str) -> Path:
+    """Adds the node `keyed`, which executes `line` when it is imported; returns its file."""
+    node = home / "ComfyUI/custom_nodes/keyed/__init__.py"
+    node.parent.mkdir()
+    node.write_text(
+        f"import os, sys\nimport fixture_nodes\n{line}\n"
+        "NODE_CLASS_MAPPINGS = {'Keyed': fixture_nodes.FixtureSave}\n"
+    )
+    return node
+
+
 def test_a_node_that_the_check_could_not_import_runs_where_its_need_is_met(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = home / "ComfyUI/custom_nodes/keyed"
-    folder.mkdir()
-    (folder / "__init__.py").write_text(
-        "import os\nimport fixture_nodes\nos.environ['SOME_KEY']\n"
-        "NODE_CLASS_MAPPINGS = {'Keyed': fixture_nodes.FixtureSave}\n"
-    )
+    node = _add_keyed_node(home, "os.environ['SOME_KEY']")
     manifest = load_manifest(home)
     assert manifest is not None
     needs = {"nodes": [ManifestNode(name="keyed")], "import_needs": {"keyed": ["env:SOME_KEY"]}}
@@ -317,7 +323,7 @@ def test_a_node_that_the_check_could_not_import_runs_where_its_need_is_met(
 
     monkeypatch.setenv("SOME_KEY", "x")
     assert main(["--workflow", graph]) == 0
-    (folder / "__init__.py").write_text("raise RuntimeError('no luck')\n")
+    node.write_text("raise RuntimeError('no luck')\n")
     capsys.readouterr()
     assert main(["--workflow", graph]) == 2
     told = capsys.readouterr().err
@@ -327,13 +333,7 @@ def test_a_node_that_the_check_could_not_import_runs_where_its_need_is_met(
 def test_a_node_that_ends_the_engine_without_what_it_needs_is_left_out(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = home / "ComfyUI/custom_nodes/keyed"
-    folder.mkdir()
-    (folder / "__init__.py").write_text(
-        "import os, sys\nimport fixture_nodes\n"
-        "os.environ.get('SOME_KEY') or sys.exit('no key')\n"
-        "NODE_CLASS_MAPPINGS = {'Keyed': fixture_nodes.FixtureSave}\n"
-    )
+    _add_keyed_node(home, "os.environ.get('SOME_KEY') or sys.exit('no key')")
     manifest = load_manifest(home)
     assert manifest is not None
     save_manifest(home, manifest.model_copy(update={"nodes": [ManifestNode(name="keyed")]}))

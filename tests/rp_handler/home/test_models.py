@@ -242,40 +242,39 @@ def with_sources(image: Path, *sources: str) -> None:
     save_manifest(image, manifest.model_copy(update={"models": models}))
 
 
-def test_missing_models_can_be_downloaded_to_the_models_folder(
-    server: str,
-    image: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def downloaded_to(
+    server: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The models folder, not made yet, that the missing models of `image` are downloaded to."""
     with_sources(image, f"{server}/a.pth", f"{server}/b.pth")
     models = tmp_path / "not made yet"
     monkeypatch.setenv("MODELS_DIR", str(models))
     monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
+    return models
+
+
+def test_missing_models_can_be_downloaded_to_the_models_folder(
+    downloaded_to: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(SAVE, tmp_path) == 0
     for name in NAMES:
-        assert (models / "upscale_models" / name).read_bytes() == BYTES[name]
+        assert (downloaded_to / "upscale_models" / name).read_bytes() == BYTES[name]
     assert counted(tmp_path, capsys) == 2
 
 
 def test_too_little_room_for_missing_models_is_reported_before_a_download(
-    server: str,
-    image: Path,
+    downloaded_to: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with_sources(image, f"{server}/a.pth", f"{server}/b.pth")
-    models = tmp_path / "not made yet"
-    monkeypatch.setenv("MODELS_DIR", str(models))
-    monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
     nearly_full(monkeypatch, free_bytes=sum(map(len, BYTES.values())) - 1)
     assert run(SAVE, tmp_path) == 3
     said = capsys.readouterr().err
     assert "are needed below" in said
     assert "Downloading" not in said
-    assert not list(models.rglob("*.pth"))
+    assert not list(downloaded_to.rglob("*.pth"))
 
 
 def test_what_cannot_be_downloaded_is_reported_with_its_reason(

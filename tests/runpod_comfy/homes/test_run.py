@@ -329,13 +329,13 @@ def test_unmanaged_files_in_the_models_folder_are_left_alone_before_anything_is_
     version: Version,
 ) -> None:
     version.models = [version.model(name, "weights") for name in ("a.bin", "b.bin")]
-    strangers = [_home(version) / "models/loras" / name for name in ("a.bin", "b.bin")]
-    strangers[0].parent.mkdir(parents=True)
-    for stranger in strangers:
-        stranger.write_text("something else")
+    unmanaged = [_home(version) / "models/loras" / name for name in ("a.bin", "b.bin")]
+    unmanaged[0].parent.mkdir(parents=True)
+    for file in unmanaged:
+        file.write_text("something else")
     with pytest.raises(MismatchError, match=r"(?s)a\.bin is not the file.*b\.bin is not the file"):
         realize(version.job())
-    assert {stranger.read_text() for stranger in strangers} == {"something else"}
+    assert {file.read_text() for file in unmanaged} == {"something else"}
     assert not (_home(version) / ".venv").exists()
 
 

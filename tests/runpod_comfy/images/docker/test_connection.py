@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from pathlib import Path
@@ -11,7 +10,10 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.images.docker.connection import NoEngineError, connect
+from tests.ordinary_user import as_ordinary_user, users_folder
 from tests.runpod_comfy.images.canned_engine import CannedEngine, served
+
+place = pytest.fixture(users_folder)
 
 
 @pytest.fixture(autouse=True)
@@ -90,18 +92,19 @@ def test_a_login_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     assert "docker login" in raised.value.remedy
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may open every socket")
-def test_a_socket_of_others_is_reported_with_the_group_to_join(tmp_path: Path) -> None:
-    place = tmp_path / "docker.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(place))
-        listener.listen()
-        place.chmod(0)
+def test_a_socket_of_others_is_reported_with_the_group_to_join(place: Path) -> None:
+    path = place / "docker.sock"
 
+    def ask() -> None:
         with pytest.raises(NoEngineError, match="permission denied") as raised:
-            connect(f"unix://{place}")
+            connect(f"unix://{path}")
+        assert "group `docker`" in raised.value.remedy
 
-    assert "group `docker`" in raised.value.remedy
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        path.chmod(0)
+        as_ordinary_user(ask, place)
 
 
 def test_an_engine_that_is_too_old_is_reported() -> None:
