@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from comfy_errors.names import as_options, listed
+from comfy_files.lfs import POINTER_START
 from comfy_home.distributions import distribution_of
 from comfy_home.import_needs import GPU, VARIABLE, needs_in_words
 from comfy_home.layout import HomeLayout
@@ -36,7 +37,6 @@ WRITABLE = (
     f"write to its packages, allow that: {as_options(writable_environment=True)}. Then resolve."
 )
 """What to do about a node that changes the Python environment."""
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LARGEST_POINTER_BYTES = 1024
 _MOST_FILES = 20_000
 
@@ -205,6 +205,6 @@ def _is_pointer(path: Path) -> bool:
         if path.is_symlink() or path.stat().st_size > _LARGEST_POINTER_BYTES:
             return False
         with path.open("rb") as stream:
-            return stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+            return stream.read(len(POINTER_START)) == POINTER_START
     except OSError:
         return False

@@ -33,8 +33,8 @@ _INSTALLS = re.compile(r"\b(?:pip3?|uv)\b.*\b(?:install|uninstall|sync|add)\b")
 
 @dataclass(frozen=True, kw_only=True)
 class ImportFault:
-    """A node package that does not work. `reason` is the exception with its place in words, or what
-    is wrong; `event` is the one that raised, None if none did.
+    """A node package that does not work. `reason` says what was raised and where, or what else is
+    wrong; `event` is the one that raised, None if none did.
     """
 
     group: str

@@ -255,7 +255,7 @@ def _with_choice(request: CompileRequest, asked: CompileRequest, choice: _Choice
 
 def _kept_to(lines: Sequence[RequirementLine], platforms: Sequence[str]) -> list[RequirementLine]:
     """The lines for these platforms alone, to go with an override that keeps their distribution to
-    them, whoever asks for it. It drops the bounds of lines, but not of constraints.
+    them, whoever asks for it. An override replaces the bounds of lines, so they become constraints.
     """
     own = [_within(line, platforms) for line in lines] if platforms else []
     return [*own, *(replace(line, is_constraint=True) for line in own if line.parsed.specifier)]

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import listed, quantity
+from comfy_files.lfs import POINTER_START
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
 from runpod_comfy.cache.tree_files import MODULE_FILE
@@ -28,7 +29,6 @@ from runpod_comfy.spec.values import check_repo, tree_kind
 
 _CHUNK_BYTES = 1024 * 1024
 _DEEPEST_SUBMODULE = 8
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _KEY = re.compile(r"submodule\.(?P<name>.+)\.(?P<what>path|url)", re.DOTALL)
 _EXECUTABLE, _LINK, _SUBMODULE = "100755", "120000", "160000"
 _FILES = ("100644", _EXECUTABLE)
@@ -160,7 +160,7 @@ def _write_files(repository: GitRepository, entries: list[_Entry], writer: TreeW
                 writer.add_link(entry.path, os.fsdecode(b"".join(blob)))
                 continue
             first = next(blob, b"")
-            if first.startswith(_LFS_POINTER):
+            if first.startswith(POINTER_START):
                 pointers.append(entry.path)
             writer.write_file(
                 entry.path, itertools.chain([first], blob), executable=entry.mode == _EXECUTABLE
