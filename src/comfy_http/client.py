@@ -30,6 +30,8 @@ _LARGEST_BYTES = 10 * 1024**3
 _STALL_S = 60.0
 _CHUNK_BYTES = 1024 * 1024
 _RETRIES = 3
+# How many a session keeps open to one host.
+_CONNECTIONS = 32
 # Status codes of a server that is briefly unavailable, itself or behind a proxy.
 _PASSING = (429, 502, 503, 504)
 
@@ -47,6 +49,11 @@ class HttpClient:
     @contextlib.contextmanager
     def session(self) -> Iterator[requests.Session]:
         """A session that keeps connections open between requests."""
+        with self.new_session() as session:
+            yield session
+
+    def new_session(self) -> requests.Session:
+        """As `session`, for the caller to close. Several threads may use it."""
         # `Retry-After` is ignored: a server could make us wait for days.
         retry = Retry(
             total=self.retries,
@@ -59,13 +66,13 @@ class HttpClient:
             respect_retry_after_header=False,
         )
         unverified = _UnverifiedAdapter(max_retries=retry)
-        with _Session(frozenset(self.settings.trusted_hosts), unverified) as session:
-            for scheme in ("https://", "http://"):
-                session.mount(scheme, HTTPAdapter(max_retries=retry))
-            if self.settings.proxy:
-                session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
-            session.cert = self.settings.client_cert
-            yield session
+        session = _Session(frozenset(self.settings.trusted_hosts), unverified)
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=_CONNECTIONS))
+        if self.settings.proxy:
+            session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
+        session.cert = self.settings.client_cert
+        return session
 
     def get(
         self,

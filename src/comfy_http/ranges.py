@@ -1,0 +1,185 @@
+"""Reads any part of a file over HTTP, also from an address that is only valid for a while."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from comfy_errors import UnavailableError
+from comfy_http.errors import StatusError, TransientError
+from comfy_http.redaction import without_secrets
+
+if TYPE_CHECKING:
+    import requests
+
+    from comfy_http.client import HttpClient
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# RFC 9110: "RateLimit" is the draft that the Hugging Face Hub uses.
+_RATE_LIMIT = re.compile(r"\br=(\d+);\s*t=(\d+)")
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+# What a signed address answers once it has expired.
+_EXPIRED = {400, 401, 403, 404, 410}
+_LONGEST_BODY = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Location:
+    """An address to read from, and the headers to send there."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class HttpStream:
+    """The bytes of a file from `start` on.
+
+    `size` is that of the whole file in bytes, `validator` its strong ETag with quotes, `url` the
+    address that answered in the end; None where the server did not tell. `headers` are those of
+    the answer.
+    """
+
+    def __init__(self, response: requests.Response, *, shown: str, remedy: str) -> None:
+        self._response, self._shown, self._remedy = response, shown, remedy
+        self.url = response.url
+        self.headers = response.headers
+        self.start, self.size = _extent(response)
+        tag = response.headers.get("ETag", "")
+        self.validator = tag if tag.startswith('"') else None
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, as soon as any arrive; none at the end.
+
+        Raises TransientError if the connection breaks or stays silent.
+        """
+        from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
+
+        try:
+            # Not decoded: the file's own bytes are wanted.
+            return self._response.raw.read1(size, decode_content=False)
+        except (BaseHTTPError, OSError) as error:
+            raise TransientError(
+                f"{self._shown} could not be read: {without_secrets(str(error))}",
+                remedy=self._remedy,
+            ) from error
+
+    def close(self) -> None:
+        self._response.close()
+
+
+def open_range(
+    client: HttpClient,
+    session: requests.Session,
+    location: Location,
+    *,
+    start: int = 0,
+    end: int | None = None,
+    validator: str | None = None,
+) -> HttpStream:
+    """The file's bytes [start, end); to the end of the file if `end` is None.
+
+    A server may ignore the range, and does so if the file no longer has the `validator`: then the
+    stream starts at 0. Raises StatusError, TransientError, UnavailableError if the server cannot
+    be reached.
+    """
+    import requests
+
+    headers = {"Accept-Encoding": "identity", **location.headers}
+    if start or end is not None:
+        headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        if validator is not None:
+            headers["If-Range"] = validator
+    shown = without_secrets(location.url)
+    try:
+        response = client.get(session, location.url, stream=True, headers=headers)
+    except (requests.ConnectionError, requests.Timeout) as error:
+        known = client.unreachable(location.url, error)
+        raise TransientError(known.message, remedy=known.remedy) from error
+    except (requests.RequestException, ValueError) as error:
+        raise client.unreachable(location.url, error) from error
+    if response.status_code in (200, 206):
+        return HttpStream(response, shown=shown, remedy=client.remedy)
+    with response:
+        raise _refusal(response, shown, client.remedy)
+
+
+def _extent(response: requests.Response) -> tuple[int, int | None]:
+    if response.status_code == 206:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if found is not None:
+            return int(found[1]), None if found[3] == "*" else int(found[3])
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() and response.status_code == 200 else None
+
+
+def _refusal(response: requests.Response, shown: str, remedy: str) -> UnavailableError:
+    status = response.status_code
+    message = f"{shown} could not be read: it answered {status} {response.reason}".rstrip()
+    if status in _PASSING:
+        return TransientError(message, remedy=remedy, wait_s=asked_wait_s(response.headers))
+    body = response.raw.read(_LONGEST_BODY, decode_content=True)
+    return StatusError(message, remedy=remedy, status=status, headers=response.headers, body=body)
+
+
+def asked_wait_s(headers: Mapping[str, str]) -> float | None:
+    """How many seconds the server asks to wait, by `Retry-After` or an exhausted `RateLimit`."""
+    retry_after = headers.get("Retry-After", "").strip()
+    if retry_after.isdecimal():
+        return float(retry_after)
+    if retry_after:
+        return _seconds_until(retry_after)
+    limit = _RATE_LIMIT.search(headers.get("RateLimit", ""))
+    return float(limit[2]) if limit and limit[1] == "0" else None
+
+
+def _seconds_until(date: str) -> float | None:
+    import time
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return max(0.0, parsedate_to_datetime(date).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+class RangeReader:
+    """Opens ranges of one file. Remembers the address that a redirect led to, and asks for it again
+    once it has expired. For several threads.
+    """
+
+    def __init__(
+        self, client: HttpClient, session: requests.Session, locate: Callable[[], Location]
+    ) -> None:
+        self._client, self._session, self._locate = client, session, locate
+        self._known: Location | None = None
+        self._lock = threading.Lock()
+
+    def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
+        """As `open_range`."""
+        known = self._known
+        if known is not None:
+            try:
+                return self._opened(known, start, end, validator)
+            except StatusError as error:
+                if error.status not in _EXPIRED:
+                    raise
+            with self._lock:
+                if self._known is known:
+                    self._known = None
+        return self._opened(self._locate(), start, end, validator)
+
+    def _opened(
+        self, location: Location, start: int, end: int | None, validator: str | None
+    ) -> HttpStream:
+        stream = open_range(
+            self._client, self._session, location, start=start, end=end, validator=validator
+        )
+        with self._lock:
+            if self._known is None:
+                is_same = urlsplit(stream.url)[:2] == urlsplit(location.url)[:2]
+                self._known = Location(url=stream.url, headers=location.headers if is_same else {})
+        return stream

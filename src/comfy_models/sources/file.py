@@ -1,0 +1,64 @@
+"""Model files of this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfy_errors import UnavailableError
+from comfy_files.files import os_reason
+from comfy_models.sources.errors import GoneError
+from comfy_models.sources.source import HostFile
+
+_REMEDY = "Put it there, or correct 'source' in the spec."
+
+
+class FileSource:
+    """A file of this machine. Its sha256 is not told: reading it is hashing it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def pin(self) -> HostFile:
+        with self.open(0, None) as stream:
+            return HostFile(size=stream.size, name=self.path.name)
+
+    def open(self, start: int, end: int | None, *, validator: str | None = None) -> FileStream:
+        if not self.path.is_file():
+            raise GoneError(f"there is no file {self.path}", remedy=_REMEDY)
+        try:
+            stream = FileStream(self.path, start, end)
+            if validator in (None, stream.validator):
+                return stream
+            stream.close()
+            return FileStream(self.path, 0, None)
+        except OSError as error:
+            raise UnavailableError(
+                f"the model file {self.path} cannot be read: {os_reason(error)}",
+                remedy="Check its permissions.",
+            ) from error
+
+
+class FileStream:
+    """The bytes [start, end) of a file. Its validator changes whenever the file does."""
+
+    def __init__(self, path: Path, start: int, end: int | None) -> None:
+        self._file = path.open("rb", buffering=0)
+        status = path.stat()
+        self.start, self.size = start, status.st_size
+        self.validator = f"{status.st_ino}:{status.st_mtime_ns}"
+        self._left = (self.size if end is None else end) - start
+        self._file.seek(start)
+
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(max(0, min(size, self._left)))
+        self._left -= len(chunk)
+        return chunk
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> FileStream:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()

@@ -1,0 +1,55 @@
+"""How this machine reaches the hosts of models: endpoints, tokens, the HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfy_files.progress import Say, say_nothing
+
+if TYPE_CHECKING:
+    import requests
+
+    from comfy_http.client import HttpClient
+
+SILENCE_S = 120.0
+"""A host that sends nothing for this long is given up; `--timeout` sets it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hosts:
+    """`variables` are the environment's, `client` the HTTP client, `say` tells of long waits.
+
+    `base_dir` is what relative paths are based on.
+    """
+
+    client: HttpClient
+    base_dir: Path
+    variables: Mapping[str, str] = field(repr=False)
+    say: Say = say_nothing
+
+    @property
+    def timeout_s(self) -> float:
+        return self.client.settings.timeout_s or SILENCE_S
+
+    @cached_property
+    def session(self) -> requests.Session:
+        """One session for all hosts, with room for many connections to each."""
+        return self.client.new_session()
+
+
+def hosts_for(
+    client: HttpClient,
+    base_dir: Path,
+    variables: Mapping[str, str],
+    *,
+    timeout_s: float | None = None,
+    say: Say = say_nothing,
+) -> Hosts:
+    """The hosts as `client` reaches them; a server may be silent for `timeout_s` seconds."""
+    silence_s = timeout_s or client.settings.timeout_s or SILENCE_S
+    patient = replace(client, settings=replace(client.settings, timeout_s=silence_s), retries=0)
+    return Hosts(client=patient, base_dir=base_dir, variables=variables, say=say)
