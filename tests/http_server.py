@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import mmap
 import os
 import re
 import ssl
@@ -51,7 +52,7 @@ class Answer:
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    body: bytes | memoryview = b""
     stalls: bool = False
 
 
@@ -66,6 +67,26 @@ def cut(content: bytes, size: int, *, stalls: bool = False) -> Answer:
 
 def redirect(url: str) -> Answer:
     return Answer(status=302, headers={"Location": url})
+
+
+def ranged(request: Request, content: bytes | mmap.mmap, *, etag: str) -> Answer:
+    """`content`, or the one range of it that is asked for, as RFC 9110 has it.
+
+    `etag` is a whole entity tag, with its quotes. A range with an `If-Range` that is not this tag
+    is ignored, and so is one of a kind that we do not know.
+    """
+    headers = {"ETag": etag, "Accept-Ranges": "bytes"}
+    size = len(content)
+    asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers["Range"] or "")
+    if not asked or not any(asked.groups()) or request.headers.get("If-Range", etag) != etag:
+        return Answer(headers=headers, body=memoryview(content))
+    first, last = asked.groups()
+    start = int(first) if first else max(0, size - int(last))
+    end = min(size, int(last) + 1) if first and last else size
+    if start >= size or end <= start:
+        return Answer(status=416, headers={**headers, "Content-Range": f"bytes */{size}"})
+    span = {"Content-Range": f"bytes {start}-{end - 1}/{size}"}
+    return Answer(status=206, headers={**headers, **span}, body=memoryview(content)[start:end])
 
 
 @contextlib.contextmanager
@@ -120,6 +141,10 @@ class _Handler(SimpleHTTPRequestHandler):
         if not self._answered():
             super().do_GET()
 
+    def do_HEAD(self) -> None:
+        if not self._answered():
+            super().do_HEAD()
+
     def do_POST(self) -> None:
         if not self._answered():
             self.send_error(405)
@@ -141,7 +166,8 @@ class _Handler(SimpleHTTPRequestHandler):
             content = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content)
         self.end_headers()
         with contextlib.suppress(ConnectionError):
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
             if answer.stalls:
                 self.connection.recv(1)
         return True
