@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_files.files import sha256_of
+from comfy_home.lock_bytes import LOCK_VERSION
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import (
     Base,
@@ -43,9 +44,10 @@ def distribution(
     return Distribution(**({"name": name, "version": version, "files": [wheel]} | changes))
 
 
-def model(target_path: str, **changes: Any) -> LockedModel:
-    """A model file of one byte."""
-    fields = {"name": "x", "source": "x", "sha256": "b" * 64, "size": 1, "format": "other"}
+def model(target_path: str, *, source: str = "x", **changes: Any) -> LockedModel:
+    """A model file of one byte, at `source` or at the `sources` in `changes`."""
+    fields = {"name": "x", "sha256": "b" * 64, "size": 1, "format": "other"}
+    fields |= {"sources": [{"url": source}]}
     return LockedModel.model_validate(fields | {"target_path": target_path} | changes)
 
 
@@ -64,7 +66,7 @@ def python_lock(**changes: Any) -> PythonLock:
 def bare_lock(**changes: Any) -> Lock:
     """A core alone; `changes` are fields of the lock, as models or as JSON has them."""
     fields = {
-        "lock_version": 1,
+        "lock_version": LOCK_VERSION,
         "version_id": "small",
         "spec_digest": "sha256:" + "0" * 64,
         "comfy": tree("1"),
@@ -117,3 +119,21 @@ def locked_model(path: Path, target_path: str) -> LockedModel:
         sha256=sha256_of(path),
         size=path.stat().st_size,
     )
+
+
+def in_version_1(document: dict[str, Any]) -> dict[str, Any]:
+    """A lock's document as earlier programs wrote it."""
+    return {
+        **document,
+        "lock_version": 1,
+        "models": [model_in_version_1(each) for each in document["models"]],
+    }
+
+
+def model_in_version_1(model: dict[str, Any]) -> dict[str, Any]:
+    """A model of a lock or manifest as earlier programs wrote it."""
+    rest = {key: value for key, value in model.items() if key != "sources"}
+    first, *others = model["sources"]
+    commit = (first.get("pin") or {}).get("commit")
+    earlier = {"source": first["url"], "mirrors": [each["url"] for each in others]}
+    return {**rest, **earlier, "revision": commit}

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Final
 
 from comfy_files.files import digest_of
+
+LOCK_VERSION: Final = 2
+READ_VERSIONS = (1, LOCK_VERSION)
+_EARLIER = ("source", "mirrors", "revision")
 
 _ALWAYS: dict[str, Any] = {
     **{"allow_pickle": [], "base": {}, "comfy_args": [], "custom_nodes": []},
@@ -14,8 +18,40 @@ _ALWAYS: dict[str, Any] = {
 _ALWAYS_IN_PYTHON: dict[str, Any] = {"torch": [], "wheels": []}
 
 
+def current_lock(document: dict[str, Any]) -> dict[str, Any]:
+    """A lock's JSON document in the form of `LOCK_VERSION`: those of version 1 are converted."""
+    if document.get("lock_version") != 1:
+        return document
+    models = document.get("models", [])
+    if isinstance(models, list):
+        models = [current_model(model) for model in models]
+    return {**document, "lock_version": LOCK_VERSION, "models": models}
+
+
+def current_model(model: Any) -> Any:
+    """A model's JSON with `sources` in place of the `source`, `mirrors` and `revision` (the commit
+    of a source on the Hugging Face Hub) of earlier locks and manifests.
+    """
+    if not isinstance(model, dict) or model.keys().isdisjoint(_EARLIER):
+        return model
+    mirrors = model.get("mirrors") or []
+    if not isinstance(mirrors, list):
+        mirrors = [mirrors]
+    urls = [url for url in (model.get("source"), *mirrors) if url is not None]
+    sources: list[dict[str, Any]] = [{"url": url} for url in urls]
+    if sources and model.get("revision") is not None:
+        sources[0]["pin"] = {"commit": model["revision"]}
+    rest = {key: value for key, value in model.items() if key not in _EARLIER}
+    return {**rest, "sources": sources}
+
+
 def lock_bytes(document: dict[str, Any]) -> bytes:
-    """The canonical bytes of a lock's JSON document: sorted keys, two spaces, a newline at the end.
+    """The canonical bytes of a lock's JSON document, in the form of `LOCK_VERSION`."""
+    return canonical_bytes(current_lock(document))
+
+
+def canonical_bytes(document: dict[str, Any]) -> bytes:
+    """The document of a lock of any version: sorted keys, two spaces, a newline at the end.
 
     Empty values are left out, because every default in a lock is empty.
     """
@@ -27,7 +63,9 @@ def lock_bytes(document: dict[str, Any]) -> bytes:
 
 
 def lock_digest(document: dict[str, Any]) -> str:
-    """`sha256:…` of `lock_bytes`, independent of the file's layout and of defaults written out."""
+    """`sha256:…` of `lock_bytes`, independent of the file's layout, of its version and of defaults
+    written out.
+    """
     return digest_of(lock_bytes(document))
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from comfy_errors import UnavailableError
 from comfy_errors.names import listed, quantity
@@ -18,6 +18,8 @@ from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
 from comfy_home.import_needs import needs_in_words, unmet_needs
 from comfy_home.layout import MARKER_NAME, VENV_NAME
+from comfy_home.lock_bytes import current_model
+from comfy_models.model_file import ModelSource
 
 
 class _Strict(BaseModel):
@@ -27,16 +29,18 @@ class _Strict(BaseModel):
 class ManifestModel(_Strict):
     """A model that the version needs, below its models folder. `size` is in bytes.
 
-    `source` and `mirrors` say where the file comes from, as in the lock; `revision` is the commit
-    of a source on the Hugging Face Hub.
+    `sources` say where the file comes from, as in the lock.
     """
 
     target_path: str
     sha256: str
     size: int
-    source: str | None = None
-    revision: str | None = None
-    mirrors: list[str] = []
+    sources: list[ModelSource] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_manifests(cls, model: Any) -> Any:
+        return current_model(model)
 
 
 class ManifestNode(_Strict):

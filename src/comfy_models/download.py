@@ -17,7 +17,8 @@ from comfy_errors import MismatchError, OperationFailedError, UnavailableError
 from comfy_files.progress import Say, say_nothing
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
-from comfy_models.store import ModelFile, place_verified
+from comfy_models.model_file import ModelFile
+from comfy_models.store import place_verified
 
 # A partial file that has not changed for this long belongs to a killed process.
 _LEFT_S = 3600.0
@@ -29,7 +30,7 @@ def download(model: ModelFile, place: Path, *, say: Say = say_nothing) -> None:
     Raises OperationFailedError with the reason for each URL; `place` does not exist then.
     """
     faults = []
-    for address in filter(None, (model.source, *model.mirrors)):
+    for address in (source.url for source in model.sources):
         try:
             _fetch(address, model, place, say)
             return

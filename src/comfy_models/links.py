@@ -13,7 +13,8 @@ import shutil
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_models.store import ModelFile, names_stored
+from comfy_models.model_file import ModelFile
+from comfy_models.store import names_stored
 from comfy_models.verify import holds_model
 
 _NO_SYMLINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}

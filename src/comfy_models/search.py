@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from comfy_errors import InvalidInputError
-from comfy_models.store import ModelFile, ModelStore
+from comfy_models.model_file import ModelFile
+from comfy_models.store import ModelStore
 
 # `hf://org/name@revision/file`
 _HUB_FILE = re.compile(
@@ -40,18 +41,25 @@ class ModelPlaces:
 
 
 def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
-    """The model's file in the snapshot of its revision, then in all other snapshots: the bytes
-    decide, not the commit.
+    """For each source on the Hub, its file in the snapshot of the pinned commit, then in all other
+    snapshots: the bytes decide, not the commit.
     """
-    named = _HUB_FILE.fullmatch(unquote(model.source or ""))
-    if named is None:
-        return
-    file = named["file"]
-    snapshots = cache / f"models--{named['organisation']}--{named['name']}" / "snapshots"
-    if model.revision is not None:
-        yield snapshots / model.revision / file
-    others = sorted(snapshots.iterdir()) if snapshots.is_dir() else []
-    yield from (it / file for it in others if it.name != model.revision)
+    for source in model.sources:
+        named = _HUB_FILE.fullmatch(unquote(source.url))
+        if named is None:
+            continue
+        file, commit = named["file"], source.pin.commit
+        snapshots = cache / f"models--{named['organisation']}--{named['name']}" / "snapshots"
+        if commit is not None:
+            yield snapshots / commit / file
+        others = sorted(snapshots.iterdir()) if snapshots.is_dir() else []
+        yield from (it / file for it in others if it.name != commit)
+
+
+def local_files(model: ModelFile, base_dir: Path) -> list[Path]:
+    """The files on this machine that the sources of `model` name, existing or not."""
+    paths = (local_path(source.url, base_dir) for source in model.sources)
+    return [path for path in paths if path is not None]
 
 
 def local_path(source: str, base_dir: Path) -> Path | None:

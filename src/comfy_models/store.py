@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from comfy_errors import MismatchError
 from comfy_files.files import is_locked, lock, write_hashed
@@ -25,28 +25,6 @@ class UnusedModels:
     files: tuple[Path, ...]
     leftovers: tuple[Path, ...]
     unknown: tuple[Path, ...]
-
-
-class ModelFile(Protocol):
-    """A model that a version needs. The models of a lock and of a manifest satisfy this protocol.
-
-    `target_path` is relative to a models folder, `sha256` has 64 hex digits, `size` is in bytes.
-    `source` and `mirrors` are where the file comes from; `revision` is the commit of a source on
-    the Hugging Face Hub.
-    """
-
-    @property
-    def target_path(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def source(self) -> str | None: ...
-    @property
-    def revision(self) -> str | None: ...
-    @property
-    def mirrors(self) -> Sequence[str]: ...
 
 
 class ModelStore:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comfy_files.files import replace_file, sha256_of
-from comfy_models.store import ModelFile, names_stored
+from comfy_models.model_file import ModelFile
+from comfy_models.store import names_stored
 
 MEMORY_NAME = ".comfy_verified.json"
 

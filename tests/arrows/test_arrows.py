@@ -28,7 +28,7 @@ _SHARED: dict[str, set[str]] = {
     "comfy_errors": set(),
     "comfy_files": set(),
     "comfy_http": {"comfy_files"},
-    "comfy_home": {"comfy_files"},
+    "comfy_home": {"comfy_files", "comfy_http", "comfy_models"},
     "comfy_models": {"comfy_files", "comfy_http"},
     "comfy_workflows": {"comfy_files"},
 }

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from comfy_files.files import digest_of
-from comfy_home.lock_bytes import lock_bytes, lock_digest
+from comfy_home.lock_bytes import LOCK_VERSION, canonical_bytes, lock_bytes, lock_digest
 from runpod_comfy.lock.store import load_lock
+from tests.locks import in_version_1, model, small_lock
 
 DEMO = Path(__file__).parents[2] / "lockfiles" / "comfy-demo.lock.json"
 
@@ -31,3 +32,19 @@ def test_both_sides_have_the_same_identity_and_it_is_that_of_the_file() -> None:
     document = json.loads(DEMO.read_text())
     assert lock.digest == lock_digest(document) == digest_of(lock.to_bytes())
     assert lock_bytes(document) == lock.to_bytes() == DEMO.read_bytes()
+
+
+def test_a_lock_of_version_1_is_the_lock_that_it_becomes(tmp_path: Path) -> None:
+    sources = [{"url": "hf://org/name/x", "pin": {"commit": "c" * 40}}, {"url": "https://h/x"}]
+    lock = small_lock(models=[model("loras/x.bin", sources=sources), model("vae/y.bin")])
+    earlier = in_version_1(json.loads(lock.to_bytes()))
+    assert lock_bytes(earlier) == lock.to_bytes()
+    assert lock_digest(earlier) == lock.digest
+    assert canonical_bytes(earlier) != lock.to_bytes()
+    path = tmp_path / "small.lock.json"
+    path.write_bytes(canonical_bytes(earlier))
+    assert load_lock(path) == lock
+
+
+def test_the_locks_that_a_clone_has_are_written_in_the_current_version() -> None:
+    assert json.loads(DEMO.read_text())["lock_version"] == LOCK_VERSION

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from comfy_errors import InvalidInputError
 from comfy_home.layout import MARKER_NAME
 from comfy_home.manifest import CheckReport, Manifest, ManifestModel, load_manifest, save_manifest
+from comfy_models.model_file import ModelSource, Pin
 
 
 def test_a_manifest_comes_back_as_it_was_saved(tmp_path: Path) -> None:
@@ -43,6 +45,23 @@ def test_a_report_from_before_model_inputs_is_still_read(tmp_path: Path) -> None
     assert manifest is not None
     assert manifest.check is not None
     assert manifest.check.model_inputs == {}
+
+
+def test_models_of_an_earlier_manifest_are_read(tmp_path: Path) -> None:
+    model = {"target_path": "vae/x.pth", "sha256": "b" * 64, "size": 3}
+    earlier = [
+        {**model, "source": "hf://o/n/x", "revision": "c" * 40, "mirrors": ["https://h/x"]},
+        {**model, "source": None, "revision": None, "mirrors": []},
+    ]
+    (tmp_path / MARKER_NAME).write_text(json.dumps({"models": earlier}), encoding="utf-8")
+    manifest = load_manifest(tmp_path)
+    assert manifest is not None
+    first, second = manifest.models
+    assert first.sources == [
+        ModelSource(url="hf://o/n/x", pin=Pin(commit="c" * 40)),
+        ModelSource(url="https://h/x"),
+    ]
+    assert second.sources == []
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"manifest_version": 2}', '{"more": 1}'])

@@ -14,6 +14,7 @@ from comfy_errors import OperationFailedError
 from comfy_files.parallel import give_up_with
 from comfy_home.manifest import ManifestModel
 from comfy_models.download import download
+from comfy_models.model_file import ModelSource
 from tests.http_server import Answer, Request, cut, redirect, serve
 
 BYTES = bytes(range(256)) * 20_000
@@ -21,10 +22,9 @@ SHA256 = hashlib.sha256(BYTES).hexdigest()
 MIB = 1024 * 1024
 
 
-def needed(source: str | None, *mirrors: str) -> ManifestModel:
-    return ManifestModel(
-        target_path="x.bin", sha256=SHA256, size=len(BYTES), source=source, mirrors=list(mirrors)
-    )
+def needed(*urls: str) -> ManifestModel:
+    sources = [ModelSource(url=url) for url in urls]
+    return ManifestModel(target_path="x.bin", sha256=SHA256, size=len(BYTES), sources=sources)
 
 
 def answer(request: Request) -> Answer | None:

@@ -6,16 +6,16 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from comfy_home.manifest import ManifestModel
+from comfy_models.model_file import ModelSource, Pin
 from comfy_models.search import ModelPlaces, local_source
 
 SHA256 = "ab" + "0" * 62
 BASE = Path("/specs")
 
 
-def needed(source: str | None = None, revision: str | None = None) -> ManifestModel:
-    return ManifestModel(
-        target_path="vae/x.pth", sha256=SHA256, size=3, source=source, revision=revision
-    )
+def needed(*urls: str, commit: str | None = None) -> ManifestModel:
+    sources = [ModelSource(url=url, pin=Pin(commit=commit)) for url in urls]
+    return ManifestModel(target_path="vae/x.pth", sha256=SHA256, size=3, sources=sources)
 
 
 def test_folders_are_looked_through_before_stores() -> None:
@@ -36,14 +36,20 @@ def test_a_file_of_the_hub_is_looked_for_in_its_snapshot_and_then_in_the_others(
     for commit in ("c1", "c2", "c3"):
         (snapshots / commit).mkdir(parents=True)
     places = ModelPlaces(folders=(), stores=(), hub_caches=[tmp_path])
-    model = needed(f"{scheme}://org/name{revision}/folder/a%20b.pth", revision="c2")
+    model = needed(f"{scheme}://org/name{revision}/folder/a%20b.pth", commit="c2")
     assert list(places.candidates(model)) == [
         snapshots / commit / "folder/a b.pth" for commit in ("c2", "c1", "c3")
     ]
 
 
-@pytest.mark.parametrize("source", [None, "https://x/org/name/f", "models/f", "hf://org/name"])
-def test_nothing_else_is_looked_for_in_a_hub_cache(tmp_path: Path, source: str | None) -> None:
+def test_a_mirror_on_the_hub_is_looked_for_in_its_cache(tmp_path: Path) -> None:
+    places = ModelPlaces(folders=(), stores=(), hub_caches=[tmp_path])
+    model = needed("https://x/f", "hf://org/name/f", commit="c1")
+    assert list(places.candidates(model)) == [tmp_path / "models--org--name/snapshots/c1/f"]
+
+
+@pytest.mark.parametrize("source", ["https://x/org/name/f", "models/f", "hf://org/name"])
+def test_nothing_else_is_looked_for_in_a_hub_cache(tmp_path: Path, source: str) -> None:
     (tmp_path / "models--org--name/snapshots/c").mkdir(parents=True)
     places = ModelPlaces(folders=(), stores=(), hub_caches=[tmp_path])
     assert list(places.candidates(needed(source))) == []

@@ -19,8 +19,8 @@ from comfy_files.space import require_room
 from comfy_files.user_paths import expanded
 from comfy_http.redaction import without_secrets
 from comfy_models.download import download
+from comfy_models.model_file import ModelFile
 from comfy_models.search import ModelPlaces
-from comfy_models.store import ModelFile
 from comfy_models.verify import MEMORY_NAME, HashMemory, fault_of
 from rp_handler.errors import ModelsNotThereError
 from rp_handler.home.model_tree import changeable_link, leading_to
@@ -236,7 +236,7 @@ def _missing_error(
                     "target_path": look.model.target_path,
                     "sha256": look.model.sha256,
                     "size": look.model.size,
-                    "source": without_secrets(look.model.source) if look.model.source else None,
+                    "source": _first_source(look.model),
                     "faults": list(look.faults),
                 }
                 for look in missing
@@ -244,3 +244,7 @@ def _missing_error(
             "looked_in": looked_in,
         },
     )
+
+
+def _first_source(model: ModelFile) -> str | None:
+    return without_secrets(model.sources[0].url) if model.sources else None

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import can_write
+from comfy_files.files import can_write, digest_of
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
 from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
-from comfy_home.lock_bytes import lock_digest
+from comfy_home.lock_bytes import canonical_bytes, lock_digest
 from comfy_home.manifest import load_manifest
 from rp_handler.home.models import ModelSearch, make_search, missing_policy
 from rp_handler.home.realized import Home, open_home
@@ -102,9 +102,11 @@ def require_lock(home: Home, lock_path: Path) -> None:
     UnavailableError if there is no such lock.
     """
     remedy = "Correct or unset LOCK_PATH."
-    asked = lock_digest(read_object(expanded(lock_path), "lock", remedy=remedy))
+    document = read_object(expanded(lock_path), "lock", remedy=remedy)
+    asked = lock_digest(document)
     there = home.manifest.lock_digest
-    if asked != there:
+    # An earlier program recorded the digest of the lock's own version.
+    if there not in (asked, digest_of(canonical_bytes(document))):
         raise InvalidInputError(
             f"{home.root} was made from {f'the lock {there}' if there else 'no lock'}, "
             f"and LOCK_PATH asks for {asked} ({lock_path}).",

@@ -17,7 +17,7 @@ from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
 from comfy_files.space import require_room, size_of
 from comfy_http.redaction import without_secrets
-from comfy_models.search import local_path
+from comfy_models.search import local_files
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import (
     END,
@@ -204,12 +204,12 @@ def _model_files(request: BundleRequest, fetch_context: FetchContext) -> dict[st
         places = [
             store.path_of(model.sha256),
             request.models_dir / model.target_path if request.models_dir else None,
-            local_path(model.source, fetch_context.base_dir),
+            *local_files(model, fetch_context.base_dir),
         ]
         there = (path for path in places if path and path.is_file())
         path = next((path for path in there if path.stat().st_size == model.size), None)
         if path is None:
-            source = without_secrets(model.source)
+            source = without_secrets(model.sources[0].url)
             missing.append(f"{model.name} ({readable_size(model.size)}), from {source}")
         else:
             found[model.sha256] = path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_home.lock_bytes import canonical_bytes, lock_bytes
 from runpod_comfy.bundle.format import (
     BUNDLE_VERSION,
     END,
@@ -88,15 +90,15 @@ def open_bundle(path: Path) -> Iterator[OpenBundle]:
             raise _foreign(path, f"{excess} bytes follow its end")
         if [entry.path for entry in index.entries[:2]] != [LOCK, SPEC]:
             raise _foreign(path, f"it does not start with {LOCK} and {SPEC}")
-        lock_bytes, spec = (
+        packed_lock, spec = (
             b"".join(_content(stream, entry, f"{entry.path} of {path}"))
             for entry in index.entries[:2]
         )
         try:
-            lock = Lock.model_validate_json(lock_bytes)
+            lock = Lock.model_validate_json(packed_lock)
         except ValidationError as error:
             raise invalid_lock(f"the lock in {path}", error, _MAKE_AGAIN) from error
-        if lock.to_bytes() != lock_bytes:
+        if not _is_canonical(packed_lock, lock):
             raise InvalidInputError(
                 f"the lock in {path} is not written as this program writes locks",
                 remedy=_MAKE_AGAIN,
@@ -196,6 +198,12 @@ def _require_agreement(index: Index, lock: Lock, spec: bytes, path: Path) -> Non
         promised |= {each for each in parts if each.startswith("models/")}
     if missing := promised - {entry.path for entry in entries}:
         raise _foreign(path, f"{min(missing)} is not in it")
+
+
+def _is_canonical(packed: bytes, lock: Lock) -> bool:
+    """True if a lock has the bytes that this program or an earlier one writes."""
+    document = json.loads(packed)
+    return canonical_bytes(document) == packed and lock_bytes(document) == lock.to_bytes()
 
 
 def _foreign(path: Path, why: str) -> InvalidInputError:

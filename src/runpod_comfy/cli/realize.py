@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import MismatchError
 from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
+from comfy_http.redaction import without_secrets
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -193,7 +194,8 @@ def _changes_text(job: Realization, changes: Changes) -> str:
         f"fetch  {len(missing)} of {quantity(len(changes.packages), 'Python package')}, "
         f"{readable_size(changes.download_bytes)}",
         *(
-            f"fetch  model {model.name}: {model.source}, {readable_size(model.size)}"
+            f"fetch  model {model.name}: {without_secrets(model.sources[0].url)}, "
+            f"{readable_size(model.size)}"
             for model in changes.models
         ),
         *(f"build  layer {layer.name}" for layer in changes.pending),

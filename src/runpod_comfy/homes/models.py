@@ -67,7 +67,7 @@ def model_sources(models: Sequence[LockedModel], base_dir: Path) -> list[tuple[L
     faults = Faults()
     for model in models:
         try:
-            path = local_source(model.source, base_dir)
+            path = local_source(model.sources[0].url, base_dir)
         except InvalidInputError as error:
             faults.add(error.within(f"model {model.name}"))
             continue

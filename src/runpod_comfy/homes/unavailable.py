@@ -18,7 +18,7 @@ from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size, say_nothing, when_slow
 from comfy_http.redaction import without_secrets
-from comfy_models.search import local_path
+from comfy_models.search import local_files
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
@@ -103,9 +103,8 @@ def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list
 def _missing_models(models: Sequence[LockedModel], base_dir: Path) -> list[str]:
     missing = []
     for model in models:
-        path = local_path(model.source, base_dir)
-        if path is None or not path.is_file():
-            source = without_secrets(model.source)
+        if not any(path.is_file() for path in local_files(model, base_dir)):
+            source = without_secrets(model.sources[0].url)
             missing.append(f"model {model.name} ({readable_size(model.size)}), from {source}")
     return missing
 

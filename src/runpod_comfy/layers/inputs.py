@@ -62,7 +62,7 @@ def manifest_of(
         lock_digest=lock.digest,
         layers=dict(layers),
         models=[
-            ManifestModel(**model.model_dump(include=set(ManifestModel.model_fields)))
+            ManifestModel(**{key: getattr(model, key) for key in ManifestModel.model_fields})
             for model in lock.models
         ],
         nodes=[

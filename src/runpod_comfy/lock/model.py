@@ -5,16 +5,15 @@ A lock holds no timestamps, no machine's paths and no index that the spec does n
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from comfy_home.lock_bytes import lock_bytes, lock_digest
+from comfy_home.lock_bytes import current_lock, lock_bytes, lock_digest
+from comfy_models.model_file import ModelSource
 from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.spec.model import Strict, Tree
 from runpod_comfy.spec.values import FilePath, NodeName, VersionId
-
-LOCK_VERSION = 1
 
 
 class Submodule(Strict):
@@ -112,20 +111,29 @@ class PythonLock(Strict):
         return [*self.torch, *self.wheels]
 
 
-class LockedModel(Strict):
-    """A pinned model file. `sha256` is 64 hex digits, `size` is in bytes.
-
-    `target_path` is below the models folder.
-    """
-
+class _SourcedModel(Strict):
     name: str
-    source: str
-    sha256: str
-    size: int
+    sources: list[ModelSource] = Field(min_length=1)
     target_path: FilePath
     format: str
-    revision: str | None = None
-    mirrors: list[str] = []
+
+
+class LockedModel(_SourcedModel):
+    """A pinned model file. `sha256` is 64 hex digits, `size` is in bytes.
+
+    `target_path` is below the models folder. `hashed_on_download` is True if no host told the
+    sha256: it was learnt when the file was first downloaded.
+    """
+
+    sha256: str
+    size: int
+    hashed_on_download: bool | None = None
+
+
+class UnhashedModel(_SourcedModel):
+    """A model whose sha256 no host tells: it has to be downloaded before the lock is complete."""
+
+    size: int | None = None
 
 
 class Base(Strict):
@@ -142,13 +150,14 @@ class Lock(Strict):
     `writable_environment` is True if the engine may write to its Python environment, else None.
     """
 
-    lock_version: Literal[1]
+    lock_version: Literal[2]
     version_id: VersionId
     spec_digest: str
     comfy: LockedTree
     custom_nodes: list[LockedNode] = []
     python: PythonLock
     models: list[LockedModel] = []
+    unhashed_models: list[UnhashedModel] = []
     base: Base = Field(default_factory=Base)
     env: dict[str, str] = {}
     comfy_args: list[str] = []
@@ -158,6 +167,11 @@ class Lock(Strict):
     user: str | None = None
     writable_environment: bool | None = None
     epoch: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, document: Any) -> Any:
+        return current_lock(document) if isinstance(document, dict) else document
 
     @property
     def trees(self) -> list[LockedTree]:

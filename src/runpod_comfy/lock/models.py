@@ -16,6 +16,7 @@ from comfy_files.files import disk_errors, sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from comfy_http.redaction import without_secrets
+from comfy_models.model_file import ModelSource
 from comfy_models.search import local_path
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.sources.index.pip_settings import web_client
@@ -110,7 +111,7 @@ def _pin_of(model: Model, known: Sequence[LockedModel]) -> LockedModel | None:
         (
             pin
             for pin in known
-            if (pin.source, pin.target_path) == (model.source, model.place)
+            if (pin.sources[0].url, pin.target_path) == (model.source, model.place)
             and model.checksum in (None, f"sha256:{pin.sha256}")
             and model.size in (None, pin.size)
         ),
@@ -137,12 +138,11 @@ def _lock_model(
         sha256, size = model.checksum.removeprefix("sha256:"), model.size
     return LockedModel(
         name=model.name,
-        source=model.source,
+        sources=[ModelSource(url=url) for url in (model.source, *model.mirrors)],
         sha256=sha256,
         size=size,
         target_path=model.place,
         format=_FORMATS.get(PurePosixPath(model.place).suffix.lower(), "other"),
-        mirrors=model.mirrors,
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comfy_errors import ComfyError, Faults, UnavailableError
+from comfy_home.lock_bytes import LOCK_VERSION
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
@@ -61,7 +62,7 @@ def resolve(
     if python is None:
         python = _solve(trees, spec.options, fetch_context, upgrade.kept_python(previous))
     return Lock(
-        lock_version=1,
+        lock_version=LOCK_VERSION,
         version_id=spec.version_id,
         spec_digest=spec_digest(spec),
         comfy=core.locked,

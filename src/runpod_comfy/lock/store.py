@@ -13,9 +13,10 @@ from comfy_files.files import disk_errors, replace_file
 from comfy_files.json_faults import faults_in_words
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
+from comfy_home.lock_bytes import READ_VERSIONS
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
-from runpod_comfy.lock.model import LOCK_VERSION, Lock
+from runpod_comfy.lock.model import Lock
 from runpod_comfy.spec.load import LoadedSpec, spec_digest
 
 _RESTORE = "Restore it from git, or make it again: runpod-comfy resolve <id>"
@@ -37,9 +38,10 @@ def load_lock(path: Path) -> Lock:
     """
     document = read_object(path, "lock", remedy=_RESTORE)
     found = document.get("lock_version")
-    if found != LOCK_VERSION:
+    if found not in READ_VERSIONS:
+        versions = " and ".join(map(str, READ_VERSIONS))
         raise InvalidInputError(
-            f"the lock {path} has lock_version {found!r}; this program reads {LOCK_VERSION}",
+            f"the lock {path} has lock_version {found!r}; this program reads {versions}",
             remedy="Make it again with this program: runpod-comfy resolve <id>",
         )
     try:

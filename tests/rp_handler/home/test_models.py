@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from comfy_home.manifest import Manifest, ManifestModel, load_manifest, save_manifest
+from comfy_models.model_file import ModelSource, Pin
 from comfy_models.verify import MEMORY_NAME
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.models import ModelSearch, models_at_hand
@@ -131,8 +132,10 @@ def test_models_are_found_wherever_they_are_mounted(
 def test_models_are_found_in_runpods_cache_of_the_hub(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pin = Pin(commit="c0ffee")
     models = [
-        manifest_model(name, source=f"hf://org/repo/{name}", revision="c0ffee") for name in NAMES
+        manifest_model(name, sources=[ModelSource(url=f"hf://org/repo/{name}", pin=pin)])
+        for name in NAMES
     ]
     save_manifest(image, Manifest(version_id="demo", complete=True, models=models))
     repository = tmp_path / "serverless/huggingface-cache/hub/models--org--repo"
@@ -237,7 +240,8 @@ def with_sources(image: Path, *sources: str) -> None:
     manifest = load_manifest(image)
     assert manifest is not None
     models = [
-        manifest_model(name, source=source) for name, source in zip(NAMES, sources, strict=True)
+        manifest_model(name, sources=[ModelSource(url=source)])
+        for name, source in zip(NAMES, sources, strict=True)
     ]
     save_manifest(image, manifest.model_copy(update={"models": models}))
 

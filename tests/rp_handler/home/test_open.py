@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_home.lock_bytes import lock_digest
+from comfy_files.files import digest_of
+from comfy_home.lock_bytes import LOCK_VERSION, canonical_bytes, lock_digest
 from comfy_home.manifest import Manifest, save_manifest
 from rp_handler.home.open import baked_version_id, choose_home, require_lock
 from rp_handler.home.realized import open_home
@@ -58,7 +59,7 @@ def test_a_home_that_was_asked_for_comes_before_all_others(home: Path, tmp_path:
 
 
 def test_the_lock_that_is_asked_for_has_to_be_that_of_the_home(home: Path, tmp_path: Path) -> None:
-    document = {"lock_version": 1, "version_id": "dämo"}
+    document = {"lock_version": LOCK_VERSION, "version_id": "dämo"}
     digest = lock_digest(document)
     lock = tmp_path / "lock.json"
     # Another layout, and a default that is stated.
@@ -68,6 +69,14 @@ def test_the_lock_that_is_asked_for_has_to_be_that_of_the_home(home: Path, tmp_p
         require_lock(opened, lock)
     assert "sha256:" + "0" * 64 in caught.value.message
     assert digest in caught.value.message
+    save_manifest(home, Manifest(version_id="demo", lock_digest=digest, complete=True))
+    require_lock(open_home(home, version_id="demo", id_was_asked=False), lock)
+
+
+def test_a_home_of_an_earlier_program_is_that_of_its_lock(home: Path, tmp_path: Path) -> None:
+    lock = tmp_path / "lock.json"
+    lock.write_bytes(canonical_bytes({"lock_version": 1, "models": [{"source": "x"}]}))
+    digest = digest_of(lock.read_bytes())
     save_manifest(home, Manifest(version_id="demo", lock_digest=digest, complete=True))
     require_lock(open_home(home, version_id="demo", id_was_asked=False), lock)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from comfy_home.lock_bytes import canonical_bytes
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.bundle.load import describe_bundle, load_bundle
@@ -22,8 +23,9 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import Lock, PythonLock
-from runpod_comfy.lock.store import committed_lock_path
+from runpod_comfy.lock.store import committed_lock_path, load_lock
 from runpod_comfy.sources.folder import FolderSource
+from tests.locks import in_version_1
 from tests.program import start_python
 from tests.runpod_comfy.bundle.conftest import PLATFORM, SPEC, Place
 
@@ -86,6 +88,22 @@ def test_after_load_the_caches_have_everything_and_the_folders_are_not_needed(
     assert find_archive(lock.python.torch[0].files[0].sha256, away)
     assert ModelStore(away.models).holds(lock.models[0].sha256)
     assert not list(away.tmp.iterdir())
+
+
+def test_a_bundle_of_an_earlier_program_is_read(here: Place, bundle: Path, away: Cache) -> None:
+    def to_version_1(_index: object, parts: dict[str, bytes]) -> None:
+        parts["lock.json"] = canonical_bytes(in_version_1(json.loads(parts["lock.json"])))
+
+    load_bundle(_changed(bundle, to_version_1), away, platform=PLATFORM)
+    assert load_lock(committed_lock_path(away.loaded_spec("small"), "small")) == here.lock()
+
+
+def test_a_lock_in_another_layout_is_refused(bundle: Path, away: Cache) -> None:
+    def reformat(_index: object, parts: dict[str, bytes]) -> None:
+        parts["lock.json"] = json.dumps(json.loads(parts["lock.json"])).encode()
+
+    with pytest.raises(InvalidInputError, match="is not written as this program writes locks"):
+        load_bundle(_changed(bundle, reformat), away, platform=PLATFORM)
 
 
 def test_the_handlers_wheels_are_kept_whichever_they_are(

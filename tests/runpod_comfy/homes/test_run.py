@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -17,13 +18,17 @@ from comfy_errors import (
     OperationFailedError,
     UnavailableError,
 )
+from comfy_files.files import digest_of
+from comfy_home.lock_bytes import canonical_bytes
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
+from comfy_models.model_file import ModelSource, Pin
 from runpod_comfy.homes.changes import Changes, find_changes
 from runpod_comfy.homes.job import Realization
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.result import RealizeResult
 from runpod_comfy.homes.run import plan_here, realize
 from runpod_comfy.homes.verify.home import take_away, verify
+from tests.locks import in_version_1, model_in_version_1
 from tests.package_index import serve_index, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
 
@@ -251,26 +256,44 @@ def test_a_model_lies_in_the_folder_of_a_node_also_of_a_changed_one(version: Ver
 
 
 def test_a_home_tells_where_its_models_come_from(version: Version) -> None:
-    model = version.model("a.bin", "weights").model_copy(
-        update={"revision": "c" * 40, "mirrors": ["https://example.org/a.bin"]}
-    )
-    version.models = [model]
+    model = version.model("a.bin", "weights")
+    pinned = Pin(etag="e", length=7)
+    sources = [*model.sources, ModelSource(url="https://example.org/a.bin", pin=pinned)]
+    version.models = [model.model_copy(update={"sources": sources})]
     realize(version.job())
     manifest = load_manifest(_home(version))
     assert manifest is not None
     (told,) = manifest.models
     assert (told.target_path, told.sha256, told.size) == ("loras/a.bin", model.sha256, 7)
-    assert told.source == model.source
-    assert told.revision == "c" * 40
-    assert told.mirrors == ["https://example.org/a.bin"]
+    assert told.sources == sources
+
+
+def test_a_home_of_an_earlier_lock_version_is_brought_up_to_date_without_making_a_layer(
+    version: Version,
+) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    job = version.job()
+    realize(job)
+    now = _home(version).joinpath(".comfy_env").read_text()
+    earlier = json.loads(now)
+    earlier["models"] = [model_in_version_1(each) for each in earlier["models"]]
+    document = in_version_1(json.loads(job.lock.to_bytes()))
+    earlier["lock_digest"] = digest_of(canonical_bytes(document))
+    _home(version).joinpath(".comfy_env").write_text(json.dumps(earlier))
+    (version.folder / "a.bin").unlink()
+    said: list[str] = []
+    result = realize(replace(job, say=said.append))
+    assert (_built(result), result.linked, said) == ([], (), [])
+    assert _home(version).joinpath(".comfy_env").read_text() == now
 
 
 def test_missing_model_files_are_found_before_anything_is_fetched(version: Version) -> None:
     gone = version.model("a.bin", "weights").model_copy(
-        update={"source": "gone.bin", "sha256": "1" * 64}
+        update={"sources": [ModelSource(url="gone.bin")], "sha256": "1" * 64}
     )
+    sources = [ModelSource(url="https://example.org/b.bin")]
     elsewhere = version.model("b.bin", "more").model_copy(
-        update={"source": "https://example.org/b.bin", "sha256": "2" * 64}
+        update={"sources": sources, "sha256": "2" * 64}
     )
     version.models = [gone, elsewhere]
     with pytest.raises(InvalidInputError, match="there are 2 faults") as caught:

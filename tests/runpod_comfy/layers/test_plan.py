@@ -15,6 +15,9 @@ from tests.locks import bare_lock, distribution, model, node, python_lock, tree
 _FILE = DistributionFile(name="x-py3-none-any.whl", sha256="a" * 64)
 
 
+_PINNED = {"url": "https://h/x", "pin": {"etag": "e", "length": 1}}
+
+
 def _distribution(name: str, version: str) -> Distribution:
     return distribution(name, version, files=[_FILE])
 
@@ -69,6 +72,7 @@ def test_a_plan_is_the_same_twice() -> None:
         ),
         ({"models": [model("face/x.bin")]}, {"models", "check"}),
         ({"models": [model("loras/y.bin")]}, set()),
+        ({"models": [model("loras/x.bin", sources=[_PINNED])]}, set()),
         ({"env": {"A": "b"}}, {"check"}),
         ({"comfy_args": ["--cpu"]}, {"check"}),
         ({"base": Base(system_packages=["ffmpeg"])}, {"system", "check"}),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError
+from comfy_home.lock_bytes import LOCK_VERSION
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock, PythonLock
@@ -44,7 +45,7 @@ TREE_HASH = f"tree:{'1' * 40}"
 def lock_document(**changes: Any) -> dict[str, Any]:
     """The smallest lock, as a lock file holds it."""
     return {
-        "lock_version": 1,
+        "lock_version": LOCK_VERSION,
         "version_id": "small",
         "spec_digest": "sha256:" + "0" * 64,
         "comfy": {"repo": "core", "commit": TREE_HASH, "tree_hash": TREE_HASH},

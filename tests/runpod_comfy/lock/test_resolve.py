@@ -242,7 +242,7 @@ def test_a_written_lock_is_found_again_until_the_spec_changes(
     assert find() is None
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"lock_version": 2}', '{"lock_version": 1}'])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"lock_version": 3}', '{"lock_version": 2}'])
 def test_a_broken_lock_is_refused_with_its_path(tmp_path: Path, content: str) -> None:
     path = tmp_path / "broken.lock.json"
     path.write_text(content)

@@ -13,7 +13,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.lock.store import load_lock
 from tests.locks import bare_lock, tree
 
-_MODEL = {"name": "x", "source": "x", "sha256": "a" * 64, "size": 1, "format": "other"}
+_MODEL = {"name": "x", "sources": [{"url": "x"}], "sha256": "a" * 64, "size": 1, "format": "other"}
 
 
 def _write(folder: Path, **changes: Any) -> Path:
@@ -40,6 +40,18 @@ def test_a_lock_that_would_write_outside_the_home_is_refused(
 ) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(f"is not valid: '{key}' must")):
         load_lock(_write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        *({}, "x", [1], [{}], [{"source": 1}], [{"mirrors": 5}], [{"source": "x", "mirrors": 5}]),
+        [{"source": None, "mirrors": [None, {}], "revision": 5}],
+    ],
+)
+def test_wrong_models_of_an_earlier_lock_are_reported(tmp_path: Path, models: Any) -> None:
+    with pytest.raises(InvalidInputError, match="is not valid: 'models"):
+        load_lock(_write(tmp_path, lock_version=1, models=models))
 
 
 @pytest.mark.parametrize(

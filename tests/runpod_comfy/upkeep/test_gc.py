@@ -232,7 +232,7 @@ def test_a_lock_that_cannot_be_read_counts_as_it_was(version: Version) -> None:
 def test_a_recorded_lock_of_another_program_stops_it(version: Version, tmp_path: Path) -> None:
     realize(version.job())
     lock = tmp_path / "gone.lock.json"
-    record_root(version.cache, kind="lock", path=lock, lock_bytes=b'{"lock_version": 2}')
+    record_root(version.cache, kind="lock", path=lock, lock_bytes=b'{"lock_version": 3}')
     with pytest.raises(InvalidInputError, match=lock.name):
         clear_cache(version.cache, now=NOW)
 

@@ -140,13 +140,13 @@ def _model(model: LockedModel) -> Component:
         name=model.name,
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref=f"model:{model.target_path}",
-        version=model.revision or f"sha256:{model.sha256}",
+        version=model.sources[0].pin.commit or f"sha256:{model.sha256}",
         hashes=_sha256(model.sha256),
         external_references=[
             ExternalReference(
-                type=ExternalReferenceType.DISTRIBUTION, url=XsUri(without_secrets(source))
+                type=ExternalReferenceType.DISTRIBUTION, url=XsUri(without_secrets(source.url))
             )
-            for source in (model.source, *model.mirrors)
+            for source in model.sources
         ],
         properties=_properties(place=model.target_path, size=str(model.size)),
     )

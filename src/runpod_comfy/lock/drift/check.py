@@ -48,7 +48,7 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     models = [
         (model, path)
         for model in lock.models
-        if (path := local_path(model.source, loaded.path.parent)) is not None
+        if (path := local_path(model.sources[0].url, loaded.path.parent)) is not None
     ]
     left_out = []
     if len(models) < len(lock.models):
