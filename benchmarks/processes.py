@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +23,8 @@ _READY_S = 900
 _GRACE_S = 30
 _POLL_S = 0.02
 _TAIL_LINES = 25
+# Linux counts in KiB, macOS in bytes.
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,13 +38,22 @@ class Program:
 
     def seconds(self, *arguments: str | Path) -> float:
         """Runs to the end and gives its wall time. Raises OperationFailedError if it fails."""
+        return self.seconds_and_peak(*arguments)[0]
+
+    def seconds_and_peak(self, *arguments: str | Path) -> tuple[float, int]:
+        """The same, and the bytes of memory that the largest of its processes had at its peak.
+
+        A new program takes over the peak of the one that starts it, so that less than that of this
+        process is not seen.
+        """
         started = time.monotonic()
         with self._running(*arguments) as process:
-            code = process.wait()
-        took = time.monotonic() - started
+            _, status, used = os.wait4(process.pid, 0)
+            took = time.monotonic() - started
+            code = process.returncode = os.waitstatus_to_exitcode(status)
         if code != 0:
             raise self._failure(f"ended with {code}")
-        return took
+        return took, used.ru_maxrss * _MAXRSS_BYTES
 
     def document(self, *arguments: str | Path) -> tuple[float, Any]:
         """The same, and the JSON document that the program printed on standard output."""

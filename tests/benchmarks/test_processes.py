@@ -58,3 +58,13 @@ def test_what_a_program_left_behind_is_ended_with_it(tmp_path: Path) -> None:
     )
     time.sleep(1.5)
     assert not late.exists()
+
+
+def test_the_memory_of_the_largest_process_is_seen(tmp_path: Path) -> None:
+    program = _python(tmp_path)
+    _, alone = program.seconds_and_peak("pass")
+    held = f"held = b'x' * {alone + 50_000_000}"
+    _, peak = program.seconds_and_peak(
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {held!r}], check=True)"
+    )
+    assert alone + 50_000_000 <= peak < alone + 100_000_000
