@@ -114,10 +114,9 @@ def realize_visibly(job: Realization, console: Console) -> RealizeResult:
     """Realizes; on a terminal a status line shows progress, unless scripts' output is shown."""
     from dataclasses import replace
 
-    from runpod_comfy.cli.show.arrivals import arrivals
     from runpod_comfy.homes.run import realize
 
-    with arrivals(console) as (say, progress):
+    with console.arrivals() as (say, progress):
         return realize(replace(job, say=say, progress=progress))
 
 

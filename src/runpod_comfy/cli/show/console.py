@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from comfy_files.progress import StatusLine
+from comfy_files.arrivals import arrivals
+from comfy_files.progress import Progress, Say, StatusLine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,13 @@ class Console:
     def status_line(self) -> StatusLine:
         """A status line on standard error: on a terminal, without --verbose."""
         return StatusLine(sys.stderr, moving=self.on_a_terminal and not self.verbose)
+
+    @contextlib.contextmanager
+    def arrivals(self) -> Iterator[tuple[Say, Progress]]:
+        """What to say sentences with and what counts what arrives, for as long as the block
+        lasts."""
+        with arrivals(self.status_line(), is_seen=not self.verbose) as shown:
+            yield shown
 
     def say(self, message: str) -> None:
         """A step, or a message that the user should see."""

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from comfy_files.progress import Progress, Rate, Say, StatusLine, readable_size
-from runpod_comfy.cli.show.console import Console
 
 _BETWEEN_S = 0.1
 _REFRESHED_EVERY_S = 1.0
@@ -78,11 +77,10 @@ class ArrivalsDisplay(Progress):
 
 
 @contextmanager
-def arrivals(console: Console) -> Iterator[tuple[Say, Progress]]:
-    """What to say sentences with and what counts what arrives, on one line, for as long as the
-    block lasts."""
-    line = console.status_line()
-    display = ArrivalsDisplay(line, is_seen=not console.verbose)
+def arrivals(line: StatusLine, *, is_seen: bool = True) -> Iterator[tuple[Say, Progress]]:
+    """What to say sentences with and what counts what arrives, on `line`, for as long as the block
+    lasts. `is_seen` is false if the output of what fetches is shown instead."""
+    display = ArrivalsDisplay(line, is_seen=is_seen)
     ended = threading.Event()
     pause_s = _REFRESHED_EVERY_S if line.moving else _SAID_EVERY_S
 
@@ -90,7 +88,7 @@ def arrivals(console: Console) -> Iterator[tuple[Say, Progress]]:
         while not ended.wait(pause_s):
             display.refresh()
 
-    if display.is_seen:
+    if is_seen:
         threading.Thread(target=refresh, daemon=True).start()
     try:
         yield line.say, display

@@ -1,11 +1,10 @@
-"""What arrives and what is pushed, on a terminal and in a pipe."""
+"""What is built and pushed, on a terminal and in a pipe."""
 
 from __future__ import annotations
 
 import io
 
 from comfy_files.progress import StatusLine
-from runpod_comfy.cli.show.arrivals import ArrivalsDisplay
 from runpod_comfy.cli.show.images import BuildDisplay, PushDisplay
 from runpod_comfy.images.registry.push import PushedLayer
 
@@ -14,40 +13,12 @@ THERE = PushedLayer(digest="sha256:" + "b" * 64, how="existing", size_bytes=None
 MOUNTED = PushedLayer(digest="sha256:" + "c" * 64, how="mounted", size_bytes=None)
 
 
-def test_all_parts_stand_in_one_line_until_they_are_here() -> None:
-    stream = io.StringIO()
-    display = ArrivalsDisplay(StatusLine(stream, moving=True))
-    display.expect("trees", count=2)
-    display.expect("packages", count=3, size_bytes=3_000_000_000)
-    display.arrived("trees", count=1)
-    display.arrived("packages", count=1, size_bytes=1_200_000_000)
-    assert _last_line(stream).startswith("trees 1/2 · packages 1/3, 1.2 GB of 3.0 GB, ")
-    display.arrived("trees", count=1)
-    assert _last_line(stream).startswith("packages 1/3, 1.2 GB of 3.0 GB, ")
-    assert _last_line(stream).endswith("B/s")
-
-
 def test_a_note_of_a_step_stays_and_its_other_output_passes() -> None:
     stream = io.StringIO()
     display = BuildDisplay(StatusLine(stream, moving=False), verbose=False)
     display.output("wheels", "Installed 2 packages")
     display.output("wheels", "Note: a and b both install x.py; that of b is kept")
     assert stream.getvalue() == "  wheels: Note: a and b both install x.py; that of b is kept\n"
-
-
-def test_in_a_pipe_a_line_is_written_now_and_then() -> None:
-    stream = io.StringIO()
-    display = ArrivalsDisplay(StatusLine(stream, moving=False))
-    display.refresh()
-    display.expect("packages", count=3, size_bytes=3_000_000_000)
-    display.arrived("packages", count=1, size_bytes=1_200_000_000)
-    assert stream.getvalue() == ""
-    display.refresh()
-    (line,) = stream.getvalue().splitlines()
-    assert line.startswith("  packages 1/3, 1.2 GB of 3.0 GB, ")
-    display.arrived("packages", count=2, size_bytes=1_800_000_000)
-    display.refresh()
-    assert len(stream.getvalue().splitlines()) == 1
 
 
 def test_in_a_pipe_each_layer_of_a_push_is_a_line_and_nothing_moves() -> None:
