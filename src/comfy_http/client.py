@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -80,10 +80,28 @@ class HttpClient:
         url: str,
         *,
         stream: bool = False,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """The response, whatever its status. Raises requests.RequestException if there is none."""
-        return session.get(
+        return self.send(session, "GET", url, stream=stream, headers=headers)
+
+    def send(
+        self,
+        session: requests.Session,
+        method: str,
+        url: str,
+        *,
+        stream: bool = False,
+        headers: Mapping[str, str] | None = None,
+        follow: bool = True,
+        uses_netrc: bool = True,
+    ) -> requests.Response:
+        """As `get`, with any method, and with redirects and logins from ~/.netrc left out if asked.
+
+        A login from ~/.netrc takes precedence over an `Authorization` in `headers`.
+        """
+        return session.request(
+            method,
             url,
             stream=stream,
             headers=headers,
@@ -91,6 +109,8 @@ class HttpClient:
             # None leaves it to REQUESTS_CA_BUNDLE and certifi; passed here because those would take
             # precedence over the session's own setting.
             verify=self.settings.cert,
+            allow_redirects=follow,
+            auth=None if uses_netrc else _no_login,
         )
 
     @contextlib.contextmanager
@@ -120,6 +140,10 @@ class HttpClient:
             f"{without_secrets(url)} could not be read: {without_secrets(reason)}",
             remedy=self.remedy,
         )
+
+
+def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
 
 
 class _Session(requests.Session):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,10 +30,11 @@ _LONGEST_BODY = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """An address to read from, and the headers to send there."""
+    """An address to read from, the headers to send there, and whether ~/.netrc may have a login."""
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    uses_netrc: bool = True
 
 
 class HttpStream:
@@ -86,25 +88,47 @@ def open_range(
     stream starts at 0. Raises StatusError, TransientError, UnavailableError if the server cannot
     be reached.
     """
-    import requests
-
-    headers = {"Accept-Encoding": "identity", **location.headers}
+    headers = {}
     if start or end is not None:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if validator is not None:
             headers["If-Range"] = validator
-    shown = without_secrets(location.url)
+    response = send(client, session, location, headers=headers)
+    if response.status_code in (200, 206):
+        return HttpStream(response, shown=without_secrets(location.url), remedy=client.remedy)
+    with response:
+        raise refusal(response, location, client.remedy)
+
+
+def send(
+    client: HttpClient,
+    session: requests.Session,
+    location: Location,
+    method: str = "GET",
+    *,
+    headers: Mapping[str, str] = MappingProxyType({}),
+    follow: bool = True,
+) -> requests.Response:
+    """The response, whatever its status, before its body. Raises TransientError if the connection
+    broke, UnavailableError if there is none.
+    """
+    import requests
+
     try:
-        response = client.get(session, location.url, stream=True, headers=headers)
+        return client.send(
+            session,
+            method,
+            location.url,
+            stream=True,
+            headers={"Accept-Encoding": "identity", **location.headers, **headers},
+            follow=follow,
+            uses_netrc=location.uses_netrc,
+        )
     except (requests.ConnectionError, requests.Timeout) as error:
         known = client.unreachable(location.url, error)
         raise TransientError(known.message, remedy=known.remedy) from error
     except (requests.RequestException, ValueError) as error:
         raise client.unreachable(location.url, error) from error
-    if response.status_code in (200, 206):
-        return HttpStream(response, shown=shown, remedy=client.remedy)
-    with response:
-        raise _refusal(response, shown, client.remedy)
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
@@ -116,12 +140,19 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
     return 0, int(length) if length.isdecimal() and response.status_code == 200 else None
 
 
-def _refusal(response: requests.Response, shown: str, remedy: str) -> UnavailableError:
-    status = response.status_code
+def refusal(response: requests.Response, location: Location, remedy: str) -> UnavailableError:
+    """The error for a response that is not what was asked for: StatusError or TransientError."""
+    from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
+
+    status, shown = response.status_code, without_secrets(location.url)
     message = f"{shown} could not be read: it answered {status} {response.reason}".rstrip()
     if status in _PASSING:
         return TransientError(message, remedy=remedy, wait_s=asked_wait_s(response.headers))
-    body = response.raw.read(_LONGEST_BODY, decode_content=True)
+    try:
+        body = bytes(response.raw.read(_LONGEST_BODY, decode_content=True))
+    except (BaseHTTPError, OSError):
+        # What it said is lost; that it refused is not.
+        body = b""
     return StatusError(message, remedy=remedy, status=status, headers=response.headers, body=body)
 
 
@@ -147,8 +178,10 @@ def _seconds_until(date: str) -> float | None:
 
 
 class RangeReader:
-    """Opens ranges of one file. Remembers the address that a redirect led to, and asks for it again
-    once it has expired. For several threads.
+    """Opens ranges of one file, for several threads.
+
+    Remembers where the file was found, also after a redirect, and has it located again by one
+    thread once that address has expired.
     """
 
     def __init__(
@@ -161,16 +194,20 @@ class RangeReader:
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
         """As `open_range`."""
         known = self._known
-        if known is not None:
-            try:
-                return self._opened(known, start, end, validator)
-            except StatusError as error:
-                if error.status not in _EXPIRED:
-                    raise
-            with self._lock:
-                if self._known is known:
-                    self._known = None
-        return self._opened(self._locate(), start, end, validator)
+        if known is None:
+            return self._opened(self._located(None), start, end, validator)
+        try:
+            return self._opened(known, start, end, validator)
+        except StatusError as error:
+            if error.status not in _EXPIRED or (found := self._located(known)) == known:
+                raise
+        return self._opened(found, start, end, validator)
+
+    def _located(self, expired: Location | None) -> Location:
+        with self._lock:
+            if self._known is None or self._known is expired:
+                self._known = self._locate()
+            return self._known
 
     def _opened(
         self, location: Location, start: int, end: int | None, validator: str | None
@@ -178,8 +215,10 @@ class RangeReader:
         stream = open_range(
             self._client, self._session, location, start=start, end=end, validator=validator
         )
-        with self._lock:
-            if self._known is None:
-                is_same = urlsplit(stream.url)[:2] == urlsplit(location.url)[:2]
-                self._known = Location(url=stream.url, headers=location.headers if is_same else {})
+        if stream.url != location.url:
+            is_same = urlsplit(stream.url)[:2] == urlsplit(location.url)[:2]
+            headers = location.headers if is_same else {}
+            with self._lock:
+                if self._known is location:
+                    self._known = replace(location, url=stream.url, headers=headers)
         return stream
