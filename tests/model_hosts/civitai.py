@@ -81,6 +81,8 @@ class CivitaiDouble:
         kind, _, token = (request.headers["Authorization"] or "").partition(" ")
         if token and (kind, token) != ("Bearer", TOKEN):
             return _json(401, {"error": "Unauthorized", "message": "Invalid API key"})
+        if parts.path == "/login":
+            return Answer(headers={"Content-Type": "text/html"}, body=b"<!DOCTYPE html>Sign in")
         if by_hash := re.fullmatch(r"/api/v1/model-versions/by-hash/(\w+)", parts.path):
             return self._described(self._with_hash(by_hash[1].upper()))
         asked = re.fullmatch(

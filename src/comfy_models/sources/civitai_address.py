@@ -63,8 +63,9 @@ def parse_civitai_address(url: str) -> CivitaiAddress:
     Raises ValueError with the end of a sentence that starts with the address.
     """
     scheme = url.partition(":")[0].lower()
-    if scheme == "urn":
-        return _parse_air(url)
+    rest = url.removeprefix("civitai://") if scheme == "civitai" else url
+    if rest.lower().startswith("urn:"):
+        return _parse_air(rest)
     if scheme == "civitai":
         return _parse_short(url)
     parts = urlsplit(url)

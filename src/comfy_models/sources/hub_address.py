@@ -7,11 +7,15 @@ The form of `hf://` is that of huggingface_hub's HfFileSystem, the names are tho
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 from urllib.parse import quote, unquote, urlsplit
 
 RepoKind = Literal["models", "datasets", "spaces"]
+
+HUB = "https://huggingface.co"
+"""Its address, which HF_ENDPOINT may replace."""
 
 _SCHEMES = ("hf", "huggingface")
 _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
@@ -71,15 +75,23 @@ class HubAddress:
         return replace(self, path=path, is_folder=False)
 
 
-def is_hub_address(url: str) -> bool:
-    """Whether `url` is an `hf://` address, or one of a page of the Hub."""
+def hub_endpoint(variables: Mapping[str, str]) -> str:
+    """The address of the Hub, or of its mirror, without a slash at its end."""
+    return (variables.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def is_hub_address(url: str, endpoint: str = HUB) -> bool:
+    """Whether `url` is an `hf://` address, or one of a page of the Hub or of its mirror at
+    `endpoint`.
+    """
     scheme, is_url, rest = url.partition("://")
     scheme = scheme.lower()
-    host = rest.partition("/")[0].lower()
-    return bool(is_url) and (scheme in _SCHEMES or (scheme in ("http", "https") and host in _HOSTS))
+    if scheme in ("http", "https"):
+        return rest.partition("/")[0].lower() in _HOSTS or url.startswith(f"{endpoint}/")
+    return bool(is_url) and scheme in _SCHEMES
 
 
-def parse_hub_address(url: str) -> HubAddress:
+def parse_hub_address(url: str, endpoint: str = HUB) -> HubAddress:
     """The file or folder that `url` names, for which `is_hub_address` holds.
 
     A page's address, `https://huggingface.co/org/name/blob/main/file` (also `resolve` and `raw`,
@@ -89,7 +101,8 @@ def parse_hub_address(url: str) -> HubAddress:
     """
     scheme, _, rest = url.partition("://")
     if scheme.lower() not in _SCHEMES:
-        return _parse_page(urlsplit(url).path)
+        below = url.removeprefix(endpoint) if url.startswith(f"{endpoint}/") else url
+        return _parse_page(urlsplit(below).path)
     if "?" in rest or "#" in rest:
         raise ValueError("must not have a '?' or '#'; in a file's name, write '%3F' or '%23'")
     special = _SPECIAL_REVISION.search(rest)

@@ -8,16 +8,27 @@ from comfy_errors import InvalidInputError
 from comfy_http.redaction import without_secrets
 from comfy_models.model_file import Pin
 from comfy_models.search import local_path
+from comfy_models.sources.civitai_address import is_civitai_address, parse_civitai_address
 from comfy_models.sources.file import FileSource
 from comfy_models.sources.hosts import Hosts
+from comfy_models.sources.hub_address import hub_endpoint, is_hub_address, parse_hub_address
 from comfy_models.sources.source import Source
 
 
 def source_for(url: str, hosts: Hosts, pin: Pin | None = None) -> Source:
     """The source that a URL or path names, held to `pin` if there is one.
 
-    Raises InvalidInputError for an unknown scheme and for a file on another machine.
+    Raises InvalidInputError for an address that names no file, an unknown scheme, and a file on
+    another machine.
     """
+    try:
+        named = _named(url, hosts, pin)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"{without_secrets(url)} {error}", remedy="Correct 'source' in the spec."
+        ) from error
+    if named is not None:
+        return named
     path = local_path(url, hosts.base_dir)
     if path is not None:
         return FileSource(path)
@@ -31,3 +42,20 @@ def source_for(url: str, hosts: Hosts, pin: Pin | None = None) -> Source:
         f"{without_secrets(url)} has an unknown scheme",
         remedy="Known are http, https, file, gs, s3, hf, huggingface, civitai, and plain paths.",
     )
+
+
+def _named(url: str, hosts: Hosts, pin: Pin | None) -> Source | None:
+    """The source of an address of the Hub or of Civitai, which may be that of a web page.
+
+    Raises ValueError.
+    """
+    endpoint = hub_endpoint(hosts.variables)
+    if is_hub_address(url, endpoint):
+        from comfy_models.sources.hub.source import HubSource
+
+        return HubSource(parse_hub_address(url, endpoint), hosts, pin)
+    if is_civitai_address(url):
+        from comfy_models.sources.civitai import CivitaiSource
+
+        return CivitaiSource(parse_civitai_address(url), hosts, pin)
+    return None

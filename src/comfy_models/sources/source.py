@@ -13,12 +13,14 @@ class HostFile:
     """What a host tells about a file without sending it; None is what it does not tell.
 
     `size` is in bytes, `sha256` has 64 hex digits, `name` is the file's name at the host.
+    `moved_to` is its URL now, if the host has renamed it and still knows it by the old one.
     """
 
     size: int | None = None
     sha256: str | None = None
     pin: Pin = field(default_factory=Pin)
     name: str | None = None
+    moved_to: str | None = None
 
 
 class Stream(Protocol):

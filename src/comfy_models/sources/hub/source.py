@@ -1,0 +1,117 @@
+"""A file on the Hugging Face Hub, pinned by its commit and its entity tag.
+
+That tag is the sha256 of the file where it lies in LFS or Xet, and Git's name for it elsewhere. The
+file itself comes from a signed address on another host, which may change from one request to the
+next while the bytes stay the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from urllib.parse import quote, unquote, urlsplit
+
+from comfy_http.asking import Answer
+from comfy_http.ranges import HttpStream, Location, RangeReader
+from comfy_http.retries import retried
+from comfy_models.model_file import Pin
+from comfy_models.sources.errors import ChangedError, NotAModelError
+from comfy_models.sources.hosts import Hosts
+from comfy_models.sources.hub.api import BRANCH, Hub
+from comfy_models.sources.hub_address import HubAddress
+from comfy_models.sources.source import HostFile
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+_ETAG = re.compile(r'(?:W/)?"?([\w.:+=-]{1,200})"?')
+# Where a request about a file has been answered, also below the path of a mirror.
+_REPO = re.compile(r".*?/(?:api/resolve-cache/\w+/)?([^/]+/[^/]+)/(?:resolve/|[0-9a-f]{40}/)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    told: HostFile
+    location: Location
+
+
+class HubSource:
+    """A file on the Hub, at the commit of `pin` or else at the revision of `address`.
+
+    Raises ValueError for the address of a folder.
+    """
+
+    def __init__(self, address: HubAddress, hosts: Hosts, pin: Pin | None) -> None:
+        if address.is_folder:
+            raise ValueError("names a folder, not a file")
+        self._address, self._hosts = address, hosts
+        self._pin = pin or Pin()
+        self._hub = Hub(hosts)
+        revision = quote(self._pin.commit or address.revision or BRANCH, safe="")
+        self._path = f"{address.repo_path}/resolve/{revision}/{quote(address.path)}"
+        self._told: HostFile | None = None
+        self._reader = RangeReader(hosts.client, hosts.session, self._locate)
+
+    def pin(self) -> HostFile:
+        return retried(lambda: self._find().told, url=self._hub.endpoint, say=self._hosts.say)
+
+    def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
+        # Without If-Range: each host behind the Hub has entity tags of its own.
+        stream = self._reader.open(start, end)
+        told = self._told or HostFile()
+        if validator not in (None, told.pin.etag):
+            stream.close()
+            stream = self._reader.open(0, None)
+        if stream.size is not None and told.size not in (None, stream.size):
+            stream.close()
+            raise ChangedError(
+                f"{self._address.url} has {stream.size} bytes, but the Hub promises {told.size}",
+                remedy="Try again later, or add a mirror.",
+            )
+        stream.validator = told.pin.etag
+        return stream
+
+    def _locate(self) -> Location:
+        found = self._find()
+        self._told = found.told
+        return found.location
+
+    def _find(self) -> _Found:
+        answer = self._hub.ask(self._path, self._address, method="HEAD")
+        told = self._checked(answer)
+        if answer.leads_to is not None:
+            return _Found(told=told, location=Location(url=answer.leads_to, uses_netrc=False))
+        path = answer.url.removeprefix(f"{self._hub.endpoint}/")
+        return _Found(told=told, location=self._hub.location(path))
+
+    def _checked(self, answer: Answer) -> HostFile:
+        commit = answer.headers.get("X-Repo-Commit", "")
+        tag = answer.headers.get("X-Linked-Etag") or answer.headers.get("ETag", "")
+        etag = _ETAG.fullmatch(tag)
+        if not COMMIT.fullmatch(commit) or etag is None:
+            raise NotAModelError(
+                f"{self._hub.endpoint} does not answer as the Hugging Face Hub does",
+                remedy="Check HF_ENDPOINT, and the proxy of this machine.",
+            )
+        pin = self._pin
+        if (pin.commit or commit) != commit or (pin.etag or etag[1]) != etag[1]:
+            raise ChangedError(
+                f"{self._address.url} is not the file that was pinned any more: it has the tag "
+                f"{etag[1]}, not {pin.etag}",
+                remedy="Resolve the version again.",
+            )
+        length = answer.headers.get("X-Linked-Size") or (
+            "" if answer.leads_to else answer.headers.get("Content-Length", "")
+        )
+        return HostFile(
+            size=int(length) if length.isdecimal() else None,
+            sha256=etag[1] if SHA256.fullmatch(etag[1]) else None,
+            pin=Pin(commit=commit, etag=etag[1]),
+            name=self._address.name,
+            moved_to=self._moved_to(answer),
+        )
+
+    def _moved_to(self, answer: Answer) -> str | None:
+        found = _REPO.match(unquote(urlsplit(answer.url).path))
+        if found is None or found[1] == self._address.repo:
+            return None
+        return replace(self._address, repo=found[1]).url
