@@ -30,11 +30,19 @@ _LONGEST_BODY = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """An address to read from, the headers to send there, and whether ~/.netrc may have a login."""
+    """An address to read from, the headers to send there, and whether ~/.netrc may have a login.
+
+    `name` is what messages call it, by default the URL: signed ones are long and say little.
+    """
 
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     uses_netrc: bool = True
+    name: str = ""
+
+    @property
+    def shown(self) -> str:
+        return self.name or without_secrets(self.url)
 
 
 class HttpStream:
@@ -95,7 +103,7 @@ def open_range(
             headers["If-Range"] = validator
     response = send(client, session, location, headers=headers)
     if response.status_code in (200, 206):
-        return HttpStream(response, shown=without_secrets(location.url), remedy=client.remedy)
+        return HttpStream(response, shown=location.shown, remedy=client.remedy)
     with response:
         raise refusal(response, location, client.remedy)
 
@@ -125,10 +133,10 @@ def send(
             uses_netrc=location.uses_netrc,
         )
     except (requests.ConnectionError, requests.Timeout) as error:
-        known = client.unreachable(location.url, error)
+        known = client.unreachable(location.shown, error)
         raise TransientError(known.message, remedy=known.remedy) from error
     except (requests.RequestException, ValueError) as error:
-        raise client.unreachable(location.url, error) from error
+        raise client.unreachable(location.shown, error) from error
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
@@ -144,8 +152,8 @@ def refusal(response: requests.Response, location: Location, remedy: str) -> Una
     """The error for a response that is not what was asked for: StatusError or TransientError."""
     from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
-    status, shown = response.status_code, without_secrets(location.url)
-    message = f"{shown} could not be read: it answered {status} {response.reason}".rstrip()
+    status = response.status_code
+    message = f"{location.shown} could not be read: it answered {status} {response.reason}".rstrip()
     if status in _PASSING:
         return TransientError(message, remedy=remedy, wait_s=asked_wait_s(response.headers))
     try:

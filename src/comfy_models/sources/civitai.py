@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from dataclasses import replace
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
@@ -68,7 +69,8 @@ class CivitaiSource:
     def _locate(self) -> Location:
         if self._file_id is None:
             self._file_id = self._chosen().id
-        return self._civitai.download(self._version_id, self._file_id)
+        location = self._civitai.download(self._version_id, self._file_id)
+        return replace(location, name=self._shown)
 
     def _chosen(self) -> CivitaiFile:
         version = self._civitai.version(self._version_id)

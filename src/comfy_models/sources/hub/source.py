@@ -78,10 +78,11 @@ class HubSource:
     def _find(self) -> _Found:
         answer = self._hub.ask(self._path, self._address, method="HEAD")
         told = self._checked(answer)
-        if answer.leads_to is not None:
-            return _Found(told=told, location=Location(url=answer.leads_to, uses_netrc=False))
-        path = answer.url.removeprefix(f"{self._hub.endpoint}/")
-        return _Found(told=told, location=self._hub.location(path))
+        if answer.leads_to is None:
+            location = self._hub.location(answer.url.removeprefix(f"{self._hub.endpoint}/"))
+        else:
+            location = Location(url=answer.leads_to, uses_netrc=False)
+        return _Found(told=told, location=replace(location, name=self._address.url))
 
     def _checked(self, answer: Answer) -> HostFile:
         commit = answer.headers.get("X-Repo-Commit", "")

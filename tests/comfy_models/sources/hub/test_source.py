@@ -11,6 +11,7 @@ from types import MappingProxyType
 import pytest
 
 from comfy_errors import InvalidInputError
+from comfy_files.parallel import in_parallel
 from comfy_http.errors import StatusError, TransientError
 from comfy_models.model_file import Pin
 from comfy_models.sources.errors import (
@@ -229,11 +230,21 @@ def test_an_expired_address_is_asked_for_again_in_the_middle_of_a_file(
     assert not any(request.headers["Authorization"] for request in double.storage.asked)
 
 
+def test_many_connections_ask_for_an_address_once(double: HubDouble, reached: Reached) -> None:
+    source = reached.source()
+    spans = [(start, start + 1000) for start in range(0, 16_000, 1000)]
+    for questions in (1, 2):
+        parts = in_parallel(lambda span: read(source, *span), spans, threads=16)
+        assert b"".join(parts) == _WEIGHTS[:16_000]
+        assert len(double.asked) == questions
+        double.storage.expire()
+
+
 def test_an_address_that_is_refused_at_once_is_not_asked_for_again_and_again(
     double: HubDouble, reached: Reached
 ) -> None:
     double.storage.lifetime_s = -1.0
-    with pytest.raises(StatusError, match="403"):
+    with pytest.raises(StatusError, match=f"^{_FILE} could not be read: it answered 403"):
         reached.source().open(0, None)
     assert len(double.asked) == 1
 
