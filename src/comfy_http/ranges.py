@@ -96,16 +96,23 @@ def open_range(
     stream starts at 0. Raises StatusError, TransientError, UnavailableError if the server cannot
     be reached.
     """
-    headers = {}
+    headers: dict[str, str] = {}
     if start or end is not None:
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if validator is not None:
             headers["If-Range"] = validator
     response = send(client, session, location, headers=headers)
-    if response.status_code in (200, 206):
-        return HttpStream(response, shown=location.shown, remedy=client.remedy)
-    with response:
-        raise refusal(response, location, client.remedy)
+    if response.status_code not in (200, 206):
+        with response:
+            raise refusal(response, location, client.remedy)
+    stream = HttpStream(response, shown=location.shown, remedy=client.remedy)
+    if response.status_code == 206 and stream.start != start:
+        stream.close()
+        raise TransientError(
+            f"{location.shown} sends another part of the file than the one asked for",
+            remedy=client.remedy,
+        )
+    return stream
 
 
 def send(
@@ -140,12 +147,14 @@ def send(
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
+    """Where the body starts in the file, -1 if that is not told, and the size of the file."""
     if response.status_code == 206:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
-        if found is not None:
-            return int(found[1]), None if found[3] == "*" else int(found[3])
+        if found is None:
+            return -1, None
+        return int(found[1]), None if found[3] == "*" else int(found[3])
     length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() and response.status_code == 200 else None
+    return 0, int(length) if length.isdecimal() else None
 
 
 def refusal(response: requests.Response, location: Location, remedy: str) -> UnavailableError:
