@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from comfy_errors import (
     ComfyError,
@@ -16,6 +16,7 @@ from comfy_files.files import disk_errors, sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from comfy_http.redaction import without_secrets
+from comfy_models.formats import format_of
 from comfy_models.model_file import ModelSource
 from comfy_models.search import local_path
 from runpod_comfy.lock.model import LockedModel
@@ -23,12 +24,6 @@ from runpod_comfy.sources.index.pip_settings import web_client
 from runpod_comfy.spec.model import Model
 
 _GONE = (404, 410)
-_FORMATS = {
-    **dict.fromkeys((".safetensors", ".sft"), "safetensors"),
-    **dict.fromkeys((".ckpt", ".pt", ".pth", ".bin", ".pkl"), "pickle"),
-    ".gguf": "gguf",
-    ".onnx": "onnx",
-}
 
 
 def model_faults(
@@ -142,7 +137,7 @@ def _lock_model(
         sha256=sha256,
         size=size,
         target_path=model.place,
-        format=_FORMATS.get(PurePosixPath(model.place).suffix.lower(), "other"),
+        format=format_of(model.place),
     )
 
 
