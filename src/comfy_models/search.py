@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +9,9 @@ from urllib.parse import unquote, urlsplit
 
 from comfy_errors import InvalidInputError
 from comfy_models.model_file import ModelFile
+from comfy_models.sources.civitai_address import is_civitai_address
+from comfy_models.sources.hub_address import HubAddress, is_hub_address, parse_hub_address
 from comfy_models.store import ModelStore
-
-# `hf://org/name@revision/file`
-_HUB_FILE = re.compile(
-    r"(?:hf|huggingface)://(?P<organisation>[^/]*)/(?P<name>[^/@]*)(?:@[^/]*)?/(?P<file>.*)"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +41,24 @@ def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
     snapshots: the bytes decide, not the commit.
     """
     for source in model.sources:
-        named = _HUB_FILE.fullmatch(unquote(source.url))
-        if named is None:
+        address = _hub_address(source.url)
+        if address is None:
             continue
-        file, commit = named["file"], source.pin.commit
-        snapshots = cache / f"models--{named['organisation']}--{named['name']}" / "snapshots"
+        file, commit = address.path, source.pin.commit
+        # As huggingface_hub's `repo_folder_name` has it.
+        folder = "--".join([address.kind, *address.repo.split("/")])
+        snapshots = cache / folder / "snapshots"
         if commit is not None:
             yield snapshots / commit / file
         others = sorted(snapshots.iterdir()) if snapshots.is_dir() else []
         yield from (it / file for it in others if it.name != commit)
+
+
+def _hub_address(url: str) -> HubAddress | None:
+    try:
+        return parse_hub_address(url) if is_hub_address(url) else None
+    except ValueError:
+        return None
 
 
 def local_files(model: ModelFile, base_dir: Path) -> list[Path]:
@@ -67,7 +72,7 @@ def local_path(source: str, base_dir: Path) -> Path | None:
 
     Relative paths are based on `base_dir`. Raises InvalidInputError for a file on another machine.
     """
-    if source.startswith("file:"):
+    if source[:5].lower() == "file:":
         parts = urlsplit(source)
         if parts.netloc not in ("", "localhost"):
             raise InvalidInputError(
@@ -75,7 +80,8 @@ def local_path(source: str, base_dir: Path) -> Path | None:
                 remedy="Use three slashes: file:///folder/model.safetensors.",
             )
         return base_dir / unquote(parts.path)
-    return None if "://" in source else base_dir / source
+    is_url = "://" in source or is_civitai_address(source)
+    return None if is_url else base_dir / source
 
 
 def local_source(source: str, base_dir: Path) -> Path:

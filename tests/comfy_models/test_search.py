@@ -7,7 +7,7 @@ import pytest
 from comfy_errors import InvalidInputError
 from comfy_home.manifest import ManifestModel
 from comfy_models.model_file import ModelSource, Pin
-from comfy_models.search import ModelPlaces, local_source
+from comfy_models.search import ModelPlaces, local_path, local_source
 
 SHA256 = "ab" + "0" * 62
 BASE = Path("/specs")
@@ -44,11 +44,17 @@ def test_a_file_of_the_hub_is_looked_for_in_its_snapshot_and_then_in_the_others(
 
 def test_a_mirror_on_the_hub_is_looked_for_in_its_cache(tmp_path: Path) -> None:
     places = ModelPlaces(folders=(), stores=(), hub_caches=[tmp_path])
-    model = needed("https://x/f", "hf://org/name/f", commit="c1")
-    assert list(places.candidates(model)) == [tmp_path / "models--org--name/snapshots/c1/f"]
+    page = "https://huggingface.co/datasets/org/name/blob/main/f"
+    model = needed("https://x/f", "hf://org/name/f", page, commit="c1")
+    assert list(places.candidates(model)) == [
+        tmp_path / "models--org--name/snapshots/c1/f",
+        tmp_path / "datasets--org--name/snapshots/c1/f",
+    ]
 
 
-@pytest.mark.parametrize("source", ["https://x/org/name/f", "models/f", "hf://org/name"])
+@pytest.mark.parametrize(
+    "source", ["https://x/org/name/f", "models/f", "hf://org/name", "hf://org/name/..%2F..%2Ff"]
+)
 def test_nothing_else_is_looked_for_in_a_hub_cache(tmp_path: Path, source: str) -> None:
     (tmp_path / "models--org--name/snapshots/c").mkdir(parents=True)
     places = ModelPlaces(folders=(), stores=(), hub_caches=[tmp_path])
@@ -63,6 +69,7 @@ def test_nothing_else_is_looked_for_in_a_hub_cache(tmp_path: Path, source: str) 
         ("file:///data/a%20b.bin", "/data/a b.bin"),
         ("file://localhost/data/a.bin", "/data/a.bin"),
         ("file:models/a.bin", "/specs/models/a.bin"),
+        ("FILE:///data/a.bin", "/data/a.bin"),
     ],
 )
 def test_files_of_this_machine_are_found_from_the_folder_of_the_spec(
@@ -75,6 +82,10 @@ def test_files_of_this_machine_are_found_from_the_folder_of_the_spec(
 def test_a_source_without_a_transfer_is_refused_by_its_kind(scheme: str) -> None:
     with pytest.raises(InvalidInputError, match=f"'{scheme}' are not supported yet"):
         local_source(f"{scheme}://some/model.bin", BASE)
+
+
+def test_the_name_of_a_model_on_civitai_is_no_path() -> None:
+    assert local_path("urn:air:sdxl:lora:civitai:1@2", BASE) is None
 
 
 def test_a_file_url_with_a_machine_is_refused() -> None:

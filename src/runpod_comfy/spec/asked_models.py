@@ -13,10 +13,16 @@ from pydantic import AfterValidator
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError, for_each
 from comfy_files.files import sha256_of
 from comfy_files.progress import Say
+from comfy_http.redaction import without_secrets
 from runpod_comfy.spec.asked import Folders, read_objects
 from runpod_comfy.spec.document import validated
 from runpod_comfy.spec.model import Model, Strict
-from runpod_comfy.spec.values import ModelSource, source_file_name, source_scheme
+from runpod_comfy.spec.model_sources import (
+    ModelSource,
+    hub_folder,
+    source_file_name,
+    source_scheme,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +86,7 @@ def read_models(
     asked = read_objects(text, option, _AskedModel, folders)
     if asked is None:
         raise InvalidInputError(
-            f"{option}: '{text}' is neither a JSON object nor a JSON file",
+            f"{option}: {without_secrets(text)!r} is neither a JSON object nor a JSON file",
             remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
         )
     return for_each(lambda item: _model(*item, folders, local), asked)
@@ -89,10 +95,10 @@ def read_models(
 def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> Model:
     source, path = _local_source(asked.source, folders)
     name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
-    if not asked.name and "." not in name:
+    if not asked.name and "." not in name and not hub_folder(asked.source):
         raise InvalidInputError(
             f"{where}: the source '{asked.source}' has no file name",
-            remedy="Add 'name' with the file's name.",
+            remedy="Add 'name' with the file's name; for add-model, it can also be --name.",
         )
     mirrors = [_local_source(mirror, folders)[0] for mirror in asked.mirrors]
     given = {"name": name, "source": source, "mirrors": mirrors}
@@ -100,13 +106,7 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
     folder = PurePosixPath(model.target).parent.as_posix()
     subdir = model.target_subdir or (None if folder == "." else folder)
     model = model.model_copy(update={"target_path": model.target, "target_subdir": subdir})
-    model = _with_checksum(model, path, where, local)
-    if path is None and None in (model.checksum, model.size):
-        local.say(
-            f"Warning: model {model.name}: resolve cannot pin a URL yet without both 'checksum' "
-            "and 'size'. Download the file and name its path, or state both."
-        )
-    return model
+    return model if model.is_folder else _with_checksum(model, path, where, local)
 
 
 def _with_checksum(model: Model, path: Path | None, where: str, local: LocalModels) -> Model:

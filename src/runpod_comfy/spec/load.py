@@ -157,7 +157,9 @@ def _model_places(spec: Spec) -> Iterator[Fault]:
             f"models[{first}] and models[{index}] both go to '{spec.models[index].place}'",
             "Give each model a 'target_path' of its own.",
         )
-    seen = {fold(model.place): index for index, model in enumerate(spec.models)}
+    # Others may lie below a folder, where it has no file of that name: `resolve` knows.
+    files = [(index, model) for index, model in enumerate(spec.models) if not model.is_folder]
+    seen = {fold(model.place): index for index, model in files}
     for index, model in enumerate(spec.models):
         for folder in PurePosixPath(fold(model.place)).parents:
             if (other := seen.get(str(folder))) is not None:

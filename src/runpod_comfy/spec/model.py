@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from runpod_comfy.spec import values
+from runpod_comfy.spec.model_sources import ModelSource, hub_folder
 from runpod_comfy.spec.values import TreeKind, tree_kind
 
 SCHEMA_VERSION = 2
@@ -70,19 +71,23 @@ class CustomNode(Tree):
 
 
 class Model(Strict):
-    """A model file. `size` is in bytes.
+    """A model file, or a folder of the Hub, whose target is a folder too. `size` is in bytes.
 
     Its target is below the folder of the custom node `target_node`, or below the models folder.
     """
 
     name: values.FileName
-    source: values.ModelSource
+    source: ModelSource
     target_node: values.NodeName | None = None
     target_subdir: values.InnerPath | None = None
     target_path: values.FilePath | None = None
     checksum: values.Checksum | None = None
-    mirrors: list[values.ModelSource] = []
+    mirrors: list[ModelSource] = []
     size: int | None = Field(default=None, ge=0)
+
+    @property
+    def is_folder(self) -> bool:
+        return hub_folder(self.source) is not None
 
     @property
     def target(self) -> str:
@@ -93,7 +98,7 @@ class Model(Strict):
 
     @property
     def place(self) -> str:
-        """Where the file is, as a POSIX path below the models folder."""
+        """Where the file or folder is, as a POSIX path below the models folder."""
         return model_place(self.target_node, self.target)
 
     @model_validator(mode="after")
@@ -113,6 +118,18 @@ class Model(Strict):
                     f"has a 'target_path' ({self.target_path}) that is not below its "
                     f"'target_subdir' ({self.target_subdir})"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fields_suit_folders(self) -> Self:
+        if any(hub_folder(mirror) for mirror in self.mirrors):
+            raise ValueError("has a folder among its 'mirrors', which name single files")
+        of_files = {"checksum": self.checksum, "size": self.size, "mirrors": self.mirrors or None}
+        found = [key for key, value in of_files.items() if value is not None]
+        if self.is_folder and found:
+            raise ValueError(
+                f"has '{found[0]}', which only a file can have; its 'source' is a folder"
+            )
         return self
 
 

@@ -9,7 +9,7 @@ import re
 from datetime import date
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TreeKind = Literal["git", "archive", "pypi", "registry", "folder"]
 
-MODEL_SCHEMES = ("http", "https", "file", "gs", "hf", "huggingface", "civitai")
-
 _GIT_SCHEMES = ("https://", "http://", "ssh://", "git://", "file://")
 _TREE_SCHEMES = ("pypi", "comfy", *(scheme.removesuffix("://") for scheme in _GIT_SCHEMES))
 ARCHIVE_SUFFIXES = (
@@ -29,7 +27,6 @@ ARCHIVE_SUFFIXES = (
     *(".tar.xz", ".txz", ".tar.bz2", ".tbz2"),
 )
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 # The longest file name on Linux and macOS, in bytes.
 _LONGEST_NAME = 255
@@ -85,19 +82,25 @@ def _check_inner_path(value: str) -> str:
         raise ValueError("must be a relative path, not an absolute one")
     if ".." in path.parts or not path.parts:
         raise ValueError("must be a path without '..'")
-    if any(len(part.encode()) > _LONGEST_NAME for part in path.parts):
-        raise ValueError(f"must not have a part longer than {_LONGEST_NAME} bytes")
+    for part in path.parts:
+        _check_length(part)
     return path.as_posix()
+
+
+def _check_length(name: str) -> str:
+    if len(name.encode()) > _LONGEST_NAME:
+        raise ValueError(f"must not be longer than {_LONGEST_NAME} bytes, or have such a part")
+    return name
 
 
 def check_repo(value: str) -> str:
     """Checks a tree's origin, so that it is safe to pass to git or to an index."""
-    _check_plain(value)
+    check_plain(value)
     if "::" in value.split("/", 1)[0]:
         raise ValueError("must not use git's remote helpers ('ext::' and the like)")
     kind = tree_kind(value)
     if kind == "folder":
-        _check_local_path(value)
+        check_local_path(value)
         return value
     if "#" in value:
         raise ValueError("must not have a '#' part; use 'subdir' for a folder inside it")
@@ -129,60 +132,6 @@ def _check_date(value: str) -> str:
     if day == date.max or day.isoformat() != value:
         raise ValueError("must be a day such as '2026-11-29'")
     return value
-
-
-def _check_model_source(value: str) -> str:
-    """Checks a model's source: a URL with a known scheme, or a path from the spec's folder."""
-    _check_plain(value)
-    try:
-        parts = urlsplit(value)
-    except ValueError as error:
-        raise ValueError("is not a valid URL") from error
-    scheme = source_scheme(value)
-    if scheme == "":
-        _check_local_path(value)
-    elif scheme not in MODEL_SCHEMES:
-        raise ValueError(
-            f"has the unknown scheme '{scheme}:'; known are {', '.join(MODEL_SCHEMES)}, "
-            "and plain paths"
-        )
-    elif scheme != "file" and "://" not in value:
-        raise ValueError(f"must have two slashes after its scheme: '{scheme}://…'")
-    elif scheme == "file" and parts.netloc not in ("", "localhost"):
-        raise ValueError("must name a file of this machine: 'file:///' and its path")
-    elif scheme != "file":
-        _check_remote_file(scheme, parts)
-    return _refuse_token(value)
-
-
-def _check_remote_file(scheme: str, parts: SplitResult) -> None:
-    """Checks that the URL of a model names a file in the way of its scheme."""
-    try:
-        # A port that is no number, or too large, is only noticed here.
-        has_host = bool(parts.netloc) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        has_host = False
-    folders = [part for part in parts.path.split("/") if part]
-    if scheme in ("http", "https") and not (has_host and (folders or parts.query)):
-        raise ValueError(f"must name a host and a file: '{scheme}://HOST/FILE'")
-    if scheme in ("hf", "huggingface") and not (parts.netloc and len(folders) > 1):
-        raise ValueError(f"must name a file on the Hub: '{scheme}://ORGANISATION/NAME/FILE'")
-    if scheme == "gs" and not (parts.netloc and folders):
-        raise ValueError("must name a file in a bucket: 'gs://BUCKET/FILE'")
-    if not parts.netloc:
-        raise ValueError(f"must have something after '{scheme}://'")
-
-
-def source_scheme(source: str) -> str:
-    """The scheme of a model's source in lower case, or '' for a plain path."""
-    match = _SCHEME.match(source)
-    return match[1].lower() if match else ""
-
-
-def source_file_name(source: str) -> str:
-    """The last part of a source's path, unquoted; '' if it has none."""
-    path = source if source_scheme(source) == "" else unquote(urlsplit(source).path)
-    return PurePosixPath(path).name
 
 
 def parsed_requirement(text: str) -> Requirement:
@@ -236,7 +185,8 @@ def _check_bound(value: str) -> str:
     return value
 
 
-def _check_plain(value: str) -> None:
+def check_plain(value: str) -> None:
+    """Checks what holds for every address and path."""
     if not value.strip() or value != value.strip():
         raise ValueError("must not be empty or start or end with a space")
     if value.startswith("-"):
@@ -259,7 +209,8 @@ def _holds_secret(value: str) -> bool:
     return bool(at) and (scheme.lower() in ("http", "https") or ":" in user)
 
 
-def _check_local_path(value: str) -> None:
+def check_local_path(value: str) -> None:
+    """Checks a path of this machine, absolute or relative."""
     if value.startswith("~"):
         raise ValueError("must be a path without '~'; write the whole path")
     if "\\" in value:
@@ -294,7 +245,11 @@ Commit = Annotated[
         "'sha256:' and 64 of them, or 'tree:' and 40",
     ),
 ]
-FileName = Annotated[str, matching(r"[^/\\\x00-\x1f\x7f]+", "must be a name without slashes")]
+FileName = Annotated[
+    str,
+    matching(r"[^/\\\x00-\x1f\x7f]+", "must be a name without slashes"),
+    AfterValidator(_check_length),
+]
 TorchVersion = Annotated[
     str,
     matching(
@@ -335,10 +290,9 @@ Ref = Annotated[
         "is not a valid git ref or version",
     ),
 ]
-ModelSource = Annotated[str, AfterValidator(_check_model_source)]
 FilePath = Annotated[
     str,
-    matching(r"(?s).*(?<!/)", "must name a file, not a folder"),
+    matching(r"(?s).*(?<!/)", "must not end in a slash"),
     AfterValidator(_check_inner_path),
 ]
 EnvName = Annotated[

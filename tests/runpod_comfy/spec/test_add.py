@@ -78,6 +78,11 @@ def test_a_url_that_ends_in_json_is_a_source() -> None:
     assert model.place == "configs/config.json"
 
 
+def test_a_folder_of_the_hub_goes_into_the_folder_that_is_named() -> None:
+    (model,) = _models("hf://o/n/unet/", subdir="diffusers/mine")
+    assert (model.name, model.place) == ("unet", "diffusers/mine/unet")
+
+
 def test_a_place_that_a_model_has_is_taken() -> None:
     with pytest.raises(InvalidInputError, match="already has a model at 'vae/m.bin'"):
         _models("https://h/other/M.bin", subdir="vae")

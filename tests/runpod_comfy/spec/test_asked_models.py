@@ -89,17 +89,38 @@ def test_an_absolute_source_stays_absolute(tmp_path: Path) -> None:
         assert model.source == source
 
 
-def test_a_url_that_resolve_cannot_pin_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").write_bytes(b"x")
-    unpinned = {"source": "https://e.com/a.bin", "target_subdir": "vae", "checksum": "0" * 64}
-    said: list[str] = []
-    read(tmp_path, {"source": "a.bin", "target_subdir": "vae"}, say=said.append)
-    read(tmp_path, {**unpinned, "size": 3}, say=said.append)
-    assert said == []
-    read(tmp_path, unpinned, say=said.append)
-    (warning,) = said
-    assert warning.startswith("Warning: model a.bin: resolve cannot pin a URL yet")
-    assert "state both" in warning
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("hf://o/n/unet/", "unet"),
+        ("hf://o/n@v1/", "n"),
+        ("https://huggingface.co/o/n/tree/main/a/b", "b"),
+        ("https://huggingface.co/o/n/blob/main/a%20b.bin?download=true", "a b.bin"),
+        ("s3://bucket/folder/m.bin", "m.bin"),
+    ],
+)
+def test_the_name_comes_from_the_address(tmp_path: Path, source: str, name: str) -> None:
+    (model,) = read(tmp_path, {"source": source, "target_subdir": "x"})
+    assert (model.name, model.target_path, model.source) == (name, f"x/{name}", source)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["civitai://1?file=2", "https://civitai.com/models/1/v1.5?modelVersionId=2", "https://h/x?a.b"],
+)
+def test_an_address_without_a_file_name_needs_one(tmp_path: Path, source: str) -> None:
+    with pytest.raises(InvalidInputError, match="has no file name") as caught:
+        read(tmp_path, {"source": source, "target_subdir": "loras"})
+    assert "Add 'name'" in caught.value.remedy
+    (model,) = read(tmp_path, {"source": source, "target_subdir": "loras", "name": "x.pt"})
+    assert model.place == "loras/x.pt"
+
+
+def test_a_folder_of_the_hub_has_no_checksum(tmp_path: Path) -> None:
+    (tmp_path / "unet").write_bytes(b"x")
+    asked = {"source": "hf://o/n/unet/", "target_subdir": "diffusers"}
+    (model,) = read(tmp_path, asked, root=tmp_path, auto_checksum=True)
+    assert model.checksum is None
 
 
 def test_local_mirrors_are_rewritten_too(tmp_path: Path) -> None:

@@ -321,7 +321,7 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_path": "/x"}, "must be a relative path, not an absolute one"),
         ({"target_path": "C:/x"}, "must be a relative path, not an absolute one"),
         ({"target_path": "a\\b"}, "with forward slashes"),
-        ({"target_path": "vae/"}, "must name a file, not a folder"),
+        ({"target_path": "vae/"}, "must not end in a slash"),
         ({"target_path": "vae/" + "x" * 256}, "longer than 255 bytes"),
         ({"target_path": "loras/m"}, "that is not below its 'target_subdir' (vae)"),
         ({"target_path": "vae"}, "that is not below its 'target_subdir'"),
@@ -334,19 +334,45 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_node": "../x"}, "'models[0].target_node' must"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
         ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
-        ({"source": "hf://org/x"}, "must name a file on the Hub: 'hf://ORGANISATION/NAME/FILE'"),
-        ({"source": "gs://bucket/"}, "must name a file in a bucket"),
-        ({"source": "civitai://"}, "must have something after 'civitai://'"),
+        ({"source": "hf://org/x"}, "write a file as 'hf://ORGANISATION/NAME/FILE', a folder as"),
+        ({"source": "hf://org/x/../y.bin"}, "must have a path without '..'"),
+        ({"source": "https://huggingface.co/org/x"}, "is not the page of a file on the Hub"),
+        ({"source": "gs://bucket/"}, "must name a file in a bucket: 'gs://BUCKET/FILE'"),
+        ({"source": "s3://bucket"}, "must name a file in a bucket: 's3://BUCKET/FILE'"),
+        ({"source": "s3://bucket/folder/"}, "must name a file in a bucket"),
+        ({"source": "s3://bu:cket/x"}, "must name a file in a bucket"),
+        ({"source": "gs://bucket/x#123"}, "must not have a '?' or '#'"),
+        ({"source": "civitai://"}, "must have a number as the version's id"),
+        ({"source": "civitai:1"}, "must have two slashes after its scheme: 'civitai://"),
+        ({"source": "https://civitai.com/models/1"}, "does not say which version"),
+        ({"source": "urn:isbn:1"}, "is not an AIR name"),
         ({"source": "https:///x.bin"}, "must name a host and a file"),
         ({"source": "https://h/"}, "must name a host and a file"),
         ({"source": "https://h:99999/x.bin"}, "must name a host and a file"),
-        ({"source": "https://h/x.bin?token=abc"}, "must not contain a token"),
+        ({"source": "https://h/x.bin?token=abc"}, "a token or signature; put logins in ~/.netrc"),
+        (
+            {"source": "https://civitai.com/api/download/models/1?token=abc"},
+            "must not contain a token or signature; set the variable CIVITAI_TOKEN",
+        ),
+        (
+            {"source": "https://huggingface.co/o/n/resolve/main/x?token=abc"},
+            "must not contain a token or signature; set the variable HF_TOKEN",
+        ),
+        (
+            {"source": "https://b.s3.amazonaws.com/x?X-Amz-Signature=abc"},
+            "must not contain a token or signature; write 's3://BUCKET/KEY'",
+        ),
+        (
+            {"source": "https://storage.googleapis.com/b/x?X-Goog-Signature=abc"},
+            "must not contain a token or signature; write 'gs://BUCKET/FILE'",
+        ),
         ({"source": "https://token@example.com/m"}, "must not contain a user name or password"),
         ({"source": "file://server/m"}, "must name a file of this machine"),
         ({"mirrors": ["gopher:x"]}, "'models[0].mirrors[0]' has the unknown scheme"),
         ({"checksum": "sha256:" + "A" * 64}, "64 lower-case hex digits"),
         ({"size": -1}, "'models[0].size' must be at least 0"),
         ({"name": "a/b"}, "'models[0].name' must be a name without slashes"),
+        ({"name": "x" * 256}, "'models[0].name' must not be longer than 255 bytes"),
     ],
 )
 def test_a_model_that_cannot_be_placed_or_had_is_refused(
@@ -354,6 +380,7 @@ def test_a_model_that_cannot_be_placed_or_had_is_refused(
 ) -> None:
     error = complaint_of(tmp_path, changed(lambda s: s["models"][0].update(fields)))
     assert sentence in error.message
+    assert "abc" not in error.message
 
 
 @pytest.mark.parametrize(
@@ -366,11 +393,55 @@ def test_a_model_that_cannot_be_placed_or_had_is_refused(
         "hf://owner/name/m.bin",
         "huggingface://owner/name/m.bin",
         "civitai://12345",
+        "civitai://12345?file=6",
+        "https://huggingface.co/owner/name/blob/main/m.bin",
+        "https://civitai.com/models/1/name?modelVersionId=2",
+        "urn:air:sdxl:lora:civitai:1@2",
+        "s3://bucket/folder/m.bin",
     ],
 )
-def test_every_source_of_the_guide_is_accepted(tmp_path: Path, source: str) -> None:
+def test_every_kind_of_source_is_accepted(tmp_path: Path, source: str) -> None:
     loaded = load_spec(save(tmp_path, changed(lambda s: s["models"][0].update(source=source))))
     assert loaded.spec.models[0].source == source
+
+
+_FOLDER = {"name": "f", "source": "hf://o/n/unet/", "target_subdir": "diffusers"}
+
+
+def test_a_folder_of_the_hub_has_a_place(tmp_path: Path) -> None:
+    fields = [
+        {},
+        {"source": "hf://o/n@v1/", "target_path": "diffusers/whole"},
+        {"source": "https://huggingface.co/o/n/tree/main/unet", "target_node": "first"},
+        {"name": "inside.bin", "source": "x.bin", "target_path": "diffusers/f/inside.bin"},
+    ]
+    models = [{**_FOLDER, **each} for each in fields]
+    loaded = load_spec(save(tmp_path, changed(lambda s: s.update(models=models))))
+    assert [(model.place, model.is_folder) for model in loaded.spec.models] == [
+        ("diffusers/f", True),
+        ("diffusers/whole", True),
+        ("node_models/first/diffusers/f", True),
+        ("diffusers/f/inside.bin", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"checksum": "sha256:" + "3" * 64}, "has 'checksum', which only a file can have"),
+        ({"size": 0}, "has 'size', which only a file can have; its 'source' is a folder"),
+        ({"mirrors": ["hf://o/n2/x.bin"]}, "has 'mirrors', which only a file can have"),
+        (
+            {"source": "x.bin", "mirrors": ["hf://o/n/unet/"]},
+            "has a folder among its 'mirrors', which name single files",
+        ),
+    ],
+)
+def test_what_only_a_file_can_have_is_refused_of_a_folder(
+    tmp_path: Path, fields: dict[str, object], sentence: str
+) -> None:
+    spec = changed(lambda s: s.update(models=[{**_FOLDER, **fields}]))
+    assert f"'models[0]' {sentence}" in complaint_of(tmp_path, spec).message
 
 
 def test_two_models_may_not_have_one_place(tmp_path: Path) -> None:
