@@ -81,6 +81,13 @@ def parse_json(text: str, *, where: str) -> Any:
     try:
         document = json.loads(text, object_pairs_hook=_Object, parse_constant=_no_constant)
         repeated = list(_repeated_keys(document, ()))
+        # Half of a pair such as "\\ud800" is JSON, but no text, path or file can have it.
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = ascii(error.object[error.start])
+        raise InvalidInputError(
+            f"{where} has half of a character, {half}", remedy="Write all of it, or leave it out."
+        ) from error
     except json.JSONDecodeError as error:
         fault = error.msg[0].lower() + error.msg[1:] if text.strip() else "it is empty"
         raise InvalidInputError(

@@ -89,6 +89,7 @@ def test_what_may_be_left_out_may_be_left_out(tmp_path: Path) -> None:
         (b"\xff\xfe{\x00", "written in UTF-16"),
         (b'{"schema_version": 2, "comfy": {"repo": "a", "repo": "b"}}', "'comfy.repo' twice"),
         (b'{"models": [{}, {"a": 1, "a": 1}]}', "'models[1].a' twice"),
+        (b'{"a": "\\ud800"}', r"half of a character, '\ud800'"),
         (b" " * 5_000_000, "too large for a spec"),
     ],
 )
