@@ -1,0 +1,170 @@
+"""A file that is being written: by several connections at once, each in parts of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+
+from comfy_models.transfer.journal import Form, Journal
+from comfy_models.transfer.place import Place
+
+PART_BYTES = 16 << 20
+
+
+class PartialFile:
+    """The bytes of a file that have arrived. `place.partial` is open as `descriptor`, and locked.
+
+    `prefix` is how many bytes there are from the start without a gap; `changed` is notified as it
+    grows, and each chunk that continues it is given to `in_order`. What an earlier `generation`
+    than the current one still writes is refused.
+    """
+
+    def __init__(self, place: Place, descriptor: int, form: Form) -> None:
+        self.place = place
+        self.descriptor = descriptor
+        self.changed = threading.Condition()
+        self.generation = 0
+        self.prefix = 0
+        self.received_bytes = 0
+        self.in_order: Callable[[int, bytes], None] = lambda _offset, _chunk: None
+        self._taken: set[int] = set()
+        self._writing = 0
+        self._journal = Journal(place.parts, form, partial_bytes=os.fstat(descriptor).st_size)
+        self._recount()
+
+    @property
+    def form(self) -> Form:
+        return self._journal.form
+
+    @property
+    def is_whole(self) -> bool:
+        return self.prefix == self.form.size_bytes
+
+    def restart(self, form: Form | None = None) -> None:
+        """Forgets all bytes."""
+        with self.changed:
+            self.generation += 1
+            self.changed.wait_for(lambda: not self._writing)
+            self._journal.restart(form or self.form)
+            os.ftruncate(self.descriptor, 0)
+            self._taken.clear()
+            self._recount()
+
+    def retake(self) -> int:
+        """A new generation: parts that earlier ones took are free. The bytes are kept."""
+        with self.changed:
+            self.generation += 1
+            self.changed.wait_for(lambda: not self._writing)
+            self._taken.clear()
+            return self.generation
+
+    def take(self, generation: int, *, after: int | None = None) -> tuple[int, int] | None:
+        """The missing bytes [start, end) of the first free part, now taken; None if there is none.
+
+        With `after`, of the part that follows that part, if it is free.
+        """
+        with self.changed:
+            if generation != self.generation:
+                return None
+            if after is not None:
+                return self._take(after + 1) if self._is_free(after + 1) else None
+            part = self.prefix // self.form.part_bytes
+            while self._exists(part):
+                if self._is_free(part):
+                    return self._take(part)
+                part += 1
+            return None
+
+    def release(self, generation: int, part: int) -> None:
+        """Makes a part free again."""
+        with self.changed:
+            if generation == self.generation:
+                self._taken.discard(part)
+
+    def free_until(self, part: int) -> int | None:
+        """The end of the untouched parts that follow this one; None if the size is unknown."""
+        size = self.form.size_bytes
+        if size is None:
+            return None
+        with self.changed:
+            while self._is_free(part + 1) and not self._journal.of(part + 1):
+                part += 1
+        return min((part + 1) * self.form.part_bytes, size)
+
+    def write(self, generation: int, offset: int, chunk: bytes) -> bool:
+        """Writes within one part, behind what was written there. False if another generation has
+        begun.
+        """
+        with self.changed:
+            if generation != self.generation:
+                return False
+            self._writing += 1
+        try:
+            written = os.pwrite(self.descriptor, chunk, offset)
+            while written < len(chunk):
+                written += os.pwrite(self.descriptor, chunk[written:], offset + written)
+            with self.changed:
+                self._count(offset, chunk)
+        finally:
+            with self.changed:
+                self._writing -= 1
+                if generation != self.generation:
+                    self.changed.notify_all()
+        return True
+
+    def ends_at(self, size_bytes: int) -> None:
+        """Sets the size, which was unknown."""
+        with self.changed:
+            form = self.form
+            self._journal.form = Form(
+                size_bytes=size_bytes, part_bytes=form.part_bytes, tag=form.tag
+            )
+            self.changed.notify_all()
+
+    def remove(self) -> None:
+        for path in (self.place.partial, self.place.parts):
+            path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        self.retake()
+        self._journal.close()
+
+    def _exists(self, part: int) -> bool:
+        size = self.form.size_bytes
+        return size is None or part * self.form.part_bytes < size
+
+    def _is_free(self, part: int) -> bool:
+        if not self._exists(part) or part in self._taken:
+            return False
+        return self._journal.of(part) < self.form.length_of(part)
+
+    def _take(self, part: int) -> tuple[int, int]:
+        self._taken.add(part)
+        start = part * self.form.part_bytes
+        return start + self._journal.of(part), start + self.form.length_of(part)
+
+    def _count(self, offset: int, chunk: bytes) -> None:
+        part, start = divmod(offset, self.form.part_bytes)
+        self._journal.note(part, start + len(chunk))
+        self.received_bytes += len(chunk)
+        if offset == self.prefix:
+            self.in_order(offset, chunk)
+            self._extend()
+            self.changed.notify_all()
+
+    def _recount(self) -> None:
+        self.received_bytes = sum(self._journal.received)
+        self.prefix = 0
+        self._extend()
+
+    def _extend(self) -> None:
+        size, part_bytes = self.form.size_bytes, self.form.part_bytes
+        while True:
+            part = self.prefix // part_bytes
+            if size is not None and self.prefix >= size:
+                return
+            end = part * part_bytes + self._journal.of(part)
+            if end <= self.prefix:
+                return
+            self.prefix = end
