@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,35 +23,69 @@ _SAID_FROM_S = 5.0
 _POLL_S = 0.2
 
 
-class Backoff:
-    """The waits between attempts at one thing."""
+def pause(wait_s: float) -> None:
+    """Sleeps. Raises KeyboardInterrupt if this thread's work is cancelled."""
+    until = time.monotonic() + wait_s
+    while (left := until - time.monotonic()) > 0:
+        if interrupted():
+            raise KeyboardInterrupt
+        time.sleep(min(left, _POLL_S))
+
+
+class Pauses:
+    """Servers that asked to wait. If one connection to a server is asked to, all of them wait."""
 
     def __init__(self, say: Say = say_nothing) -> None:
         self._say = say
+        self._until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def note(self, server: str, error: TransientError) -> None:
+        """Remembers the wait that the error of a server asks for, and says it if it is long."""
+        if error.wait_s is None or error.wait_s > _LONGEST_WAIT_S:
+            return
+        until = time.monotonic() + error.wait_s
+        with self._lock:
+            is_known = until < self._until.get(server, 0.0) + _SAID_FROM_S
+            self._until[server] = max(until, self._until.get(server, 0.0))
+        if error.wait_s >= _SAID_FROM_S and not is_known:
+            self._say(f"{server} asks to wait {round(error.wait_s)} s")
+
+    def wait(self, server: str) -> None:
+        """Waits until the server may be asked. Raises KeyboardInterrupt if cancelled."""
+        while (left := self._until.get(server, 0.0) - time.monotonic()) > 0:
+            pause(left)
+
+
+class Backoff:
+    """The waits between attempts at one thing."""
+
+    def __init__(self, say: Say = say_nothing, *, attempts: int = _ATTEMPTS) -> None:
+        self._say, self._attempts = say, attempts
         self._failed = 0
 
     def progressed(self) -> None:
         """Counts attempts from the start again, because something arrived."""
         self._failed = 0
 
+    def next_wait_s(self, error: TransientError) -> float:
+        """How long to wait before the next attempt; raises `error` if there were enough."""
+        self._failed += 1
+        if self._failed >= self._attempts or (error.wait_s or 0) > _LONGEST_WAIT_S:
+            raise error
+        if error.wait_s is not None:
+            return error.wait_s
+        return min(_FIRST_WAIT_S * 2 ** (self._failed - 1), _LONGEST_OWN_WAIT_S)
+
     def wait(self, error: TransientError, *, url: str) -> None:
         """Waits before the next attempt; raises `error` if there were enough.
 
         Raises KeyboardInterrupt if this thread's work is cancelled.
         """
-        self._failed += 1
-        asked = error.wait_s
-        if self._failed >= _ATTEMPTS or (asked or 0) > _LONGEST_WAIT_S:
-            raise error
-        own = min(_FIRST_WAIT_S * 2 ** (self._failed - 1), _LONGEST_OWN_WAIT_S)
-        wait_s = own if asked is None else asked
-        if asked is not None and asked >= _SAID_FROM_S:
-            self._say(f"{urlsplit(url).hostname} asks to wait {round(asked)} s")
-        until = time.monotonic() + wait_s
-        while (left := until - time.monotonic()) > 0:
-            if interrupted():
-                raise KeyboardInterrupt
-            time.sleep(min(left, _POLL_S))
+        wait_s = self.next_wait_s(error)
+        if error.wait_s is not None and wait_s >= _SAID_FROM_S:
+            self._say(f"{urlsplit(url).hostname} asks to wait {round(wait_s)} s")
+        pause(wait_s)
 
 
 def retried(step: Callable[[], _T], *, url: str, say: Say = say_nothing) -> _T:

@@ -12,6 +12,10 @@ from typing import BinaryIO
 
 from comfy_errors import MismatchError
 from comfy_files.files import is_locked, lock, write_hashed
+from comfy_models.unsynced import UNSYNCED, may_be_lost, settle
+
+PARTIAL, PARTS, LEASE = ".partial", ".parts", ".lease"
+"""The names in `tmp`, after a sha256, of a file's bytes so far, which they are, who writes them."""
 
 _STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
 
@@ -37,8 +41,17 @@ class ModelStore:
         """The path of the file with this sha256 (64 hex digits), stored or not."""
         return self.root / "sha256" / sha256[:2] / sha256
 
+    def mark_of(self, sha256: str) -> Path:
+        """The path of the mark of a file that the disk may not have written yet."""
+        return self.root / "tmp" / f"{sha256}{UNSYNCED}"
+
     def holds(self, sha256: str) -> bool:
-        return self.path_of(sha256).is_file()
+        return self.path_of(sha256).is_file() and not may_be_lost(self.mark_of(sha256))
+
+    def settle(self) -> None:
+        """Removes the marks of files that the disk has written by now."""
+        for mark in (self.root / "tmp").glob(f"*{UNSYNCED}"):
+            settle(mark, self.path_of(mark.name.removesuffix(UNSYNCED)))
 
     def add(self, chunks: Iterable[bytes], *, where: str, expected_sha256: str) -> None:
         """Stores bytes as they arrive; `where` names their origin in messages.

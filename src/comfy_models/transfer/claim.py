@@ -1,31 +1,94 @@
-"""One writer for each partial file, among the processes that share its folder."""
+"""One writer for each partial file, among all processes and machines that share its folder."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from comfy_files.files import lock
 from comfy_files.progress import Say
+from comfy_models.transfer.lease import Lease, take_lease
 from comfy_models.transfer.place import Place
 
 
+class LostError(Exception):
+    """Another machine took this one for dead, and writes the file now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """`descriptor` is of the partial file of `place`."""
+
+    place: Place
+    descriptor: int
+    lease: Lease
+
+    def holds(self) -> bool:
+        return self.lease.holds()
+
+    def require(self, *, now: bool = False) -> None:
+        """Raises LostError unless the file is still ours to write; with `now`, looks again."""
+        if now:
+            self.lease.beat()
+        if not self.lease.holds():
+            raise LostError
+
+
 @contextmanager
-def claimed(place: Place, *, title: str, say: Say) -> Iterator[int]:
-    """The descriptor of `place.partial`, which nobody else writes during the block."""
+def claimed(place: Place, *, title: str, say: Say) -> Iterator[Claim | None]:
+    """The right to write `place.partial`, which nobody else has during the block. None if the file
+    has its final name by now.
+
+    Processes of one machine exclude each other by the lock of the partial file, which ends with its
+    process; machines do by the lease.
+    """
     place.work.mkdir(parents=True, exist_ok=True)
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    waiting = f"Waiting for {title}, which another process is downloading"
-    while True:
-        descriptor = os.open(place.partial, flags, 0o644)
+    said: set[str] = set()
+
+    def wait(who: str) -> None:
+        if who not in said:
+            said.add(who)
+            say(f"Waiting for {title}, which another {who} is downloading")
+
+    def waiting() -> str:
+        said.add("process")
+        return f"Waiting for {title}, which another process is downloading"
+
+    while not place.is_done():
+        descriptor = os.open(
+            place.partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
         try:
-            lock(descriptor, waiting=waiting, say=say)
-            if _is_still(place, descriptor):
-                yield descriptor
-                return
+            is_locked = lock(descriptor, waiting="" if said else waiting, say=say)
+            if not _is_still(place, descriptor):
+                continue
+            lease = take_lease(
+                place.lease,
+                is_locked=is_locked,
+                is_done=place.is_done,
+                wait=lambda: wait("machine"),
+            )
+            if lease is None:
+                _tidy(place)
+                continue
+            try:
+                if _is_still(place, descriptor) and not place.is_done():
+                    yield Claim(place=place, descriptor=descriptor, lease=lease)
+                    return
+                _tidy(place)
+            finally:
+                lease.end()
         finally:
             os.close(descriptor)
+    yield None
+
+
+def _tidy(place: Place) -> None:
+    """Removes what this process made while the file got its final name."""
+    if place.is_done():
+        place.discard()
 
 
 def _is_still(place: Place, descriptor: int) -> bool:

@@ -1,4 +1,4 @@
-"""The connections that fill a partial file from one source: as many as help."""
+"""As many connections to one source as help to fill a partial file."""
 
 from __future__ import annotations
 
@@ -7,70 +7,67 @@ import threading
 import time
 from collections.abc import Callable
 
-from comfy_errors import MismatchError
 from comfy_files.parallel import interrupted
 from comfy_http.errors import TransientError
-from comfy_http.retries import Backoff
-from comfy_models.sources.source import Source, Stream
+from comfy_http.retries import Backoff, pause
+from comfy_models.transfer.connection import Connection, NoRangesError, Origin
 from comfy_models.transfer.following_hash import FollowingHash
 from comfy_models.transfer.partial import PartialFile
 
-_CHUNK_BYTES = 1 << 18
-_AT_ONCE = 8
 _ADD_EVERY_S = 0.15
 _LOOK_S = 0.05
+# If the hash is further behind, this machine is slower than its connections.
 _LAG_BYTES = 8 << 20
 # A connection that broke after this much is opened again at once.
 _WORTHWHILE_BYTES = 1 << 20
-
-
-class StartOverError(Exception):
-    """The bytes have to come from the start, over one connection."""
+# How long not to add one after one broke: first, and at most.
+_CAUTIOUS_S, _MOST_CAUTIOUS_S = 2.0, 60.0
 
 
 class Connections:
-    """Fills `partial` from `source`, whose URL is shown as `shown`."""
+    """Fills `partial` from `origin`, over `at_once` connections at most; those beside the first
+    have a place in `further`. `count` gets the size of each chunk that was written, `check` is
+    called now and then and may raise.
+    """
 
     def __init__(
         self,
         partial: PartialFile,
         hashing: FollowingHash,
-        source: Source,
+        origin: Origin,
         *,
-        shown: str,
         at_once: int,
+        further: threading.Semaphore,
         backoff: Backoff,
         count: Callable[[int], None],
+        check: Callable[[], None],
     ) -> None:
-        self._partial, self._hashing, self._source = partial, hashing, source
-        self._shown, self._backoff, self._count = shown, backoff, count
-        self._at_once = min(at_once, _AT_ONCE)
+        self._partial, self._hashing, self._origin = partial, hashing, origin
+        self._at_once, self._further, self._backoff = at_once, further, backoff
+        self._count, self._check = count, check
         self._generation = partial.retake()
-        self._running = 0
+        self._running: set[Connection] = set()
         self._broken: TransientError | None = None
         self._error: BaseException | None = None
-        self._validator: str | None = None
         self._most_bytes = partial.received_bytes
+        self._caution_s = _CAUTIOUS_S
+        self._add_at = 0.0
 
     def run(self) -> None:
-        """Returns once the file is whole. Raises ComfyError or StartOverError if the source does
-        not give all of it, and KeyboardInterrupt if this thread's work is cancelled.
+        """Returns once the file is whole.
+
+        Raises ComfyError if the source cannot give all of it, StartOverError, what `check` raises, and KeyboardInterrupt if this thread's work is cancelled.
         """
-        added = time.monotonic()
         try:
             while not self._partial.is_whole:
-                if self._running == 0:
-                    self._wait_after_break()
-                    self._add()
-                    added = time.monotonic()
-                elif time.monotonic() - added > _ADD_EVERY_S and self._needs_another():
-                    self._add()
-                    added = time.monotonic()
+                self._check()
+                if not self._running:
+                    self._recover()
+                    self._add(is_first=True)
+                elif self._needs_another():
+                    self._add(is_first=False)
                 with self._partial.changed:
-                    self._partial.changed.wait_for(
-                        lambda: self._partial.is_whole or self._running == 0 or self._error,
-                        timeout=_LOOK_S,
-                    )
+                    self._partial.changed.wait_for(self._has_news, timeout=_LOOK_S)
                 if self._error is not None:
                     raise self._error
                 if interrupted():
@@ -78,101 +75,69 @@ class Connections:
         finally:
             self._partial.retake()
 
-    def _wait_after_break(self) -> None:
+    def _has_news(self) -> bool:
+        return self._partial.is_whole or not self._running or self._error is not None
+
+    def _recover(self) -> None:
+        """Waits, if the last connection broke. Raises its error if there is no hope."""
         error, self._broken = self._broken, None
         if error is None:
             return
-        if self._partial.received_bytes > self._most_bytes:
+        gained = self._partial.received_bytes - self._most_bytes
+        if gained > 0:
             self._backoff.progressed()
-        worthwhile = self._partial.received_bytes >= self._most_bytes + _WORTHWHILE_BYTES
-        self._most_bytes = max(self._most_bytes, self._partial.received_bytes)
-        if not worthwhile or error.wait_s is not None:
-            self._backoff.wait(error, url=self._shown)
+            self._most_bytes = self._partial.received_bytes
+        if gained < _WORTHWHILE_BYTES or error.wait_s is not None:
+            pause(self._backoff.next_wait_s(error))
 
     def _needs_another(self) -> bool:
-        keeps_up = self._partial.prefix - self._hashing.hashed_bytes < _LAG_BYTES
-        return self._running < self._at_once and keeps_up
+        return (
+            len(self._running) < self._at_once
+            and time.monotonic() > self._add_at
+            and self._partial.prefix - self._hashing.hashed_bytes < _LAG_BYTES
+            # Not before the last one turned out to work.
+            and all(one.received_bytes for one in tuple(self._running))
+        )
 
-    def _add(self) -> None:
+    def _add(self, *, is_first: bool) -> None:
+        self._add_at = time.monotonic() + _ADD_EVERY_S
         extent = self._partial.take(self._generation)
-        if extent is None:
+        if extent is None or not (is_first or self._further.acquire(blocking=False)):
+            self._release(extent)
             return
-        self._running += 1
+        connection = Connection(
+            self._partial,
+            self._generation,
+            self._origin,
+            is_alone=lambda: len(self._running) == 1,
+            count=self._count,
+        )
+        self._running.add(connection)
         context = contextvars.copy_context()
-        threading.Thread(target=context.run, args=(self._serve, extent), daemon=True).start()
+        arguments = (self._serve, connection, extent, is_first)
+        threading.Thread(target=context.run, args=arguments, daemon=True).start()
 
-    def _serve(self, extent: tuple[int, int]) -> None:
+    def _release(self, extent: tuple[int, int] | None) -> None:
+        if extent is not None:
+            part = extent[0] // self._partial.form.part_bytes
+            self._partial.release(self._generation, part)
+
+    def _serve(self, connection: Connection, extent: tuple[int, int], is_first: bool) -> None:
         try:
-            self._fill(extent)
+            connection.fill(extent)
+        except NoRangesError:
+            self._at_once = 1
         except TransientError as error:
             self._broken = error
+            self._origin.pauses.note(self._origin.server, error)
+            if connection.received_bytes < _WORTHWHILE_BYTES:
+                self._add_at = time.monotonic() + self._caution_s
+                self._caution_s = min(2 * self._caution_s, _MOST_CAUTIOUS_S)
         except BaseException as error:
             self._error = error
         finally:
+            if not is_first:
+                self._further.release()
             with self._partial.changed:
-                self._running -= 1
+                self._running.discard(connection)
                 self._partial.changed.notify_all()
-
-    def _fill(self, first: tuple[int, int]) -> None:
-        partial, generation = self._partial, self._generation
-        extent: tuple[int, int] | None = first
-        stream: Stream | None = None
-        at = -1
-        try:
-            while extent is not None:
-                part = extent[0] // partial.form.part_bytes
-                try:
-                    if stream is None or at != extent[0]:
-                        if stream is not None:
-                            stream.close()
-                        stream = self._open(*extent)
-                    at = self._read(stream, *extent)
-                finally:
-                    partial.release(generation, part)
-                if at < extent[1]:
-                    return
-                extent = partial.take(generation, after=part) or partial.take(generation)
-        finally:
-            if stream is not None:
-                stream.close()
-
-    def _open(self, start: int, end: int) -> Stream:
-        partial = self._partial
-        size = partial.form.size_bytes
-        last: int | None = end
-        if self._running == 1:
-            last = partial.free_until(start // partial.form.part_bytes)
-        stream = self._source.open(start, None if last == size else last, validator=self._validator)
-        try:
-            if None not in (stream.size, size) and stream.size != size:
-                raise MismatchError(f"{self._shown} has {stream.size} bytes, not {size}")
-            if stream.validator is not None:
-                if self._validator not in (None, stream.validator):
-                    raise StartOverError
-                self._validator = stream.validator
-            if stream.start != start:
-                if self._running > 1:
-                    self._at_once = 1
-                    raise TransientError("", remedy="")
-                raise StartOverError
-        except BaseException:
-            stream.close()
-            raise
-        return stream
-
-    def _read(self, stream: Stream, start: int, end: int) -> int:
-        """The offset of the first byte that was not read."""
-        while start < end:
-            chunk = stream.read(min(_CHUNK_BYTES, end - start))
-            if not chunk:
-                if self._partial.form.size_bytes is None:
-                    self._partial.ends_at(start)
-                    return start
-                raise TransientError(f"{self._shown} ended after {start} bytes", remedy="")
-            if interrupted():
-                raise KeyboardInterrupt
-            if not self._partial.write(self._generation, start, chunk):
-                return start
-            self._count(len(chunk))
-            start += len(chunk)
-        return start

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_files.space import require_room
 from comfy_models.model_file import ModelFile
 from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
-from comfy_models.transfer.delivery import Delivery
+from comfy_models.transfer.delivery import deliver
 from comfy_models.transfer.place import Place, in_store, outside_store
+from comfy_models.transfer.traffic import FILES_AT_ONCE, traffic_to
 
-_AT_ONCE = 4
+Remember = Callable[[Path, str], object]
+"""Is given the path and the sha256 of a file that was just proven while it was written."""
+
+_OTHER_STORE = (
+    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
+    "write to."
+)
+
+
+def _forget(_path: Path, _sha256: str) -> None:
+    pass
 
 
 def fetch(
@@ -23,12 +36,16 @@ def fetch(
     *,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
+    remember: Remember = _forget,
 ) -> None:
     """Brings the models that the store does not hold into it.
 
     Raises one error for all models that no source gives.
     """
-    _fetch([(model, in_store(store, model.sha256)) for model in models], hosts, say, progress)
+    store.settle()
+    wanted = [(model, in_store(store, model.sha256)) for model in models]
+    with disk_errors(f"the model store {store.root} could not be written", remedy=_OTHER_STORE):
+        _fetch(wanted, hosts, say, progress, remember)
 
 
 def fetch_to(
@@ -37,22 +54,34 @@ def fetch_to(
     *,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
+    remember: Remember = _forget,
 ) -> None:
     """As `fetch`, to a path for each model, outside any store. Existing files are kept."""
     wanted = [(model, outside_store(path, model.sha256)) for model, path in places]
-    _fetch(wanted, hosts, say, progress)
+    with disk_errors("the models could not be written"):
+        _fetch(wanted, hosts, say, progress, remember)
 
 
 def _fetch(
-    wanted: Sequence[tuple[ModelFile, Place]], hosts: Hosts, say: Say, progress: Progress
+    wanted: Sequence[tuple[ModelFile, Place]],
+    hosts: Hosts,
+    say: Say,
+    progress: Progress,
+    remember: Remember,
 ) -> None:
-    missing = [(model, place) for model, place in wanted if not place.final.exists()]
+    missing = [(model, place) for model, place in wanted if not place.is_done()]
+    require_room(
+        [(place.work, model.size - place.written_bytes) for model, place in missing],
+        remedy=_OTHER_STORE,
+    )
     size_bytes = sum(model.size for model, _ in missing)
     progress.expect("models", count=len(missing), size_bytes=size_bytes)
+    traffic = traffic_to(hosts, say=say, progress=progress)
 
     def bring(item: tuple[ModelFile, Place]) -> None:
         model, place = item
-        Delivery(model, place, hosts, say=say, progress=progress).run()
+        deliver(model, place, traffic)
+        remember(place.path_of(model.sha256), model.sha256)
         progress.arrived("models", count=1)
 
-    in_parallel(bring, missing, threads=_AT_ONCE)
+    in_parallel(bring, missing, threads=FILES_AT_ONCE)

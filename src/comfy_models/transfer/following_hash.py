@@ -7,11 +7,13 @@ import os
 import threading
 from collections import deque
 
+from comfy_files.parallel import interrupted
 from comfy_models.transfer.partial import PartialFile
 
 _CHUNK_BYTES = 1 << 20
 # Chunks that wait in memory; later ones are read again, from the system's cache.
 _WAITING = 64
+_LOOK_S = 0.2
 
 
 class FollowingHash:
@@ -33,8 +35,14 @@ class FollowingHash:
             self._chunks.append((offset, chunk))
 
     def result(self) -> str:
-        """The sha256 of the file, 64 hex digits, once all of it has arrived. Raises OSError."""
-        self._thread.join()
+        """The sha256 of the file, 64 hex digits, once all of it has arrived.
+
+        Raises OSError, and KeyboardInterrupt if this thread's work is cancelled.
+        """
+        while self._thread.is_alive():
+            self._thread.join(_LOOK_S)
+            if interrupted():
+                raise KeyboardInterrupt
         if self._error is not None:
             raise self._error
         return self._digest.hexdigest()

@@ -13,15 +13,18 @@ PART_BYTES = 16 << 20
 
 
 class PartialFile:
-    """The bytes of a file that have arrived. `place.partial` is open as `descriptor`, and locked.
+    """The bytes of a file that have arrived. `place.partial` is open as `descriptor`; `check` is called
+    before each write and may raise.
 
     `prefix` is how many bytes there are from the start without a gap; `changed` is notified as it
     grows, and each chunk that continues it is given to `in_order`. What an earlier `generation`
     than the current one still writes is refused.
     """
 
-    def __init__(self, place: Place, descriptor: int, form: Form) -> None:
-        self.place = place
+    def __init__(
+        self, place: Place, descriptor: int, form: Form, check: Callable[[], None]
+    ) -> None:
+        self._check = check
         self.descriptor = descriptor
         self.changed = threading.Condition()
         self.generation = 0
@@ -101,6 +104,7 @@ class PartialFile:
                 return False
             self._writing += 1
         try:
+            self._check()
             written = os.pwrite(self.descriptor, chunk, offset)
             while written < len(chunk):
                 written += os.pwrite(self.descriptor, chunk[written:], offset + written)
@@ -121,10 +125,6 @@ class PartialFile:
                 size_bytes=size_bytes, part_bytes=form.part_bytes, tag=form.tag
             )
             self.changed.notify_all()
-
-    def remove(self) -> None:
-        for path in (self.place.partial, self.place.parts):
-            path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self.retake()

@@ -6,23 +6,24 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_models.store import ModelStore
-
-PARTIAL, PARTS, LEASE = ".partial", ".parts", ".lease"
-"""The names in a work folder, after the key of the file: its bytes so far, which they are, and who
-writes them."""
+from comfy_files.files import sha256_of
+from comfy_models.store import LEASE, PARTIAL, PARTS, ModelStore
+from comfy_models.unsynced import mark_unsynced
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """`final` is the file's own path. `key` begins the names of what exists in `work` while it is
-    transferred; `work` is on the same file system.
+    """`final` is the file's own path, None if that depends on its sha256.
+
+    `key` begins the names in `work`, on the same file system, while it is transferred: of its bytes
+    so far, of which they are, and of who writes them. `store` is where it will be, None for a file
+    outside any.
     """
 
-    final: Path
+    final: Path | None
     work: Path
     key: str
-    mode: int = 0o644
+    store: ModelStore | None
 
     @property
     def partial(self) -> Path:
@@ -36,22 +37,65 @@ class Place:
     def lease(self) -> Path:
         return self.work / f"{self.key}{LEASE}"
 
-    def put(self) -> None:
-        """Gives the file, which is on disk, its final name."""
-        self.partial.chmod(self.mode)
-        self.final.parent.mkdir(parents=True, exist_ok=True)
-        self.partial.replace(self.final)
-        folder = os.open(self.final.parent, os.O_RDONLY)
+    @property
+    def written_bytes(self) -> int:
+        """The room that the bytes so far take on the disk."""
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            return self.partial.stat().st_blocks * 512
+        except OSError:
+            return 0
+
+    def path_of(self, sha256: str) -> Path:
+        """The file's own path, given its sha256."""
+        if self.store is not None:
+            return self.store.path_of(sha256)
+        return self.final or self.work / sha256
+
+    def is_done(self) -> bool:
+        """True if the file has its final name and was not lost since."""
+        if self.store is not None:
+            return self.final is not None and self.store.holds(self.final.name)
+        return self.final is not None and self.final.is_file()
+
+    def recover(self, sha256: str) -> bool:
+        """True if the file is there after all; if it was lost, nothing of it is left."""
+        if self.is_done() or self.store is None or self.final is None:
+            return self.is_done()
+        mark = self.store.mark_of(sha256)
+        if self.final.is_file() and sha256_of(self.final) == sha256:
+            mark.unlink(missing_ok=True)
+            return True
+        self.final.unlink(missing_ok=True)
+        mark.unlink(missing_ok=True)
+        return False
+
+    def discard(self) -> None:
+        """Removes the bytes so far."""
+        self.partial.unlink(missing_ok=True)
+        self.parts.unlink(missing_ok=True)
+
+    def put(self, sha256: str, descriptor: int) -> None:
+        """Gives the open file with this sha256 its final name."""
+        final = self.path_of(sha256)
+        if self.store is None:
+            os.fsync(descriptor)
+        else:
+            mark_unsynced(self.store.mark_of(sha256), descriptor)
+            # Homes link to it, and a node may write to what it takes for its own file.
+            os.fchmod(descriptor, 0o444)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        self.partial.replace(final)
+        self.parts.unlink(missing_ok=True)
 
 
 def in_store(store: ModelStore, sha256: str) -> Place:
-    # Read-only: homes link to it, and a node may write to what it takes for its own file.
-    return Place(final=store.path_of(sha256), work=store.root / "tmp", key=sha256, mode=0o444)
+    return Place(final=store.path_of(sha256), work=store.root / "tmp", key=sha256, store=store)
+
+
+def unhashed_in_store(store: ModelStore, key: str) -> Place:
+    """For a file whose sha256 is not known yet; `key` is the same for each attempt at it."""
+    return Place(final=None, work=store.root / "tmp", key=key, store=store)
 
 
 def outside_store(path: Path, sha256: str) -> Place:
-    return Place(final=path, work=path.parent, key=f".{sha256}")
+    return Place(final=path, work=path.parent, key=f".{sha256}", store=None)

@@ -1,0 +1,173 @@
+"""One connection: reads one part of a file after the other, as long as any are free."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from comfy_errors import MismatchError
+from comfy_files.parallel import interrupted
+from comfy_http.errors import TransientError
+from comfy_http.retries import Pauses
+from comfy_models.formats import HEAD_BYTES, fault_of_content
+from comfy_models.sources.errors import NotAModelError
+from comfy_models.sources.source import Source, Stream
+from comfy_models.transfer.partial import PartialFile
+
+CHUNK_BYTES = 1 << 18
+
+_ANOTHER = "Put the right file there, or resolve the version again."
+
+
+class StartOverError(Exception):
+    """The bytes have to come from the start again: `message` says why, as the end of a sentence
+    that starts with the URL. `ranges` is false if the server gives no parts of the file.
+    """
+
+    def __init__(self, message: str, *, ranges: bool) -> None:
+        super().__init__(message)
+        self.message, self.ranges = message, ranges
+
+
+class NoRangesError(Exception):
+    """This further connection is of no use: the server gives no parts of the file."""
+
+
+@dataclass(kw_only=True)
+class Origin:
+    """One source of the bytes of a file: `shown` is its URL, `server` who asks for pauses, and
+    `name` says what kind of file it should be. `validator` is that of all bytes so far, None before
+    the first.
+    """
+
+    source: Source
+    shown: str
+    server: str
+    name: str
+    pauses: Pauses
+    validator: str | None = None
+
+
+class Connection:
+    """Reads from `origin` into `partial` as part of a generation.
+
+    `is_alone` is asked whether no other connection reads the file. `count` gets the size of each
+    chunk that was written.
+    """
+
+    def __init__(
+        self,
+        partial: PartialFile,
+        generation: int,
+        origin: Origin,
+        *,
+        is_alone: Callable[[], bool],
+        count: Callable[[int], None],
+    ) -> None:
+        self._partial, self._generation, self._origin = partial, generation, origin
+        self._is_alone, self._count = is_alone, count
+        self._stream: Stream | None = None
+        self._at = -1
+        self.received_bytes = 0
+
+    def fill(self, extent: tuple[int, int] | None) -> None:
+        """Reads the extent, which was taken, and further ones until none is free.
+
+        Raises TransientError if the connection breaks, ComfyError if the source cannot give the
+        file, StartOverError, NoRangesError.
+        """
+        partial, generation = self._partial, self._generation
+        try:
+            while extent is not None:
+                part = extent[0] // partial.form.part_bytes
+                try:
+                    is_read = self._read(*extent)
+                finally:
+                    partial.release(generation, part)
+                if not is_read:
+                    return
+                extent = partial.take(generation, after=part) or partial.take(generation)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _read(self, start: int, end: int) -> bool:
+        """Reads one extent. False if it came to its end early, but properly."""
+        head = b""
+        if self._stream is None or self._at != start:
+            self._close()
+            head = self._open(start, end)
+        stream = self._stream
+        assert stream is not None
+        while start < end:
+            chunk = head or stream.read(min(CHUNK_BYTES, end - start))
+            head = b""
+            if not chunk:
+                self._ended(stream, start)
+                return False
+            if interrupted():
+                raise KeyboardInterrupt
+            if not self._partial.write(self._generation, start, chunk):
+                return False
+            start += len(chunk)
+            self._at = start
+            self.received_bytes += len(chunk)
+            self._count(len(chunk))
+        return True
+
+    def _ended(self, stream: Stream, at: int) -> None:
+        """What it means that the stream has no byte at this offset."""
+        size = self._partial.form.size_bytes
+        if size is None and stream.size in (None, at):
+            self._partial.ends_at(at)
+            return
+        if size is not None and stream.size is None:
+            raise MismatchError(
+                f"{self._origin.shown} has {at} bytes, not {size}", remedy=_ANOTHER
+            )
+        raise TransientError(
+            f"{self._origin.shown} could not be read: the connection ended after {at} bytes",
+            remedy="Try again later.",
+        )
+
+    def _open(self, start: int, end: int) -> bytes:
+        """Opens the stream at `start`; returns the first bytes, if those of the file were read."""
+        origin, size = self._origin, self._partial.form.size_bytes
+        last: int | None = end
+        if self._is_alone():
+            # One request for as much as nobody else has begun.
+            last = self._partial.free_until(start // self._partial.form.part_bytes)
+        origin.pauses.wait(origin.server)
+        stream = origin.source.open(
+            start, None if last == size else last, validator=origin.validator
+        )
+        self._stream = stream
+        head = b"" if stream.start else self._checked_head(stream)
+        if None not in (stream.size, size) and stream.size != size:
+            raise MismatchError(
+                f"{origin.shown} has {stream.size} bytes, not {size}", remedy=_ANOTHER
+            )
+        if stream.validator is not None:
+            if origin.validator not in (None, stream.validator):
+                raise StartOverError("changed while it was read", ranges=True)
+            origin.validator = stream.validator
+        if stream.start != start:
+            if not self._is_alone():
+                raise NoRangesError
+            raise StartOverError("does not send parts of the file", ranges=False)
+        return head
+
+    def _checked_head(self, stream: Stream) -> bytes:
+        """The first bytes of the file. Raises NotAModelError if it is none by these."""
+        head = bytearray()
+        size = self._partial.form.size_bytes
+        while len(head) < HEAD_BYTES and (chunk := stream.read(HEAD_BYTES - len(head))):
+            head += chunk
+        fault = fault_of_content(bytes(head), size or stream.size, self._origin.name)
+        if fault is not None:
+            raise NotAModelError(f"{self._origin.shown} {fault}", remedy=_ANOTHER)
+        return bytes(head[:size])

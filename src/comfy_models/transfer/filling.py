@@ -1,0 +1,118 @@
+"""A partial file, its sha256, and the filling of both from one source after another."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from comfy_errors import UnavailableError
+from comfy_http.redaction import without_secrets
+from comfy_http.retries import Backoff
+from comfy_models.model_file import ModelSource
+from comfy_models.sources.file import FileSource
+from comfy_models.sources.kinds import source_for
+from comfy_models.sources.source import Source
+from comfy_models.transfer.claim import Claim
+from comfy_models.transfer.connection import Origin, StartOverError
+from comfy_models.transfer.connections import Connections
+from comfy_models.transfer.following_hash import FollowingHash
+from comfy_models.transfer.journal import Form
+from comfy_models.transfer.partial import PartialFile
+from comfy_models.transfer.traffic import PER_FILE, Traffic, server_of
+
+_FRESH_STARTS = 4
+
+
+class Filling:
+    """Fills the partial file of a claim. Entered, it has what earlier processes left."""
+
+    def __init__(self, claim: Claim, form: Form, traffic: Traffic) -> None:
+        self._claim, self._traffic = claim, traffic
+        self._partial = PartialFile(claim.place, claim.descriptor, form, claim.require)
+        self._hashing = FollowingHash(self._partial)
+        self._count(self._partial.received_bytes)
+
+    def __enter__(self) -> Filling:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self._hashing.stop()
+        is_empty = self._partial.received_bytes == 0
+        if kind is not None:
+            self._count(-self._partial.received_bytes)
+        self._partial.close()
+        if kind is not None and is_empty and self._claim.holds():
+            self._claim.place.discard()
+
+    @property
+    def received_bytes(self) -> int:
+        return self._partial.received_bytes
+
+    @property
+    def size_bytes(self) -> int | None:
+        return self._partial.form.size_bytes
+
+    def fill(
+        self,
+        one: ModelSource,
+        source: Source,
+        *,
+        name: str,
+        attempts: int,
+        connections: int = PER_FILE,
+        validator: str | None = None,
+    ) -> str:
+        """The sha256 of the file, once `source` has given all that was missing.
+
+        Raises ComfyError if it does not, LostError, and KeyboardInterrupt if this thread's work is
+        cancelled.
+        """
+        origin = Origin(
+            source=source,
+            shown=without_secrets(one.url),
+            server=server_of(one.url),
+            name=name,
+            pauses=self._traffic.pauses,
+            validator=validator,
+        )
+        if isinstance(source, FileSource) or self.size_bytes is None:
+            connections = 1
+        reason = ""
+        for _ in range(_FRESH_STARTS):
+            try:
+                Connections(
+                    self._partial,
+                    self._hashing,
+                    origin,
+                    at_once=connections,
+                    further=self._traffic.further,
+                    backoff=Backoff(self._traffic.say, attempts=attempts),
+                    count=self._count,
+                    check=self._claim.require,
+                ).run()
+                return self._hashing.result()
+            except StartOverError as error:
+                reason = error.message
+                if not error.ranges:
+                    connections = 1
+                origin.validator = None
+                self.start_over()
+        raise UnavailableError(f"{origin.shown} {reason}", remedy="Try again later.")
+
+    def start_over(self) -> None:
+        """Forgets all bytes."""
+        self._hashing.stop()
+        self._count(-self._partial.received_bytes)
+        self._partial.restart()
+        self._hashing = FollowingHash(self._partial)
+
+    def _count(self, size_bytes: int) -> None:
+        self._traffic.progress.arrived("models", size_bytes=size_bytes)
+
+
+def source_of(one: ModelSource, traffic: Traffic) -> Source:
+    return source_for(one.url, traffic.hosts, one.pin)

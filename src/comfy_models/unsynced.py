@@ -1,0 +1,51 @@
+"""Stored files whose bytes the disk may not have written yet.
+
+Waiting for the disk would take longer than many a download, so a file gets its name before that.
+Beside it is a mark with this start of the machine. Once the machine has been started again, which
+may be after a power failure, the file is hashed before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from comfy_files.machine import boot_id
+
+UNSYNCED = ".unsynced"
+# Linux writes after 30 s by itself (/proc/sys/vm/dirty_expire_centisecs).
+_WRITTEN_AFTER_S = 60.0
+
+
+def mark_unsynced(mark: Path, descriptor: int) -> None:
+    """Marks the open file, or waits for the disk where the start of the machine is not known."""
+    boot = boot_id()
+    if boot is None:
+        os.fsync(descriptor)
+    else:
+        mark.write_text(boot, encoding="ascii")
+
+
+def may_be_lost(mark: Path) -> bool:
+    """True if the machine was started again before the disk was known to have the bytes."""
+    try:
+        return mark.read_bytes() != (boot_id() or "").encode()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+
+
+def settle(mark: Path, file: Path) -> None:
+    """Removes the mark of a file that was written some time ago, once the disk has it."""
+    with contextlib.suppress(OSError):
+        if may_be_lost(mark) or time.time() - mark.stat().st_mtime < _WRITTEN_AFTER_S:
+            return
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        mark.unlink()
