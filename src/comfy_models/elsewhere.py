@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.parallel import interrupted
-from comfy_models.store import ModelFile, names_stored
+from comfy_models.model_file import ModelFile
+from comfy_models.store import names_stored
 from comfy_models.verify import HashMemory, fault_of
 
 _LEVELS = 6

@@ -8,50 +8,124 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import shutil
+import time
+import uuid
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_models.model_file import ModelFile
-from comfy_models.store import names_stored
-from comfy_models.verify import holds_model
+from comfy_files.files import nearest_existing
+from comfy_models.store import ModelStore, names_stored
+from comfy_models.verify import HashMemory, fault_of
+
+if TYPE_CHECKING:
+    from comfy_models.model_file import ModelFile
 
 _NO_SYMLINKS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}
+# A partial file that has not changed for this long belongs to a killed process.
+_LEFT_S = 3600.0
 
 
-def needs_link(root: Path, model: ModelFile, *, replace_links: bool = False) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class ModelFolders:
+    """Where models are: the store, the models folder `shared` that links lead from to it, and the
+    models folder `home` of the version that uses them, with links to `shared`. None without one.
+    """
+
+    store: ModelStore
+    shared: Path
+    home: Path | None = None
+
+    @property
+    def one_step(self) -> bool:
+        """True if the shared folder is the version's own."""
+        return self.home is not None and self.shared.resolve() == self.home.resolve()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLink:
+    """A link to make: `model` in the folder `root` leads to `source`."""
+
+    model: ModelFile
+    root: Path
+    source: Path
+
+    def make(self) -> None:
+        place = self.root / self.model.target_path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        make_link(self.source, place)
+
+
+def missing_links(
+    model: ModelFile, folders: ModelFolders, memory: HashMemory, *, overwrite: bool = False
+) -> list[ModelLink]:
+    """The missing links of store → shared folder → version. Changes nothing.
+
+    Raises as `needs_link` does.
+    """
+    links = []
+    # In a version's own folder every link is its own; elsewhere another version may need it.
+    own = folders.one_step
+    if needs_link(folders.shared, model, memory, replace_links=own, overwrite=overwrite):
+        stored = folders.store.path_of(model.sha256)
+        links.append(ModelLink(model=model, root=folders.shared, source=stored))
+    home = None if own else folders.home
+    if home and needs_link(home, model, memory, replace_links=True, overwrite=overwrite):
+        source = folders.shared / model.target_path
+        links.append(ModelLink(model=model, root=home, source=source))
+    return links
+
+
+def needs_link(
+    root: Path,
+    model: ModelFile,
+    memory: HashMemory,
+    *,
+    replace_links: bool = False,
+    overwrite: bool = False,
+) -> bool:
     """Whether the path of `model` below `root` needs a link. Changes nothing.
 
-    An existing file with the right bytes is kept. A link into a store that is gone is replaced, and
-    with `replace_links` so is every symlink. Raises MismatchError if another file is there, and
+    An existing file with the right bytes is kept. A link to the model in any store is replaced if
+    the bytes are wrong or gone, and a link to another one if that is gone; with `replace_links`
+    every symlink, with `overwrite` every file. Raises MismatchError if another file is there, and
     InvalidInputError if one of the parent folders is a link that leads outside `root`.
     """
     place = root / model.target_path
-    if holds_model(place, model):
+    fault = fault_of(place, model, memory)
+    if fault is None:
         return False
     if not place.parent.resolve().is_relative_to(root.resolve()):
         raise InvalidInputError(
             f"{place} would be outside {root}: one of its folders is a link that leads outside",
             remedy="Put a real folder there, or choose another models folder with --models-dir.",
         )
-    is_lost = not place.exists() and place.is_symlink() and names_stored(str(place.readlink()))
-    is_replaceable = is_lost or (replace_links and place.is_symlink())
-    if os.path.lexists(place) and not is_replaceable:
+    parent = nearest_existing(place.parent)
+    if not parent.is_dir():
         raise MismatchError(
-            f"{place} is not the file that the version needs (sha256 {model.sha256}, "
-            f"{model.size} bytes); it was left alone",
+            f"{parent} is not a folder, but the version needs {place}",
             remedy="Move it away, or choose another models folder with --models-dir.",
         )
-    return True
+    if not os.path.lexists(place) or (overwrite and not place.is_dir()):
+        return True
+    if place.is_symlink() and (replace_links or _is_worthless(place, model)):
+        return True
+    raise MismatchError(
+        f"{place} is not the file that the version needs: it {fault}; it was left alone",
+        remedy="Move it away, choose another models folder with --models-dir, or replace it with: "
+        "runpod-comfy verify-models --overwrite",
+    )
 
 
-def link_model(source: Path, root: Path, model: ModelFile) -> None:
-    """Links the path of `model` below `root`, for which `needs_link` was true, to `source`."""
-    place = root / model.target_path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    make_link(source, place)
+def _is_worthless(link: Path, model: ModelFile) -> bool:
+    """True if a link into a store leads to nothing that any version could use."""
+    stored = names_stored(str(link.readlink()))
+    return stored == model.sha256 or (stored is not None and not link.exists())
 
 
 def make_link(source: Path, place: Path) -> None:
@@ -61,14 +135,23 @@ def make_link(source: Path, place: Path) -> None:
         with contextlib.suppress(FileExistsError):
             if _try_link(source, place):
                 return
-    partial = place.with_name(f".{place.name}.partial")
-    partial.unlink(missing_ok=True)
+    _remove_left(place)
+    # Its name is random: machines that share a volume may not see each other's locks.
+    partial = place.with_name(f".{place.name}.{uuid.uuid4().hex}.partial")
     try:
         if not _try_link(source, partial):
             shutil.copyfile(source, partial)
         partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_left(place: Path) -> None:
+    """Removes what killed processes left beside `place`."""
+    for left in place.parent.glob(f".{glob.escape(place.name)}.*.partial"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.lstat().st_mtime > _LEFT_S:
+                left.unlink()
 
 
 def _try_link(source: Path, place: Path) -> bool:

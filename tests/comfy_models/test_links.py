@@ -10,8 +10,9 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError
 from comfy_home.manifest import ManifestModel
-from comfy_models.links import link_model, make_link, needs_link
+from comfy_models.links import ModelFolders, ModelLink, make_link, missing_links, needs_link
 from comfy_models.store import ModelStore
+from comfy_models.verify import HashMemory
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -38,10 +39,13 @@ def models(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def link(stored: Path, models: Path) -> Link:
-    def make(target_path: str = "checkpoints/a.bin", *, replace_links: bool = False) -> bool:
-        needed = needs_link(models, model(target_path), replace_links=replace_links)
+    def make(
+        target_path: str = "checkpoints/a.bin", *, replace_links: bool = False, **options: bool
+    ) -> bool:
+        wanted = model(target_path)
+        needed = needs_link(models, wanted, HashMemory(()), replace_links=replace_links, **options)
         if needed:
-            link_model(stored, models, model(target_path))
+            ModelLink(model=wanted, root=models, source=stored).make()
         return needed
 
     return make
@@ -66,8 +70,8 @@ def test_linking_twice_does_nothing_the_second_time(link: Link) -> None:
 
 
 def test_a_link_leads_to_a_link_not_past_it(stored: Path, models: Path, tmp_path: Path) -> None:
-    link_model(stored, models, model("a.bin"))
-    link_model(models / "a.bin", tmp_path / "home", model("a.bin"))
+    ModelLink(model=model("a.bin"), root=models, source=stored).make()
+    ModelLink(model=model("a.bin"), root=tmp_path / "home", source=models / "a.bin").make()
     assert (tmp_path / "home" / "a.bin").readlink() == Path("../models/a.bin")
 
 
@@ -124,6 +128,88 @@ def test_a_users_broken_link_is_left_alone(link: Link, models: Path) -> None:
     with pytest.raises(MismatchError):
         link()
     assert place.is_symlink()
+
+
+def test_a_link_to_a_wrong_copy_of_the_model_is_replaced(
+    link: Link, models: Path, tmp_path: Path
+) -> None:
+    wrong = ModelStore(tmp_path / "elsewhere").path_of(SHA256)
+    wrong.parent.mkdir(parents=True)
+    wrong.write_bytes(b"short")
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(wrong)
+    assert link()
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_link_to_another_stored_model_is_left_alone_because_a_version_may_need_it(
+    link: Link, models: Path, tmp_path: Path
+) -> None:
+    sha256 = hashlib.sha256(b"another").hexdigest()
+    store = ModelStore(tmp_path / "store")
+    store.add([b"another"], where="x", expected_sha256=sha256)
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.symlink_to(store.path_of(sha256))
+    with pytest.raises(
+        MismatchError, match=f"it has sha256 {sha256}, not {SHA256}; it was left alone"
+    ):
+        link()
+    place.unlink()
+    place.symlink_to(tmp_path / "store" / "sha256" / "00" / ("0" * 64))
+    assert link()
+
+
+def test_with_overwrite_another_file_is_replaced_and_a_folder_is_not(
+    link: Link, models: Path
+) -> None:
+    place = models / "checkpoints" / "a.bin"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"another")
+    assert link(overwrite=True)
+    assert place.read_bytes() == CONTENT
+    (models / "folder").mkdir()
+    with pytest.raises(MismatchError):
+        link("folder", overwrite=True)
+
+
+def test_a_version_links_to_the_shared_folder_and_that_to_the_store(
+    stored: Path, models: Path, tmp_path: Path
+) -> None:
+    folders = ModelFolders(
+        store=ModelStore(tmp_path / "store"), shared=models, home=tmp_path / "home"
+    )
+    links = missing_links(model("a.bin"), folders, HashMemory(()))
+    for each in links:
+        each.make()
+    assert (models / "a.bin").readlink() == Path(os.path.relpath(stored, models))
+    assert (tmp_path / "home" / "a.bin").readlink() == Path("../models/a.bin")
+    assert missing_links(model("a.bin"), folders, HashMemory(())) == []
+
+
+def test_a_model_without_a_folder_to_lie_in_is_reported_before_anything_is_done(
+    link: Link, models: Path
+) -> None:
+    models.mkdir()
+    (models / "checkpoints").write_bytes(b"a file")
+    with pytest.raises(MismatchError, match=r"checkpoints is not a folder"):
+        link()
+
+
+def test_a_replaced_file_is_never_gone_and_leaves_of_killed_processes_are_removed(
+    stored: Path, models: Path
+) -> None:
+    models.mkdir()
+    place = models / "a[1].bin"
+    place.write_bytes(b"another")
+    left, recent = models / ".a[1].bin.0.partial", models / ".a[1].bin.1.partial"
+    for path in (left, recent):
+        path.touch()
+    os.utime(left, (0, 0))
+    make_link(stored, place)
+    assert place.read_bytes() == CONTENT
+    assert sorted(path.name for path in models.iterdir()) == [recent.name, place.name]
 
 
 def test_nothing_is_written_through_a_folder_link_that_leads_out(

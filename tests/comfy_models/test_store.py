@@ -11,7 +11,7 @@ import pytest
 from comfy_errors import MismatchError
 from comfy_files.files import is_locked, sha256_of
 from comfy_home.manifest import ManifestModel
-from comfy_models.links import link_model
+from comfy_models.links import ModelLink
 from comfy_models.store import ModelStore, linked_models
 
 
@@ -116,8 +116,8 @@ def test_a_link_through_another_folder_keeps_its_model(store: ModelStore, tmp_pa
     sha256 = _add(store, b"one")
     shared, home = tmp_path / "shared", tmp_path / "home"
     model = ManifestModel(target_path="loras/a.bin", sha256=sha256, size=3)
-    link_model(store.path_of(sha256), shared, model)
-    link_model(shared / "loras/a.bin", home, model)
+    ModelLink(model=model, root=shared, source=store.path_of(sha256)).make()
+    ModelLink(model=model, root=home, source=shared / "loras/a.bin").make()
     assert linked_models(shared) == linked_models(home) == {sha256}
     # Also one whose store is not mounted at the moment.
     lost = hashlib.sha256(b"lost").hexdigest()

@@ -12,6 +12,7 @@ from comfy_files.progress import Progress, Say, say_nothing
 from comfy_files.user_paths import expanded
 from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
+from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from rp_handler.job.sinks import check_output_mode
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
@@ -22,7 +23,7 @@ from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_i
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
-from runpod_comfy.homes.models import ModelPlaces, bring_models
+from runpod_comfy.homes.models import bring_models
 from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job
@@ -265,14 +266,14 @@ def run_image(
     cache = Cache.from_environment()
     shared_models = find_models_dir(models_dir)
     home = Home(root=find_home(version_id, None, os.environ))
-    places = ModelPlaces(
-        store=ModelStore(cache.models), models_dir=shared_models or home.models, home=home
+    folders = ModelFolders(
+        store=ModelStore(cache.models), shared=shared_models or home.models, home=home.models
     )
     mode = check_output_mode(output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE)
     outputs = expanded(output_dir or DEFAULT_OUTPUT_DIR).absolute()
     with using(cache, say):
         bring_models(
-            selected.lock.models, places, base_dir=selected.base_dir, say=say, progress=Progress()
+            selected.lock.models, folders, base_dir=selected.base_dir, say=say, progress=Progress()
         )
         cache.models.mkdir(parents=True, exist_ok=True)
         readable = [workflow.absolute(), cache.models]

@@ -68,14 +68,14 @@ def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Cha
 
     Raises InvalidInputError if a node's folder is occupied by something this program did not make.
     """
-    lock, places = job.lock, job.places
+    lock, folders = job.lock, job.model_folders
     done = manifest.layers if manifest else {}
     planned = {layer.name for layer in plan.layers}
     pending = _outdated_layers(
-        plan, manifest, places.home, is_writable=bool(lock.writable_environment)
+        plan, manifest, job.home, is_writable=bool(lock.writable_environment)
     )
-    _refuse_unmanaged_nodes(pending, done, places.home)
-    models_dir = str(places.models_dir)
+    _refuse_unmanaged_nodes(pending, done, job.home)
+    models_dir = str(folders.shared)
     is_whole = (
         manifest is not None
         and manifest.complete
@@ -87,7 +87,7 @@ def find_changes(job: Realization, plan: Plan, manifest: Manifest | None) -> Cha
     with when_slow(job.say, f"Comparing the models in {models_dir} with the lock"):
         models, links = model_changes(
             lock.models,
-            places,
+            folders,
             relink=manifest is not None and manifest.models_dir not in (None, models_dir),
             may_be_whole=is_whole,
         )
@@ -123,7 +123,7 @@ def require_space(job: Realization, changes: Changes) -> None:
         [
             (home, to_home),
             (uv, _UNPACKED * to_unpack),
-            (job.places.store.root, changes.model_bytes),
+            (job.model_folders.store.root, changes.model_bytes),
         ],
         remedy="Free some space, or use other folders with --target and COMFY_CACHE_ROOT.",
     )

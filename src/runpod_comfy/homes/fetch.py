@@ -77,8 +77,9 @@ def fetch(changes: Changes, context: LayerContext) -> Fetched:
     parts: list[Callable[[], object]] = [
         lambda: bring_models(
             job.lock.models,
-            job.places,
+            job.model_folders,
             base_dir=job.base_dir,
+            offline=job.offline,
             say=job.say,
             progress=job.progress,
         ),

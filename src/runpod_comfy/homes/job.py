@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.environment import Package
 from runpod_comfy.homes.home import Home
-from runpod_comfy.homes.models import ModelPlaces
 from runpod_comfy.homes.stand_ins import StandIn
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.lock.model import Lock
@@ -45,11 +45,11 @@ class Realization:
         return Home(root=self.target.absolute())
 
     @property
-    def places(self) -> ModelPlaces:
-        return ModelPlaces(
+    def model_folders(self) -> ModelFolders:
+        return ModelFolders(
             store=ModelStore(self.cache.models),
-            models_dir=(self.models_dir or self.home.models).absolute(),
-            home=self.home,
+            shared=(self.models_dir or self.home.models).absolute(),
+            home=self.home.models,
         )
 
     @property

@@ -97,7 +97,7 @@ def result_of(
         version_id=job.lock.version_id,
         lock_digest=job.lock.digest,
         target=job.home.root,
-        models_dir=job.places.models_dir,
+        models_dir=job.model_folders.shared,
         layers=tuple(
             made.get(layer.name) or LayerResult(name=layer.name, outcome="kept", seconds=0.0)
             for layer in plan.layers

@@ -96,5 +96,5 @@ def _keep_caches(job: Realization) -> None:
         job.cache,
         job.home.root,
         lock_bytes=job.lock.to_bytes(),
-        models_dir=job.places.models_dir if job.lock.models else None,
+        models_dir=job.model_folders.shared if job.lock.models else None,
     )

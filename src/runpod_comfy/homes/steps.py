@@ -107,9 +107,9 @@ def change_home(
     """
     job, home = context.job, context.job.home
     # A home whose models cannot be linked is left as it was.
-    links = links_to_make(job.lock.models, job.places)
+    links = links_to_make(job.lock.models, job.model_folders)
     marker = Marker(home, _begun(changes, context, plan))
-    linked = link_models(links)
+    linked = link_models(links, job.lock.models)
     for node in changes.removed_nodes:
         _remove_node(home.custom_nodes / node)
         marker.forget(NODE_PREFIX + node)
@@ -126,7 +126,7 @@ def change_home(
         else [_make(layer, context, marker) for layer in others]
     )
     done += [_make(layer, context, marker) for layer in last]
-    marker.complete(plan, job.places.models_dir)
+    marker.complete(plan, job.model_folders.shared)
     shutil.rmtree(home.logs, ignore_errors=True)
     return linked, done
 

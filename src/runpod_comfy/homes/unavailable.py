@@ -30,7 +30,7 @@ from runpod_comfy.homes.environment import (
     stored_indexes,
 )
 from runpod_comfy.homes.job import Realization
-from runpod_comfy.homes.models import model_sources
+from runpod_comfy.homes.models import refuse_missing_sources
 from runpod_comfy.homes.stand_ins import find_stand_ins
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
@@ -56,7 +56,7 @@ def refuse_missing(job: Realization, changes: Changes) -> None:
     UnavailableError, or MismatchError if a wheel has other bytes than the lock says.
     """
     if not job.offline:
-        model_sources(changes.models, job.base_dir)
+        refuse_missing_sources(changes.models, job.base_dir)
     if not job.offline and job.wheels_dir is None:
         return
     lack = _Lack()

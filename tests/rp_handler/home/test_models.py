@@ -182,11 +182,11 @@ def test_what_was_hashed_once_is_remembered_beside_the_models(
         put(models, name)
     monkeypatch.setenv("MODELS_DIR", str(models))
     assert run(SAVE, tmp_path) == 0
-    remembered = json.loads((models / MEMORY_NAME).read_text(encoding="utf-8"))["files"]
-    assert sorted(remembered.values()) == sorted(map(sha256, NAMES))
+    remembered = (models / MEMORY_NAME).read_text(encoding="utf-8").split()
+    assert sorted(remembered[::2]) == sorted(map(sha256, NAMES))
     # A memory that lies is believed, until somebody asks for the bytes.
-    wrong = dict.fromkeys(remembered, "0" * 64)
-    (models / MEMORY_NAME).write_text(json.dumps({"files": wrong}), encoding="utf-8")
+    wrong = "".join(f"{'0' * 64} {identity}\n" for identity in remembered[1::2])
+    (models / MEMORY_NAME).write_text(wrong, encoding="utf-8")
     assert run(SAVE, tmp_path) == 3
     monkeypatch.setenv("COMFY_VERIFY_MODELS", "1")
     assert run(SAVE, tmp_path) == 0

@@ -271,7 +271,7 @@ def _check_models(job: Realization, findings: Verification) -> None:
         found = hash_of(home.core_models)
         findings.add("models", home.core_models, expected="a link to ../models", found=found)
         findings.layers.add("models")
-    store = job.places.store
+    store = job.model_folders.store
     wanted: dict[str, LockedModel] = {}
     for model in job.lock.models:
         place = job.home.models / model.target_path
@@ -297,7 +297,7 @@ def _check_models(job: Realization, findings: Verification) -> None:
 def _can_be_linked(model: LockedModel, job: Realization) -> bool:
     """True if realizing again replaces the fault by a link."""
     try:
-        links_to_make([model], job.places)
+        links_to_make([model], job.model_folders)
     except (MismatchError, InvalidInputError):
         return False
     return True

@@ -1,0 +1,242 @@
+"""Proves models: each one is whole, in the store or in the models folder, and linked where it is
+looked for. What is missing or wrong is fetched and linked.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfy_errors import ComfyError
+from comfy_files.files import disk_errors, os_reason
+from comfy_files.parallel import in_parallel
+from comfy_files.progress import UNSEEN, Progress
+from comfy_files.space import require_room
+from comfy_models.links import ModelFolders, missing_links
+from comfy_models.proof import Proof, ProvenModel, State
+from comfy_models.store import ModelStore
+from comfy_models.verify import HashMemory, fault_of
+
+if TYPE_CHECKING:
+    from comfy_models.model_file import ModelFile
+
+Fetch = Callable[[Sequence["ModelFile"]], object]
+"""Brings models into the store. Raises one ComfyError for all that it could not bring."""
+
+_OTHER_STORE = (
+    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
+    "write to."
+)
+
+
+def prove(
+    models: Sequence[ModelFile],
+    folders: ModelFolders,
+    memory: HashMemory,
+    *,
+    fetch: Fetch | None = None,
+    overwrite: bool = False,
+    rehash: bool = False,
+    progress: Progress = UNSEEN,
+) -> Proof:
+    """Makes the models complete as far as possible, and says what is true of each.
+
+    Each has a target path of its own. Files are hashed unless `memory` knows them and `rehash` is
+    false. Without `fetch` nothing is fetched or removed, but links are made. Another file at the
+    path of a model is left alone unless `overwrite` is true, and then replaced once the model is in
+    the store.
+    """
+    unsettled = [model for model in models if rehash or not is_settled(model, folders, memory)]
+    proving = _Proving(folders, memory, overwrite=overwrite, rehash=rehash, progress=progress)
+    proving.read(unsettled)
+    proving.find_obstacles(unsettled)
+    error = proving.bring(unsettled, fetch) if fetch is not None else None
+    proving.link(unsettled)
+    memory.save()
+    return Proof(models=tuple(proving.state_of(model) for model in models), error=error)
+
+
+def is_settled(model: ModelFile, folders: ModelFolders, memory: HashMemory) -> bool:
+    """True if the model is linked everywhere and has not changed since it was last hashed. Opens
+    no file.
+    """
+    try:
+        # Not `Path.stat`: there may be thousands of models.
+        status = os.stat(folders.shared / model.target_path)  # noqa: PTH116
+        is_right = status.st_size == model.size and memory.recall_status(status) == model.sha256
+        if not is_right or folders.home is None:
+            return is_right
+        return os.path.samestat(status, os.stat(folders.home / model.target_path))  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
+
+
+def is_lacking(model: ModelFile, folders: ModelFolders, memory: HashMemory) -> bool:
+    """True if the model has to be fetched: it is wrong in the store, or neither there nor in the
+    shared folder, where a person may have put it.
+    """
+    stored = folders.store.path_of(model.sha256)
+    if fault_of(stored, model, memory) is None:
+        return False
+    place = folders.shared / model.target_path
+    return os.path.lexists(stored) or fault_of(place, model, memory) is not None
+
+
+def bring(models: Sequence[ModelFile], store: ModelStore, fetch: Fetch) -> None:
+    """Fetches models that are lacking, in place of wrong ones in the store.
+
+    Raises what `fetch` raises, and OperationFailedError if the store cannot be written.
+    """
+    with disk_errors(f"the model store {store.root} could not be written", remedy=_OTHER_STORE):
+        for model in models:
+            store.path_of(model.sha256).unlink(missing_ok=True)
+        if models:
+            fetch(models)
+
+
+class _Proving:
+    """What is known so far, by the target paths of the models: who cannot be linked and why, which
+    were fetched and linked now, and which files (device, inode) were read now.
+    """
+
+    def __init__(
+        self,
+        folders: ModelFolders,
+        memory: HashMemory,
+        *,
+        overwrite: bool,
+        rehash: bool,
+        progress: Progress,
+    ) -> None:
+        self._folders, self._memory, self._progress = folders, memory, progress
+        self._overwrite, self._rehash = overwrite, rehash
+        self._obstacles: dict[str, str] = {}
+        self._fetched: set[str] = set()
+        self._linked: set[str] = set()
+        self._read: set[tuple[int, int]] = set()
+
+    def read(self, models: Sequence[ModelFile]) -> None:
+        """Hashes every file of the models whose hash is not known, once for all its names."""
+        unread: dict[tuple[int, int], tuple[Path, int]] = {}
+        for model in models:
+            for path in (self._stored(model), self._place(model)):
+                status = _status(path)
+                if status is None or status.st_size != model.size:
+                    continue
+                inode = (status.st_dev, status.st_ino)
+                is_known = self._memory.recall_status(status) is not None
+                if inode not in self._read and (self._rehash or not is_known):
+                    unread[inode] = (path, status.st_size)
+        self._progress.expect(
+            "hashed", count=len(unread), size_bytes=sum(size for _, size in unread.values())
+        )
+        # The largest first, so that no core is alone with one of them in the end.
+        paths = sorted(unread.values(), key=lambda each: -each[1])
+        in_parallel(self._hash, [path for path, _ in paths], threads=os.cpu_count() or 1)
+        self._read.update(unread)
+
+    def _hash(self, path: Path) -> None:
+        try:
+            self._memory.hash_of(
+                path,
+                counted=lambda count: self._progress.arrived("hashed", size_bytes=count),
+            )
+        except OSError:
+            # Reported as the fault of this file.
+            return
+        # An interruption does not cost what was hashed before.
+        self._memory.save()
+        self._progress.arrived("hashed", count=1)
+
+    def find_obstacles(self, models: Sequence[ModelFile]) -> None:
+        """Finds the models that cannot be linked, before anything is fetched for them."""
+        for model in models:
+            try:
+                missing_links(model, self._folders, self._memory, overwrite=self._overwrite)
+            except ComfyError as error:
+                self._obstacles[model.target_path] = error.message
+            except OSError as error:
+                self._obstacles[model.target_path] = f"it cannot be linked: {os_reason(error)}"
+
+    def bring(self, models: Sequence[ModelFile], fetch: Fetch) -> ComfyError | None:
+        """Fetches what is missing, and what is wrong in the store. Returns why that failed."""
+        lacking = [
+            model
+            for model in models
+            if model.target_path not in self._obstacles
+            and is_lacking(model, self._folders, self._memory)
+        ]
+        store = self._folders.store
+        error = None
+        try:
+            needed = sum(model.size for model in lacking)
+            require_room([(store.root, needed)], remedy=_OTHER_STORE)
+            bring(lacking, store, fetch)
+        except ComfyError as failure:
+            error = failure
+        self.read(lacking)
+        for model in lacking:
+            if self._fault_of(self._stored(model), model) is None:
+                self._fetched.add(model.target_path)
+        return error
+
+    def link(self, models: Sequence[ModelFile]) -> None:
+        """Makes the missing links to whole models."""
+        for model in models:
+            is_stored = self._fault_of(self._stored(model), model) is None
+            is_there = is_stored or self._fault_of(self._place(model), model) is None
+            if model.target_path in self._obstacles or not is_there:
+                continue
+            try:
+                links = missing_links(model, self._folders, self._memory, overwrite=self._overwrite)
+                for link in links:
+                    link.make()
+                    self._keep_in_mind(link.root / model.target_path, model)
+                    self._linked.add(model.target_path)
+            except ComfyError as error:
+                self._obstacles[model.target_path] = error.message
+            except OSError as error:
+                self._obstacles[model.target_path] = f"it could not be linked: {os_reason(error)}"
+
+    def _keep_in_mind(self, place: Path, model: ModelFile) -> None:
+        """A hard link changes the times of the file that it leads to."""
+        stored = self._stored(model)
+        if not place.is_symlink() and stored.exists() and place.samefile(stored):
+            self._memory.remember(place, model.sha256)
+
+    def state_of(self, model: ModelFile) -> ProvenModel:
+        place, stored = self._place(model), self._stored(model)
+        obstacle = self._obstacles.get(model.target_path)
+        if obstacle is None and is_settled(model, self._folders, self._memory):
+            status = place.stat()
+            is_read = (status.st_dev, status.st_ino) in self._read
+            state: State = "verified" if is_read else "present"
+            if model.target_path in self._fetched:
+                state = "downloaded"
+            linked = model.target_path in self._linked
+            return ProvenModel(model=model, path=place, state=state, linked=linked)
+        if obstacle is None and os.path.lexists(stored):
+            obstacle = f"{stored} {self._fault_of(stored, model)}"
+        if obstacle is not None:
+            return ProvenModel(model=model, path=place, state="wrong", reason=obstacle)
+        return ProvenModel(model=model, path=place, state="missing", reason="it is not there")
+
+    def _fault_of(self, path: Path, model: ModelFile) -> str | None:
+        return fault_of(path, model, self._memory)
+
+    def _stored(self, model: ModelFile) -> Path:
+        return self._folders.store.path_of(model.sha256)
+
+    def _place(self, model: ModelFile) -> Path:
+        return self._folders.shared / model.target_path
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None
