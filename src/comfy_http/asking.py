@@ -40,16 +40,14 @@ def ask(
     """
     for _ in range(_REDIRECTS):
         with send(client, session, location, method, follow=False) as response:
-            place = _redirect(client, session, response)
+            place = _redirect(client, session, response, location)
             if place is None and response.status_code != 200:
                 raise refusal(response, location, client.remedy)
             if place is None or origin(place) != origin(location.url):
-                body = b"" if place else _body(client, response)
+                body = b"" if place else _body(client, response, location)
                 return Answer(url=location.url, headers=response.headers, body=body, leads_to=place)
         location = replace(location, url=place)
-    raise UnavailableError(
-        f"{without_secrets(location.url)} redirects too often", remedy=client.remedy
-    )
+    raise UnavailableError(f"{location.shown} redirects too often", remedy=client.remedy)
 
 
 def origin(url: str) -> tuple[str, str]:
@@ -59,7 +57,10 @@ def origin(url: str) -> tuple[str, str]:
 
 
 def _redirect(
-    client: HttpClient, session: requests.Session, response: requests.Response
+    client: HttpClient,
+    session: requests.Session,
+    response: requests.Response,
+    location: Location,
 ) -> str | None:
     import requests
 
@@ -69,19 +70,19 @@ def _redirect(
         # A host that is none is noticed here.
         return place if place is None or urlsplit(place).hostname else None
     except (requests.RequestException, ValueError) as error:
-        raise client.unreachable(response.url, error) from error
+        raise client.unreachable(location.shown, error) from error
 
 
-def _body(client: HttpClient, response: requests.Response) -> bytes:
+def _body(client: HttpClient, response: requests.Response, location: Location) -> bytes:
     from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
-    shown = without_secrets(response.url)
     try:
         body = bytes(response.raw.read(_LARGEST_BODY + 1, decode_content=True))
     except (BaseHTTPError, OSError) as error:
         raise TransientError(
-            f"{shown} could not be read: {without_secrets(str(error))}", remedy=client.remedy
+            f"{location.shown} could not be read: {without_secrets(str(error))}",
+            remedy=client.remedy,
         ) from error
     if len(body) > _LARGEST_BODY:
-        raise UnavailableError(f"{shown} sends far too much", remedy=client.remedy)
+        raise UnavailableError(f"{location.shown} sends far too much", remedy=client.remedy)
     return body

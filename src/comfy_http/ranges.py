@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from comfy_http.client import HttpClient
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_SIZE = r"[0-9]{1,18}"
+_CONTENT_RANGE = re.compile(rf"bytes ({_SIZE})-({_SIZE})/({_SIZE}|\*)")
 # RFC 9110: "RateLimit" is the draft that the Hugging Face Hub uses.
 _RATE_LIMIT = re.compile(r"\br=(\d+);\s*t=(\d+)")
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
@@ -142,7 +143,8 @@ def send(
     except (requests.ConnectionError, requests.Timeout) as error:
         known = client.unreachable(location.shown, error)
         raise TransientError(known.message, remedy=known.remedy) from error
-    except (requests.RequestException, ValueError) as error:
+    except Exception as error:
+        # Not only those of requests: decoders of redirects raise errors of their own.
         raise client.unreachable(location.shown, error) from error
 
 
@@ -153,8 +155,12 @@ def _extent(response: requests.Response) -> tuple[int, int | None]:
         if found is None:
             return -1, None
         return int(found[1]), None if found[3] == "*" else int(found[3])
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdecimal() else None
+    return 0, size_in(response.headers.get("Content-Length"))
+
+
+def size_in(header: str | None) -> int | None:
+    """The number of bytes in a header such as Content-Length, None if it has none."""
+    return int(header) if header and re.fullmatch(_SIZE, header) else None
 
 
 def refusal(response: requests.Response, location: Location, remedy: str) -> UnavailableError:

@@ -84,6 +84,13 @@ def test_a_redirect_to_nowhere_is_no_answer(place: str) -> None:
         _ask(url)
 
 
+def test_a_redirect_that_cannot_be_decoded_is_no_answer() -> None:
+    headers = {"Location": "/next", "Content-Encoding": "br"}
+    answer = Answer(status=302, headers=headers, body=b"no brotli")
+    with serve(answering=lambda _: answer) as url, pytest.raises(UnavailableError):
+        _ask(url)
+
+
 def test_a_refusal_has_the_words_of_the_server() -> None:
     answer = Answer(status=403, headers={"X-Why": "gated"}, body=b'{"error": "no"}')
     with serve(answering=lambda _: answer) as url, pytest.raises(StatusError) as caught:

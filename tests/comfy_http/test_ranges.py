@@ -88,6 +88,12 @@ def test_another_part_than_the_one_asked_for_is_not_taken_for_it(headers: dict[s
         _open(url, 5)
 
 
+def test_a_size_that_is_no_number_of_bytes_is_not_told() -> None:
+    headers = {"Content-Length": "9" * 5000}
+    with serve(answering=lambda _: Answer(headers=headers)) as url:
+        assert _open(url).size is None
+
+
 def test_a_weak_tag_guarantees_nothing() -> None:
     with serve(answering=lambda _: Answer(headers={"ETag": 'W/"a"'})) as url:
         assert _open(url).validator is None

@@ -205,7 +205,7 @@ def _chosen(version: Version, file_id: str | None) -> CivitaiFile | None:
 
 
 def _key(file: CivitaiFile) -> str:
-    return f"model/{file.id}/{file.name}"
+    return f"model/{file.id}"
 
 
 def _size_kb(file: CivitaiFile) -> float:

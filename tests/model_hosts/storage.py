@@ -45,7 +45,7 @@ class Storage:
         query = {
             "X-Amz-Expires": until,
             "X-Amz-Signature": self._signature(key, until),
-            "response-content-disposition": f'attachment; filename="{file_name}"',
+            "response-content-disposition": f"attachment; filename*=UTF-8''{quote(file_name)}",
         }
         return f"{self.url}/{quote(key)}?{urlencode(query)}"
 

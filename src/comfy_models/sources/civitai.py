@@ -63,7 +63,7 @@ class CivitaiSource:
             size=size,
             sha256=sha256 if _SHA256.fullmatch(sha256) else None,
             pin=Pin(version_id=self._version_id, file_id=file.id),
-            name=file.name,
+            name=file.file_name,
         )
 
     def _locate(self) -> Location:

@@ -6,6 +6,7 @@ What it answers: https://developer.civitai.com, and `src/pages/api` of civitai/c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -29,12 +30,18 @@ _LONGEST_REASON = 200
 class CivitaiFile(BaseModel):
     """A file of a version. `sizeKB` is not its size: some are rounded."""
 
-    id: int
-    name: str
+    id: int = Field(gt=0, lt=2**63)
+    name: str = Field(max_length=500)
     type: str | None = None
     primary: bool | None = None
     metadata: dict[str, object] | None = None
     hashes: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def file_name(self) -> str | None:
+        """Its name, if a file here may have it."""
+        is_plain = self.name.isprintable() and not re.search(r"[/\\]", self.name)
+        return self.name if is_plain and self.name.strip(". ") else None
 
     @property
     def traits(self) -> Mapping[str, str]:
@@ -94,7 +101,8 @@ class Civitai:
         headers = {"User-Agent": "runpod-comfy", "Accept": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
-        location = Location(url=f"{self.endpoint}/{path}", headers=headers, uses_netrc=False)
+        url = f"{self.endpoint}/{path}"
+        location = Location(url=url, headers=headers, uses_netrc=False, name=url)
         try:
             answer = ask(self._hosts.client, self._hosts.session, location)
         except StatusError as error:
@@ -151,7 +159,7 @@ def plain_traits(traits: Mapping[str, object]) -> dict[str, str]:
 def _document(body: bytes) -> dict[str, object]:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

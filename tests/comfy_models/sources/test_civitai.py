@@ -103,7 +103,7 @@ def test_a_pinned_file_is_read_after_another_became_the_primary_one(
         newer,
         CivitaiFile(id=7, name="up.safetensors", content=_WEIGHTS),
     ]
-    double.storage.put("model/10/newer.safetensors", newer.content)
+    double.storage.put("model/10", newer.content)
     assert reached.source().pin().pin.file_id == 10
     assert read(reached.source(pin=pin)) == _WEIGHTS
 
@@ -210,7 +210,7 @@ def test_a_file_of_another_size_behind_a_new_address_is_refused(
     source = reached.source()
     validator = source.open(0, 1000).validator
     double.storage.expire()
-    double.storage.put("model/7/up.safetensors", _WEIGHTS[:-1])
+    double.storage.put("model/7", _WEIGHTS[:-1])
     with pytest.raises(ChangedError, match=r"civitai://2\?file=7 has been replaced"):
         source.open(1000, None, validator=validator)
 
@@ -221,7 +221,7 @@ def test_a_replaced_file_of_the_same_size_is_not_mixed_with_the_first(
     source = reached.source()
     validator = source.open(0, 1000).validator
     double.storage.expire()
-    double.storage.put("model/7/up.safetensors", _WEIGHTS[::-1])
+    double.storage.put("model/7", _WEIGHTS[::-1])
     with contextlib.closing(source.open(1000, None, validator=validator)) as stream:
         assert (stream.start, stream.validator == validator) == (0, False)
     with pytest.raises(ChangedError, match="has been replaced"):
@@ -247,6 +247,7 @@ _LOGIN_PAGE = Answer(headers={"Content-Type": "text/html"}, body=b"<!DOCTYPE htm
         (_LOGIN_PAGE, NotAModelError),
         (Answer(body=b"[]"), NotAModelError),
         (Answer(body=b'{"id": 2, "files": [{"id": "x"}]}'), NotAModelError),
+        (Answer(status=403, body=b"[" * 4000), AccessDeniedError),
         (Answer(status=403, body=b"<html>Just a moment...</html>"), AccessDeniedError),
         (Answer(status=451, body=b"{}"), GoneError),
     ],
@@ -257,6 +258,14 @@ def test_an_answer_that_is_none_of_civitais_is_said(
     double.answers = [answer]
     with pytest.raises(error, match="(?i)civitai|127"):
         reached.source().pin()
+
+
+@pytest.mark.parametrize("name", ["../up.safetensors", "..", "a\\b", "a\nb"])
+def test_a_name_that_no_file_here_may_have_is_dropped(
+    double: CivitaiDouble, reached: Reached, name: str
+) -> None:
+    double.publish(20, CivitaiFile(id=70, name=name, content=_WEIGHTS))
+    assert reached.source("civitai://20").pin().name is None
 
 
 def test_a_login_page_in_place_of_the_file_is_said(double: CivitaiDouble, reached: Reached) -> None:

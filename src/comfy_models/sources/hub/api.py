@@ -33,19 +33,22 @@ class Hub:
         self.endpoint = hub_endpoint(hosts.variables)
         self._token, self._token_place = _token(hosts.variables)
 
-    def location(self, path: str) -> Location:
-        """Where the Hub has `path`, with the token: also for public files, whose limits depend on
-        it.
+    def location(self, path: str, address: HubAddress) -> Location:
+        """Where the Hub has `path` of `address`, with the token: also for public files, whose
+        limits depend on it.
         """
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        return Location(url=f"{self.endpoint}/{path}", headers=headers, uses_netrc=False)
+        return Location(
+            url=f"{self.endpoint}/{path}", headers=headers, uses_netrc=False, name=address.url
+        )
 
     def ask(self, path: str, address: HubAddress, *, method: str = "GET") -> Answer:
         """The Hub's answer. Raises AccessDeniedError, GoneError, TransientError, UnavailableError
         with the reason why it has none for `address`.
         """
         try:
-            return ask(self._hosts.client, self._hosts.session, self.location(path), method=method)
+            location = self.location(path, address)
+            return ask(self._hosts.client, self._hosts.session, location, method=method)
         except StatusError as error:
             raise self._refusal(error, address) from error
 

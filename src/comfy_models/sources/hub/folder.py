@@ -42,7 +42,7 @@ class _Entry(BaseModel):
     type: Literal["file", "directory"]
     path: str
     oid: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
-    size: int = Field(ge=0)
+    size: int = Field(ge=0, lt=2**63)
     lfs: _Lfs | None = None
 
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote, urlsplit
 
 from comfy_http.asking import Answer
-from comfy_http.ranges import HttpStream, Location, RangeReader
+from comfy_http.ranges import HttpStream, Location, RangeReader, size_in
 from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.errors import ChangedError, NotAModelError
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.hub.api import BRANCH, Hub
-from comfy_models.sources.hub_address import HubAddress
+from comfy_models.sources.hub_address import HubAddress, parse_hub_address
 from comfy_models.sources.source import HostFile
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -79,10 +79,12 @@ class HubSource:
         answer = self._hub.ask(self._path, self._address, method="HEAD")
         told = self._checked(answer)
         if answer.leads_to is None:
-            location = self._hub.location(answer.url.removeprefix(f"{self._hub.endpoint}/"))
+            path = answer.url.removeprefix(f"{self._hub.endpoint}/")
+            location = self._hub.location(path, self._address)
         else:
-            location = Location(url=answer.leads_to, uses_netrc=False)
-        return _Found(told=told, location=replace(location, name=self._address.url))
+            url = answer.leads_to
+            location = Location(url=url, uses_netrc=False, name=self._address.url)
+        return _Found(told=told, location=location)
 
     def _checked(self, answer: Answer) -> HostFile:
         commit = answer.headers.get("X-Repo-Commit", "")
@@ -100,11 +102,12 @@ class HubSource:
                 f"{etag[1]}, not {pin.etag}",
                 remedy="Resolve the version again.",
             )
+        # The length of a redirect is not that of the file.
         length = answer.headers.get("X-Linked-Size") or (
-            "" if answer.leads_to else answer.headers.get("Content-Length", "")
+            None if answer.leads_to else answer.headers.get("Content-Length")
         )
         return HostFile(
-            size=int(length) if length.isdecimal() else None,
+            size=size_in(length),
             sha256=etag[1] if SHA256.fullmatch(etag[1]) else None,
             pin=Pin(commit=commit, etag=etag[1]),
             name=self._address.name,
@@ -115,4 +118,8 @@ class HubSource:
         found = _REPO.match(unquote(urlsplit(answer.url).path))
         if found is None or found[1] == self._address.repo:
             return None
-        return replace(self._address, repo=found[1]).url
+        moved = replace(self._address, repo=found[1])
+        try:
+            return parse_hub_address(moved.url).url
+        except ValueError:
+            return None
