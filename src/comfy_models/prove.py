@@ -4,6 +4,7 @@ looked for. What is missing or wrong is fetched and linked.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Sequence
@@ -11,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import ComfyError
-from comfy_files.files import disk_errors, os_reason
+from comfy_files.files import PERMISSIONS, disk_errors, os_reason
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress
-from comfy_files.space import require_room
 from comfy_models.links import ModelFolders, missing_links
 from comfy_models.proof import Proof, ProvenModel, State
 from comfy_models.store import ModelStore
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 
 Fetch = Callable[[Sequence["ModelFile"]], object]
 """Brings models into the store. Raises one ComfyError for all that it could not bring."""
-
-_OTHER_STORE = (
-    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
-    "write to."
-)
 
 
 def prove(
@@ -49,8 +44,8 @@ def prove(
     path of a model is left alone unless `overwrite` is true, and then replaced once the model is in
     the store.
     """
-    unsettled = [model for model in models if rehash or not is_settled(model, folders, memory)]
     proving = _Proving(folders, memory, overwrite=overwrite, rehash=rehash, progress=progress)
+    unsettled = proving.unsettled(models)
     proving.read(unsettled)
     proving.find_obstacles(unsettled)
     error = proving.bring(unsettled, fetch) if fetch is not None else None
@@ -79,22 +74,24 @@ def is_lacking(model: ModelFile, folders: ModelFolders, memory: HashMemory) -> b
     shared folder, where a person may have put it.
     """
     stored = folders.store.path_of(model.sha256)
-    if fault_of(stored, model, memory) is None:
+    if folders.store.holds(model.sha256) and fault_of(stored, model, memory) is None:
         return False
     place = folders.shared / model.target_path
     return os.path.lexists(stored) or fault_of(place, model, memory) is not None
 
 
-def bring(models: Sequence[ModelFile], store: ModelStore, fetch: Fetch) -> None:
+def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fetch: Fetch) -> None:
     """Fetches models that are lacking, in place of wrong ones in the store.
 
     Raises what `fetch` raises, and OperationFailedError if the store cannot be written.
     """
-    with disk_errors(f"the model store {store.root} could not be written", remedy=_OTHER_STORE):
-        for model in models:
-            store.path_of(model.sha256).unlink(missing_ok=True)
-        if models:
-            fetch(models)
+    for model in models:
+        stored = store.path_of(model.sha256)
+        if fault_of(stored, model, memory) is not None:
+            with disk_errors(f"{stored} is wrong and could not be removed", remedy=PERMISSIONS):
+                stored.unlink(missing_ok=True)
+    if models:
+        fetch(models)
 
 
 class _Proving:
@@ -113,10 +110,21 @@ class _Proving:
     ) -> None:
         self._folders, self._memory, self._progress = folders, memory, progress
         self._overwrite, self._rehash = overwrite, rehash
+        self._doubtful = folders.store.doubtful()
         self._obstacles: dict[str, str] = {}
         self._fetched: set[str] = set()
         self._linked: set[str] = set()
         self._read: set[tuple[int, int]] = set()
+
+    def unsettled(self, models: Sequence[ModelFile]) -> list[ModelFile]:
+        """The models of which something has to be read or done."""
+        return [
+            model
+            for model in models
+            if self._rehash
+            or model.sha256 in self._doubtful
+            or not is_settled(model, self._folders, self._memory)
+        ]
 
     def read(self, models: Sequence[ModelFile]) -> None:
         """Hashes every file of the models whose hash is not known, once for all its names."""
@@ -128,6 +136,7 @@ class _Proving:
                     continue
                 inode = (status.st_dev, status.st_ino)
                 is_known = self._memory.recall_status(status) is not None
+                is_known = is_known and model.sha256 not in self._doubtful
                 if inode not in self._read and (self._rehash or not is_known):
                     unread[inode] = (path, status.st_size)
         self._progress.expect(
@@ -137,6 +146,10 @@ class _Proving:
         paths = sorted(unread.values(), key=lambda each: -each[1])
         in_parallel(self._hash, [path for path, _ in paths], threads=os.cpu_count() or 1)
         self._read.update(unread)
+        for model in models:
+            if model.sha256 in self._doubtful and not self._fault_of(self._stored(model), model):
+                with contextlib.suppress(OSError):
+                    self._folders.store.mark_of(model.sha256).unlink(missing_ok=True)
 
     def _hash(self, path: Path) -> None:
         try:
@@ -172,9 +185,7 @@ class _Proving:
         store = self._folders.store
         error = None
         try:
-            needed = sum(model.size for model in lacking)
-            require_room([(store.root, needed)], remedy=_OTHER_STORE)
-            bring(lacking, store, fetch)
+            bring(lacking, store, self._memory, fetch)
         except ComfyError as failure:
             error = failure
         self.read(lacking)

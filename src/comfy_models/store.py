@@ -6,29 +6,20 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import MismatchError
-from comfy_files.files import is_locked, lock, write_hashed
+from comfy_files.files import lock, write_hashed
 from comfy_models.unsynced import UNSYNCED, may_be_lost, settle
 
 PARTIAL, PARTS, LEASE = ".partial", ".parts", ".lease"
 """The names in `tmp`, after a sha256, of a file's bytes so far, which they are, who writes them."""
 
+MEMORY_NAME = ".comfy_verified"
+"""At the top of a store or a models folder: the remembered hashes of the files below it."""
+
 _STORED = re.compile(r"(?:^|/)sha256/([0-9a-f]{2})/(\1[0-9a-f]{62})$")
-
-
-@dataclass(frozen=True, kw_only=True)
-class UnusedModels:
-    """`files` of models that are not needed, `leftovers` of killed transfers, and `unknown` paths
-    that no store writes.
-    """
-
-    files: tuple[Path, ...]
-    leftovers: tuple[Path, ...]
-    unknown: tuple[Path, ...]
 
 
 class ModelStore:
@@ -47,6 +38,11 @@ class ModelStore:
 
     def holds(self, sha256: str) -> bool:
         return self.path_of(sha256).is_file() and not may_be_lost(self.mark_of(sha256))
+
+    def doubtful(self) -> set[str]:
+        """The sha256 of stored files that have to be hashed: the disk may not have all of them."""
+        marks = (self.root / "tmp").glob(f"*{UNSYNCED}")
+        return {mark.name.removesuffix(UNSYNCED) for mark in marks if may_be_lost(mark)}
 
     def settle(self) -> None:
         """Removes the marks of files that the disk has written by now."""
@@ -67,19 +63,6 @@ class ModelStore:
                 )
                 # Homes link to it, and a node may write to what it takes for its own file.
                 place.chmod(0o444)
-
-    def unused(self, needed: set[str]) -> UnusedModels:
-        """What is unused if `needed` are the sha256 (64 hex digits) to keep. Removes nothing."""
-        files: list[Path] = []
-        unknown = [it for it in _children(self.root) if it.name not in ("sha256", "tmp")]
-        for file in (file for it in _children(self.root / "sha256") for file in _children(it)):
-            if names_stored(str(file)) is None:
-                unknown.append(file)
-            elif file.name not in needed:
-                files.append(file)
-        # A process that writes a file holds its lock until it is done.
-        left = [it for it in _children(self.root / "tmp") if it.is_dir() or _is_left(it)]
-        return UnusedModels(files=tuple(files), leftovers=tuple(left), unknown=tuple(unknown))
 
     @contextmanager
     def _partial(self, name: str) -> Iterator[BinaryIO]:
@@ -153,15 +136,3 @@ def linked_models(folder: Path) -> set[str]:
     # The link's own target, and the final target.
     ways = (way for link in links for way in (str(link.readlink()), os.path.realpath(link)))
     return {sha256 for way in ways if (sha256 := names_stored(way)) is not None}
-
-
-def _is_left(partial: Path) -> bool:
-    try:
-        return not is_locked(partial)
-    except FileNotFoundError:
-        # Its process has just finished.
-        return False
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -15,13 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_files.files import replace_file, sha256_of
+from comfy_models.store import MEMORY_NAME as MEMORY_NAME
 from comfy_models.store import ModelStore, names_stored
 
 if TYPE_CHECKING:
     from comfy_models.model_file import ModelFile
-
-MEMORY_NAME = ".comfy_verified"
-"""The memory of a store or a models folder, at its top."""
 
 # sha256, then the file's identity: device, inode, size in bytes, mtime and ctime in nanoseconds.
 _ENTRY = re.compile(rb"^([0-9a-f]{64}) (\d{1,20}:\d{1,20}):(\d{1,20}:-?\d{1,20}:-?\d{1,20})$", re.M)
@@ -80,15 +78,6 @@ def store_memory(store: ModelStore, *folders: Path, trusts_stores: bool = False)
     return HashMemory(files, trusts_stores=trusts_stores)
 
 
-def remember_stored(store: ModelStore, sha256: str) -> None:
-    """Records that the store's file was hashed while it was written, so that it is not read again
-    to be verified. To be called once it has its final name and mode.
-    """
-    with contextlib.suppress(OSError):
-        identity = _identity(store.path_of(sha256).stat())
-        _append(store.root / MEMORY_NAME, _line(sha256, identity))
-
-
 class HashMemory:
     """The sha256 of files, by device, inode, size and times, so that a changed file is hashed
     again. For several threads.
@@ -143,6 +132,13 @@ class HashMemory:
         with self._lock:
             self._known[identity] = sha256
             self._new.append((path, _line(sha256, identity)))
+
+    def keep(self, path: Path, sha256: str) -> None:
+        """Remembers and saves: for a file that was hashed while it was written, once it has its
+        final name and mode.
+        """
+        self.remember(path, sha256)
+        self.save()
 
     def save(self) -> None:
         """Saves new entries. Failing to is not an error: it costs time at the next start."""

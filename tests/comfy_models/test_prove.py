@@ -9,21 +9,26 @@ from typing import Any
 
 import pytest
 
-from comfy_errors import UnavailableError
 from comfy_files.progress import Progress
 from comfy_home.manifest import ManifestModel
+from comfy_http.client import HttpClient
+from comfy_http.settings import NetworkSettings
 from comfy_models.links import ModelFolders
-from comfy_models.model_file import ModelFile
+from comfy_models.model_file import ModelFile, ModelSource
 from comfy_models.proof import Proof
 from comfy_models.prove import is_settled, prove
+from comfy_models.sources.hosts import hosts_for
 from comfy_models.store import ModelStore
-from comfy_models.verify import remember_stored, store_memory
+from comfy_models.transfer.fetch import fetch
+from comfy_models.verify import store_memory
 from tests.ordinary_user import as_ordinary_user, users_folder
 
 
 def model(content: bytes, target_path: str = "loras/a.bin") -> ManifestModel:
+    """A model whose host is a folder, in which the file may be missing."""
     sha256 = hashlib.sha256(content).hexdigest()
-    return ManifestModel(target_path=target_path, sha256=sha256, size=len(content))
+    sources = [ModelSource(url=sha256)]
+    return ManifestModel(target_path=target_path, sha256=sha256, size=len(content), sources=sources)
 
 
 class Reads(Progress):
@@ -40,16 +45,24 @@ class Reads(Progress):
 
 @dataclass(kw_only=True)
 class World:
-    """A store, a models folder, and hosts that have some contents and none else."""
+    """A store, a models folder, and a folder of files that are fetched from."""
 
     folders: ModelFolders
-    hosts: list[bytes] = field(default_factory=list)
+    host: Path
     asked: list[str] = field(default_factory=list)
     read_bytes: int = 0
 
-    def prove(self, *models: ManifestModel, **options: Any) -> Proof:
+    def prove(self, *models: ManifestModel, fetching: bool = False, **options: Any) -> Proof:
         reads = Reads()
         memory = store_memory(self.folders.store, self.folders.shared)
+
+        def bring(lacking: Sequence[ModelFile]) -> None:
+            self.asked += [each.target_path for each in lacking]
+            client = HttpClient(settings=NetworkSettings(), remedy="")
+            hosts = hosts_for(client, self.host, {})
+            fetch(lacking, self.store, hosts, remember=memory.keep)
+
+        options["fetch"] = bring if fetching else None
         proof = prove(models, self.folders, memory, progress=reads, **options)
         self.read_bytes = reads.size_bytes
         return proof
@@ -57,19 +70,9 @@ class World:
     def states(self, *models: ManifestModel, **options: Any) -> list[str]:
         return [each.state for each in self.prove(*models, **options).models]
 
-    def fetch(self, models: Sequence[ModelFile]) -> None:
-        """As the transfer does it: whole files enter the store and its memory."""
-        lacking = []
-        for each in models:
-            self.asked.append(each.target_path)
-            content = [it for it in self.hosts if hashlib.sha256(it).hexdigest() == each.sha256]
-            if not content:
-                lacking.append(each.target_path)
-                continue
-            self.store.add(content, where="a host", expected_sha256=each.sha256)
-            remember_stored(self.store, each.sha256)
-        if lacking:
-            raise UnavailableError(f"no host has {lacking}")
+    def put_at_host(self, *contents: bytes) -> None:
+        for content in contents:
+            write(self.host / hashlib.sha256(content).hexdigest(), content)
 
     @property
     def store(self) -> ModelStore:
@@ -95,19 +98,20 @@ def world(tmp_path: Path) -> World:
 
 def make_world(folder: Path) -> World:
     store = ModelStore(folder / "store")
-    return World(folders=ModelFolders(store=store, shared=folder / "models"))
+    return World(folders=ModelFolders(store=store, shared=folder / "models"), host=folder / "host")
 
 
 A, B = model(b"model a"), model(b"model b", "vae/b.bin")
 
 
 def test_a_missing_model_is_downloaded_and_linked_and_known_from_then_on(world: World) -> None:
-    world.hosts = [b"model a", b"model b"]
-    assert world.states(A, B, fetch=world.fetch) == ["downloaded", "downloaded"]
+    world.put_at_host(b"model a", b"model b")
+    assert world.states(A, B, fetching=True) == ["downloaded", "downloaded"]
+    assert world.read_bytes == 0
     assert world.place(A).readlink() == Path(
         os.path.relpath(world.store.path_of(A.sha256), world.place(A).parent)
     )
-    assert world.states(A, B, fetch=world.fetch) == ["present", "present"]
+    assert world.states(A, B, fetching=True) == ["present", "present"]
     assert world.asked == [A.target_path, B.target_path]
     assert world.read_bytes == 0
 
@@ -139,7 +143,7 @@ def test_rehash_reads_what_is_remembered(world: World) -> None:
 
 def test_rehash_does_not_believe_the_memory(world: World) -> None:
     stored = world.put_in_store(A, b"model x")
-    remember_stored(world.store, A.sha256)
+    store_memory(world.store).keep(stored, A.sha256)
     assert world.states(A) == ["present"]
     (found,) = world.prove(A, rehash=True).models
     assert found.state == "wrong"
@@ -151,8 +155,6 @@ def test_a_thousand_known_models_are_proven_without_opening_one(
 ) -> None:
     contents = [b"%d" % number for number in range(1000)]
     models = [model(each, f"loras/{each.decode()}.bin") for each in contents]
-    world.hosts = contents
-    world.folders.shared.mkdir()
     for wanted, content in zip(models, contents, strict=True):
         world.put_in_store(wanted, content)
     assert set(world.states(*models)) == {"verified"}
@@ -167,47 +169,47 @@ def test_a_thousand_known_models_are_proven_without_opening_one(
 
 
 def test_a_wrong_copy_in_the_store_is_fetched_again(world: World) -> None:
-    world.hosts = [b"model a"]
+    world.put_at_host(b"model a")
     world.put_in_store(A, b"model x")
     assert world.states(A) == ["wrong"]
-    assert world.states(A, fetch=world.fetch) == ["downloaded"]
+    assert world.states(A, fetching=True) == ["downloaded"]
     assert world.place(A).read_bytes() == b"model a"
 
 
 def test_what_no_host_has_is_missing_and_the_error_says_why(world: World) -> None:
-    world.hosts = [b"model b"]
-    proof = world.prove(A, B, fetch=world.fetch)
+    world.put_at_host(b"model b")
+    proof = world.prove(A, B, fetching=True)
     assert [each.state for each in proof.models] == ["missing", "downloaded"]
     assert proof.error is not None
-    assert "no host has" in proof.error.message
+    assert "there is no file" in proof.error.message
     assert not os.path.lexists(world.place(A))
 
 
 def test_a_file_that_a_person_put_into_the_models_folder_is_adopted(world: World) -> None:
     write(world.place(A), b"model a")
-    assert world.states(A, fetch=world.fetch) == ["verified"]
-    assert world.states(A, fetch=world.fetch) == ["present"]
+    assert world.states(A, fetching=True) == ["verified"]
+    assert world.states(A, fetching=True) == ["present"]
     assert world.asked == []
     assert not world.place(A).is_symlink()
     assert not world.store.holds(A.sha256)
 
 
 def test_another_file_is_never_replaced_unless_that_is_asked_for(world: World) -> None:
-    world.hosts = [b"model a"]
+    world.put_at_host(b"model a")
     write(world.place(A), b"my own file")
-    (found,) = world.prove(A, fetch=world.fetch).models
+    (found,) = world.prove(A, fetching=True).models
     assert (found.state, found.holds) == ("wrong", False)
     assert "it has 11 bytes, not 7" in found.reason
     assert world.place(A).read_bytes() == b"my own file"
     assert world.asked == []
-    assert world.states(A, fetch=world.fetch, overwrite=True) == ["downloaded"]
+    assert world.states(A, fetching=True, overwrite=True) == ["downloaded"]
     assert world.place(A).read_bytes() == b"model a"
     assert world.place(A).is_symlink()
 
 
 def test_another_file_stays_until_the_model_is_there(world: World) -> None:
     write(world.place(A), b"my own file")
-    assert world.states(A, fetch=world.fetch, overwrite=True) == ["missing"]
+    assert world.states(A, fetching=True, overwrite=True) == ["missing"]
     assert world.place(A).read_bytes() == b"my own file"
 
 
@@ -263,12 +265,28 @@ def test_a_file_that_cannot_be_read_is_wrong(users_place: Path) -> None:
     as_ordinary_user(work, users_place)
 
 
+def test_a_file_that_the_disk_may_have_lost_is_read_again(world: World) -> None:
+    stored = world.put_in_store(A, b"model a")
+    mark = world.store.mark_of(A.sha256)
+    world.prove(A)
+    write(mark, b"an earlier start of the machine")
+    assert world.states(A) == ["verified"]
+    assert not mark.exists()
+    write(mark, b"an earlier start of the machine")
+    before = stored.stat()
+    stored.write_bytes(bytes(A.size))
+    os.utime(stored, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert world.states(A) == ["wrong"]
+    world.put_at_host(b"model a")
+    assert world.states(A, fetching=True) == ["downloaded"]
+
+
 def test_without_room_nothing_is_fetched_and_the_reason_is_given(world: World) -> None:
     huge = ManifestModel(target_path="huge.bin", sha256="0" * 64, size=1 << 60)
-    proof = world.prove(huge, fetch=world.fetch)
+    proof = world.prove(huge, fetching=True)
     assert proof.error is not None
     assert "are free there" in proof.error.message
-    assert world.asked == []
+    assert not list(world.store.root.rglob("*.partial"))
 
 
 def test_a_path_that_leads_out_of_the_models_folder_is_refused(

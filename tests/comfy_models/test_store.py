@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError
-from comfy_files.files import is_locked, sha256_of
+from comfy_files.files import sha256_of
 from comfy_home.manifest import ManifestModel
 from comfy_models.links import ModelLink
 from comfy_models.store import ModelStore, linked_models
@@ -92,26 +91,6 @@ def test_several_processes_can_bring_the_same_file_at_once(
     assert not list((store.root / "tmp").iterdir())
 
 
-def test_only_models_that_are_not_needed_are_unused(store: ModelStore) -> None:
-    needed, unneeded = (_add(store, text) for text in (b"one", b"two"))
-    found = store.unused({needed})
-    assert found.files == (store.path_of(unneeded),)
-    assert found.leftovers == ()
-    assert found.unknown == ()
-
-
-def test_a_store_that_is_not_there_has_nothing_unused(store: ModelStore) -> None:
-    assert store.unused(set()).files == ()
-
-
-def test_what_no_store_makes_is_unknown(store: ModelStore) -> None:
-    sha256 = _add(store, b"one")
-    strangers = [store.root / "notes.txt", store.path_of(sha256).with_name("model.safetensors")]
-    for path in strangers:
-        path.write_text("mine")
-    assert set(store.unused({sha256}).unknown) == set(strangers)
-
-
 def test_a_link_through_another_folder_keeps_its_model(store: ModelStore, tmp_path: Path) -> None:
     sha256 = _add(store, b"one")
     shared, home = tmp_path / "shared", tmp_path / "home"
@@ -123,47 +102,3 @@ def test_a_link_through_another_folder_keeps_its_model(store: ModelStore, tmp_pa
     lost = hashlib.sha256(b"lost").hexdigest()
     (home / "lost.bin").symlink_to(f"/not/mounted/sha256/{lost[:2]}/{lost}")
     assert linked_models(home) == {sha256, lost}
-
-
-def test_the_file_of_a_killed_transfer_is_left_over_and_that_of_a_running_one_is_not(
-    store: ModelStore,
-) -> None:
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from comfy_models.store import ModelStore\n"
-        "store = ModelStore(Path(sys.argv[1]))\n"
-        "def chunks():\n"
-        "    yield b'some'\n"
-        "    print('begun', flush=True)\n"
-        "    sys.stdin.readline()\n"
-        "store.add(chunks(), where='x', expected_sha256='0' * 64)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(store.root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    (partial,) = (store.root / "tmp").iterdir()
-    assert store.unused(set()).leftovers == ()
-    process.kill()
-    process.communicate()
-    assert store.unused(set()).leftovers == (partial,)
-
-
-def test_a_transfer_that_finishes_while_it_is_looked_at_is_no_leftover(
-    store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    partial = store.root / "tmp" / "x.partial"
-    partial.parent.mkdir(parents=True)
-    partial.touch()
-
-    def finish_first(path: Path) -> bool:
-        path.unlink()
-        return is_locked(path)
-
-    monkeypatch.setattr("comfy_models.store.is_locked", finish_first)
-    assert store.unused(set()).leftovers == ()

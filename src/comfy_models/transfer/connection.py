@@ -126,9 +126,7 @@ class Connection:
             self._partial.ends_at(at)
             return
         if size is not None and stream.size is None:
-            raise MismatchError(
-                f"{self._origin.shown} has {at} bytes, not {size}", remedy=_ANOTHER
-            )
+            raise MismatchError(f"{self._origin.shown} has {at} bytes, not {size}", remedy=_ANOTHER)
         raise TransientError(
             f"{self._origin.shown} could not be read: the connection ended after {at} bytes",
             remedy="Try again later.",

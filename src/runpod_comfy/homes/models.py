@@ -82,9 +82,17 @@ def bring_models(
     def fetch(lacking: Sequence[ModelFile]) -> None:
         from comfy_models.transfer.fetch import fetch
 
-        fetch(lacking, folders.store, model_hosts(base_dir, say=say), say=say, progress=progress)
+        fetch(
+            lacking,
+            folders.store,
+            model_hosts(base_dir, say=say),
+            say=say,
+            progress=progress,
+            remember=memory.keep,
+        )
 
-    bring(wanted, folders.store, fetch)
+    memory = memory_of(folders)
+    bring(wanted, folders.store, memory, fetch)
     return [model.name for model in wanted]
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Literal
 
 from comfy_home.lock_bytes import lock_digest
-from comfy_models.store import ModelStore, UnusedModels, linked_models
+from comfy_models.store import ModelStore, linked_models
+from comfy_models.unused import UnusedModels, unused_models
 from runpod_comfy.cache.locks import IN_USE_NAME
 from runpod_comfy.cache.paths import Cache, children
 from runpod_comfy.sources.git.process import GitFailedError, run_git
@@ -68,7 +69,7 @@ class Contents:
     @cached_property
     def models(self) -> UnusedModels:
         """All files of the model store."""
-        return ModelStore(self.cache.models).unused(set())
+        return unused_models(ModelStore(self.cache.models), set())
 
     @cached_property
     def old_tools(self) -> list[Path]:

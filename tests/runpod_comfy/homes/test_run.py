@@ -291,15 +291,15 @@ def test_missing_model_files_are_found_before_anything_is_fetched(version: Versi
     gone = version.model("a.bin", "weights").model_copy(
         update={"sources": [ModelSource(url="gone.bin")], "sha256": "1" * 64}
     )
-    sources = [ModelSource(url="https://example.org/b.bin")]
-    elsewhere = version.model("b.bin", "more").model_copy(
-        update={"sources": sources, "sha256": "2" * 64}
+    also_gone = version.model("b.bin", "more").model_copy(
+        update={
+            "sources": [ModelSource(url="also.bin"), ModelSource(url="mirror.bin")],
+            "sha256": "2" * 64,
+        }
     )
-    version.models = [gone, elsewhere]
-    with pytest.raises(InvalidInputError, match="there are 2 faults") as caught:
+    version.models = [gone, also_gone]
+    with pytest.raises(UnavailableError, match="missing model files: a.bin .*, b.bin "):
         realize(version.job())
-    assert "model b.bin: " in caught.value.message
-    assert "missing model files: a.bin" in caught.value.message
     assert not version.cache.environments.exists()
 
 
@@ -343,7 +343,7 @@ def test_missing_model_files_are_all_named_before_anything_is_made(version: Vers
 def test_a_model_file_that_changed_since_it_was_locked_is_named(version: Version) -> None:
     version.models = [version.model("a.bin", "weights")]
     (version.folder / "a.bin").write_text("changed")
-    with pytest.raises(MismatchError, match=r"model a\.bin: .*a\.bin has sha256"):
+    with pytest.raises(MismatchError, match=r"model loras/a\.bin: a\.bin has sha256"):
         realize(version.job())
     assert not _home(version).exists()
 
