@@ -12,7 +12,7 @@ from tests.real_packages import held
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 MODEL = "upscale_models/small.safetensors"
-NODE_MODEL = "ckpts/face.pth"
+NODE_MODEL = "ckpts/face.onnx"
 MODEL_BYTES = b"weights " * 10
 _NODE = """\
 from pathlib import Path

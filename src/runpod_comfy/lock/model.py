@@ -131,8 +131,12 @@ class LockedModel(_SourcedModel):
 
 
 class UnhashedModel(_SourcedModel):
-    """A model whose sha256 no host tells: it has to be downloaded before the lock is complete."""
+    """A model that has to be downloaded before the lock is complete, because no host tells its
+    sha256, or its size. `index` is where it belongs in the lock's `models`.
+    """
 
+    index: int
+    sha256: str | None = None
     size: int | None = None
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, Faults, UnavailableError
 from comfy_home.lock_bytes import LOCK_VERSION
+from comfy_models.store import ModelStore
+from comfy_models.verify import store_memory
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock
-from runpod_comfy.lock.models import lock_models, model_faults
+from runpod_comfy.lock.models.lock import lock_models, pin_models
+from runpod_comfy.lock.models.pin import PinnedFile
 from runpod_comfy.lock.python.interpreter import require_python
 from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked
 from runpod_comfy.lock.python.torch_family import cuda_of
@@ -23,6 +26,7 @@ from runpod_comfy.lock.trees import (
     refuse_what_is_no_core,
 )
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade
+from runpod_comfy.sources.model_hosts import model_hosts
 from runpod_comfy.spec.load import LoadedSpec, spec_digest
 from runpod_comfy.spec.model import Options
 
@@ -41,8 +45,7 @@ def resolve(
     the tree, requirement or model; everything that is missing is reported at once.
     """
     spec = loaded.spec
-    known_models = upgrade.kept_models(previous)
-    core, *nodes = _all_pinned(loaded, fetch_context, previous, upgrade)
+    (core, *nodes), model_files = _all_pinned(loaded, fetch_context, previous, upgrade)
     refuse_what_is_no_core(core)
     refuse_unknown_arguments(spec.options.comfy_args, core.fetched.path)
     folders = {
@@ -50,9 +53,8 @@ def resolve(
         for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
     }
     require_install_scripts({name: folders[name] for name in spec.options.run_install_scripts})
-    models = lock_models(
-        spec.models, known_models, spec_folder=loaded.path.parent, say=fetch_context.say
-    )
+    memory = store_memory(ModelStore(fetch_context.cache.models))
+    models = lock_models(model_files, memory, fetch_context.say)
     locked_nodes = [node.locked for node in nodes if isinstance(node.locked, LockedNode)]
     trees = [(CORE, core.fetched.path), *((f"node:{name}", p) for name, p in folders.items())]
     hashes = [tree.tree_hash for tree in (core.locked, *locked_nodes)]
@@ -68,7 +70,8 @@ def resolve(
         comfy=core.locked,
         custom_nodes=locked_nodes,
         python=python,
-        models=models,
+        models=models.models,
+        unhashed_models=models.unhashed,
         base=Base(image=spec.options.base, system_packages=spec.options.system_packages),
         env=spec.env,
         comfy_args=spec.options.comfy_args,
@@ -83,22 +86,23 @@ def resolve(
 
 def _all_pinned(
     loaded: LoadedSpec, fetch_context: FetchContext, previous: Lock | None, upgrade: Upgrade
-) -> list[PinnedTree]:
-    """The core and the nodes. Python and the models are looked for too, so that everything missing
-    is reported together, before the long work.
+) -> tuple[list[PinnedTree], list[PinnedFile]]:
+    """The core and the nodes, and the files of the models. Python is looked for too, so that
+    everything missing is reported together, before the long work.
     """
     spec = loaded.spec
     found = pin_trees(spec, previous, upgrade, fetch_context)
-    of_models = model_faults(
-        spec.models,
+    model_files, of_models = pin_models(
+        spec,
         upgrade.kept_models(previous),
-        loaded.path.parent,
+        model_hosts(loaded.path.parent, say=fetch_context.say),
         offline=fetch_context.offline,
+        say=fetch_context.say,
     )
     faults = Faults([*(each for each in found if isinstance(each, ComfyError)), *of_models])
     faults.catch(require_python, spec.options.python)
     faults.raise_all()
-    return [each for each in found if isinstance(each, PinnedTree)]
+    return [each for each in found if isinstance(each, PinnedTree)], model_files
 
 
 def _unchanged_python(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from packaging.utils import canonicalize_name
 
@@ -12,7 +13,7 @@ from comfy_errors.names import nearest_names
 from comfy_files.parallel import in_parallel
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.lock.model import Lock, LockedModel, PythonLock
+from runpod_comfy.lock.model import Lock, LockedModel, PythonLock, UnhashedModel
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.sources.git.source import is_commit, is_short_for, list_refs
 from runpod_comfy.sources.kinds import source_of
@@ -48,11 +49,16 @@ class Upgrade:
             }
         )
 
-    def kept_models(self, previous: Lock | None) -> list[LockedModel]:
+    def kept_models(self, previous: Lock | None) -> list[LockedModel | UnhashedModel]:
         """The pins of models that are kept."""
         if previous is None or self.everything:
             return []
-        return [model for model in previous.models if model.target_path not in self.models]
+        known: list[LockedModel | UnhashedModel] = [*previous.models, *previous.unhashed_models]
+        return [model for model in known if not self._releases(PurePosixPath(model.target_path))]
+
+    def _releases(self, place: PurePosixPath) -> bool:
+        """True for the place of a model, and for one in a folder that is one model of the spec."""
+        return any(place.is_relative_to(released) for released in self.models)
 
 
 def trees_of(spec: Spec) -> list[tuple[TreePlace, Tree]]:

@@ -18,7 +18,7 @@ _SPEC = """{
                      "commit": "%(painter_commit)s"},
                     {"name": "twin", "repo": "%(core)s", "ref": "v1", "commit": "%(core_commit)s"},
                     {"name": "sketch", "repo": "sketch"} ],
-  "models": [{"name": "m.pt", "source": "m.pt", "target_subdir": "vae"}]
+  "models": [{"name": "m.gguf", "source": "m.gguf", "target_subdir": "vae"}]
 }
 """
 
@@ -65,7 +65,7 @@ def make_world(folder: Path) -> World:
     versions = folder / "work" / "versions"
     (versions / "sketch").mkdir(parents=True)
     (versions / "sketch" / "__init__.py").write_text("")
-    (versions / "m.pt").write_text("weights")
+    (versions / "m.gguf").write_text("weights")
     world = World(folder=versions.parent, core=core, painter=painter, index=folder / "index")
     world.spec.write_text(
         _SPEC

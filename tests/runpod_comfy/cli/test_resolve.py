@@ -46,7 +46,7 @@ def test_check_names_everything_that_moved_and_changes_nothing(
     shutil.rmtree(world.painter.path)
     world.core.git("tag", "--delete", "v1")
     (world.folder / "versions" / "sketch" / "__init__.py").write_text("# changed\n")
-    (world.folder / "versions" / "m.pt").write_text("other weights")
+    (world.folder / "versions" / "m.gguf").write_text("other weights")
     (world.index / "files" / "alpha-1.0-py3-none-any.whl").unlink()
     world.release("alpha", "2.0")
     make_wheel(world.index / "files", "beta", "1.0", source="# other bytes\n")
@@ -54,7 +54,15 @@ def test_check_names_everything_that_moved_and_changes_nothing(
     spec, lock = world.spec.read_bytes(), world.lock_path.read_bytes()
     code, document = _check(capsys)
     assert code == 4
-    assert _moved(document) == {"core", "painter", "twin", "sketch", "m.pt", "alpha", "beta"}
+    assert _moved(document) == {
+        "core",
+        "painter",
+        "twin",
+        "sketch",
+        "m.gguf",
+        "alpha",
+        "beta",
+    }
     found = {finding["name"]: finding for finding in document["moved"]}
     assert found["core"]["after"] == newer
     assert "--upgrade core" in found["core"]["remedy"]
@@ -119,9 +127,9 @@ def test_offline_check_looks_at_what_is_here_and_says_what_it_left_out(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.core.commit("Newer")
-    (world.folder / "versions" / "m.pt").unlink()
+    (world.folder / "versions" / "m.gguf").unlink()
     code, document = _check(capsys, "--offline")
-    assert (code, _moved(document)) == (4, {"m.pt"})
+    assert (code, _moved(document)) == (4, {"m.gguf"})
     assert document["not_looked_at"] == ["core", "painter", "twin", "2 Python distributions"]
 
 
@@ -173,7 +181,7 @@ def test_a_change_that_decides_distributions_keeps_the_others(world: World) -> N
 
 def test_a_model_whose_pin_is_known_need_not_be_here(world: World) -> None:
     before = world.lock_path.read_bytes()
-    (world.folder / "versions" / "m.pt").unlink()
+    (world.folder / "versions" / "m.gguf").unlink()
     assert run_command_line(["resolve", "small", "--offline"]) == 0
     assert world.lock_path.read_bytes() == before
 
@@ -182,12 +190,12 @@ def test_another_model_file_is_taken_only_when_asked_for(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = world.lock_path.read_bytes()
-    (world.folder / "versions" / "m.pt").write_text("altered")
+    (world.folder / "versions" / "m.gguf").write_text("altered")
     assert run_command_line(["resolve", "small"]) == 4
-    assert "--upgrade m.pt" in capsys.readouterr().err
+    assert "--upgrade m.gguf" in capsys.readouterr().err
     assert world.lock_path.read_bytes() == before
-    assert run_command_line(["resolve", "small", "--upgrade", "m.pt"]) == 0
-    assert "~ vae/m.pt sha256:" in capsys.readouterr().err
+    assert run_command_line(["resolve", "small", "--upgrade", "m.gguf"]) == 0
+    assert "~ vae/m.gguf sha256:" in capsys.readouterr().err
 
 
 def test_offline_everything_that_is_missing_is_named_at_once(
@@ -195,10 +203,10 @@ def test_offline_everything_that_is_missing_is_named_at_once(
 ) -> None:
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(world.folder / "empty"))
     world.lock_path.unlink()
-    (world.folder / "versions" / "m.pt").unlink()
+    (world.folder / "versions" / "m.gguf").unlink()
     assert run_command_line(["resolve", "small", "--offline"]) == 3
     told = capsys.readouterr().err
-    for missing in ("Core", "Painter", "m.pt"):
+    for missing in ("Core", "Painter", "m.gguf"):
         assert missing in told
 
 
@@ -345,7 +353,7 @@ def test_diff_of_two_locks_shows_every_part(
     document = json.loads(world.spec.read_text()) | {"env": {"A": "b"}}
     del document["custom_nodes"][1:]
     world.spec.write_text(json.dumps(document))
-    (world.folder / "versions" / "m.pt").write_text("altered")
+    (world.folder / "versions" / "m.gguf").write_text("altered")
     assert run_command_line(["resolve", "small", "--upgrade"]) == 0
     code, document = _diff(capsys, str(before), "small")
     assert code == 4
@@ -353,7 +361,7 @@ def test_diff_of_two_locks_shows_every_part(
         (change["part"], change["name"], change["key"]): change for change in document["changes"]
     }
     assert ("core", "core", "commit") in changes
-    assert ("models", "vae/m.pt", "sha256") in changes
+    assert ("models", "vae/m.gguf", "sha256") in changes
     assert changes["nodes", "sketch", ""]["after"] is None
     assert changes["python", "alpha", "version"]["after"] == "2.0"
     assert changes["python", "beta", ""]["after"] is None

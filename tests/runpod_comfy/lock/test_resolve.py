@@ -299,13 +299,13 @@ def test_everything_that_is_wrong_with_the_trees_is_reported_at_once(workspace: 
         {"name": "first", "repo": "gone"},
         {"name": "second", "repo": "core/requirements.txt"},
     ]
-    workspace.document["models"] = [{"name": "a.bin", "source": "a.bin", "target_subdir": "x"}]
+    workspace.document["models"] = [{"name": "a.gguf", "source": "a.gguf", "target_subdir": "x"}]
     with pytest.raises(InvalidInputError, match="^there are 3 faults:") as caught:
         workspace.resolve()
     first, second, model = caught.value.message.splitlines()[1:]
     assert first.startswith("  node first: the folder gone does not exist")
     assert second.startswith("  node second: ")
-    assert model.startswith("  model a.bin: there is no file")
+    assert model.startswith("  model a.gguf: there is no file")
 
 
 def test_a_lock_says_whether_the_environment_is_writable_only_if_it_is(

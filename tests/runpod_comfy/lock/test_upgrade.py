@@ -18,7 +18,7 @@ _SPEC = Spec.model_validate(
         "version_id": "small",
         "comfy": {"repo": "core"},
         "custom_nodes": [{"name": "painter", "repo": "p"}, {"name": "numpy", "repo": "n"}],
-        "models": [{"name": "m.pt", "source": "m.pt", "target_subdir": "vae"}],
+        "models": [{"name": "m.gguf", "source": "m.gguf", "target_subdir": "vae"}],
     }
 )
 
@@ -28,7 +28,7 @@ _LOCK = bare_lock(
         torch=[distribution(name) for name in ("nvidia-cublas", "torch", "torchvision")],
         wheels=[distribution(name) for name in ("numpy", "pillow")],
     ),
-    models=[model("vae/m.pt", name="m.pt", source="m.pt", format="pickle")],
+    models=[model("vae/m.gguf", name="m.gguf", source="m.gguf", format="gguf")],
 )
 
 
@@ -62,8 +62,8 @@ def test_a_name_that_two_things_have_means_both() -> None:
 
 
 def test_a_model_is_named_by_its_name_or_its_place() -> None:
-    assert _upgrade("m.pt") == _upgrade("vae/m.pt")
-    assert _upgrade("m.pt").kept_models(_LOCK) == []
+    assert _upgrade("m.gguf") == _upgrade("vae/m.gguf")
+    assert _upgrade("m.gguf").kept_models(_LOCK) == []
     assert _upgrade("painter").kept_models(_LOCK) == _LOCK.models
 
 

@@ -1,0 +1,100 @@
+"""The model files that a spec asks for, each with what the previous lock has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from comfy_errors import ComfyError, InvalidInputError
+from comfy_errors.names import as_options, listed, quantity
+from comfy_models.formats import format_of
+from comfy_models.sources.source import HostFile
+from runpod_comfy.lock.model import LockedModel, UnhashedModel
+from runpod_comfy.spec.load import fold
+from runpod_comfy.spec.model import Model
+
+KnownModel = LockedModel | UnhashedModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedFile:
+    """A file that will be in the lock. `model` is the name of its model in the spec.
+
+    `urls` are its sources, the preferred one first. `sha256` (64 hex digits) and `size` (bytes) are
+    what the spec states, `told` is what the listing of a folder told about URLs. `known` is the
+    file in the previous lock, if its pin is kept.
+    """
+
+    model: str
+    name: str
+    place: str
+    urls: tuple[str, ...]
+    sha256: str | None = None
+    size: int | None = None
+    told: Mapping[str, HostFile] = field(default_factory=dict)
+    known: KnownModel | None = None
+
+
+def asked_file(model: Model, known: Sequence[KnownModel]) -> AskedFile:
+    """The file of a model that is not a folder."""
+    return AskedFile(
+        model=model.name,
+        name=model.name,
+        place=model.place,
+        urls=(model.source, *model.mirrors),
+        sha256=model.checksum.removeprefix("sha256:") if model.checksum else None,
+        size=model.size,
+        known=_known_as(model, known),
+    )
+
+
+def _known_as(model: Model, known: Sequence[KnownModel]) -> KnownModel | None:
+    """What has this source and place, and no other checksum or size than the spec states."""
+    return next(
+        (
+            each
+            for each in known
+            if (each.sources[0].url, each.target_path) == (model.source, model.place)
+            and (None in (model.checksum, each.sha256) or model.checksum == f"sha256:{each.sha256}")
+            and (None in (model.size, each.size) or model.size == each.size)
+        ),
+        None,
+    )
+
+
+def faults_of_places(files: Sequence[AskedFile]) -> Iterator[ComfyError]:
+    """An error for every two files of which only one can have its place."""
+    seen: dict[str, AskedFile] = {}
+    for file in files:
+        first = seen.setdefault(fold(file.place), file)
+        if first is not file:
+            yield InvalidInputError(
+                f"the models {first.name} and {file.name} both go to '{file.place}'",
+                remedy="Give one of them another 'target_path' in the spec.",
+            )
+    for file in files:
+        for folder in PurePosixPath(fold(file.place)).parents:
+            if other := seen.get(str(folder)):
+                yield InvalidInputError(
+                    f"the model {file.name} goes to '{file.place}', below the file of the model "
+                    f"{other.name}",
+                    remedy="Give one of them another 'target_path' in the spec.",
+                )
+
+
+def faults_of_pickles(files: Sequence[AskedFile], allowed: Sequence[str]) -> Iterator[ComfyError]:
+    """One error for all pickled models that `options.allow_pickle` does not name."""
+    refused = [
+        file for file in files if format_of(file.place) == "pickle" and file.model not in allowed
+    ]
+    if not refused:
+        return
+    names = list(dict.fromkeys(file.model for file in refused))
+    files_are = quantity(len(refused), "model file is", "model files are")
+    yield InvalidInputError(
+        f"{files_are} in a format that can run code when it is loaded (pickle): "
+        f"{listed([file.place for file in refused])}",
+        remedy="Use a .safetensors file instead, or if you trust the author, add to the spec: "
+        f"{as_options(allow_pickle=[*allowed, *names])}",
+    )
