@@ -10,6 +10,7 @@ import re
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from email.message import Message
@@ -22,6 +23,7 @@ from typing import Any
 # How often a server looks whether it is to end: what a test waits for at the end of its block.
 _POLL_S = 0.02
 _FREE_PORT = ("127.0.0.1", 0)
+_PIECE_BYTES = 1 << 16
 _FRAMING = {"Content-Length", "Transfer-Encoding", "Connection"}
 
 
@@ -47,13 +49,16 @@ class Answer:
 
     The length of `body` is announced, unless `headers` have another Content-Length,
     `Transfer-Encoding: chunked`, or `Connection: close` for a body that its end ends.
-    With `stalls` the connection stays open until the other side gives it up.
+    With `stalls` the connection stays open until the other side gives it up. `rate` limits the
+    body, in bytes per second, and `sent` gets the size of each piece of it that was sent.
     """
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | memoryview = b""
     stalls: bool = False
+    rate: float | None = None
+    sent: Callable[[int], object] = lambda _: None
 
 
 Answering = Callable[[Request], Answer | None]
@@ -167,10 +172,19 @@ class _Handler(SimpleHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(ConnectionError):
             if self.command != "HEAD":
-                self.wfile.write(content)
+                self._send(content, answer)
             if answer.stalls:
                 self.connection.recv(1)
         return True
+
+    def _send(self, content: bytes | memoryview, answer: Answer) -> None:
+        began = time.monotonic()
+        for at in range(0, len(content), _PIECE_BYTES):
+            piece = content[at : at + _PIECE_BYTES]
+            if answer.rate is not None:
+                time.sleep(max(0.0, began + at / answer.rate - time.monotonic()))
+            self.wfile.write(piece)
+            answer.sent(len(piece))
 
     def end_headers(self) -> None:
         # One request for each connection: what is kept open would outlive a test.

@@ -21,10 +21,16 @@ class StatusError(UnavailableError):
 
 
 class TransientError(UnavailableError):
-    """The server may answer if it is asked again; it asked to wait `wait_s` seconds, or did not
-    say.
+    """The server may answer if it is asked again. `host` asked to wait `wait_s` seconds; None if
+    there was no such wish.
     """
 
-    def __init__(self, message: str, *, remedy: str, wait_s: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, remedy: str, wait_s: float | None = None, host: str | None = None
+    ) -> None:
         super().__init__(message, remedy=remedy)
-        self.wait_s = wait_s
+        self.wait_s, self.host = wait_s, host
+
+
+class OtherRangeError(TransientError):
+    """The server sends another part of the file than the one asked for."""

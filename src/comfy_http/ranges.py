@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfy_errors import UnavailableError
-from comfy_http.errors import StatusError, TransientError
+from comfy_http.errors import OtherRangeError, StatusError, TransientError
 from comfy_http.redaction import without_secrets
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def open_range(
     stream = HttpStream(response, shown=location.shown, remedy=client.remedy)
     if response.status_code == 206 and stream.start != start:
         stream.close()
-        raise TransientError(
+        raise OtherRangeError(
             f"{location.shown} sends another part of the file than the one asked for",
             remedy=client.remedy,
         )
@@ -170,7 +170,8 @@ def refusal(response: requests.Response, location: Location, remedy: str) -> Una
     status = response.status_code
     message = f"{location.shown} could not be read: it answered {status} {response.reason}".rstrip()
     if status in _PASSING:
-        return TransientError(message, remedy=remedy, wait_s=asked_wait_s(response.headers))
+        wait_s, host = asked_wait_s(response.headers), urlsplit(response.url).hostname
+        return TransientError(message, remedy=remedy, wait_s=wait_s, host=host)
     try:
         body = bytes(response.raw.read(_LONGEST_BODY, decode_content=True))
     except (BaseHTTPError, OSError):

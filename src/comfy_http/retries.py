@@ -49,7 +49,7 @@ class Pauses:
             is_known = until < self._until.get(server, 0.0) + _SAID_FROM_S
             self._until[server] = max(until, self._until.get(server, 0.0))
         if error.wait_s >= _SAID_FROM_S and not is_known:
-            self._say(f"{server} asks to wait {round(error.wait_s)} s")
+            self._say(f"{error.host or server} asks to wait {round(error.wait_s)} s")
 
     def wait(self, server: str) -> None:
         """Waits until the server may be asked. Raises KeyboardInterrupt if cancelled."""
@@ -75,7 +75,7 @@ class Backoff:
             raise error
         if error.wait_s is not None:
             return error.wait_s
-        return min(_FIRST_WAIT_S * 2 ** (self._failed - 1), _LONGEST_OWN_WAIT_S)
+        return min(_FIRST_WAIT_S * 2.0 ** (self._failed - 1), _LONGEST_OWN_WAIT_S)
 
     def wait(self, error: TransientError, *, url: str) -> None:
         """Waits before the next attempt; raises `error` if there were enough.
@@ -84,7 +84,7 @@ class Backoff:
         """
         wait_s = self.next_wait_s(error)
         if error.wait_s is not None and wait_s >= _SAID_FROM_S:
-            self._say(f"{urlsplit(url).hostname} asks to wait {round(wait_s)} s")
+            self._say(f"{error.host or urlsplit(url).hostname} asks to wait {round(wait_s)} s")
         pause(wait_s)
 
 

@@ -1,8 +1,8 @@
 """Stored files whose bytes the disk may not have written yet.
 
-Waiting for the disk would take longer than many a download, so a file gets its name before that.
-Beside it is a mark with this start of the machine. Once the machine has been started again, which
-may be after a power failure, the file is hashed before it is used.
+Waiting for the disk may take longer than the download, so a large file gets its name before that,
+and a mark with this start of the machine. If the machine is started again while there is the mark,
+perhaps after a power failure, the file is hashed before it is used.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from pathlib import Path
 from comfy_files.machine import boot_id
 
 UNSYNCED = ".unsynced"
+# Smaller files are waited for.
+_LARGE_BYTES = 64 << 20
 # Linux writes after 30 s by itself (/proc/sys/vm/dirty_expire_centisecs).
 _WRITTEN_AFTER_S = 60.0
 
 
-def mark_unsynced(mark: Path, descriptor: int) -> None:
-    """Marks the open file, or waits for the disk where the start of the machine is not known."""
+def sync_or_mark(descriptor: int, mark: Path) -> None:
+    """Waits until the disk has the open file, or marks it if it is large."""
     boot = boot_id()
-    if boot is None:
+    if boot is None or os.fstat(descriptor).st_size < _LARGE_BYTES:
         os.fsync(descriptor)
     else:
         mark.write_text(boot, encoding="ascii")

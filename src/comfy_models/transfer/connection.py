@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from comfy_errors import MismatchError
 from comfy_files.parallel import interrupted
-from comfy_http.errors import TransientError
+from comfy_http.errors import OtherRangeError, TransientError
 from comfy_http.retries import Pauses
 from comfy_models.formats import HEAD_BYTES, fault_of_content
 from comfy_models.sources.errors import NotAModelError
@@ -140,9 +141,12 @@ class Connection:
             # One request for as much as nobody else has begun.
             last = self._partial.free_until(start // self._partial.form.part_bytes)
         origin.pauses.wait(origin.server)
-        stream = origin.source.open(
-            start, None if last == size else last, validator=origin.validator
-        )
+        try:
+            stream = origin.source.open(
+                start, None if last == size else last, validator=origin.validator
+            )
+        except OtherRangeError:
+            self._without_ranges()
         self._stream = stream
         head = b"" if stream.start else self._checked_head(stream)
         if None not in (stream.size, size) and stream.size != size:
@@ -154,10 +158,13 @@ class Connection:
                 raise StartOverError("changed while it was read", ranges=True)
             origin.validator = stream.validator
         if stream.start != start:
-            if not self._is_alone():
-                raise NoRangesError
-            raise StartOverError("does not send parts of the file", ranges=False)
+            self._without_ranges()
         return head
+
+    def _without_ranges(self) -> NoReturn:
+        if not self._is_alone():
+            raise NoRangesError
+        raise StartOverError("does not send parts of the file", ranges=False)
 
     def _checked_head(self, stream: Stream) -> bytes:
         """The first bytes of the file. Raises NotAModelError if it is none by these."""

@@ -56,7 +56,8 @@ class Connections:
     def run(self) -> None:
         """Returns once the file is whole.
 
-        Raises ComfyError if the source cannot give all of it, StartOverError, what `check` raises, and KeyboardInterrupt if this thread's work is cancelled.
+        Raises ComfyError if the source cannot give all of it, StartOverError, what `check` raises,
+        and KeyboardInterrupt if this thread's work is cancelled.
         """
         try:
             while not self._partial.is_whole:

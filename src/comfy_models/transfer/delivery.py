@@ -87,7 +87,8 @@ def _fill_from(
             connections=connections,
         )
     except NotAModelError:
-        if was_empty:
+        # Else there is a beginning, which was no such thing.
+        if was_empty and filling.prefix == 0:
             filling.start_over()
         raise
     if sha256 != model.sha256:

@@ -53,6 +53,10 @@ class Filling:
         return self._partial.received_bytes
 
     @property
+    def prefix(self) -> int:
+        return self._partial.prefix
+
+    @property
     def size_bytes(self) -> int | None:
         return self._partial.form.size_bytes
 

@@ -13,8 +13,8 @@ PART_BYTES = 16 << 20
 
 
 class PartialFile:
-    """The bytes of a file that have arrived. `place.partial` is open as `descriptor`; `check` is called
-    before each write and may raise.
+    """The bytes of a file that have arrived. Its partial file is open as `descriptor`; `check` is
+    called before each write and may raise.
 
     `prefix` is how many bytes there are from the start without a gap; `changed` is notified as it
     grows, and each chunk that continues it is given to `in_order`. What an earlier `generation`

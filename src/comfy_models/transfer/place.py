@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfy_files.files import sha256_of
 from comfy_models.store import LEASE, PARTIAL, PARTS, ModelStore
-from comfy_models.unsynced import mark_unsynced
+from comfy_models.unsynced import sync_or_mark
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Place:
         if self.store is None:
             os.fsync(descriptor)
         else:
-            mark_unsynced(self.store.mark_of(sha256), descriptor)
+            sync_or_mark(descriptor, self.store.mark_of(sha256))
             # Homes link to it, and a node may write to what it takes for its own file.
             os.fchmod(descriptor, 0o444)
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -1,52 +1,37 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from comfy_errors import MismatchError
-from comfy_http.client import HttpClient
-from comfy_http.settings import NetworkSettings
-from comfy_models.model_file import ModelSource
-from comfy_models.sources.hosts import Hosts, hosts_for
+from comfy_errors import MismatchError, OperationFailedError, UnavailableError
+from comfy_files.parallel import give_up_with
+from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
 from comfy_models.transfer.fetch import fetch, fetch_to
-from tests.http_server import Answer, Request, ranged, serve
+from tests.http_server import Answer, Request
+from tests.model_downloads import (
+    CONTENT,
+    MIB,
+    SHA256,
+    Model,
+    Served,
+    cut_after,
+    files_in,
+    model_at,
+    serving,
+)
 
-CONTENT = random.Random(1).randbytes(40_000_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    target_path: str = "vae/x.safetensors"
-    sha256: str = SHA256
-    size: int = len(CONTENT)
-    sources: Sequence[ModelSource] = field(default=())
-
-
-def model_at(*urls: str) -> Model:
-    return Model(sources=[ModelSource(url=url) for url in urls])
+PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(tmp_path / "store")
-
-
-@pytest.fixture
-def hosts(tmp_path: Path) -> Hosts:
-    client = HttpClient(settings=NetworkSettings(), remedy="")
-    return hosts_for(client, tmp_path, os.environ)
-
-
-def files_in(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+def _is_stored(store: ModelStore) -> bool:
+    """True if the store has the file, and nothing else."""
+    place = store.path_of(SHA256)
+    return files_in(store.root) == [place] and place.read_bytes() == CONTENT
 
 
 def test_a_file_of_this_machine_is_stored_read_only(
@@ -54,41 +39,316 @@ def test_a_file_of_this_machine_is_stored_read_only(
 ) -> None:
     (tmp_path / "x.bin").write_bytes(CONTENT)
     fetch([model_at("x.bin")], store, hosts)
-    assert store.path_of(SHA256).read_bytes() == CONTENT
+    assert _is_stored(store)
     assert store.path_of(SHA256).stat().st_mode & 0o777 == 0o444
-    assert files_in(store.root) == [store.path_of(SHA256)]
 
 
 def test_a_file_of_a_web_server_is_stored(store: ModelStore, hosts: Hosts) -> None:
-    with serve(answering=lambda request: ranged(request, CONTENT, etag='"1"')) as url:
+    with serving(x=(served := Served())) as url:
         fetch([model_at(f"{url}/x")], store, hosts)
-    assert store.path_of(SHA256).read_bytes() == CONTENT
-    assert files_in(store.root) == [store.path_of(SHA256)]
+        # What is there is not asked for.
+        requests = len(served.requests)
+        fetch([model_at(f"{url}/x")], store, hosts)
+        assert len(served.requests) == requests
+    assert _is_stored(store)
 
 
 def test_a_file_is_written_outside_the_store(hosts: Hosts, tmp_path: Path) -> None:
-    place = tmp_path / "models/vae/x.safetensors"
-    with serve(answering=lambda request: ranged(request, CONTENT, etag='"1"')) as url:
+    place = tmp_path / "models/vae/x.bin"
+    with serving(x=Served()) as url:
         fetch_to([(model_at(f"{url}/x"), place)], hosts)
     assert place.read_bytes() == CONTENT
     assert files_in(tmp_path) == [place]
 
 
-def test_a_mirror_is_asked_when_the_source_fails(store: ModelStore, hosts: Hosts) -> None:
-    def answer(request: Request) -> Answer | None:
-        return ranged(request, CONTENT, etag='"1"') if request.path == "/right" else None
+def test_whoever_asked_learns_the_sha256_without_reading_the_file_again(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    learnt: dict[Path, str] = {}
+    with serving(x=Served()) as url:
+        fetch([model_at(f"{url}/x")], store, hosts, remember=learnt.__setitem__)
+    assert learnt == {store.path_of(SHA256): SHA256}
 
-    with serve(answering=answer) as url:
-        fetch([model_at(f"{url}/none", f"{url}/right")], store, hosts)
-    assert store.holds(SHA256)
+
+def test_a_slow_server_is_asked_for_several_parts_at_once(store: ModelStore, hosts: Hosts) -> None:
+    with serving(x=(served := Served(rate=5 * MIB))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert len(served.requests) > 3
+    # Little of it is sent twice: what was under way as the first connection met the second.
+    assert served.sent_bytes <= 1.05 * len(CONTENT)
+
+
+def test_a_server_without_ranges_is_read_over_one_connection(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    def whole(_request: Request, answer: Answer, _number: int) -> Answer:
+        return replace(answer, status=200, headers={}, body=CONTENT)
+
+    with serving(x=(served := Served(fault=whole, rate=20 * MIB))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert served.sent_bytes <= 2 * len(CONTENT)
+
+
+def test_a_server_that_sends_another_range_than_asked_for_is_asked_for_all(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    def shifted(request: Request, answer: Answer, _number: int) -> Answer:
+        if not request.headers["Range"]:
+            return cut_after(answer, 2 * MIB) if _number == 0 else answer
+        span = {"Content-Range": f"bytes 5-{len(CONTENT) - 1}/{len(CONTENT)}"}
+        return replace(answer, status=206, headers=span, body=CONTENT[5:])
+
+    with serving(x=Served(fault=shifted)) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+
+
+def test_a_server_that_lies_about_the_bytes_of_ranges_is_asked_for_all(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    def zeros(request: Request, answer: Answer, _number: int) -> Answer:
+        if not request.headers["Range"]:
+            return answer
+        return replace(answer, body=bytes(len(answer.body)))
+
+    with serving(x=Served(fault=zeros, rate=10 * MIB)) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+
+
+def test_each_broken_connection_is_taken_up_where_it_broke(store: ModelStore, hosts: Hosts) -> None:
+    def cut(_request: Request, answer: Answer, _number: int) -> Answer:
+        return cut_after(answer, 700_000)
+
+    with serving(x=(served := Served(fault=cut))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert served.sent_bytes <= 1.05 * len(CONTENT)
+
+
+def test_a_silent_connection_is_given_up_and_taken_up(store: ModelStore, hosts: Hosts) -> None:
+    def stall(_request: Request, answer: Answer, number: int) -> Answer:
+        return cut_after(answer, 300_000, stalls=True) if number == 0 else answer
+
+    with serving(x=(served := Served(fault=stall))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert served.sent_bytes <= 1.05 * len(CONTENT)
+
+
+def test_a_server_that_never_answers_properly_is_given_up(store: ModelStore, hosts: Hosts) -> None:
+    def fail(_request: Request, answer: Answer, _number: int) -> Answer:
+        return replace(answer, status=503)
+
+    with (
+        serving(x=(served := Served(fault=fail))) as url,
+        pytest.raises(UnavailableError, match="model vae/x.bin: .*/x could not be read.* 503"),
+    ):
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert len(served.requests) == 6
+    assert files_in(store.root) == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_fails_for_a_while_is_asked_again(
+    store: ModelStore, hosts: Hosts, status: int
+) -> None:
+    def fail(_request: Request, answer: Answer, number: int) -> Answer:
+        if number == 0:
+            return cut_after(answer, 2 * MIB)
+        return Answer(status=status, body=PAGE) if number in (1, 2, 3) else answer
+
+    with serving(x=(served := Served(fault=fail))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert served.sent_bytes <= 1.05 * len(CONTENT)
+
+
+def test_all_connections_wait_when_the_server_asks_one_to(
+    store: ModelStore, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_http.retries._SAID_FROM_S", 1.0)
+    refused, said = threading.Event(), list[str]()
+
+    def ask_to_wait(_request: Request, answer: Answer, number: int) -> Answer:
+        if number == 3:
+            refused.set()
+            return Answer(status=429, headers={"Retry-After": "1"})
+        assert not refused.is_set() or is_over.is_set(), "a connection did not wait"
+        return answer
+
+    is_over = threading.Event()
+
+    def start_clock() -> None:
+        refused.wait()
+        threading.Timer(0.9, is_over.set).start()
+
+    threading.Thread(target=start_clock, daemon=True).start()
+    with serving(x=(served := Served(fault=ask_to_wait, rate=4 * MIB))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts, say=said.append)
+    assert _is_stored(store)
+    assert len(served.requests) > 4
+    assert said == ["127.0.0.1 asks to wait 1 s"]
+
+
+def test_a_page_instead_of_a_model_is_refused_as_such_and_leaves_nothing(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    with (
+        serving(x=Served(content=PAGE)) as url,
+        pytest.raises(MismatchError, match=r"/x is (a web page|an HTML)"),
+    ):
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert files_in(store.root) == []
+
+
+def test_a_page_in_the_middle_costs_nothing_that_was_there(store: ModelStore, hosts: Hosts) -> None:
+    def turn_away(_request: Request, answer: Answer, number: int) -> Answer:
+        return cut_after(answer, 3 * MIB) if number == 0 else Answer(body=PAGE)
+
+    turning_away, right = Served(fault=turn_away), Served()
+    with serving(x=turning_away, y=right) as url:
+        fetch([model_at(f"{url}/x", f"{url}/y")], store, hosts)
+    assert _is_stored(store)
+    assert right.sent_bytes <= len(CONTENT) - 3 * MIB
+
+
+def test_a_file_that_changes_while_it_is_read_is_read_from_its_start(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    old = Served(content=bytes(len(CONTENT)), etag='"0"')
+
+    def change(request: Request, answer: Answer, number: int) -> Answer:
+        return cut_after(old.answer(request), 3 * MIB) if number == 0 else answer
+
+    with serving(x=(served := Served(fault=change))) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert served.requests[1].headers["If-Range"] == '"0"'
+
+
+def test_a_file_of_another_size_is_refused_before_it_is_read(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    with (
+        serving(x=(served := Served(content=CONTENT * 5))) as url,
+        pytest.raises(MismatchError, match=rf"/x has {5 * len(CONTENT)} bytes, not {len(CONTENT)}"),
+    ):
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert served.sent_bytes < len(CONTENT) * 5
+    assert files_in(store.root) == []
+
+
+@pytest.mark.parametrize("framing", [{"Connection": "close"}, {"Transfer-Encoding": "chunked"}])
+@pytest.mark.parametrize("size", [len(CONTENT), 1_000_000])
+def test_a_server_may_not_tell_the_size(
+    store: ModelStore, hosts: Hosts, framing: dict[str, str], size: int
+) -> None:
+    def hide(_request: Request, answer: Answer, _number: int) -> Answer:
+        return replace(answer, status=200, headers=framing, body=CONTENT[:size])
+
+    with serving(x=Served(fault=hide)) as url:
+        if size == len(CONTENT):
+            fetch([model_at(f"{url}/x")], store, hosts)
+            assert _is_stored(store)
+            return
+        with pytest.raises(MismatchError, match=f"has {size} bytes, not {len(CONTENT)}"):
+            fetch([model_at(f"{url}/x")], store, hosts)
+    assert not store.holds(SHA256)
+
+
+def test_a_mirror_is_asked_when_the_source_fails(store: ModelStore, hosts: Hosts) -> None:
+    gone = Served(fault=lambda _request, answer, _number: replace(answer, status=404))
+    with serving(x=gone, y=Served()) as url:
+        fetch([model_at(f"{url}/x", f"{url}/y")], store, hosts)
+    assert _is_stored(store)
+
+
+def test_a_mirror_gives_only_what_the_source_did_not(
+    store: ModelStore, hosts: Hosts, tmp_path: Path
+) -> None:
+    def die(_request: Request, answer: Answer, number: int) -> Answer:
+        return cut_after(answer, 5 * MIB) if number == 0 else replace(answer, status=404)
+
+    right = Served(etag='"another"')
+    with serving(x=Served(fault=die), y=right) as url:
+        fetch([model_at(f"{url}/x", f"{url}/y")], store, hosts)
+    assert _is_stored(store)
+    assert right.sent_bytes <= len(CONTENT) - 5 * MIB
 
 
 def test_a_wrong_file_never_gets_its_final_name(store: ModelStore, hosts: Hosts) -> None:
     wrong = CONTENT[:-1] + b"!"
     found = hashlib.sha256(wrong).hexdigest()
     with (
-        serve(answering=lambda request: ranged(request, wrong, etag='"1"')) as url,
-        pytest.raises(MismatchError, match=f"{url}/x has sha256 {found}, but {SHA256}"),
+        serving(x=(served := Served(content=wrong))) as url,
+        pytest.raises(
+            MismatchError, match=f"{url}/x has sha256 {found}, but {SHA256} was expected"
+        ),
     ):
         fetch([model_at(f"{url}/x")], store, hosts)
-    assert not store.holds(SHA256)
+    assert files_in(store.root) == []
+    # The second time as a whole.
+    assert served.ranges[-1] is None
+
+
+def test_every_source_is_reported_with_its_reason_and_without_its_secrets(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    gone = Served(fault=lambda _request, answer, _number: replace(answer, status=404))
+    with serving(x=gone, y=Served(content=PAGE)) as url, pytest.raises(MismatchError) as caught:
+        fetch(
+            [
+                model_at(f"{url}/x".replace("//", "//me:secret@"), f"{url}/y"),
+                Model(target_path="loras/lost.bin", sha256="0" * 64),
+            ],
+            store,
+            hosts,
+        )
+    message = caught.value.in_words()
+    assert "/x could not be read: it answered 404" in message
+    assert "/y is " in message
+    assert "loras/lost.bin" in message
+    assert "secret" not in message
+
+
+def test_a_download_that_was_interrupted_goes_on_from_what_is_on_the_disk(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    given_up, interrupted = threading.Event(), list[BaseException]()
+
+    def stop(_request: Request, answer: Answer, number: int) -> Answer:
+        if number == 0:
+            threading.Timer(0.3, given_up.set).start()
+        return answer
+
+    served = Served(fault=stop, rate=3 * MIB)
+
+    def work(url: str) -> None:
+        give_up_with(given_up)
+        try:
+            fetch([model_at(f"{url}/x")], store, hosts)
+        except KeyboardInterrupt as error:
+            interrupted.append(error)
+
+    with serving(x=served) as url:
+        thread = threading.Thread(target=work, args=(url,))
+        thread.start()
+        thread.join()
+        assert interrupted
+        assert not store.holds(SHA256)
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+    assert served.sent_bytes <= 1.15 * len(CONTENT)
+
+
+def test_room_is_required_before_anything_is_asked_for(
+    store: ModelStore, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(x=(served := Served())) as url:
+        large = replace(model_at(f"{url}/x"), size=1 << 60)
+        with pytest.raises(OperationFailedError, match="are needed below .*, but only"):
+            fetch([large], store, hosts)
+    assert served.requests == []

@@ -1,0 +1,93 @@
+"""A model on a web server that misbehaves as a test wants, and what it takes to fetch it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from comfy_http.client import HttpClient
+from comfy_http.settings import NetworkSettings
+from comfy_models.model_file import ModelSource
+from comfy_models.sources.hosts import Hosts, hosts_for
+from tests.http_server import Answer, Request, ranged, serve
+
+MIB = 1 << 20
+CONTENT = random.Random(1).randbytes(6_500_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model that is needed, with its sources."""
+
+    target_path: str = "vae/x.bin"
+    sha256: str = SHA256
+    size: int = len(CONTENT)
+    sources: Sequence[ModelSource] = ()
+
+
+def model_at(*urls: str) -> Model:
+    return Model(sources=[ModelSource(url=url) for url in urls])
+
+
+Fault = Callable[[Request, Answer, int], Answer]
+"""Changes an answer, which is to the request with this number, from 0."""
+
+
+@dataclass(kw_only=True)
+class Served:
+    """A file on a server: what it was asked, and how many bytes of it were sent."""
+
+    content: bytes = CONTENT
+    etag: str = '"1"'
+    fault: Fault = lambda _request, answer, _number: answer
+    rate: float | None = None
+    requests: list[Request] = field(default_factory=list)
+    sent_bytes: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def answer(self, request: Request) -> Answer:
+        with self._lock:
+            number = len(self.requests)
+            self.requests.append(request)
+        right = ranged(request, self.content, etag=self.etag)
+        return replace(
+            self.fault(request, replace(right, rate=self.rate), number), sent=self._count
+        )
+
+    def _count(self, size: int) -> None:
+        with self._lock:
+            self.sent_bytes += size
+
+    @property
+    def ranges(self) -> list[str | None]:
+        return [request.headers["Range"] for request in self.requests]
+
+
+@contextmanager
+def serving(**files: Served) -> Iterator[str]:
+    """Serves each file under its name."""
+    with serve(answering=lambda request: files[request.path.strip("/")].answer(request)) as url:
+        yield url
+
+
+def cut_after(answer: Answer, size: int, *, stalls: bool = False) -> Answer:
+    """Announces the whole body, sends its first `size` bytes."""
+    length = {"Content-Length": str(len(answer.body))}
+    body = answer.body[:size]
+    return replace(answer, headers={**answer.headers, **length}, body=body, stalls=stalls)
+
+
+def hosts_in(folder: Path, *, timeout_s: float | None = None) -> Hosts:
+    client = HttpClient(settings=NetworkSettings(), remedy="")
+    return hosts_for(client, folder, os.environ, timeout_s=timeout_s)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
