@@ -13,7 +13,7 @@ WITH_DEV = $(WITH) --dev
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize base image verify-image push test test-fast test-all bench canary lint fmt clean
+.PHONY: help venv run ui lock realize models base image verify-image push test test-fast test-all bench canary lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -33,6 +33,9 @@ lock: ## Resolve VERSION: pin everything it needs in lockfiles/
 
 realize: ## Make VERSION ready to run in a folder on this machine
 	@$(COMFY) realize --version-id "$(VERSION)"
+
+models: ## Verify the models of VERSION, or of every version, and fetch and link what is missing
+	@$(COMFY) verify-models $(if $(filter-out file,$(origin VERSION)),--version-id "$(VERSION)")
 
 base: ## Make a base image from Debian's packages, as root, if no registry can be reached
 	@$(COMFY) image base $(if $(TAG),--tag "$(TAG)")

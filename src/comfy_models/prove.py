@@ -95,8 +95,8 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
 
 
 class _Proving:
-    """What is known so far, by the target paths of the models: who cannot be linked and why, which
-    were fetched and linked now, and which files (device, inode) were read now.
+    """What is known so far, by the target paths of the models: which cannot be linked and why,
+    which were asked for, fetched and linked now, and which files (device, inode) were read now.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class _Proving:
         self._overwrite, self._rehash = overwrite, rehash
         self._doubtful = folders.store.doubtful()
         self._obstacles: dict[str, str] = {}
+        self._asked: set[str] = set()
         self._fetched: set[str] = set()
         self._linked: set[str] = set()
         self._read: set[tuple[int, int]] = set()
@@ -182,6 +183,7 @@ class _Proving:
             if model.target_path not in self._obstacles
             and is_lacking(model, self._folders, self._memory)
         ]
+        self._asked = {model.target_path for model in lacking}
         store = self._folders.store
         error = None
         try:
@@ -233,7 +235,10 @@ class _Proving:
             obstacle = f"{stored} {self._fault_of(stored, model)}"
         if obstacle is not None:
             return ProvenModel(model=model, path=place, state="wrong", reason=obstacle)
-        return ProvenModel(model=model, path=place, state="missing", reason="it is not there")
+        reason = "it is neither in the store nor in the models folder"
+        if model.target_path in self._asked:
+            reason = "it could not be fetched"
+        return ProvenModel(model=model, path=place, state="missing", reason=reason)
 
     def _fault_of(self, path: Path, model: ModelFile) -> str | None:
         return fault_of(path, model, self._memory)

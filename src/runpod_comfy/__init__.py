@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from runpod_comfy.api.edits import add_model, add_node, override  # pants: no-infer-dep
     from runpod_comfy.api.homes import realize, run  # pants: no-infer-dep
     from runpod_comfy.api.images import build_image, push  # pants: no-infer-dep
+    from runpod_comfy.api.models import verify_models  # pants: no-infer-dep
     from runpod_comfy.api.versions import create, resolve  # pants: no-infer-dep
 
 __version__ = "0.1.0"
@@ -38,6 +39,7 @@ __all__ = [
     "realize",
     "resolve",
     "run",
+    "verify_models",
 ]
 
 _MODULES = {
@@ -48,6 +50,7 @@ _MODULES = {
     "resolve": "versions",
     "realize": "homes",
     "run": "homes",
+    "verify_models": "models",
     "build_image": "images",
     "push": "images",
 }

@@ -43,6 +43,8 @@ class Cache:
     # The whole output of steps of images that failed, by version and step.
     logs = Below("logs")
     roots = Below("roots")
+    # Which models requests of `verify-models` were about.
+    asked = Below("asked")
     tmp = Below("tmp")
 
     @classmethod

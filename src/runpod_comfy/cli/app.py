@@ -24,6 +24,7 @@ from runpod_comfy.cli import (
     remove,
     resolve,
     run,
+    verify_models,
 )
 from runpod_comfy.cli.image import commands as image
 from runpod_comfy.cli.options import add_project
@@ -62,6 +63,7 @@ def build_parser() -> Parser:
         diff,
         realize,
         run,
+        verify_models,
         remove,
         bundle,
         image,

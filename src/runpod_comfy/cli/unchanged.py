@@ -26,7 +26,7 @@ from runpod_comfy.api.workspace import find_project, one_name, version_id_of
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree_files import tree_state
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.project import LAYER_SCRIPTS, PACKAGE_NAMES, PACKAGES
+from runpod_comfy.project import program_digest
 
 if TYPE_CHECKING:
     from runpod_comfy.homes.job import Realization
@@ -48,7 +48,7 @@ class Request:
         self._asked = _asked(arguments, project)
         self._home = find_home(_version_id(arguments), arguments.target, os.environ)
         self._sources = _digests(_sources(arguments, project))
-        self._program = _program()
+        self._program = program_digest()
 
     def answer(self, console: Console) -> bool:
         """Answers the request if nothing has changed; else says nothing and returns False."""
@@ -207,26 +207,6 @@ def _folders(realization: Realization) -> dict[str, str] | None:
             return None
         states[str(folder.path)] = state.digest
     return states
-
-
-def _program() -> str:
-    """This program and its layer scripts: a different size or time of any file means another
-    program.
-    """
-    folders = (*(PACKAGES / name for name in PACKAGE_NAMES), LAYER_SCRIPTS)
-    found = [file for folder in folders for file in sorted(_files(folder))]
-    return _digest(repr((sys.version, found)).encode())
-
-
-def _files(folder: Path) -> Iterable[tuple[str, int, int]]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                if entry.name != "__pycache__":
-                    yield from _files(Path(entry.path))
-            else:
-                of = entry.stat()
-                yield entry.path, of.st_size, of.st_mtime_ns
 
 
 def _digests(paths: Iterable[Path]) -> dict[str, str | None]:

@@ -134,6 +134,8 @@ def find_unused(
         *_all("image tool", contents.old_tools),
         *(_models(contents, needs, model_folders) if with_models else ()),
         *_all("leftover", contents.children(cache.tmp)),
+        # The next `verify-models` makes its own again.
+        *_all("leftover", contents.children(cache.asked)),
         *_all("unknown", _of_others(contents)),
     ]
 
@@ -185,7 +187,7 @@ def _of_others(contents: Contents) -> list[Path]:
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
         *(cache.loaded, cache.tools, cache.pushed, cache.logs, cache.root / IN_USE_NAME),
-        *(cache.archives, cache.named_archives),
+        *(cache.archives, cache.named_archives, cache.asked),
         # COMFY_CACHE_MODELS may name any folder in here.
         *(cache.models, *cache.models.parents),
     }

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from comfy_home.layout import UNCHANGED_NAME
+from runpod_comfy import project as program
 from runpod_comfy.api.workspace import find_project
 from runpod_comfy.cache import tree_files
 from runpod_comfy.cli import unchanged
@@ -339,9 +340,9 @@ def test_an_edited_program_goes_the_long_way(
     other = tmp_path / "program"
     shutil.copytree(PACKAGES / "runpod_comfy", other / "runpod_comfy")
     shutil.copytree(LAYER_SCRIPTS, other / "layers")
-    monkeypatch.setattr(unchanged, "PACKAGES", other)
-    monkeypatch.setattr(unchanged, "PACKAGE_NAMES", ("runpod_comfy",))
-    monkeypatch.setattr(unchanged, "LAYER_SCRIPTS", other / "layers")
+    monkeypatch.setattr(program, "PACKAGES", other)
+    monkeypatch.setattr(program, "PACKAGE_NAMES", ("runpod_comfy",))
+    monkeypatch.setattr(program, "LAYER_SCRIPTS", other / "layers")
     assert project.realize() == 0
     assert project.realize() == 0
     assert len(long_ways) == 2

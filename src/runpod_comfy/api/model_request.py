@@ -1,0 +1,103 @@
+"""Which models `verify-models` is about, before any pydantic model is imported."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfy_errors import UnavailableError
+from comfy_files.user_paths import expanded
+from comfy_models.store import ModelStore
+from runpod_comfy.api.workspace import StrPath, as_path, find_project, spec_files, version_id_of
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.models.request import Request
+from runpod_comfy.models.verify import VerifiedModels, settled
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """The versions by `version_ids`, or the one that the file `spec` or `lock` belongs to.
+
+    `request` remembers what it was about, None if that is not possible.
+    """
+
+    version_ids: tuple[str, ...]
+    spec: Path | None
+    lock: Path | None
+    models_dir: Path | None
+    project: Path
+    cache: Cache
+    request: Request | None
+
+
+def find_request(
+    version_id: str | None = None,
+    *,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
+    models_dir: StrPath | None = None,
+    project: StrPath | None = None,
+) -> ModelRequest:
+    """The request of these arguments. Without a version or a file, `COMFY_VERSION_NAME` names the
+    version, else `LOCK_PATH` its lock, else every version is meant.
+
+    `models_dir` is by default `MODELS_DIR`, else the `models` of each version's home. Raises
+    UnavailableError if there is no version.
+    """
+    folder, cache = find_project(project), Cache.from_environment()
+    spec_file, lock_file = as_path(spec), as_path(lock)
+    if version_id is None and spec_file is None and lock_file is None:
+        version_id = os.environ.get("COMFY_VERSION_NAME") or None
+        named_lock = os.environ.get("LOCK_PATH")
+        if version_id is None and named_lock:
+            lock_file = expanded(named_lock)
+    specs = spec_files(folder, cache)
+    if version_id is not None:
+        version_ids: tuple[str, ...] = (version_id_of(version_id),)
+    else:
+        version_ids = () if spec_file or lock_file else tuple(specs)
+        if not (version_ids or spec_file or lock_file):
+            raise UnavailableError(
+                f"there are no versions in {folder / 'versions'}",
+                remedy="Name the project folder with --project, or write a version with: "
+                "runpod-comfy create ID --repo URL@REF",
+            )
+    named_folder = models_dir or os.environ.get("MODELS_DIR")
+    chosen = expanded(named_folder).absolute() if named_folder else None
+    sources = [lock_file.absolute()] if lock_file else []
+    for each in () if lock_file else version_ids:
+        sources += _sources(each, specs.get(each, folder / "versions" / f"{each}.json"), cache)
+    request = Request(
+        cache,
+        {"versions": repr(version_ids), "models_dir": str(chosen), "models": str(cache.models)},
+        sources,
+    )
+    return ModelRequest(
+        version_ids=version_ids,
+        spec=spec_file,
+        lock=lock_file,
+        models_dir=chosen,
+        project=folder,
+        cache=cache,
+        # The lock of a spec that is named by its file is found by what stands in it.
+        request=None if spec_file else request,
+    )
+
+
+def recalled(request: ModelRequest) -> VerifiedModels | None:
+    """The result if nothing has changed since the same request, None otherwise."""
+    asked = request.request.recall() if request.request else None
+    return settled(asked, ModelStore(request.cache.models)) if asked is not None else None
+
+
+def _sources(version_id: str, spec: Path, cache: Cache) -> list[Path]:
+    """The files that decide which lock is used, existing or not."""
+    name = f"comfy-{version_id}.lock.json"
+    named = os.environ.get("LOCK_PATH")
+    return [
+        spec,
+        *([expanded(named).absolute()] if named else []),
+        spec.parent.with_name("lockfiles") / name,
+        cache.resolved / f"{version_id}.lock.json",
+    ]

@@ -1,0 +1,125 @@
+"""The models of versions in models folders, verified and completed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from comfy_errors import for_each
+from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_home.layout import HomeLayout, find_home
+from comfy_models.store import ModelStore
+from runpod_comfy.api.arguments import checked
+from runpod_comfy.api.model_request import ModelRequest, find_request, recalled
+from runpod_comfy.api.versions import Selected, keep_cache_for, select
+from runpod_comfy.api.workspace import StrPath
+from runpod_comfy.cache.locks import using
+from runpod_comfy.cache.roots import record_root
+from runpod_comfy.models.asked import AskedFolder, AskedModel, in_one_folder
+from runpod_comfy.models.verify import VerifiedModels, verify
+from runpod_comfy.sources.model_hosts import model_hosts
+
+
+@checked
+def verify_models(
+    version_id: str | None = None,
+    *,
+    spec: StrPath | None = None,
+    lock: StrPath | None = None,
+    models_dir: StrPath | None = None,
+    overwrite: bool = False,
+    rehash: bool = False,
+    timeout_s: float | None = None,
+    project: StrPath | None = None,
+    say: Say = say_nothing,
+    explain: Say = say_nothing,
+    progress: Progress = UNSEEN,
+) -> VerifiedModels:
+    """Makes the models of a version, or of every version, complete in a models folder, and says
+    what is true of each: `.holds` is true if all are right.
+
+    Missing models are fetched into the store, and linked from `models_dir` (`MODELS_DIR`, then the
+    `models` of the version's home). Files are hashed if they have changed since the last time, or
+    with `rehash`. With `overwrite` another file at the path of a model is replaced. A server may be
+    silent for `timeout_s` seconds. A version without a lock is resolved first. Raises what
+    `resolve` raises; what cannot be fetched is the `error` of the result.
+    """
+    request = find_request(version_id, spec=spec, lock=lock, models_dir=models_dir, project=project)
+    found = None if rehash else recalled(request)
+    if found is not None:
+        return found
+    cache, store = request.cache, ModelStore(request.cache.models)
+    selections = for_each(
+        lambda each: select(
+            each,
+            spec=request.spec,
+            lock=request.lock,
+            project=request.project,
+            command="realize {} --update",
+            say=say,
+            explain=explain,
+        ),
+        request.version_ids or (None,),
+    )
+    for selected in selections:
+        keep_cache_for(selected, cache, say)
+    asked = _asked_folders(request, selections)
+    with using(cache, say):
+        for folder in asked:
+            if folder.models:
+                # The links in it keep models in the store.
+                record_root(cache, kind="models", path=folder.models_dir)
+        found = verify(
+            asked,
+            store,
+            hosts_for=lambda base_dir: model_hosts(base_dir, timeout_s=timeout_s, say=say),
+            overwrite=overwrite,
+            rehash=rehash,
+            say=say,
+            progress=progress,
+        )
+        if request.request is not None:
+            request.request.note(asked)
+    return found
+
+
+def _asked_folders(request: ModelRequest, selections: Sequence[Selected]) -> list[AskedFolder]:
+    by_folder: dict[Path, list[Selected]] = {}
+    for selected in selections:
+        by_folder.setdefault(_folder_for(request, selected), []).append(selected)
+    return [
+        in_one_folder(
+            models_dir,
+            (model for selected in some for model in _asked_models(selected)),
+            is_own=len(some) == 1 and _is_own(models_dir, some[0]),
+        )
+        for models_dir, some in by_folder.items()
+    ]
+
+
+def _folder_for(request: ModelRequest, selected: Selected) -> Path:
+    return request.models_dir or _home_of(selected).models
+
+
+def _is_own(models_dir: Path, selected: Selected) -> bool:
+    return models_dir.resolve() == _home_of(selected).models.resolve()
+
+
+def _home_of(selected: Selected) -> HomeLayout:
+    return HomeLayout(root=find_home(selected.lock.version_id, None, os.environ))
+
+
+def _asked_models(selected: Selected) -> list[AskedModel]:
+    return [
+        AskedModel(
+            name=model.name,
+            target_path=model.target_path,
+            sha256=model.sha256,
+            size=model.size,
+            versions=(selected.lock.version_id,),
+            base_dir=selected.base_dir,
+            sources=model.sources,
+        )
+        for model in selected.lock.models
+    ]

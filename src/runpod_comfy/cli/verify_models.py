@@ -1,0 +1,163 @@
+"""`verify-models`: proves the models of versions, and fetches and links what is missing."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfy_errors import MismatchError
+from comfy_errors.names import quantity
+from comfy_files.progress import readable_size
+from runpod_comfy.cli.options import Subparsers, add_command, given, named_version
+from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.usage.completers import with_version_ids
+
+if TYPE_CHECKING:
+    from runpod_comfy.models.verify import VerifiedModels
+
+_DETAILS = """\
+Each model of the lock is looked for in the store ($COMFY_CACHE_MODELS, else
+$COMFY_CACHE_ROOT/models) and in the models folder. What is missing or wrong in
+the store is fetched from the model's sources, and linked in the models folder.
+A file is hashed once, and again only after it has changed.
+
+  present     right, and not changed since it was last hashed
+  verified    hashed now, and right
+  downloaded  fetched now, and right
+  wrong       another file is there; it was left alone
+  missing     not there, and it could not be fetched
+
+Exit code 4 if any is wrong or missing. A version without a lock is resolved first.
+Tokens: $HF_TOKEN for the Hugging Face Hub, $CIVITAI_TOKEN for Civitai."""
+
+_EXAMPLES = """\
+  runpod-comfy verify-models
+  runpod-comfy verify-models demo --models-dir /workspace/models --verbose
+  runpod-comfy verify-models --version-id demo --overwrite
+  runpod-comfy verify-models --rehash --json
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "verify-models",
+        run=_run,
+        summary="Verify the models of versions, and fetch and link what is missing.",
+        details=_DETAILS,
+        examples=_EXAMPLES,
+    )
+    add = parser.add_argument
+    default = "default: $COMFY_VERSION_NAME, else every version"
+    with_version_ids(add("version", metavar="ID", nargs="?", help=f"version id; {default}"))
+    with_version_ids(add("--version-id", metavar="ID", help="the version id, as an option"))
+    add("--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json")
+    add("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
+    add(
+        "--models-dir",
+        metavar="DIR",
+        type=Path,
+        help="the models folder; default: $MODELS_DIR, else models/ of $COMFY_HOME, else of "
+        "~/comfy-<id>",
+    )
+    add(
+        "--overwrite",
+        action="store_true",
+        help="replace other files at the paths of models, once the models are in the store",
+    )
+    add(
+        "--rehash",
+        action="store_true",
+        help="hash every file again, also if it has not changed",
+    )
+    add(
+        "--timeout",
+        dest="timeout_s",
+        metavar="SECONDS",
+        type=_seconds,
+        default=120.0,
+        help="give up a server that sends nothing for so long; default 120",
+    )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("it must be a number of seconds above 0")
+    return seconds
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    found = _verified(arguments, console)
+    if found.error is not None:
+        console.say(found.error.in_words())
+    if console.verbose:
+        _explain(found, console)
+    # There may be thousands of models.
+    if console.as_json:
+        console.result("", _document(found))
+    else:
+        console.result(_table(found), None)
+    counts = ", ".join(f"{count} {state}" for state, count in found.counts().items() if count)
+    console.say(f"{quantity(len(found.models), 'model')}: {counts or 'nothing to verify'}")
+    return 0 if found.holds else MismatchError.exit_code
+
+
+def _verified(arguments: argparse.Namespace, console: Console) -> VerifiedModels:
+    from runpod_comfy.api.model_request import find_request, recalled
+
+    which = given(arguments, "spec", "lock", "models_dir", "project")
+    version_id = named_version(arguments)
+    if not arguments.rehash:
+        known = recalled(find_request(version_id, **which))
+        if known is not None:
+            return known
+    from runpod_comfy.api.models import verify_models
+
+    with console.arrivals() as (say, progress):
+        return verify_models(
+            version_id,
+            **which,
+            **given(arguments, "overwrite", "rehash", "timeout_s"),
+            say=say,
+            explain=console.explain,
+            progress=progress,
+        )
+
+
+def _explain(found: VerifiedModels, console: Console) -> None:
+    console.explain(f"Store: {found.store}")
+    for model in found.models:
+        linked = ", linked now" if model.linked else ""
+        console.explain(f"{model.path}: {model.state}{linked}, sha256:{model.sha256}")
+
+
+def _table(found: VerifiedModels) -> str:
+    """A line for each model, below the folder that it is in."""
+    lines = []
+    for folder, models in groupby(found.models, key=lambda model: model.models_dir):
+        some = list(models)
+        rows = [(model.state, model.target_path, readable_size(model.size)) for model in some]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines.append(f"{folder}")
+        for (state, path, size), model in zip(rows, some, strict=True):
+            versions = ", ".join(model.versions)
+            row = f"  {state:<{widths[0]}}  {path:<{widths[1]}}  {size:>{widths[2]}}  {versions}"
+            lines.append(row)
+            if model.reason:
+                lines.append(f"    {model.reason}")
+    return "\n".join(lines)
+
+
+def _document(found: VerifiedModels) -> dict[str, object]:
+    return {
+        "store": found.store,
+        "holds": found.holds,
+        "counts": found.counts(),
+        "models": [{**vars(model), "path": model.path} for model in found.models],
+        "error": found.error.message if found.error else None,
+        "remedy": found.error.remedy if found.error else None,
+        "seconds": round(found.seconds, 3),
+    }

@@ -1,0 +1,110 @@
+"""Remembers which models a request of `verify-models` is about.
+
+A request that finds nothing changed then needs no model of a spec or lock: to import those takes
+longer than to look at thousands of files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from comfy_files.files import replace_file
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.models.asked import AskedFolder, AskedModel
+from runpod_comfy.project import program_digest
+
+_SCHEMA = "runpod-comfy/asked-models/1"
+_VARIABLES = ("COMFY_HOME", "MODELS_DIR", "LOCK_PATH", "HOME")
+
+
+class Request:
+    """`options` decide which models are meant, with `sources`, the files of specs and locks, which
+    may not exist.
+    """
+
+    def __init__(self, cache: Cache, options: Mapping[str, str], sources: Sequence[Path]) -> None:
+        self._cache, self._sources = cache, sources
+        # At the start, so that changes meanwhile are noticed the next time.
+        self._digests = _digests(sources)
+        variables = {name: os.environ.get(name) for name in _VARIABLES}
+        # The folder is the base of relative paths.
+        asked = repr((sorted(options.items()), sorted(self._digests), variables, Path.cwd()))
+        self._file = cache.asked / f"{hashlib.sha256(asked.encode()).hexdigest()}.json"
+
+    def recall(self) -> list[AskedFolder] | None:
+        """What the request was about the last time, without sources of models; None if that may
+        have changed.
+        """
+        try:
+            note = json.loads(self._file.read_bytes())
+            if note["basis"] != self._basis():
+                return None
+            return [_folder(each) for each in note["folders"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def note(self, asked: Sequence[AskedFolder]) -> None:
+        """Records what the request is about, unless its files have changed meanwhile."""
+        if _digests(self._sources) != self._digests:
+            return
+        note = {"basis": self._basis(), "folders": [_document(folder) for folder in asked]}
+        with contextlib.suppress(OSError):
+            replace_file(self._file, json.dumps(note).encode(), workplace=self._cache.tmp)
+
+    def _basis(self) -> list[Any]:
+        return [_SCHEMA, program_digest(), self._digests]
+
+
+def _document(folder: AskedFolder) -> dict[str, Any]:
+    return {
+        "models_dir": str(folder.models_dir),
+        "is_own": folder.is_own,
+        "models": _rows(folder.models),
+        "rivals": _rows(folder.rivals),
+    }
+
+
+def _rows(models: Iterable[AskedModel]) -> list[list[Any]]:
+    return [
+        [each.name, each.target_path, each.sha256, each.size, list(each.versions)]
+        for each in models
+    ]
+
+
+def _folder(document: dict[str, Any]) -> AskedFolder:
+    return AskedFolder(
+        models_dir=Path(document["models_dir"]),
+        is_own=document["is_own"],
+        models=_models(document["models"]),
+        rivals=_models(document["rivals"]),
+    )
+
+
+def _models(rows: Iterable[list[Any]]) -> tuple[AskedModel, ...]:
+    return tuple(
+        AskedModel(
+            name=name,
+            target_path=target_path,
+            sha256=sha256,
+            size=size,
+            versions=tuple(versions),
+            base_dir=Path(),
+        )
+        for name, target_path, sha256, size, versions in rows
+    )
+
+
+def _digests(paths: Iterable[Path]) -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for path in paths:
+        try:
+            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            found[str(path)] = None
+    return found

@@ -1,0 +1,185 @@
+"""Verifies the models of versions, and completes them: what `verify-models` does."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, get_args
+
+from comfy_errors import ComfyError, Faults, together
+from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_models.proof import Proof, State
+from comfy_models.prove import is_settled, prove
+from comfy_models.store import ModelStore
+from comfy_models.verify import HashMemory, store_memory
+from runpod_comfy.models.asked import AskedFolder, AskedModel
+
+if TYPE_CHECKING:
+    from comfy_models.model_file import ModelFile
+    from comfy_models.sources.hosts import Hosts
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedModel:
+    """A model and what is true of it; its `target_path` is below `models_dir`.
+
+    `present` has not changed since its sha256 was computed, `verified` was read and hashed now,
+    `downloaded` was fetched now. `wrong` and `missing` models have a `reason`. `size` is in bytes,
+    `sha256` has 64 hex digits, `versions` are the ids of those that need it.
+    """
+
+    name: str
+    models_dir: Path
+    target_path: str
+    state: State
+    reason: str
+    sha256: str
+    size: int
+    versions: tuple[str, ...]
+    linked: bool
+
+    @property
+    def path(self) -> Path:
+        return self.models_dir / self.target_path
+
+    @property
+    def holds(self) -> bool:
+        return self.state not in ("wrong", "missing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedModels:
+    """`models` are those of all versions; `error` is why not all were fetched, if that failed."""
+
+    store: Path
+    models: tuple[VerifiedModel, ...]
+    error: ComfyError | None
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        return all(model.holds for model in self.models)
+
+    def counts(self) -> dict[State, int]:
+        """How many models are in each state."""
+        counted = Counter(model.state for model in self.models)
+        return {state: counted[state] for state in get_args(State)}
+
+
+class _HostsFor(Protocol):
+    def __call__(self, base_dir: Path) -> Hosts: ...
+
+
+def verify(
+    asked: Sequence[AskedFolder],
+    store: ModelStore,
+    *,
+    hosts_for: _HostsFor,
+    overwrite: bool = False,
+    rehash: bool = False,
+    say: Say = say_nothing,
+    progress: Progress = UNSEEN,
+) -> VerifiedModels:
+    """Proves every model that is asked for, fetches what is missing, and makes the links."""
+    started = time.monotonic()
+    found: list[VerifiedModel] = []
+    errors: list[ComfyError] = []
+    for folder in asked:
+        memory = store_memory(store, folder.models_dir)
+
+        def fetch(lacking: Sequence[ModelFile], memory: HashMemory = memory) -> None:
+            _fetch(lacking, store, memory, hosts_for, say, progress)
+
+        proof = prove(
+            folder.models,
+            folder.folders(store),
+            memory,
+            fetch=fetch,
+            overwrite=overwrite,
+            rehash=rehash,
+            progress=progress,
+        )
+        found += _found(folder, proof)
+        errors += [proof.error] if proof.error is not None else []
+    return VerifiedModels(
+        store=store.root,
+        models=tuple(found),
+        error=together(errors) if errors else None,
+        seconds=time.monotonic() - started,
+    )
+
+
+def settled(asked: Sequence[AskedFolder], store: ModelStore) -> VerifiedModels | None:
+    """The result if nothing has to be read or done, None otherwise. Opens no model."""
+    started = time.monotonic()
+    memory = store_memory(store, *(folder.models_dir for folder in asked))
+    found = []
+    for folder in asked:
+        folders = folder.folders(store)
+        if not all(is_settled(model, folders, memory) for model in folder.models):
+            return None
+        found += [
+            _verified(model, folder, state="present", reason="", linked=False)
+            for model in folder.models
+        ]
+    if store.doubtful() or any(folder.rivals for folder in asked):
+        return None
+    seconds = time.monotonic() - started
+    return VerifiedModels(store=store.root, models=tuple(found), error=None, seconds=seconds)
+
+
+def _fetch(
+    lacking: Sequence[ModelFile],
+    store: ModelStore,
+    memory: HashMemory,
+    hosts_for: _HostsFor,
+    say: Say,
+    progress: Progress,
+) -> None:
+    from comfy_models.transfer.fetch import fetch
+
+    by_folder: dict[Path, list[ModelFile]] = {}
+    for model in lacking:
+        assert isinstance(model, AskedModel), "prove passes on what it was given"
+        by_folder.setdefault(model.base_dir, []).append(model)
+    faults = Faults()
+    for base_dir, models in by_folder.items():
+        faults.catch(
+            fetch,
+            models,
+            store,
+            hosts_for(base_dir),
+            say=say,
+            progress=progress,
+            remember=memory.keep,
+        )
+    faults.raise_all()
+
+
+def _found(folder: AskedFolder, proof: Proof) -> Iterator[VerifiedModel]:
+    for each, model in zip(proof.models, folder.models, strict=True):
+        yield _verified(model, folder, state=each.state, reason=each.reason, linked=each.linked)
+    first = {model.target_path: model for model in folder.models}
+    for rival in folder.rivals:
+        needs = ", ".join(first[rival.target_path].versions)
+        reason = f"{needs} needs another file at this path; give one of the two another target_path"
+        yield _verified(rival, folder, state="wrong", reason=reason, linked=False)
+
+
+def _verified(
+    model: AskedModel, folder: AskedFolder, *, state: State, reason: str, linked: bool
+) -> VerifiedModel:
+    return VerifiedModel(
+        name=model.name,
+        models_dir=folder.models_dir,
+        target_path=model.target_path,
+        state=state,
+        reason=reason,
+        sha256=model.sha256,
+        size=model.size,
+        versions=model.versions,
+        linked=linked,
+    )
