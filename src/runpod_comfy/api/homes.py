@@ -97,6 +97,7 @@ def find_realization(
         command="realize {} --update",
         say=say,
         explain=explain,
+        progress=progress,
     )
     cache = Cache.from_environment()
     if not dry_run:

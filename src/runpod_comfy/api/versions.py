@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.progress import Say, say_nothing
+from comfy_errors.names import listed
+from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_models.store import ModelStore
 from runpod_comfy.api.arguments import as_text, checked
+from runpod_comfy.api.completion import LockPlace, complete
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.locks import key_lock, using
 from runpod_comfy.cache.paths import Cache
@@ -112,14 +115,18 @@ def resolve(
     spec: StrPath | None = None,
     offline: bool = False,
     upgrade: Sequence[str] | None = (),
+    hash_models: bool = False,
     project: StrPath | None = None,
     say: Say = say_nothing,
+    progress: Progress = UNSEEN,
 ) -> Resolved:
     """Pins every byte of a version and writes both copies of its lock.
 
     `version_id` is `COMFY_VERSION_NAME` or `demo` by default, `spec` a file to use instead of the
     project's `versions/<id>.json`. `upgrade` names what to move to its newest version, None
-    everything; commits in the spec file change with it. `offline` uses the caches only. Raises
+    everything; commits in the spec file change with it. `hash_models` downloads the models whose
+    sha256 no host tells into the store, as the first use of the lock does; `progress` counts them.
+    `offline` uses the caches only. Raises
     InvalidInputError for an invalid spec and for an upgrade of something that is not in the
     version, UnavailableError for anything out of reach, OperationFailedError for requirements
     without a solution.
@@ -128,7 +135,9 @@ def resolve(
         read_spec(version_id_of(version_id), spec, project),
         offline=offline,
         upgrade=upgrade,
+        hash_models=hash_models,
         say=say,
+        progress=progress,
     )
 
 
@@ -139,7 +148,9 @@ def resolve_spec(
     upgrade: Sequence[str] | None = (),
     update: bool = False,
     write: bool = True,
+    hash_models: bool = False,
     say: Say = say_nothing,
+    progress: Progress = UNSEEN,
 ) -> Resolved:
     """Resolves a spec that was already read, as `resolve` does. `update` accepts changes in its
     folders, even if the spec has a `commit` for them, and changes no other pin. Without `write` the
@@ -147,6 +158,7 @@ def resolve_spec(
     """
     # These load uv's side and the sources, which a version with a lock does not need.
     from runpod_comfy.lock.diff import compare_locks
+    from runpod_comfy.lock.models.complete import hash_models as complete_lock
     from runpod_comfy.lock.resolve import resolve as resolve_lock
     from runpod_comfy.lock.store import committed_lock_path
     from runpod_comfy.lock.upgrade import (
@@ -156,6 +168,7 @@ def resolve_spec(
         upgrade_of,
         with_moved_pins,
     )
+    from runpod_comfy.sources.model_hosts import model_hosts
     from runpod_comfy.spec.write import replace_commit
 
     fetch_context = fetch_context_for(loaded.path.parent, offline=offline, say=say)
@@ -178,6 +191,12 @@ def resolve_spec(
                 for pin in moved:
                     replace_commit(loaded.path, pin.place, pin.before, pin.after)
                     say(f"{loaded.path}: {pin.title} {pin.before} → {pin.after}")
+        if hash_models:
+            store, hosts = (
+                ModelStore(fetch_context.cache.models),
+                model_hosts(loaded.path.parent, say=say),
+            )
+            lock = complete_lock(lock, store, hosts, say=say, progress=progress)
         if write:
             for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
                 say(f"Wrote {path}")
@@ -206,10 +225,12 @@ def select(
     command: str = "resolve {}",
     say: Say = say_nothing,
     explain: Say = say_nothing,
+    progress: Progress = UNSEEN,
 ) -> Selected:
     """The lock to use: the file `lock`, or the one that matches the version's spec. The spec is
-    resolved first if none does, and with `update` if one of its folders was changed; without
-    `write` that lock is not written.
+    resolved first if none does, and with `update` if one of its folders was changed. Its models
+    whose sha256 is not known are downloaded first, which `progress` counts, and the lock is written
+    with it. Without `write` nothing is downloaded and no lock is written.
 
     `say` receives the folders that were changed since they were locked, and the `command` that
     accepts the change, with `{}` for the version; `explain` receives the lock's path. Raises
@@ -223,6 +244,7 @@ def select(
             remedy=f"Leave out --update, or {chosen}.",
         )
     asked = version_id_of(version_id)
+    loaded = None
     if (path := as_path(lock)) is not None:
         selected = _selected_file(path)
         changed = _changed_folders(selected)
@@ -238,7 +260,24 @@ def select(
             f"{lock or spec} is of '{selected.lock.version_id}', not of '{version_id}'",
             remedy="Leave out one of the two.",
         )
+    if write:
+        return _completed(selected, loaded, offline=offline, say=say, progress=progress)
+    if selected.lock.unhashed_models:
+        names = listed([model.name for model in selected.lock.unhashed_models])
+        say(f"The lock is incomplete: to learn their sha256, realize would download {names}")
     return selected
+
+
+def _completed(
+    selected: Selected, loaded: LoadedSpec | None, *, offline: bool, say: Say, progress: Progress
+) -> Selected:
+    """The selection with its lock completed, in memory and on the disk."""
+    if not selected.lock.unhashed_models:
+        return selected
+    place = LockPlace(path=selected.path, loaded=loaded, base_dir=selected.base_dir)
+    return replace(
+        selected, lock=complete(selected.lock, place, offline=offline, say=say, progress=progress)
+    )
 
 
 def _selected_file(path: Path) -> Selected:

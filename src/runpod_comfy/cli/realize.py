@@ -97,17 +97,23 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) -> Realization:
     """The realization that the options of `add_version` and `add_realize_options` ask for."""
+    from dataclasses import replace
+
+    from comfy_files.progress import UNSEEN
     from runpod_comfy.api.homes import find_realization
 
     where = ("spec", "lock", "target", "models_dir", "wheels_dir", "project")
     how = ("offline", "update")
-    return find_realization(
-        named_version(arguments),
-        **{**given(arguments, *where, *how), **changes},
-        say=console.say,
-        explain=console.explain,
-        show=console.script_output,
-    )
+    with console.arrivals() as (say, progress):
+        job = find_realization(
+            named_version(arguments),
+            **{**given(arguments, *where, *how), **changes},
+            say=say,
+            explain=console.explain,
+            progress=progress,
+            show=console.script_output,
+        )
+    return replace(job, say=console.say, progress=UNSEEN)
 
 
 def realize_visibly(job: Realization, console: Console) -> RealizeResult:

@@ -26,6 +26,7 @@ _EXAMPLES = """\
   runpod-comfy resolve demo --upgrade               # everything to its newest
   runpod-comfy resolve demo --upgrade numpy --upgrade my-node
   runpod-comfy resolve demo --upgrade core          # also: torch, the name of a model
+  runpod-comfy resolve demo --hash-models           # download what no host tells the sha256 of
   runpod-comfy resolve --spec versions/demo.json --offline
 """
 
@@ -58,16 +59,31 @@ def add_parser(commands: Subparsers) -> None:
     modes.add_argument(
         "--check", action="store_true", help="only report what changed since the lock was made"
     )
+    parser.add_argument(
+        "--hash-models",
+        action="store_true",
+        help="download the models whose sha256 nothing tells, so that the lock is complete",
+    )
     parser.add_argument("--offline", action="store_true", help="use the caches only")
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     version_id = named_version(arguments)
+    if arguments.check and arguments.hash_models:
+        raise InvalidInputError(
+            "--check changes nothing, and --hash-models completes the lock",
+            remedy="Leave out one of the two.",
+        )
     if arguments.check:
         return _check(version_id, arguments, console)
     if arguments.upgrade and arguments.offline:
         raise InvalidInputError(
             "--upgrade needs network access, which --offline turns off",
+            remedy="Leave out one of the two.",
+        )
+    if arguments.hash_models and arguments.offline:
+        raise InvalidInputError(
+            "--hash-models needs network access, which --offline turns off",
             remedy="Leave out one of the two.",
         )
     return _resolve(version_id, arguments, console)
@@ -77,12 +93,14 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
     from runpod_comfy.api.versions import resolve
     from runpod_comfy.cli.show.lock_changes import change_lines
 
-    resolved = resolve(
-        version_id,
-        **given(arguments, "spec", "offline", "project"),
-        upgrade=None if _EVERYTHING in arguments.upgrade else arguments.upgrade,
-        say=console.say,
-    )
+    with console.arrivals() as (say, progress):
+        resolved = resolve(
+            version_id,
+            **given(arguments, "spec", "offline", "hash_models", "project"),
+            upgrade=None if _EVERYTHING in arguments.upgrade else arguments.upgrade,
+            say=say,
+            progress=progress,
+        )
     lock = resolved.lock
     for line in change_lines(resolved.changes):
         console.say(line)
@@ -91,14 +109,21 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
     console.say(
         f"{lock.version_id}: core, {quantity(len(lock.custom_nodes), 'custom node')}, "
         f"{quantity(len(lock.python.distributions), 'Python distribution')}, "
-        f"{quantity(len(lock.models), 'model')}"
+        f"{quantity(len(lock.models) + len(lock.unhashed_models), 'model')}"
     )
+    if lock.unhashed_models:
+        names = listed([model.name for model in lock.unhashed_models], at_most=_NAMED_AT_MOST)
+        console.say(
+            f"Nothing tells the sha256 of {names}. The first realize downloads them to complete "
+            f"the lock, or: runpod-comfy resolve {lock.version_id} --hash-models"
+        )
     document = {
         "version_id": lock.version_id,
         "path": resolved.path,
         "digest": lock.digest,
         "changes": resolved.changes,
         "spec_changes": resolved.moved,
+        "unhashed_models": [model.name for model in lock.unhashed_models],
     }
     console.result(f"{resolved.path} {lock.digest}", document)
     return 0

@@ -124,6 +124,24 @@ def _lock_paths(spec_path: Path, version_id: str, cache: Cache) -> tuple[Path, P
     return committed_lock_path(spec_path, version_id), cached
 
 
+def write_lock_again(
+    lock: Lock, path: Path | None, *, spec_path: Path | None, cache: Cache
+) -> list[Path]:
+    """Writes a lock that was read from `path`: both copies of its spec's lock, if that was one of
+    them, and else that file.
+
+    At least one of the two paths is not None. Returns the paths whose content changed.
+    """
+    if spec_path is not None:
+        copies = _lock_paths(spec_path, lock.version_id, cache)
+        if path is None or path in copies:
+            return write_lock(lock, spec_path=spec_path, cache=cache)
+    assert path is not None
+    with disk_errors(f"the lock {path} could not be written"):
+        replace_file(path, lock.to_bytes())
+    return [path]
+
+
 def write_lock(lock: Lock, *, spec_path: Path, cache: Cache) -> list[Path]:
     """Writes both copies atomically, and returns the paths whose content changed."""
     paths, content = _lock_paths(spec_path, lock.version_id, cache), lock.to_bytes()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.parallel import in_parallel
+from comfy_models.store import ModelStore
 from runpod_comfy.api.versions import create, resolve, select
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots
@@ -16,6 +19,7 @@ from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.lock.drift import folders
 from runpod_comfy.lock.store import load_lock
+from tests.http_server import serve
 from tests.package_index import publish, serve_index
 
 
@@ -79,6 +83,86 @@ def test_a_dry_run_without_a_matching_lock_writes_none_and_says_where_it_would_b
     assert [path.read_bytes() if path.exists() else None for path in locks] == before
     assert read_roots(Cache.from_environment()) == roots
     assert not home.exists()
+
+
+@pytest.fixture
+def lock_path(workspace: Path) -> Iterator[Path]:
+    """The lock of `small`, which has a model whose server does not tell its sha256."""
+    served = workspace / "served"
+    served.mkdir()
+    (served / "a.gguf").write_bytes(b"GGUF weights")
+    with serve(served) as url:
+        spec = workspace / "versions" / "small.json"
+        model = {"name": "a.gguf", "source": f"{url}/a.gguf", "target_subdir": "vae"}
+        spec.write_text(json.dumps(json.loads(spec.read_text()) | {"models": [model]}))
+        yield resolve("small").path
+
+
+def test_an_incomplete_lock_is_completed_on_its_first_use(lock_path: Path) -> None:
+    assert [model.name for model in load_lock(lock_path).unhashed_models] == ["a.gguf"]
+    said: list[str] = []
+    lock = select("small", say=said.append).lock
+    (model,) = lock.models
+    assert model.hashed_on_download
+    assert ModelStore(Cache.from_environment().models).holds(model.sha256)
+    copies = [lock_path, Cache.from_environment().resolved / "small.lock.json"]
+    for copy in copies:
+        assert load_lock(copy) == lock
+        assert f"Wrote {copy}: the lock is complete" in said
+    # Resolving again keeps it, and gives the same bytes.
+    content = lock_path.read_bytes()
+    resolve("small", offline=True)
+    assert lock_path.read_bytes() == content
+    assert select("small", offline=True).lock == lock
+
+
+def test_a_lock_that_was_named_by_its_file_is_completed_there(
+    lock_path: Path, tmp_path: Path
+) -> None:
+    mine = lock_path.with_name("mine.lock.json")
+    shutil.copy(lock_path, mine)
+    before = lock_path.read_bytes()
+    assert select("small", lock=mine).lock == load_lock(mine)
+    assert load_lock(mine).unhashed_models == []
+    assert lock_path.read_bytes() == before
+
+
+def test_offline_an_incomplete_lock_is_reported_with_what_it_lacks(lock_path: Path) -> None:
+    before = lock_path.read_bytes()
+    with pytest.raises(UnavailableError, match=r"the sha256 of 1 model \(a.gguf\)") as caught:
+        select("small", offline=True)
+    assert "resolve small --hash-models" in caught.value.remedy
+    assert lock_path.read_bytes() == before
+
+
+def test_a_dry_run_only_says_that_the_lock_is_incomplete(lock_path: Path) -> None:
+    before, said = lock_path.read_bytes(), list[str]()
+    assert select("small", write=False, say=said.append).lock.models == []
+    assert said[-1].endswith("realize would download a.gguf")
+    assert lock_path.read_bytes() == before
+
+
+def test_resolve_completes_the_lock_when_asked(
+    lock_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command_line(["resolve", "small", "--json"]) == 0
+    told = capsys.readouterr()
+    assert "resolve small --hash-models" in told.err
+    assert json.loads(told.out)["unhashed_models"] == ["a.gguf"]
+    assert run_command_line(["resolve", "small", "--hash-models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unhashed_models"] == []
+    assert load_lock(lock_path).unhashed_models == []
+    assert run_command_line(["resolve", "small", "--hash-models", "--offline"]) == 2
+    assert run_command_line(["resolve", "small", "--hash-models", "--check"]) == 2
+
+
+def test_commands_that_complete_a_lock_at_once_download_its_models_once(
+    lock_path: Path,
+) -> None:
+    said: list[str] = []
+    locks = in_parallel(lambda _: select("small", say=said.append).lock, range(4))
+    assert all(lock == locks[0] for lock in locks)
+    assert len([line for line in said if line.startswith("Downloading")]) == 1
 
 
 def test_a_project_is_named_from_elsewhere_and_nothing_is_written_there(

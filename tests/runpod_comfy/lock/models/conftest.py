@@ -24,12 +24,16 @@ _IN_VAE = {"target_subdir": "vae"}
 
 @dataclass
 class Shelf:
-    """Files in `folder`, where the spec is too, that `url` serves. `asked` are its requests."""
+    """Files in `folder`, where the spec is too, that `url` serves. `asked` are its requests.
+
+    `answers` are given instead of files, and those that are `in_turn` once each, the first ones.
+    """
 
     folder: Path
     url: str
     asked: list[Request] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    in_turn: dict[str, list[Answer]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -71,6 +75,8 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
 
     def answer(request: Request) -> Answer | None:
         made.asked.append(request)
+        if in_turn := made.in_turn.get(request.path):
+            return in_turn.pop(0)
         return made.answers.get(request.path)
 
     with serve(made.folder, answer) as url:
