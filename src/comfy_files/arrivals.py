@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from comfy_files.progress import Progress, Rate, Say, StatusLine, readable_size
+from comfy_files.progress import Progress, Rate, Say, readable_size
 
 _BETWEEN_S = 0.1
 _REFRESHED_EVERY_S = 1.0
@@ -31,13 +32,37 @@ class _Count:
         return ", ".join(filter(None, parts))
 
 
+class Line(Protocol):
+    """What a `StatusLine` can do."""
+
+    @property
+    def moving(self) -> bool: ...
+    def show(self, text: str) -> None: ...
+    def say(self, sentence: str) -> None: ...
+    def clear(self) -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentences:
+    """A line that never changes in place."""
+
+    say: Say
+    moving: bool = False
+
+    def show(self, text: str) -> None:
+        pass
+
+    def clear(self) -> None:
+        pass
+
+
 class ArrivalsDisplay(Progress):
     """One line for everything that arrives at the same time, with bytes and their rate.
 
     `is_seen` is false if the output of what fetches is shown instead.
     """
 
-    def __init__(self, line: StatusLine, *, is_seen: bool = True) -> None:
+    def __init__(self, line: Line, *, is_seen: bool = True) -> None:
         self._line = line
         self.is_seen = is_seen
         self._lock = threading.Lock()
@@ -77,7 +102,7 @@ class ArrivalsDisplay(Progress):
 
 
 @contextmanager
-def arrivals(line: StatusLine, *, is_seen: bool = True) -> Iterator[tuple[Say, Progress]]:
+def arrivals(line: Line, *, is_seen: bool = True) -> Iterator[tuple[Say, Progress]]:
     """What to say sentences with and what counts what arrives, on `line`, for as long as the block
     lasts. `is_seen` is false if the output of what fetches is shown instead."""
     display = ArrivalsDisplay(line, is_seen=is_seen)

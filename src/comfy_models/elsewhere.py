@@ -42,9 +42,14 @@ class Found:
     def in_words(self) -> str:
         if self.fault is not None:
             return f"{self.path} {self.fault}"
-        if not self.is_hashed:
-            return f"{self.path} has the right name and size"
-        return f"{self.path} is the right file in another place"
+        right = "is the right file" if self.is_hashed else "has the right name and size"
+        found = "" if self.setting is None else f": {self.setting[0]}={self.setting[1]} finds it"
+        return f"{self.path} {right}{found}"
+
+    @property
+    def is_right(self) -> bool:
+        """True if the file was hashed and is the model."""
+        return self.fault is None and self.is_hashed
 
     @property
     def setting(self) -> tuple[str, Path] | None:
@@ -118,10 +123,10 @@ class _Search:
         return True
 
 
-def usual_setting(found: Iterable[Found]) -> tuple[str, Path] | None:
-    """The variable and its value with which most of the files are found where they are."""
+def usual_settings(found: Iterable[Found]) -> dict[str, Path]:
+    """For each variable that helps, the value with which most of the files are found."""
     settings = Counter(one.setting for one in found if one.setting is not None)
-    return settings.most_common(1)[0][0] if settings else None
+    return dict(reversed([setting for setting, _ in settings.most_common()]))
 
 
 def _suffix(name: str) -> str:

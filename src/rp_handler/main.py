@@ -23,7 +23,7 @@ from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, m
 
 if TYPE_CHECKING:
     from rp_handler.engine.prompt import Listener
-    from rp_handler.home.models import ModelSearch
+    from rp_handler.home.model_search import ModelSearch
     from rp_handler.home.realized import Home
 
 INTERRUPTED = 130

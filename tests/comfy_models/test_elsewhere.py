@@ -8,7 +8,7 @@ import pytest
 
 from comfy_home.manifest import ManifestModel
 from comfy_models import elsewhere
-from comfy_models.elsewhere import Found, find_elsewhere, usual_setting
+from comfy_models.elsewhere import Found, find_elsewhere, usual_settings
 from comfy_models.verify import HashMemory
 
 BYTES = b"weights of the one model"
@@ -44,7 +44,8 @@ def test_the_right_file_is_found_in_another_layout_with_the_variable_that_names_
     (found,) = found_in(tmp_path)
     assert (found.path, found.fault) == (path, None)
     assert found.setting == (setting and (setting[0], tmp_path / setting[1]))
-    assert found.in_words == f"{path} is the right file in another place"
+    advice = f": {setting[0]}={tmp_path / setting[1]} finds it" if setting else ""
+    assert found.in_words == f"{path} is the right file{advice}"
 
 
 def test_another_file_of_the_name_is_reported_with_its_difference(tmp_path: Path) -> None:
@@ -90,15 +91,15 @@ def test_more_bytes_than_can_be_read_soon_are_not_hashed(
     assert unread.in_words == f"{second} has the right name and size"
 
 
-def test_the_setting_that_finds_most_files_is_named(tmp_path: Path) -> None:
+def test_the_settings_that_find_most_files_are_named(tmp_path: Path) -> None:
     models = [
         MODEL.model_copy(update={"target_path": f"loras/{name}.safetensors"}) for name in "abc"
     ]
     put(tmp_path / "x/loras/a.safetensors")
     put(tmp_path / "y/loras/b.safetensors")
     put(tmp_path / "y/loras/c.safetensors")
-    assert usual_setting(found_in(tmp_path, *models)) == ("MODELS_DIR", tmp_path / "y")
-    assert usual_setting([]) is None
+    assert usual_settings(found_in(tmp_path, *models)) == {"MODELS_DIR": tmp_path / "y"}
+    assert usual_settings([]) == {}
 
 
 def test_a_huge_volume_is_looked_through_only_so_far(tmp_path: Path) -> None:

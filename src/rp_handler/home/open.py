@@ -17,7 +17,7 @@ from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import canonical_bytes, lock_digest
 from comfy_home.manifest import load_manifest
-from rp_handler.home.models import ModelSearch, make_search, missing_policy
+from rp_handler.home.model_search import ModelSearch, make_search, missing_policy
 from rp_handler.home.realized import Home, open_home
 from rp_handler.run_request import RunRequest
 
@@ -64,7 +64,10 @@ def _opened(
         require_lock(home, request.lock_path)
     if choice.baked not in (None, choice.path):
         say(f'The version "{home.manifest.version_id}" at {home.root} replaces the image\'s own.')
-    return home, make_search(home, choice.volume, environment) if choice.baked else None
+    if choice.baked is None:
+        return home, None
+    is_baked = choice.path == choice.baked
+    return home, make_search(home, choice.volume, environment, is_baked=is_baked)
 
 
 def choose_home(

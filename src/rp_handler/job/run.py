@@ -10,7 +10,8 @@ from comfy_workflows.graph import Graph, load_workflow
 from comfy_workflows.preflight import MissingNodesError, preflight
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.home.models import ModelSearch, models_at_hand
+from rp_handler.home.model_search import ModelSearch
+from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.job.sinks import OutputSink

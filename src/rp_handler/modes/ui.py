@@ -13,7 +13,8 @@ from rp_handler.engine.process import Engine, is_taken
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import warn_of_nodes
 from rp_handler.home.engine_setup import engine_setup
-from rp_handler.home.models import ModelSearch, models_at_hand
+from rp_handler.home.model_search import ModelSearch
+from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 
 # ComfyUI's default port, where users expect it.

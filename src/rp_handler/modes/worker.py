@@ -25,7 +25,8 @@ from comfy_workflows.graph import Graph, load_workflow, parse_workflow
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
-from rp_handler.home.models import ModelSearch, models_at_hand
+from rp_handler.home.model_search import ModelSearch
+from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
 from rp_handler.job.run import check_graph, run_graph

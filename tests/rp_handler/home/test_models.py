@@ -16,7 +16,8 @@ from comfy_home.manifest import Manifest, ManifestModel, load_manifest, save_man
 from comfy_models.model_file import ModelSource, Pin
 from comfy_models.verify import MEMORY_NAME
 from rp_handler.home.engine_setup import engine_setup
-from rp_handler.home.models import ModelSearch, models_at_hand
+from rp_handler.home.model_search import ModelSearch
+from rp_handler.home.models import models_at_hand
 from rp_handler.home.open import opened_for_run
 from rp_handler.home.realized import Home
 from rp_handler.main import main
@@ -24,6 +25,7 @@ from rp_handler.run_request import make_request
 from tests.full_disk import nearly_full
 from tests.graphs import SAVE, write_graph
 from tests.http_server import serve
+from tests.model_hosts.hub import TOKEN, hub
 
 NAMES = ("a.pth", "b.pth")
 BYTES = {"a.pth": b"first model", "b.pth": b"second"}
@@ -47,7 +49,7 @@ def image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COMFY_BAKED_HOME", str(home))
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
     for name in ("SERVERLESS", "POD"):
-        monkeypatch.setattr(f"rp_handler.home.models._{name}_VOLUME", tmp_path / name.lower())
+        monkeypatch.setattr(f"rp_handler.home.model_search._{name}_VOLUME", tmp_path / name.lower())
     monkeypatch.chdir(tmp_path)
     return home
 
@@ -226,13 +228,19 @@ def test_a_value_that_means_nothing_is_refused(
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[str]:
+def asked() -> list[str]:
+    """The paths that the server was asked for."""
+    return []
+
+
+@pytest.fixture
+def server(tmp_path: Path, asked: list[str]) -> Iterator[str]:
     """An HTTP server that has both models."""
     folder = tmp_path / "served"
     folder.mkdir()
     for name in NAMES:
         (folder / name).write_bytes(BYTES[name])
-    with serve(folder) as url:
+    with serve(folder, lambda request: asked.append(request.path)) as url:
         yield url
 
 
@@ -269,6 +277,7 @@ def test_missing_models_can_be_downloaded_to_the_models_folder(
 
 def test_too_little_room_for_missing_models_is_reported_before_a_download(
     downloaded_to: Path,
+    asked: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -277,7 +286,7 @@ def test_too_little_room_for_missing_models_is_reported_before_a_download(
     assert run(SAVE, tmp_path) == 3
     said = capsys.readouterr().err
     assert "are needed below" in said
-    assert "Downloading" not in said
+    assert asked == []
     assert not list(downloaded_to.rglob("*.pth"))
 
 
@@ -288,12 +297,12 @@ def test_what_cannot_be_downloaded_is_reported_with_its_reason(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with_sources(image, f"{server}/b.pth", "civitai://1")
+    with_sources(image, f"{server}/b.pth", f"{server}/none")
     monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
     assert run(SAVE, tmp_path) == 3
     said = capsys.readouterr().err
     assert "has 6 bytes, not 11" in said
-    assert "civitai://1 cannot be downloaded at start" in said
+    assert "/none could not be read: it answered 404" in said
     assert not (image / "models/upscale_models/a.pth").exists()
 
 
@@ -303,3 +312,65 @@ def test_outside_of_an_image_nothing_is_looked_for(
     monkeypatch.delenv("COMFY_BAKED_HOME")
     monkeypatch.setenv("COMFY_HOME", str(home))
     assert run(SAVE, tmp_path) == 0
+
+
+def test_a_models_folder_in_another_layout_is_named_with_the_variable_that_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "serverless/ComfyUI/models"
+    for name in NAMES:
+        put(models, name)
+    assert run(SAVE, tmp_path) == 3
+    said = capsys.readouterr()
+    assert f"a.pth is the right file: MODELS_DIR={models} finds it" in said.err
+    assert f"→ Set MODELS_DIR={models}." in said.err
+    (first, _) = json.loads(said.out)["details"]["models"]
+    assert first["elsewhere"] == [str(models / "upscale_models/a.pth")]
+    monkeypatch.setenv("MODELS_DIR", str(models))
+    assert run(SAVE, tmp_path) == 0
+
+
+def test_a_right_file_in_a_wrong_folder_is_named_with_the_place_that_it_belongs_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "pod/models"
+    put(models, "b.pth")
+    misplaced = models / "checkpoints/a.pth"
+    misplaced.parent.mkdir()
+    misplaced.write_bytes(BYTES["a.pth"])
+    assert run(SAVE, tmp_path) == 3
+    said = capsys.readouterr().err
+    belongs = f"it belongs at {models}/upscale_models/a.pth"
+    assert f"{misplaced} is the right file; {belongs}" in said
+    assert "Move the files that were found to where they belong." in said
+
+
+def test_missing_models_are_downloaded_to_a_volume_that_is_there(
+    server: str, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_sources(image, f"{server}/a.pth", f"{server}/b.pth")
+    monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
+    (tmp_path / "serverless").mkdir()
+    assert run(SAVE, tmp_path) == 0
+    for name in NAMES:
+        place = tmp_path / "serverless/models/upscale_models" / name
+        assert place.read_bytes() == BYTES[name]
+    assert not (tmp_path / "pod").exists()
+
+
+def test_a_private_model_is_downloaded_with_the_token_of_the_environment(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFY_MISSING_MODELS", "download")
+    with hub() as double:
+        files = {name: BYTES[name] for name in NAMES}
+        commit = double.publish("org/repo", files, access="private")
+        with_sources(image, *(f"hf://org/repo@{commit}/{name}" for name in NAMES))
+        monkeypatch.setenv("HF_ENDPOINT", double.url)
+        assert run(SAVE, tmp_path) == 3
+        said = capsys.readouterr().err
+        assert "HF_TOKEN" in said
+        assert all(f"upscale_models/{name}" in said for name in NAMES)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        assert run(SAVE, tmp_path) == 0
+    assert TOKEN not in capsys.readouterr().err
