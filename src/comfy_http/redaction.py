@@ -11,10 +11,12 @@ SECRET_PARAMETER = (
 )
 _HTTP_USER = re.compile(r"(?i)\b(https?://)[^/\s@]+@")
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
+# Tokens that a host repeats in what it answers: the Hugging Face Hub's, and any in a header.
+_TOKEN = re.compile(r"\b(?:(hf_)[A-Za-z0-9]{30,}|(Bearer )\S+)")
 _PARAMETER = re.compile(rf"({SECRET_PARAMETER})[^&#\s'\")]+", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
-    """`text` with the credentials of every URL in it replaced by `***`."""
+    """`text` with the credentials of every URL in it, and tokens, replaced by `***`."""
     text = _PASSWORD.sub(r"\1:***@", _HTTP_USER.sub(r"\1***@", text))
-    return _PARAMETER.sub(r"\1***", text)
+    return _PARAMETER.sub(r"\1***", _TOKEN.sub(r"\1\2***", text))

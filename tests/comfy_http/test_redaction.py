@@ -26,3 +26,10 @@ from comfy_http.redaction import without_secrets
 )
 def test_the_credentials_of_every_url_are_hidden(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
+
+
+def test_tokens_that_a_host_repeats_are_hidden() -> None:
+    token = "hf_" + "aB3" * 11
+    assert without_secrets(f"no user has {token}.") == "no user has hf_***."
+    assert without_secrets(f"Authorization: Bearer {token}") == "Authorization: Bearer ***"
+    assert without_secrets("hf_upscaler/model.safetensors") == "hf_upscaler/model.safetensors"
