@@ -23,8 +23,9 @@ _SCHEMES = (*_WEB_SCHEMES, "file", *_BUCKET_SCHEMES, "hf", "huggingface", "civit
 # Of AIR names, `urn:air:…`, which have no slashes.
 _NAME_SCHEME = "urn"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
-# The characters that the library of S3 accepts; those of Google Cloud Storage are fewer.
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+[A-Za-z0-9]")
+# As gsutil writes an older version of an object.
+_GENERATION = re.compile(r"#[0-9]+$")
 
 
 def source_scheme(source: str) -> str:
@@ -41,7 +42,11 @@ def source_file_name(source: str) -> str:
         return ""
     if is_hub_address(source):
         return parse_hub_address(source).name
-    path = source if source_scheme(source) == "" else unquote(urlsplit(source).path)
+    scheme = source_scheme(source)
+    if scheme in _BUCKET_SCHEMES:
+        path = _bucket_and_key(source)[1]
+    else:
+        path = unquote(urlsplit(source).path) if scheme else source
     return PurePosixPath(path).name
 
 
@@ -75,7 +80,7 @@ def _check_model_source(value: str) -> str:
     elif is_civitai_address(value):
         parse_civitai_address(value)
     elif scheme in _BUCKET_SCHEMES:
-        _check_object(scheme, parts)
+        _check_object(scheme, value)
     elif scheme in _WEB_SCHEMES:
         _check_web_file(scheme, parts)
     return value
@@ -97,11 +102,18 @@ def _refuse_token(value: str) -> None:
     raise ValueError(f"must not contain a token or signature; {instead}")
 
 
-def _check_object(scheme: str, parts: SplitResult) -> None:
-    if not _BUCKET.fullmatch(parts.netloc) or parts.path.endswith("/") or not parts.path:
+def _check_object(scheme: str, value: str) -> None:
+    bucket, key = _bucket_and_key(value)
+    if not _BUCKET.fullmatch(bucket) or not PurePosixPath(key).name or key.endswith("/"):
         raise ValueError(f"must name a file in a bucket: '{scheme}://BUCKET/FILE'")
-    if parts.query or parts.fragment:
-        raise ValueError("must not have a '?' or '#': resolve finds the file's newest version")
+    if scheme == "gs" and _GENERATION.search(key):
+        raise ValueError("must not name a generation after '#': resolve pins the newest one")
+
+
+def _bucket_and_key(value: str) -> tuple[str, str]:
+    """Both as they are: keys are not quoted in such URLs."""
+    bucket, _, key = value.partition("://")[2].partition("/")
+    return bucket, key
 
 
 def _check_web_file(scheme: str, parts: SplitResult) -> None:

@@ -97,6 +97,7 @@ def test_an_absolute_source_stays_absolute(tmp_path: Path) -> None:
         ("https://huggingface.co/o/n/tree/main/a/b", "b"),
         ("https://huggingface.co/o/n/blob/main/a%20b.bin?download=true", "a b.bin"),
         ("s3://bucket/folder/m.bin", "m.bin"),
+        ("gs://bucket/50%25 #1?.bin", "50%25 #1?.bin"),
     ],
 )
 def test_the_name_comes_from_the_address(tmp_path: Path, source: str, name: str) -> None:
