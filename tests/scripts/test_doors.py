@@ -13,6 +13,7 @@ _HOSTILE = ["--flag", "two words", "*", "$HOME", ""]
 _DOORS = {
     "version.py": [],
     "realize_version.py": ["realize"],
+    "verify_models.py": ["verify-models"],
     "remove_version.sh": ["remove"],
     "build_docker.sh": ["image", "build"],
     "init_comfyui.sh": ["init"],

@@ -14,6 +14,7 @@ from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, 
 from comfy_files.space import require_room
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
+from comfy_models.verify import store_memory
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
@@ -51,6 +52,7 @@ def load_bundle(
         _require_room(bundle, cache)
         summary = summary_of(bundle.index, lock)
         models = ModelStore(cache.models)
+        memory = store_memory(models)
         say(f"Checking {len(bundle.entries)} parts, {readable_size(summary.size_bytes)}")
         size_bytes = sum(entry.size for entry in bundle.entries)
         progress.expect("parts", count=len(bundle.entries), size_bytes=size_bytes)
@@ -65,6 +67,7 @@ def load_bundle(
                     keep_archive(content, cache, where=where, expected_sha256=entry.sha256)
                 elif kind == "models" and not models.holds(entry.sha256):
                     models.add(content, where=where, expected_sha256=entry.sha256)
+                    memory.keep(models.path_of(entry.sha256), entry.sha256)
             # Entries that are already cached are checked too.
             for _ in content:
                 pass

@@ -46,7 +46,7 @@ class Request:
             if note["basis"] != self._basis():
                 return None
             return [_folder(each) for each in note["folders"]]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def note(self, asked: Sequence[AskedFolder]) -> None:

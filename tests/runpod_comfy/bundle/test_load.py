@@ -15,7 +15,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
 from comfy_home.lock_bytes import canonical_bytes
-from comfy_models.store import ModelStore
+from comfy_models.store import MEMORY_NAME, ModelStore
 from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.bundle.load import describe_bundle, load_bundle
 from runpod_comfy.cache.archive_store import find_archive
@@ -62,11 +62,11 @@ def _changed(bundle: Path, change: Callable[[dict[str, Any], dict[str, bytes]], 
 
 
 def _held(cache: Cache) -> list[str]:
-    """What is under a final name in a cache."""
+    """What is under a final name in a cache, without what belongs to this machine's files."""
     return [
         str(path.relative_to(cache.root))
         for path in sorted(cache.root.rglob("*"))
-        if path.is_file() and cache.tmp not in path.parents
+        if path.is_file() and cache.tmp not in path.parents and path.name != MEMORY_NAME
     ]
 
 

@@ -1,0 +1,51 @@
+"""`verify_models` of the Python API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfy_errors import InvalidInputError
+from runpod_comfy import verify_models
+from tests.model_versions import ModelVersion
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelVersion:
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    for name in ("MODELS_DIR", "COMFY_HOME", "COMFY_VERSION_NAME", "LOCK_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    version = ModelVersion(project=tmp_path / "project")
+    version.add(b"weights", "a.dat", "vae/a.dat")
+    version.write()
+    (version.project / "versions" / "a.dat").write_bytes(b"weights")
+    return version
+
+
+def test_it_prints_nothing_and_says_what_is_true(
+    small: ModelVersion, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models = tmp_path / "models"
+    found = verify_models("small", models_dir=models, project=small.project)
+    (model,) = found.models
+    assert (found.holds, found.error) == (True, None)
+    assert (model.state, model.path) == ("downloaded", tmp_path / "models/vae/a.dat")
+    assert (model.name, model.versions, model.linked) == ("a.dat", ("small",), True)
+    again = verify_models("small", models_dir=models, project=small.project)
+    assert again.counts()["present"] == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_does_not_hold_is_told_and_not_raised(small: ModelVersion, tmp_path: Path) -> None:
+    (small.project / "versions" / "a.dat").unlink()
+    found = verify_models("small", models_dir=tmp_path / "models", project=small.project)
+    assert not found.holds
+    assert found.error is not None
+    assert "a.dat" in found.error.message
+    assert found.models[0].state == "missing"
+
+
+def test_a_wrong_argument_is_named(small: ModelVersion) -> None:
+    with pytest.raises(InvalidInputError, match="verify_models, argument rehash"):
+        verify_models("small", rehash="yes")  # type: ignore[arg-type]
