@@ -15,6 +15,7 @@ from comfy_http.errors import TransientError
 _T = TypeVar("_T")
 
 _ATTEMPTS = 6
+_ATTEMPTS_OF_A_QUESTION = 4
 _FIRST_WAIT_S = 1.0
 _LONGEST_OWN_WAIT_S = 30.0
 # A server that asks for more is treated as one that does not answer.
@@ -89,8 +90,8 @@ class Backoff:
 
 
 def retried(step: Callable[[], _T], *, url: str, say: Say = say_nothing) -> _T:
-    """The result of `step`, which is repeated while it raises TransientError."""
-    backoff = Backoff(say)
+    """The result of `step`, a question that is repeated while it raises TransientError."""
+    backoff = Backoff(say, attempts=_ATTEMPTS_OF_A_QUESTION)
     while True:
         try:
             return step()

@@ -22,8 +22,10 @@ PARTS: tuple[Part, ...] = ("core", "nodes", "python", "models", "environment")
 _IMPLIED = {
     "commit": ("tree_hash", "submodules"),
     "version": ("files",),
-    "sha256": ("size",),
+    "sha256": ("size", "hashed_on_download"),
 }
+PIN_OF = "pin of "
+"""Begins the key of a source's pin. Its values only have the parts that differ."""
 _NAMES = ("version_id", "spec_digest", "schema_version", "lock_version")
 _ORDERS = ("order of custom nodes", "order of models")
 
@@ -76,7 +78,10 @@ def _compare(before: _Things, after: _Things) -> list[Change]:
 def _changed_keys(
     part: str, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> list[Change]:
-    differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    # The pins of sources that were added or removed are not separate changes.
+    keys = [key for key in {**before, **after} if not key.startswith(PIN_OF)]
+    keys += [key for key in before if key.startswith(PIN_OF) and key in after]
+    differing = [key for key in keys if before.get(key) != after.get(key)]
     implied = {other for key in differing for other in _IMPLIED.get(key, ())}
     changes = []
     for key in (key for key in differing if key not in implied):
@@ -86,12 +91,19 @@ def _changed_keys(
                 [file for file in files or [] if file not in (others or [])]
                 for files, others in ((old, new), (new, old))
             )
+        elif key.startswith(PIN_OF):
+            old, new = _only_in(before[key], after[key]), _only_in(after[key], before[key])
         changes.append(Change(part=part, name=name, key=key, before=old, after=new))
     return changes
 
 
+def _only_in(pin: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    return {part: value for part, value in pin.items() if value != other.get(part)}
+
+
 def _things_of_lock(lock: Lock) -> _Things:
     document = lock.model_dump(mode="json", exclude_defaults=True)
+    document["models"] = _all_models(document)
     python: dict[str, Any] = document.pop("python")
     things = _trees_and_models(document)
     distributions = [item for group in ("torch", "wheels") for item in python.pop(group, [])]
@@ -103,6 +115,17 @@ def _things_of_lock(lock: Lock) -> _Things:
         things["python", title] = item
     settings = {"python": python.pop("version")} | python
     return things | _settings(settings) | _settings(document)
+
+
+def _all_models(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The models of a lock's document with those that are not hashed yet, which are removed."""
+    models: list[dict[str, Any]] = document.pop("models", [])
+    for model in document.pop("unhashed_models", []):
+        models.insert(model.pop("index"), model)
+    for model in models:
+        pins = {f"{PIN_OF}{each['url']}": each.get("pin", {}) for each in model["sources"]}
+        model |= {"sources": [each["url"] for each in model["sources"]], **pins}
+    return models
 
 
 def _things_of_spec(spec: Spec) -> _Things:

@@ -19,7 +19,9 @@ from runpod_comfy.lock.python.pins import lock_python
 from runpod_comfy.lock.resolve import resolve
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Options
+from tests.model_hosts.hub import HubDouble, hub
 from tests.package_index import publish, serve_index
+from tests.runpod_comfy.lock.model_shelf import Shelf, model_shelf
 
 
 @pytest.fixture
@@ -37,6 +39,24 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture
 def fetch_context(tmp_path: Path) -> FetchContext:
     return FetchContext(cache=Cache(root=tmp_path / "cache"), base_dir=tmp_path / "versions")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
+    # A server that does not answer is asked several times.
+    monkeypatch.setattr("comfy_http.retries._FIRST_WAIT_S", 0.01)
+    with model_shelf(tmp_path / "shelf") as made:
+        yield made
+
+
+@pytest.fixture
+def hub_here(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
+    """The Hub that this machine asks, without a token."""
+    with hub() as double:
+        monkeypatch.setenv("HF_ENDPOINT", double.url)
+        monkeypatch.setenv("HF_TOKEN_PATH", str(shelf.folder / "no token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield double
 
 
 TREE_HASH = f"tree:{'1' * 40}"

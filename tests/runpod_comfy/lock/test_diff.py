@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from runpod_comfy.lock.diff import Change, compare_locks
-from runpod_comfy.lock.model import Distribution, Lock
-from tests.locks import bare_lock, distribution, python_lock, tree
+from runpod_comfy.lock.model import Distribution, Lock, UnhashedModel
+from tests.locks import bare_lock, distribution, model, python_lock, tree
 
 _FILE = {"name": "a-1-py3-none-any.whl", "sha256": "a" * 64}
 _tree = partial(tree, "1")
@@ -79,3 +79,34 @@ def test_every_setting_is_named_by_its_path() -> None:
     )
     assert [change.name for change in changes] == ["base.image", "comfy_args", "env.A", "epoch"]
     assert {change.part for change in changes} == {"environment"}
+
+
+def _pinned(url: str, **pin: Any) -> dict[str, Any]:
+    return {"url": url, "pin": pin}
+
+
+def test_of_a_models_pins_only_what_differs_is_reported() -> None:
+    before = model("vae/x", sources=[_pinned("hf://a", commit="1", etag="e"), _pinned("https://b")])
+    after = model("vae/x", sources=[_pinned("hf://a", commit="2", etag="e"), _pinned("https://b")])
+    assert compare_locks(_lock(models=[before]), _lock(models=[after])) == [
+        Change(
+            part="models",
+            name="vae/x",
+            key="pin of hf://a",
+            before={"commit": "1"},
+            after={"commit": "2"},
+        )
+    ]
+    (change,) = compare_locks(_lock(models=[before]), _lock(models=[model("vae/x", source="c")]))
+    assert (change.key, change.before, change.after) == ("sources", ["hf://a", "https://b"], ["c"])
+
+
+def test_a_model_that_was_hashed_is_that_model_with_a_hash() -> None:
+    hashed = model("vae/x", hashed_on_download=True)
+    waiting = UnhashedModel(
+        index=0, **hashed.model_dump(exclude={"sha256", "size", "hashed_on_download"})
+    )
+    models = [hashed, model("vae/y")]
+    before = _lock(models=models[1:], unhashed_models=[waiting])
+    (change,) = compare_locks(before, _lock(models=models))
+    assert (change.name, change.key, change.before) == ("vae/x", "sha256", None)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from comfy_files.progress import readable_size
-from runpod_comfy.lock.diff import PARTS, Change
+from runpod_comfy.lock.diff import PARTS, PIN_OF, Change
 
 _TITLES = {
     "core": "core",
@@ -35,12 +35,21 @@ def _line(change: Change) -> str:
     if not change.key:
         sign, thing = ("+", change.after) if change.before is None else ("-", change.before)
         told = [_short(thing[key]) for key in _TELLING if thing.get(key)]
+        # The preferred source of a model in a lock.
+        told += thing.get("sources", [])[:1]
         return " ".join([sign, change.name, *told])
     if change.key == "files":
         gone, new = len(change.before), len(change.after)
         return f"~ {change.name} hashes: {gone} gone, {new} new"
     if change.key in ("requested_by", "required_by"):
         return f"~ {change.name} asked for by: {_of(change.before)} → {_of(change.after)}"
+    if change.key.startswith(PIN_OF):
+        parts = {**change.before, **change.after}
+        moves = [
+            f"{part} {_short(change.before.get(part))} → {_short(change.after.get(part))}"
+            for part in parts
+        ]
+        return f"~ {change.name} {change.key}: {', '.join(moves)}"
     if change.key == "size":
         sizes = [readable_size(size) for size in (change.before, change.after) if size is not None]
         return f"~ {change.name} size: {' → '.join(sizes)}"

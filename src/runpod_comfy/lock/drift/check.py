@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from packaging.version import Version
 
 from comfy_errors import UnavailableError
 from comfy_errors.names import listed, quantity
 from comfy_files.parallel import in_parallel
-from comfy_models.search import local_path
 from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.lock.drift.models import look_at_models
 from runpod_comfy.lock.drift.tree import Answer, Finding, LockedPlace, answer
-from runpod_comfy.lock.model import Distribution, DistributionFile, Lock, LockedModel
+from runpod_comfy.lock.model import Distribution, DistributionFile, Lock
 from runpod_comfy.lock.python.torch_family import FAMILY, in_torch_group
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
+from runpod_comfy.sources.model_hosts import model_hosts
 from runpod_comfy.spec.load import LoadedSpec, spec_digest
 
 _NAMED_AT_MOST = 3
@@ -45,14 +45,11 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     """
     places = _places(loaded, lock, fetch_context)
     distributions = lock.python.distributions
-    models = [
-        (model, path)
-        for model in lock.models
-        if (path := local_path(model.sources[0].url, loaded.path.parent)) is not None
-    ]
+    hosts = model_hosts(loaded.path.parent, say=fetch_context.say)
+    models = look_at_models(loaded.spec, lock, hosts, offline=fetch_context.offline)
     left_out = []
-    if len(models) < len(lock.models):
-        left_out.append(f"{quantity(len(lock.models) - len(models), 'model')} not on this machine")
+    if models.skipped:
+        left_out.append(f"{quantity(models.skipped, 'model')} not on this machine")
     if fetch_context.offline:
         left_out += [place.name for place in places if not place.is_local]
         left_out.append(quantity(len(distributions), "Python distribution"))
@@ -61,7 +58,7 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     answers = [
         Answer(moved=tuple(_at_spec(loaded, lock))),
         *in_parallel(LockedPlace.look, places),
-        *(Answer(moved=tuple(_at_model(model, path, lock))) for model, path in models),
+        *models.answers,
         *look_at_distributions(distributions, lock),
     ]
     return Drift(
@@ -100,23 +97,6 @@ def _at_spec(loaded: LoadedSpec, lock: Lock) -> Iterator[Finding]:
             before=lock.spec_digest,
             after=now,
         )
-
-
-def _at_model(model: LockedModel, path: Path, lock: Lock) -> Iterator[Finding]:
-    """By size only: hashing takes as long as realizing, which does it."""
-    try:
-        size = path.stat().st_size
-    except OSError:
-        message, remedy = f"the model {model.name} is gone from {path}", "Put the file back."
-    else:
-        if size == model.size:
-            return
-        message = f"the model {model.name} has {size} bytes at {path}, the lock says {model.size}"
-        remedy = (
-            "Put the right file back, or: "
-            f"runpod-comfy resolve {lock.version_id} --upgrade {model.name}"
-        )
-    yield Finding(part="models", name=model.name, message=message, remedy=remedy)
 
 
 def look_at_distributions(distributions: Sequence[Distribution], lock: Lock) -> list[Answer]:

@@ -28,10 +28,15 @@ def asked_files_of_folder(
     """
     address = parse_hub_address(model.source)
     kept = [
-        AskedFile(model=model.name, name=each.name, place=each.target_path, urls=(url,), known=each)
+        AskedFile(
+            model=model.name,
+            name=each.name,
+            place=each.target_path,
+            urls=(each.sources[0].url,),
+            known=each,
+        )
         for each in known
-        if (url := each.sources[0].url).startswith(address.url)
-        and each.target_path.startswith(f"{model.place}/")
+        if is_file_of(model, each)
     ]
     if kept:
         return sorted(kept, key=lambda file: file.place)
@@ -46,6 +51,13 @@ def asked_files_of_folder(
         error.within(f"model {model.name}")
         raise
     return for_each(lambda file: _asked(model, file), files)
+
+
+def is_file_of(folder: Model, file: KnownModel) -> bool:
+    """Whether a file of a lock is in the folder that is the source of the model `folder`."""
+    prefix = parse_hub_address(folder.source).url
+    is_below = file.target_path.startswith(f"{folder.place}/")
+    return is_below and file.sources[0].url.startswith(prefix)
 
 
 def _asked(model: Model, file: FolderFile) -> AskedFile:

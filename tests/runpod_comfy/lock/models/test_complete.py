@@ -17,7 +17,7 @@ from runpod_comfy.lock.models.complete import hash_models
 from runpod_comfy.sources.model_hosts import model_hosts
 from tests.http_server import Answer
 from tests.locks import model, small_lock
-from tests.runpod_comfy.lock.models.conftest import Shelf
+from tests.runpod_comfy.lock.model_shelf import Shelf
 
 
 @pytest.fixture

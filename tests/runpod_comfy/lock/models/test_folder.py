@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_models.model_file import ModelSource, Pin
 from runpod_comfy.lock.models.asked import KnownModel
-from tests.model_hosts.hub import HubDouble, hub
-from tests.runpod_comfy.lock.models.conftest import Shelf
+from tests.model_hosts.hub import HubDouble
+from tests.runpod_comfy.lock.model_shelf import Shelf
 
 FILES = {
     "README.md": b"# Small",
@@ -23,14 +22,10 @@ UNET = {"name": "unet", "source": "hf://org/small@main/unet/", "target_path": "d
 
 
 @pytest.fixture
-def small(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDouble]:
+def small(hub_here: HubDouble) -> HubDouble:
     """A Hub with the repository org/small."""
-    with hub() as double:
-        monkeypatch.setenv("HF_ENDPOINT", double.url)
-        monkeypatch.setenv("HF_TOKEN_PATH", str(shelf.folder / "no token"))
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        double.publish("org/small", FILES)
-        yield double
+    hub_here.publish("org/small", FILES)
+    return hub_here
 
 
 def test_every_file_of_a_folder_is_a_model_of_the_lock_at_one_commit(

@@ -14,7 +14,7 @@ from runpod_comfy.lock.model import LockedModel, UnhashedModel
 from runpod_comfy.lock.models.asked import KnownModel
 from runpod_comfy.lock.models.lock import lock_models
 from tests.http_server import Answer
-from tests.runpod_comfy.lock.models.conftest import Shelf
+from tests.runpod_comfy.lock.model_shelf import Shelf
 
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_models.model_file import ModelSource, Pin
 from tests.http_server import Answer
-from tests.runpod_comfy.lock.models.conftest import Shelf
+from tests.runpod_comfy.lock.model_shelf import Shelf
 
 CHECKSUM = "sha256:" + "0" * 64
 # Nothing listens there.

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from comfy_errors import ComfyError
 from comfy_models.verify import MEMORY_NAME, HashMemory
@@ -43,16 +42,20 @@ class Shelf:
         path.write_bytes(content)
         return path
 
-    def pin(
-        self, *models: dict[str, Any], known: Sequence[KnownModel] = (), offline: bool = False
-    ) -> tuple[list[PinnedFile], list[ComfyError]]:
-        """What is found out about models, named a.safetensors and placed in vae by default."""
+    def spec(self, *models: dict[str, Any]) -> Spec:
+        """A spec with these models, named a.safetensors and placed in vae by default."""
         named = [{"name": "a.safetensors", **each} for each in models]
         placed = [each if "target_path" in each else _IN_VAE | each for each in named]
         document = whole_spec() | {"models": placed, "options": self.options}
+        return Spec.model_validate(document)
+
+    def pin(
+        self, *models: dict[str, Any], known: Sequence[KnownModel] = (), offline: bool = False
+    ) -> tuple[list[PinnedFile], list[ComfyError]]:
+        """What is found out about models."""
         hosts = model_hosts(self.folder, say=self.said.append)
-        spec = Spec.model_validate(document)
-        return pin_models(spec, known, hosts, offline=offline, say=self.said.append)
+        say = self.said.append
+        return pin_models(self.spec(*models), known, hosts, offline=offline, say=say)
 
     def faults(self, *models: dict[str, Any], offline: bool = False) -> list[ComfyError]:
         return self.pin(*models, offline=offline)[1]
@@ -66,11 +69,9 @@ class Shelf:
         return lock_models(pinned, HashMemory([self.folder / MEMORY_NAME]), self.said.append)
 
 
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shelf]:
-    # A server that does not answer is asked several times.
-    monkeypatch.setattr("comfy_http.retries._FIRST_WAIT_S", 0.01)
-    made = Shelf(folder=tmp_path / "shelf", url="")
+@contextmanager
+def model_shelf(folder: Path) -> Iterator[Shelf]:
+    made = Shelf(folder=folder, url="")
     made.folder.mkdir()
 
     def answer(request: Request) -> Answer | None:
