@@ -18,6 +18,7 @@ from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
 from rp_handler.home.open import baked_home, baked_version_id
 from rp_handler.job.terminal import NodesDisplay, result_lines
+from rp_handler.modes import models
 from rp_handler.modes.init_process import run_as_init
 from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, make_request
 
@@ -53,6 +54,8 @@ in an image, whose entrypoint this is:
     --rp_serve_api --rp_api_host 0.0.0.0
   docker run --rm -e COMFY_MISSING_MODELS=ignore IMAGE \\
     --test_input '{"input": {"workflow": "minimal"}}'
+  docker run --rm -v /srv/volume:/workspace IMAGE models sync
+  docker run --rm IMAGE models --help
 
 On RunPod it takes the endpoint's jobs without any flag. COMFY_MODE=ui serves the page instead.
 Models are searched for in MODELS_DIR, on the volume, in a store and in RunPod's cache of the Hub;
@@ -63,12 +66,27 @@ COMFY_VERIFY_MODELS=1 reads all of them again.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses `arguments` (by default the process's own), runs, and returns the exit code."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["models"]:
+        return _models(words[1:])
+    options = _parser().parse_args(words)
     try:
         request = _request_of(options)
     except ComfyError as error:
         return _fail(error, machine=options.json)
     return execute(request)
+
+
+def _models(arguments: Sequence[str]) -> int:
+    options = models.parse(arguments)
+    line = StatusLine(sys.stderr)
+    try:
+        result = models.perform(options, line)
+    except KeyboardInterrupt:
+        line.say("Interrupted.\n  → Run the same command again to continue.")
+        return INTERRUPTED
+    _write_out(result.lines)
+    return 0 if result.error is None else _fail(result.error, machine=False)
 
 
 def _request_of(options: argparse.Namespace) -> RunRequest:

@@ -60,13 +60,13 @@ def make_search(
     temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}.json")
     stores = _stores(environment)
     there = [folder for folder in folders if folder.is_dir()]
-    remembering = [*there, *(store for store in stores if store.is_dir())]
+    memories = [folder / MEMORY_NAME for folder in (*folders, *stores)]
     return ModelSearch(
         places=ModelPlaces(folders=folders, stores=stores, hub_caches=_hub_caches(environment)),
         own=home.models,
         on_missing=missing_policy(environment),
         always_hash=_is_true("COMFY_VERIFY_MODELS", environment),
-        memory_files=[*(folder / MEMORY_NAME for folder in remembering), temporary],
+        memory_files=[*memories, temporary],
         downloads=next((one for one in folders if is_mounted(one) and can_write(one)), None),
         roots=[one for one in (_SERVERLESS_VOLUME, _POD_VOLUME, volume, *there) if one],
     )

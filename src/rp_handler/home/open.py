@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
@@ -66,6 +66,22 @@ def _opened(
         say(f'The version "{home.manifest.version_id}" at {home.root} replaces the image\'s own.')
     if choice.baked is None:
         return home, None
+    is_baked = choice.path == choice.baked
+    return home, make_search(home, choice.volume, environment, is_baked=is_baked)
+
+
+def opened_for_models(
+    request: RunRequest, environment: Mapping[str, str], *, say: Callable[[str], None]
+) -> tuple[Home, ModelSearch]:
+    """The home for `request`, and the search of a worker for its models.
+
+    The requested models folder comes first and need not exist. Raises UnavailableError and
+    InvalidInputError.
+    """
+    choice = choose_home(request.version_id, request.home, environment)
+    home, _ = _opened(choice, replace(request, models_dir=None), environment, say)
+    named = request.models_dir.absolute() if request.models_dir else None
+    home = replace(home, other_models=named)
     is_baked = choice.path == choice.baked
     return home, make_search(home, choice.volume, environment, is_baked=is_baked)
 
