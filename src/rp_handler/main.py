@@ -86,6 +86,8 @@ def _models(arguments: Sequence[str]) -> int:
         line.say("Interrupted.\n  → Run the same command again to continue.")
         return INTERRUPTED
     _write_out(result.lines)
+    if result.summary:
+        line.say(result.summary)
     return 0 if result.error is None else _fail(result.error, machine=False)
 
 

@@ -38,6 +38,9 @@ def look_for(
                 break
             if fault != "does not exist":
                 found = found.but(f"{path} {fault}")
+        if read:
+            # An interruption does not cost what was hashed before.
+            memory.save()
         progress.arrived("hashed", count=1, size_bytes=max(0, model.size - read))
         return found
 

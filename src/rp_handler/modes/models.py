@@ -7,12 +7,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError
+from comfy_errors.names import quantity
 from comfy_files.arrivals import arrivals
 from comfy_files.progress import Progress, Say, StatusLine, readable_size
 from rp_handler.errors import reportable
@@ -33,26 +35,31 @@ exit codes: 0 every model is there, 3 one could not be reached, 4 one is missing
 
 @dataclass(frozen=True, kw_only=True)
 class ModelsResult:
-    """`lines` for standard output, and `error` if something does not hold."""
+    """`lines` for standard output, `summary` for standard error; `error` if something is wrong."""
 
     lines: list[str]
+    summary: str
     error: ComfyError | None
 
 
 def perform(options: argparse.Namespace, line: StatusLine) -> ModelsResult:
-    """Carries out a command that `parse` read. Prints nothing but progress on `line`."""
-    proof = None
+    """Carries out a command that `parse` read. Shows progress on `line`, and prints nothing."""
+    proof: Proof | None = None
     try:
         with arrivals(line) as (say, progress):
             proof = _proof(options, say, progress)
         error = proof.error
     except (ComfyError, OSError) as failure:
         error = reportable(failure)
+    models = proof.models if proof is not None else ()
+    counts = Counter[str](model.state for model in models)
     if options.json:
-        document = json.dumps(_document(proof, error), indent=2, ensure_ascii=False)
-        return ModelsResult(lines=[document], error=error)
-    lines = [_in_words(one, options.verbose) for one in proof.models] if proof else []
-    return ModelsResult(lines=lines, error=error)
+        lines = [json.dumps(_document(models, counts, error), indent=2, ensure_ascii=False)]
+    else:
+        lines = _table(models, verbose=options.verbose)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none needed"
+    summary = f"{quantity(len(models), 'model')}: {states}" if proof is not None else ""
+    return ModelsResult(lines=lines, summary=summary, error=error)
 
 
 def _proof(options: argparse.Namespace, say: Say, progress: Progress) -> Proof:
@@ -76,36 +83,39 @@ def _proof(options: argparse.Namespace, say: Say, progress: Progress) -> Proof:
     return sync_models(job, hosts, overwrite=options.overwrite)
 
 
-def _in_words(proven: ProvenModel, verbose: bool) -> str:
-    """`downloaded  vae/x.safetensors  335.0 MB`; if `verbose`, where it is and its sha256."""
-    model = proven.model
-    where = f"  {proven.path}  sha256:{model.sha256}" if verbose else ""
-    linked = "  linked" if proven.linked else ""
-    return f"{proven.state:<10}  {model.target_path}  {readable_size(model.size)}{linked}{where}"
+def _table(models: Sequence[ProvenModel], *, verbose: bool) -> list[str]:
+    """A line for each model; if `verbose`, with its path and sha256."""
+    lines = []
+    width = max((len(one.model.target_path) for one in models), default=0)
+    for one in models:
+        where = f"  {one.path}  sha256:{one.model.sha256}" if verbose else ""
+        linked = "  linked" if one.linked else ""
+        size = readable_size(one.model.size)
+        lines.append(f"{one.state:<10}  {one.model.target_path:<{width}}  {size:>8}{linked}{where}")
+    return lines
 
 
-def _document(proof: Proof | None, error: ComfyError | None) -> dict[str, Any]:
-    models = [
-        {
-            "target_path": one.model.target_path,
-            "sha256": one.model.sha256,
-            "size": one.model.size,
-            "state": one.state,
-            "path": str(one.path),
-            "reason": one.reason,
-        }
-        for one in (proof.models if proof is not None else ())
-    ]
-    failure = (
-        {
-            "error": error.message,
-            "remedy": error.remedy,
-            "exit_code": error.exit_code,
-        }
-        if error is not None
-        else {}
-    )
-    return {"models": models, **failure}
+def _document(
+    models: Sequence[ProvenModel], counts: Mapping[str, int], error: ComfyError | None
+) -> dict[str, Any]:
+    return {
+        "holds": error is None,
+        "counts": counts,
+        "models": [
+            {
+                "target_path": one.model.target_path,
+                "sha256": one.model.sha256,
+                "size": one.model.size,
+                "state": one.state,
+                "path": str(one.path),
+                "linked": one.linked,
+                "reason": one.reason,
+            }
+            for one in models
+        ],
+        "error": error.message if error is not None else None,
+        "remedy": error.remedy if error is not None else None,
+    }
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -137,5 +147,17 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         add("--verbose", action="store_true", help="say where each model is, and its sha256")
     add = sync.add_argument
     add("--overwrite", action="store_true", help="replace other files in the places of models")
-    add("--timeout", type=float, metavar="SECONDS", help="how long a server may send nothing (120)")
+    add(
+        "--timeout",
+        type=_seconds,
+        metavar="SECONDS",
+        help="give up a server that sends nothing for so long (120)",
+    )
     return parser.parse_args(arguments)
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("it must be a number of seconds above 0")
+    return seconds
