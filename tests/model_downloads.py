@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from comfy_http.client import HttpClient
 from comfy_http.settings import NetworkSettings
 from comfy_models.model_file import ModelSource
 from comfy_models.sources.hosts import Hosts, hosts_for
+from comfy_models.store import ModelStore
 from tests.http_server import Answer, Request, ranged, serve
 
 MIB = 1 << 20
@@ -42,13 +45,18 @@ Fault = Callable[[Request, Answer, int], Answer]
 
 @dataclass(kw_only=True)
 class Served:
-    """A file on a server: what it was asked, and how many bytes of it were sent."""
+    """A file on a server: what it was asked, and how many bytes of it were sent.
+
+    From `held_at` bytes on, nothing is sent before `release` is set.
+    """
 
     content: bytes = CONTENT
     etag: str = '"1"'
     fault: Fault = lambda _request, answer, _number: answer
     rate: float | None = None
     requests: list[Request] = field(default_factory=list)
+    held_at: int | None = None
+    release: threading.Event = field(default_factory=threading.Event)
     sent_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -64,6 +72,9 @@ class Served:
     def _count(self, size: int) -> None:
         with self._lock:
             self.sent_bytes += size
+            is_held = self.held_at is not None and self.sent_bytes >= self.held_at
+        if is_held:
+            self.release.wait()
 
     @property
     def ranges(self) -> list[str | None]:
@@ -91,3 +102,53 @@ def hosts_in(folder: Path, *, timeout_s: float | None = None) -> Hosts:
 
 def files_in(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def keep(store: Path, content: bytes) -> Path:
+    """Puts a file into a store; its path there."""
+    place = ModelStore(store).path_of(hashlib.sha256(content).hexdigest())
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(content)
+    place.chmod(0o444)
+    return place
+
+
+def fetching(
+    store: Path, *urls: str, model: Model | None = None, before: str = ""
+) -> subprocess.Popen[str]:
+    """A process that fetches a model into the store. It prints what it says, the sizes of what
+    arrives, and `done`. `before` is code that it runs first.
+    """
+    model = model or Model()
+    command = [sys.executable, "-c", f"{before}\n{_PROGRAM}", str(store), model.sha256]
+    return subprocess.Popen(
+        [*command, str(model.size), *urls],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+_PROGRAM = """
+import os, sys
+from pathlib import Path
+from comfy_files.progress import Progress
+from comfy_models.model_file import ModelSource
+from comfy_models.store import ModelStore
+from comfy_models.transfer.fetch import fetch
+from tests.model_downloads import Model, hosts_in
+
+def say(text):
+    os.write(1, f"{text}\\n".encode())
+
+class Shown(Progress):
+    def arrived(self, part, *, count=0, size_bytes=0):
+        if size_bytes:
+            say(size_bytes)
+
+store, sha256, size, *urls = sys.argv[1:]
+sources = [ModelSource(url=url) for url in urls]
+model = Model(sha256=sha256, size=int(size), sources=sources)
+fetch([model], ModelStore(Path(store)), hosts_in(Path("/")), say=say, progress=Shown())
+say("done")
+"""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
-from comfy_errors import MismatchError
-from comfy_files.files import lock, write_hashed
 from comfy_models.unsynced import UNSYNCED, may_be_lost, settle
 
-PARTIAL, PARTS, LEASE = ".partial", ".parts", ".lease"
-"""The names in `tmp`, after a sha256, of a file's bytes so far, which they are, who writes them."""
+PARTIAL, PARTS, LEASE, LEARNT = ".partial", ".parts", ".lease", ".learnt"
+"""The ends of names in `tmp`: of a file's bytes so far, which they are, who writes them, and what
+their sha256 was in the end.
+"""
 
 MEMORY_NAME = ".comfy_verified"
 """At the top of a store or a models folder: the remembered hashes of the files below it."""
@@ -48,75 +45,6 @@ class ModelStore:
         """Removes the marks of files that the disk has written by now."""
         for mark in (self.root / "tmp").glob(f"*{UNSYNCED}"):
             settle(mark, self.path_of(mark.name.removesuffix(UNSYNCED)))
-
-    def add(self, chunks: Iterable[bytes], *, where: str, expected_sha256: str) -> None:
-        """Stores bytes as they arrive; `where` names their origin in messages.
-
-        Raises MismatchError, and stores nothing, if the sha256 is not the expected one.
-        """
-        with self._partial(expected_sha256) as partial_file:
-            # Another process may have stored it while this one waited for the partial file.
-            if not self.holds(expected_sha256):
-                place = self.path_of(expected_sha256)
-                place_verified(
-                    chunks, partial_file, place, where=where, expected_sha256=expected_sha256
-                )
-                # Homes link to it, and a node may write to what it takes for its own file.
-                place.chmod(0o444)
-
-    @contextmanager
-    def _partial(self, name: str) -> Iterator[BinaryIO]:
-        """An empty file that only this process writes, removed at the end if it was not renamed.
-
-        Its name is fixed, so that killed transfers leave one file behind, not many.
-        """
-        folder = self.root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{name}.partial"
-        while True:
-            stream = path.open("ab")
-            lock(stream.fileno())
-            if _is_still(path, stream):
-                break
-            stream.close()
-        with stream:
-            try:
-                stream.truncate(0)
-                yield stream
-            finally:
-                if _is_still(path, stream):
-                    path.unlink()
-
-
-def place_verified(
-    chunks: Iterable[bytes],
-    partial_file: BinaryIO,
-    place: Path,
-    *,
-    where: str,
-    expected_sha256: str,
-) -> None:
-    """Writes the bytes as they arrive, then renames the file to its final name.
-
-    Raises MismatchError if the sha256 is not the expected one; the file does not exist then.
-    """
-    sha256, _ = write_hashed(chunks, partial_file)
-    if sha256 != expected_sha256:
-        raise MismatchError(
-            f"{where} has sha256 {sha256}, but {expected_sha256} was expected",
-            remedy="Put the right file there, or resolve the version again.",
-        )
-    place.parent.mkdir(parents=True, exist_ok=True)
-    os.fsync(partial_file.fileno())
-    Path(partial_file.name).replace(place)
-
-
-def _is_still(path: Path, stream: BinaryIO) -> bool:
-    """True if `path` still names the open file: the last lock holder may have renamed it."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(stream.fileno()))
-    except FileNotFoundError:
-        return False
 
 
 def names_stored(path: str) -> str | None:

@@ -13,6 +13,7 @@ from comfy_home.manifest import ManifestModel
 from comfy_models.links import ModelFolders, ModelLink, make_link, missing_links, needs_link
 from comfy_models.store import ModelStore
 from comfy_models.verify import HashMemory
+from tests.model_downloads import keep
 
 CONTENT = b"weights"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -27,9 +28,7 @@ Link = Callable[..., bool]
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    store = ModelStore(tmp_path / "store")
-    store.add([CONTENT], where="source.bin", expected_sha256=SHA256)
-    return store.path_of(SHA256)
+    return keep(tmp_path / "store", CONTENT)
 
 
 @pytest.fixture
@@ -147,11 +146,10 @@ def test_a_link_to_another_stored_model_is_left_alone_because_a_version_may_need
     link: Link, models: Path, tmp_path: Path
 ) -> None:
     sha256 = hashlib.sha256(b"another").hexdigest()
-    store = ModelStore(tmp_path / "store")
-    store.add([b"another"], where="x", expected_sha256=sha256)
+    another = keep(tmp_path / "store", b"another")
     place = models / "checkpoints" / "a.bin"
     place.parent.mkdir(parents=True)
-    place.symlink_to(store.path_of(sha256))
+    place.symlink_to(another)
     with pytest.raises(
         MismatchError, match=f"it has sha256 {sha256}, not {SHA256}; it was left alone"
     ):

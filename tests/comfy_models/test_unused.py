@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from comfy_models.store import ModelStore
 from comfy_models.transfer.lease import take_lease
 from comfy_models.unused import unused_models
 from comfy_models.verify import store_memory
+from tests.model_downloads import Served, fetching, keep, serving
 
 
 @pytest.fixture
@@ -21,9 +19,7 @@ def store(tmp_path: Path) -> ModelStore:
 
 
 def _add(store: ModelStore, content: bytes) -> str:
-    sha256 = hashlib.sha256(content).hexdigest()
-    store.add([content], where="a.bin", expected_sha256=sha256)
-    return sha256
+    return keep(store.root, content).name
 
 
 def test_only_models_that_are_not_needed_are_unused(store: ModelStore) -> None:
@@ -46,33 +42,19 @@ def test_what_no_store_makes_is_unknown(store: ModelStore) -> None:
     assert set(unused_models(store, {sha256}).unknown) == set(strangers)
 
 
-def test_the_file_of_a_killed_transfer_is_left_over_and_that_of_a_running_one_is_not(
+def test_the_files_of_a_killed_transfer_are_left_over_and_those_of_a_running_one_are_not(
     store: ModelStore,
 ) -> None:
-    program = (
-        "import sys; from pathlib import Path\n"
-        "from comfy_models.store import ModelStore\n"
-        "store = ModelStore(Path(sys.argv[1]))\n"
-        "def chunks():\n"
-        "    yield b'some'\n"
-        "    print('begun', flush=True)\n"
-        "    sys.stdin.readline()\n"
-        "store.add(chunks(), where='x', expected_sha256='0' * 64)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, str(store.root)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    (partial,) = (store.root / "tmp").iterdir()
-    assert unused_models(store, set()).leftovers == ()
-    process.kill()
-    process.communicate()
-    assert unused_models(store, set()).leftovers == (partial,)
+    with serving(x=Served(rate=100_000)) as url:
+        process = fetching(store.root, f"{url}/x")
+        assert process.stdout is not None
+        assert process.stdout.readline().strip().isdecimal()
+        files = set((store.root / "tmp").iterdir())
+        assert {path.suffix for path in files} == {".partial", ".parts", ".lease"}
+        assert unused_models(store, set()).leftovers == ()
+        process.kill()
+        process.communicate()
+    assert set(unused_models(store, set()).leftovers) == files
 
 
 def test_a_transfer_that_finishes_while_it_is_looked_at_is_no_leftover(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from comfy_files.files import lock
 from comfy_files.progress import Say
 from comfy_models.transfer.lease import Lease, take_lease
-from comfy_models.transfer.place import Place
+from comfy_models.transfer.place import Place, open_own
 
 
 class LostError(Exception):
@@ -57,9 +57,7 @@ def claimed(place: Place, *, title: str, say: Say) -> Iterator[Claim | None]:
         return f"Waiting for {title}, which another process is downloading"
 
     while not place.is_done():
-        descriptor = os.open(
-            place.partial, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
-        )
+        descriptor = open_own(place.partial)
         try:
             is_locked = lock(descriptor, waiting="" if said else waiting, say=say)
             if not _is_still(place, descriptor):

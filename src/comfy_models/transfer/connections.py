@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from comfy_errors import UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_http.errors import TransientError
 from comfy_http.retries import Backoff, pause
@@ -134,6 +135,11 @@ class Connections:
             if connection.received_bytes < _WORTHWHILE_BYTES:
                 self._add_at = time.monotonic() + self._caution_s
                 self._caution_s = min(2 * self._caution_s, _MOST_CAUTIOUS_S)
+        except UnavailableError as error:
+            if len(self._running) == 1:
+                self._error = error
+            # Some servers refuse more connections than they like.
+            self._at_once = max(1, len(self._running) - 1)
         except BaseException as error:
             self._error = error
         finally:

@@ -13,16 +13,11 @@ from comfy_models.model_file import ModelFile
 from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
 from comfy_models.transfer.delivery import deliver
-from comfy_models.transfer.place import Place, in_store, outside_store
+from comfy_models.transfer.place import OTHER_STORE, Place, in_store, outside_store
 from comfy_models.transfer.traffic import FILES_AT_ONCE, traffic_to
 
 Remember = Callable[[Path, str], object]
 """Is given the path and the sha256 of a file that was just proven while it was written."""
-
-_OTHER_STORE = (
-    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
-    "write to."
-)
 
 
 def _forget(_path: Path, _sha256: str) -> None:
@@ -44,7 +39,7 @@ def fetch(
     """
     store.settle()
     wanted = [(model, in_store(store, model.sha256)) for model in models]
-    with disk_errors(f"the model store {store.root} could not be written", remedy=_OTHER_STORE):
+    with disk_errors(f"the model store {store.root} could not be written", remedy=OTHER_STORE):
         _fetch(wanted, hosts, say, progress, remember)
 
 
@@ -72,7 +67,7 @@ def _fetch(
     missing = [(model, place) for model, place in wanted if not place.is_done()]
     require_room(
         [(place.work, model.size - place.written_bytes) for model, place in missing],
-        remedy=_OTHER_STORE,
+        remedy=OTHER_STORE,
     )
     size_bytes = sum(model.size for model, _ in missing)
     progress.expect("models", count=len(missing), size_bytes=size_bytes)

@@ -12,6 +12,8 @@ from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfy_models.transfer.place import open_own
+
 _HEADER = struct.Struct("<16sQQ32s")
 _ENTRY = struct.Struct("<Q")
 _MAGIC = b"comfy-parts-1\n"
@@ -45,7 +47,7 @@ class Journal:
     """The journal at `path`. An unusable one is replaced by one that counts nothing."""
 
     def __init__(self, path: Path, form: Form, *, partial_bytes: int) -> None:
-        self._descriptor = _opened(path)
+        self._descriptor = open_own(path)
         self.form = form
         self.received = array("Q")
         content = _content(self._descriptor, form)
@@ -73,11 +75,6 @@ class Journal:
 
     def close(self) -> None:
         os.close(self._descriptor)
-
-
-def _opened(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    return os.open(path, flags, 0o644)
 
 
 def _content(descriptor: int, form: Form) -> array[int] | None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import sha256_of
-from comfy_models.store import LEASE, PARTIAL, PARTS, ModelStore
+from comfy_models.store import LEARNT, LEASE, PARTIAL, PARTS, ModelStore
 from comfy_models.unsynced import sync_or_mark
+
+OTHER_STORE = (
+    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
+    "write to."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,11 @@ class Place:
     @property
     def lease(self) -> Path:
         return self.work / f"{self.key}{LEASE}"
+
+    @property
+    def learnt(self) -> Path:
+        """The sha256 of a file whose place depends on it, once it was downloaded."""
+        return self.work / f"{self.key}{LEARNT}"
 
     @property
     def written_bytes(self) -> int:
@@ -77,6 +88,9 @@ class Place:
     def put(self, sha256: str, descriptor: int) -> None:
         """Gives the open file with this sha256 its final name."""
         final = self.path_of(sha256)
+        if self.final is None and self.store is not None and self.store.holds(sha256):
+            self.discard()
+            return
         if self.store is None:
             os.fsync(descriptor)
         else:
@@ -86,6 +100,18 @@ class Place:
         final.parent.mkdir(parents=True, exist_ok=True)
         self.partial.replace(final)
         self.parts.unlink(missing_ok=True)
+
+
+def open_own(path: Path) -> int:
+    """A descriptor of a file that only transfers write, made if need be; a link is replaced."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    path.unlink(missing_ok=True)
+    return os.open(path, flags, 0o644)
 
 
 def in_store(store: ModelStore, sha256: str) -> Place:

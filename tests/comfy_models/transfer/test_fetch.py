@@ -266,6 +266,17 @@ def test_a_mirror_is_asked_when_the_source_fails(store: ModelStore, hosts: Hosts
     assert _is_stored(store)
 
 
+def test_a_server_that_refuses_further_connections_is_read_over_those_it_likes(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    def refuse(_request: Request, answer: Answer, number: int) -> Answer:
+        return replace(answer, status=403) if number in (2, 3) else answer
+
+    with serving(x=Served(fault=refuse, rate=4 * MIB)) as url:
+        fetch([model_at(f"{url}/x")], store, hosts)
+    assert _is_stored(store)
+
+
 def test_a_mirror_gives_only_what_the_source_did_not(
     store: ModelStore, hosts: Hosts, tmp_path: Path
 ) -> None:
