@@ -14,6 +14,7 @@ from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, 
 from comfy_files.space import require_room
 from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
+from comfy_models.transfer.keep import keep
 from comfy_models.verify import store_memory
 from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
 from runpod_comfy.bundle.reader import OpenBundle, open_bundle
@@ -66,7 +67,7 @@ def load_bundle(
                 elif kind == "wheels" and not find_archive(entry.sha256, cache):
                     keep_archive(content, cache, where=where, expected_sha256=entry.sha256)
                 elif kind == "models" and not models.holds(entry.sha256):
-                    models.add(content, where=where, expected_sha256=entry.sha256)
+                    keep(content, models, where=where, expected_sha256=entry.sha256)
                     memory.keep(models.path_of(entry.sha256), entry.sha256)
             # Entries that are already cached are checked too.
             for _ in content:
