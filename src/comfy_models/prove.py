@@ -87,7 +87,7 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
     """
     for model in models:
         stored = store.path_of(model.sha256)
-        if fault_of(stored, model, memory) is not None:
+        if os.path.lexists(stored) and fault_of(stored, model, memory) is not None:
             with disk_errors(f"{stored} is wrong and could not be removed", remedy=PERMISSIONS):
                 stored.unlink(missing_ok=True)
     if models:

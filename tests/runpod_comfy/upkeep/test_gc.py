@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_models.store import ModelStore
+from comfy_models.store import MEMORY_NAME, ModelStore
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
@@ -267,8 +268,25 @@ def test_a_store_elsewhere_is_cleared_only_on_request(version: Version) -> None:
     clearing = clear_cache(version.cache, now=NOW)
     assert "model" not in {entry.kind for entry in _entries(clearing)}
     assert "--models" in clearing.remarks[-1]
-    clear_cache(version.cache, now=NOW, models=True)
-    assert not [path for path in (version.folder / "volume").rglob("*") if path.is_file()]
+    cleared = clear_cache(version.cache, now=NOW, models=True)
+    assert cleared.unknown == ()
+    left = [path for path in (version.folder / "volume").rglob("*") if path.is_file()]
+    assert [path.name for path in left] == [MEMORY_NAME]
+
+
+def test_what_dead_transfers_left_goes_and_what_is_being_written_stays(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    realize(version.job())
+    folder = version.cache.models / "tmp"
+    folder.mkdir(exist_ok=True)
+    dead = [folder / f"{'1' * 64}{suffix}" for suffix in (".partial", ".parts")]
+    alive = folder / f"{'2' * 64}.partial"
+    for path in (*dead, alive):
+        path.touch()
+    with alive.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        clear_cache(version.cache, now=NOW)
+    assert [path.exists() for path in (*dead, alive)] == [False, False, True]
 
 
 def test_one_of_two_versions_goes_and_the_other_stays_whole(version: Version) -> None:
