@@ -82,15 +82,3 @@ def local_path(source: str, base_dir: Path) -> Path | None:
         return base_dir / unquote(parts.path)
     is_url = "://" in source or is_civitai_address(source)
     return None if is_url else base_dir / source
-
-
-def local_source(source: str, base_dir: Path) -> Path:
-    """The file that `source` names. Raises InvalidInputError for one on another machine."""
-    path = local_path(source, base_dir)
-    if path is None:
-        raise InvalidInputError(
-            f"{source}: sources of type '{source.split('://')[0]}' are not supported yet; "
-            "file:///… and relative paths are",
-            remedy="Download the file and use its 'file:///…' URL in the spec.",
-        )
-    return path

@@ -7,7 +7,7 @@ import pytest
 from comfy_errors import InvalidInputError
 from comfy_home.manifest import ManifestModel
 from comfy_models.model_file import ModelSource, Pin
-from comfy_models.search import ModelPlaces, local_path, local_source
+from comfy_models.search import ModelPlaces, local_path
 
 SHA256 = "ab" + "0" * 62
 BASE = Path("/specs")
@@ -75,19 +75,20 @@ def test_nothing_else_is_looked_for_in_a_hub_cache(tmp_path: Path, source: str) 
 def test_files_of_this_machine_are_found_from_the_folder_of_the_spec(
     source: str, expected: str
 ) -> None:
-    assert local_source(source, BASE) == Path(expected)
+    assert local_path(source, BASE) == Path(expected)
 
 
-@pytest.mark.parametrize("scheme", ["hf", "civitai", "gs", "https"])
-def test_a_source_without_a_transfer_is_refused_by_its_kind(scheme: str) -> None:
-    with pytest.raises(InvalidInputError, match=f"'{scheme}' are not supported yet"):
-        local_source(f"{scheme}://some/model.bin", BASE)
-
-
-def test_the_name_of_a_model_on_civitai_is_no_path() -> None:
-    assert local_path("urn:air:sdxl:lora:civitai:1@2", BASE) is None
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(f"{scheme}://some/model.bin" for scheme in ("hf", "civitai", "gs", "s3", "https")),
+        "urn:air:sdxl:lora:civitai:1@2",
+    ],
+)
+def test_the_address_of_another_host_is_no_path(url: str) -> None:
+    assert local_path(url, BASE) is None
 
 
 def test_a_file_url_with_a_machine_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="on another machine, server"):
-        local_source("file://server/a.bin", BASE)
+        local_path("file://server/a.bin", BASE)

@@ -13,6 +13,8 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say, say_nothing
+from comfy_models.store import ModelStore
+from comfy_models.verify import store_memory
 from runpod_comfy.api.arguments import as_text, checked
 from runpod_comfy.api.versions import editing, fetch_context_for
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
@@ -94,7 +96,10 @@ def add_model(
     taken, UnavailableError for a missing file, MismatchError for a wrong checksum.
     """
     loaded, folders = _opened(version_id, spec, project)
-    local = local_models(as_path(models_root), folders, auto_checksum=auto_checksum, say=say)
+    memory = store_memory(ModelStore(Cache.from_environment().models))
+    local = local_models(
+        as_path(models_root), folders, auto_checksum=auto_checksum, memory=memory, say=say
+    )
     models = new_models(
         as_text(model),
         loaded,

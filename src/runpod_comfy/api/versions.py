@@ -84,6 +84,7 @@ def create(
     spec, which `force` replaces; UnavailableError for anything out of reach.
     """
     from comfy_files.parallel import in_parallel
+    from comfy_models.verify import store_memory
     from runpod_comfy.sources.kinds import settle
     from runpod_comfy.spec.create import create_spec
     from runpod_comfy.spec.write import write_spec
@@ -99,6 +100,7 @@ def create(
             models=[as_text(model) for model in models],
             models_root=as_path(models_root),
             auto_checksum=auto_checksum,
+            memory=store_memory(ModelStore(fetch_context.cache.models)),
             output=path,
             working_dir=Path.cwd(),
             settle=lambda trees: in_parallel(lambda tree: settle(tree, fetch_context), trees),

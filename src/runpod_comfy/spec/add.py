@@ -6,7 +6,7 @@ import json
 
 from comfy_errors import InvalidInputError
 from runpod_comfy.spec.asked import Folders
-from runpod_comfy.spec.asked_models import LocalModels, read_models
+from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
 from runpod_comfy.spec.asked_trees import read_nodes
 from runpod_comfy.spec.load import LoadedSpec, fold
 from runpod_comfy.spec.model import CustomNode, Model
@@ -52,7 +52,8 @@ def new_models(
     file, MismatchError for a wrong checksum.
     """
     asked = _as_json(text, name=name, target_subdir=target_subdir, target_node=target_node)
-    models = read_models(asked, folders, local, option="add-model")
+    found = read_models(asked, folders, local, option="add-model")
+    models = with_checksums(found, local)
     for model in models:
         for there in loaded.spec.models:
             if fold(there.place) == fold(model.place):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -11,9 +12,9 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError, for_each
-from comfy_files.files import sha256_of
 from comfy_files.progress import Say
-from comfy_http.redaction import without_secrets
+from comfy_models.hashing import hash_files
+from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders, read_objects
 from runpod_comfy.spec.document import validated
 from runpod_comfy.spec.model import Model, Strict
@@ -27,17 +28,36 @@ from runpod_comfy.spec.model_sources import (
 
 @dataclass(frozen=True, kw_only=True)
 class LocalModels:
-    """Where to search for model files besides their source, and whether to hash them."""
+    """Where to search for model files besides their source, and whether to hash them; `memory` is
+    what is known of their hashes.
+    """
 
     root: Path | None
     auto_checksum: bool
+    memory: HashMemory
     say: Say
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoundModel:
+    """A model as it was asked for. `path` is its file on this machine, `where` its place in
+    messages.
+    """
+
+    model: Model
+    where: str
+    path: Path | None
+
+
 def local_models(
-    models_root: Path | None, folders: Folders, *, auto_checksum: bool, say: Say
+    models_root: Path | None,
+    folders: Folders,
+    *,
+    auto_checksum: bool,
+    say: Say,
+    memory: HashMemory | None = None,
 ) -> LocalModels:
-    """The values of `--models-root` and `--auto-checksum`.
+    """The values of `--models-root` and `--auto-checksum`; `memory` has what is known of hashes.
 
     Raises UnavailableError if the folder does not exist, InvalidInputError if it is a file.
     """
@@ -52,7 +72,8 @@ def local_models(
             raise InvalidInputError(complaint, remedy="Name a folder.")
         if not auto_checksum:
             say("--models-root is only used with --auto-checksum")
-    return LocalModels(root=root, auto_checksum=auto_checksum, say=say)
+    known = memory or HashMemory(())
+    return LocalModels(root=root, auto_checksum=auto_checksum, memory=known, say=say)
 
 
 def _written_out(checksum: str) -> str:
@@ -76,23 +97,48 @@ class _AskedModel(Strict):
 
 def read_models(
     text: str, folders: Folders, local: LocalModels, *, option: str = "--models"
-) -> list[Model]:
+) -> list[FoundModel]:
     """The models of one `--models`: a JSON object, or a JSON file with one or a list of them.
 
     `option` is the option's name in messages. Raises InvalidInputError naming the wrong key,
-    UnavailableError for a missing local file, MismatchError for a local file whose checksum differs
-    from the given one.
+    UnavailableError for a missing local file.
     """
     asked = read_objects(text, option, _AskedModel, folders)
     if asked is None:
         raise InvalidInputError(
-            f"{option}: {without_secrets(text)!r} is neither a JSON object nor a JSON file",
+            f"{option}: '{text}' is neither a JSON object nor a JSON file",
             remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
         )
     return for_each(lambda item: _model(*item, folders, local), asked)
 
 
-def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> Model:
+def with_checksums(found: Sequence[FoundModel], local: LocalModels) -> list[Model]:
+    """The models, with the checksums of their files if these are asked for.
+
+    Raises UnavailableError for files that cannot be read, and MismatchError for those whose
+    checksum differs from the given one.
+    """
+    paths = [each.path for each in found if each.path is not None]
+    if not local.auto_checksum:
+        return [each.model for each in found]
+    hashes = hash_files({path: str(path) for path in paths}, local.memory, local.say)
+    return for_each(lambda each: _with_checksum(each, hashes), found)
+
+
+def _with_checksum(found: FoundModel, hashes: Mapping[Path, str]) -> Model:
+    model = found.model
+    if found.path is None:
+        return model
+    checksum = f"sha256:{hashes[found.path]}"
+    if model.checksum not in (None, checksum):
+        raise MismatchError(
+            f"{found.where}: {found.path} has {checksum}, but 'checksum' says {model.checksum}",
+            remedy="Correct 'checksum', or put the right file there.",
+        )
+    return model.model_copy(update={"checksum": checksum})
+
+
+def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> FoundModel:
     source, path = _local_source(asked.source, folders)
     name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
     if not asked.name and "." not in name and not hub_folder(asked.source):
@@ -106,38 +152,23 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
     folder = PurePosixPath(model.target).parent.as_posix()
     subdir = model.target_subdir or (None if folder == "." else folder)
     model = model.model_copy(update={"target_path": model.target, "target_subdir": subdir})
-    return model if model.is_folder else _with_checksum(model, path, where, local)
+    found = None if model.is_folder else _local_file(model, path, where, local)
+    return FoundModel(model=model, where=where, path=found)
 
 
-def _with_checksum(model: Model, path: Path | None, where: str, local: LocalModels) -> Model:
+def _local_file(model: Model, path: Path | None, where: str, local: LocalModels) -> Path | None:
+    """The file of the model on this machine. Raises UnavailableError if its source is missing."""
     candidates = [path] if path is not None else []
     if local.root is not None:
         candidates += [local.root / model.place, local.root / model.name]
     found = next((item for item in candidates if item.is_file()), None)
-    if found is None:
-        if path is not None:
-            raise UnavailableError(
-                f"{where}: the model file {path} does not exist", remedy="Correct 'source'."
-            )
-        if local.auto_checksum:
-            local.say(f"{model.name}: no local file, so its checksum is not changed")
-        return model
-    if not local.auto_checksum:
-        return model
-    local.say(f"Hashing {found}")
-    try:
-        checksum = f"sha256:{sha256_of(found)}"
-    except OSError as error:
+    if found is None and path is not None:
         raise UnavailableError(
-            f"the model file {found} cannot be read: {error.strerror}",
-            remedy="Check its permissions.",
-        ) from error
-    if model.checksum not in (None, checksum):
-        raise MismatchError(
-            f"{where}: {found} has {checksum}, but 'checksum' says {model.checksum}",
-            remedy="Correct 'checksum', or put the right file there.",
+            f"{where}: the model file {path} does not exist", remedy="Correct 'source'."
         )
-    return model.model_copy(update={"checksum": checksum})
+    if found is None and local.auto_checksum:
+        local.say(f"{model.name}: no local file, so its checksum is not changed")
+    return found
 
 
 def _local_source(source: str, folders: Folders) -> tuple[str, Path | None]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from comfy_errors import Faults
 from comfy_files.progress import Say
 from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS, this_platform
+from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders
-from runpod_comfy.spec.asked_models import local_models, read_models
+from runpod_comfy.spec.asked_models import local_models, read_models, with_checksums
 from runpod_comfy.spec.asked_trees import read_core, read_nodes
 from runpod_comfy.spec.load import check_version_id, parse_spec
 from runpod_comfy.spec.model import Options, Spec, Tree
@@ -33,6 +34,7 @@ def create_spec(
     working_dir: Path,
     settle: Settle,
     say: Say,
+    memory: HashMemory | None = None,
 ) -> Spec:
     """The spec that the arguments of `create` ask for. Writes nothing.
 
@@ -46,19 +48,21 @@ def create_spec(
     check_version_id(version_id)
     # With links resolved, so that `..` in a rewritten path leads to the expected folder.
     folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
-    local = local_models(models_root, folders, auto_checksum=auto_checksum, say=say)
+    local = local_models(models_root, folders, auto_checksum=auto_checksum, memory=memory, say=say)
     faults = Faults()
     comfy = faults.catch(read_core, repo, folders)
     found = faults.each(lambda text: read_nodes(text, folders), nodes)
     found_models = faults.each(lambda text: read_models(text, folders, local), models)
+    hashed = faults.catch(with_checksums, [each for some in found_models for each in some], local)
     faults.raise_all()
     assert comfy is not None, "there are no faults"
+    assert hashed is not None, "there are no faults"
     asked = Spec(
         schema_version=2,
         version_id=version_id,
         comfy=comfy,
         custom_nodes=[node for each in found for node in each],
-        models=[model for each in found_models for model in each],
+        models=hashed,
         options=_options(),
     )
     core, *settled = settle([asked.comfy, *asked.custom_nodes])

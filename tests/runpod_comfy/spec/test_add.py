@@ -10,6 +10,7 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from comfy_files.progress import say_nothing
+from comfy_models.verify import HashMemory
 from runpod_comfy.spec.add import new_models, new_nodes
 from runpod_comfy.spec.asked import Folders
 from runpod_comfy.spec.asked_models import LocalModels
@@ -32,7 +33,7 @@ def _nodes(text: str, name: str | None = None) -> list[CustomNode]:
 def _models(
     text: str, *, subdir: str | None = None, node: str | None = None, name: str | None = None
 ) -> list[Model]:
-    local = LocalModels(root=None, auto_checksum=False, say=say_nothing)
+    local = LocalModels(root=None, auto_checksum=False, memory=HashMemory(()), say=say_nothing)
     folders = Folders(working=Path("/w"), spec=Path("/v"))
     target = {"target_subdir": subdir, "target_node": node}
     return new_models(text, _loaded(), folders, local, name=name, **target)

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders
-from runpod_comfy.spec.asked_models import LocalModels, read_models
+from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
 from runpod_comfy.spec.model import Model
 
 
@@ -26,8 +27,9 @@ def read(
     """The models of an argument given in `working`, for a spec in the folder `versions` there."""
     text = argument if isinstance(argument, str) else json.dumps(argument)
     folders = Folders(working=working, spec=working / "versions")
-    local = LocalModels(root=root, auto_checksum=auto_checksum, say=say)
-    return read_models(text, folders, local)
+    memory = HashMemory([working / "memory"])
+    local = LocalModels(root=root, auto_checksum=auto_checksum, memory=memory, say=say)
+    return with_checksums(read_models(text, folders, local), local)
 
 
 def test_the_guides_object_gets_a_name_and_a_path(tmp_path: Path) -> None:
@@ -211,3 +213,14 @@ def test_a_folder_is_not_a_model_file(tmp_path: Path) -> None:
     (tmp_path / "a.bin").mkdir()
     with pytest.raises(UnavailableError, match=r"the model file .*a\.bin does not exist"):
         read(tmp_path, {"source": "a.bin", "target_subdir": "vae"})
+
+
+def test_a_file_that_was_hashed_and_not_changed_is_not_hashed_again(tmp_path: Path) -> None:
+    (tmp_path / "a.gguf").write_bytes(b"a")
+    model = {"source": "a.gguf", "target_subdir": "vae"}
+    said: list[str] = []
+    before = read(tmp_path, model, auto_checksum=True, say=said.append)
+    assert said == [f"Hashing {tmp_path}/a.gguf"]
+    said.clear()
+    assert read(tmp_path, model, auto_checksum=True, say=said.append) == before
+    assert said == []

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError, for_each
-from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from comfy_models.formats import format_of
+from comfy_models.hashing import hash_files
 from comfy_models.sources.hosts import Hosts
 from comfy_models.verify import HashMemory
 from runpod_comfy.lock.model import LockedModel, UnhashedModel
@@ -72,7 +70,8 @@ def lock_models(pinned: Sequence[PinnedFile], memory: HashMemory, say: Say) -> L
 
     Raises MismatchError for one that is not what the spec, the lock or another source says.
     """
-    hashes = _hashes(pinned, memory, say)
+    here = {path: file.asked.name for file in pinned for path in file.here.values()}
+    hashes = hash_files(here, memory, say)
     agreed = for_each(lambda file: file.agreed(hashes), pinned)
     locked = LockedModels(models=[], unhashed=[])
     for index, (file, (sha256, size)) in enumerate(zip(pinned, agreed, strict=True)):
@@ -97,20 +96,3 @@ def _was_downloaded(file: PinnedFile) -> bool | None:
     is_told = file.asked.sha256 or any(each.sha256 for each in file.told.values()) or file.here
     is_of_download = isinstance(known, LockedModel) and known.hashed_on_download
     return True if is_of_download and not is_told else None
-
-
-def _hashes(pinned: Sequence[PinnedFile], memory: HashMemory, say: Say) -> dict[Path, str]:
-    """The sha256 of every file on this machine; those whose size is known to the memory."""
-    paths = {path: file.asked.name for file in pinned for path in file.here.values()}
-
-    def hashed(path: Path) -> str:
-        with disk_errors(f"the model file {path} cannot be read", remedy="Check its permissions."):
-            known = memory.recall(path)
-            if known is None:
-                say(f"Hashing {paths[path]}")
-                known = memory.hash_of(path)
-            return known
-
-    found = in_parallel(hashed, paths, threads=os.cpu_count() or 1)
-    memory.save()
-    return dict(zip(paths, found, strict=True))
