@@ -13,7 +13,9 @@ from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 MODEL = "upscale_models/small.safetensors"
 NODE_MODEL = "ckpts/face.onnx"
-MODEL_BYTES = b"weights " * 10
+_HEADER = b'{"weights":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
+MODEL_BYTES = len(_HEADER).to_bytes(8, "little") + _HEADER + b"weights "
+"""A whole safetensors file, and text."""
 _NODE = """\
 from pathlib import Path
 

@@ -6,7 +6,10 @@ import asyncio
 import hashlib
 import json
 import os
+import random
+import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,9 @@ from rp_handler.main import main
 from rp_handler.run_request import make_request
 from tests.full_disk import nearly_full
 from tests.graphs import SAVE, write_graph
-from tests.http_server import serve
+from tests.http_server import Answer, Request, ranged, serve
 from tests.model_hosts.hub import TOKEN, hub
+from tests.program import start_python
 
 NAMES = ("a.pth", "b.pth")
 BYTES = {"a.pth": b"first model", "b.pth": b"second"}
@@ -374,3 +378,36 @@ def test_a_private_model_is_downloaded_with_the_token_of_the_environment(
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         assert run(SAVE, tmp_path) == 0
     assert TOKEN not in capsys.readouterr().err
+
+
+def test_of_two_workers_that_start_on_one_volume_one_downloads_and_both_run(
+    image: Path, tmp_path: Path
+) -> None:
+    content = random.Random(1).randbytes(4_000_000)
+    asked: list[Request] = []
+
+    def answer(request: Request) -> Answer:
+        asked.append(request)
+        return replace(ranged(request, content, etag='"1"'), rate=2_000_000)
+
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    variables = {"COMFY_MISSING_MODELS": "download", "COMFY_HOME": str(volume)}
+    graph = write_graph(tmp_path / "graph.json", SAVE)
+    command = ["-m", "rp_handler.main", "--workflow", graph, "--output", "base64"]
+    with serve(None, answer) as url:
+        model = ManifestModel(
+            target_path="upscale_models/big.onnx",
+            sha256=hashlib.sha256(content).hexdigest(),
+            size=len(content),
+            sources=[ModelSource(url=f"{url}/big.onnx")],
+        )
+        save_manifest(image, Manifest(version_id="demo", complete=True, models=[model]))
+        workers = [
+            start_python(*command, variables=variables, stderr=subprocess.PIPE) for _ in range(2)
+        ]
+        said = [worker.communicate()[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], said
+    assert any("which another process is downloading" in one for one in said)
+    assert len(asked) == 1
+    assert (volume / "models/upscale_models/big.onnx").read_bytes() == content
