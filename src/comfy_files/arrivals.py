@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -14,6 +14,9 @@ from comfy_files.progress import Progress, Rate, Say, readable_size
 _BETWEEN_S = 0.1
 _REFRESHED_EVERY_S = 1.0
 _SAID_EVERY_S = 10.0
+# So that a line fits on 80 columns.
+_NAME_WIDTH, _BAR_WIDTH = 24, 12
+_FILES_SHOWN = 8
 
 
 @dataclass(kw_only=True)
@@ -29,7 +32,33 @@ class _Count:
         if self.in_all_bytes:
             whole = readable_size(self.in_all_bytes)
             parts += [f"{readable_size(self.here_bytes)} of {whole}", str(self.rate)]
+            parts.append(self.rate.left(self.in_all_bytes - self.here_bytes))
         return ", ".join(filter(None, parts))
+
+
+@dataclass(kw_only=True)
+class _File:
+    name: str
+    size_bytes: int | None
+    here_bytes: int = 0
+    rate: Rate = field(default_factory=Rate)
+
+    def add(self, size_bytes: int) -> None:
+        self.here_bytes += size_bytes
+        self.rate.note(self.here_bytes)
+
+    def __str__(self) -> str:
+        name = self.name if len(self.name) <= _NAME_WIDTH else f"…{self.name[1 - _NAME_WIDTH :]}"
+        if not self.size_bytes:
+            return (
+                f"  {name:<{_NAME_WIDTH}}  {readable_size(self.here_bytes)}  {self.rate}".rstrip()
+            )
+        share = min(1.0, max(0.0, self.here_bytes / self.size_bytes))
+        done = round(share * _BAR_WIDTH)
+        bar = "█" * done + "░" * (_BAR_WIDTH - done)
+        size = readable_size(self.size_bytes)
+        text = f"  {name:<{_NAME_WIDTH}}  {bar} {share:>4.0%}  {size:>8}  {self.rate}"
+        return f"{text}  {self.rate.left(self.size_bytes - self.here_bytes)}".rstrip()
 
 
 class Line(Protocol):
@@ -57,7 +86,8 @@ class Sentences:
 
 
 class ArrivalsDisplay(Progress):
-    """One line for everything that arrives at the same time, with bytes and their rate.
+    """One line for everything that arrives at the same time, with bytes, their rate and the time
+    that is left; above it on a terminal, a bar for each file that is followed.
 
     `is_seen` is false if the output of what fetches is shown instead.
     """
@@ -67,6 +97,7 @@ class ArrivalsDisplay(Progress):
         self.is_seen = is_seen
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
+        self._files: list[_File] = []
         self._drawn_at = 0.0
 
     def expect(self, part: str, *, count: int, size_bytes: int = 0) -> None:
@@ -83,6 +114,25 @@ class ArrivalsDisplay(Progress):
             if count or time.monotonic() - self._drawn_at > _BETWEEN_S:
                 self._draw()
 
+    @contextmanager
+    def file(
+        self, part: str, name: str, *, size_bytes: int | None
+    ) -> Iterator[Callable[[int], None]]:
+        file = _File(name=name, size_bytes=size_bytes)
+
+        def add(count: int) -> None:
+            with self._lock:
+                file.add(count)
+            self.arrived(part, size_bytes=count)
+
+        with self._lock:
+            self._files.append(file)
+        try:
+            yield add
+        finally:
+            with self._lock:
+                self._files.remove(file)
+
     def refresh(self) -> None:
         """Draws the line again, since a rate is out of date after some seconds; where no line can
         change, writes one."""
@@ -94,7 +144,8 @@ class ArrivalsDisplay(Progress):
 
     def _draw(self) -> None:
         self._drawn_at = time.monotonic()
-        self._line.show(self._text())
+        bars = [str(file) for file in self._files[:_FILES_SHOWN]] if self._line.moving else []
+        self._line.show("\n".join([*bars, self._text()]))
 
     def _text(self) -> str:
         counts = self._counts.items()

@@ -20,6 +20,7 @@ SLOW_S = 2.0
 _SAID_EVERY_S = 10.0
 _RATE_OVER_S = 5.0
 _ERASE = "\r\x1b[K"
+_UP_AND_ERASE = "\x1b[1A\x1b[2K"
 
 
 def say_nothing(_message: str) -> None:
@@ -52,6 +53,19 @@ class Progress:
     def arrived(self, part: str, *, count: int = 0, size_bytes: int = 0) -> None:
         """Adds to the amount of one kind that has arrived."""
 
+    @contextmanager
+    def file(
+        self,
+        part: str,
+        name: str,  # noqa: ARG002
+        *,
+        size_bytes: int | None,  # noqa: ARG002
+    ) -> Iterator[Callable[[int], None]]:
+        """Follows one file for as long as the block lasts. What it yields is called with bytes of
+        it that have arrived, which are added to those of its kind; a negative number takes away.
+        """
+        yield lambda count: self.arrived(part, size_bytes=count)
+
 
 UNSEEN = Progress()
 
@@ -64,9 +78,10 @@ def counted(chunks: Iterable[bytes], part: str, progress: Progress) -> Iterator[
 
 
 class StatusLine:
-    """Shows what is under way on `stream`, and lets sentences pass above it. For several threads.
+    """Shows what is under way on `stream`, in one line or more, and lets sentences pass above it.
+    For several threads.
 
-    `moving` is whether the line is shown at all: by default on a terminal.
+    `moving` is whether it is shown at all: by default on a terminal.
     """
 
     def __init__(self, stream: TextIO, *, moving: bool | None = None) -> None:
@@ -80,17 +95,19 @@ class StatusLine:
         return self._moving
 
     def show(self, text: str) -> None:
-        """Replaces the line, cut to the terminal's width."""
+        """Replaces the lines, each cut to the terminal's width."""
         with self._lock:
-            self._text = text[: shutil.get_terminal_size().columns - 1]
+            erase = self._erase()
+            width = shutil.get_terminal_size().columns - 1
+            self._text = "\n".join(line[:width] for line in text.split("\n"))
             if self._moving:
-                self._write(_ERASE + self._text)
+                self._write(erase + self._text)
 
     def say(self, sentence: str) -> None:
         """Writes a line of its own, above the one that changes."""
         with self._lock:
             if self._moving and self._text:
-                self._write(f"{_ERASE}{sentence}\n{self._text}")
+                self._write(f"{self._erase()}{sentence}\n{self._text}")
             else:
                 # One write for the whole line: other threads and processes write as well.
                 self._write(f"{sentence}\n")
@@ -99,6 +116,9 @@ class StatusLine:
         """Takes the line away."""
         if self._text:
             self.show("")
+
+    def _erase(self) -> str:
+        return _ERASE + _UP_AND_ERASE * self._text.count("\n")
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
@@ -130,10 +150,24 @@ class Rate:
 
     def __str__(self) -> str:
         """`12.3 MB/s`; empty if not known yet, and if nothing arrived lately."""
+        return f"{readable_size(round(self._per_s))}/s" if self._per_s else ""
+
+    def left(self, size_bytes: int) -> str:
+        """How long this many bytes take, as `1:05 left`; empty if that is not known."""
+        if not self._per_s or size_bytes <= 0:
+            return ""
+        minutes, seconds = divmod(round(size_bytes / self._per_s), 60)
+        hours, minutes = divmod(minutes, 60)
+        return (
+            f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left"
+        )
+
+    @property
+    def _per_s(self) -> float:
         (began, first), (ended, last) = self._seen[0], self._seen[-1]
         if last <= first or ended <= began or time.monotonic() - ended > _RATE_OVER_S:
-            return ""
-        return f"{readable_size(round((last - first) / (ended - began)))}/s"
+            return 0.0
+        return (last - first) / (ended - began)
 
 
 class TransferLines:

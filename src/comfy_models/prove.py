@@ -129,7 +129,7 @@ class _Proving:
 
     def read(self, models: Sequence[ModelFile]) -> None:
         """Hashes every file of the models whose hash is not known, once for all its names."""
-        unread: dict[tuple[int, int], tuple[Path, int]] = {}
+        unread: dict[tuple[int, int], tuple[Path, ModelFile]] = {}
         for model in models:
             for path in (self._stored(model), self._place(model)):
                 status = _status(path)
@@ -139,25 +139,24 @@ class _Proving:
                 is_known = self._memory.recall_status(status) is not None
                 is_known = is_known and model.sha256 not in self._doubtful
                 if inode not in self._read and (self._rehash or not is_known):
-                    unread[inode] = (path, status.st_size)
-        self._progress.expect(
-            "hashed", count=len(unread), size_bytes=sum(size for _, size in unread.values())
-        )
+                    unread[inode] = (path, model)
         # The largest first, so that no core is alone with one of them in the end.
-        paths = sorted(unread.values(), key=lambda each: -each[1])
-        in_parallel(self._hash, [path for path, _ in paths], threads=os.cpu_count() or 1)
+        files = sorted(unread.values(), key=lambda item: -item[1].size)
+        size_bytes = sum(model.size for _, model in files)
+        self._progress.expect("hashed", count=len(files), size_bytes=size_bytes)
+        in_parallel(self._hash, files, threads=os.cpu_count() or 1)
         self._read.update(unread)
         for model in models:
             if model.sha256 in self._doubtful and not self._fault_of(self._stored(model), model):
                 with contextlib.suppress(OSError):
                     self._folders.store.mark_of(model.sha256).unlink(missing_ok=True)
 
-    def _hash(self, path: Path) -> None:
+    def _hash(self, item: tuple[Path, ModelFile]) -> None:
+        path, model = item
+        title = model.target_path
         try:
-            self._memory.hash_of(
-                path,
-                counted=lambda count: self._progress.arrived("hashed", size_bytes=count),
-            )
+            with self._progress.file("hashed", title, size_bytes=model.size) as count:
+                self._memory.hash_of(path, counted=count)
         except OSError:
             # Reported as the fault of this file.
             return

@@ -27,18 +27,22 @@ def deliver(model: ModelFile, place: Place, traffic: Traffic) -> None:
     Raises one error for all sources that did not give it, OSError, and KeyboardInterrupt if this
     thread's work is cancelled.
     """
-    form = Form(size_bytes=model.size, part_bytes=PART_BYTES)
+    title, size_bytes = model.target_path, model.size
+    form = Form(size_bytes=size_bytes, part_bytes=PART_BYTES)
     while True:
         try:
-            with claimed(place, title=model.target_path, say=traffic.say) as claim:
+            with claimed(place, title=title, say=traffic.say) as claim:
                 if claim is not None and not place.recover(model.sha256):
-                    with Filling(claim, form, traffic) as filling:
+                    with (
+                        traffic.progress.file("models", title, size_bytes=size_bytes) as count,
+                        Filling(claim, form, traffic, count) as filling,
+                    ):
                         _fill_from_any(model, filling, traffic)
                         claim.require(now=True)
                         place.put(model.sha256, claim.descriptor)
             return
         except LostError:
-            traffic.say(f"Another machine took over the download of {model.target_path}")
+            traffic.say(f"Another machine took over the download of {title}")
 
 
 def _fill_from_any(model: ModelFile, filling: Filling, traffic: Traffic) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
 
 from comfy_errors import UnavailableError
@@ -23,10 +24,15 @@ _FRESH_STARTS = 4
 
 
 class Filling:
-    """Fills the partial file of a claim. Entered, it has what earlier processes left."""
+    """Fills the partial file of a claim. Entered, it has what earlier processes left.
 
-    def __init__(self, claim: Claim, form: Form, traffic: Traffic) -> None:
-        self._claim, self._traffic = claim, traffic
+    `count` is called with the bytes that arrive, and with a negative number for lost ones.
+    """
+
+    def __init__(
+        self, claim: Claim, form: Form, traffic: Traffic, count: Callable[[int], None]
+    ) -> None:
+        self._claim, self._traffic, self._count = claim, traffic, count
         self._partial = PartialFile(claim.place, claim.descriptor, form, claim.require)
         self._hashing = FollowingHash(self._partial)
         self._count(self._partial.received_bytes)
@@ -113,9 +119,6 @@ class Filling:
         self._count(-self._partial.received_bytes)
         self._partial.restart()
         self._hashing = FollowingHash(self._partial)
-
-    def _count(self, size_bytes: int) -> None:
-        self._traffic.progress.arrived("models", size_bytes=size_bytes)
 
 
 def source_of(one: ModelSource, traffic: Traffic) -> Source:

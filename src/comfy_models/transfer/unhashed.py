@@ -78,7 +78,10 @@ def _fetch_from(
                     place.discard()
                     return known
                 require_room([(place.work, (size or 0) - place.written_bytes)], remedy=OTHER_STORE)
-                with Filling(claim, form, traffic) as filling:
+                with (
+                    traffic.progress.file("models", target_path, size_bytes=size) as count,
+                    Filling(claim, form, traffic, count) as filling,
+                ):
                     try:
                         sha256 = filling.fill(
                             one, source, name=target_path, attempts=_ATTEMPTS, validator=validator
