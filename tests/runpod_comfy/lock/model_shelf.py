@@ -25,14 +25,13 @@ _IN_VAE = {"target_subdir": "vae"}
 class Shelf:
     """Files in `folder`, where the spec is too, that `url` serves. `asked` are its requests.
 
-    `answers` are given instead of files, and those that are `in_turn` once each, the first ones.
+    `answers` are given instead of files, by their path.
     """
 
     folder: Path
     url: str
     asked: list[Request] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
-    in_turn: dict[str, list[Answer]] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -76,8 +75,6 @@ def model_shelf(folder: Path) -> Iterator[Shelf]:
 
     def answer(request: Request) -> Answer | None:
         made.asked.append(request)
-        if in_turn := made.in_turn.get(request.path):
-            return in_turn.pop(0)
         return made.answers.get(request.path)
 
     with serve(made.folder, answer) as url:

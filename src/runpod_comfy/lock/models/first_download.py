@@ -1,38 +1,24 @@
-"""Downloads models whose sha256 no host tells into the store, and learns it."""
+"""The first download of models whose sha256 no host tells."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from comfy_errors import ComfyError, MismatchError, together
-from comfy_files.files import disk_errors, write_hashed
-from comfy_files.parallel import in_parallel, interrupted
-from comfy_files.progress import Progress, Say, counted
+from comfy_files.parallel import in_parallel
+from comfy_files.progress import Progress, Say
 from comfy_http.redaction import without_secrets
-from comfy_http.retries import retried
-from comfy_models.formats import fault_of_file
 from comfy_models.model_file import ModelSource
-from comfy_models.sources.errors import ChangedError, NotAModelError
+from comfy_models.sources.errors import ChangedError
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.kinds import source_for
 from comfy_models.store import ModelStore
-from comfy_models.transfer.claim import Claim, claimed
-from comfy_models.transfer.place import unhashed_in_store
+from comfy_models.transfer.traffic import FILES_AT_ONCE
+from comfy_models.transfer.unhashed import fetch_unhashed
 from comfy_models.verify import store_memory
 from runpod_comfy.lock.model import UnhashedModel
 from runpod_comfy.lock.models.pin_changes import change_of_pin
-
-_AT_ONCE = 4
-_CHUNK_BYTES = 1 << 20
-_OTHER_STORE = (
-    "Make room there and check its permissions, or set COMFY_CACHE_MODELS to a folder that you can "
-    "write to."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,75 +39,63 @@ def download_unhashed(
 ) -> list[StoredFile]:
     """What each model is, once it is in the store.
 
-    Raises one error for all models that no source gives.
+    Raises one error for all models that no source gives as it was pinned.
     """
     memory = store_memory(store)
-    sizes = [model.size or 0 for model in models]
-    progress.expect("models", count=len(models), size_bytes=sum(sizes))
+    size_bytes = sum(model.size or 0 for model in models)
+    progress.expect("models", count=len(models), size_bytes=size_bytes)
+
+    def from_source(model: UnhashedModel, one: ModelSource) -> StoredFile:
+        told = source_for(one.url, hosts, one.pin).pin()
+        # There is no sha256 that would show that it is another file than when it was pinned.
+        if change := change_of_pin(one.pin, told.pin):
+            raise _changed(model, one, *change)
+        _require_agreement(model, one, told.sha256, told.size)
+        sha256, size = fetch_unhashed(
+            [one],
+            store,
+            hosts,
+            target_path=model.target_path,
+            say=say,
+            progress=progress,
+            remember=memory.keep,
+        )
+        _require_agreement(model, one, sha256, size)
+        return StoredFile(sha256=sha256, size=size)
 
     def download(model: UnhashedModel) -> StoredFile:
-        stored = _from_any(model, store, hosts, say, progress)
-        memory.keep(store.path_of(stored.sha256), stored.sha256)
-        progress.arrived("models", count=1)
-        return stored
-
-    with disk_errors(f"the model store {store.root} could not be written", remedy=_OTHER_STORE):
-        return in_parallel(download, models, threads=_AT_ONCE)
-
-
-def _from_any(
-    model: UnhashedModel, store: ModelStore, hosts: Hosts, say: Say, progress: Progress
-) -> StoredFile:
-    faults: list[ComfyError] = []
-    for one in model.sources:
-        key = f"unhashed-{hashlib.sha256(one.model_dump_json().encode()).hexdigest()}"
-        place = unhashed_in_store(store, key)
-        with claimed(place, title=model.target_path, say=say) as claim:
-            assert claim is not None, "its final name is not known"
+        faults: list[ComfyError] = []
+        for one in model.sources:
             try:
-                fill = partial(_fill, model, one, claim, hosts, progress)
-                return retried(fill, url=one.url, say=say)
+                stored = from_source(model, one)
             except ComfyError as error:
                 faults.append(error)
-                place.discard()
-    raise together(faults).within(f"model {model.name}")
+            else:
+                progress.arrived("models", count=1)
+                return stored
+        raise together(faults)
+
+    return in_parallel(download, models, threads=FILES_AT_ONCE)
 
 
-def _fill(
-    model: UnhashedModel, one: ModelSource, claim: Claim, hosts: Hosts, progress: Progress
-) -> StoredFile:
-    shown, place = without_secrets(one.url), claim.place
-    source = source_for(one.url, hosts, one.pin)
-    if change := change_of_pin(one.pin, source.pin().pin):
-        what, before, now = change
-        raise ChangedError(
-            f"{shown} has another file than when it was pinned: its {what} is {now}, not {before}",
-            remedy=f"Accept it with: runpod-comfy resolve <id> --upgrade {model.name}",
-        )
-    os.ftruncate(claim.descriptor, 0)
-    with (
-        contextlib.closing(source.open(0, None)) as stream,
-        os.fdopen(os.dup(claim.descriptor), "wb") as target,
-    ):
-        chunks = _chunks(stream.read)
-        sha256, size = write_hashed(counted(chunks, "models", progress), target)
-    if model.size not in (None, size):
-        raise MismatchError(
-            f"{shown} has {size} bytes, not {model.size}", remedy="Resolve the version again."
-        )
-    if model.sha256 not in (None, sha256):
-        raise MismatchError(
-            f"{shown} has sha256 {sha256}, the spec says {model.sha256}",
-            remedy="Correct 'source' or 'checksum' in the spec.",
-        )
-    if fault := fault_of_file(place.partial, model.target_path):
-        raise NotAModelError(f"{shown} {fault}", remedy="Correct 'source' in the spec.")
-    place.put(sha256, claim.descriptor)
-    return StoredFile(sha256=sha256, size=size)
+def _changed(
+    model: UnhashedModel, one: ModelSource, what: str, before: str, now: str
+) -> ChangedError:
+    return ChangedError(
+        f"model {model.target_path}: {without_secrets(one.url)} has another file than when it was "
+        f"pinned: its {what} is {now}, not {before}",
+        remedy=f"Accept it with: runpod-comfy resolve <id> --upgrade {model.name}",
+    )
 
 
-def _chunks(read: Callable[[int], bytes]) -> Iterator[bytes]:
-    while chunk := read(_CHUNK_BYTES):
-        if interrupted():
-            raise KeyboardInterrupt
-        yield chunk
+def _require_agreement(
+    model: UnhashedModel, one: ModelSource, sha256: str | None, size: int | None
+) -> None:
+    claims = (("size in bytes", model.size, size), ("sha256", model.sha256, sha256))
+    for what, expected, found in claims:
+        if None not in (expected, found) and expected != found:
+            raise MismatchError(
+                f"model {model.target_path}: {without_secrets(one.url)} has the {what} {found}, "
+                f"not {expected}",
+                remedy="Correct 'source' or 'checksum' in the spec, or resolve the version again.",
+            )
