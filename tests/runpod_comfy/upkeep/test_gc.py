@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_models.store import MEMORY_NAME, ModelStore
+from comfy_models.store import MEMORY_NAME
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
@@ -196,7 +196,7 @@ def test_the_cache_is_read_once_and_not_again_after_the_lock_is_released(
 
     def delete(*_arguments: object, **_options: object) -> None:
         # The lock is released: other commands work now, and their files come and go.
-        monkeypatch.setattr(ModelStore, "unused", vanished)
+        monkeypatch.setattr("runpod_comfy.upkeep.unused.unused_models", vanished)
 
     def vanished(*_arguments: object) -> None:
         raise FileNotFoundError
