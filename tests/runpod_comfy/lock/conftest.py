@@ -19,6 +19,7 @@ from runpod_comfy.lock.python.pins import lock_python
 from runpod_comfy.lock.resolve import resolve
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Options
+from tests.model_hosts.civitai import CivitaiDouble, civitai
 from tests.model_hosts.hub import HubDouble, hub
 from tests.package_index import publish, serve_index
 from tests.runpod_comfy.lock.model_shelf import Shelf, model_shelf
@@ -56,6 +57,15 @@ def hub_here(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubDoubl
         monkeypatch.setenv("HF_ENDPOINT", double.url)
         monkeypatch.setenv("HF_TOKEN_PATH", str(shelf.folder / "no token"))
         monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield double
+
+
+@pytest.fixture
+def civitai_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[CivitaiDouble]:
+    """The Civitai that this machine asks, without a token."""
+    with civitai() as double:
+        monkeypatch.setenv("CIVITAI_ENDPOINT", double.url)
+        monkeypatch.delenv("CIVITAI_TOKEN", raising=False)
         yield double
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from runpod_comfy.sources.model_hosts import model_hosts
 from runpod_comfy.spec.model import Spec
 from tests.http_server import Answer as Served
 from tests.locks import bare_lock
-from tests.model_hosts.civitai import TOKEN, CivitaiDouble, CivitaiFile, civitai
+from tests.model_hosts.civitai import TOKEN, CivitaiDouble, CivitaiFile
 from tests.model_hosts.hub import HubDouble
 from tests.runpod_comfy.lock.model_shelf import Shelf
 
@@ -155,17 +154,10 @@ def test_a_folder_of_the_hub_is_looked_at_as_a_whole(shelf: Shelf, hub_here: Hub
     assert finding.name == "unet"
 
 
-@pytest.fixture
-def civitai_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[CivitaiDouble]:
-    with civitai() as double:
-        monkeypatch.setenv("CIVITAI_ENDPOINT", double.url)
-        monkeypatch.setenv("CIVITAI_TOKEN", TOKEN)
-        yield double
-
-
 def test_a_version_on_civitai_is_there_changed_archived_or_withdrawn(
-    shelf: Shelf, civitai_here: CivitaiDouble
+    shelf: Shelf, civitai_here: CivitaiDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("CIVITAI_TOKEN", TOKEN)
     file = CivitaiFile(id=7, name="up.safetensors", content=b"weights" * 100, primary=True)
     version = civitai_here.publish(2, file)
     watch = Watch(shelf, {"source": "civitai://2"})
