@@ -22,8 +22,8 @@ _LEVELS = 6
 _ENTRIES = 5000
 # Folders full of files that are not models.
 _LEFT_OUT = {"__pycache__", "node_modules", "site-packages", "custom_nodes", "lost+found"}
-# More than this is not hashed in one search: it would take minutes.
-_HASHED_BYTES = 8 * 1000**3
+SOON_BYTES = 8 * 1000**3
+"""So much is hashed within a minute or so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +65,18 @@ class Found:
 
 
 def find_elsewhere(
-    models: Sequence[ModelFile], roots: Iterable[Path], memory: HashMemory
+    models: Sequence[ModelFile],
+    roots: Iterable[Path],
+    memory: HashMemory,
+    *,
+    hashed_bytes: float = float("inf"),
 ) -> list[Found]:
     """Files below `roots` that have the name of one of the `models`, or its suffix and its bytes.
 
-    Only files of the right size are hashed. Raises KeyboardInterrupt if this thread's work is
-    cancelled.
+    Only files of the right size are hashed, at most `hashed_bytes` of all. Raises
+    KeyboardInterrupt if this thread's work is cancelled.
     """
-    search = _Search(models, memory)
+    search = _Search(models, memory, hashed_bytes)
     for file in _files(list(dict.fromkeys(roots))):
         # A file may be gone by now.
         with contextlib.suppress(OSError):
@@ -83,10 +87,12 @@ def find_elsewhere(
 class _Search:
     """What was found so far of `models`."""
 
-    def __init__(self, models: Sequence[ModelFile], memory: HashMemory) -> None:
+    def __init__(
+        self, models: Sequence[ModelFile], memory: HashMemory, hashed_bytes: float
+    ) -> None:
         self.found: list[Found] = []
         self._memory = memory
-        self._unread_bytes = _HASHED_BYTES
+        self._unread_bytes = hashed_bytes
         self._by_name: dict[str, list[ModelFile]] = {}
         self._by_suffix: dict[str, list[ModelFile]] = {}
         for model in models:

@@ -22,8 +22,8 @@ def put(place: Path, content: bytes = BYTES) -> Path:
     return place
 
 
-def found_in(root: Path, *models: ManifestModel) -> list[Found]:
-    return find_elsewhere(models or (MODEL,), [root], HashMemory(()))
+def found_in(root: Path, *models: ManifestModel, hashed_bytes: float = float("inf")) -> list[Found]:
+    return find_elsewhere(models or (MODEL,), [root], HashMemory(()), hashed_bytes=hashed_bytes)
 
 
 @pytest.mark.parametrize(
@@ -80,13 +80,10 @@ def test_of_several_models_with_one_name_the_one_with_the_right_bytes_is_found(
     assert found.fault is None
 
 
-def test_more_bytes_than_can_be_read_soon_are_not_hashed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(elsewhere, "_HASHED_BYTES", len(BYTES))
+def test_more_bytes_than_allowed_are_not_hashed(tmp_path: Path) -> None:
     first, second = put(tmp_path / "a/x.safetensors"), put(tmp_path / "b/x.safetensors")
     put(tmp_path / "c/other.safetensors")
-    read, unread = found_in(tmp_path)
+    read, unread = found_in(tmp_path, hashed_bytes=len(BYTES))
     assert (read.path, read.is_hashed) == (first, True)
     assert unread.in_words == f"{second} has the right name and size"
 

@@ -57,7 +57,7 @@ def make_search(
     `volume` is another folder that may have them in `models`. Raises InvalidInputError.
     """
     folders = model_folders(home.models, home.other_models, volume, is_baked=is_baked)
-    temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}.json")
+    temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}")
     stores = _stores(environment)
     there = [folder for folder in folders if folder.is_dir()]
     memories = [folder / MEMORY_NAME for folder in (*folders, *stores)]

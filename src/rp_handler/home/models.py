@@ -14,7 +14,7 @@ from pathlib import Path
 from comfy_errors import ComfyError
 from comfy_files.arrivals import Sentences, arrivals
 from comfy_files.progress import Say, when_slow
-from comfy_models.elsewhere import find_elsewhere
+from comfy_models.elsewhere import SOON_BYTES, find_elsewhere
 from comfy_models.verify import HashMemory
 from rp_handler.home.found_models import look_for
 from rp_handler.home.missing_models import Look, missing_error
@@ -72,8 +72,8 @@ def _look_for_all(
         with arrivals(Sentences(say=say)) as (_, progress):
             looks, error = supply.bring(looks, memory, say=say, progress=progress)
     missing = [look.model for look in looks if look.path is None]
-    is_asked = missing and search.on_missing != "ignore"
-    found = find_elsewhere(missing, search.roots, memory) if is_asked else []
+    roots = search.roots if missing and search.on_missing != "ignore" else []
+    found = find_elsewhere(missing, roots, memory, hashed_bytes=SOON_BYTES)
     memory.save()
     looks = [look if look.path else look.with_elsewhere(found, search.places) for look in looks]
     return looks, error

@@ -9,8 +9,9 @@ from pathlib import Path
 from comfy_errors import ComfyError, MismatchError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import can_write
-from comfy_files.progress import Progress, Say
-from comfy_models.elsewhere import find_elsewhere
+from comfy_files.progress import Progress, Say, when_slow
+from comfy_home.manifest import ManifestModel
+from comfy_models.elsewhere import Found, find_elsewhere
 from comfy_models.proof import Proof, ProvenModel, State
 from comfy_models.search import ModelPlaces
 from comfy_models.sources.hosts import Hosts
@@ -65,7 +66,7 @@ def sync_models(job: ModelsJob, hosts: Hosts, *, overwrite: bool) -> Proof:
     missing = [look.model for look in looks if look.path is None]
     if missing:
         away = look_for(missing, job.search.places, memory)
-        found = find_elsewhere(missing, job.search.roots, memory)
+        found = _elsewhere(job, missing, memory)
         copies = {one.model.target_path: one.path for one in found if one.is_right}
         copies |= {look.model.target_path: look.path for look in away if look.path}
         supply = Supply(folder=folder, hosts=hosts, copies=copies, overwrite=overwrite)
@@ -79,12 +80,17 @@ def _look(job: ModelsJob, places: ModelPlaces, memory: HashMemory) -> list[Look]
     return look_for(models, places, memory, always_hash=job.rehash, progress=job.progress)
 
 
+def _elsewhere(job: ModelsJob, models: Sequence[ManifestModel], memory: HashMemory) -> list[Found]:
+    with when_slow(job.say, "Looking for missing models in other folders."):
+        return find_elsewhere(models, job.search.roots, memory)
+
+
 def _missing(job: ModelsJob, looks: Sequence[Look], memory: HashMemory) -> ComfyError | None:
     """The error that names all models without a path, and what lies elsewhere."""
     missing = [look for look in looks if look.path is None]
     if not missing:
         return None
-    found = find_elsewhere([look.model for look in missing], job.search.roots, memory)
+    found = _elsewhere(job, [look.model for look in missing], memory)
     places = job.search.places
     missing = [look.with_elsewhere(found, places) for look in missing]
     fill = f"Fill {job.folder} with: models sync"
