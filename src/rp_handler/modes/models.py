@@ -8,21 +8,19 @@ import argparse
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 from comfy_errors import ComfyError
 from comfy_errors.names import quantity
 from comfy_files.arrivals import arrivals
 from comfy_files.progress import Progress, Say, StatusLine, readable_size
+from comfy_models.proof import Proof, ProvenModel, State
 from rp_handler.errors import reportable
 from rp_handler.home.open import baked_version_id, opened_for_models
 from rp_handler.run_request import make_request
-
-if TYPE_CHECKING:
-    from comfy_models.proof import Proof, ProvenModel
 
 _EXAMPLES = """\
 examples, on a pod whose volume is mounted at /workspace:
@@ -96,11 +94,11 @@ def _table(models: Sequence[ProvenModel], *, verbose: bool) -> list[str]:
 
 
 def _document(
-    models: Sequence[ProvenModel], counts: Mapping[str, int], error: ComfyError | None
+    models: Sequence[ProvenModel], counts: Counter[str], error: ComfyError | None
 ) -> dict[str, Any]:
     return {
         "holds": error is None,
-        "counts": counts,
+        "counts": {state: counts[state] for state in get_args(State)},
         "models": [
             {
                 "target_path": one.model.target_path,
