@@ -22,6 +22,8 @@ from benchmarks import (
     help_text,
     image_rows,
     many_nodes,
+    model_download,
+    model_proof,
     nothing_to_do,
 )
 from benchmarks.contest import make_contest
@@ -34,7 +36,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.base.catalogue import DEFAULT_BASE
 from runpod_comfy.layers.uv import uv_program
 
-TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 14, 15, 16, 17, 19)
+TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 19)
 _INSTALLING = {1, 2, 3, 4, 16}
 _IMAGES = {5, 6, 7, 8, 17}
 # An engine may keep its images elsewhere; mostly it does not.
@@ -42,6 +44,7 @@ _NEEDED_BYTES = {
     **dict.fromkeys(_INSTALLING, 28_000_000_000),
     **dict.fromkeys(_IMAGES, 20_000_000_000),
     **dict.fromkeys((7, 17), 28_000_000_000),
+    **dict.fromkeys((11, 12), 12_000_000_000),
 }
 _NEEDED_BYTES_SMALL = 1_000_000_000
 _INTERRUPTED = 130
@@ -79,6 +82,12 @@ def main() -> int:
 def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> list[Row]:
     """The rows of the chosen targets, in their order. `base` is what images are based on."""
     rows = []
+    if 11 in targets:
+        rows += model_download.measure(room, say)
+    if 12 in targets:
+        rows += model_proof.measure_cold(room, say)
+    if 13 in targets:
+        rows += model_proof.measure_known(room, say)
     if 14 in targets:
         say("14: --help")
         rows += help_text.measure(room)
@@ -162,6 +171,9 @@ def _notes(targets: Collection[int]) -> list[str]:
         ({3}, empty_caches.NOTES),
         *(({target}, about) for target, about in image_rows.NOTES.items()),
         ({16}, first_picture.NOTES),
+        ({11}, model_download.NOTES),
+        ({12}, model_proof.NOTES_COLD),
+        ({13}, model_proof.NOTES_KNOWN),
         ({14}, help_text.NOTES),
         ({15}, growth.NOTES),
         ({19}, many_nodes.NOTES),

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import resource
-import shutil
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.ours import Ours
+from benchmarks.bare_versions import BareVersions
+from benchmarks.model_files import write_model
 from benchmarks.rows import Row
 from benchmarks.samples import Samples, growth_ratio
 from benchmarks.scratch import Scratch
 
 _NODES = (1, 50, 100)
 _MODELS = (1, 500, 1000)
+_MODEL_BYTES = 32
 _ROUNDS = 3
 # The last item may cost this much more than the first ones before growth counts as more than flat.
 _FLAT = 1.25
-_CORE = Path(__file__).resolve().parents[1] / "tests" / "bare_core"
+_STEPS = {"nodes": ("resolve", "realize"), "models": ("resolve", "realize", "verify-models")}
 
 NOTES = (
     "15: on a stand-in for ComfyUI that needs no packages, so that the items are what is seen. "
@@ -30,21 +31,19 @@ NOTES = (
 
 
 def measure(scratch: Scratch, say: Callable[[str], None]) -> list[Row]:
-    """Rows for nodes and models, each for `resolve` and for the first `realize`."""
+    """Rows for nodes and models: `resolve`, the first `realize`, and `verify-models` after it."""
     folder = scratch.new("growth")
-    (folder / "workspace" / "versions").mkdir(parents=True)
-    shutil.copytree(_CORE, folder / "core", ignore=shutil.ignore_patterns("BUILD", "__pycache__"))
     growth = _Growth(folder, scratch)
     # The core comes into the cache before anything is timed.
     growth.run(nodes=1, models=1)
     rows = []
     for what, sizes in (("nodes", _NODES), ("models", _MODELS)):
-        taken: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
+        taken: dict[int, list[tuple[float, ...]]] = {size: [] for size in sizes}
         for number in range(_ROUNDS):
             say(f"15: {what}, round {number + 1} of {_ROUNDS}")
             for size in sizes:
                 taken[size].append(growth.run(**{what: size}))
-        for step, command in enumerate(("resolve", "realize")):
+        for step, command in enumerate(_STEPS[what]):
             samples = {size: Samples([each[step] for each in taken[size]]) for size in sizes}
             rows.append(_row(what, command, sizes, samples))
     scratch.drop(folder)
@@ -55,34 +54,28 @@ class _Growth:
     """Writes specs with ever new items, and installs them."""
 
     def __init__(self, folder: Path, scratch: Scratch) -> None:
-        self._folder = folder
         self._scratch = scratch
-        self._ours = Ours(workspace=folder / "workspace", cache=folder / "cache")
-        self._count = 0
+        self._versions = BareVersions(folder)
 
-    def run(self, *, nodes: int = 0, models: int = 0) -> tuple[float, float]:
-        """The processor's seconds for `resolve` and for `realize`."""
-        self._count += 1
-        version = f"growth-{self._count}"
-        items = self._folder / version
-        spec = {
-            "schema_version": 2,
-            "version_id": version,
-            "comfy": {"repo": str(self._folder / "core")},
-            "custom_nodes": list(_write_nodes(items, nodes)),
-            "models": list(_write_models(items, models)),
-        }
-        path = self._ours.workspace / "versions" / f"{version}.json"
-        path.write_text(json.dumps(spec))
+    def run(self, *, nodes: int = 0, models: int = 0) -> tuple[float, ...]:
+        """The processor's seconds for each step; the last only where there are models."""
+        items = self._scratch.new("items")
+        version = self._versions.write(
+            nodes=_write_nodes(items, nodes), models=_write_models(items, models)
+        )
+        ours = self._versions.ours
         self._scratch.settle()
         home = self._scratch.new("home")
-        started = _processor_s()
-        self._ours.resolve(version)
-        resolved = _processor_s()
-        self._ours.realize(version, home)
-        seconds = resolved - started, _processor_s() - resolved
+        marks = [_processor_s()]
+        ours.resolve(version)
+        marks.append(_processor_s())
+        ours.realize(version, home)
+        marks.append(_processor_s())
+        if models:
+            ours.program.seconds("verify-models", version, "--models-dir", home / "models")
+            marks.append(_processor_s())
         self._scratch.drop(home, items)
-        return seconds
+        return tuple(after - before for before, after in pairwise(marks))
 
 
 def _processor_s() -> float:
@@ -102,9 +95,7 @@ def _write_models(items: Path, number: int) -> Iterable[dict[str, str]]:
     for index in range(number):
         path = items / "models" / f"model-{index}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A whole file of the format: the length of the header, and a header that names no tensor.
-        header = json.dumps({"__metadata__": {"name": str(path)}}).encode()
-        path.write_bytes(len(header).to_bytes(8, "little") + header)
+        write_model(path, _MODEL_BYTES)
         yield {"name": path.name, "source": str(path), "target_subdir": "checkpoints"}
 
 
