@@ -154,6 +154,12 @@ class _Handler(SimpleHTTPRequestHandler):
         if not self._answered():
             self.send_error(405)
 
+    def do_PUT(self) -> None:
+        self.do_POST()
+
+    def do_DELETE(self) -> None:
+        self.do_POST()
+
     def _answered(self) -> bool:
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         answer = self.answering(
