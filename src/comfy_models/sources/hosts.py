@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import requests
 
     from comfy_http.client import HttpClient
+    from comfy_models.sources.buckets.google_login import GoogleLogin
+    from comfy_models.sources.buckets.s3_signing import S3Signing
 
 SILENCE_S = 120.0
 """A host that sends nothing for this long is given up; `--timeout` sets it."""
@@ -39,6 +41,18 @@ class Hosts:
     def session(self) -> requests.Session:
         """One session for all hosts, with room for many connections to each."""
         return self.client.new_session()
+
+    @cached_property
+    def google(self) -> GoogleLogin:
+        from comfy_models.sources.buckets.google_login import GoogleLogin
+
+        return GoogleLogin(self)
+
+    @cached_property
+    def s3(self) -> S3Signing:
+        from comfy_models.sources.buckets.s3_signing import S3Signing
+
+        return S3Signing(self)
 
 
 def hosts_for(

@@ -38,6 +38,14 @@ def source_for(url: str, hosts: Hosts, pin: Pin | None = None) -> Source:
             from comfy_models.sources.http import HttpSource
 
             return HttpSource(url, hosts, pin)
+        case "gs":
+            from comfy_models.sources.buckets.gs import GsSource
+
+            return GsSource(url, hosts, pin)
+        case "s3":
+            from comfy_models.sources.buckets.s3 import S3Source
+
+            return S3Source(url, hosts, pin)
     raise InvalidInputError(
         f"{without_secrets(url)} has an unknown scheme",
         remedy="Known are http, https, file, gs, s3, hf, huggingface, civitai, and plain paths.",

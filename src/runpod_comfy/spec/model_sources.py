@@ -13,13 +13,13 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import AfterValidator
 
 from comfy_http.redaction import SECRET_PARAMETER
+from comfy_models.sources.buckets.address import BUCKET_SCHEMES, bucket_and_key
 from comfy_models.sources.civitai_address import is_civitai_address, parse_civitai_address
 from comfy_models.sources.hub_address import HubAddress, is_hub_address, parse_hub_address
 from runpod_comfy.spec.values import check_local_path, check_plain
 
 _WEB_SCHEMES = ("http", "https")
-_BUCKET_SCHEMES = ("gs", "s3")
-_SCHEMES = (*_WEB_SCHEMES, "file", *_BUCKET_SCHEMES, "hf", "huggingface", "civitai")
+_SCHEMES = (*_WEB_SCHEMES, "file", *BUCKET_SCHEMES, "hf", "huggingface", "civitai")
 # Of AIR names, `urn:air:…`, which have no slashes.
 _NAME_SCHEME = "urn"
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
@@ -43,8 +43,8 @@ def source_file_name(source: str) -> str:
     if is_hub_address(source):
         return parse_hub_address(source).name
     scheme = source_scheme(source)
-    if scheme in _BUCKET_SCHEMES:
-        path = _bucket_and_key(source)[1]
+    if scheme in BUCKET_SCHEMES:
+        path = bucket_and_key(source)[1]
     else:
         path = unquote(urlsplit(source).path) if scheme else source
     return PurePosixPath(path).name
@@ -79,7 +79,7 @@ def _check_model_source(value: str) -> str:
         parse_hub_address(value)
     elif is_civitai_address(value):
         parse_civitai_address(value)
-    elif scheme in _BUCKET_SCHEMES:
+    elif scheme in BUCKET_SCHEMES:
         _check_object(scheme, value)
     elif scheme in _WEB_SCHEMES:
         _check_web_file(scheme, parts)
@@ -103,17 +103,11 @@ def _refuse_token(value: str) -> None:
 
 
 def _check_object(scheme: str, value: str) -> None:
-    bucket, key = _bucket_and_key(value)
+    bucket, key = bucket_and_key(value)
     if not _BUCKET.fullmatch(bucket) or not PurePosixPath(key).name or key.endswith("/"):
         raise ValueError(f"must name a file in a bucket: '{scheme}://BUCKET/FILE'")
     if scheme == "gs" and _GENERATION.search(key):
         raise ValueError("must not name a generation after '#': resolve pins the newest one")
-
-
-def _bucket_and_key(value: str) -> tuple[str, str]:
-    """Both as they are: keys are not quoted in such URLs."""
-    bucket, _, key = value.partition("://")[2].partition("/")
-    return bucket, key
 
 
 def _check_web_file(scheme: str, parts: SplitResult) -> None:

@@ -1,0 +1,98 @@
+"""The client of S3, or of the service behind an endpoint, with the settings of `aws`.
+
+Those are the variables AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_PROFILE,
+AWS_REGION, AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, and the files that `aws configure` writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from comfy_http.redaction import without_secrets
+from comfy_http.settings import NetworkSettings
+from comfy_models.sources.errors import AccessDeniedError
+
+REMEDY = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key with the right to do it."
+_FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CREDENTIALS_FILE"}
+
+
+def s3_client(
+    variables: Mapping[str, str],
+    *,
+    settings: NetworkSettings | None = None,
+    endpoint: str | None = None,
+    region: str | None = None,
+) -> Any:
+    """A client of boto3, which several threads may use. It signs nothing if there is no key.
+
+    `endpoint` and `region` take precedence over the variables. Raises AccessDeniedError if the key
+    cannot be read.
+    """
+    import boto3
+    import botocore
+    import botocore.session
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    settings = settings or NetworkSettings()
+    core = botocore.session.Session()
+    for setting, variable in _FILES.items():
+        if path := variables.get(variable):
+            core.set_config_variable(setting, path)
+    try:
+        session = boto3.session.Session(
+            aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID") or None,
+            aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY") or None,
+            aws_session_token=variables.get("AWS_SESSION_TOKEN") or None,
+            region_name=region
+            or variables.get("AWS_REGION")
+            or variables.get("AWS_DEFAULT_REGION")
+            or None,
+            profile_name=variables.get("AWS_PROFILE") or None,
+            botocore_session=core,
+        )
+        place = (
+            endpoint
+            or variables.get("AWS_ENDPOINT_URL_S3")
+            or variables.get("AWS_ENDPOINT_URL")
+            or core.get_scoped_config().get("endpoint_url")
+        )
+        is_known = session.get_credentials() is not None
+        return session.client(
+            "s3",
+            region_name=session.region_name or "us-east-1",
+            endpoint_url=place,
+            verify=_trust(settings, place),
+            config=Config(
+                signature_version="s3v4" if is_known else botocore.UNSIGNED,
+                # Other services have no host for each bucket, and not all checksums.
+                s3={"addressing_style": "path"} if place else None,
+                request_checksum_calculation="when_required" if place else None,
+                response_checksum_validation="when_required" if place else None,
+                proxies=_proxies(settings),
+                client_cert=settings.client_cert,
+                connect_timeout=settings.timeout_s or 60,
+                read_timeout=settings.timeout_s or 60,
+                retries={"mode": "standard"},
+            ),
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise AccessDeniedError(
+            f"the settings of AWS are unusable: {without_secrets(str(error))}", remedy=REMEDY
+        ) from error
+
+
+def _trust(settings: NetworkSettings, endpoint: str | None) -> str | bool | None:
+    """What certificates are checked with; None leaves it to AWS_CA_BUNDLE and certifi."""
+    parts = urlsplit(endpoint or "")
+    if {parts.hostname, parts.netloc} & set(settings.trusted_hosts):
+        return False
+    return settings.cert
+
+
+def _proxies(settings: NetworkSettings) -> dict[str, str] | None:
+    if settings.proxy is None:
+        return None
+    return {"http": settings.proxy, "https": settings.proxy}
