@@ -69,6 +69,35 @@ def lock_digest(document: dict[str, Any]) -> str:
     return digest_of(lock_bytes(document))
 
 
+def names_lock(digest: str | None, document: dict[str, Any]) -> bool:
+    """Whether `digest` is that of this lock, as this program or an earlier one computed it."""
+    current = current_lock(document)
+    earlier = _in_version_1(current)
+    known = [current] if earlier is None else [current, earlier]
+    return digest in [digest_of(canonical_bytes(each)) for each in known]
+
+
+def _in_version_1(document: dict[str, Any]) -> dict[str, Any] | None:
+    """The lock as version 1 had it; None if that could not say all of it."""
+    filled = _filled(document)
+    models = [_model_in_version_1(model) for model in filled.get("models", [])]
+    if None in models or "unhashed_models" in filled:
+        return None
+    return {**filled, "lock_version": 1, "models": models}
+
+
+def _model_in_version_1(model: dict[str, Any]) -> dict[str, Any] | None:
+    sources = model.get("sources", [{}])
+    first, *others = sources
+    pins = [source.get("pin", {}) for source in others]
+    if "hashed_on_download" in model or any(pins) or first.get("pin", {}).keys() - {"commit"}:
+        return None
+    rest = {key: value for key, value in model.items() if key != "sources"}
+    mirrors = [source.get("url") for source in others]
+    revision = first.get("pin", {}).get("commit")
+    return {**rest, "source": first.get("url"), "mirrors": mirrors, "revision": revision}
+
+
 def _filled(value: Any) -> Any:
     """The value without keys whose value is None or empty."""
     if isinstance(value, list):

@@ -48,3 +48,23 @@ def test_a_lock_of_version_1_is_the_lock_that_it_becomes(tmp_path: Path) -> None
 
 def test_the_locks_that_a_clone_has_are_written_in_the_current_version() -> None:
     assert json.loads(DEMO.read_text())["lock_version"] == LOCK_VERSION
+
+
+def test_a_lock_is_known_by_the_digest_that_an_earlier_program_computed() -> None:
+    sources = [{"url": "hf://org/name/x", "pin": {"commit": "c" * 40}}, {"url": "https://h/x"}]
+    lock = small_lock(models=[model("loras/x.bin", sources=sources), model("vae/y.bin")])
+    digest = digest_of(canonical_bytes(in_version_1(json.loads(lock.to_bytes()))))
+    assert digest != lock.digest
+    assert lock.is_named_by(digest)
+    assert lock.is_named_by(lock.digest)
+    assert not lock.is_named_by(None)
+    assert not small_lock(models=[model("vae/y.bin")]).is_named_by(digest)
+
+
+def test_a_lock_that_an_earlier_program_could_not_write_has_one_digest() -> None:
+    plain = small_lock(models=[model("vae/y.bin")])
+    digest = digest_of(canonical_bytes(in_version_1(json.loads(plain.to_bytes()))))
+    assert plain.is_named_by(digest)
+    pinned = {"url": "x", "pin": {"etag": "e"}}
+    for changes in ({"sources": [pinned]}, {"hashed_on_download": True}):
+        assert not small_lock(models=[model("vae/y.bin", **changes)]).is_named_by(digest)

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import can_write, digest_of
+from comfy_files.files import can_write
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
 from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
-from comfy_home.lock_bytes import canonical_bytes, lock_digest
+from comfy_home.lock_bytes import lock_digest, names_lock
 from comfy_home.manifest import load_manifest
 from rp_handler.home.model_search import ModelSearch, make_search, missing_policy
 from rp_handler.home.realized import Home, open_home
@@ -122,13 +122,11 @@ def require_lock(home: Home, lock_path: Path) -> None:
     """
     remedy = "Correct or unset LOCK_PATH."
     document = read_object(expanded(lock_path), "lock", remedy=remedy)
-    asked = lock_digest(document)
     there = home.manifest.lock_digest
-    # An earlier program recorded the digest of the lock's own version.
-    if there not in (asked, digest_of(canonical_bytes(document))):
+    if not names_lock(there, document):
         raise InvalidInputError(
             f"{home.root} was made from {f'the lock {there}' if there else 'no lock'}, "
-            f"and LOCK_PATH asks for {asked} ({lock_path}).",
+            f"and LOCK_PATH asks for {lock_digest(document)} ({lock_path}).",
             remedy="Use the home or the image of that lock, or unset LOCK_PATH.",
         )
 

@@ -77,15 +77,15 @@ def _listed(
         previous = found[0] if found else previous_lock(loaded, cache)
     except ComfyError as fault:
         error = fault.message
-    digest = found[0].digest if found else None
+    lock = found[0] if found else None
     return ListedVersion(
         version_id=version_id,
         spec=spec,
         is_bundled=spec.is_relative_to(cache.loaded),
         lock="unknown" if error else "fresh" if found else "outdated" if previous else "none",
         lock_path=found[1] if found else None,
-        lock_digest=digest,
-        homes=list(_homes(version_id, digest, roots)),
+        lock_digest=lock.digest if lock else None,
+        homes=list(_homes(version_id, lock, roots)),
         images=None
         if images is None
         else [image for image in images if image.version_id == version_id],
@@ -93,7 +93,7 @@ def _listed(
     )
 
 
-def _homes(version_id: str, lock_digest: str | None, roots: list[Root]) -> Iterator[ListedHome]:
+def _homes(version_id: str, lock: Lock | None, roots: list[Root]) -> Iterator[ListedHome]:
     """The homes recorded in the cache, and one at the default path that uses another cache."""
     places = {find_home(version_id, None, os.environ)}
     places |= {
@@ -111,7 +111,7 @@ def _homes(version_id: str, lock_digest: str | None, roots: list[Root]) -> Itera
             continue
         if not manifest.complete:
             yield ListedHome(path=place, state="unfinished")
-        elif manifest.lock_digest != lock_digest:
+        elif lock is None or not lock.is_named_by(manifest.lock_digest):
             yield ListedHome(path=place, state="outdated")
         else:
             yield ListedHome(path=place, state="ready")

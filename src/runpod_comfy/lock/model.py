@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from comfy_home.lock_bytes import current_lock, lock_bytes, lock_digest
+from comfy_home.lock_bytes import current_lock, lock_bytes, lock_digest, names_lock
 from comfy_models.model_file import ModelSource
 from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.spec.model import Strict, Tree
@@ -185,6 +185,10 @@ class Lock(Strict):
     def to_bytes(self) -> bytes:
         """The lock's canonical serialisation."""
         return lock_bytes(self.model_dump(mode="json"))
+
+    def is_named_by(self, digest: str | None) -> bool:
+        """Whether `digest` is this lock's, also as an earlier program computed it."""
+        return names_lock(digest, self.model_dump(mode="json"))
 
     @property
     def digest(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import digest_of
-from comfy_home.lock_bytes import LOCK_VERSION, canonical_bytes, lock_digest
+from comfy_home.lock_bytes import LOCK_VERSION, canonical_bytes, lock_bytes, lock_digest
 from comfy_home.manifest import Manifest, save_manifest
 from rp_handler.home.open import baked_version_id, choose_home, require_lock
 from rp_handler.home.realized import open_home
@@ -75,10 +75,15 @@ def test_the_lock_that_is_asked_for_has_to_be_that_of_the_home(home: Path, tmp_p
 
 def test_a_home_of_an_earlier_program_is_that_of_its_lock(home: Path, tmp_path: Path) -> None:
     lock = tmp_path / "lock.json"
-    lock.write_bytes(canonical_bytes({"lock_version": 1, "models": [{"source": "x"}]}))
+    document = {"lock_version": 1, "models": [{"source": "x", "mirrors": ["y"]}]}
+    lock.write_bytes(canonical_bytes(document))
     digest = digest_of(lock.read_bytes())
     save_manifest(home, Manifest(version_id="demo", lock_digest=digest, complete=True))
-    require_lock(open_home(home, version_id="demo", id_was_asked=False), lock)
+    opened = open_home(home, version_id="demo", id_was_asked=False)
+    require_lock(opened, lock)
+    # Also once the lock was written again.
+    lock.write_bytes(lock_bytes(document))
+    require_lock(opened, lock)
 
 
 def test_a_missing_or_invalid_lock_is_reported(home: Path, tmp_path: Path) -> None:

@@ -280,6 +280,7 @@ def test_a_home_of_an_earlier_lock_version_is_brought_up_to_date_without_making_
     document = in_version_1(json.loads(job.lock.to_bytes()))
     earlier["lock_digest"] = digest_of(canonical_bytes(document))
     _home(version).joinpath(".comfy_env").write_text(json.dumps(earlier))
+    assert verify(job).faults == []
     (version.folder / "a.bin").unlink()
     said: list[str] = []
     result = realize(replace(job, say=said.append))
