@@ -15,7 +15,7 @@ from comfy_models.sources.errors import NotAModelError
 from comfy_models.sources.source import Source, Stream
 from comfy_models.transfer.partial import PartialFile
 
-CHUNK_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 19
 
 _ANOTHER = "Put the right file there, or resolve the version again."
 
