@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from comfy_errors import UnavailableError
 from comfy_errors.names import listed, quantity
@@ -19,7 +19,7 @@ from comfy_files.json_file import read_model
 from comfy_home.import_needs import needs_in_words, unmet_needs
 from comfy_home.layout import MARKER_NAME, VENV_NAME
 from comfy_home.lock_bytes import current_model
-from comfy_models.model_file import ModelSource
+from comfy_models.model_file import ModelSource, Sha256
 
 
 class _Strict(BaseModel):
@@ -33,8 +33,8 @@ class ManifestModel(_Strict):
     """
 
     target_path: str
-    sha256: str
-    size: int
+    sha256: Sha256
+    size: int = Field(ge=0)
     sources: list[ModelSource] = []
 
     @model_validator(mode="before")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from comfy_home.lock_bytes import current_lock, lock_bytes, lock_digest, names_lock
-from comfy_models.model_file import ModelSource
+from comfy_models.model_file import ModelSource, Sha256
 from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.spec.model import Strict, Tree
 from runpod_comfy.spec.values import FilePath, NodeName, VersionId
@@ -125,8 +125,8 @@ class LockedModel(_SourcedModel):
     sha256: it was learnt when the file was first downloaded.
     """
 
-    sha256: str
-    size: int
+    sha256: Sha256
+    size: int = Field(ge=0)
     hashed_on_download: bool | None = None
 
 
@@ -135,9 +135,9 @@ class UnhashedModel(_SourcedModel):
     sha256, or its size. `index` is where it belongs in the lock's `models`.
     """
 
-    index: int
-    sha256: str | None = None
-    size: int | None = None
+    index: int = Field(ge=0)
+    sha256: Sha256 | None = None
+    size: int | None = Field(default=None, ge=0)
 
 
 class Base(Strict):

@@ -33,6 +33,7 @@ def test_a_lock_is_read(tmp_path: Path) -> None:
         ({"custom_nodes": [tree("1", name="../painter")]}, "custom_nodes[0].name"),
         ({"models": [{"target_path": "../x", **_MODEL}]}, "models[0].target_path"),
         ({"models": [{"target_path": "/x", **_MODEL}]}, "models[0].target_path"),
+        ({"models": [{**_MODEL, "target_path": "x", "sha256": "../x"}]}, "models[0].sha256"),
     ],
 )
 def test_a_lock_that_would_write_outside_the_home_is_refused(
