@@ -91,7 +91,8 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
             with disk_errors(f"{stored} is wrong and could not be removed", remedy=PERMISSIONS):
                 stored.unlink(missing_ok=True)
     if models:
-        fetch(models)
+        # A file that has two places is fetched once.
+        fetch(list({model.sha256: model for model in models}.values()))
 
 
 class _Proving:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from comfy_errors import ComfyError
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
@@ -20,7 +21,15 @@ Remember = Callable[[Path, str], object]
 """Is given the path and the sha256 of a file that was just proven while it was written."""
 
 
+Failed = Callable[[ModelFile, ComfyError], object]
+"""Is given a model that no source gave, and why."""
+
+
 def _forget(_path: Path, _sha256: str) -> None:
+    pass
+
+
+def _ignore(_model: ModelFile, _error: ComfyError) -> None:
     pass
 
 
@@ -32,6 +41,7 @@ def fetch(
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
     remember: Remember = _forget,
+    failed: Failed = _ignore,
 ) -> None:
     """Brings the models that the store does not hold into it.
 
@@ -40,7 +50,7 @@ def fetch(
     store.settle()
     wanted = [(model, in_store(store, model.sha256)) for model in models]
     with disk_errors(f"the model store {store.root} could not be written", remedy=OTHER_STORE):
-        _fetch(wanted, hosts, say, progress, remember)
+        _fetch(wanted, hosts, say, progress, remember, failed)
 
 
 def fetch_to(
@@ -63,6 +73,7 @@ def _fetch(
     say: Say,
     progress: Progress,
     remember: Remember,
+    failed: Failed = _ignore,
 ) -> None:
     missing = [(model, place) for model, place in wanted if not place.is_done()]
     require_room(
@@ -75,7 +86,11 @@ def _fetch(
 
     def bring(item: tuple[ModelFile, Place]) -> None:
         model, place = item
-        deliver(model, place, traffic)
+        try:
+            deliver(model, place, traffic)
+        except ComfyError as error:
+            failed(model, error)
+            raise
         remember(place.path_of(model.sha256), model.sha256)
         progress.arrived("models", count=1)
 

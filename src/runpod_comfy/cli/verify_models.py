@@ -147,7 +147,7 @@ def _table(found: VerifiedModels) -> str:
             row = f"  {state:<{widths[0]}}  {path:<{widths[1]}}  {size:>{widths[2]}}  {versions}"
             lines.append(row)
             if model.reason:
-                lines.append(f"    {model.reason}")
+                lines.append("    " + model.reason.replace("\n", "\n    "))
     return "\n".join(lines)
 
 

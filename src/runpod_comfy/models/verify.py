@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, get_args
+from typing import TYPE_CHECKING, get_args
 
 from comfy_errors import ComfyError, Faults, together
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
@@ -69,15 +69,15 @@ class VerifiedModels:
         return {state: counted[state] for state in get_args(State)}
 
 
-class _HostsFor(Protocol):
-    def __call__(self, base_dir: Path) -> Hosts: ...
+HostsFor = Callable[[Path], "Hosts"]
+"""The hosts for models whose relative sources are based on a folder."""
 
 
 def verify(
     asked: Sequence[AskedFolder],
     store: ModelStore,
     *,
-    hosts_for: _HostsFor,
+    hosts_for: HostsFor,
     overwrite: bool = False,
     rehash: bool = False,
     say: Say = say_nothing,
@@ -89,20 +89,17 @@ def verify(
     errors: list[ComfyError] = []
     for folder in asked:
         memory = store_memory(store, folder.models_dir)
-
-        def fetch(lacking: Sequence[ModelFile], memory: HashMemory = memory) -> None:
-            _fetch(lacking, store, memory, hosts_for, say, progress)
-
+        fetching = _Fetching(store, memory, hosts_for, say, progress)
         proof = prove(
             folder.models,
             folder.folders(store),
             memory,
-            fetch=fetch,
+            fetch=fetching.fetch,
             overwrite=overwrite,
             rehash=rehash,
             progress=progress,
         )
-        found += _found(folder, proof)
+        found += _found(folder, proof, fetching.failed)
         errors += [proof.error] if proof.error is not None else []
     return VerifiedModels(
         store=store.root,
@@ -131,37 +128,52 @@ def settled(asked: Sequence[AskedFolder], store: ModelStore) -> VerifiedModels |
     return VerifiedModels(store=store.root, models=tuple(found), error=None, seconds=seconds)
 
 
-def _fetch(
-    lacking: Sequence[ModelFile],
-    store: ModelStore,
-    memory: HashMemory,
-    hosts_for: _HostsFor,
-    say: Say,
-    progress: Progress,
-) -> None:
-    from comfy_models.transfer.fetch import fetch
+class _Fetching:
+    """Fetches models; `failed` says by sha256 why some could not be."""
 
-    by_folder: dict[Path, list[ModelFile]] = {}
-    for model in lacking:
-        assert isinstance(model, AskedModel), "prove passes on what it was given"
-        by_folder.setdefault(model.base_dir, []).append(model)
-    faults = Faults()
-    for base_dir, models in by_folder.items():
-        faults.catch(
-            fetch,
-            models,
-            store,
-            hosts_for(base_dir),
-            say=say,
-            progress=progress,
-            remember=memory.keep,
-        )
-    faults.raise_all()
+    def __init__(
+        self,
+        store: ModelStore,
+        memory: HashMemory,
+        hosts_for: HostsFor,
+        say: Say,
+        progress: Progress,
+    ) -> None:
+        self._store, self._memory, self._hosts_for = store, memory, hosts_for
+        self._say, self._progress = say, progress
+        self.failed: dict[str, str] = {}
+
+    def fetch(self, lacking: Sequence[ModelFile]) -> None:
+        from comfy_models.transfer.fetch import fetch
+
+        by_folder: dict[Path, list[ModelFile]] = {}
+        for model in lacking:
+            assert isinstance(model, AskedModel), "prove passes on what it was given"
+            by_folder.setdefault(model.base_dir, []).append(model)
+        faults = Faults()
+        for base_dir, models in by_folder.items():
+            faults.catch(
+                fetch,
+                models,
+                self._store,
+                self._hosts_for(base_dir),
+                say=self._say,
+                progress=self._progress,
+                remember=self._memory.keep,
+                failed=self._note,
+            )
+        faults.raise_all()
+
+    def _note(self, model: ModelFile, error: ComfyError) -> None:
+        self.failed[model.sha256] = error.message.removeprefix(f"model {model.target_path}: ")
 
 
-def _found(folder: AskedFolder, proof: Proof) -> Iterator[VerifiedModel]:
+def _found(folder: AskedFolder, proof: Proof, failed: Mapping[str, str]) -> Iterator[VerifiedModel]:
     for each, model in zip(proof.models, folder.models, strict=True):
-        yield _verified(model, folder, state=each.state, reason=each.reason, linked=each.linked)
+        reason = each.reason
+        if each.state == "missing":
+            reason = failed.get(model.sha256, reason)
+        yield _verified(model, folder, state=each.state, reason=reason, linked=each.linked)
     first = {model.target_path: model for model in folder.models}
     for rival in folder.rivals:
         needs = ", ".join(first[rival.target_path].versions)

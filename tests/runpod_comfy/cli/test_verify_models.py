@@ -175,6 +175,7 @@ def test_what_no_source_has_is_missing_and_the_rest_is_there(
     assert code == 4
     assert [model["state"] for model in document["models"]] == ["missing", "downloaded"]
     assert "404" in document["error"]
+    assert document["models"][0]["reason"] == document["error"].removeprefix("model loras/a.gguf: ")
     assert document["counts"] == {
         "present": 0,
         "verified": 0,
@@ -211,6 +212,7 @@ def test_every_version_is_verified_and_a_shared_model_is_downloaded_once(
         "loras/again.gguf": ["other"],
         "vae/b.gguf": ["small"],
     }
+    assert len([path for path in web.asked if path == "/a.gguf"]) == 1
     assert states(capsys, "other", "--models-dir", models) == (0, ["present", "present"])
 
 
