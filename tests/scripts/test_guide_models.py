@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.http_server import serve
-from tests.model_hosts import civitai, hub
+from tests.model_hosts import civitai, gcs, hub
 from tests.model_versions import ModelVersion
 from tests.scripts.conftest import Project
 
@@ -152,7 +152,13 @@ def test_all_kinds_of_sources_are_supported(guide: Guide, web: str, tmp_path: Pa
     (tmp_path / "f.dat").write_bytes(b"by its path")
     (guide.folder / "versions" / "models").mkdir(parents=True)
     (guide.folder / "versions" / "models" / "r.dat").write_bytes(b"beside the spec")
-    with hub.hub() as hugging_face, civitai.civitai() as its_site:
+    with (
+        hub.hub() as hugging_face,
+        civitai.civitai() as its_site,
+        gcs.gcs(tmp_path / "objects") as google,
+    ):
+        google.bucket("models", "private")
+        google.put("models", "folder/g.dat", b"in a bucket")
         hugging_face.publish("acme/up", {"h.dat": b"on the Hub"}, access="private")
         its_site.publish(
             7, civitai.CivitaiFile(id=1, name="c.dat", content=b"on Civitai", primary=True)
@@ -162,11 +168,14 @@ def test_all_kinds_of_sources_are_supported(guide: Guide, web: str, tmp_path: Pa
             HF_TOKEN=hub.TOKEN,
             CIVITAI_ENDPOINT=its_site.url,
             CIVITAI_TOKEN=civitai.TOKEN,
+            STORAGE_EMULATOR_HOST=google.url,
+            GOOGLE_APPLICATION_CREDENTIALS=str(google.key_file()),
         )
         add = guide.version.add
         add(b"on the web", f"{web}/a.dat", "vae/web.dat")
         add(b"by its path", (tmp_path / "f.dat").as_uri(), "vae/file.dat")
         add(b"beside the spec", "models/r.dat", "vae/relative.dat")
+        add(b"in a bucket", "gs://models/folder/g.dat", "vae/gs.dat")
         add(b"on the Hub", "hf://acme/up/h.dat", "vae/hf.dat")
         add(b"on the Hub", "huggingface://acme/up/h.dat", "vae/huggingface.dat")
         add(b"on Civitai", "civitai://7", "vae/civitai.dat")
