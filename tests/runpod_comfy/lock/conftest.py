@@ -20,7 +20,9 @@ from runpod_comfy.lock.resolve import resolve
 from runpod_comfy.spec.load import load_spec
 from runpod_comfy.spec.model import Options
 from tests.model_hosts.civitai import CivitaiDouble, civitai
+from tests.model_hosts.gcs import GcsDouble, gcs
 from tests.model_hosts.hub import HubDouble, hub
+from tests.model_hosts.s3 import S3Double, s3
 from tests.package_index import publish, serve_index
 from tests.runpod_comfy.lock.model_shelf import Shelf, model_shelf
 
@@ -66,6 +68,24 @@ def civitai_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[CivitaiDouble]:
     with civitai() as double:
         monkeypatch.setenv("CIVITAI_ENDPOINT", double.url)
         monkeypatch.delenv("CIVITAI_TOKEN", raising=False)
+        yield double
+
+
+@pytest.fixture
+def gcs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[GcsDouble]:
+    """The Google Cloud Storage that this machine asks, without a login."""
+    with gcs(tmp_path / "gcs") as double:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", double.url)
+        monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        yield double
+
+
+@pytest.fixture
+def s3_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Double]:
+    """The S3 server that this machine asks, with a login that may read everything."""
+    with s3() as double:
+        for name, value in double.variables.items():
+            monkeypatch.setenv(name, value)
         yield double
 
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from comfy_errors import ComfyError
 from comfy_files.progress import say_nothing
+from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders
-from runpod_comfy.spec.asked_models import LocalModels, read_models
+from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
 from runpod_comfy.spec.load import parse_spec, spec_digest
 from runpod_comfy.spec.model import Model
 from runpod_comfy.spec.write import spec_text
@@ -76,10 +77,11 @@ def test_a_model_of_a_spec_is_inside_or_refused(entry: dict[str, Any]) -> None:
 @given(st.one_of(models.map(json.dumps), addresses))
 def test_a_model_of_an_argument_is_inside_or_refused(text: str) -> None:
     folders = Folders(working=Path("/nowhere/w"), spec=Path("/nowhere/v"))
-    local = LocalModels(root=None, auto_checksum=True, say=say_nothing)
+    memory = HashMemory(())
+    local = LocalModels(root=None, auto_checksum=True, memory=memory, say=say_nothing)
     with contextlib.suppress(ComfyError):
         try:
-            read = read_models(text, folders, local)
+            read = with_checksums(read_models(text, folders, local), local)
         except ComfyError as error:
             _assert_is_error(error)
             raise

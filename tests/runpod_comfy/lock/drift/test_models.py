@@ -13,7 +13,9 @@ from runpod_comfy.spec.model import Spec
 from tests.http_server import Answer as Served
 from tests.locks import bare_lock
 from tests.model_hosts.civitai import TOKEN, CivitaiDouble, CivitaiFile
+from tests.model_hosts.gcs import GcsDouble
 from tests.model_hosts.hub import HubDouble
+from tests.model_hosts.s3 import S3Double
 from tests.runpod_comfy.lock.model_shelf import Shelf
 
 FILES = {
@@ -175,3 +177,32 @@ def test_a_version_on_civitai_is_there_changed_archived_or_withdrawn(
     version.published, version.downloads = True, False
     (finding,) = watch.moved()
     assert "civitai" in finding.message.lower()
+
+
+def test_an_object_of_gcs_is_there_replaced_private_or_gone(
+    shelf: Shelf, gcs_here: GcsDouble
+) -> None:
+    gcs_here.bucket("models")
+    first = gcs_here.put("models", "a.safetensors", b"weights")
+    watch = Watch(shelf, {"source": "gs://models/a.safetensors"})
+    assert watch.moved() == []
+    second = gcs_here.put("models", "a.safetensors", b"WEIGHTS")
+    (finding,) = watch.moved()
+    assert f"its generation is {second}, the lock has {first}" in finding.message
+    gcs_here.delete("models", "a.safetensors")
+    assert len(watch.moved()) == 1
+    gcs_here.bucket("models", access="private")
+    (finding,) = watch.moved()
+    assert "gs://models/a.safetensors" in finding.message
+
+
+def test_an_object_of_s3_is_there_replaced_or_gone(shelf: Shelf, s3_here: S3Double) -> None:
+    s3_here.bucket("models")
+    s3_here.put("models", "a.safetensors", b"weights")
+    watch = Watch(shelf, {"source": "s3://models/a.safetensors"})
+    assert watch.moved() == []
+    s3_here.put("models", "a.safetensors", b"WEIGHTS")
+    (finding,) = watch.moved()
+    assert "its entity tag is" in finding.message
+    s3_here.client.delete_object(Bucket="models", Key="a.safetensors")
+    assert len(watch.moved()) == 1

@@ -10,7 +10,9 @@ from comfy_errors import MismatchError, UnavailableError
 from comfy_models.model_file import ModelSource, Pin
 from tests.http_server import Answer
 from tests.model_hosts.civitai import TOKEN, CivitaiDouble, CivitaiFile
+from tests.model_hosts.gcs import GcsDouble
 from tests.model_hosts.hub import HubDouble
+from tests.model_hosts.s3 import S3Double
 from tests.runpod_comfy.lock.model_shelf import Shelf
 
 CONTENT = b"weights" * 1000
@@ -38,6 +40,23 @@ def test_a_model_of_three_hosts_is_pinned_at_each_of_them(
         ModelSource(url="civitai://2", pin=Pin(version_id=2, file_id=7)),
     ]
     assert shelf.said == []
+
+
+def test_files_in_buckets_are_pinned_and_hashed_at_their_first_download(
+    shelf: Shelf, gcs_here: GcsDouble, s3_here: S3Double
+) -> None:
+    gcs_here.bucket("models")
+    generation = gcs_here.put("models", "up.safetensors", CONTENT)
+    s3_here.bucket("models")
+    s3_here.put("models", "up.safetensors", CONTENT)
+    urls = [f"{scheme}://models/up.safetensors" for scheme in ("gs", "s3")]
+    (model,) = shelf.lock({"source": urls[0], "mirrors": urls[1:]}).unhashed
+    assert model.size == len(CONTENT)
+    of_gcs, of_s3 = (source.pin for source in model.sources)
+    assert of_gcs.generation == generation
+    assert of_gcs.crc32c
+    assert of_s3.etag == hashlib.md5(CONTENT).hexdigest()
+    assert gcs_here.sent_bytes == sum(s3_here.sent) == 0
 
 
 def test_a_checksum_that_a_host_does_not_confirm_is_refused_with_both(
