@@ -13,6 +13,7 @@ from pydantic import AfterValidator
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError, for_each
 from comfy_files.progress import Say
+from comfy_http.redaction import without_secrets
 from comfy_models.hashing import hash_files
 from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders, read_objects
@@ -106,7 +107,7 @@ def read_models(
     asked = read_objects(text, option, _AskedModel, folders)
     if asked is None:
         raise InvalidInputError(
-            f"{option}: '{text}' is neither a JSON object nor a JSON file",
+            f"{option}: {without_secrets(text)!r} is neither a JSON object nor a JSON file",
             remedy='Write it as: \'{"source": "URL or path", "target_subdir": "checkpoints"}\'',
         )
     return for_each(lambda item: _model(*item, folders, local), asked)
