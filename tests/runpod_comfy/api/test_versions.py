@@ -156,6 +156,14 @@ def test_resolve_completes_the_lock_when_asked(
     assert run_command_line(["resolve", "small", "--hash-models", "--check"]) == 2
 
 
+def test_verify_models_completes_the_lock_first(lock_path: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    asked = ["verify-models", "--version-id", "small", "--models-dir", str(models)]
+    assert run_command_line(asked) == 0
+    assert load_lock(lock_path).unhashed_models == []
+    assert (models / "vae/a.gguf").read_bytes() == b"GGUF weights"
+
+
 def test_commands_that_complete_a_lock_at_once_download_its_models_once(
     lock_path: Path,
 ) -> None:
