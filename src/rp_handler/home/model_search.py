@@ -50,13 +50,19 @@ class ModelSearch:
 
 
 def make_search(
-    home: Home, volume: Path | None, environment: Mapping[str, str], *, is_baked: bool
+    home: Home,
+    named: Path | None,
+    volume: Path | None,
+    environment: Mapping[str, str],
+    *,
+    is_baked: bool,
 ) -> ModelSearch:
     """The search for the models of `home` in an image, which was built with it if `is_baked`.
 
-    `volume` is another folder that may have them in `models`. Raises InvalidInputError.
+    `named` is the models folder that was asked for, existing or not, and `volume` another folder
+    that may have them in `models`. Raises InvalidInputError.
     """
-    folders = model_folders(home.models, home.other_models, volume, is_baked=is_baked)
+    folders = _folders(home.models, named, volume, is_baked=is_baked)
     temporary = Path(tempfile.gettempdir(), f"comfy-verified-{os.getuid()}")
     stores = _stores(environment)
     there = [folder for folder in folders if folder.is_dir()]
@@ -72,12 +78,9 @@ def make_search(
     )
 
 
-def model_folders(
-    own: Path, named: Path | None, volume: Path | None, *, is_baked: bool
-) -> list[Path]:
-    """The models folders of a worker, existing or not, the preferred one first.
+def _folders(own: Path, named: Path | None, volume: Path | None, *, is_baked: bool) -> list[Path]:
+    """The models folders, existing or not, the preferred one first.
 
-    `own` is the home's, `named` the one of MODELS_DIR, `volume` a folder that may have `models`.
     The own folder of the home that an image was built with is the last choice: what is downloaded
     there is lost with the container.
     """

@@ -10,14 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import can_write
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
 from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest, names_lock
 from comfy_home.manifest import load_manifest
-from rp_handler.home.model_search import ModelSearch, make_search, missing_policy
+from rp_handler.home.model_search import ModelSearch, make_search
 from rp_handler.home.realized import Home, open_home
 from rp_handler.run_request import RunRequest
 
@@ -57,7 +56,7 @@ def _opened(
         choice.path,
         version_id=request.version_id,
         id_was_asked=request.id_was_asked,
-        models_dir=_models_dir(request, choice, environment),
+        models_dir=_models_dir(request, choice),
         is_baked=choice.path == choice.baked,
     )
     if request.lock_path is not None:
@@ -66,24 +65,27 @@ def _opened(
         say(f'The version "{home.manifest.version_id}" at {home.root} replaces the image\'s own.')
     if choice.baked is None:
         return home, None
-    is_baked = choice.path == choice.baked
-    return home, make_search(home, choice.volume, environment, is_baked=is_baked)
+    return home, _search(home, choice, request, environment)
 
 
 def opened_for_models(
     request: RunRequest, environment: Mapping[str, str], *, say: Callable[[str], None]
 ) -> tuple[Home, ModelSearch]:
-    """The home for `request`, and the search of a worker for its models.
+    """The home for `request`, and the search of a worker for its models, also outside an image.
 
-    The requested models folder comes first and need not exist. Raises UnavailableError and
-    InvalidInputError.
+    Raises UnavailableError and InvalidInputError.
     """
     choice = choose_home(request.version_id, request.home, environment)
     home, _ = _opened(choice, replace(request, models_dir=None), environment, say)
+    return home, _search(home, choice, request, environment)
+
+
+def _search(
+    home: Home, choice: HomeChoice, request: RunRequest, environment: Mapping[str, str]
+) -> ModelSearch:
     named = request.models_dir.absolute() if request.models_dir else None
-    home = replace(home, other_models=named)
     is_baked = choice.path == choice.baked
-    return home, make_search(home, choice.volume, environment, is_baked=is_baked)
+    return make_search(home, named, choice.volume, environment, is_baked=is_baked)
 
 
 def choose_home(
@@ -131,15 +133,11 @@ def require_lock(home: Home, lock_path: Path) -> None:
         )
 
 
-def _models_dir(
-    request: RunRequest, choice: HomeChoice, environment: Mapping[str, str]
-) -> Path | None:
-    """The requested models folder, else the volume's, if it has one."""
-    asked = request.models_dir
-    if asked is None:
-        volume = choice.volume / "models" if choice.volume else None
-        return volume if volume and volume.is_dir() else None
-    downloads = choice.baked is not None and missing_policy(environment) == "download"
-    if downloads and not asked.exists() and can_write(asked):
-        asked.mkdir(parents=True)
-    return asked
+def _models_dir(request: RunRequest, choice: HomeChoice) -> Path | None:
+    """The requested models folder, else the volume's. In an image, where models are searched for,
+    it need not exist: a volume has another path on a pod than on a serverless worker.
+    """
+    volume = choice.volume / "models" if choice.volume else None
+    asked = request.models_dir or volume
+    is_there = asked is not None and asked.is_dir()
+    return asked if is_there or (request.models_dir and choice.baked is None) else None

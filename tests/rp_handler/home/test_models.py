@@ -318,6 +318,19 @@ def test_outside_of_an_image_nothing_is_looked_for(
     assert run(SAVE, tmp_path) == 0
 
 
+def test_a_variable_for_the_volumes_other_path_does_not_hide_the_volume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODELS_DIR", str(tmp_path / "serverless/models"))
+    put(tmp_path / "pod/models", "a.pth")
+    assert run(SAVE, tmp_path) == 3
+    said = capsys.readouterr().err
+    assert f"Looked in {tmp_path}/serverless/models (does not exist), " in said
+    assert "upscale_models/a.pth" not in said
+    put(tmp_path / "pod/models", "b.pth")
+    assert run(SAVE, tmp_path) == 0
+
+
 def test_a_models_folder_in_another_layout_is_named_with_the_variable_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
