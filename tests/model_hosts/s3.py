@@ -12,7 +12,8 @@ import hmac
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -38,7 +39,8 @@ _FRAMING = {"connection", "content-encoding", "content-length", "date", "server"
 class S3Double:
     """`public` are the buckets that all may read. `answers` are given to the next requests; `cuts`
     are how many bytes are sent of the next files, None for all; `rate` limits each connection, in
-    bytes per second. `asked` are the requests that it got.
+    bytes per second; `sent` gets the size of each piece of them that is sent. `asked` are the
+    requests that it got.
     """
 
     moto: str
@@ -49,7 +51,7 @@ class S3Double:
     cuts: list[int | None] = field(default_factory=list)
     rate: float | None = None
     asked: list[Request] = field(default_factory=list)
-    sent: list[int] = field(default_factory=list)
+    sent: Callable[[int], object] = lambda _: None
     _expired_before: datetime | None = None
     _contents: dict[str, bytes] = field(default_factory=dict)
 
@@ -94,7 +96,10 @@ class S3Double:
 
     def expire(self) -> None:
         """No URL that was signed before is valid any more."""
-        self._expired_before = datetime.now(UTC) + timedelta(seconds=1)
+        now = datetime.now(UTC)
+        # Signatures know no parts of a second.
+        self._expired_before = now.replace(microsecond=0) + timedelta(seconds=1)
+        time.sleep((self._expired_before - now).total_seconds())
 
     def answer(self, request: Request) -> Answer:
         self.asked.append(request)
@@ -171,7 +176,7 @@ class S3Double:
             headers={**kept, **answer.headers, "Content-Length": str(len(answer.body))},
             body=answer.body[: self.cuts.pop(0) if self.cuts else None],
             rate=self.rate,
-            sent=self.sent.append,
+            sent=self.sent,
         )
 
     def _forwarded(self, request: Request, *, without: str = "") -> Answer:

@@ -15,6 +15,7 @@ from comfy_http.settings import NetworkSettings
 from comfy_models.sources.errors import AccessDeniedError
 
 REMEDY = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key with the right to do it."
+_KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CREDENTIALS_FILE"}
 
 
@@ -37,6 +38,7 @@ def s3_client(
     from botocore.exceptions import BotoCoreError
 
     settings = settings or NetworkSettings()
+    _require_whole_key(variables)
     core = botocore.session.Session()
     for setting, variable in _FILES.items():
         if path := variables.get(variable):
@@ -82,6 +84,13 @@ def s3_client(
         raise AccessDeniedError(
             f"the settings of AWS are unusable: {without_secrets(str(error))}", remedy=REMEDY
         ) from error
+
+
+def _require_whole_key(variables: Mapping[str, str]) -> None:
+    missing = [name for name in _KEY if not variables.get(name)]
+    if len(missing) == 1:
+        (other,) = {*_KEY} - {*missing}
+        raise AccessDeniedError(f"{missing[0]} is not set, but {other} is", remedy=REMEDY)
 
 
 def _trust(settings: NetworkSettings, endpoint: str | None) -> str | bool | None:
