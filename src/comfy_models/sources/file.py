@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from comfy_errors import UnavailableError
@@ -32,25 +33,25 @@ class FileSource:
             stream.close()
             return FileStream(self.path, 0, None)
         except OSError as error:
-            raise UnavailableError(
-                f"the model file {self.path} cannot be read: {os_reason(error)}",
-                remedy="Check its permissions.",
-            ) from error
+            raise _unreadable(self.path, error) from error
 
 
 class FileStream:
     """The bytes [start, end) of a file. Its validator changes whenever the file does."""
 
     def __init__(self, path: Path, start: int, end: int | None) -> None:
-        self._file = path.open("rb", buffering=0)
-        status = path.stat()
+        self._path, self._file = path, path.open("rb", buffering=0)
+        status = os.fstat(self._file.fileno())
         self.start, self.size = start, status.st_size
         self.validator = f"{status.st_ino}:{status.st_mtime_ns}"
         self._left = (self.size if end is None else end) - start
         self._file.seek(start)
 
     def read(self, size: int) -> bytes:
-        chunk = self._file.read(max(0, min(size, self._left)))
+        try:
+            chunk = self._file.read(max(0, min(size, self._left)))
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
         self._left -= len(chunk)
         return chunk
 
@@ -62,3 +63,10 @@ class FileStream:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def _unreadable(path: Path, error: OSError) -> UnavailableError:
+    return UnavailableError(
+        f"the model file {path} cannot be read: {os_reason(error)}",
+        remedy="Check its permissions and its disk.",
+    )

@@ -75,6 +75,7 @@ class Place:
         mark = self.store.mark_of(sha256)
         if self.final.is_file() and sha256_of(self.final) == sha256:
             mark.unlink(missing_ok=True)
+            self.discard()
             return True
         self.final.unlink(missing_ok=True)
         mark.unlink(missing_ok=True)
