@@ -39,7 +39,15 @@ class LockPlace:
         return write_lock_again(lock, self.path, spec_path=spec_path, cache=cache)
 
 
-def complete(lock: Lock, place: LockPlace, *, offline: bool, say: Say, progress: Progress) -> Lock:
+def complete(
+    lock: Lock,
+    place: LockPlace,
+    *,
+    offline: bool,
+    timeout_s: float | None = None,
+    say: Say,
+    progress: Progress,
+) -> Lock:
     """The lock with every model hashed, which is on the disk too. Another command may have
     completed it meanwhile.
 
@@ -61,7 +69,7 @@ def complete(lock: Lock, place: LockPlace, *, offline: bool, say: Say, progress:
         current = place.read(cache)
         if current and current.spec_digest == lock.spec_digest and not current.unhashed_models:
             return current
-        hosts = model_hosts(place.base_dir, say=say)
+        hosts = model_hosts(place.base_dir, timeout_s=timeout_s, say=say)
         whole = hash_models(lock, ModelStore(cache.models), hosts, say=say, progress=progress)
         for path in place.write(whole, cache):
             say(f"Wrote {path}: the lock is complete")

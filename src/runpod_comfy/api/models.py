@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from comfy_errors import for_each
+from comfy_errors import ComfyError, together
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_home.layout import HomeLayout, find_home
 from comfy_models.store import ModelStore
@@ -43,27 +44,36 @@ def verify_models(
     `models` of the version's home). Files are hashed if they have changed since the last time, or
     with `rehash`. With `overwrite` another file at the path of a model is replaced. A server may be
     silent for `timeout_s` seconds. A version without a lock is resolved first. Raises what
-    `resolve` raises; what cannot be fetched is the `error` of the result.
+    `resolve` raises if no version has a lock; otherwise that, and what cannot be fetched, is the
+    `error` of the result.
     """
     request = find_request(version_id, spec=spec, lock=lock, models_dir=models_dir, project=project)
     found = None if rehash else recalled(request)
     if found is not None:
         return found
     cache, store = request.cache, ModelStore(request.cache.models)
-    selections = for_each(
-        lambda each: select(
-            each,
-            spec=request.spec,
-            lock=request.lock,
-            project=request.project,
-            command="realize {} --update",
-            say=say,
-            explain=explain,
-        ),
-        request.version_ids or (None,),
-    )
-    for selected in selections:
-        keep_cache_for(selected, cache, say)
+    selections: list[Selected] = []
+    errors: list[ComfyError] = []
+    for each in request.version_ids or (None,):
+        try:
+            selected = select(
+                each,
+                spec=request.spec,
+                lock=request.lock,
+                project=request.project,
+                command="realize {} --update",
+                timeout_s=timeout_s,
+                say=say,
+                explain=explain,
+                progress=progress,
+            )
+        except ComfyError as error:
+            errors.append(error)
+        else:
+            keep_cache_for(selected, cache, say)
+            selections.append(selected)
+    if not selections:
+        raise together(errors)
     asked = _asked_folders(request, selections)
     with using(cache, say):
         for folder in asked:
@@ -79,8 +89,10 @@ def verify_models(
             say=say,
             progress=progress,
         )
-        if request.request is not None:
-            request.request.note(asked)
+    if errors:
+        return replace(found, error=together([*errors, *([found.error] if found.error else [])]))
+    if request.request is not None:
+        request.request.note(asked)
     return found
 
 

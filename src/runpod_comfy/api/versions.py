@@ -225,6 +225,7 @@ def select(
     update: bool = False,
     write: bool = True,
     command: str = "resolve {}",
+    timeout_s: float | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,
     progress: Progress = UNSEEN,
@@ -232,7 +233,8 @@ def select(
     """The lock to use: the file `lock`, or the one that matches the version's spec. The spec is
     resolved first if none does, and with `update` if one of its folders was changed. Its models
     whose sha256 is not known are downloaded first, which `progress` counts, and the lock is written
-    with it. Without `write` nothing is downloaded and no lock is written.
+    with it; a host may be silent for `timeout_s` seconds. Without `write` nothing is downloaded and
+    no lock is written.
 
     `say` receives the folders that were changed since they were locked, and the `command` that
     accepts the change, with `{}` for the version; `explain` receives the lock's path. Raises
@@ -262,24 +264,16 @@ def select(
             f"{lock or spec} is of '{selected.lock.version_id}', not of '{version_id}'",
             remedy="Leave out one of the two.",
         )
-    if write:
-        return _completed(selected, loaded, offline=offline, say=say, progress=progress)
+    if write and selected.lock.unhashed_models:
+        place = LockPlace(path=selected.path, loaded=loaded, base_dir=selected.base_dir)
+        whole = complete(
+            selected.lock, place, offline=offline, timeout_s=timeout_s, say=say, progress=progress
+        )
+        return replace(selected, lock=whole)
     if selected.lock.unhashed_models:
         names = listed([model.name for model in selected.lock.unhashed_models])
         say(f"The lock is incomplete: to learn their sha256, realize would download {names}")
     return selected
-
-
-def _completed(
-    selected: Selected, loaded: LoadedSpec | None, *, offline: bool, say: Say, progress: Progress
-) -> Selected:
-    """The selection with its lock completed, in memory and on the disk."""
-    if not selected.lock.unhashed_models:
-        return selected
-    place = LockPlace(path=selected.path, loaded=loaded, base_dir=selected.base_dir)
-    return replace(
-        selected, lock=complete(selected.lock, place, offline=offline, say=say, progress=progress)
-    )
 
 
 def _selected_file(path: Path) -> Selected:

@@ -102,7 +102,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         console.result(_table(found), None)
     counts = ", ".join(f"{count} {state}" for state, count in found.counts().items() if count)
     console.say(f"{quantity(len(found.models), 'model')}: {counts or 'nothing to verify'}")
-    return 0 if found.holds else MismatchError.exit_code
+    if not found.holds:
+        return MismatchError.exit_code
+    return found.error.exit_code if found.error is not None else 0
 
 
 def _verified(arguments: argparse.Namespace, console: Console) -> VerifiedModels:

@@ -52,7 +52,9 @@ class VerifiedModel:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedModels:
-    """`models` are those of all versions; `error` is why not all were fetched, if that failed."""
+    """`models` are those of all versions that have a lock. `error` is why some have none, or why
+    some models were not fetched.
+    """
 
     store: Path
     models: tuple[VerifiedModel, ...]

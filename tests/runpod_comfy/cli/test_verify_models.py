@@ -297,6 +297,33 @@ def test_a_version_without_a_lock_is_resolved_first(
     assert bare_world.lock_path.is_file()
 
 
+def test_a_version_that_has_no_lock_does_not_keep_the_others_from_being_verified(
+    small: ModelVersion, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (small.project / "versions/broken.json").write_text("{}")
+    code, document = found(capsys, "--models-dir", models)
+    assert code == 2
+    assert "broken.json" in document["error"]
+    assert [model["state"] for model in document["models"]] == ["downloaded", "downloaded"]
+    assert states(capsys, "--models-dir", models)[0] == 2
+    assert run_command_line(["verify-models", "broken", "--models-dir", str(models)]) == 2
+
+
+def test_a_model_whose_sha256_nothing_tells_is_downloaded_and_the_lock_completed(
+    bare_world: World, web: Web, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = json.loads(bare_world.spec.read_text())
+    spec["models"] = [{"name": "a.gguf", "source": f"{web.url}/a.gguf", "target_subdir": "vae"}]
+    bare_world.spec.write_text(json.dumps(spec))
+    assert states(capsys, "--models-dir", models) == (0, ["present"])
+    assert (models / "vae/a.gguf").read_bytes() == A
+    (locked,) = bare_world.lock["models"]
+    assert (locked["sha256"], locked["hashed_on_download"]) == (hashlib.sha256(A).hexdigest(), True)
+    asked = len(web.asked)
+    assert states(capsys, "--models-dir", models) == (0, ["present"])
+    assert len(web.asked) == asked
+
+
 def test_nothing_changed_means_that_no_spec_and_no_lock_is_read(
     small: ModelVersion,
     models: Path,
