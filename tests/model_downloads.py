@@ -8,10 +8,11 @@ import random
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from comfy_http.client import HttpClient
 from comfy_http.settings import NetworkSettings
@@ -114,16 +115,21 @@ def keep(store: Path, content: bytes) -> Path:
 
 
 def fetching(
-    store: Path, *urls: str, model: Model | None = None, before: str = ""
+    store: Path,
+    *urls: str,
+    model: Model | None = None,
+    before: str = "",
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[str]:
     """A process that fetches a model into the store. It prints what it says, the sizes of what
-    arrives, and `done`. `before` is code that it runs first.
+    arrives, and `done`. `before` is code that it runs first, `variables` are added to its
+    environment.
     """
     model = model or Model()
     command = [sys.executable, "-c", f"{before}\n{_PROGRAM}", str(store), model.sha256]
     return subprocess.Popen(
         [*command, str(model.size), *urls],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **variables},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import mmap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
@@ -26,13 +26,16 @@ class Storage:
     """`files` has each file with its entity tag, by its key. `asked` are the requests that it got.
 
     For each of the first requests, `cuts` says after how many bytes the connection breaks, None for
-    one that is answered whole.
+    one that is answered whole. `rate` limits each connection, in bytes per second, and `sent` gets
+    the size of each piece of a file that was sent.
     """
 
     url: str = ""
     files: dict[str, tuple[Content, str]] = field(default_factory=dict)
     lifetime_s: float = 3600.0
     cuts: list[int | None] = field(default_factory=list)
+    rate: float | None = None
+    sent: Callable[[int], object] = lambda _: None
     asked: list[Request] = field(default_factory=list)
     _era: int = 0
 
@@ -80,7 +83,13 @@ class Storage:
             "Content-Length": str(len(whole.body)),
         }
         cut = self.cuts.pop(0) if self.cuts else None
-        return Answer(status=whole.status, headers=headers, body=whole.body[:cut])
+        return Answer(
+            status=whole.status,
+            headers=headers,
+            body=whole.body[:cut],
+            rate=self.rate,
+            sent=self.sent,
+        )
 
     def _signature(self, key: str, until: str, era: int | None = None) -> str:
         signed = f"{key} {until} {self._era if era is None else era}"
