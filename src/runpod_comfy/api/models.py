@@ -13,8 +13,8 @@ from comfy_home.layout import HomeLayout, find_home
 from comfy_models.store import ModelStore
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.model_request import ModelRequest, find_request, recalled
-from runpod_comfy.api.versions import Selected, keep_cache_for, select
-from runpod_comfy.api.workspace import StrPath
+from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, select
+from runpod_comfy.api.workspace import StrPath, version_id_of
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.models.asked import AskedFolder, AskedModel, in_one_folder
@@ -43,7 +43,7 @@ def verify_models(
     Missing models are fetched into the store, and linked from `models_dir` (`MODELS_DIR`, then the
     `models` of the version's home). Files are hashed if they have changed since the last time, or
     with `rehash`. With `overwrite` another file at the path of a model is replaced. A server may be
-    silent for `timeout_s` seconds. A version without a lock is resolved first. Raises what
+    silent for `timeout_s` seconds. A version with models and no lock is resolved first. Raises what
     `resolve` raises if no version has a lock; otherwise that, and what cannot be fetched, is the
     `error` of the result.
     """
@@ -56,6 +56,8 @@ def verify_models(
     errors: list[ComfyError] = []
     for each in request.version_ids or (None,):
         try:
+            if request.lock is None and not _has_models(each, request):
+                continue
             selected = select(
                 each,
                 spec=request.spec,
@@ -72,7 +74,7 @@ def verify_models(
         else:
             keep_cache_for(selected, cache, say)
             selections.append(selected)
-    if not selections:
+    if errors and not selections:
         raise together(errors)
     asked = _asked_folders(request, selections)
     with using(cache, say):
@@ -94,6 +96,11 @@ def verify_models(
     if request.request is not None:
         request.request.note(asked)
     return found
+
+
+def _has_models(version_id: str | None, request: ModelRequest) -> bool:
+    loaded = read_spec(version_id_of(version_id), request.spec, request.project)
+    return bool(loaded.spec.models)
 
 
 def _asked_folders(request: ModelRequest, selections: Sequence[Selected]) -> list[AskedFolder]:

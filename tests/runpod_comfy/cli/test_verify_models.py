@@ -297,6 +297,17 @@ def test_a_version_without_a_lock_is_resolved_first(
     assert bare_world.lock_path.is_file()
 
 
+def test_a_version_without_models_is_not_resolved(
+    small: ModelVersion, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    core = {"repo": "https://unreachable.invalid/core", "ref": "main"}
+    bare = {"schema_version": 2, "version_id": "bare", "comfy": core}
+    (small.project / "versions/bare.json").write_text(json.dumps(bare))
+    assert states(capsys, "--models-dir", models) == (0, ["downloaded", "downloaded"])
+    assert states(capsys, "bare", "--models-dir", models) == (0, [])
+    assert "resolving" not in capsys.readouterr().err
+
+
 def test_a_version_that_has_no_lock_does_not_keep_the_others_from_being_verified(
     small: ModelVersion, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
