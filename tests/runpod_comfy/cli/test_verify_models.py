@@ -366,6 +366,24 @@ def test_a_new_version_is_noticed(
     assert len(states(capsys, "--models-dir", models)[1]) == 3
 
 
+def test_processes_that_verify_at_once_download_each_model_once(
+    small: ModelVersion, web: Web, models: Path
+) -> None:
+    program = [sys.executable, "-m", "runpod_comfy.cli.app", "verify-models"]
+    processes = [
+        subprocess.Popen(
+            [*program, "--models-dir", models],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            stdout=subprocess.DEVNULL,
+        )
+        for _ in range(4)
+    ]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert sorted(web.asked) == ["/a.gguf", "/b.gguf"]
+    assert (models / "loras/a.gguf").read_bytes() == A
+    assert not list(models.rglob("*.partial"))
+
+
 _WITHOUT = """\
 import sys
 sys.modules["pydantic"] = None
