@@ -1,0 +1,116 @@
+"""One model in its place on one volume: what is there, and what has to be."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from comfy_errors import ComfyError, MismatchError, OperationFailedError
+from comfy_files.files import os_reason
+from comfy_files.parallel import interrupted
+from comfy_files.progress import Progress
+from comfy_models.model_file import ModelFile
+from comfy_models.store import ModelStore
+from comfy_models.volumes.bucket import Bucket, Entry
+from comfy_models.volumes.record import FOLDER, Record
+from comfy_models.volumes.upload import Upload
+from comfy_models.volumes.volume import Volume
+
+State = Literal["present", "verified", "uploaded", "wrong", "missing"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeModel:
+    """`present` has not changed since its sha256 was computed, `verified` was read back and hashed
+    now, `uploaded` was sent now. `wrong` and `missing` models have a `reason`.
+    """
+
+    volume: Volume
+    model: ModelFile
+    state: State
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return self.state not in ("wrong", "missing")
+
+
+class Place:
+    """Where a model lies on a volume, and what is known of the file there. `state` is None until
+    that is known, `error` is why the model does not hold there.
+    """
+
+    def __init__(self, bucket: Bucket, record: Record, model: ModelFile) -> None:
+        self.bucket, self.record, self.model = bucket, record, model
+        self.key = f"{FOLDER}/{model.target_path}"
+        self.state: State | None = None
+        self.reason = ""
+        self.error: ComfyError | None = None
+        self._entry: Entry | None = None
+
+    def look(self) -> None:
+        """Leaves the state open if only the bytes can tell."""
+        self._entry = self.bucket.entry(self.key)
+        if self._entry is None:
+            self.state, self.reason = "missing", "does not exist"
+        elif self._entry.size != self.model.size:
+            self._is_wrong(f"has {self._entry.size} bytes, not {self.model.size}")
+        elif (sha256 := self.record.recall(self.key, self._entry)) is not None:
+            self._judge(sha256, "present")
+
+    def read_back(self, progress: Progress) -> None:
+        """Hashes the file on the volume, and remembers the result there."""
+        assert self._entry is not None
+        digest = hashlib.sha256()
+        title, size_bytes = self.model.target_path, self.model.size
+        with progress.file("hashed", title, size_bytes=size_bytes) as count:
+            for chunk in self.bucket.read(self.key):
+                if interrupted():
+                    raise KeyboardInterrupt
+                digest.update(chunk)
+                count(len(chunk))
+        progress.arrived("hashed", count=1)
+        self.record.note(self.key, self._entry, digest.hexdigest())
+        self._judge(digest.hexdigest(), "verified")
+
+    def upload(self, store: ModelStore, progress: Progress) -> None:
+        """Sends the model, which is in the store. Keeps the error if that fails."""
+        path, title = store.path_of(self.model.sha256), f"{self.model.target_path} → {self._name}"
+        try:
+            with progress.file("uploaded", title, size_bytes=self.model.size) as count:
+                upload = Upload(bucket=self.bucket, key=self.key, path=path, count=count)
+                entry = upload.run()
+            self.record.note(self.key, entry, self.model.sha256)
+            self.state, self.reason, self.error = "uploaded", "", None
+            progress.arrived("uploaded", count=1)
+        except ComfyError as error:
+            self.error = error
+        except OSError as error:
+            self.error = OperationFailedError(
+                f"{path} could not be sent to volume {self._name}: {os_reason(error)}",
+                remedy="Run the command again.",
+            )
+
+    def result(self) -> VolumeModel:
+        assert self.state is not None
+        return VolumeModel(
+            volume=self.bucket.volume, model=self.model, state=self.state, reason=self.reason
+        )
+
+    @property
+    def _name(self) -> str:
+        return str(self.bucket.volume)
+
+    def _judge(self, sha256: str, state: State) -> None:
+        if sha256 == self.model.sha256:
+            self.state = state
+        else:
+            self._is_wrong(f"has sha256 {sha256}, not {self.model.sha256}")
+
+    def _is_wrong(self, reason: str) -> None:
+        self.state, self.reason = "wrong", reason
+        self.error = MismatchError(
+            f"{self.key} on volume {self._name} {reason}; it was left alone",
+            remedy="Use --overwrite to replace it.",
+        )
