@@ -83,20 +83,25 @@ def test_requirements_name_exactly_what_the_sources_import() -> None:
     sources = handler_sources()
     own = {name.split("/")[0] for name in sources}
     modules = {module for path in sources.values() for module in _imported(path)}
-    distributions = importlib.metadata.packages_distributions()
-    needed = {
-        distributions[module][0].lower() for module in modules - own - sys.stdlib_module_names
-    }
+    others = {it for it in modules if it.split(".")[0] not in own | sys.stdlib_module_names}
+    needed = {_distribution(module) for module in others}
     requirements = HANDLER_LOCK.with_name("requirements.txt").read_text().split()
     assert sorted(needed) == requirements
 
 
+def _distribution(module: str) -> str:
+    """The name of what a module belongs to. Several share the package `google`."""
+    first, *rest = module.split(".")
+    named = set(importlib.metadata.packages_distributions()[first])
+    return named.pop().lower() if len(named) == 1 else f"{first}-{rest[0]}"
+
+
 def _imported(path: Path) -> set[str]:
-    """The top names of the modules that a source imports, anywhere in it."""
+    """The modules that a source imports, anywhere in it, and what it imports from them."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.add(node.module.split(".")[0])
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
