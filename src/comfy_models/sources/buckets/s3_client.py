@@ -69,8 +69,9 @@ def s3_client(
             verify=_trust(settings, place),
             config=Config(
                 signature_version="s3v4" if is_known else botocore.UNSIGNED,
-                # Other services have no host for each bucket, and not all checksums.
-                s3={"addressing_style": "path"} if place else None,
+                # Other services have no host for each bucket, and not all checksums. Amazon has: by
+                # default, the host would be one that may lead to another, which spoils signatures.
+                s3={"addressing_style": "path" if place else "virtual"},
                 request_checksum_calculation="when_required" if place else None,
                 response_checksum_validation="when_required" if place else None,
                 proxies=_proxies(settings),
