@@ -15,7 +15,6 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from comfy_files.files import replace_file
 from comfy_files.machine import boot_id, started_at, this_process
 from comfy_files.parallel import interrupted
 
@@ -96,12 +95,12 @@ def take_lease(
         if content != seen:
             seen, since = content, _now()
         if is_ours_to_take or _now() - since > LOST_AFTER_S:
-            replace_file(path, _text(token))
-            # Another machine may have come to the same conclusion.
-            if not is_ours_to_take:
-                time.sleep(_SETTLE_S)
-            if _token_in(_content(path)) == token:
-                return Lease(path, token)
+            if _replaces(path, content, token):
+                # Another machine may have come to the same conclusion.
+                if not is_ours_to_take:
+                    time.sleep(_SETTLE_S)
+                if _token_in(_content(path)) == token:
+                    return Lease(path, token)
             seen = None
             continue
         wait()
@@ -130,6 +129,19 @@ def _creates(path: Path, token: str) -> bool:
             os.close(descriptor)
         return True
     return False
+
+
+def _replaces(path: Path, expected: bytes, token: str) -> bool:
+    """Takes a lease over, unless it has changed."""
+    own = path.with_name(f"{path.name}.{token}")
+    try:
+        own.write_bytes(_text(token))
+        if _content(path) != expected:
+            return False
+        own.replace(path)
+        return True
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def _text(token: str) -> bytes:

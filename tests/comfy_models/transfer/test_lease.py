@@ -104,9 +104,12 @@ def test_of_several_that_take_over_one_gets_the_lease(path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(owners) == 1
-    assert owners[0].holds()
-    owners[0].end()
+    # A slow one may have come late: then the one before it notices.
+    time.sleep(0.3)
+    assert [lease.holds() for lease in owners].count(True) == 1
+    for lease in owners:
+        lease.end()
+    assert not path.exists()
 
 
 def test_an_owner_notices_that_it_was_taken_for_dead(path: Path) -> None:
