@@ -24,8 +24,8 @@ _DEVICE_CHOICES = frozenset(
 LOOPBACK = "127.0.0.1"
 # The folders of the cache that hold what homes are made of.
 CACHED = (
-    *("archives", "checks", "compiled", "environments", "git", "loaded", "logs", "pushed"),
-    *("resolved", "roots", "tools", "trees", "uv"),
+    *("archives", "asked", "checks", "compiled", "environments", "git", "loaded", "logs"),
+    *("pushed", "resolved", "roots", "tools", "trees", "uv"),
 )
 """The folders of the cache that no engine may change."""
 
