@@ -76,7 +76,7 @@ class S3Source:
         try:
             return self._asked()
         except StatusError as error:
-            region = error.headers.get("x-amz-bucket-region")
+            region = error.headers.get("x-amz-bucket-region", "")
             if not self._hosts.s3.learn_region(self._bucket, region):
                 raise self._refusal(error) from error
         try:

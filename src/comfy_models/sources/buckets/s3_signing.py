@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 REMEDY = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key that may read it."
 _VALID_S = 3600
+_REGION = re.compile(r"[a-z0-9-]{1,40}")
 
 
 class S3Signing:
@@ -41,9 +43,9 @@ class S3Signing:
             ) from error
         return signed
 
-    def learn_region(self, bucket: str, region: str | None) -> bool:
+    def learn_region(self, bucket: str, region: str) -> bool:
         """Remembers the region of a bucket. False if it was known, or is none."""
-        if not region or region == self._client(bucket).meta.region_name:
+        if not _REGION.fullmatch(region) or region == self._client(bucket).meta.region_name:
             return False
         self._regions[bucket] = region
         return True
