@@ -27,7 +27,7 @@ from tests.model_hosts.hostile import (
     assert_fits_a_lock,
     assert_is_refusal,
     hostile_host,
-    take_no_time_to_wait,
+    take_no_time,
 )
 from tests.model_hosts.hostile_answers import CONTENT, ETAG, SHA256, Spoiled, faults
 
@@ -41,8 +41,8 @@ def host() -> Iterator[HostileHost]:
 
 
 @pytest.fixture(autouse=True)
-def _no_time_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_no_time_to_wait(monkeypatch)
+def _no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_no_time(monkeypatch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def test_a_host_that_does_nothing_wrong_is_read(
 
 
 @pytest.mark.slow
-@hostile(1000)
+@hostile(600)
 @given(kind=st.sampled_from(_KINDS), wrong=faults)
 def test_a_source_tells_what_is_possible_or_is_refused(
     host: HostileHost, tmp_path: Path, kind: int, wrong: list[Spoiled | None]
@@ -94,7 +94,7 @@ def test_a_source_tells_what_is_possible_or_is_refused(
 
 
 @pytest.mark.slow
-@hostile(300)
+@hostile(150)
 @given(wrong=faults)
 def test_a_folder_lists_files_below_it_or_is_refused(
     host: HostileHost, tmp_path: Path, wrong: list[Spoiled | None]
@@ -114,7 +114,7 @@ def test_a_folder_lists_files_below_it_or_is_refused(
 
 
 @pytest.mark.slow
-@hostile(500)
+@hostile(250)
 @given(kind=st.sampled_from(_KINDS), wrong=faults)
 def test_a_store_has_the_file_itself_or_none(
     host: HostileHost, tmp_path: Path, kind: int, wrong: list[Spoiled | None]

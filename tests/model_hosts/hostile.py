@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import comfy_http.retries
 from comfy_errors import ComfyError
 from comfy_models.model_file import ModelSource
+from comfy_models.sources.buckets import s3_signing
+from comfy_models.sources.buckets.s3_client import s3_client
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.source import HostFile
 from tests.comfy_models.sources.reached import hosts_with
 from tests.http_server import Answer, Request, ranged, redirect, serve
 from tests.model_hosts.hostile_answers import CONTENT, ETAG, SECRET, SHA256, TOKEN, Spoiled
 
-OTHER_URLS = ("hf://o/n/unet/m.bin", "civitai://2", "civitai://2?file=3")
+OTHER_URLS = (
+    *("hf://o/n/unet/m.bin", "civitai://2", "civitai://2?file=3"),
+    *("gs://bucket/m.bin", "s3://bucket/m.bin"),
+)
 _REVISION_TOLD = {"sha": "a" * 40}
 _TREE_TOLD = [
     {"type": "file", "path": "unet/m.bin", "oid": "b" * 40, "size": 600, "lfs": {"oid": SHA256}}
 ]
+_OBJECT_TOLD = {"size": "600", "generation": "1", "crc32c": "AAAAAA=="}
 _VERSION_TOLD = {
     "id": 2,
     "model": {"mode": None},
@@ -64,9 +71,11 @@ class HostileHost:
             kinds = {"/revision/": _REVISION_TOLD, "/tree/": _TREE_TOLD, "/api/v1/": _VERSION_TOLD}
             document = next(it for part, it in kinds.items() if part in path)
             return Answer(body=json.dumps(document).encode())
+        if path.startswith("/storage/"):
+            return Answer(body=json.dumps(_OBJECT_TOLD).encode())
         file = ranged(request, CONTENT, etag=ETAG)
         hub = {"X-Repo-Commit": "a" * 40, "X-Linked-Etag": f'"{SHA256}"', "X-Linked-Size": "600"}
-        return replace(file, headers={**file.headers, **hub})
+        return replace(file, headers={**file.headers, **hub, "X-Goog-Generation": "1"})
 
     def hosts(self, folder: Path) -> Hosts:
         """This host in place of all others, for a user whose home is `folder`."""
@@ -96,8 +105,8 @@ def hostile_host() -> Iterator[HostileHost]:
         yield it
 
 
-def take_no_time_to_wait(patch: pytest.MonkeyPatch) -> None:
-    """What hosts ask to wait passes at once."""
+def take_no_time(patch: pytest.MonkeyPatch) -> None:
+    """What hosts ask to wait passes at once, and a client of S3 is made once for all examples."""
     clock = SimpleNamespace(now=0.0)
 
     def sleep(seconds: float) -> None:
@@ -105,6 +114,14 @@ def take_no_time_to_wait(patch: pytest.MonkeyPatch) -> None:
 
     still = SimpleNamespace(monotonic=lambda: clock.now, sleep=sleep)
     patch.setattr(comfy_http.retries, "time", still)
+    clients: dict[str | None, Any] = {}
+
+    def client(variables: Mapping[str, str], *, region: str | None, **settings: Any) -> Any:
+        if region not in clients:
+            clients[region] = s3_client(variables, region=region, **settings)
+        return clients[region]
+
+    patch.setattr(s3_signing, "s3_client", client)
 
 
 def assert_is_refusal(error: ComfyError) -> None:

@@ -28,7 +28,7 @@ from tests.model_hosts.hostile import (
     HostileHost,
     assert_is_refusal,
     hostile_host,
-    take_no_time_to_wait,
+    take_no_time,
 )
 from tests.model_hosts.hostile_answers import Spoiled, faults
 from tests.specs import whole_spec
@@ -43,8 +43,8 @@ def host() -> Iterator[HostileHost]:
 
 
 @pytest.fixture(autouse=True)
-def _no_time_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_no_time_to_wait(monkeypatch)
+def _no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    take_no_time(monkeypatch)
 
 
 def _lock(source: str, hosts: Hosts) -> Lock | None:
@@ -66,8 +66,8 @@ def _lock(source: str, hosts: Hosts) -> Lock | None:
 
 
 @pytest.mark.slow
-@hostile(300)
-@given(kind=st.integers(0, 4), wrong=faults)
+@hostile(150)
+@given(kind=st.integers(0, 6), wrong=faults)
 def test_a_lock_that_is_made_can_be_read_and_completed(
     host: HostileHost, tmp_path: Path, kind: int, wrong: list[Spoiled | None]
 ) -> None:
