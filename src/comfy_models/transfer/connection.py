@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -52,8 +53,8 @@ class Origin:
 class Connection:
     """Reads from `origin` into `partial` as part of a generation.
 
-    `is_alone` is asked whether no other connection reads the file. `count` gets the size of each
-    chunk that was written.
+    `is_alone` is asked whether no other connection reads the file, and `is_only` whether none will.
+    `count` gets the size of each chunk that was written.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class Connection:
         origin: Origin,
         *,
         is_alone: Callable[[], bool],
+        is_only: Callable[[], bool],
         count: Callable[[int], None],
     ) -> None:
         self._partial, self._generation, self._origin = partial, generation, origin
-        self._is_alone, self._count = is_alone, count
+        self._is_alone, self._is_only, self._count = is_alone, is_only, count
         self._stream: Stream | None = None
         self._at = -1
         self.received_bytes = 0
@@ -138,8 +140,11 @@ class Connection:
         origin, size = self._origin, self._partial.form.size_bytes
         last: int | None = end
         if self._is_alone():
-            # One request for as much as nobody else has begun.
-            last = self._partial.free_until(start // self._partial.form.part_bytes)
+            # One request for several parts that nobody has begun: as much again as was read, so
+            # that what another connection begins soon is not under way.
+            part = start // self._partial.form.part_bytes
+            most = math.inf if self._is_only() else start + self.received_bytes
+            last = self._partial.free_until(part, at_most=most)
         origin.pauses.wait(origin.server)
         try:
             stream = origin.source.open(

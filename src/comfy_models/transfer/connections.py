@@ -112,6 +112,7 @@ class Connections:
             self._generation,
             self._origin,
             is_alone=lambda: len(self._running) == 1,
+            is_only=lambda: self._at_once == 1,
             count=self._count,
         )
         self._running.add(connection)

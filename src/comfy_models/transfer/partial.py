@@ -85,15 +85,17 @@ class PartialFile:
             if generation == self.generation:
                 self._taken.discard(part)
 
-    def free_until(self, part: int) -> int | None:
-        """The end of the untouched parts that follow this one; None if the size is unknown."""
-        size = self.form.size_bytes
+    def free_until(self, part: int, *, at_most: float) -> int | None:
+        """The end of the untouched parts that follow this one, the last one around the offset
+        `at_most`; None if the size is unknown.
+        """
+        size, part_bytes = self.form.size_bytes, self.form.part_bytes
         if size is None:
             return None
         with self.changed:
-            while self._is_free(part + 1) and not self._journal.of(part + 1):
+            while (part + 1) * part_bytes < at_most and self._is_untouched(part + 1):
                 part += 1
-        return min((part + 1) * self.form.part_bytes, size)
+        return min((part + 1) * part_bytes, size)
 
     def write(self, generation: int, offset: int, chunk: bytes) -> bool:
         """Writes within one part, behind what was written there. False if another generation has
@@ -138,6 +140,9 @@ class PartialFile:
         if not self._exists(part) or part in self._taken:
             return False
         return self._journal.of(part) < self.form.length_of(part)
+
+    def _is_untouched(self, part: int) -> bool:
+        return self._is_free(part) and not self._journal.of(part)
 
     def _take(self, part: int) -> tuple[int, int]:
         self._taken.add(part)

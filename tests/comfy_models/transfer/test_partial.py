@@ -83,9 +83,9 @@ def test_a_fresh_start_forgets_all_bytes(partial: PartialFile, place: Place) -> 
     assert place.partial.read_bytes() == b""
 
 
-def test_one_request_is_for_all_parts_that_nobody_has_begun(partial: PartialFile) -> None:
+def test_one_request_is_for_parts_that_nobody_has_begun(partial: PartialFile) -> None:
     generation = partial.retake()
     assert partial.take(generation)
-    assert partial.free_until(0) == 25
+    assert [partial.free_until(0, at_most=it) for it in (0, 10, 11, 21)] == [10, 10, 20, 25]
     partial.write(generation, 20, b"c")
-    assert partial.free_until(0) == 20
+    assert partial.free_until(0, at_most=25) == 20
