@@ -24,9 +24,9 @@ class FileSource:
             return HostFile(size=stream.size, name=self.path.name)
 
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> FileStream:
-        if not self.path.is_file():
-            raise GoneError(f"there is no file {self.path}", remedy=_REMEDY)
         try:
+            if not self.path.is_file():
+                raise GoneError(f"there is no file {self.path}", remedy=_REMEDY)
             stream = FileStream(self.path, start, end)
             if validator in (None, stream.validator):
                 return stream

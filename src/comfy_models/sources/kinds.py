@@ -22,30 +22,13 @@ def source_for(url: str, hosts: Hosts, pin: Pin | None = None) -> Source:
     another machine.
     """
     try:
-        named = _named(url, hosts, pin)
+        found = _named(url, hosts, pin) or _addressed(url, hosts, pin)
     except ValueError as error:
         raise InvalidInputError(
             f"{without_secrets(url)} {error}", remedy="Correct 'source' in the spec."
         ) from error
-    if named is not None:
-        return named
-    path = local_path(url, hosts.base_dir)
-    if path is not None:
-        return FileSource(path)
-    # Each imports what only its own kind of host needs.
-    match urlsplit(url).scheme.lower():
-        case "http" | "https":
-            from comfy_models.sources.http import HttpSource
-
-            return HttpSource(url, hosts, pin)
-        case "gs":
-            from comfy_models.sources.buckets.gs import GsSource
-
-            return GsSource(url, hosts, pin)
-        case "s3":
-            from comfy_models.sources.buckets.s3 import S3Source
-
-            return S3Source(url, hosts, pin)
+    if found is not None:
+        return found
     raise InvalidInputError(
         f"{without_secrets(url)} has an unknown scheme",
         remedy="Known are http, https, file, gs, s3, hf, huggingface, civitai, and plain paths.",
@@ -66,4 +49,33 @@ def _named(url: str, hosts: Hosts, pin: Pin | None) -> Source | None:
         from comfy_models.sources.civitai import CivitaiSource
 
         return CivitaiSource(parse_civitai_address(url), hosts, pin)
+    return None
+
+
+def _addressed(url: str, hosts: Hosts, pin: Pin | None) -> Source | None:
+    """The source of a path, or of a URL by its scheme; None for an unknown scheme.
+
+    Raises ValueError, and InvalidInputError for a file on another machine.
+    """
+    try:
+        scheme = urlsplit(url).scheme.lower()
+        path = local_path(url, hosts.base_dir)
+    except ValueError as error:
+        raise ValueError("is not a valid URL") from error
+    if path is not None:
+        return FileSource(path)
+    # Each imports what only its own kind of host needs.
+    match scheme:
+        case "http" | "https":
+            from comfy_models.sources.http import HttpSource
+
+            return HttpSource(url, hosts, pin)
+        case "gs":
+            from comfy_models.sources.buckets.gs import GsSource
+
+            return GsSource(url, hosts, pin)
+        case "s3":
+            from comfy_models.sources.buckets.s3 import S3Source
+
+            return S3Source(url, hosts, pin)
     return None

@@ -36,6 +36,14 @@ class Folders:
         return relative if plain else f"./{relative}"
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        # A long text in which somebody forgot the braces.
+        return False
+
+
 def read_objects(
     argument: str, option: str, model: type[_M], folders: Folders
 ) -> list[tuple[_M, str]] | None:
@@ -49,7 +57,7 @@ def read_objects(
     path = folders.working / text
     if text.startswith(("{", "[")):
         document, place = parse_json(text, where=option), option
-    elif path.is_file():
+    elif _is_file(path):
         document, place = read_json(path, what=f"file for {option}"), str(path)
     elif text.endswith(".json") and "://" not in text:
         raise UnavailableError(f"{option}: there is no file {path}", remedy="Check the path.")

@@ -16,7 +16,7 @@ from comfy_http.redaction import SECRET_PARAMETER
 from comfy_models.sources.buckets.address import BUCKET_SCHEMES, bucket_and_key
 from comfy_models.sources.civitai_address import is_civitai_address, parse_civitai_address
 from comfy_models.sources.hub_address import HubAddress, is_hub_address, parse_hub_address
-from runpod_comfy.spec.values import check_local_path, check_plain
+from runpod_comfy.spec.values import check_local_path, check_path_length, check_plain
 
 _WEB_SCHEMES = ("http", "https")
 _SCHEMES = (*_WEB_SCHEMES, "file", *BUCKET_SCHEMES, "hf", "huggingface", "civitai")
@@ -75,6 +75,8 @@ def _check_model_source(value: str) -> str:
         raise ValueError(f"must have two slashes after its scheme: '{scheme}://…'")
     elif scheme == "file" and parts.netloc not in ("", "localhost"):
         raise ValueError("must name a file of this machine: 'file:///' and its path")
+    elif scheme == "file":
+        check_path_length(unquote(parts.path))
     elif is_hub_address(value):
         parse_hub_address(value)
     elif is_civitai_address(value):

@@ -30,6 +30,8 @@ _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 # The longest file name on Linux and macOS, in bytes.
 _LONGEST_NAME = 255
+# Well below the 4,096 bytes of Linux, as folders may come before it; macOS has 1,024.
+_LONGEST_PATH = 1000
 
 
 def tree_kind(repo: str) -> TreeKind:
@@ -215,6 +217,15 @@ def check_local_path(value: str) -> None:
         raise ValueError("must be a path without '~'; write the whole path")
     if "\\" in value:
         raise ValueError("must be a path with forward slashes")
+    check_path_length(value)
+
+
+def check_path_length(path: str) -> None:
+    """Checks that a system may have a path like this: it fails to look for any other."""
+    for part in path.split("/"):
+        _check_length(part)
+    if len(path.encode()) > _LONGEST_PATH:
+        raise ValueError(f"must not be longer than {_LONGEST_PATH} bytes")
 
 
 def _has_control_characters(value: str) -> bool:

@@ -334,6 +334,8 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"target_node": "Frist"}, "'models[0].target_node' names 'Frist', but the spec has no"),
         ({"target_node": "../x"}, "'models[0].target_node' must"),
         ({"source": "ftp://x/y"}, "unknown scheme 'ftp:'"),
+        ({"source": "x" * 256}, "must not be longer than 255 bytes"),
+        ({"source": "file:///" + "x/" * 600}, "must not be longer than 1000 bytes"),
         ({"source": "hf:org/x/y.bin"}, "must have two slashes after its scheme: 'hf://"),
         ({"source": "hf://org/x"}, "write a file as 'hf://ORGANISATION/NAME/FILE', a folder as"),
         ({"source": "hf://org/x/../y.bin"}, "must have a path without '..'"),
