@@ -14,18 +14,20 @@ from hypothesis import strategies as st
 
 from comfy_errors import ComfyError
 from comfy_models.model_file import ModelSource
+from comfy_models.sources.file import FileSource
 from comfy_models.sources.hub.folder import hub_folder
 from comfy_models.sources.hub_address import parse_hub_address
 from comfy_models.sources.kinds import source_for
 from comfy_models.sources.source import HostFile
 from comfy_models.store import ModelStore
 from comfy_models.transfer.fetch import fetch
-from tests.hostile_texts import hostile
+from tests.hostile_texts import addresses, hostile
 from tests.model_hosts.hostile import (
     OTHER_URLS,
     HostileHost,
     assert_fits_a_lock,
     assert_is_refusal,
+    assert_keeps_secrets,
     hostile_host,
     take_no_time,
 )
@@ -91,6 +93,20 @@ def test_a_source_tells_what_is_possible_or_is_refused(
         except ComfyError as error:
             assert_is_refusal(error)
     assert list(tmp_path.iterdir()) == []
+
+
+@hostile(500)
+@given(url=addresses)
+def test_an_address_of_any_lock_names_a_source_or_is_refused(
+    host: HostileHost, tmp_path: Path, url: str
+) -> None:
+    hosts = host.hosts(tmp_path)
+    try:
+        source = source_for(url, hosts)
+        if isinstance(source, FileSource):
+            source.pin()
+    except ComfyError as error:
+        assert_keeps_secrets(error)
 
 
 @pytest.mark.slow
