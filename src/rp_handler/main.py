@@ -85,9 +85,12 @@ def _models(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         line.say("Interrupted.\n  → Run the same command again to continue.")
         return INTERRUPTED
-    _write_out(result.lines)
-    if result.summary:
-        line.say(result.summary)
+    if options.json:
+        _write_out([json.dumps(result.document(), indent=2, ensure_ascii=False)])
+    else:
+        _write_out(result.table())
+    if result.summary():
+        line.say(result.summary())
     return 0 if result.error is None else _fail(result.error, machine=False)
 
 

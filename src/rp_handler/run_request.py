@@ -40,6 +40,14 @@ def add_ui_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")
 
 
+def seconds(text: str) -> float:
+    """The value of an option that is a duration."""
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("it must be a number of seconds above 0")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
     """A run, with all defaults applied.

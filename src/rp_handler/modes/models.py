@@ -5,66 +5,51 @@ the volume that serverless workers read.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING
 
-from comfy_errors import ComfyError
-from comfy_errors.names import quantity
+from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.arrivals import arrivals
-from comfy_files.progress import Progress, Say, StatusLine, readable_size
-from comfy_models.proof import Proof, ProvenModel, State
+from comfy_files.progress import Progress, Say, StatusLine
+from comfy_models.proof import Proof
 from rp_handler.errors import reportable
 from rp_handler.home.open import baked_version_id, opened_for_models
-from rp_handler.run_request import make_request
+from rp_handler.modes.models_result import ModelsResult
+from rp_handler.run_request import make_request, seconds
+
+if TYPE_CHECKING:
+    from comfy_models.volumes.fill import Filled
+    from rp_handler.home.model_search import ModelSearch
+    from rp_handler.home.realized import Home
 
 _EXAMPLES = """\
 examples, on a pod whose volume is mounted at /workspace:
   python -m rp_handler.main models sync
   python -m rp_handler.main models verify --rehash
 
+the volumes of two data centers, from any machine, with an S3 API key of RunPod in
+RUNPOD_S3_ACCESS_KEY_ID and RUNPOD_S3_SECRET_ACCESS_KEY:
+  python -m rp_handler.main models sync --volume EU-RO-1/ID --volume US-KS-2/ID
+
 exit codes: 0 every model is there, 3 one could not be reached, 4 one is missing or wrong
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelsResult:
-    """`lines` for standard output, `summary` for standard error; `error` if something is wrong."""
-
-    lines: list[str]
-    summary: str
-    error: ComfyError | None
-
-
 def perform(options: argparse.Namespace, line: StatusLine) -> ModelsResult:
     """Carries out a command that `parse` read. Shows progress on `line`, and prints nothing."""
-    proof: Proof | None = None
     try:
         with arrivals(line) as (say, progress):
+            if options.volumes:
+                return ModelsResult.of_volumes(_filled(options, say, progress))
             proof = _proof(options, say, progress)
-        error = proof.error
+            return ModelsResult.of_folder(proof, verbose=options.verbose)
     except (ComfyError, OSError) as failure:
-        error = reportable(failure)
-    models = proof.models if proof is not None else ()
-    counts = Counter[str](model.state for model in models)
-    if options.json:
-        lines = [json.dumps(_document(models, counts, error), indent=2, ensure_ascii=False)]
-    else:
-        lines = _table(models, verbose=options.verbose)
-    states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none needed"
-    summary = f"{quantity(len(models), 'model')}: {states}" if proof is not None else ""
-    return ModelsResult(lines=lines, summary=summary, error=error)
+        return ModelsResult(error=reportable(failure))
 
 
-def _proof(options: argparse.Namespace, say: Say, progress: Progress) -> Proof:
-    # Imported late: `--help` needs no more than the standard library.
-    from rp_handler.home.proven_models import ModelsJob, sync_models, verify_models
-    from rp_handler.home.supply import hosts_here
-
+def _opened(options: argparse.Namespace, say: Say) -> tuple[Home, ModelSearch]:
     request = make_request(
         os.environ,
         version_id=options.version_id,
@@ -73,47 +58,44 @@ def _proof(options: argparse.Namespace, say: Say, progress: Progress) -> Proof:
         worker=True,
         image_id=baked_version_id(os.environ),
     )
-    home, search = opened_for_models(request, os.environ, say=say)
+    return opened_for_models(request, os.environ, say=say)
+
+
+def _filled(options: argparse.Namespace, say: Say, progress: Progress) -> Filled:
+    # Imported late, like what `_proof` needs.
+    from comfy_models.store import ModelStore
+    from comfy_models.volumes.fill import fill_volumes
+    from comfy_models.volumes.volume import volume_named
+    from rp_handler.home.supply import hosts_here
+
+    if options.models_dir is not None or options.rehash:
+        raise InvalidInputError(
+            "--volume cannot be used with --models-dir or --rehash",
+            remedy="Leave out --volume to fill a folder, or the other option.",
+        )
+    home, search = _opened(options, say)
+    return fill_volumes(
+        home.manifest.models,
+        [volume_named(name, os.environ) for name in options.volumes],
+        ModelStore(search.places.stores[0]),
+        hosts_here(os.environ, say, timeout_s=options.timeout),
+        overwrite=options.overwrite,
+        say=say,
+        progress=progress,
+    )
+
+
+def _proof(options: argparse.Namespace, say: Say, progress: Progress) -> Proof:
+    # Imported late: `--help` needs little.
+    from rp_handler.home.proven_models import ModelsJob, sync_models, verify_models
+    from rp_handler.home.supply import hosts_here
+
+    home, search = _opened(options, say)
     job = ModelsJob(home=home, search=search, rehash=options.rehash, say=say, progress=progress)
     if options.command == "verify":
         return verify_models(job)
     hosts = hosts_here(os.environ, say, timeout_s=options.timeout)
     return sync_models(job, hosts, overwrite=options.overwrite)
-
-
-def _table(models: Sequence[ProvenModel], *, verbose: bool) -> list[str]:
-    """A line for each model; if `verbose`, with its path and sha256."""
-    lines = []
-    width = max((len(one.model.target_path) for one in models), default=0)
-    for one in models:
-        where = f"  {one.path}  sha256:{one.model.sha256}" if verbose else ""
-        linked = "  linked" if one.linked else ""
-        size = readable_size(one.model.size)
-        lines.append(f"{one.state:<10}  {one.model.target_path:<{width}}  {size:>8}{linked}{where}")
-    return lines
-
-
-def _document(
-    models: Sequence[ProvenModel], counts: Counter[str], error: ComfyError | None
-) -> dict[str, Any]:
-    return {
-        "holds": error is None,
-        "counts": {state: counts[state] for state in get_args(State)},
-        "models": [
-            {
-                "target_path": one.model.target_path,
-                "sha256": one.model.sha256,
-                "size": one.model.size,
-                "state": one.state,
-                "path": str(one.path),
-                "linked": one.linked,
-                "reason": one.reason,
-            }
-            for one in models
-        ],
-        "error": error.message if error is not None else None,
-        "remedy": error.remedy if error is not None else None,
-    }
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -143,19 +125,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         add("--rehash", action="store_true", help="read every byte again")
         add("--json", action="store_true", help="print one JSON document")
         add("--verbose", action="store_true", help="say where each model is, and its sha256")
+    verify.set_defaults(volumes=[])
     add = sync.add_argument
+    add(
+        "--volume",
+        dest="volumes",
+        action="append",
+        default=[],
+        metavar="DATACENTER/ID",
+        help="fill a network volume over S3 instead of a folder, such as EU-RO-1/4jw1fcocwl; "
+        "repeatable",
+    )
     add("--overwrite", action="store_true", help="replace other files in the places of models")
     add(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         metavar="SECONDS",
         help="give up a server that sends nothing for so long (120)",
     )
     return parser.parse_args(arguments)
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("it must be a number of seconds above 0")
-    return seconds

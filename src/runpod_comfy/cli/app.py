@@ -32,6 +32,7 @@ from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.spec import create, edit
 from runpod_comfy.cli.usage import completion
 from runpod_comfy.cli.usage.parser import Parser, UsageError
+from runpod_comfy.cli.volumes import sync as volumes
 
 INTERRUPTED = 130
 
@@ -64,6 +65,7 @@ def build_parser() -> Parser:
         realize,
         run,
         verify_models,
+        volumes,
         remove,
         bundle,
         image,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from comfy_errors import MismatchError
 from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
+from rp_handler.run_request import seconds
 from runpod_comfy.cli.options import Subparsers, add_command, given, named_version
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.usage.completers import with_version_ids
@@ -76,17 +77,10 @@ def add_parser(commands: Subparsers) -> None:
         "--timeout",
         dest="timeout_s",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=120.0,
         help="give up a server that sends nothing for so long; default 120",
     )
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
-        raise argparse.ArgumentTypeError("it must be a number of seconds above 0")
-    return seconds
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:

@@ -20,6 +20,7 @@ from comfy_models.model_file import ModelSource
 from rp_handler.main import main
 from tests.http_server import Answer, Request, ranged, serve
 from tests.model_hosts.hub import hub
+from tests.model_hosts.s3 import KEY_ID, SECRET_KEY, s3
 from tests.program import start_python
 
 NAMES = ("vae/a.onnx", "loras/b.onnx")
@@ -267,6 +268,45 @@ def test_a_models_folder_that_leads_out_of_the_volume_is_not_written_to(
     (volume / "models/vae").symlink_to(tmp_path / "outside")
     assert states(capsys, "sync", code=2) == ["missing", "downloaded"]
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_volumes_of_several_data_centers_are_filled_over_s3(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = {"EU-RO-1/first": "first", "US-KS-2/second": "second"}
+    arguments = [word for name in names for word in ("--volume", name)]
+    with s3() as double:
+        for bucket in names.values():
+            double.bucket(bucket)
+        monkeypatch.setenv("RUNPOD_S3_URL", double.url)
+        assert result(capsys, "sync", *arguments, code=3)["models"] == []
+        monkeypatch.setenv("RUNPOD_S3_ACCESS_KEY_ID", KEY_ID)
+        monkeypatch.setenv("RUNPOD_S3_SECRET_ACCESS_KEY", SECRET_KEY)
+        double.put("second", f"models/{NAMES[0]}", b"somebody's own")
+        document = result(capsys, "sync", *arguments, code=4)
+        assert [
+            (one["volume"], one["target_path"], one["state"]) for one in document["models"]
+        ] == [
+            ("EU-RO-1/first", NAMES[0], "uploaded"),
+            ("EU-RO-1/first", NAMES[1], "uploaded"),
+            ("US-KS-2/second", NAMES[0], "wrong"),
+            ("US-KS-2/second", NAMES[1], "uploaded"),
+        ]
+        assert main(["models", "sync", *arguments, "--overwrite"]) == 0
+        for bucket in names.values():
+            for name in NAMES:
+                stored = double.client.get_object(Bucket=bucket, Key=f"models/{name}")
+                assert stored["Body"].read() == BYTES[name]
+    said = capsys.readouterr()
+    assert "2 models on 2 volumes: 3 present, 1 uploaded" in said.err
+    assert list(volume.iterdir()) == []
+
+
+def test_a_volume_and_a_folder_cannot_both_be_filled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "sync", "--volume", "EU-RO-1/x", "--models-dir", "y"]) == 2
+    assert "--models-dir" in capsys.readouterr().err
+    assert main(["models", "sync", "--volume", "x"]) == 2
+    assert "'x' does not name a volume" in capsys.readouterr().err
 
 
 def test_help_names_the_commands_and_a_wrong_one_is_refused(
