@@ -15,6 +15,8 @@ import pytest
 
 from tests.http_server import serve
 from tests.model_hosts import civitai, hub
+from tests.model_hosts.gcs import gcs
+from tests.model_hosts.s3 import s3
 from tests.program import ROOT, Program
 
 _NAME = "bicubic-2x-compact.safetensors"
@@ -33,14 +35,14 @@ class Offer(NamedTuple):
 
 
 @contextlib.contextmanager
-def _http() -> Iterator[Offer]:
+def _http(_folder: Path) -> Iterator[Offer]:
     asked: list[str] = []
     with serve(_FILE.parent, lambda request: asked.append(request.path)) as url:
         yield Offer(f"{url}/{_NAME}", {}, lambda: len(asked))
 
 
 @contextlib.contextmanager
-def _hf() -> Iterator[Offer]:
+def _hf(_folder: Path) -> Iterator[Offer]:
     with hub.hub() as double:
         double.publish("org/up", {f"models/{_NAME}": _FILE.read_bytes()}, access="gated")
         variables = {"HF_ENDPOINT": double.url, "HF_TOKEN": hub.TOKEN}
@@ -48,7 +50,7 @@ def _hf() -> Iterator[Offer]:
 
 
 @contextlib.contextmanager
-def _civitai() -> Iterator[Offer]:
+def _civitai(_folder: Path) -> Iterator[Offer]:
     with civitai.civitai() as double:
         file = civitai.CivitaiFile(id=7, name=_NAME, content=_FILE.read_bytes(), primary=True)
         double.publish(5, file)
@@ -56,10 +58,32 @@ def _civitai() -> Iterator[Offer]:
         yield Offer("civitai://5", variables, lambda: len(double.asked))
 
 
-_HOSTS: dict[str, Callable[[], AbstractContextManager[Offer]]] = {
+@contextlib.contextmanager
+def _gs(folder: Path) -> Iterator[Offer]:
+    with gcs(folder) as double:
+        double.bucket("models", "private")
+        double.put("models", f"up/{_NAME}", _FILE)
+        variables = {
+            "STORAGE_EMULATOR_HOST": double.url,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(double.key_file()),
+        }
+        yield Offer(f"gs://models/up/{_NAME}", variables, lambda: len(double.asked))
+
+
+@contextlib.contextmanager
+def _s3(_folder: Path) -> Iterator[Offer]:
+    with s3() as double:
+        double.bucket("models")
+        double.put("models", f"up/{_NAME}", _FILE.read_bytes())
+        yield Offer(f"s3://models/up/{_NAME}", double.variables, lambda: len(double.asked))
+
+
+_HOSTS: dict[str, Callable[[Path], AbstractContextManager[Offer]]] = {
     "http": _http,
     "hf": _hf,
+    "gs": _gs,
     "civitai": _civitai,
+    "s3": _s3,
 }
 
 
@@ -82,10 +106,10 @@ def wanted(program: Program, place: Path, workflow: Path) -> str:
 
 @pytest.mark.parametrize("kind", _HOSTS)
 def test_the_picture_is_the_same_with_the_model_from(
-    kind: str, program: Program, place: Path, workflow: Path, wanted: str
+    kind: str, program: Program, place: Path, workflow: Path, wanted: str, tmp_path: Path
 ) -> None:
     folder = place / kind
-    with _HOSTS[kind]() as offer:
+    with _HOSTS[kind](tmp_path) as offer:
         _write_version(folder, offer.source)
         variables = {**offer.variables, "COMFY_CACHE_MODELS": str(folder / "store")}
         there = replace(program, folder=folder, variables=variables)
@@ -97,7 +121,7 @@ def test_the_picture_is_the_same_with_the_model_from(
         asked = offer.asked()
         assert asked > 0
         loaded = place / "home/models/upscale_models" / _NAME
-        loaded.unlink()
+        loaded.unlink(missing_ok=True)
         options = ("--workflow", workflow, "--target", place / "home", "--models-dir", models)
         assert _picture(there, "demo", *options) == wanted
         assert offer.asked() == asked, "it was proven already"
