@@ -246,6 +246,14 @@ def test_the_region_of_a_bucket_is_learnt(double: S3Double, reached: Reached) ->
     assert len(double.asked) == asked + 1
 
 
+def test_what_is_no_region_is_not_learnt(double: S3Double, reached: Reached) -> None:
+    source = reached.source()
+    double.answers = [Answer(status=400, headers={"x-amz-bucket-region": "evil.example/#"})] * 2
+    with pytest.raises(StatusError, match="it answered 400"):
+        source.pin()
+    assert source.pin().sha256 == _SHA256
+
+
 def test_a_busy_service_is_asked_again(double: S3Double, reached: Reached) -> None:
     double.answers = [Answer(status=503)] * 2
     assert reached.source().pin().sha256 == _SHA256
