@@ -75,7 +75,9 @@ def _fetch(
     remember: Remember,
     failed: Failed = _ignore,
 ) -> None:
-    missing = [(model, place) for model, place in wanted if not place.is_done()]
+    # Two models may be the same file.
+    by_path = {place.path_of(model.sha256): (model, place) for model, place in wanted}
+    missing = [(model, place) for model, place in by_path.values() if not place.is_done()]
     require_room(
         [(place.work, model.size - place.written_bytes) for model, place in missing],
         remedy=OTHER_STORE,

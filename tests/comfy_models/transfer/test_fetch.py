@@ -58,6 +58,16 @@ def test_a_file_of_a_web_server_is_stored(store: ModelStore, hosts: Hosts) -> No
     assert _is_stored(store)
 
 
+def test_a_file_that_two_models_share_is_downloaded_once(store: ModelStore, hosts: Hosts) -> None:
+    said: list[str] = []
+    with serving(x=(served := Served())) as url:
+        model = model_at(f"{url}/x")
+        fetch([model, replace(model, target_path="vae/y.bin")], store, hosts, say=said.append)
+    assert _is_stored(store)
+    assert served.sent_bytes <= 1.05 * len(CONTENT)
+    assert said == []
+
+
 def test_a_file_is_written_outside_the_store(hosts: Hosts, tmp_path: Path) -> None:
     place = tmp_path / "models/vae/x.bin"
     with serving(x=Served()) as url:
