@@ -93,12 +93,14 @@ class Connections:
             pause(self._backoff.next_wait_s(error))
 
     def _needs_another(self) -> bool:
+        running = tuple(self._running)
+        silent = sum(one.received_bytes == 0 for one in running)
         return (
-            len(self._running) < self._at_once
+            len(running) < self._at_once
             and time.monotonic() > self._add_at
             and self._partial.prefix - self._hashing.hashed_bytes < _LAG_BYTES
-            # Not before the last one turned out to work.
-            and all(one.received_bytes for one in tuple(self._running))
+            # Not before the last one turned out to work; but one of many may hang.
+            and (silent == 0 or (silent == 1 and len(running) > 2))
         )
 
     def _add(self, *, is_first: bool) -> None:
