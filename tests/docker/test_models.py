@@ -13,6 +13,7 @@ import pytest
 from tests.containers import Finished, run_to_end
 from tests.docker.small_version import MODEL, MODEL_BYTES, SmallVersions
 from tests.http_server import serve
+from tests.model_hosts.s3 import KEY_ID, SECRET_KEY, s3
 
 VERSION = "small-web-model"
 
@@ -111,3 +112,21 @@ def test_a_worker_that_downloads_fills_its_volume(image: WebImage, volume: Path)
     )
     assert done.code == 0, done.err
     assert (volume / "models" / MODEL).read_bytes() == MODEL_BYTES
+
+
+def test_an_image_fills_a_network_volume_over_s3(image: WebImage) -> None:
+    with s3() as double:
+        double.bucket("first")
+        done = run_to_end(
+            image.tag,
+            ["models", "sync", "--volume", "EU-RO-1/first"],
+            network_mode="host",
+            environment={
+                "RUNPOD_S3_URL": double.url,
+                "RUNPOD_S3_ACCESS_KEY_ID": KEY_ID,
+                "RUNPOD_S3_SECRET_ACCESS_KEY": SECRET_KEY,
+            },
+        )
+        assert done.code == 0, done.err
+        stored = double.client.get_object(Bucket="first", Key=f"models/{MODEL}")
+        assert stored["Body"].read() == MODEL_BYTES
