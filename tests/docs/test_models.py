@@ -34,3 +34,15 @@ def test_every_model_on_the_page_is_accepted(text: str) -> None:
 @pytest.mark.parametrize("option", re.findall(r"`\"options\": (\{[^`]*\})`", TEXT))
 def test_every_option_on_the_page_is_accepted(option: str) -> None:
     Options.model_validate(json.loads(option))
+
+
+def test_the_messages_on_the_page_are_those_of_the_program() -> None:
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
+    # Literals that go on in the next line are one.
+    told = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
+    _, _, table = TEXT.partition("| the message |")
+    cells = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    messages = [message for cell in cells for message in re.findall(r"`([^`]+)`", cell)]
+    parts = [part.strip(" ,") for message in messages for part in message.split("…")]
+    assert len(parts) > 10
+    assert [part for part in parts if part not in told and not re.search(r"\d", part)] == []
