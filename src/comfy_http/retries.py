@@ -14,8 +14,7 @@ from comfy_http.errors import TransientError
 
 _T = TypeVar("_T")
 
-_ATTEMPTS = 6
-_ATTEMPTS_OF_A_QUESTION = 4
+_ATTEMPTS = 4
 _FIRST_WAIT_S = 1.0
 _LONGEST_OWN_WAIT_S = 30.0
 # A server that asks for more is treated as one that does not answer.
@@ -61,8 +60,8 @@ class Pauses:
 class Backoff:
     """The waits between attempts at one thing."""
 
-    def __init__(self, say: Say = say_nothing, *, attempts: int = _ATTEMPTS) -> None:
-        self._say, self._attempts = say, attempts
+    def __init__(self, *, attempts: int) -> None:
+        self._attempts = attempts
         self._failed = 0
 
     def progressed(self) -> None:
@@ -78,22 +77,15 @@ class Backoff:
             return error.wait_s
         return min(_FIRST_WAIT_S * 2.0 ** (self._failed - 1), _LONGEST_OWN_WAIT_S)
 
-    def wait(self, error: TransientError, *, url: str) -> None:
-        """Waits before the next attempt; raises `error` if there were enough.
-
-        Raises KeyboardInterrupt if this thread's work is cancelled.
-        """
-        wait_s = self.next_wait_s(error)
-        if error.wait_s is not None and wait_s >= _SAID_FROM_S:
-            self._say(f"{error.host or urlsplit(url).hostname} asks to wait {round(wait_s)} s")
-        pause(wait_s)
-
 
 def retried(step: Callable[[], _T], *, url: str, say: Say = say_nothing) -> _T:
     """The result of `step`, a question that is repeated while it raises TransientError."""
-    backoff = Backoff(say, attempts=_ATTEMPTS_OF_A_QUESTION)
+    backoff, pauses = Backoff(attempts=_ATTEMPTS), Pauses(say)
+    server = urlsplit(url).hostname or url
     while True:
         try:
             return step()
         except TransientError as error:
-            backoff.wait(error, url=url)
+            wait_s = backoff.next_wait_s(error)
+            pauses.note(server, error)
+            pause(wait_s)

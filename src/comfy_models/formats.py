@@ -5,12 +5,11 @@ Nothing here loads a model: a pickle runs code when it is loaded.
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
-from comfy_files.files import os_reason
 from comfy_models.error_pages import fault_of_page, is_text
-from comfy_models.safetensors_header import fault_of_header, header_end
+from comfy_models.safetensors_header import fault_of_header
 
 ModelFormat = Literal["safetensors", "pickle", "gguf", "onnx", "other"]
 
@@ -18,7 +17,7 @@ PICKLE_SUFFIXES = (".ckpt", ".pt", ".bin", ".pth", ".pkl")
 """Suffixes of files that ComfyUI loads with pickle, in lower case."""
 
 HEAD_BYTES = 64 * 1024
-"""How much of a file's start is enough for every check, but that of a longer safetensors header."""
+"""How much of its start every check of a file needs; of a longer header only the length is read."""
 
 _FORMATS: dict[str, ModelFormat] = {
     ".safetensors": "safetensors",
@@ -71,18 +70,3 @@ def _fault_of_safetensors(head: bytes, size: int | None) -> str | None:
             if head.startswith(start):
                 return f"is {kind}, not a safetensors file"
     return fault
-
-
-def fault_of_file(path: Path, name: str) -> str | None:
-    """Why the file at `path` is not what `name` says, as `fault_of_content` does, with the whole
-    header of a safetensors file.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            head = stream.read(HEAD_BYTES)
-            if format_of(name) == "safetensors":
-                head += stream.read(max(0, header_end(head) - len(head)))
-    except OSError as error:
-        return f"cannot be read: {os_reason(error)}"
-    return fault_of_content(head, size, name)

@@ -28,10 +28,6 @@ class ProvenModel:
     reason: str = ""
     linked: bool = False
 
-    @property
-    def holds(self) -> bool:
-        return self.state not in ("wrong", "missing")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:

@@ -17,12 +17,6 @@ _LONGEST_PARSED_BYTES = 16 * 1024 * 1024
 _CUT = "its end is missing, or the file was damaged"
 
 
-def header_end(head: bytes) -> int:
-    """The offset at which the header ends, in bytes; 8 if its length is not known or allowed."""
-    length = int.from_bytes(head[:LENGTH_BYTES], "little") if len(head) >= LENGTH_BYTES else 0
-    return LENGTH_BYTES + (length if length <= _LONGEST_PARSED_BYTES else 0)
-
-
 def fault_of_header(head: bytes, size: int | None) -> str | None:
     """Why a file of `size` bytes that starts with `head` is not a safetensors file, as the end of a
     sentence that starts with the file; None if nothing is wrong with what is there.

@@ -30,11 +30,6 @@ _MOST_ENTRIES = 100_000
 _OUTDATED_BYTES = 200_000
 
 
-def holds_model(path: Path, model: ModelFile) -> bool:
-    """True if `path`, or the file it links to, is `model`."""
-    return fault_of(path, model, HashMemory(())) is None
-
-
 def fault_of(
     path: Path,
     model: ModelFile,

@@ -20,17 +20,8 @@ from comfy_models.transfer.traffic import FILES_AT_ONCE, traffic_to
 Remember = Callable[[Path, str], object]
 """Is given the path and the sha256 of a file that was just proven while it was written."""
 
-
 Failed = Callable[[ModelFile, ComfyError], object]
 """Is given a model that no source gave, and why."""
-
-
-def _forget(_path: Path, _sha256: str) -> None:
-    pass
-
-
-def _ignore(_model: ModelFile, _error: ComfyError) -> None:
-    pass
 
 
 def fetch(
@@ -40,8 +31,8 @@ def fetch(
     *,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
-    remember: Remember = _forget,
-    failed: Failed = _ignore,
+    remember: Remember = lambda _path, _sha256: None,
+    failed: Failed = lambda _model, _error: None,
 ) -> None:
     """Brings the models that the store does not hold into it.
 
@@ -59,12 +50,11 @@ def fetch_to(
     *,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
-    remember: Remember = _forget,
 ) -> None:
     """As `fetch`, to a path for each model, outside any store. Existing files are kept."""
     wanted = [(model, outside_store(path, model.sha256)) for model, path in places]
     with disk_errors("the models could not be written"):
-        _fetch(wanted, hosts, say, progress, remember)
+        _fetch(wanted, hosts, say, progress)
 
 
 def _fetch(
@@ -72,8 +62,8 @@ def _fetch(
     hosts: Hosts,
     say: Say,
     progress: Progress,
-    remember: Remember,
-    failed: Failed = _ignore,
+    remember: Remember = lambda _path, _sha256: None,
+    failed: Failed = lambda _model, _error: None,
 ) -> None:
     # Two models may be the same file.
     by_path = {place.path_of(model.sha256): (model, place) for model, place in wanted}

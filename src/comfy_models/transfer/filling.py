@@ -62,10 +62,6 @@ class Filling:
     def prefix(self) -> int:
         return self._partial.prefix
 
-    @property
-    def size_bytes(self) -> int | None:
-        return self._partial.form.size_bytes
-
     def fill(
         self,
         one: ModelSource,
@@ -89,7 +85,7 @@ class Filling:
             pauses=self._traffic.pauses,
             validator=validator,
         )
-        if isinstance(source, FileSource) or self.size_bytes is None:
+        if isinstance(source, FileSource) or self._partial.form.size_bytes is None:
             connections = 1
         reason = ""
         for _ in range(_FRESH_STARTS):
@@ -100,7 +96,7 @@ class Filling:
                     origin,
                     at_once=connections,
                     further=self._traffic.further,
-                    backoff=Backoff(self._traffic.say, attempts=attempts),
+                    backoff=Backoff(attempts=attempts),
                     count=self._count,
                     check=self._claim.require,
                 ).run()

@@ -54,14 +54,13 @@ class Journal:
         if content is not None and _fits(content, form, partial_bytes):
             self.received = content
         else:
-            self.restart(form)
+            self.restart()
 
-    def restart(self, form: Form) -> None:
-        """Counts nothing, of a file of this form."""
-        self.form = form
+    def restart(self) -> None:
+        """Counts nothing."""
         self.received = array("Q")
         os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, form.header, 0)
+        os.pwrite(self._descriptor, self.form.header, 0)
 
     def note(self, part: int, received: int) -> None:
         """Counts this many bytes of a part, from its start."""

@@ -44,12 +44,12 @@ class PartialFile:
     def is_whole(self) -> bool:
         return self.prefix == self.form.size_bytes
 
-    def restart(self, form: Form | None = None) -> None:
+    def restart(self) -> None:
         """Forgets all bytes."""
         with self.changed:
             self.generation += 1
             self.changed.wait_for(lambda: not self._writing)
-            self._journal.restart(form or self.form)
+            self._journal.restart()
             os.ftruncate(self.descriptor, 0)
             self._taken.clear()
             self._recount()

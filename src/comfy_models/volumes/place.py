@@ -31,10 +31,6 @@ class VolumeModel:
     state: State
     reason: str = ""
 
-    @property
-    def holds(self) -> bool:
-        return self.state not in ("wrong", "missing")
-
 
 class Place:
     """Where a model lies on a volume, and what is known of the file there. `state` is None until

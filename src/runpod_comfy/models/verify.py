@@ -45,10 +45,6 @@ class VerifiedModel:
     def path(self) -> Path:
         return self.models_dir / self.target_path
 
-    @property
-    def holds(self) -> bool:
-        return self.state not in ("wrong", "missing")
-
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedModels:
@@ -63,7 +59,7 @@ class VerifiedModels:
 
     @property
     def holds(self) -> bool:
-        return all(model.holds for model in self.models)
+        return all(model.state not in ("wrong", "missing") for model in self.models)
 
     def counts(self) -> dict[State, int]:
         """How many models are in each state."""
