@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -70,7 +71,8 @@ class Connection:
         self._partial, self._generation, self._origin = partial, generation, origin
         self._is_alone, self._is_only, self._count = is_alone, is_only, count
         self._stream: Stream | None = None
-        self._at = -1
+        # Where the stream is, and where it ends.
+        self._at, self._end = 0, 0
         self.received_bytes = 0
 
     def fill(self, extent: tuple[int, int] | None) -> None:
@@ -101,7 +103,7 @@ class Connection:
     def _read(self, start: int, end: int) -> bool:
         """Reads one extent. False if it came to its end early, but properly."""
         head = b""
-        if self._stream is None or self._at != start:
+        if self._stream is None or self._at != start or start >= self._end:
             self._close()
             head = self._open(start, end)
         stream = self._stream
@@ -152,7 +154,7 @@ class Connection:
             )
         except OtherRangeError:
             self._without_ranges()
-        self._stream = stream
+        self._stream, self._end = stream, last or sys.maxsize
         head = b"" if stream.start else self._checked_head(stream)
         if None not in (stream.size, size) and stream.size != size:
             raise MismatchError(

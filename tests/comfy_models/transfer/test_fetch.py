@@ -94,6 +94,20 @@ def test_a_slow_server_is_asked_for_several_parts_at_once(store: ModelStore, hos
     assert served.sent_bytes <= 1.05 * len(CONTENT)
 
 
+def test_one_connection_is_used_for_more_and_more_at_a_time(
+    store: ModelStore, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_models.transfer.connections._ADD_EVERY_S", 1000.0)
+    content = CONTENT * 6
+    model = replace(Model(), sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    with serving(x=(served := Served(content=content))) as url:
+        fetch([replace(model, sources=model_at(f"{url}/x").sources)], store, hosts)
+    assert store.holds(model.sha256)
+    # There are 38 parts.
+    assert len(served.requests) == 7
+    assert served.sent_bytes == len(content)
+
+
 def test_a_server_without_ranges_is_read_over_one_connection(
     store: ModelStore, hosts: Hosts
 ) -> None:
@@ -178,7 +192,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(
     with serving(x=(served := Served(fault=fail))) as url:
         fetch([model_at(f"{url}/x")], store, hosts)
     assert _is_stored(store)
-    assert served.sent_bytes <= 1.05 * len(CONTENT)
+    assert served.sent_bytes <= 1.3 * len(CONTENT)
 
 
 def test_all_connections_wait_when_the_server_asks_one_to(
