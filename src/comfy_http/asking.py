@@ -67,7 +67,7 @@ def _redirect(
     try:
         target = session.get_redirect_target(response)
         place = None if target is None else urljoin(response.url, target)
-        # A host that is none is noticed here.
+        # This raises ValueError for an invalid host.
         return place if place is None or urlsplit(place).hostname else None
     except (requests.RequestException, ValueError) as error:
         raise client.unreachable(location.shown, error) from error
@@ -84,5 +84,7 @@ def _body(client: HttpClient, response: requests.Response, location: Location) -
             remedy=client.remedy,
         ) from error
     if len(body) > _LARGEST_BODY:
-        raise UnavailableError(f"{location.shown} sends far too much", remedy=client.remedy)
+        raise UnavailableError(
+            f"{location.shown} answers with more than {_LARGEST_BODY:,} bytes", remedy=client.remedy
+        )
     return body

@@ -115,6 +115,6 @@ def test_an_answer_without_an_end_is_not_kept(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("comfy_http.asking._LARGEST_BODY", 100)
     with (
         serve(answering=lambda _: Answer(body=b"x" * 101)) as url,
-        pytest.raises(UnavailableError, match="sends far too much"),
+        pytest.raises(UnavailableError, match="answers with more than"),
     ):
         _ask(url)

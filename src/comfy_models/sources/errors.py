@@ -10,7 +10,7 @@ class AccessDeniedError(UnavailableError):
 
 
 class GoneError(UnavailableError):
-    """The host no longer has the file, or does not give it to anybody."""
+    """The host no longer has the file, or has withdrawn it."""
 
 
 class ChangedError(MismatchError):

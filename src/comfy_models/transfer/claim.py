@@ -38,8 +38,8 @@ class Claim:
 
 @contextmanager
 def claimed(place: Place, *, title: str, say: Say) -> Iterator[Claim | None]:
-    """The right to write `place.partial`, which nobody else has during the block. None if the file
-    has its final name by now.
+    """The right to write `place.partial`, which no other process has during the block. None if the
+    file has its final name by now.
 
     Processes of one machine exclude each other by the lock of the partial file, which ends with its
     process; machines do by the lease.

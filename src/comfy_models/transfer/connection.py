@@ -142,8 +142,8 @@ class Connection:
         origin, size = self._origin, self._partial.form.size_bytes
         last: int | None = end
         if self._is_alone():
-            # One request for several parts that nobody has begun: as much again as was read, so
-            # that what another connection begins soon is not under way.
+            # One request for several untouched parts, but not for more than was read so far:
+            # another connection may begin a later part soon.
             part = start // self._partial.form.part_bytes
             most = math.inf if self._is_only() else start + self.received_bytes
             last = self._partial.free_until(part, at_most=most)

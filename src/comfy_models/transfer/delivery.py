@@ -91,7 +91,7 @@ def _fill_from(
             connections=connections,
         )
     except NotAModelError:
-        # Else there is a beginning, which was no such thing.
+        # Bytes from earlier are not those of a page.
         if was_empty and filling.prefix == 0:
             filling.start_over()
         raise

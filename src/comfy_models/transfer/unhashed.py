@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from comfy_errors import ComfyError, together
 from comfy_files.files import disk_errors, replace_file
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.space import require_room
@@ -29,7 +28,7 @@ _ATTEMPTS = 6
 
 
 def fetch_unhashed(
-    sources: Sequence[ModelSource],
+    one: ModelSource,
     store: ModelStore,
     hosts: Hosts,
     *,
@@ -40,21 +39,14 @@ def fetch_unhashed(
 ) -> tuple[str, int]:
     """The sha256 (64 hex digits) and the size in bytes of a model, which is then in the store.
 
-    A download that was interrupted goes on if the host says that the file is still the same.
-    Raises one error for all sources that did not give it.
+    An interrupted download is resumed if the host says that the file is still the same. Raises
+    ComfyError if the source does not give it.
     """
     traffic = traffic_to(hosts, say=say, progress=progress)
-    faults: list[ComfyError] = []
     with disk_errors(f"the model store {store.root} could not be written", remedy=OTHER_STORE):
-        for one in sources:
-            try:
-                sha256, size_bytes = _fetch_from(one, store, traffic, target_path)
-            except ComfyError as error:
-                faults.append(error)
-            else:
-                remember(store.path_of(sha256), sha256)
-                return sha256, size_bytes
-    raise together(faults).within(f"model {target_path}")
+        sha256, size_bytes = _fetch_from(one, store, traffic, target_path)
+        remember(store.path_of(sha256), sha256)
+    return sha256, size_bytes
 
 
 def _fetch_from(

@@ -59,7 +59,7 @@ def complete(
 
     if offline:
         raise UnavailableError(
-            f"the lock of {lock.version_id} is incomplete: nothing tells the sha256 of "
+            f"the lock of {lock.version_id} is incomplete: no host reports the sha256 of "
             f"{in_words(lock.unhashed_models)}, and network access is off (--offline)",
             remedy=f"Download them once with: runpod-comfy resolve {lock.version_id} --hash-models",
         )

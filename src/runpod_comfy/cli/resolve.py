@@ -26,7 +26,7 @@ _EXAMPLES = """\
   runpod-comfy resolve demo --upgrade               # everything to its newest
   runpod-comfy resolve demo --upgrade numpy --upgrade my-node
   runpod-comfy resolve demo --upgrade core          # also: torch, the name of a model
-  runpod-comfy resolve demo --hash-models           # download what no host tells the sha256 of
+  runpod-comfy resolve demo --hash-models           # download models without a known sha256
   runpod-comfy resolve --spec versions/demo.json --offline
 """
 
@@ -62,7 +62,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument(
         "--hash-models",
         action="store_true",
-        help="download the models whose sha256 nothing tells, so that the lock is complete",
+        help="download the models whose sha256 no host reports, to complete the lock",
     )
     parser.add_argument("--offline", action="store_true", help="use the caches only")
 
@@ -114,7 +114,7 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
     if lock.unhashed_models:
         names = listed([model.name for model in lock.unhashed_models], at_most=_NAMED_AT_MOST)
         console.say(
-            f"Nothing tells the sha256 of {names}. The first realize downloads them to complete "
+            f"No host reports the sha256 of {names}. The first realize downloads them to complete "
             f"the lock, or: runpod-comfy resolve {lock.version_id} --hash-models"
         )
     document = {

@@ -1,4 +1,4 @@
-"""Files in buckets: Google Cloud Storage, and S3 or whatever speaks its language.
+"""Files in buckets: Google Cloud Storage, and S3 or compatible services.
 
 What they share with other kinds of hosts lies one folder up.
 """

@@ -36,7 +36,7 @@ class GoogleLogin:
         self._lock = threading.Lock()
 
     def headers(self, refused: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The headers of a request, with a token that is valid; none for somebody without account.
+        """The headers of a request, with a valid token; none without an account.
 
         `refused` are headers that were not accepted. Raises AccessDeniedError if the account gets
         no token, TransientError.
@@ -75,7 +75,7 @@ class GoogleLogin:
         except DefaultCredentialsError as error:
             if self._key_file:
                 raise AccessDeniedError(
-                    f"{VARIABLE} is '{self._key_file}', which is no key file: "
+                    f"{VARIABLE} is '{self._key_file}', which is not a key file: "
                     f"{without_secrets(str(error.args[0]))}",
                     remedy=REMEDY,
                 ) from error

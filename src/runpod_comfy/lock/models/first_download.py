@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from comfy_errors import ComfyError, MismatchError, together
 from comfy_files.parallel import in_parallel
@@ -17,16 +16,8 @@ from comfy_models.store import ModelStore
 from comfy_models.transfer.traffic import FILES_AT_ONCE
 from comfy_models.transfer.unhashed import fetch_unhashed
 from comfy_models.verify import store_memory
-from runpod_comfy.lock.model import UnhashedModel
+from runpod_comfy.lock.model import LockedModel, UnhashedModel
 from runpod_comfy.lock.models.pin_changes import change_of_pin
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoredFile:
-    """A file in the store: its sha256 (64 hex digits) and its size in bytes."""
-
-    sha256: str
-    size: int
 
 
 def download_unhashed(
@@ -36,8 +27,8 @@ def download_unhashed(
     *,
     say: Say,
     progress: Progress,
-) -> list[StoredFile]:
-    """What each model is, once it is in the store.
+) -> list[LockedModel]:
+    """Each model with its sha256, once it is in the store.
 
     Raises one error for all models that no source gives as it was pinned.
     """
@@ -45,14 +36,14 @@ def download_unhashed(
     size_bytes = sum(model.size or 0 for model in models)
     progress.expect("models", count=len(models), size_bytes=size_bytes)
 
-    def from_source(model: UnhashedModel, one: ModelSource) -> StoredFile:
+    def from_source(model: UnhashedModel, one: ModelSource) -> LockedModel:
         told = source_for(one.url, hosts, one.pin).pin()
         # There is no sha256 that would show that it is another file than when it was pinned.
         if change := change_of_pin(one.pin, told.pin):
             raise _changed(model, one, *change)
         _require_agreement(model, one, told.sha256, told.size)
         sha256, size = fetch_unhashed(
-            [one],
+            one,
             store,
             hosts,
             target_path=model.target_path,
@@ -61,29 +52,41 @@ def download_unhashed(
             remember=memory.keep,
         )
         _require_agreement(model, one, sha256, size)
-        return StoredFile(sha256=sha256, size=size)
+        return _locked(model, sha256, size)
 
-    def download(model: UnhashedModel) -> StoredFile:
+    def download(model: UnhashedModel) -> LockedModel:
         faults: list[ComfyError] = []
         for one in model.sources:
             try:
-                stored = from_source(model, one)
+                locked = from_source(model, one)
             except ComfyError as error:
                 faults.append(error)
             else:
                 progress.arrived("models", count=1)
-                return stored
-        raise together(faults)
+                return locked
+        raise together(faults).within(f"model {model.target_path}")
 
     return in_parallel(download, models, threads=FILES_AT_ONCE)
+
+
+def _locked(model: UnhashedModel, sha256: str, size: int) -> LockedModel:
+    return LockedModel(
+        name=model.name,
+        sources=model.sources,
+        sha256=sha256,
+        size=size,
+        target_path=model.target_path,
+        format=model.format,
+        hashed_on_download=True if model.sha256 is None else None,
+    )
 
 
 def _changed(
     model: UnhashedModel, one: ModelSource, what: str, before: str, now: str
 ) -> ChangedError:
     return ChangedError(
-        f"model {model.target_path}: {without_secrets(one.url)} has another file than when it was "
-        f"pinned: its {what} is {now}, not {before}",
+        f"{without_secrets(one.url)} has another file than when it was pinned: its {what} is "
+        f"{now}, not {before}",
         remedy=f"Accept it with: runpod-comfy resolve <id> --upgrade {model.name}",
     )
 
@@ -95,7 +98,6 @@ def _require_agreement(
     for what, expected, found in claims:
         if None not in (expected, found) and expected != found:
             raise MismatchError(
-                f"model {model.target_path}: {without_secrets(one.url)} has the {what} {found}, "
-                f"not {expected}",
+                f"{without_secrets(one.url)} has the {what} {found}, not {expected}",
                 remedy="Correct 'source' or 'checksum' in the spec, or resolve the version again.",
             )

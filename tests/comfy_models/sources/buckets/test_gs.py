@@ -199,7 +199,7 @@ def test_a_key_that_is_none_any_more_is_said(double: GcsDouble, reached: Reached
     with pytest.raises(AccessDeniedError, match=f"the account of {key_file}: .*invalid_grant"):
         reached.source("gs://private/x", key_file=key_file).pin()
     key_file.write_text("{}")
-    with pytest.raises(AccessDeniedError, match="which is no key file") as caught:
+    with pytest.raises(AccessDeniedError, match="which is not a key file") as caught:
         reached.source("gs://private/x", key_file=key_file).pin()
     assert document["private_key"] not in caught.value.in_words()
 
