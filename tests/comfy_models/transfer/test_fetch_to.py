@@ -33,9 +33,10 @@ def answer(request: Request) -> Answer | None:
     headers = request.headers
     port = headers["Host"].split(":")[1]
     if request.path == "/broken" and headers["If-Range"] == '"v1"':
-        start = int(headers["Range"].removeprefix("bytes=").removesuffix("-"))
-        span = {"Content-Range": f"bytes {start}-{len(BYTES) - 1}/{len(BYTES)}"}
-        return Answer(status=206, headers=span, body=BYTES[start:])
+        first, _, last = headers["Range"].removeprefix("bytes=").partition("-")
+        start, end = int(first), int(last or len(BYTES) - 1) + 1
+        span = {"Content-Range": f"bytes {start}-{end - 1}/{len(BYTES)}"}
+        return Answer(status=206, headers=span, body=BYTES[start:end])
     broken = cut(BYTES, 2 * MIB)
     return {
         "/right": Answer(body=BYTES),
@@ -76,7 +77,10 @@ def test_the_bytes_arrive_at_their_final_name(tmp_path: Path, name: str) -> None
     assert list(place.parent.iterdir()) == [place]
 
 
-def test_a_broken_connection_is_taken_up_from_the_last_byte(tmp_path: Path) -> None:
+def test_a_broken_connection_is_taken_up_from_the_last_byte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_models.transfer.delivery.PART_BYTES", 16 * MIB)
     requests = bring(tmp_path / "x.bin", lambda address: needed(f"{address}/broken"))
     assert (tmp_path / "x.bin").read_bytes() == BYTES
     assert [request.headers["Range"] for request in requests] == [None, f"bytes={2 * MIB}-"]
