@@ -166,6 +166,17 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+def digests_of(paths: Iterable[Path]) -> dict[str, str | None]:
+    """The digest of each file's content by its path, None for one that cannot be read."""
+    found: dict[str, str | None] = {}
+    for path in paths:
+        try:
+            found[str(path)] = digest_of(path.read_bytes())
+        except OSError:
+            found[str(path)] = None
+    return found
+
+
 def sha256_of(path: Path, *, counted: Callable[[int], object] = lambda _: None) -> str:
     """The sha256 of a file's bytes, as 64 hex digits; `counted` gets the bytes of each chunk read.
 

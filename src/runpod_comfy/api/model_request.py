@@ -9,7 +9,14 @@ from pathlib import Path
 from comfy_errors import UnavailableError
 from comfy_files.user_paths import expanded
 from comfy_models.store import ModelStore
-from runpod_comfy.api.workspace import StrPath, as_path, find_project, spec_files, version_id_of
+from runpod_comfy.api.workspace import (
+    StrPath,
+    as_path,
+    find_project,
+    lock_sources,
+    spec_files,
+    version_id_of,
+)
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.models.request import Request
 from runpod_comfy.models.verify import VerifiedModels, settled
@@ -67,7 +74,7 @@ def find_request(
     chosen = expanded(named_folder).absolute() if named_folder else None
     sources = [lock_file.absolute()] if lock_file else []
     for each in () if lock_file else version_ids:
-        sources += _sources(each, specs.get(each, folder / "versions" / f"{each}.json"), cache)
+        sources += lock_sources(each, specs.get(each, folder / "versions" / f"{each}.json"), cache)
     request = Request(
         cache,
         {"versions": repr(version_ids), "models_dir": str(chosen), "models": str(cache.models)},
@@ -89,15 +96,3 @@ def recalled(request: ModelRequest) -> VerifiedModels | None:
     """The result if nothing has changed since the same request, None otherwise."""
     asked = request.request.recall() if request.request else None
     return settled(asked, ModelStore(request.cache.models)) if asked is not None else None
-
-
-def _sources(version_id: str, spec: Path, cache: Cache) -> list[Path]:
-    """The files that decide which lock is used, existing or not."""
-    name = f"comfy-{version_id}.lock.json"
-    named = os.environ.get("LOCK_PATH")
-    return [
-        spec,
-        *([expanded(named).absolute()] if named else []),
-        spec.parent.with_name("lockfiles") / name,
-        cache.resolved / f"{version_id}.lock.json",
-    ]

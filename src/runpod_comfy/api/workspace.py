@@ -44,6 +44,17 @@ def spec_files(project: Path, cache: Cache) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
+def lock_sources(version_id: str, spec: Path, cache: Cache) -> list[Path]:
+    """The files that decide which lock is used, existing or not."""
+    named = os.environ.get("LOCK_PATH")
+    return [
+        spec,
+        *([expanded(named).absolute()] if named else []),
+        spec.parent.with_name("lockfiles") / f"comfy-{version_id}.lock.json",
+        cache.resolved / f"{version_id}.lock.json",
+    ]
+
+
 def version_id_of(named: str | None) -> str:
     """The given id, else COMFY_VERSION_NAME, else the default.
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_files.files import replace_file
+from comfy_files.files import digest_of, digests_of, replace_file
 from comfy_files.user_paths import expanded
 from comfy_home.layout import MARKER_NAME, UNCHANGED_NAME, find_home
-from runpod_comfy.api.workspace import find_project, one_name, version_id_of
+from runpod_comfy.api.workspace import find_project, lock_sources, one_name, version_id_of
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree_files import tree_state
 from runpod_comfy.cli.show.console import Console
@@ -47,7 +45,7 @@ class Request:
         self.started = time.monotonic()
         self._asked = _asked(arguments, project)
         self._home = find_home(_version_id(arguments), arguments.target, os.environ)
-        self._sources = _digests(_sources(arguments, project))
+        self._sources = digests_of(_sources(arguments, project))
         self._program = program_digest()
 
     def answer(self, console: Console) -> bool:
@@ -81,11 +79,11 @@ class Request:
             root_file(cache, home.root),
             *(root_file(cache, Path(path)) for path in self._sources),
         ]
-        files = self._sources | _digests([home.marker])
+        files = self._sources | digests_of([home.marker])
         folders = _folders(realization)
         if folders is None:
             return
-        if home.root != self._home or files[str(home.marker)] != _digest(marker):
+        if home.root != self._home or files[str(home.marker)] != digest_of(marker):
             return
         note = {
             "schema": _NOTE_SCHEMA,
@@ -109,7 +107,7 @@ class Request:
             note["schema"] == _NOTE_SCHEMA
             and note["asked"] == self._asked
             and note["program"] == self._program
-            and note["files"] == self._sources | _digests([Path(marker)])
+            and note["files"] == self._sources | digests_of([Path(marker)])
             and all(_kind(Path(place)) == kind for place, kind in note["places"].items())
             and all(os.stat(path).st_size == size for path, size in note["sizes"].items())  # noqa: PTH116
             and all(
@@ -176,18 +174,10 @@ def _is_full(path: str) -> bool:
 
 
 def _sources(arguments: argparse.Namespace, project: Path) -> list[Path]:
-    """The files that decide which lock is used, existing or not."""
     if arguments.lock:
         return [expanded(arguments.lock).absolute()]
     version_id = _version_id(arguments)
-    name = f"comfy-{version_id}.lock.json"
-    named = os.environ.get("LOCK_PATH")
-    return [
-        _spec(version_id, project),
-        *([expanded(named).absolute()] if named else []),
-        project / "lockfiles" / name,
-        Cache.from_environment().resolved / f"{version_id}.lock.json",
-    ]
+    return lock_sources(version_id, _spec(version_id, project), Cache.from_environment())
 
 
 def _folders(realization: Realization) -> dict[str, str] | None:
@@ -207,20 +197,6 @@ def _folders(realization: Realization) -> dict[str, str] | None:
             return None
         states[str(folder.path)] = state.digest
     return states
-
-
-def _digests(paths: Iterable[Path]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for path in paths:
-        try:
-            found[str(path)] = _digest(path.read_bytes())
-        except FileNotFoundError:
-            found[str(path)] = None
-    return found
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _kind(path: Path) -> int | None:

@@ -79,7 +79,7 @@ def add_parser(commands: Subparsers) -> None:
         metavar="SECONDS",
         type=seconds,
         default=120.0,
-        help="give up a server that sends nothing for so long; default 120",
+        help="give up on a server that sends nothing for this long; default 120",
     )
 
 

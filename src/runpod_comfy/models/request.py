@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from comfy_files.files import replace_file
+from comfy_files.files import digests_of, replace_file
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.models.asked import AskedFolder, AskedModel
 from runpod_comfy.project import program_digest
@@ -31,7 +31,7 @@ class Request:
     def __init__(self, cache: Cache, options: Mapping[str, str], sources: Sequence[Path]) -> None:
         self._cache, self._sources = cache, sources
         # At the start, so that changes meanwhile are noticed the next time.
-        self._digests = _digests(sources)
+        self._digests = digests_of(sources)
         variables = {name: os.environ.get(name) for name in _VARIABLES}
         # The folder is the base of relative paths.
         asked = repr((sorted(options.items()), sorted(self._digests), variables, Path.cwd()))
@@ -51,7 +51,7 @@ class Request:
 
     def note(self, asked: Sequence[AskedFolder]) -> None:
         """Records what the request is about, unless its files have changed meanwhile."""
-        if _digests(self._sources) != self._digests:
+        if digests_of(self._sources) != self._digests:
             return
         note = {"basis": self._basis(), "folders": [_document(folder) for folder in asked]}
         with contextlib.suppress(OSError):
@@ -98,13 +98,3 @@ def _models(rows: Iterable[list[Any]]) -> tuple[AskedModel, ...]:
         )
         for name, target_path, sha256, size, versions in rows
     )
-
-
-def _digests(paths: Iterable[Path]) -> dict[str, str | None]:
-    found: dict[str, str | None] = {}
-    for path in paths:
-        try:
-            found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError:
-            found[str(path)] = None
-    return found
