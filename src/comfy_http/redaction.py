@@ -15,8 +15,17 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
 _TOKEN = re.compile(r"\b(?:(hf_)[A-Za-z0-9]{30,}|(Bearer )\S+)")
 _PARAMETER = re.compile(rf"({SECRET_PARAMETER})[^&#\s'\")]+", re.IGNORECASE)
 
+_LONGEST = 300
+
 
 def without_secrets(text: str) -> str:
     """`text` with the credentials of every URL in it, and tokens, replaced by `***`."""
     text = _PASSWORD.sub(r"\1:***@", _HTTP_USER.sub(r"\1***@", text))
     return _PARAMETER.sub(r"\1***", _TOKEN.sub(r"\1\2***", text))
+
+
+def in_one_line(text: str) -> str:
+    """What a host says, for a message: printable, short, without credentials."""
+    printable = "".join(it if it.isprintable() else " " for it in text)
+    shown = without_secrets(" ".join(printable.split()))
+    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from comfy_files.lfs import POINTER_START, read_pointer
-from comfy_http.redaction import without_secrets
+from comfy_http.redaction import in_one_line
 
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+<(?:!doctype\s+html|html|head|body)\b",
@@ -28,7 +28,6 @@ _JSON = re.compile(rb"\s*[\[{]\s*[\[{\"\]}]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The keys of messages, best first: of Civitai, the Hub, Google Cloud and others.
 _MESSAGE_KEYS = ("message", "error", "error_description", "detail", "errors")
-_SHOWN_CHARACTERS = 200
 
 _WEB_SUFFIXES = {".htm", ".html", ".xhtml", ".svg", ".xml", ".md", ".txt", ".jinja", ".j2"}
 _TEXT_SUFFIXES = {
@@ -59,11 +58,15 @@ def fault_of_page(head: bytes, name: str) -> str | None:
     if is_text(name):
         return None
     if _XML.match(text):
-        message = ": ".join(filter(None, (_first(_XML_CODE, text), _first(_XML_MESSAGE, text))))
-        return f"is an error in XML{_quoted(message)}, not a model"
+        return f"is an error in XML{_quoted(': '.join(filter(None, xml_error(text))))}, not a model"
     if _JSON.match(text) and _is_plain_text(text):
         return f"is a JSON text{_quoted(_message_in(text))}, not a model"
     return None
+
+
+def xml_error(text: bytes) -> tuple[str, str]:
+    """The code and the message of an error of S3 or Google Cloud Storage, empty if it has none."""
+    return _first(_XML_CODE, text), _first(_XML_MESSAGE, text)
 
 
 def _first(pattern: re.Pattern[bytes], text: bytes) -> str:
@@ -97,9 +100,5 @@ def _message_of(answer: dict[str, Any]) -> Any:
 
 
 def _quoted(message: str) -> str:
-    """A host's message for a terminal: on one line, short, without credentials."""
-    plain = "".join(it if it.isprintable() else " " for it in message)
-    shown = without_secrets(" ".join(plain.split()))
-    if len(shown) > _SHOWN_CHARACTERS:
-        shown = f"{shown[:_SHOWN_CHARACTERS]}…"
+    shown = in_one_line(message)
     return f" ('{shown}')" if shown else ""

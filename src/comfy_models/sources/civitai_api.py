@@ -16,7 +16,7 @@ from comfy_errors import ComfyError
 from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError, TransientError
 from comfy_http.ranges import Location
-from comfy_http.redaction import without_secrets
+from comfy_http.redaction import in_one_line
 from comfy_models.sources.errors import AccessDeniedError, GoneError, NotAModelError
 from comfy_models.sources.hosts import Hosts
 
@@ -24,7 +24,6 @@ _CIVITAI = "https://civitai.com"
 _ACCOUNT = "https://civitai.com/user/account"
 # It answers 404 for a while when its own storage cannot be reached.
 _MOST_MISSES = 3
-_LONGEST_REASON = 200
 
 
 class CivitaiFile(BaseModel):
@@ -112,7 +111,7 @@ class Civitai:
 
     def _refusal(self, error: StatusError, version_id: int) -> ComfyError:
         document = _document(error.body)
-        reason = _plain(document.get("message") or document.get("error") or "")
+        reason = in_one_line(str(document.get("message") or document.get("error") or ""))
         named = f"version {version_id} on Civitai"
         if error.status == 404:
             self._misses += 1
@@ -130,7 +129,7 @@ class Civitai:
             )
         if error.status == 403 and document.get("deadline"):
             return AccessDeniedError(
-                f"{named} is in early access until {_plain(document['deadline'])}",
+                f"{named} is in early access until {in_one_line(str(document['deadline']))}",
                 remedy="Wait until then, or buy access with the account of CIVITAI_TOKEN.",
             )
         if error.status in (401, 403):
@@ -162,9 +161,3 @@ def _document(body: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _plain(value: object) -> str:
-    """A host's own words, safe to show."""
-    text = "".join(char for char in str(value) if char.isprintable())
-    return without_secrets(text[:_LONGEST_REASON])

@@ -15,7 +15,7 @@ from comfy_files.progress import Progress, Say
 from comfy_models.links import ModelFolders, ModelLink, missing_links
 from comfy_models.model_file import ModelFile
 from comfy_models.prove import bring, is_lacking
-from comfy_models.search import local_path
+from comfy_models.search import local_files, local_path
 from comfy_models.verify import HashMemory, store_memory
 from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.sources.model_hosts import model_hosts
@@ -34,24 +34,15 @@ def models_to_bring(models: Sequence[LockedModel], folders: ModelFolders) -> lis
     return lacking
 
 
-def local_sources(model: LockedModel, base_dir: Path) -> list[Path] | None:
-    """Where the model may be on this machine; None if it also has a source elsewhere.
-
-    Raises InvalidInputError for a `file:` URL of another machine.
-    """
-    paths = [local_path(source.url, base_dir) for source in model.sources]
-    return None if None in paths else [path for path in paths if path is not None]
-
-
 def refuse_missing_sources(models: Sequence[LockedModel], base_dir: Path) -> None:
     """Raises UnavailableError, naming all of them, for models that can only come from this machine
     and are not there. Asks no host.
     """
-    found = for_each(lambda model: (model, local_sources(model, base_dir)), models)
+    found = for_each(lambda model: (model, local_files(model, base_dir)), models)
     missing = [
         f"{model.name} ({paths[0]})"
         for model, paths in found
-        if paths is not None and not any(path.is_file() for path in paths)
+        if len(paths) == len(model.sources) and not any(path.is_file() for path in paths)
     ]
     if missing:
         raise UnavailableError(

@@ -15,7 +15,7 @@ from comfy_errors import ComfyError
 from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader
-from comfy_http.redaction import without_secrets
+from comfy_http.redaction import in_one_line
 from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.buckets.address import bucket_and_key
@@ -32,7 +32,6 @@ from comfy_models.sources.source import HostFile
 _ENDPOINT = "https://storage.googleapis.com"
 _TOLD = "size,generation,crc32c,contentEncoding"
 _DENIED = (401, 403)
-_LONGEST_REASON = 300
 
 
 class _Object(BaseModel):
@@ -155,5 +154,4 @@ def _reason(body: bytes) -> str:
     except (ValueError, RecursionError, KeyError, TypeError):
         if text.lstrip().startswith(("<", "{", "[")):
             return ""
-    shown = "".join(char for char in text if char.isprintable())
-    return without_secrets(shown[:_LONGEST_REASON]).rstrip(". ")
+    return in_one_line(text).rstrip(". ")

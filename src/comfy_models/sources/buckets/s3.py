@@ -1,4 +1,4 @@
-"""A file in S3, or in a service that speaks its language, pinned by its entity tag.
+"""A file in S3, or in a compatible service, pinned by its entity tag.
 
 The contract is https://docs.aws.amazon.com/AmazonS3/latest/API.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
-import html
-import re
 from collections.abc import Mapping
 
 from comfy_errors import ComfyError
 from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader, open_range, size_in
-from comfy_http.redaction import without_secrets
+from comfy_http.redaction import in_one_line, without_secrets
 from comfy_http.retries import retried
+from comfy_models.error_pages import xml_error
 from comfy_models.model_file import Pin
 from comfy_models.sources.buckets.address import bucket_and_key
 from comfy_models.sources.buckets.s3_signing import REMEDY
@@ -25,10 +24,7 @@ from comfy_models.sources.errors import AccessDeniedError, ChangedError, GoneErr
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.source import HostFile
 
-_CODE = re.compile(rb"<Code>([^<]*)<")
-_MESSAGE = re.compile(rb"<Message>([^<]*)<")
 _DENIED_CODES = ("ExpiredToken", "InvalidToken", "TokenRefreshRequired")
-_LONGEST_REASON = 300
 
 
 class S3Source:
@@ -111,8 +107,9 @@ class S3Source:
 
     def _refusal(self, error: StatusError) -> ComfyError:
         body = error.body or self._said()
-        code, message = _first(_CODE, body), _first(_MESSAGE, body)
-        reason = ": ".join(filter(None, (code, message))) or f"it answered {error.status}"
+        code, message = xml_error(body)
+        reason = in_one_line(": ".join(filter(None, (code, message)))).rstrip(". ")
+        reason = reason or f"it answered {error.status}"
         if error.status == 404:
             return GoneError(
                 f"{self._url} is not there: {reason}",
@@ -144,10 +141,3 @@ def _sha256(headers: Mapping[str, str]) -> str | None:
     except binascii.Error:
         return None
     return digest.hex() if len(digest) == 32 else None
-
-
-def _first(pattern: re.Pattern[bytes], body: bytes) -> str:
-    found = pattern.search(body)
-    text = html.unescape(found[1].decode(errors="replace")) if found else ""
-    shown = "".join(char for char in text if char.isprintable())
-    return without_secrets(shown[:_LONGEST_REASON]).rstrip(". ")
