@@ -31,6 +31,8 @@ _LARGEST_BYTES = 10 * 1024**3
 _STALL_S = 60.0
 _CHUNK_BYTES = 1024 * 1024
 _RETRIES = 3
+# A login beside `Authorization`, which requests itself keeps from other hosts.
+_TOKEN_OF_S3 = "X-Amz-Security-Token"
 # How many a session keeps open to one host.
 _CONNECTIONS = 32
 # Enough for 100 MB/s over one connection at 20 ms.
@@ -171,6 +173,14 @@ class _Session(requests.Session):
                     f"it redirects to {scheme}: without encryption"
                 )
         return target
+
+    def rebuild_auth(
+        self, prepared_request: requests.PreparedRequest, response: requests.Response
+    ) -> None:
+        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        ways = response.request.url, prepared_request.url
+        if self.should_strip_auth(*ways):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop(_TOKEN_OF_S3, None)
 
 
 class _Adapter(HTTPAdapter):

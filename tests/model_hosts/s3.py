@@ -1,8 +1,8 @@
 """An S3 server: moto's, behind a server of ours that checks what moto does not.
 
-That is the signature and the time of presigned URLs, the keys of other requests, who may read what
-without any, `If-Range`, and the checksum of files in parts. It also breaks connections and counts
-what it sends. What moto knows belongs to the process: one double at a time.
+That is the signature and the time of requests, who may read what without any, `If-Range`, and the
+checksum of files in parts. It also breaks connections and counts what it sends. What moto knows
+belongs to the process: one double at a time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ from tests.http_server import Answer, Request, ranged, serve
 KEY_ID, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "a-secret-key-of-a-test"
 OUTSIDER_ID, OUTSIDER_KEY = "AKIAI44QH8DHBEXAMPLE", "a-secret-key-without-any-rights"
 _KEYS = {KEY_ID: SECRET_KEY, OUTSIDER_ID: OUTSIDER_KEY}
-_HEADER_KEY = re.compile(r"Credential=([^/]+)/")
+_FIELD = re.compile(r"(\w+)=([^, ]+)")
 _PARTS = re.compile(r'-(\d+)"$')
 _FRAMING = {"connection", "content-encoding", "content-length", "date", "server"}
 
@@ -108,7 +108,7 @@ class S3Double:
         path, _, raw_query = request.path.partition("?")
         bucket = unquote(path).split("/")[1]
         query = dict(parse_qsl(raw_query, keep_blank_values=True))
-        refused = self._refusal(request, bucket, query)
+        refused = self._refusal(request, bucket)
         if refused is not None:
             return refused
         is_file = path.count("/") > 1 and not {"uploadId", "list-type"} & query.keys()
@@ -116,41 +116,38 @@ class S3Double:
             return self._file(request)
         return self._forwarded(request)
 
-    def _refusal(self, request: Request, bucket: str, query: Mapping[str, str]) -> Answer | None:
-        header = _HEADER_KEY.search(request.headers["Authorization"] or "")
-        if "X-Amz-Signature" in query:
-            key_id = query["X-Amz-Credential"].split("/")[0]
-            fault = self._fault(request, query)
-            if fault is not None:
-                return fault
-        elif header is not None:
-            key_id = header[1]
-        else:
+    def _refusal(self, request: Request, bucket: str) -> Answer | None:
+        signed = _Signed.of(request)
+        if signed is None:
             is_read = request.method in ("GET", "HEAD") and bucket in self.public
             return None if is_read else _error(403, "AccessDenied", "Access Denied")
-        if key_id not in _KEYS:
+        fault = self._fault(request, signed)
+        if fault is not None:
+            return fault
+        if signed.key_id not in _KEYS:
             message = "The AWS Access Key Id you provided does not exist in our records."
             return _error(403, "InvalidAccessKeyId", message)
-        if key_id == OUTSIDER_ID and bucket not in self.public:
+        if signed.key_id == OUTSIDER_ID and bucket not in self.public:
             return _error(403, "AccessDenied", "Access Denied")
         return None
 
-    def _fault(self, request: Request, query: Mapping[str, str]) -> Answer | None:
-        """What is wrong with a presigned URL."""
-        signed_at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        until = signed_at + timedelta(seconds=int(query["X-Amz-Expires"]))
-        is_early = self._expired_before is not None and signed_at < self._expired_before
-        if is_early or datetime.now(UTC) > until:
-            return _error(403, "AccessDenied", "Request has expired")
-        if query["X-Amz-Credential"].split("/")[2] != self.region:
-            message = f"the region is wrong; expecting '{self.region}'"
-            answer = _error(400, "AuthorizationQueryParametersError", message)
+    def _fault(self, request: Request, signed: _Signed) -> Answer | None:
+        """What is wrong with a signature."""
+        at = datetime.strptime(signed.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        is_early = self._expired_before is not None and at < self._expired_before
+        if is_early or datetime.now(UTC) > at + timedelta(seconds=signed.valid_s):
+            if signed.is_presigned:
+                return _error(403, "AccessDenied", "Request has expired")
+            message = "The difference between the request time and the server's time is too large."
+            return _error(403, "RequestTimeTooSkewed", message)
+        if signed.scope[1] != self.region:
+            message = f"the region '{signed.scope[1]}' is wrong; expecting '{self.region}'"
+            where = "Query" if signed.is_presigned else "Header"
+            answer = _error(400, f"Authorization{where}Malformed", message)
             region = {"x-amz-bucket-region": self.region}
             return replace(answer, headers={**answer.headers, **region})
-        secret = _KEYS.get(query["X-Amz-Credential"].split("/")[0])
-        if secret and not hmac.compare_digest(
-            _signature(request, secret), query["X-Amz-Signature"]
-        ):
+        secret = _KEYS.get(signed.key_id)
+        if secret and not hmac.compare_digest(signed.right(request, secret), signed.signature):
             message = (
                 "The request signature we calculated does not match the signature you provided."
             )
@@ -214,23 +211,60 @@ def s3() -> Iterator[S3Double]:
         server.stop()
 
 
-def _signature(request: Request, secret: str) -> str:
-    """Of a presigned URL, by https://docs.aws.amazon.com/AmazonS3/latest/API/
-    sigv4-query-string-auth.html.
+@dataclass(frozen=True, kw_only=True)
+class _Signed:
+    """A signature, version 4, in the URL or in the headers: https://docs.aws.amazon.com/AmazonS3/
+    latest/API/sig-v4-authenticating-requests.html.
     """
-    path, _, raw_query = request.path.partition("?")
-    pairs = [it for it in raw_query.split("&") if not it.startswith("X-Amz-Signature=")]
-    query = dict(parse_qsl(raw_query, keep_blank_values=True))
-    names = query["X-Amz-SignedHeaders"]
-    headers = "".join(f"{name}:{request.headers[name]}\n" for name in names.split(";"))
-    canonical = [request.method, path, "&".join(sorted(pairs)), headers, names, "UNSIGNED-PAYLOAD"]
-    scope = query["X-Amz-Credential"].split("/")[1:]
-    digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
-    key = f"AWS4{secret}".encode()
-    for part in scope:
-        key = hmac.digest(key, part.encode(), "sha256")
-    signed = ["AWS4-HMAC-SHA256", query["X-Amz-Date"], "/".join(scope), digest]
-    return hmac.new(key, "\n".join(signed).encode(), "sha256").hexdigest()
+
+    key_id: str
+    scope: list[str]
+    names: str
+    signature: str
+    date: str
+    valid_s: int
+    payload: str
+    is_presigned: bool
+
+    @staticmethod
+    def of(request: Request) -> _Signed | None:
+        told = dict(_FIELD.findall(request.headers["Authorization"] or ""))
+        date, valid_s = request.headers["X-Amz-Date"], 900
+        payload = request.headers["X-Amz-Content-SHA256"]
+        is_presigned = "X-Amz-Signature=" in request.path
+        if is_presigned:
+            query = dict(parse_qsl(request.path.partition("?")[2], keep_blank_values=True))
+            told = {name.removeprefix("X-Amz-"): text for name, text in query.items()}
+            date, valid_s, payload = told["Date"], int(told["Expires"]), "UNSIGNED-PAYLOAD"
+        if "Signature" not in told:
+            return None
+        key_id, *scope = told["Credential"].split("/")
+        return _Signed(
+            key_id=key_id,
+            scope=scope,
+            names=told["SignedHeaders"],
+            signature=told["Signature"],
+            date=str(date),
+            valid_s=valid_s,
+            payload=str(payload),
+            is_presigned=is_presigned,
+        )
+
+    def right(self, request: Request, secret: str) -> str:
+        """The signature that the request has to have."""
+        path, _, raw_query = request.path.partition("?")
+        pairs = [it if "=" in it else f"{it}=" for it in raw_query.split("&") if it]
+        pairs = [it for it in pairs if not it.startswith("X-Amz-Signature=")]
+        headers = "".join(f"{it}:{request.headers[it].strip()}\n" for it in self.names.split(";"))
+        canonical = [
+            *(request.method, path, "&".join(sorted(pairs)), headers, self.names, self.payload)
+        ]
+        digest = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
+        key = f"AWS4{secret}".encode()
+        for part in self.scope:
+            key = hmac.digest(key, part.encode(), "sha256")
+        signed = ["AWS4-HMAC-SHA256", self.date, "/".join(self.scope), digest]
+        return hmac.new(key, "\n".join(signed).encode(), "sha256").hexdigest()
 
 
 def _error(status: int, code: str, message: str) -> Answer:

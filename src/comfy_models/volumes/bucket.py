@@ -51,7 +51,7 @@ class Bucket:
             variables,
             settings=hosts.client.settings,
             endpoint=volume.endpoint,
-            region=volume.data_center.lower(),
+            region=volume.data_center,
         )
 
     def require(self) -> None:

@@ -15,6 +15,7 @@ from tests.model_hosts.s3 import S3Double, s3
 @pytest.fixture
 def double() -> Iterator[S3Double]:
     with s3() as it:
+        it.region = "EU-RO-1"
         for volume in ("first", "second"):
             it.bucket(volume)
         it.asked.clear()
@@ -23,9 +24,8 @@ def double() -> Iterator[S3Double]:
 
 @pytest.fixture
 def volumes(double: S3Double) -> list[Volume]:
-    """In two data centers, of which the double speaks for both."""
     variables = {"RUNPOD_S3_URL": double.url}
-    return [volume_named(text, variables) for text in ("EU-RO-1/first", "US-KS-2/second")]
+    return [volume_named(text, variables) for text in ("EU-RO-1/first", "EU-RO-1/second")]
 
 
 @pytest.fixture

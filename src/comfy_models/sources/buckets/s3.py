@@ -66,7 +66,7 @@ class S3Source:
     def _locate(self) -> Location:
         # Learns also the region, which is part of the signature.
         self._told()
-        return self._location(self._hosts.s3.url("get_object", self._bucket, self._key))
+        return self._location("GET")
 
     def _head(self) -> Answer:
         try:
@@ -81,8 +81,7 @@ class S3Source:
             raise self._refusal(error) from error
 
     def _asked(self) -> Answer:
-        url = self._hosts.s3.url("head_object", self._bucket, self._key, ChecksumMode="ENABLED")
-        location = self._location(url, {"x-amz-checksum-mode": "ENABLED"})
+        location = self._location("HEAD")
         answer = ask(self._hosts.client, self._hosts.session, location, method="HEAD")
         if answer.leads_to is None:
             return answer
@@ -94,8 +93,8 @@ class S3Source:
             body=b"",
         )
 
-    def _location(self, url: str, headers: Mapping[str, str] | None = None) -> Location:
-        return Location(url=url, headers=headers or {}, uses_netrc=False, name=self._url)
+    def _location(self, method: str) -> Location:
+        return self._hosts.s3.location(method, self._bucket, self._key)
 
     def _require_pinned(self, etag: str | None) -> None:
         if None not in (self._etag, etag) and self._etag != etag:
@@ -121,8 +120,8 @@ class S3Source:
 
     def _said(self) -> bytes:
         """The words of a refusal, which answers to HEAD do not have."""
-        location = self._location(self._hosts.s3.url("get_object", self._bucket, self._key))
         try:
+            location = self._location("GET")
             stream = open_range(self._hosts.client, self._hosts.session, location, end=1)
         except StatusError as error:
             return error.body

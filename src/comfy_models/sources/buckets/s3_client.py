@@ -32,43 +32,27 @@ def s3_client(
     cannot be read.
     """
     import boto3
-    import botocore
-    import botocore.session
+    from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
     settings = settings or NetworkSettings()
-    _require_whole_key(variables)
-    core = botocore.session.Session()
-    for setting, variable in _FILES.items():
-        if path := variables.get(variable):
-            core.set_config_variable(setting, path)
+    core = aws_session(variables)
     try:
-        session = boto3.session.Session(
-            aws_access_key_id=variables.get("AWS_ACCESS_KEY_ID") or None,
-            aws_secret_access_key=variables.get("AWS_SECRET_ACCESS_KEY") or None,
-            aws_session_token=variables.get("AWS_SESSION_TOKEN") or None,
-            region_name=region
-            or variables.get("AWS_REGION")
-            or variables.get("AWS_DEFAULT_REGION")
-            or None,
-            profile_name=variables.get("AWS_PROFILE") or None,
-            botocore_session=core,
-        )
         place = (
             endpoint
             or variables.get("AWS_ENDPOINT_URL_S3")
             or variables.get("AWS_ENDPOINT_URL")
             or core.get_scoped_config().get("endpoint_url")
         )
-        is_known = session.get_credentials() is not None
-        return session.client(
+        region = region or variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION")
+        return boto3.session.Session(botocore_session=core).client(
             "s3",
-            region_name=session.region_name or "us-east-1",
+            region_name=region or core.get_config_variable("region") or "us-east-1",
             endpoint_url=place,
             verify=_trust(settings, place),
             config=Config(
-                signature_version="s3v4" if is_known else botocore.UNSIGNED,
+                signature_version="s3v4" if core.get_credentials() else UNSIGNED,
                 # Other services have no host for each bucket, and not all checksums. Amazon has: by
                 # default, the host would be one that may lead to another, which spoils signatures.
                 s3={"addressing_style": "path" if place else "virtual"},
@@ -82,9 +66,34 @@ def s3_client(
             ),
         )
     except (BotoCoreError, ValueError) as error:
-        raise AccessDeniedError(
-            f"the settings of AWS are unusable: {without_secrets(str(error))}", remedy=REMEDY
-        ) from error
+        raise _unusable(error) from error
+
+
+def aws_session(variables: Mapping[str, str]) -> Any:
+    """The session of botocore that has the key, if there is one. Raises AccessDeniedError."""
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    _require_whole_key(variables)
+    try:
+        core = botocore.session.Session(profile=variables.get("AWS_PROFILE") or None)
+        for setting, variable in _FILES.items():
+            if path := variables.get(variable):
+                core.set_config_variable(setting, path)
+        key_id, secret = (variables.get(name) for name in _KEY)
+        if key_id and secret:
+            core.set_credentials(key_id, secret, variables.get("AWS_SESSION_TOKEN") or None)
+        # Reads the files.
+        core.get_scoped_config()
+    except (BotoCoreError, ValueError) as error:
+        raise _unusable(error) from error
+    return core
+
+
+def _unusable(error: Exception) -> AccessDeniedError:
+    return AccessDeniedError(
+        f"the settings of AWS are unusable: {without_secrets(str(error))}", remedy=REMEDY
+    )
 
 
 def _require_whole_key(variables: Mapping[str, str]) -> None:
