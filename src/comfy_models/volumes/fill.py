@@ -9,9 +9,11 @@ from comfy_errors import ComfyError, together
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_models.model_file import ModelFile
+from comfy_models.prove import bring
 from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
 from comfy_models.transfer.fetch import fetch
+from comfy_models.verify import fault_of, store_memory
 from comfy_models.volumes.bucket import Bucket
 from comfy_models.volumes.place import Place, VolumeModel
 from comfy_models.volumes.record import Record
@@ -75,14 +77,25 @@ def _bring(
     lacking: Sequence[Place], store: ModelStore, hosts: Hosts, say: Say, progress: Progress
 ) -> list[ComfyError]:
     """Sends what can be brought into the store. Gives the errors of what cannot."""
-    by_sha256 = {place.model.sha256: place.model for place in lacking}
-    needed = [model for model in by_sha256.values() if not store.holds(model.sha256)]
+    memory = store_memory(store)
+
+    def is_stored(model: ModelFile) -> bool:
+        path = store.path_of(model.sha256)
+        return store.holds(model.sha256) and fault_of(path, model, memory) is None
+
+    def fetch_missing(missing: Sequence[ModelFile]) -> None:
+        fetch(missing, store, hosts, say=say, progress=progress, remember=memory.keep)
+
+    models = list({place.model.sha256: place.model for place in lacking}.values())
+    stored = in_parallel(is_stored, models, threads=_FILES_AT_ONCE)
+    needed = [model for model, is_here in zip(models, stored, strict=True) if not is_here]
     errors: list[ComfyError] = []
     try:
-        fetch(needed, store, hosts, say=say, progress=progress)
+        bring(needed, store, memory, fetch_missing)
     except ComfyError as error:
         errors.append(error)
-    ready = [place for place in lacking if store.holds(place.model.sha256)]
+    ready = [place for place in lacking if is_stored(place.model)]
+    memory.save()
     progress.expect("uploaded", count=len(ready), size_bytes=sum(it.model.size for it in ready))
     in_parallel(lambda place: place.upload(store, progress), ready, threads=_FILES_AT_ONCE)
     return errors

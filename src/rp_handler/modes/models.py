@@ -141,6 +141,6 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="give up a server that sends nothing for so long (120)",
+        help="give up on a server that sends nothing for this long (120)",
     )
     return parser.parse_args(arguments)

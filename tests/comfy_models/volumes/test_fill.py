@@ -103,6 +103,23 @@ def test_a_second_run_sends_and_reads_nothing(
     assert not (tmp_path / "empty").exists()
 
 
+def test_a_damaged_file_in_the_store_is_fetched_again_and_not_sent(
+    double: S3Double,
+    models: list[Model],
+    volumes: list[Volume],
+    store: ModelStore,
+    hosts: Hosts,
+) -> None:
+    model, volume = models[0], volumes[0]
+    stored = store.path_of(model.sha256)
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(b"damaged".ljust(model.size))
+
+    assert _states(fill_volumes([model], [volume], store, hosts)) == ["uploaded"]
+
+    assert hashlib.sha256(_content(double, volume, _key(model))).hexdigest() == model.sha256
+
+
 def test_only_what_is_lacking_is_sent(
     double: S3Double,
     models: list[Model],

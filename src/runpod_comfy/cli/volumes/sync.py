@@ -64,7 +64,7 @@ def add_parser(commands: Subparsers) -> None:
         dest="timeout_s",
         metavar="SECONDS",
         type=seconds,
-        help="give up a server that sends nothing for so long; default 120",
+        help="give up on a server that sends nothing for this long; default 120",
     )
 
 
