@@ -18,6 +18,7 @@ from comfy_models.sources.source import Source, Stream
 from comfy_models.transfer.partial import PartialFile
 
 CHUNK_BYTES = 1 << 19
+_LARGEST_REQUEST_BYTES = 128 << 20
 
 _ANOTHER = "Put the right file there, or resolve the version again."
 
@@ -145,7 +146,8 @@ class Connection:
             # One request for several untouched parts, but not for more than was read so far:
             # another connection may begin a later part soon.
             part = start // self._partial.form.part_bytes
-            most = math.inf if self._is_only() else start + self.received_bytes
+            further = min(self.received_bytes, _LARGEST_REQUEST_BYTES)
+            most = math.inf if self._is_only() else start + further
             last = self._partial.free_until(part, at_most=most)
         origin.pauses.wait(origin.server)
         try:
