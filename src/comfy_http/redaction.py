@@ -15,7 +15,7 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
 _TOKEN = re.compile(r"\b(?:(hf_)[A-Za-z0-9]{30,}|(Bearer )\S+)")
 _PARAMETER = re.compile(rf"({SECRET_PARAMETER})[^&#\s'\")]+", re.IGNORECASE)
 
-_LONGEST = 300
+_LONGEST = 200
 
 
 def without_secrets(text: str) -> str:
