@@ -126,7 +126,7 @@ def _changes_of_folder(
         yield _finding(folder.name, f"the model {folder.name}: {error.message}", error.remedy)
         return
     for file in files:
-        (source,) = file.sources
+        source = file.sources[0]
         there = now.pop(source.url, None)
         if there is None:
             yield _finding(file.name, f"the model {file.name} is gone from {shown}", remedy)
