@@ -1,4 +1,4 @@
-"""The user's home folder, and paths that start with `~`."""
+"""The user's home folder, paths that start with `~`, and paths without links."""
 
 from __future__ import annotations
 
@@ -40,3 +40,11 @@ def expanded(path: str | os.PathLike[str]) -> Path:
             f"{path}: there is no user '{first.removeprefix('~')}' here",
             remedy="Write the path in full.",
         ) from error
+
+
+def real(path: Path) -> Path:
+    """The absolute path without links, as far as it exists.
+
+    A link that leads to itself stays, for which `Path.resolve` raises RuntimeError.
+    """
+    return Path(os.path.realpath(path))

@@ -103,6 +103,10 @@ def open_range(
         if validator is not None:
             headers["If-Range"] = validator
     response = send(client, session, location, headers=headers)
+    if response.status_code == 416 and start == 0:
+        # No part of an empty file can be sent.
+        response.close()
+        response = send(client, session, location, headers={})
     if response.status_code not in (200, 206):
         with response:
             raise refusal(response, location, client.remedy)

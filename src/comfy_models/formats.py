@@ -5,11 +5,12 @@ Nothing here loads a model: a pickle runs code when it is loaded.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import os
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from comfy_models.error_pages import fault_of_page, is_text
-from comfy_models.safetensors_header import fault_of_header
+from comfy_models.safetensors_header import fault_of_header, header_end
 
 ModelFormat = Literal["safetensors", "pickle", "gguf", "onnx", "other"]
 
@@ -60,6 +61,19 @@ def fault_of_content(head: bytes, size: int | None, name: str) -> str | None:
         case "gguf" if not head.startswith(_GGUF[: len(head)]):
             return "is not a GGUF file"
     return None
+
+
+def fault_of_file(path: Path, name: str) -> str | None:
+    """As `fault_of_content`, of a whole file; of a safetensors file all of its header is read.
+
+    Raises OSError.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        head = file.read(HEAD_BYTES)
+        if format_of(name) == "safetensors":
+            head += file.read(max(0, header_end(head) - len(head)))
+    return fault_of_content(head, size, name)
 
 
 def _fault_of_safetensors(head: bytes, size: int | None) -> str | None:

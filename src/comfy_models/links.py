@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_files.files import nearest_existing
+from comfy_files.user_paths import real
 from comfy_models.store import ModelStore, names_stored
 from comfy_models.verify import HashMemory, fault_of
 
@@ -44,7 +44,7 @@ class ModelFolders:
     @property
     def one_step(self) -> bool:
         """True if the shared folder is the version's own."""
-        return self.home is not None and self.shared.resolve() == self.home.resolve()
+        return self.home is not None and real(self.shared) == real(self.home)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +100,12 @@ def needs_link(
     fault = fault_of(place, model, memory)
     if fault is None:
         return False
-    if not place.parent.resolve().is_relative_to(root.resolve()):
+    if not real(place.parent).is_relative_to(real(root)):
         raise InvalidInputError(
             f"{place} would be outside {root}: one of its folders is a link that leads outside",
             remedy="Put a real folder there, or choose another models folder with --models-dir.",
         )
-    parent = nearest_existing(place.parent)
+    parent = next(each for each in place.absolute().parents if os.path.lexists(each))
     if not parent.is_dir():
         raise MismatchError(
             f"{parent} is not a folder, but the version needs {place}",
@@ -164,7 +164,7 @@ def _try_link(source: Path, place: Path) -> bool:
     else:
         return True
     try:
-        place.hardlink_to(source.resolve())
+        place.hardlink_to(real(source))
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
             raise
@@ -174,9 +174,9 @@ def _try_link(source: Path, place: Path) -> bool:
 
 def _way(source: Path, folder: Path) -> str:
     """The target of a symlink in `folder` that leads to `source`."""
-    real_folder = folder.resolve()
+    real_folder = real(folder)
     # The last name is not resolved: `source` may itself be a link, and the new link leads to it.
-    real_source = source.parent.resolve() / source.name
+    real_source = real(source.parent) / source.name
     if real_source.parent.stat().st_dev == real_folder.stat().st_dev:
         return os.path.relpath(real_source, real_folder)
     return str(real_source)

@@ -48,6 +48,12 @@ def fault_of_header(head: bytes, size: int | None) -> str | None:
     return None
 
 
+def header_end(head: bytes) -> int:
+    """Where the header of a file ends that starts with `head`, as far as it is ever parsed."""
+    length = int.from_bytes(head[:LENGTH_BYTES], "little")
+    return LENGTH_BYTES + min(length, _LONGEST_PARSED_BYTES)
+
+
 def _ends(header: Any) -> int:
     """The size of all tensors, in bytes. Raises ValueError if the header is not valid."""
     if not isinstance(header, dict):

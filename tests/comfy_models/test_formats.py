@@ -18,6 +18,7 @@ from comfy_models.formats import (
     HEAD_BYTES,
     PICKLE_SUFFIXES,
     fault_of_content,
+    fault_of_file,
     format_of,
 )
 
@@ -223,3 +224,14 @@ def test_a_page_made_to_take_long_is_named_at_once() -> None:
     for part in (b"<!---->", b"<!--", b"<html><title", b"<Error><Code>", b"<?xml", b'{"a":'):
         fault(part * HEAD_BYTES, "m.ckpt")
     assert time.perf_counter() - start_s < 1
+
+
+def test_a_header_longer_than_the_first_bytes_is_read_in_a_whole_file(tmp_path: Path) -> None:
+    names = {f"tensor.{number}": {"dtype": "U8", "shape": [0]} for number in range(3000)}
+    header = json.dumps({name: {**each, "data_offsets": [0, 0]} for name, each in names.items()})
+    assert len(header) > HEAD_BYTES
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode())
+    assert fault_of_file(path, path.name) is None
+    path.write_bytes(len(header).to_bytes(8, "little") + header.replace("}}", "}]").encode())
+    assert fault_of_file(path, path.name) == "is not a safetensors file: its header is not valid"

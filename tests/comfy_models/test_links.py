@@ -222,6 +222,13 @@ def test_nothing_is_written_through_a_folder_link_that_leads_out(
     assert not list(outside.iterdir())
 
 
+def test_a_folder_that_links_to_itself_is_named(link: Link, models: Path) -> None:
+    models.mkdir()
+    (models / "checkpoints").symlink_to("checkpoints")
+    with pytest.raises(MismatchError, match=r"checkpoints is not a folder"):
+        link()
+
+
 def test_where_symlinks_are_impossible_a_hard_link_is_made(
     link: Link, stored: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

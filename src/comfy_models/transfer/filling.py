@@ -8,7 +8,9 @@ from types import TracebackType
 from comfy_errors import UnavailableError
 from comfy_http.redaction import without_secrets
 from comfy_http.retries import Backoff
+from comfy_models.formats import fault_of_file
 from comfy_models.model_file import ModelSource
+from comfy_models.sources.errors import NotAModelError
 from comfy_models.sources.file import FileSource
 from comfy_models.sources.kinds import source_for
 from comfy_models.sources.source import Source
@@ -100,7 +102,9 @@ class Filling:
                     count=self._count,
                     check=self._claim.require,
                 ).run()
-                return self._hashing.result()
+                sha256 = self._hashing.result()
+                self._require_model(origin)
+                return sha256
             except StartOverError as error:
                 reason = error.message
                 if not error.ranges:
@@ -108,6 +112,16 @@ class Filling:
                 origin.validator = None
                 self.start_over()
         raise UnavailableError(f"{origin.shown} {reason}", remedy="Try again later.")
+
+    def _require_model(self, origin: Origin) -> None:
+        """Raises NotAModelError, and forgets all bytes, if the whole file is no model."""
+        fault = fault_of_file(self._claim.place.partial, origin.name)
+        if fault is not None:
+            self.start_over()
+            raise NotAModelError(
+                f"{origin.shown} {fault}",
+                remedy="Correct 'source' in the spec: it has to lead to the file itself.",
+            )
 
     def start_over(self) -> None:
         """Forgets all bytes."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import can_write
+from comfy_files.user_paths import real
 from comfy_home.import_needs import needs_cpu
 from comfy_home.layout import HomeLayout
 from rp_handler.engine import confine
@@ -124,7 +125,7 @@ def read_only_folders(
     # Without a home folder a `~` stays: then nothing is there.
     found = [Path(os.path.expanduser(place)).absolute() for place in places]  # noqa: PTH111
     for home in _recorded_homes(found[CACHED.index("roots")]):
-        if home.root.resolve() != venv.parent.resolve():
+        if real(home.root) != real(venv.parent):
             found += [home.venv, home.comfyui]
     return [place for place in found if place.is_dir()]
 

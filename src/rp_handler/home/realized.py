@@ -8,7 +8,7 @@ from typing import Any
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.json_file import read_object
-from comfy_files.user_paths import expanded
+from comfy_files.user_paths import expanded, real
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, load_manifest
 from comfy_workflows.model_files import ModelFolders
@@ -96,7 +96,7 @@ def _other_models(path: Path, manifest: Manifest, models_dir: Path | None) -> Pa
     own = [path / "models", path / "ComfyUI" / "models"]
     if manifest.models_dir:
         own.append(Path(manifest.models_dir))
-    if any(asked.resolve() == one.resolve() for one in own):
+    if any(real(asked) == real(one) for one in own):
         return None
     if not asked.is_dir():
         raise UnavailableError(

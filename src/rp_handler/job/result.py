@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from comfy_files.files import sha256_of
+from comfy_files.user_paths import real
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.command import EngineFolders
@@ -130,11 +131,11 @@ def _locate(node: str, kind: str, inner: PurePath, folders: EngineFolders) -> Pa
     folder = kinds.get(kind)
     if folder is None:
         return None
-    path = (folder / inner).resolve()
+    path = real(folder / inner)
     # A path that leaves the folder and returns is refused too: a sink repeats it below its own
     # folder.
     leaves = inner.is_absolute() or ".." in inner.parts
-    if leaves or not path.is_relative_to(folder.resolve()):
+    if leaves or not path.is_relative_to(real(folder)):
         raise JobError(
             f"Node {node} names an output outside the engine's folders: {inner}.",
             remedy="Use a file name prefix without '..' and without a leading '/'.",

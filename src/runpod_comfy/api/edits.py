@@ -13,6 +13,7 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say, say_nothing
+from comfy_files.user_paths import real
 from comfy_models.store import ModelStore
 from comfy_models.verify import store_memory
 from runpod_comfy.api.arguments import as_text, checked
@@ -153,7 +154,7 @@ def _opened(
 ) -> tuple[LoadedSpec, Folders]:
     path = as_path(spec) or find_spec(version_id_of(version_id), find_project(project))
     loaded = load_spec(path)
-    folders = Folders(working=Path.cwd().resolve(), spec=loaded.path.parent.resolve())
+    folders = Folders(working=real(Path.cwd()), spec=real(loaded.path.parent))
     return loaded, folders
 
 
@@ -180,7 +181,7 @@ def _edit(loaded: LoadedSpec, edit: _Edit, say: Say) -> tuple[Spec, Spec, bool]:
     the edit would make the spec invalid.
     """
     # A link is written through, so that it stays one.
-    path = loaded.path.resolve()
+    path = real(loaded.path)
     with (
         disk_errors(f"{path} could not be written", remedy=PERMISSIONS),
         editing(path, Cache.from_environment(), say),

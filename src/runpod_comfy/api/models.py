@@ -9,6 +9,7 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, together
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_files.user_paths import real
 from comfy_home.layout import HomeLayout, find_home
 from comfy_models.store import ModelStore
 from runpod_comfy.api.arguments import checked
@@ -122,7 +123,7 @@ def _folder_for(request: ModelRequest, selected: Selected) -> Path:
 
 
 def _is_own(models_dir: Path, selected: Selected) -> bool:
-    return models_dir.resolve() == _home_of(selected).models.resolve()
+    return real(models_dir) == real(_home_of(selected).models)
 
 
 def _home_of(selected: Selected) -> HomeLayout:

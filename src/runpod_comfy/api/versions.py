@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_errors.names import listed
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_files.user_paths import real
 from comfy_models.store import ModelStore
 from runpod_comfy.api.arguments import as_text, checked
 from runpod_comfy.api.completion import LockPlace, complete
@@ -322,7 +323,7 @@ def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) ->
 
 def editing(spec: Path, cache: Cache, say: Say) -> contextlib.AbstractContextManager[int | None]:
     """Keeps other commands from editing a spec file during the block."""
-    path = spec.resolve()
+    path = real(spec)
     return key_lock(cache, f"spec {path}", what=str(path), say=say)
 
 

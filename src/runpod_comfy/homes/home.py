@@ -9,7 +9,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import Below
-from comfy_files.user_paths import home_folder
+from comfy_files.user_paths import home_folder, real
 from comfy_home.layout import (
     DATA_FOLDERS,
     LOCK_NAME,
@@ -61,12 +61,12 @@ class Home(HomeLayout):
 
 def refuse_protected(root: Path) -> None:
     """Raises InvalidInputError if `root` is or contains a protected folder."""
-    real = root.resolve()
+    whole = real(root)
     protected = [(PACKAGES, "the folder of this program")]
     with suppress(UnavailableError):
         protected.append((home_folder(), "your home folder"))
     for kept, name in protected:
-        if kept.resolve().is_relative_to(real):
+        if real(kept).is_relative_to(whole):
             raise InvalidInputError(
                 f"{root} is or contains {name}; it was left alone",
                 remedy="Name a folder that is only for this version.",

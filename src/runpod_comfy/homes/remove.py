@@ -13,6 +13,7 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing
 from comfy_files.read_only import remove_tree
+from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, refuse_home_in_use
 from comfy_home.layout import DATA_FOLDERS, LOCK_NAME, MARKER_NAME
 from comfy_home.manifest import load_manifest
@@ -183,8 +184,8 @@ def _brought_along(home: Home) -> set[str]:
 def _refuse_dangerous(root: Path) -> None:
     if root.is_symlink():
         raise InvalidInputError(
-            f"{root} is a link to {root.resolve()}; nothing was removed",
-            remedy=f"To remove that folder: --target {root.resolve()}",
+            f"{root} is a link to {real(root)}; nothing was removed",
+            remedy=f"To remove that folder: --target {real(root)}",
         )
     refuse_protected(root)
 

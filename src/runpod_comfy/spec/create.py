@@ -10,6 +10,7 @@ from pathlib import Path
 
 from comfy_errors import Faults
 from comfy_files.progress import Say
+from comfy_files.user_paths import real
 from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS, this_platform
 from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders
@@ -47,7 +48,7 @@ def create_spec(
     """
     check_version_id(version_id)
     # With links resolved, so that `..` in a rewritten path leads to the expected folder.
-    folders = Folders(working=working_dir.resolve(), spec=output.parent.resolve())
+    folders = Folders(working=real(working_dir), spec=real(output.parent))
     local = local_models(models_root, folders, auto_checksum=auto_checksum, memory=memory, say=say)
     faults = Faults()
     comfy = faults.catch(read_core, repo, folders)

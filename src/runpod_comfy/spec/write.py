@@ -9,6 +9,7 @@ from typing import Literal
 
 from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors, replace_file
+from comfy_files.user_paths import real
 from runpod_comfy.spec.model import Spec
 
 # A tree's position in a spec: the core, or the index of a custom node.
@@ -34,7 +35,7 @@ def write_spec(spec: Spec, path: Path, *, force: bool) -> bool:
     """
     content = spec_text(spec).encode()
     # A link is kept, and its target is written.
-    path = path.resolve()
+    path = real(path)
     with disk_errors(
         f"{path} could not be written",
         remedy="Check its folder, or name another file with --output.",
@@ -62,7 +63,7 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
     Raises InvalidInputError if `before` is not there, OperationFailedError if the file cannot be
     written.
     """
-    path = path.resolve()
+    path = real(path)
     with disk_errors(
         f"{path} could not be written", remedy="Check its permissions, and those of its folder."
     ):

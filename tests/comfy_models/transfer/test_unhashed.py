@@ -106,3 +106,12 @@ def test_nothing_is_stored_when_the_source_sends_a_page(store: ModelStore, hosts
     with serving(x=page) as url, pytest.raises(MismatchError, match="/x is a web page"):
         _fetch(store, hosts, f"{url}/x")
     assert files_in(store.root) == []
+
+
+def test_an_empty_file_is_no_model(store: ModelStore, hosts: Hosts) -> None:
+    with (
+        serving(x=Served(content=b"")) as url,
+        pytest.raises(MismatchError, match="is empty"),
+    ):
+        fetch_unhashed(ModelSource(url=f"{url}/x"), store, hosts, target_path="vae/x.safetensors")
+    assert not list(store.root.rglob("*.partial"))

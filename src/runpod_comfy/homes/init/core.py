@@ -8,6 +8,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_files.files import ROOM_AND_PERMISSIONS
+from comfy_files.user_paths import real
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.homes.init.job import Initialization
@@ -51,7 +52,7 @@ def _origin_of(repo: str, ref: str | None, base_dir: Path) -> tuple[TreeKind, st
         ) from error
     if kind != "folder":
         return kind, repo
-    folder = (base_dir / repo).resolve()
+    folder = real(base_dir / repo)
     if not folder.exists():
         raise UnavailableError(
             f"the folder {repo} does not exist (looked for {folder})",

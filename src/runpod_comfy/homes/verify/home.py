@@ -19,6 +19,7 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import in_parallel
+from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
@@ -288,7 +289,7 @@ def _check_models(job: Realization, findings: Verification) -> None:
         findings.count(path)
         if found != model.sha256:
             findings.add(model.name, path, expected=model.sha256, found=found)
-            if path.is_relative_to(store.root.resolve()):
+            if path.is_relative_to(real(store.root)):
                 findings.entries.add(path)
             elif not _can_be_linked(model, job):
                 findings.own_models.add(path)

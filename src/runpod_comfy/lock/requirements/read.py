@@ -24,6 +24,7 @@ from packaging.utils import canonicalize_name
 from comfy_errors import InvalidInputError
 from comfy_errors.names import quantity
 from comfy_files.progress import Say
+from comfy_files.user_paths import real
 from runpod_comfy.lock.requirements.line import (
     Include,
     NotFollowed,
@@ -184,7 +185,7 @@ class _TreeReader:
             self._add_requests()
 
     def _file(self, path: Path, place: str, text: str, *, is_constraint: bool) -> None:
-        root, resolved = self.folder.resolve(), path.resolve()
+        root, resolved = real(self.folder), real(path)
         if (resolved, is_constraint) in self.seen:
             # Files that include each other are read once.
             return
