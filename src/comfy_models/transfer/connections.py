@@ -21,6 +21,8 @@ _LOOK_S = 0.05
 _LAG_BYTES = 8 << 20
 # A connection that broke after this much is opened again at once.
 _WORTHWHILE_BYTES = 1 << 20
+# No server limits each connection to so much; further ones only get into each other's way on disk.
+_FAST_BYTES_S = 100e6
 # How long not to add one after one broke: first, and at most.
 _CAUTIOUS_S, _MOST_CAUTIOUS_S = 2.0, 60.0
 
@@ -53,6 +55,7 @@ class Connections:
         self._most_bytes = partial.received_bytes
         self._caution_s = _CAUTIOUS_S
         self._add_at = 0.0
+        self._bytes_at_look, self._looked_at = partial.received_bytes, time.monotonic()
 
     def run(self) -> None:
         """Returns once the file is whole.
@@ -93,11 +96,17 @@ class Connections:
             pause(self._backoff.next_wait_s(error))
 
     def _needs_another(self) -> bool:
-        running = tuple(self._running)
+        now, running = time.monotonic(), tuple(self._running)
+        if now < self._add_at:
+            return False
+        gained = self._partial.received_bytes - self._bytes_at_look
+        rate = gained / (now - self._looked_at) / len(running) if running else 0.0
+        self._bytes_at_look, self._looked_at = self._partial.received_bytes, now
+        self._add_at = max(self._add_at, now + _ADD_EVERY_S)
         silent = sum(one.received_bytes == 0 for one in running)
         return (
             len(running) < self._at_once
-            and time.monotonic() > self._add_at
+            and rate < _FAST_BYTES_S
             and self._partial.prefix - self._hashing.hashed_bytes < _LAG_BYTES
             # Not before the last one turned out to work; but one of many may hang.
             and (silent == 0 or (silent == 1 and len(running) > 2))
