@@ -45,6 +45,8 @@ class Lease:
         if not self.lost and _now() - self._beaten_at > _FRESH_S:
             # This process was stopped, or the disk does not answer.
             self.beat()
+            # By now another machine may have taken over what did not change.
+            self.lost = self.lost or _now() - self._beaten_at > LOST_AFTER_S
         return not self.lost
 
     def beat(self) -> None:

@@ -73,7 +73,7 @@ class Bucket:
                 if code_of(error) not in _NOT_FOUND:
                     raise
                 return None
-            return Entry(size=told["ContentLength"], etag=told["ETag"].strip('"'))
+            return Entry(size=told["ContentLength"], etag=told.get("ETag", "").strip('"'))
 
     def read(self, key: str) -> Iterator[bytes]:
         """The bytes of a file as they arrive. Raises as `errors` does."""

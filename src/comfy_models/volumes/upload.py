@@ -57,7 +57,7 @@ class Upload:
             except Exception as error:
                 if not _may_be_late(error):
                     raise
-                self._await(before, size)
+                self._await(before, size, error)
         entry = self.bucket.entry(self.key)
         if entry is None or entry.size != size:
             raise OperationFailedError(
@@ -139,12 +139,12 @@ class Upload:
                 left -= len(chunk)
         return md5.hexdigest()
 
-    def _await(self, before: Entry | None, size: int) -> None:
-        """Waits for the file as long as the service may take. Raises the error that is handled."""
+    def _await(self, before: Entry | None, size: int, error: Exception) -> None:
+        """Waits for the file as long as the service may take, then raises `error`."""
         until = time.monotonic() + _ASSEMBLED_AFTER_S + size / _ASSEMBLED_PER_S
         while (entry := self.bucket.entry(self.key)) == before or entry is None:
             if time.monotonic() > until:
-                raise
+                raise error
             if interrupted():
                 raise KeyboardInterrupt
             time.sleep(_POLL_S)
