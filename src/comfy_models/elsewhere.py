@@ -159,9 +159,17 @@ def _files(roots: Sequence[Path]) -> Iterator[os.DirEntry[str]]:
                 if entry.is_dir(follow_symlinks=False):
                     if not entry.name.startswith(".") and entry.name not in _LEFT_OUT:
                         below.append(entry.path)
-                elif entry.is_file():
+                elif _is_file(entry):
                     yield entry
         level = below
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        # A link may lead to itself.
+        return False
 
 
 def _entries(folder: str, *, at_most: int) -> list[os.DirEntry[str]]:

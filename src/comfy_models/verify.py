@@ -6,6 +6,7 @@ Hashes are remembered, so that gigabytes are not read at every start.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import stat
@@ -61,7 +62,18 @@ def fault_of(
     return None if sha256 == model.sha256 else f"has sha256 {sha256}, not {model.sha256}"
 
 
+def is_circular(path: Path) -> bool:
+    """True if links lead from `path`, or from a folder above it, in a circle."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
+
+
 def _absence(path: Path) -> str:
+    if is_circular(path):
+        return "is reached through links that lead in a circle"
     if path.is_symlink():
         return f"links to {os.readlink(path)}, which does not exist"  # noqa: PTH115
     return "is not a file" if path.exists() else "does not exist"

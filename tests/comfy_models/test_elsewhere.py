@@ -115,6 +115,7 @@ def test_links_in_a_circle_dead_links_and_missing_roots_do_not_stop_it(tmp_path:
     (tmp_path / "a").mkdir()
     (tmp_path / "a/up").symlink_to(tmp_path)
     (tmp_path / "lost.safetensors").symlink_to("nowhere")
+    (tmp_path / "self.safetensors").symlink_to("self.safetensors")
     path = put(tmp_path / "b/x.safetensors")
     assert [found.path for found in found_in(tmp_path)] == [path]
     assert found_in(tmp_path / "none") == []

@@ -14,7 +14,7 @@ from comfy_models.model_file import ModelFile
 from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
 from comfy_models.transfer.delivery import deliver
-from comfy_models.transfer.place import OTHER_STORE, Place, in_store, outside_store
+from comfy_models.transfer.place import OTHER_FOLDER, OTHER_STORE, Place, in_store, outside_store
 from comfy_models.transfer.traffic import FILES_AT_ONCE, traffic_to
 
 Remember = Callable[[Path, str], object]
@@ -41,7 +41,7 @@ def fetch(
     store.settle()
     wanted = [(model, in_store(store, model.sha256)) for model in models]
     with disk_errors(f"the model store {store.root} could not be written", remedy=OTHER_STORE):
-        _fetch(wanted, hosts, say, progress, remember, failed)
+        _fetch(wanted, hosts, say, progress, OTHER_STORE, remember, failed)
 
 
 def fetch_to(
@@ -53,8 +53,8 @@ def fetch_to(
 ) -> None:
     """As `fetch`, to a path for each model, outside any store. Existing files are kept."""
     wanted = [(model, outside_store(path, model.sha256)) for model, path in places]
-    with disk_errors("the models could not be written"):
-        _fetch(wanted, hosts, say, progress)
+    with disk_errors("the models could not be written", remedy=OTHER_FOLDER):
+        _fetch(wanted, hosts, say, progress, OTHER_FOLDER)
 
 
 def _fetch(
@@ -62,6 +62,7 @@ def _fetch(
     hosts: Hosts,
     say: Say,
     progress: Progress,
+    remedy: str,
     remember: Remember = lambda _path, _sha256: None,
     failed: Failed = lambda _model, _error: None,
 ) -> None:
@@ -70,7 +71,7 @@ def _fetch(
     missing = [(model, place) for model, place in by_path.values() if not place.is_done()]
     require_room(
         [(place.work, model.size - place.written_bytes) for model, place in missing],
-        remedy=OTHER_STORE,
+        remedy=remedy,
     )
     size_bytes = sum(model.size for model, _ in missing)
     progress.expect("models", count=len(missing), size_bytes=size_bytes)

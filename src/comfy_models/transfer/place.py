@@ -16,6 +16,11 @@ OTHER_STORE = (
     "write to."
 )
 
+OTHER_FOLDER = (
+    "Make room there and check its permissions, or name another models folder with --models-dir or "
+    "MODELS_DIR."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:

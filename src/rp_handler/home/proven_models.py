@@ -15,7 +15,7 @@ from comfy_models.elsewhere import Found, find_elsewhere
 from comfy_models.proof import Proof, ProvenModel, State
 from comfy_models.search import ModelPlaces
 from comfy_models.sources.hosts import Hosts
-from comfy_models.verify import HashMemory
+from comfy_models.verify import HashMemory, is_circular
 from rp_handler.home.found_models import look_for
 from rp_handler.home.missing_models import Look, finding_remedy, missing_lines
 from rp_handler.home.model_search import ModelSearch, is_mounted
@@ -115,6 +115,6 @@ def _proven(folder: Path, look: Look) -> ProvenModel:
     return ProvenModel(
         model=look.model,
         path=path,
-        state="wrong" if path.exists() else "missing",
+        state="wrong" if path.exists() or is_circular(path) else "missing",
         reason="; ".join(look.faults),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, together
 from comfy_errors.names import quantity
-from comfy_files.files import disk_errors
+from comfy_files.files import disk_errors, nearest_existing
 from comfy_files.progress import Progress, Say, readable_size
 from comfy_files.space import disk_of
 from comfy_home.manifest import ManifestModel
@@ -21,8 +21,11 @@ from comfy_models.model_file import ModelSource
 from comfy_models.sources.hosts import Hosts, hosts_for
 from comfy_models.store import names_stored
 from comfy_models.transfer.fetch import fetch_to
-from comfy_models.verify import HashMemory
+from comfy_models.transfer.place import OTHER_FOLDER
+from comfy_models.verify import HashMemory, is_circular
 from rp_handler.home.missing_models import Look
+
+_MOVE_AWAY = "Move it away, and run the command again."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +48,7 @@ class Supply:
         could not be. Raises OperationFailedError if the folder cannot be written.
         """
         errors: list[ComfyError] = []
-        with disk_errors(f"{self.folder} could not be written"):
+        with disk_errors(f"{self.folder} could not be written", remedy=OTHER_FOLDER):
             free = [it for it in looks if it.path is None and self._is_free(it.model, errors)]
             linked = [look for look in free if self._link(look.model)]
             fetched = [self._fetch(look.model) for look in free if look not in linked]
@@ -77,7 +80,14 @@ class Supply:
     def _is_free(self, model: ManifestModel, errors: list[ComfyError]) -> bool:
         """True if the model may be written to its place."""
         place = self._place(model)
-        if not place.parent.resolve().is_relative_to(self.folder.resolve()):
+        is_replaced = self.overwrite and not is_circular(place.parent)
+        if is_circular(place) and not is_replaced:
+            problem = "is reached through links that lead in a circle, and was left alone"
+            errors.append(MismatchError(f"{place} {problem}", remedy=_MOVE_AWAY))
+        elif not nearest_existing(place.parent).is_dir():
+            problem = f"cannot be written: {nearest_existing(place.parent)} is not a folder"
+            errors.append(MismatchError(f"{place} {problem}", remedy=_MOVE_AWAY))
+        elif not place.parent.resolve().is_relative_to(self.folder.resolve()):
             problem = f"is outside {self.folder}: one of its folders is a link that leads outside"
             errors.append(InvalidInputError(f"{place} {problem}"))
         elif place.is_dir() or (place.exists() and not self.overwrite):

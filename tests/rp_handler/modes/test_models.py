@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -18,6 +19,7 @@ import pytest
 from comfy_home.manifest import Manifest, ManifestModel, save_manifest
 from comfy_models.model_file import ModelSource
 from rp_handler.main import main
+from tests.full_disk import nearly_full
 from tests.http_server import Answer, Request, ranged, serve
 from tests.model_hosts.hub import hub
 from tests.model_hosts.s3 import KEY_ID, SECRET_KEY, s3
@@ -268,6 +270,54 @@ def test_a_models_folder_that_leads_out_of_the_volume_is_not_written_to(
     (volume / "models/vae").symlink_to(tmp_path / "outside")
     assert states(capsys, "sync", code=2) == ["missing", "downloaded"]
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [NAMES[0], "vae"])
+def test_a_link_in_a_circle_is_wrong_and_the_other_models_arrive(
+    name: str, volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    circle = volume / "models" / name
+    circle.parent.mkdir(parents=True)
+    circle.symlink_to(circle.name)
+    document = result(capsys, "sync", code=4)
+    assert [model["state"] for model in document["models"]] == ["wrong", "downloaded"]
+    assert "lead in a circle" in document["models"][0]["reason"]
+    assert "lead in a circle" in document["error"]
+    assert circle.is_symlink()
+
+
+def test_a_file_in_the_place_of_a_folder_keeps_no_other_model_back(
+    volume: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (volume / "models").mkdir()
+    (volume / "models/vae").touch()
+    assert states(capsys, "sync", code=4) == ["missing", "downloaded"]
+
+
+def test_without_room_another_models_folder_is_proposed(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nearly_full(monkeypatch, free_bytes=1)
+    document = result(capsys, "sync", code=1)
+    assert "are needed below" in document["error"]
+    assert "--models-dir" in document["remedy"]
+    assert "COMFY_CACHE_MODELS" not in document["remedy"]
+
+
+def test_for_a_folder_that_cannot_be_written_another_one_is_proposed(
+    volume: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mkdir = Path.mkdir
+
+    def refuse(path: Path, *arguments: Any, **options: Any) -> None:
+        if path.name == "vae":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    document = result(capsys, "sync", code=1)
+    assert "permission denied" in document["error"]
+    assert "--models-dir" in document["remedy"]
 
 
 def test_volumes_of_several_data_centers_are_filled_over_s3(
