@@ -14,7 +14,7 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import can_write
 from comfy_files.user_paths import expanded
 from comfy_models.search import ModelPlaces
-from comfy_models.verify import MEMORY_NAME
+from comfy_models.verify import MEMORY_NAME, is_circular
 from rp_handler.home.realized import Home
 
 _SERVERLESS_VOLUME = Path("/runpod-volume")
@@ -93,6 +93,26 @@ def _folders(own: Path, named: Path | None, volume: Path | None, *, is_baked: bo
 def is_mounted(folder: Path) -> bool:
     """False for the models folder of a volume that this machine does not have."""
     return folder.parent not in (_SERVERLESS_VOLUME, _POD_VOLUME) or folder.parent.is_dir()
+
+
+def volume_of(folder: Path) -> Path:
+    """What other machines see of the disk of the models folder, links followed: RunPod's volume,
+    else the parent of a folder `models`, else only the folder.
+    """
+    place = folder.resolve()
+    if place.is_mount():
+        return place
+    for root in (_SERVERLESS_VOLUME.resolve(), _POD_VOLUME.resolve()):
+        if place.is_relative_to(root):
+            return root
+    # Other machines have another `/` and another `~`.
+    private = (Path("/"), Path(os.path.expanduser("~")).resolve())  # noqa: PTH111
+    return place if place.name != "models" or place.parent in private else place.parent
+
+
+def leads_into(path: Path, volume: Path) -> bool:
+    """True if `path` is in the folder `volume`, and so is what it leads to."""
+    return is_circular(path) or path.resolve().is_relative_to(volume)
 
 
 def missing_policy(environment: Mapping[str, str]) -> str:

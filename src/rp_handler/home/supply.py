@@ -24,6 +24,7 @@ from comfy_models.transfer.fetch import fetch_to
 from comfy_models.transfer.place import OTHER_FOLDER
 from comfy_models.verify import HashMemory, is_circular
 from rp_handler.home.missing_models import Look
+from rp_handler.home.model_search import leads_into
 
 _MOVE_AWAY = "Move it away, and run the command again."
 
@@ -34,10 +35,14 @@ class Supply:
 
     `copies` are files of this machine that are right, by target path. With `overwrite`, another
     file in the place of a model is replaced.
+
+    `volume` is the folder around it that other machines see: a link there does not lead out of it,
+    and one that does is replaced. Without a volume, links may lead anywhere.
     """
 
     folder: Path
     hosts: Hosts
+    volume: Path | None = None
     copies: Mapping[str, Path] = field(default_factory=dict)
     overwrite: bool = False
 
@@ -80,7 +85,8 @@ class Supply:
     def _is_free(self, model: ManifestModel, errors: list[ComfyError]) -> bool:
         """True if the model may be written to its place."""
         place = self._place(model)
-        is_replaced = self.overwrite and not is_circular(place.parent)
+        leads_out = place.is_symlink() and not self._is_inside(place)
+        is_replaced = (self.overwrite or leads_out) and not is_circular(place.parent)
         if is_circular(place) and not is_replaced:
             problem = "is reached through links that lead in a circle, and was left alone"
             errors.append(MismatchError(f"{place} {problem}", remedy=_MOVE_AWAY))
@@ -90,20 +96,25 @@ class Supply:
         elif not place.parent.resolve().is_relative_to(self.folder.resolve()):
             problem = f"is outside {self.folder}: one of its folders is a link that leads outside"
             errors.append(InvalidInputError(f"{place} {problem}"))
-        elif place.is_dir() or (place.exists() and not self.overwrite):
+        elif place.is_dir() or (place.exists() and not is_replaced):
             errors.append(MismatchError(f"{place} is another file and was left alone"))
         else:
             return True
         return False
 
     def _link(self, model: ManifestModel) -> bool:
-        """Links the model from a store on the disk of the folder; False if it is in none."""
+        """Links the model from a store on the volume; False if it is in none."""
         copy = self.copies.get(model.target_path)
-        if copy is None or not names_stored(str(copy)) or disk_of(copy) != disk_of(self.folder):
+        if copy is None or not names_stored(str(copy)) or not self._is_inside(copy):
+            return False
+        if disk_of(copy) != disk_of(self.folder):
             return False
         self._place(model).parent.mkdir(parents=True, exist_ok=True)
         make_link(copy, self._place(model))
         return True
+
+    def _is_inside(self, path: Path) -> bool:
+        return self.volume is None or leads_into(path, self.volume)
 
     def _fetch(self, model: ManifestModel) -> tuple[ManifestModel, Path]:
         """The model with all its sources, and where it arrives: a wrong file is only replaced by a

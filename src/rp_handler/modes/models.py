@@ -102,8 +102,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options in `arguments`, those after `models`. Exits for `--help` and a wrong option."""
     parser = argparse.ArgumentParser(
         prog="python -m rp_handler.main models",
-        description="Verify the models of a version where a worker finds them, or bring them into "
-        "a models folder, such as that of a network volume.",
+        description="Verify the models of a version in a models folder, such as that of a network "
+        "volume, or bring them into it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

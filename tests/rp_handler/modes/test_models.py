@@ -205,10 +205,7 @@ def test_models_of_a_store_on_the_volume_are_linked_in_a_way_that_holds_elsewher
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    digest = sha256(NAMES[0])
-    stored = volume / "store/sha256" / digest[:2] / digest
-    stored.parent.mkdir(parents=True)
-    stored.write_bytes(BYTES[NAMES[0]])
+    stored(volume / "store", NAMES[0])
     monkeypatch.setenv("COMFY_CACHE_MODELS", str(volume / "store"))
     assert states(capsys, "sync") == ["downloaded", "downloaded"]
     assert (volume / "models" / NAMES[0]).is_symlink()
@@ -260,6 +257,62 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_downloade
     assert main(["models", "sync", "--models-dir", str(tmp_path / "file/models")]) == 3
     assert "cannot be written" in capsys.readouterr().err
     assert asked == []
+
+
+def stored(store: Path, name: str) -> Path:
+    digest = sha256(name)
+    place = store / "sha256" / digest[:2] / digest
+    place.parent.mkdir(parents=True)
+    place.write_bytes(BYTES[name])
+    return place
+
+
+@pytest.mark.parametrize("folder", ["pod/models", "other/models", "flat"])
+def test_a_volume_gets_files_and_no_links_into_the_store_of_this_machine(
+    folder: str, tmp_path: Path, asked: list[Request], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (stored(tmp_path / "cache/models", name) for name in NAMES)
+    place = tmp_path / folder / NAMES[1]
+    place.parent.mkdir(parents=True)
+    place.symlink_to(second)
+    arguments = ("--models-dir", str(tmp_path / folder))
+    document = result(capsys, "verify", *arguments, code=4)
+    assert [model["state"] for model in document["models"]] == ["missing", "missing"]
+    assert f"{first} is the right file, but not in" in document["models"][0]["reason"]
+    assert f"leads to {second}, out of" in document["models"][1]["reason"]
+    assert "models sync" in document["remedy"]
+    assert "COMFY_CACHE_MODELS" not in document["remedy"]
+    assert states(capsys, "sync", *arguments) == ["downloaded", "downloaded"]
+    for name in NAMES:
+        file = tmp_path / folder / name
+        assert not file.is_symlink()
+        assert file.stat().st_nlink == 1
+        assert file.read_bytes() == BYTES[name]
+    assert second.read_bytes() == BYTES[NAMES[1]]
+    assert asked == []
+    assert states(capsys, "verify", *arguments) == ["present", "present"]
+
+
+@pytest.mark.parametrize("place", ["argument", "MODELS_DIR", "volume"])
+def test_verify_is_about_the_folder_and_not_about_what_this_machine_has_elsewhere(
+    place: str,
+    home: Path,
+    volume: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in NAMES:
+        put(home / "models", name)
+    folder = volume / "models" if place == "volume" else tmp_path / "empty/models"
+    put(folder, NAMES[1], b"somebody's own")
+    if place == "MODELS_DIR":
+        monkeypatch.setenv("MODELS_DIR", str(folder))
+    arguments = ["--models-dir", str(folder)] if place == "argument" else []
+    document = result(capsys, "verify", *arguments, code=4)
+    assert [model["state"] for model in document["models"]] == ["missing", "wrong"]
+    assert str(home / "models" / NAMES[0]) in document["models"][0]["reason"]
+    assert "has 14 bytes" in document["models"][1]["reason"]
 
 
 def test_a_models_folder_that_leads_out_of_the_volume_is_not_written_to(
