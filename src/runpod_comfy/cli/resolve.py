@@ -113,9 +113,10 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
     )
     if lock.unhashed_models:
         names = listed([model.name for model in lock.unhashed_models], at_most=_NAMED_AT_MOST)
+        them = "it" if len(lock.unhashed_models) == 1 else "them"
         console.say(
-            f"No host reports the sha256 of {names}. The first realize downloads them to complete "
-            f"the lock, or: runpod-comfy resolve {lock.version_id} --hash-models"
+            f"No host reports the sha256 of {names}. The first realize or verify-models downloads "
+            f"{them} to complete the lock, or: runpod-comfy resolve {lock.version_id} --hash-models"
         )
     document = {
         "version_id": lock.version_id,
