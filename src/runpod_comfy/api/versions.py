@@ -152,12 +152,13 @@ def resolve_spec(
     update: bool = False,
     write: bool = True,
     hash_models: bool = False,
+    timeout_s: float | None = None,
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
 ) -> Resolved:
     """Resolves a spec that was already read, as `resolve` does. `update` accepts changes in its
     folders, even if the spec has a `commit` for them, and changes no other pin. Without `write` the
-    lock is only returned, for a plan.
+    lock is only returned, for a plan. A host of models may be silent for `timeout_s` seconds.
     """
     # These load uv's side and the sources, which a version with a lock does not need.
     from runpod_comfy.lock.diff import compare_locks
@@ -188,7 +189,13 @@ def resolve_spec(
             chosen = upgrade_of(upgrade, loaded.spec, previous, is_version=is_version)
         moved = moved_pins(loaded.spec, chosen, fetch_context)
         loaded = with_moved_pins(loaded, moved)
-        lock = resolve_lock(loaded, fetch_context=fetch_context, previous=previous, upgrade=chosen)
+        lock = resolve_lock(
+            loaded,
+            fetch_context=fetch_context,
+            previous=previous,
+            upgrade=chosen,
+            timeout_s=timeout_s,
+        )
         if moved:
             with editing(loaded.path, fetch_context.cache, say):
                 for pin in moved:
@@ -197,7 +204,7 @@ def resolve_spec(
         if hash_models:
             store, hosts = (
                 ModelStore(fetch_context.cache.models),
-                model_hosts(loaded.path.parent, say=say),
+                model_hosts(loaded.path.parent, timeout_s=timeout_s, say=say),
             )
             lock = complete_lock(lock, store, hosts, say=say, progress=progress)
         if write:
@@ -256,7 +263,13 @@ def select(
     else:
         loaded = read_spec(asked, spec, project)
         selected, changed = _selected_answer(
-            loaded, offline=offline, update=update, write=write, say=say, explain=explain
+            loaded,
+            offline=offline,
+            update=update,
+            write=write,
+            timeout_s=timeout_s,
+            say=say,
+            explain=explain,
         )
     for folder in changed:
         say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
@@ -282,7 +295,14 @@ def _selected_file(path: Path) -> Selected:
 
 
 def _selected_answer(
-    loaded: LoadedSpec, *, offline: bool, update: bool, write: bool, say: Say, explain: Say
+    loaded: LoadedSpec,
+    *,
+    offline: bool,
+    update: bool,
+    write: bool,
+    timeout_s: float | None,
+    say: Say,
+    explain: Say,
 ) -> tuple[Selected, list[LockedFolder]]:
     """The lock that matches the spec, with the folders that were changed since, or a new lock."""
     found = find_lock(loaded, Cache.from_environment())
@@ -301,7 +321,9 @@ def _selected_answer(
         )
     else:
         say(f"No lock matches {loaded.path} yet: resolving it first")
-    resolved = resolve_spec(loaded, offline=offline, update=update, write=write, say=say)
+    resolved = resolve_spec(
+        loaded, offline=offline, update=update, write=write, timeout_s=timeout_s, say=say
+    )
     if not write:
         say(f"The new lock was not written (--dry-run): realize would write {resolved.path}")
     return Selected(lock=resolved.lock, base_dir=loaded.path.parent), []

@@ -37,15 +37,16 @@ def resolve(
     fetch_context: FetchContext,
     previous: Lock | None,
     upgrade: Upgrade = NO_UPGRADE,
+    timeout_s: float | None = None,
 ) -> Lock:
     """The lock of a spec. Pins of `previous` are kept if the spec still asks for them, except those
-    that `upgrade` releases.
+    that `upgrade` releases. A host of models may be silent for `timeout_s` seconds.
 
     Raises InvalidInputError, UnavailableError, MismatchError or OperationFailedError, each naming
     the tree, requirement or model; everything that is missing is reported at once.
     """
     spec = loaded.spec
-    (core, *nodes), model_files = _all_pinned(loaded, fetch_context, previous, upgrade)
+    (core, *nodes), model_files = _all_pinned(loaded, fetch_context, previous, upgrade, timeout_s)
     refuse_what_is_no_core(core)
     refuse_unknown_arguments(spec.options.comfy_args, core.fetched.path)
     folders = {
@@ -85,7 +86,11 @@ def resolve(
 
 
 def _all_pinned(
-    loaded: LoadedSpec, fetch_context: FetchContext, previous: Lock | None, upgrade: Upgrade
+    loaded: LoadedSpec,
+    fetch_context: FetchContext,
+    previous: Lock | None,
+    upgrade: Upgrade,
+    timeout_s: float | None,
 ) -> tuple[list[PinnedTree], list[PinnedFile]]:
     """The core and the nodes, and the files of the models. Python is looked for too, so that
     everything missing is reported together, before the long work.
@@ -95,7 +100,7 @@ def _all_pinned(
     model_files, of_models = pin_models(
         spec,
         upgrade.kept_models(previous),
-        model_hosts(loaded.path.parent, say=fetch_context.say),
+        model_hosts(loaded.path.parent, timeout_s=timeout_s, say=fetch_context.say),
         offline=fetch_context.offline,
         say=fetch_context.say,
     )

@@ -297,6 +297,22 @@ def test_a_version_without_a_lock_is_resolved_first(
     assert bare_world.lock_path.is_file()
 
 
+def test_a_silent_server_is_given_up_after_the_timeout_while_resolving(
+    bare_world: World, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float | None] = []
+
+    def note(*arguments: Any, **options: Any) -> Any:
+        hosts = model_hosts(*arguments, **options)
+        asked.append(hosts.client.settings.timeout_s)
+        return hosts
+
+    monkeypatch.setattr("runpod_comfy.lock.resolve.model_hosts", note)
+    (bare_world.folder / "versions" / "m.gguf").write_text("GGUF weights")
+    assert run_command_line(["verify-models", "--models-dir", str(models), "--timeout", "7"]) == 0
+    assert asked == [7.0]
+
+
 def test_a_version_without_models_is_not_resolved(
     small: ModelVersion, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
