@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from comfy_errors import UnavailableError
-from comfy_http.errors import TransientError
-from comfy_http.ranges import Location, refusal, send
-from comfy_http.redaction import without_secrets
+from comfy_http.ranges import Location, broken, refusal, send
 
 if TYPE_CHECKING:
     import requests
@@ -79,10 +77,7 @@ def _body(client: HttpClient, response: requests.Response, location: Location) -
     try:
         body = bytes(response.raw.read(_LARGEST_BODY + 1, decode_content=True))
     except (BaseHTTPError, OSError) as error:
-        raise TransientError(
-            f"{location.shown} could not be read: {without_secrets(str(error))}",
-            remedy=client.remedy,
-        ) from error
+        raise broken(client, location.shown, location.url, error) from error
     if len(body) > _LARGEST_BODY:
         raise UnavailableError(
             f"{location.shown} answers with more than {_LARGEST_BODY:,} bytes", remedy=client.remedy

@@ -23,6 +23,8 @@ from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_files.progress import Say, TransferLines, say_nothing
+from comfy_http.errors import SilenceError
+from comfy_http.reasons import is_silence, reason_of
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
 
@@ -50,6 +52,11 @@ class HttpClient:
     settings: NetworkSettings
     remedy: str
     retries: int = _RETRIES
+
+    @property
+    def silence_s(self) -> float:
+        """A server that sends nothing for this long is given up."""
+        return self.settings.timeout_s or _STALL_S
 
     @contextlib.contextmanager
     def session(self) -> Iterator[requests.Session]:
@@ -110,7 +117,7 @@ class HttpClient:
             url,
             stream=stream,
             headers=headers,
-            timeout=self.settings.timeout_s or _STALL_S,
+            timeout=self.silence_s,
             # None leaves it to REQUESTS_CA_BUNDLE and certifi; passed here because those would take
             # precedence over the session's own setting.
             verify=self.settings.cert,
@@ -136,15 +143,13 @@ class HttpClient:
 
     def unreachable(self, url: str, error: Exception) -> UnavailableError:
         """The error for a server that could not be reached or gave an unusable answer."""
-        response = getattr(error, "response", None)
-        if response is not None and response.status_code >= 400:
-            reason = f"it answered {response.status_code} {response.reason}"
-        else:
-            reason = str(error).split(" (Caused by ")[-1].rstrip(")")
-        return UnavailableError(
-            f"{without_secrets(url)} could not be read: {without_secrets(reason)}",
-            remedy=self.remedy,
+        message = (
+            f"{without_secrets(url)} could not be read: "
+            f"{without_secrets(reason_of(error, self.silence_s))}"
         )
+        if is_silence(error):
+            return SilenceError(message, remedy=self.remedy, silence_s=self.silence_s)
+        return UnavailableError(message, remedy=self.remedy)
 
 
 def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -21,8 +21,8 @@ class StatusError(UnavailableError):
 
 
 class TransientError(UnavailableError):
-    """The server may answer if it is asked again. `host` asked to wait `wait_s` seconds; None if
-    there was no such wish.
+    """The server may answer if it is asked again. `host` asked to wait `wait_s` seconds, which
+    is None if there was no such wish.
     """
 
     def __init__(
@@ -30,6 +30,16 @@ class TransientError(UnavailableError):
     ) -> None:
         super().__init__(message, remedy=remedy)
         self.wait_s, self.host = wait_s, host
+
+
+class SilenceError(TransientError):
+    """The server sent nothing for `silence_s` seconds."""
+
+    def __init__(
+        self, message: str, *, remedy: str, silence_s: float, host: str | None = None
+    ) -> None:
+        super().__init__(message, remedy=remedy, host=host)
+        self.silence_s = silence_s
 
 
 class OtherRangeError(TransientError):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfy_errors import UnavailableError
-from comfy_http.errors import OtherRangeError, StatusError, TransientError
+from comfy_http.errors import OtherRangeError, SilenceError, StatusError, TransientError
 from comfy_http.redaction import without_secrets
+from comfy_http.retries import LONGEST_WAIT_S, duration_in_words
 
 if TYPE_CHECKING:
     import requests
@@ -54,8 +55,8 @@ class HttpStream:
     the answer.
     """
 
-    def __init__(self, response: requests.Response, *, shown: str, remedy: str) -> None:
-        self._response, self._shown, self._remedy = response, shown, remedy
+    def __init__(self, response: requests.Response, *, shown: str, client: HttpClient) -> None:
+        self._response, self._shown, self._client = response, shown, client
         self.url = response.url
         self.headers = response.headers
         self.start, self.size = _extent(response)
@@ -73,10 +74,7 @@ class HttpStream:
             # Not decoded: the file's own bytes are wanted.
             return self._response.raw.read1(size, decode_content=False)
         except (BaseHTTPError, OSError) as error:
-            raise TransientError(
-                f"{self._shown} could not be read: {without_secrets(str(error))}",
-                remedy=self._remedy,
-            ) from error
+            raise broken(self._client, self._shown, self.url, error) from error
 
     def close(self) -> None:
         self._response.close()
@@ -110,7 +108,7 @@ def open_range(
     if response.status_code not in (200, 206):
         with response:
             raise refusal(response, location, client.remedy)
-    stream = HttpStream(response, shown=location.shown, remedy=client.remedy)
+    stream = HttpStream(response, shown=location.shown, client=client)
     if response.status_code == 206 and stream.start != start:
         stream.close()
         raise OtherRangeError(
@@ -145,11 +143,19 @@ def send(
             uses_netrc=location.uses_netrc,
         )
     except (requests.ConnectionError, requests.Timeout) as error:
-        known = client.unreachable(location.shown, error)
-        raise TransientError(known.message, remedy=known.remedy) from error
+        raise broken(client, location.shown, location.url, error) from error
     except Exception as error:
         # Not only those of requests: decoders of redirects raise errors of their own.
         raise client.unreachable(location.shown, error) from error
+
+
+def broken(client: HttpClient, shown: str, url: str, error: Exception) -> TransientError:
+    """The error for a connection that broke, or stayed silent."""
+    known, host = client.unreachable(shown, error), urlsplit(url).hostname
+    if isinstance(known, SilenceError):
+        known.host = host
+        return known
+    return TransientError(known.message, remedy=known.remedy, host=host)
 
 
 def _extent(response: requests.Response) -> tuple[int, int | None]:
@@ -175,7 +181,9 @@ def refusal(response: requests.Response, location: Location, remedy: str) -> Una
     message = f"{location.shown} could not be read: it answered {status} {response.reason}".rstrip()
     if status in _PASSING:
         wait_s, host = asked_wait_s(response.headers), urlsplit(response.url).hostname
-        return TransientError(message, remedy=remedy, wait_s=wait_s, host=host)
+        if wait_s is not None and wait_s > LONGEST_WAIT_S:
+            message += f", and asks to wait {duration_in_words(wait_s)}"
+        return TransientError(message, remedy="Try again later.", wait_s=wait_s, host=host)
     try:
         body = bytes(response.raw.read(_LONGEST_BODY, decode_content=True))
     except (BaseHTTPError, OSError):

@@ -13,7 +13,6 @@ from dataclasses import replace
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
 from comfy_http.ranges import HttpStream, Location, RangeReader
-from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.civitai_address import CivitaiAddress
 from comfy_models.sources.civitai_api import Civitai, CivitaiFile, plain_traits
@@ -37,7 +36,7 @@ class CivitaiSource:
         self._first: tuple[int | None, str | None] | None = None
 
     def pin(self) -> HostFile:
-        return retried(self._told, url=self._civitai.endpoint, say=self._hosts.say)
+        return self._hosts.answer(self._told, url=self._civitai.endpoint)
 
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
         stream = self._reader.open(start, end, validator=validator)

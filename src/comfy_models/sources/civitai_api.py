@@ -18,7 +18,7 @@ from comfy_http.errors import StatusError, TransientError
 from comfy_http.ranges import Location
 from comfy_http.redaction import in_one_line
 from comfy_models.sources.errors import AccessDeniedError, GoneError, NotAModelError
-from comfy_models.sources.hosts import Hosts
+from comfy_models.sources.hosts import Hosts, plain_token
 
 _CIVITAI = "https://civitai.com"
 _ACCOUNT = "https://civitai.com/user/account"
@@ -70,7 +70,7 @@ class Civitai:
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
         self.endpoint = (hosts.variables.get("CIVITAI_ENDPOINT") or _CIVITAI).rstrip("/")
-        self._token = hosts.variables.get("CIVITAI_TOKEN", "").strip()
+        self._token = plain_token(hosts.variables.get("CIVITAI_TOKEN", ""), "CIVITAI_TOKEN")
         self._misses = 0
 
     def version(self, version_id: int) -> CivitaiVersion:
@@ -117,10 +117,12 @@ class Civitai:
             self._misses += 1
             if self._misses < _MOST_MISSES:
                 return TransientError(error.message, remedy=error.remedy)
+            hint = " Models that civitai.com does not show may be found with "
+            hint += "CIVITAI_ENDPOINT=https://civitai.red."
             return GoneError(
-                f"{urlsplit(self.endpoint).hostname} has no {named.removesuffix(' on Civitai')}",
-                remedy="Correct 'source' in the spec, or add a mirror. Models that civitai.com "
-                "does not show may be found with CIVITAI_ENDPOINT=https://civitai.red.",
+                f"Civitai ({urlsplit(self.endpoint).hostname}) has no version {version_id}",
+                remedy="Correct 'source' in the spec, or add a mirror."
+                f"{hint if self.endpoint == _CIVITAI else ''}",
             )
         if error.status in (410, 451) or "disabled downloads" in reason:
             return GoneError(

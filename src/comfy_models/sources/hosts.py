@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from comfy_errors import InvalidInputError
 from comfy_files.progress import Say, say_nothing
+from comfy_http.retries import Questions
 
 if TYPE_CHECKING:
     import requests
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 SILENCE_S = 120.0
 """A host that sends nothing for this long is given up; `--timeout` sets it."""
+_SILENCE_OF_ANSWERS_S = 30.0
+_TOKEN = re.compile(r"[!-~]*")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +38,20 @@ class Hosts:
     base_dir: Path
     variables: Mapping[str, str] = field(repr=False)
     say: Say = say_nothing
+    questions: Questions = field(default_factory=Questions, repr=False)
+
+    @cached_property
+    def asking(self) -> Hosts:
+        """The same hosts for questions, with less patience: their answers are short."""
+        silence_s = min(self.timeout_s, _SILENCE_OF_ANSWERS_S)
+        settings = replace(self.client.settings, timeout_s=silence_s)
+        return replace(self, client=replace(self.client, settings=settings))
+
+    def answer(self, step: Callable[[], _T], *, url: str) -> _T:
+        """The result of `step`, a question to the server of `url`, which is repeated if that may
+        help; a long wait is said.
+        """
+        return self.questions.answer(step, url=url, say=self.say)
 
     @property
     def timeout_s(self) -> float:
@@ -53,6 +73,19 @@ class Hosts:
         from comfy_models.sources.buckets.s3_signing import S3Signing
 
         return S3Signing(self)
+
+
+def plain_token(token: str, place: str) -> str:
+    """The token without spaces around it; `place` is the variable or file that has it.
+
+    Raises InvalidInputError if it cannot be sent.
+    """
+    if _TOKEN.fullmatch(plain := token.strip()):
+        return plain
+    raise InvalidInputError(
+        f"{place} has a token with a line break, a space or another character that no token has",
+        remedy=f"Correct {place}.",
+    )
 
 
 def hosts_for(

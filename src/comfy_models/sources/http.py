@@ -7,14 +7,12 @@ import contextlib
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader
 from comfy_http.redaction import without_secrets
-from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.errors import AccessDeniedError, GoneError
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.source import HostFile
 
 _GONE = (404, 410)
-_DENIED = (401, 403)
 
 
 class HttpSource:
@@ -26,7 +24,7 @@ class HttpSource:
 
     def pin(self) -> HostFile:
         # Not HEAD, which servers refuse for signed addresses.
-        stream = retried(lambda: self.open(0, 1), url=self._url, say=self._hosts.say)
+        stream = self._hosts.answer(lambda: self.open(0, 1), url=self._url)
         with contextlib.closing(stream):
             etag = stream.validator.strip('"') if stream.validator else None
             return HostFile(size=stream.size, pin=Pin(etag=etag, length=stream.size))
@@ -40,9 +38,14 @@ class HttpSource:
                 raise GoneError(
                     error.message, remedy="Correct 'source' in the spec, or add a mirror."
                 ) from error
-            if error.status in _DENIED:
+            if error.status == 403:
                 raise AccessDeniedError(
-                    f"{shown} needs a login: it answered {error.status}",
+                    f"{shown} refuses access (it answered 403)",
+                    remedy="Use another address, or put a login that may read it into ~/.netrc.",
+                ) from error
+            if error.status == 401:
+                raise AccessDeniedError(
+                    f"{shown} needs a login: it answered 401",
                     remedy="Put the login for its host into ~/.netrc.",
                 ) from error
             raise

@@ -12,7 +12,7 @@ from comfy_models.sources.civitai_address import is_civitai_address, parse_civit
 from comfy_models.sources.file import FileSource
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.hub_address import hub_endpoint, is_hub_address, parse_hub_address
-from comfy_models.sources.source import Source
+from comfy_models.sources.source import HostFile, Source
 
 
 def source_for(url: str, hosts: Hosts, pin: Pin | None = None) -> Source:
@@ -33,6 +33,11 @@ def source_for(url: str, hosts: Hosts, pin: Pin | None = None) -> Source:
         f"{without_secrets(url)} has an unknown scheme",
         remedy="Known are http, https, file, gs, s3, hf, huggingface, civitai, and plain paths.",
     )
+
+
+def asked(url: str, hosts: Hosts, pin: Pin | None = None) -> HostFile:
+    """What the host of a URL or path tells about its file. Raises as `source_for` and `pin` do."""
+    return source_for(url, hosts.asking, pin).pin()
 
 
 def _named(url: str, hosts: Hosts, pin: Pin | None) -> Source | None:

@@ -92,8 +92,10 @@ class Connections:
         if gained > 0:
             self._backoff.progressed()
             self._most_bytes = self._partial.received_bytes
-        if gained < _WORTHWHILE_BYTES or error.wait_s is not None:
-            pause(self._backoff.next_wait_s(error))
+        is_worthwhile = gained >= _WORTHWHILE_BYTES and error.wait_s is None
+        wait_s = 0.0 if is_worthwhile else self._backoff.next_wait_s(error)
+        self._origin.pauses.again(self._origin.server, error)
+        pause(wait_s)
 
     def _needs_another(self) -> bool:
         now, running = time.monotonic(), tuple(self._running)

@@ -12,10 +12,18 @@ from comfy_models.sources.hosts import Hosts, hosts_for
 from comfy_models.sources.source import Source, Stream
 
 
-def hosts_with(folder: Path, variables: dict[str, str], *, say: Say = say_nothing) -> Hosts:
+def hosts_with(
+    folder: Path,
+    variables: dict[str, str],
+    *,
+    timeout_s: float = 10.0,
+    say: Say = say_nothing,
+) -> Hosts:
     """Without the variables of this machine, and with `folder` as its home."""
     client = HttpClient(settings=NetworkSettings(), remedy="Try again later.")
-    return hosts_for(client, folder, {"HOME": str(folder), **variables}, timeout_s=10.0, say=say)
+    return hosts_for(
+        client, folder, {"HOME": str(folder), **variables}, timeout_s=timeout_s, say=say
+    )
 
 
 def read(

@@ -177,10 +177,20 @@ def test_a_passing_404_is_asked_again(double: CivitaiDouble, reached: Reached) -
 
 
 def test_a_lasting_404_is_a_model_that_is_gone(double: CivitaiDouble, reached: Reached) -> None:
-    with pytest.raises(GoneError, match="has no version 99") as caught:
+    with pytest.raises(GoneError, match=r"^Civitai \(127.0.0.1\) has no version 99$") as caught:
         reached.source("civitai://99").pin()
-    assert "CIVITAI_ENDPOINT=https://civitai.red" in caught.value.remedy
+    assert "CIVITAI_ENDPOINT" not in caught.value.remedy
     assert len(double.asked) == 3
+
+
+def test_what_civitai_does_not_show_may_be_shown_elsewhere(
+    double: CivitaiDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_models.sources.civitai_api._CIVITAI", double.url)
+    hosts = hosts_with(tmp_path, {"CIVITAI_TOKEN": TOKEN})
+    with pytest.raises(GoneError) as caught:
+        source_for("civitai://99", hosts).pin()
+    assert "CIVITAI_ENDPOINT=https://civitai.red" in caught.value.remedy
 
 
 def test_too_many_requests_are_made_later(double: CivitaiDouble, reached: Reached) -> None:

@@ -167,6 +167,24 @@ def test_a_silent_connection_is_given_up_and_taken_up(store: ModelStore, hosts: 
     assert served.sent_bytes <= 1.05 * len(CONTENT)
 
 
+def test_a_server_that_stays_silent_is_given_up_and_each_further_try_is_said(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    def stall(_request: Request, answer: Answer, number: int) -> Answer:
+        return cut_after(answer, 300_000 if number == 0 else 0, stalls=True)
+
+    said: list[str] = []
+    with (
+        serving(x=(served := Served(fault=stall))) as url,
+        pytest.raises(UnavailableError, match="it sent nothing for 0.5 s"),
+    ):
+        fetch([model_at(f"{url}/x")], store, hosts, say=said.append)
+    assert set(said) == {"127.0.0.1 sent nothing for 0.5 s; trying again"}
+    assert len(said) <= 2
+    # Some are opened beside the first.
+    assert len(served.requests) <= 6
+
+
 def test_a_server_that_never_answers_properly_is_given_up(store: ModelStore, hosts: Hosts) -> None:
     def fail(_request: Request, answer: Answer, _number: int) -> Answer:
         return replace(answer, status=503)

@@ -314,4 +314,4 @@ def test_a_server_that_falls_silent_is_given_up(
     monkeypatch.setattr("comfy_http.client._STALL_S", 0.3)
     beginning = b"PK\3\4" + b"x" * 1000
     with serve(shelf, lambda _: cut(beginning * 5, len(beginning), stalls=True)) as url:
-        refused(f"{url}/node.zip", fetch_context, "timed out")
+        refused(f"{url}/node.zip", fetch_context, "sent nothing for 0.3 s")

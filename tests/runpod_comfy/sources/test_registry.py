@@ -227,7 +227,10 @@ HTML = {"Content-Type": "text/html"}
         ((200, {}, b'{"version": "1.0.0", "downloadUrl": {}}'), "'downloadUrl' must be"),
         ((500, {}, b"oops"), "it answered 500"),
         ((302, {"Location": "file:///etc/passwd"}, b""), "could not be read"),
-        ((302, {"Location": "/nodes/painter/install"}, b""), "could not be read: Exceeded 30"),
+        (
+            (302, {"Location": "/nodes/painter/install"}, b""),
+            "could not be read: it redirects too often",
+        ),
     ],
 )
 def test_an_answer_of_another_shape_is_reported_in_plain_words(

@@ -16,7 +16,6 @@ from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader
 from comfy_http.redaction import in_one_line
-from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.buckets.address import bucket_and_key
 from comfy_models.sources.buckets.google_login import REMEDY
@@ -59,7 +58,7 @@ class GsSource:
         self._reader = RangeReader(hosts.client, hosts.session, self._locate)
 
     def pin(self) -> HostFile:
-        told = retried(self._ask, url=self.endpoint, say=self._hosts.say)
+        told = self._hosts.answer(self._ask, url=self.endpoint)
         self._require_pinned(told)
         # Such an object is unpacked on its way: what is told is about what is stored.
         is_packed = told.contentEncoding == "gzip"

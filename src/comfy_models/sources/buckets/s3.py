@@ -15,7 +15,6 @@ from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader, open_range, size_in
 from comfy_http.redaction import in_one_line, without_secrets
-from comfy_http.retries import retried
 from comfy_models.error_pages import xml_error
 from comfy_models.model_file import Pin
 from comfy_models.sources.buckets.address import bucket_and_key
@@ -37,7 +36,7 @@ class S3Source:
         self._reader = RangeReader(hosts.client, hosts.session, self._locate)
 
     def pin(self) -> HostFile:
-        return retried(self._told, url=self._url, say=self._hosts.say)
+        return self._hosts.answer(self._told, url=self._url)
 
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
         try:

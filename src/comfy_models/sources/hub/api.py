@@ -14,7 +14,7 @@ from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError
 from comfy_http.ranges import Location
 from comfy_models.sources.errors import AccessDeniedError, GoneError
-from comfy_models.sources.hosts import Hosts
+from comfy_models.sources.hosts import Hosts, plain_token
 from comfy_models.sources.hub_address import HUB, HubAddress, hub_endpoint
 
 BRANCH = "main"
@@ -115,16 +115,17 @@ class Hub:
 def _token(variables: Mapping[str, str]) -> tuple[str | None, str]:
     """The token, and the variable or file that has it."""
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        if token := variables.get(name, "").strip():
+        if token := plain_token(variables.get(name, ""), name):
             return token, name
     home = Path(variables.get("HOME") or Path.home())
     caches = Path(variables.get("XDG_CACHE_HOME") or home / ".cache")
     folder = Path(variables.get("HF_HOME") or caches / "huggingface")
     file = Path(variables.get("HF_TOKEN_PATH") or folder / "token")
     try:
-        return file.expanduser().read_text(encoding="utf-8").strip() or None, str(file)
+        token = file.expanduser().read_text(encoding="utf-8")
     except (OSError, ValueError, RuntimeError):
         return None, "HF_TOKEN"
+    return plain_token(token, str(file)) or None, str(file)
 
 
 def _correct(repo: str) -> str:

@@ -12,7 +12,6 @@ from requests.utils import parse_header_links
 
 from comfy_errors import InvalidInputError
 from comfy_http.asking import Answer
-from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.errors import GoneError, NotAModelError
 from comfy_models.sources.hosts import Hosts
@@ -58,10 +57,10 @@ def hub_folder(address: HubAddress, hosts: Hosts) -> list[FolderFile]:
 
     Raises AccessDeniedError, GoneError, NotAModelError, TransientError, UnavailableError.
     """
-    hub = Hub(hosts)
+    hub = Hub(hosts.asking)
 
     def asked(path: str) -> Answer:
-        return retried(lambda: hub.ask(path, address), url=hub.endpoint, say=hosts.say)
+        return hosts.answer(lambda: hub.ask(path, address), url=hub.endpoint)
 
     name = f"api/{address.kind}/{address.repo}"
     revision = quote(address.revision or BRANCH, safe="")

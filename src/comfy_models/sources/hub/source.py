@@ -13,7 +13,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from comfy_http.asking import Answer
 from comfy_http.ranges import HttpStream, Location, RangeReader, size_in
-from comfy_http.retries import retried
 from comfy_models.model_file import Pin
 from comfy_models.sources.errors import ChangedError, NotAModelError
 from comfy_models.sources.hosts import Hosts
@@ -52,7 +51,7 @@ class HubSource:
         self._reader = RangeReader(hosts.client, hosts.session, self._locate)
 
     def pin(self) -> HostFile:
-        return retried(lambda: self._find().told, url=self._hub.endpoint, say=self._hosts.say)
+        return self._hosts.answer(lambda: self._find().told, url=self._hub.endpoint)
 
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
         # Without If-Range: each host behind the Hub has entity tags of its own.

@@ -20,7 +20,7 @@ from comfy_models.sources.errors import AccessDeniedError, GoneError
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.hub.folder import hub_folder
 from comfy_models.sources.hub_address import parse_hub_address
-from comfy_models.sources.kinds import source_for
+from comfy_models.sources.kinds import asked
 from comfy_models.sources.source import HostFile
 from runpod_comfy.lock.drift.tree import Answer, Finding, answer
 from runpod_comfy.lock.model import Lock
@@ -89,7 +89,7 @@ def _changes(
         f"runpod-comfy resolve {version_id} --upgrade {model.name}"
     )
     try:
-        now = source_for(source.url, hosts).pin()
+        now = asked(source.url, hosts)
         change = _change(model, source, now, remedy)
         if change is None and source.pin.commit not in (None, now.pin.commit):
             change = _lost_commit(model, source, hosts, remedy)
@@ -105,7 +105,7 @@ def _lost_commit(
 ) -> Finding | None:
     """Of a repository whose history was rewritten: the file is there, but not as it is pinned."""
     try:
-        source_for(source.url, hosts, source.pin).pin()
+        asked(source.url, hosts, source.pin)
     except GoneError:
         message = (
             f"the model {model.name}: {without_secrets(source.url)} no longer has the commit "

@@ -11,7 +11,7 @@ from comfy_http.redaction import without_secrets
 from comfy_models.model_file import ModelSource
 from comfy_models.sources.errors import ChangedError
 from comfy_models.sources.hosts import Hosts
-from comfy_models.sources.kinds import source_for
+from comfy_models.sources.kinds import asked
 from comfy_models.store import ModelStore
 from comfy_models.transfer.traffic import FILES_AT_ONCE
 from comfy_models.transfer.unhashed import fetch_unhashed
@@ -37,7 +37,7 @@ def download_unhashed(
     progress.expect("models", count=len(models), size_bytes=size_bytes)
 
     def from_source(model: UnhashedModel, one: ModelSource) -> LockedModel:
-        told = source_for(one.url, hosts, one.pin).pin()
+        told = asked(one.url, hosts, one.pin)
         # There is no sha256 that would show that it is another file than when it was pinned.
         if change := change_of_pin(one.pin, told.pin):
             raise _changed(model, one, *change)

@@ -14,7 +14,7 @@ from comfy_models.model_file import ModelSource
 from comfy_models.search import local_path
 from comfy_models.sources.errors import AccessDeniedError, GoneError
 from comfy_models.sources.hosts import Hosts
-from comfy_models.sources.kinds import source_for
+from comfy_models.sources.kinds import asked
 from comfy_models.sources.source import HostFile
 from runpod_comfy.lock.models.asked import AskedFile
 from runpod_comfy.lock.models.claims import Claim, agreed, claim_of_lock, claim_of_spec
@@ -106,7 +106,7 @@ def _answer(file: AskedFile, url: str, hosts: Hosts, *, offline: bool) -> _Answe
     if path is None and url in file.told:
         return file.told[url]
     try:
-        return source_for(url, hosts).pin()
+        return asked(url, hosts)
     except ComfyError as error:
         return error
 
