@@ -85,11 +85,14 @@ class GoogleLogin:
     def _refresh(self, credentials: Credentials) -> None:
         from google.auth.exceptions import GoogleAuthError, TransportError
 
+        from comfy_http.reasons import reason_of
+
         try:
             credentials.refresh(self._request())
         except TransportError as error:
+            why = reason_of(error, self._hosts.timeout_s)
             raise TransientError(
-                f"Google gives no token: {without_secrets(str(error))}",
+                f"Google gives no token: {without_secrets(why)}",
                 remedy=self._hosts.client.remedy,
             ) from error
         except GoogleAuthError as error:
