@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import is_locked
-from comfy_models.store import LEASE, MEMORY_NAME, PARTIAL, PARTS, ModelStore, names_stored
+from comfy_models.store import LEARNT, LEASE, MEMORY_NAME, PARTIAL, PARTS, ModelStore, names_stored
 from comfy_models.transfer.lease import owner_is_gone
 from comfy_models.unsynced import UNSYNCED
 
 _OF_TRANSFERS = (PARTIAL, PARTS, LEASE)
+_RESUMED = (*_OF_TRANSFERS, LEARNT)
 # An owner on another machine writes to its lease every few seconds. Clocks may differ.
 _LEASE_ENDS_S = 3600.0
 
@@ -29,9 +30,11 @@ class UnusedModels:
 
 
 def unused_models(store: ModelStore, needed: set[str]) -> UnusedModels:
-    """What is unused if `needed` are the sha256 (64 hex digits) to keep. Removes nothing."""
+    """What is unused if `needed` are the sha256 (64 hex digits) to keep, and the keys of downloads
+    whose sha256 is not known yet. Removes nothing.
+    """
     files: list[Path] = []
-    leftovers = list(_leftovers(store))
+    leftovers = [path for path in _leftovers(store) if not is_resumed(path, needed)]
     unknown = []
     for path in _children(store.root):
         if path.name.startswith(f".{MEMORY_NAME}.partial"):
@@ -44,6 +47,11 @@ def unused_models(store: ModelStore, needed: set[str]) -> UnusedModels:
         elif file.name not in needed:
             files.append(file)
     return UnusedModels(files=tuple(files), leftovers=tuple(leftovers), unknown=tuple(unknown))
+
+
+def is_resumed(leftover: Path, needed: set[str]) -> bool:
+    """True if the next download of a needed model continues with this file in `tmp`."""
+    return leftover.suffix in _RESUMED and leftover.stem in needed
 
 
 def _leftovers(store: ModelStore) -> Iterator[Path]:

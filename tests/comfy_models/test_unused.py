@@ -8,6 +8,7 @@ import pytest
 from comfy_files.files import is_locked
 from comfy_models.store import ModelStore
 from comfy_models.transfer.lease import take_lease
+from comfy_models.transfer.place import unhashed_key
 from comfy_models.unused import unused_models
 from comfy_models.verify import store_memory
 from tests.model_downloads import Served, fetching, keep, serving
@@ -97,6 +98,13 @@ def test_a_journal_is_left_over_together_with_its_file(store: ModelStore) -> Non
     paths[0].write_text(f"token {'0' * 36} 1-1")
     os.utime(paths[0], (0, 0))
     assert unused_models(store, set()).leftovers == tuple(paths)
+
+
+def test_what_the_next_download_of_a_needed_model_continues_with_is_kept(store: ModelStore) -> None:
+    needed = unhashed_key("https://host/x.gguf")
+    _in_tmp(store, *(f"{needed}{end}" for end in (".partial", ".parts", ".lease", ".learnt")))
+    unneeded = _in_tmp(store, "b.learnt", "b.partial", "b.parts")
+    assert unused_models(store, {needed}).leftovers == tuple(unneeded)
 
 
 def test_what_another_machine_writes_is_no_leftover(store: ModelStore) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,14 @@ def in_store(store: ModelStore, sha256: str) -> Place:
     return Place(final=store.path_of(sha256), work=store.root / "tmp", key=sha256, store=store)
 
 
-def unhashed_in_store(store: ModelStore, key: str) -> Place:
-    """For a file whose sha256 is not known yet; `key` is the same for each attempt at it."""
-    return Place(final=None, work=store.root / "tmp", key=key, store=store)
+def unhashed_key(url: str) -> str:
+    """Begins the names in `tmp` of a file whose sha256 is not known yet, for each attempt at it."""
+    return hashlib.sha256(url.encode()).hexdigest()
+
+
+def unhashed_in_store(store: ModelStore, url: str) -> Place:
+    """For a file at `url` whose sha256 is not known yet."""
+    return Place(final=None, work=store.root / "tmp", key=unhashed_key(url), store=store)
 
 
 def outside_store(path: Path, sha256: str) -> Place:

@@ -61,7 +61,7 @@ def _fetch_from(
     is_same = size is not None and validator is not None
     tag = hashlib.sha256(f"{one.url}\n{validator}".encode()).digest()
     form = Form(size_bytes=size, part_bytes=PART_BYTES, tag=tag if is_same else os.urandom(32))
-    place = unhashed_in_store(store, hashlib.sha256(one.url.encode()).hexdigest())
+    place = unhashed_in_store(store, one.url)
     while True:
         try:
             with claimed(place, title=target_path, say=traffic.say) as claim:

@@ -18,6 +18,7 @@ from comfy_errors import ComfyError, InvalidInputError
 from comfy_errors.names import quantity
 from comfy_files.json_faults import faults_in_words
 from comfy_home.layout import MARKER_NAME
+from comfy_models.transfer.place import unhashed_key
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root
 from runpod_comfy.cache.tree import TreeStore
@@ -55,7 +56,8 @@ class Needs:
     """Paths in the cache to keep, and what to keep inside others.
 
     `commits` are those of each git repository, by its path; `compiled` are (tree hash, Python's
-    minor version); `distributions` are (normalized name, version); `models` are sha256.
+    minor version); `distributions` are (normalized name, version); `models` are sha256,
+    `downloads` the keys of models whose sha256 is not known yet.
     """
 
     paths: set[Path] = field(default_factory=set)
@@ -63,6 +65,7 @@ class Needs:
     compiled: set[tuple[str, str]] = field(default_factory=set)
     distributions: set[tuple[str, str]] = field(default_factory=set)
     models: set[str] = field(default_factory=set)
+    downloads: set[str] = field(default_factory=set)
     lock_digests: set[str] = field(default_factory=set)
 
 
@@ -120,6 +123,10 @@ def needs_of(locks: Iterable[Lock], cache: Cache) -> Needs:
             needs.distributions.add(distribution_key(distribution.name, distribution.version))
             needs.paths.update(cache.archives / file.sha256 for file in distribution.files)
         needs.models.update(model.sha256 for model in lock.models)
+        for model in lock.unhashed_models:
+            needs.downloads.update(unhashed_key(source.url) for source in model.sources)
+            if model.sha256 is not None:
+                needs.models.add(model.sha256)
         for platform in lock.python.platforms:
             plan = make_plan(lock, platform=platform)
             layers = [layer for layer in plan.layers if layer.kind in ENVIRONMENT]

@@ -14,7 +14,7 @@ from typing import Literal
 
 from comfy_home.lock_bytes import lock_digest
 from comfy_models.store import ModelStore, linked_models
-from comfy_models.unused import UnusedModels, unused_models
+from comfy_models.unused import UnusedModels, is_resumed, unused_models
 from runpod_comfy.cache.locks import IN_USE_NAME
 from runpod_comfy.cache.paths import Cache, children
 from runpod_comfy.sources.git.process import GitFailedError, run_git
@@ -176,7 +176,8 @@ def _models(contents: Contents, needs: Needs, model_folders: Iterable[Path]) -> 
     needed = needs.models.union(*map(contents.linked_models, model_folders))
     found = contents.models
     yield from _all("model", (file for file in found.files if file.name not in needed))
-    yield from _all("leftover", found.leftovers)
+    downloads = needs.downloads | needed
+    yield from _all("leftover", (it for it in found.leftovers if not is_resumed(it, downloads)))
     yield from _all("unknown", found.unknown)
 
 

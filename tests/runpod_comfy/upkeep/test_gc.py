@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_models.model_file import ModelSource
 from comfy_models.store import MEMORY_NAME
+from comfy_models.transfer.place import unhashed_key
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
@@ -23,7 +25,7 @@ from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.home import verify
 from runpod_comfy.lock.handler import handler_packages
-from runpod_comfy.lock.model import LockedNode
+from runpod_comfy.lock.model import LockedNode, UnhashedModel
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.upkeep.gc import Clearing, clear_cache
@@ -287,6 +289,33 @@ def test_what_dead_transfers_left_goes_and_what_is_being_written_stays(version: 
         fcntl.flock(stream, fcntl.LOCK_EX)
         clear_cache(version.cache, now=NOW)
     assert [path.exists() for path in (*dead, alive)] == [False, False, True]
+
+
+def test_a_half_download_of_a_model_that_a_lock_needs_stays(version: Version) -> None:
+    version.models = [version.model("a.bin", "weights")]
+    url = "https://host/x.gguf"
+    unhashed = UnhashedModel(
+        name="x.gguf",
+        sources=[ModelSource(url=url)],
+        target_path="vae/x.gguf",
+        format="gguf",
+        index=1,
+    )
+    lock = version.lock("half").model_copy(update={"unhashed_models": [unhashed]})
+    path = version.folder / "half.lock.json"
+    path.write_bytes(lock.to_bytes())
+    record_root(version.cache, kind="lock", path=path, lock_bytes=lock.to_bytes())
+    folder = version.cache.models / "tmp"
+    folder.mkdir(parents=True)
+    keys = (unhashed_key(url), lock.models[0].sha256)
+    for key in (*keys, "1" * 64):
+        (folder / f"{key}.partial").touch()
+    clear_cache(version.cache, now=NOW)
+    assert {left.stem for left in folder.iterdir()} == set(keys)
+    path.unlink()
+    clear_cache(version.cache, now=NOW)
+    clear_cache(version.cache, now=NOW + 8 * 24 * 3600)
+    assert not list(folder.iterdir())
 
 
 def test_one_of_two_versions_goes_and_the_other_stays_whole(version: Version) -> None:
