@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 
-# URL parameters that may be credentials, such as those of presigned URLs.
+# Parameters of URLs, also after a `#`, that may be credentials, such as those of presigned URLs.
 SECRET_PARAMETER = (
-    r"[?&][^=&#\s]*"
+    r"[?&#][^=&#\s]*"
     r"(?:token|secret|passw|signature|credential|auth|api.?key|\bsig\b|\bkey\b)[^=&#\s]*="
 )
-_HTTP_USER = re.compile(r"(?i)\b(https?://)[^/\s@]+@")
+# A login or a token: only git and ssh have users that are no secret.
+_USER = re.compile(r"(?i)\b((?:https?|hf|huggingface|civitai|gs|s3)://)[^/\s@]+@")
 _PASSWORD = re.compile(r"(://[^/\s:@]*):[^/\s@]+@")
 # Tokens that a host repeats in what it answers: the Hugging Face Hub's, and any in a header.
 _TOKEN = re.compile(r"\b(?:(hf_)[A-Za-z0-9]{30,}|(Bearer )\S+)")
@@ -20,7 +21,7 @@ _LONGEST = 200
 
 def without_secrets(text: str) -> str:
     """`text` with the credentials of every URL in it, and tokens, replaced by `***`."""
-    text = _PASSWORD.sub(r"\1:***@", _HTTP_USER.sub(r"\1***@", text))
+    text = _PASSWORD.sub(r"\1:***@", _USER.sub(r"\1***@", text))
     return _PARAMETER.sub(r"\1***", _TOKEN.sub(r"\1\2***", text))
 
 

@@ -21,6 +21,10 @@ from comfy_http.redaction import without_secrets
             "url: /a.zip?X-Amz-Signature=abc&x=1&token=def (gone)",
             "url: /a.zip?X-Amz-Signature=***&x=1&token=*** (gone)",
         ),
+        ("https://host/x#access_token=secret", "https://host/x#access_token=***"),
+        ("hf://hf_secret@org/repo/x", "hf://***@org/repo/x"),
+        ("s3://secret@bucket/x gs://bucket/a@b", "s3://***@bucket/x gs://bucket/a@b"),
+        ("hf://org/repo@v1/x", "hf://org/repo@v1/x"),
         ("https://host/x?file=monkey.zip", "https://host/x?file=monkey.zip"),
     ],
 )

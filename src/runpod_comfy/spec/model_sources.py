@@ -64,6 +64,9 @@ def _check_model_source(value: str) -> str:
         raise ValueError("is not a valid URL") from error
     _refuse_token(value)
     scheme = source_scheme(value)
+    _refuse_user(scheme, value)
+    if scheme in _WEB_SCHEMES and "#" in value:
+        raise ValueError("must not have a '#' part, which no server gets; write '%23' in a name")
     if scheme == "":
         check_local_path(value)
     elif scheme not in (*_SCHEMES, _NAME_SCHEME):
@@ -88,6 +91,12 @@ def _check_model_source(value: str) -> str:
     return value
 
 
+def _refuse_user(scheme: str, value: str) -> None:
+    if scheme in ("", "file") or "@" not in value.partition("://")[2].split("/", 1)[0]:
+        return
+    raise ValueError("must not contain a user name or token; set the token variables")
+
+
 def _refuse_token(value: str) -> None:
     if not re.search(SECRET_PARAMETER, value, re.IGNORECASE):
         return
@@ -95,9 +104,9 @@ def _refuse_token(value: str) -> None:
         instead = "set the variable HF_TOKEN"
     elif is_civitai_address(value):
         instead = "set the variable CIVITAI_TOKEN"
-    elif re.search(r"[?&]X-Amz-", value, re.IGNORECASE):
+    elif re.search(r"[?&#]X-Amz-", value, re.IGNORECASE):
         instead = "write 's3://BUCKET/KEY', and set AWS_ACCESS_KEY_ID and the like"
-    elif re.search(r"[?&](X-Goog-|GoogleAccessId=)", value, re.IGNORECASE):
+    elif re.search(r"[?&#](X-Goog-|GoogleAccessId=)", value, re.IGNORECASE):
         instead = "write 'gs://BUCKET/FILE', and set GOOGLE_APPLICATION_CREDENTIALS"
     else:
         instead = "put logins in ~/.netrc"
