@@ -16,6 +16,9 @@ from runpod_comfy.spec.values import TreeKind, tree_kind
 
 SCHEMA_VERSION = 2
 
+# Such as the remembered hashes at the top of a models folder.
+_OWN_NAMES = ".comfy"
+
 # The prefix of each kind's pin, and its description.
 _PINS: dict[TreeKind, tuple[str, str]] = {
     "git": ("", "a git commit of 40 hex digits"),
@@ -111,6 +114,11 @@ class Model(Strict):
             raise ValueError(
                 f"has a target below '{NODE_MODELS}', which is for models with a 'target_node'"
             )
+        if self.target_node is None and self.target.casefold().startswith(_OWN_NAMES):
+            raise ValueError(
+                f"has a target that starts with '{_OWN_NAMES}', as only files of this program do"
+            )
+        values.check_path_length(self.place)
         if self.target_path and self.target_subdir:
             folder = PurePosixPath(self.target_subdir)
             if folder not in PurePosixPath(self.target_path).parents:

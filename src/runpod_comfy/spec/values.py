@@ -84,14 +84,13 @@ def _check_inner_path(value: str) -> str:
         raise ValueError("must be a relative path, not an absolute one")
     if ".." in path.parts or not path.parts:
         raise ValueError("must be a path without '..'")
-    for part in path.parts:
-        _check_length(part)
+    check_path_length(value)
     return path.as_posix()
 
 
 def _check_length(name: str) -> str:
     if len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"must not be longer than {_LONGEST_NAME} bytes, or have such a part")
+        raise ValueError(f"must not be longer than {_LONGEST_NAME} bytes")
     return name
 
 
@@ -222,8 +221,8 @@ def check_local_path(value: str) -> None:
 
 def check_path_length(path: str) -> None:
     """Checks that a system may have a path like this: it fails to look for any other."""
-    for part in path.split("/"):
-        _check_length(part)
+    if any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
+        raise ValueError(f"must not contain a name that is longer than {_LONGEST_NAME} bytes")
     if len(path.encode()) > _LONGEST_PATH:
         raise ValueError(f"must not be longer than {_LONGEST_PATH} bytes")
 
