@@ -5,6 +5,22 @@ from __future__ import annotations
 from comfy_errors import MismatchError, UnavailableError
 
 
+def other_bytes_remedy(*, is_here: bool) -> str:
+    """What to do about a source that does not have the pinned bytes; `is_here` for a file of this
+    machine.
+    """
+    if is_here:
+        return "Put the right file there, or resolve the version again with --upgrade."
+    return "Find out why it changed; to accept it, resolve the version again with --upgrade."
+
+
+def not_a_model_remedy(*, is_here: bool) -> str:
+    """What to do about a source that has something else than a model."""
+    if is_here:
+        return "Put the right file there, or correct 'source' in the spec."
+    return "Correct 'source' in the spec: use the address of the download itself."
+
+
 class AccessDeniedError(UnavailableError):
     """The file is gated or private, or its host wants a token for every file."""
 

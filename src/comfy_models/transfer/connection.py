@@ -13,14 +13,17 @@ from comfy_files.parallel import interrupted
 from comfy_http.errors import OtherRangeError, TransientError
 from comfy_http.retries import Pauses
 from comfy_models.formats import HEAD_BYTES, fault_of_content
-from comfy_models.sources.errors import NotAModelError
+from comfy_models.sources.errors import (
+    NotAModelError,
+    not_a_model_remedy,
+    other_bytes_remedy,
+)
+from comfy_models.sources.file import FileSource
 from comfy_models.sources.source import Source, Stream
 from comfy_models.transfer.partial import PartialFile
 
 CHUNK_BYTES = 1 << 19
 _LARGEST_REQUEST_BYTES = 128 << 20
-
-_ANOTHER = "Put the right file there, or resolve the version again."
 
 
 class StartOverError(Exception):
@@ -50,6 +53,11 @@ class Origin:
     name: str
     pauses: Pauses
     validator: str | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """True for a file of this machine."""
+        return isinstance(self.source, FileSource)
 
 
 class Connection:
@@ -132,7 +140,7 @@ class Connection:
             self._partial.ends_at(at)
             return
         if size is not None and stream.size is None:
-            raise MismatchError(f"{self._origin.shown} has {at} bytes, not {size}", remedy=_ANOTHER)
+            raise self._other_size(at)
         raise TransientError(
             f"{self._origin.shown} could not be read: the connection ended after {at} bytes",
             remedy="Try again later.",
@@ -159,9 +167,7 @@ class Connection:
         self._stream, self._end = stream, last or sys.maxsize
         head = b"" if stream.start else self._checked_head(stream)
         if None not in (stream.size, size) and stream.size != size:
-            raise MismatchError(
-                f"{origin.shown} has {stream.size} bytes, not {size}", remedy=_ANOTHER
-            )
+            raise self._other_size(stream.size)
         if stream.validator is not None:
             if origin.validator not in (None, stream.validator):
                 raise StartOverError("changed while it was read", ranges=True)
@@ -169,6 +175,12 @@ class Connection:
         if stream.start != start:
             self._without_ranges()
         return head
+
+    def _other_size(self, found: int | None) -> MismatchError:
+        return MismatchError(
+            f"{self._origin.shown} has {found} bytes, not {self._partial.form.size_bytes}",
+            remedy=other_bytes_remedy(is_here=self._origin.is_here),
+        )
 
     def _without_ranges(self) -> NoReturn:
         if not self._is_alone():
@@ -183,5 +195,6 @@ class Connection:
             head += chunk
         fault = fault_of_content(bytes(head), size or stream.size, self._origin.name)
         if fault is not None:
-            raise NotAModelError(f"{self._origin.shown} {fault}", remedy=_ANOTHER)
+            remedy = not_a_model_remedy(is_here=self._origin.is_here)
+            raise NotAModelError(f"{self._origin.shown} {fault}", remedy=remedy)
         return bytes(head[:size])

@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_errors import ComfyError, MismatchError, UnavailableError, together
 from comfy_http.redaction import without_secrets
 from comfy_models.model_file import ModelFile, ModelSource
-from comfy_models.sources.errors import NotAModelError
+from comfy_models.sources.errors import NotAModelError, other_bytes_remedy
+from comfy_models.sources.file import FileSource
 from comfy_models.transfer.claim import LostError, claimed
 from comfy_models.transfer.filling import Filling, source_of
 from comfy_models.transfer.journal import Form
@@ -81,11 +82,12 @@ def _fill_from(
     is_last: bool,
     connections: int,
 ) -> None:
+    source = source_of(one, traffic)
     was_empty = filling.received_bytes == 0
     try:
         sha256 = filling.fill(
             one,
-            source_of(one, traffic),
+            source,
             name=model.target_path,
             attempts=_ATTEMPTS if is_last else _ATTEMPTS_BEFORE_MIRROR,
             connections=connections,
@@ -99,5 +101,5 @@ def _fill_from(
         filling.start_over()
         raise WrongSha256Error(
             f"{without_secrets(one.url)} has sha256 {sha256}, but {model.sha256} was expected",
-            remedy="Put the right file there, or resolve the version again.",
+            remedy=other_bytes_remedy(is_here=isinstance(source, FileSource)),
         )

@@ -99,5 +99,6 @@ def _require_agreement(
         if None not in (expected, found) and expected != found:
             raise MismatchError(
                 f"{without_secrets(one.url)} has the {what} {found}, not {expected}",
-                remedy="Correct 'source' or 'checksum' in the spec, or resolve the version again.",
+                remedy="Correct 'source' or 'checksum' in the spec, or accept it with: "
+                f"runpod-comfy resolve <id> --upgrade {model.name}",
             )
