@@ -89,6 +89,7 @@ def verify_models(
             hosts_for=lambda base_dir: model_hosts(base_dir, timeout_s=timeout_s, say=say),
             overwrite=overwrite,
             rehash=rehash,
+            downloaded=frozenset().union(*(selected.downloaded for selected in selections)),
             say=say,
             progress=progress,
         )

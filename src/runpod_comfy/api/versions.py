@@ -55,11 +55,15 @@ class Resolved:
 
 @dataclass(frozen=True, kw_only=True)
 class Selected:
-    """A lock, the folder that its relative paths are based on, and its file if it existed."""
+    """A lock, the folder that its relative paths are based on, and its file if it existed.
+
+    `downloaded` are the sha256 of models that were downloaded now, to complete the lock.
+    """
 
     lock: Lock
     base_dir: Path
     path: Path | None = None
+    downloaded: frozenset[str] = frozenset()
 
 
 @checked
@@ -283,7 +287,9 @@ def select(
         whole = complete(
             selected.lock, place, offline=offline, timeout_s=timeout_s, say=say, progress=progress
         )
-        return replace(selected, lock=whole)
+        known = {model.sha256 for model in selected.lock.models}
+        downloaded = frozenset(model.sha256 for model in whole.models) - known
+        return replace(selected, lock=whole, downloaded=downloaded)
     if selected.lock.unhashed_models:
         names = listed([model.name for model in selected.lock.unhashed_models])
         say(f"The lock is incomplete: to learn their sha256, realize would download {names}")

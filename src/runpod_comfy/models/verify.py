@@ -78,10 +78,13 @@ def verify(
     hosts_for: HostsFor,
     overwrite: bool = False,
     rehash: bool = False,
+    downloaded: frozenset[str] = frozenset(),
     say: Say = say_nothing,
     progress: Progress = UNSEEN,
 ) -> VerifiedModels:
-    """Proves every model that is asked for, fetches what is missing, and makes the links."""
+    """Proves every model that is asked for, fetches what is missing, and makes the links. Models
+    whose sha256 are `downloaded` were fetched before, by the same command.
+    """
     started = time.monotonic()
     found: list[VerifiedModel] = []
     errors: list[ComfyError] = []
@@ -97,7 +100,7 @@ def verify(
             rehash=rehash,
             progress=progress,
         )
-        found += _found(folder, proof, fetching.failed)
+        found += _found(folder, proof, fetching.failed, downloaded)
         errors += [proof.error] if proof.error is not None else []
     return VerifiedModels(
         store=store.root,
@@ -166,12 +169,16 @@ class _Fetching:
         self.failed[model.sha256] = error.message.removeprefix(f"model {model.target_path}: ")
 
 
-def _found(folder: AskedFolder, proof: Proof, failed: Mapping[str, str]) -> Iterator[VerifiedModel]:
+def _found(
+    folder: AskedFolder, proof: Proof, failed: Mapping[str, str], downloaded: frozenset[str]
+) -> Iterator[VerifiedModel]:
     for each, model in zip(proof.models, folder.models, strict=True):
-        reason = each.reason
-        if each.state == "missing":
+        state, reason = each.state, each.reason
+        if state == "missing":
             reason = failed.get(model.sha256, reason)
-        yield _verified(model, folder, state=each.state, reason=reason, linked=each.linked)
+        elif state in ("present", "verified") and model.sha256 in downloaded:
+            state = "downloaded"
+        yield _verified(model, folder, state=state, reason=reason, linked=each.linked)
     first = {model.target_path: model for model in folder.models}
     for rival in folder.rivals:
         needs = ", ".join(first[rival.target_path].versions)
