@@ -31,6 +31,14 @@ _NO_HARD_LINKS = {*_NO_SYMLINKS, errno.EXDEV, errno.EMLINK}
 _LEFT_S = 3600.0
 
 
+class InTheWayError(MismatchError):
+    """Something else is at the path of a model; `step` says in short what to do about it."""
+
+    def __init__(self, message: str, *, remedy: str, step: str) -> None:
+        super().__init__(message, remedy=remedy)
+        self.step = step
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelFolders:
     """Where models are: the store, the models folder `shared` that links lead from to it, and the
@@ -93,7 +101,7 @@ def needs_link(
 
     An existing file with the right bytes is kept. A link to the model in any store is replaced if
     the bytes are wrong or gone, and a link to another one if that is gone; with `replace_links`
-    every symlink, with `overwrite` every file. Raises MismatchError if another file is there, and
+    every symlink, with `overwrite` every file. Raises InTheWayError if another file is there, and
     InvalidInputError if one of the parent folders is a link that leads outside `root`.
     """
     place = root / model.target_path
@@ -107,18 +115,20 @@ def needs_link(
         )
     parent = next(each for each in place.absolute().parents if os.path.lexists(each))
     if not parent.is_dir():
-        raise MismatchError(
+        raise InTheWayError(
             f"{parent} is not a folder, but the version needs {place}",
             remedy="Move it away, or choose another models folder with --models-dir.",
+            step="move it away",
         )
     if not os.path.lexists(place) or (overwrite and not place.is_dir()):
         return True
     if place.is_symlink() and (replace_links or _is_worthless(place, model)):
         return True
-    raise MismatchError(
+    raise InTheWayError(
         f"{place} is not the file that the version needs: it {fault}; it was left alone",
         remedy="Move it away, choose another models folder with --models-dir, or replace it with: "
         "runpod-comfy verify-models --overwrite",
+        step="move it away" + ("" if place.is_dir() else ", or replace it with --overwrite"),
     )
 
 

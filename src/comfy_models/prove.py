@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfy_errors import ComfyError
-from comfy_files.files import PERMISSIONS, disk_errors, os_reason
+from comfy_errors import ComfyError, OperationFailedError, together
+from comfy_files.files import PERMISSIONS, disk_errors, os_reason, os_remedy
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress
-from comfy_models.links import ModelFolders, missing_links
+from comfy_models.links import InTheWayError, ModelFolders, missing_links
 from comfy_models.proof import Proof, ProvenModel, State
 from comfy_models.store import ModelStore
 from comfy_models.verify import HashMemory, fault_of
@@ -51,7 +51,11 @@ def prove(
     error = proving.bring(unsettled, fetch) if fetch is not None else None
     proving.link(unsettled)
     memory.save()
-    return Proof(models=tuple(proving.state_of(model) for model in models), error=error)
+    errors = [each for each in (error, proving.link_error) if each is not None]
+    return Proof(
+        models=tuple(proving.state_of(model) for model in models),
+        error=together(errors) if errors else None,
+    )
 
 
 def is_settled(model: ModelFile, folders: ModelFolders, memory: HashMemory) -> bool:
@@ -96,8 +100,9 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
 
 
 class _Proving:
-    """What is known so far, by the target paths of the models: which cannot be linked and why,
-    which were asked for, fetched and linked now, and which files (device, inode) were read now.
+    """What is known so far, by the target paths of the models: which have something in their way
+    or cannot be linked, and why, which were asked for, fetched and linked now, and which files
+    (device, inode) were read now. `link_error` is why the first one could not be linked.
     """
 
     def __init__(
@@ -113,6 +118,8 @@ class _Proving:
         self._overwrite, self._rehash = overwrite, rehash
         self._doubtful = folders.store.doubtful()
         self._obstacles: dict[str, str] = {}
+        self._unlinked: dict[str, str] = {}
+        self.link_error: ComfyError | None = None
         self._asked: set[str] = set()
         self._fetched: set[str] = set()
         self._linked: set[str] = set()
@@ -170,18 +177,15 @@ class _Proving:
         for model in models:
             try:
                 missing_links(model, self._folders, self._memory, overwrite=self._overwrite)
-            except ComfyError as error:
-                self._obstacles[model.target_path] = error.message
-            except OSError as error:
-                self._obstacles[model.target_path] = f"it cannot be linked: {os_reason(error)}"
+            except (ComfyError, OSError) as error:
+                self._note(model, error)
 
     def bring(self, models: Sequence[ModelFile], fetch: Fetch) -> ComfyError | None:
         """Fetches what is missing, and what is wrong in the store. Returns why that failed."""
         lacking = [
             model
             for model in models
-            if model.target_path not in self._obstacles
-            and is_lacking(model, self._folders, self._memory)
+            if self._is_linkable(model) and is_lacking(model, self._folders, self._memory)
         ]
         self._asked = {model.target_path for model in lacking}
         store = self._folders.store
@@ -201,7 +205,7 @@ class _Proving:
         for model in models:
             is_stored = self._fault_of(self._stored(model), model) is None
             is_there = is_stored or self._fault_of(self._place(model), model) is None
-            if model.target_path in self._obstacles or not is_there:
+            if not is_there or not self._is_linkable(model):
                 continue
             try:
                 links = missing_links(model, self._folders, self._memory, overwrite=self._overwrite)
@@ -209,10 +213,26 @@ class _Proving:
                     link.make()
                     self._keep_in_mind(link.root / model.target_path, model)
                     self._linked.add(model.target_path)
-            except ComfyError as error:
-                self._obstacles[model.target_path] = error.message
-            except OSError as error:
-                self._obstacles[model.target_path] = f"it could not be linked: {os_reason(error)}"
+            except (ComfyError, OSError) as error:
+                self._note(model, error)
+
+    def _note(self, model: ModelFile, error: ComfyError | OSError) -> None:
+        """Notes why `model` cannot be linked."""
+        if isinstance(error, OSError):
+            reason = f"it could not be linked: {os_reason(error)}"
+            self._unlinked[model.target_path] = reason
+            self.link_error = self.link_error or OperationFailedError(
+                f"model {model.target_path}: {reason}",
+                remedy=os_remedy(error, otherwise=PERMISSIONS),
+            )
+        elif isinstance(error, InTheWayError):
+            self._obstacles[model.target_path] = f"{error.message}; {error.step}"
+        else:
+            self._obstacles[model.target_path] = error.message
+
+    def _is_linkable(self, model: ModelFile) -> bool:
+        path = model.target_path
+        return path not in self._obstacles and path not in self._unlinked
 
     def _keep_in_mind(self, place: Path, model: ModelFile) -> None:
         """A hard link changes the times of the file that it leads to."""
@@ -223,6 +243,9 @@ class _Proving:
     def state_of(self, model: ModelFile) -> ProvenModel:
         place, stored = self._place(model), self._stored(model)
         obstacle = self._obstacles.get(model.target_path)
+        unlinked = self._unlinked.get(model.target_path)
+        if unlinked is not None and obstacle is None:
+            return ProvenModel(model=model, path=place, state="missing", reason=unlinked)
         if obstacle is None and is_settled(model, self._folders, self._memory):
             status = place.stat()
             is_read = (status.st_dev, status.st_ino) in self._read

@@ -200,6 +200,7 @@ def test_another_file_is_never_replaced_unless_that_is_asked_for(world: World) -
     (found,) = world.prove(A, fetching=True).models
     assert found.state == "wrong"
     assert "it has 11 bytes, not 7" in found.reason
+    assert found.reason.endswith("; move it away, or replace it with --overwrite")
     assert world.place(A).read_bytes() == b"my own file"
     assert world.asked == []
     assert world.states(A, fetching=True, overwrite=True) == ["downloaded"]
@@ -263,6 +264,29 @@ def test_a_file_that_cannot_be_read_is_wrong(users_place: Path) -> None:
         assert (found.state, "cannot be read" in found.reason) == ("wrong", True)
 
     as_ordinary_user(work, users_place)
+
+
+def test_a_models_folder_that_cannot_be_written_lacks_the_model(users_place: Path) -> None:
+    world = make_world(users_place)
+    world.put_at_host(b"model a")
+    world.folders.shared.mkdir(mode=0o555)
+
+    def work() -> None:
+        proof = world.prove(A, fetching=True)
+        (found,) = proof.models
+        assert (found.state, "permission denied" in found.reason) == ("missing", True)
+        assert proof.error is not None
+        assert proof.error.message.endswith(found.reason)
+        assert "permissions" in proof.error.remedy
+
+    as_ordinary_user(work, users_place)
+
+
+def test_a_folder_in_the_way_is_to_be_moved_even_with_overwrite(world: World) -> None:
+    world.put_at_host(b"model a")
+    write(world.place(A) / "mine", b"my own file")
+    (found,) = world.prove(A, fetching=True, overwrite=True).models
+    assert (found.state, found.reason.endswith("; move it away")) == ("wrong", True)
 
 
 def test_a_file_that_the_disk_may_have_lost_is_read_again(world: World) -> None:

@@ -28,7 +28,7 @@ A file is hashed once, and again only after it has changed.
   verified    hashed now, and right
   downloaded  fetched now, and right
   wrong       another file is there; it was left alone
-  missing     not there, and it could not be fetched
+  missing     not there, and it could not be fetched or linked
 
 Exit code 4 if any is wrong or missing. A version with models and no lock is resolved first.
 Tokens: $HF_TOKEN for the Hugging Face Hub, $CIVITAI_TOKEN for Civitai."""
