@@ -199,9 +199,8 @@ class _Adapter(HTTPAdapter):
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    from urllib3.connection import HTTPConnection
-
-    options = [(one, two, value) for one, two, value in HTTPConnection.default_socket_options]
+    # The only one that urllib3 sets itself.
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
     # Linux's. Not SO_RCVBUF, which the system limits to much less than it may choose itself.
     clamp = getattr(socket, "TCP_WINDOW_CLAMP", None)
     return options if clamp is None else [*options, (socket.IPPROTO_TCP, clamp, _WINDOW_BYTES)]

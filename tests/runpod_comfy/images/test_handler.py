@@ -90,8 +90,10 @@ def test_requirements_name_exactly_what_the_sources_import() -> None:
 
 
 def _distribution(module: str) -> str:
-    """The name of what a module belongs to. Several share the package `google`."""
+    """The name of what a module comes with. Several share the package `google`."""
     first, *rest = module.split(".")
+    if first == "urllib3":
+        return "requests"
     named = set(importlib.metadata.packages_distributions()[first])
     return named.pop().lower() if len(named) == 1 else f"{first}-{rest[0]}"
 
