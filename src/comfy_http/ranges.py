@@ -196,11 +196,16 @@ def asked_wait_s(headers: Mapping[str, str]) -> float | None:
     """How many seconds the server asks to wait, by `Retry-After` or an exhausted `RateLimit`."""
     retry_after = headers.get("Retry-After", "").strip()
     if retry_after.isdecimal():
-        return float(retry_after)
+        return _in_seconds(retry_after)
     if retry_after:
         return _seconds_until(retry_after)
     limit = _RATE_LIMIT.search(headers.get("RateLimit", ""))
-    return float(limit[2]) if limit and limit[1] == "0" else None
+    return _in_seconds(limit[2]) if limit and limit[1] == "0" else None
+
+
+def _in_seconds(digits: str) -> float:
+    """At most 1e9, about 30 years."""
+    return min(float(digits), 1e9)
 
 
 def _seconds_until(date: str) -> float | None:

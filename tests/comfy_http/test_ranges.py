@@ -196,3 +196,8 @@ def test_a_refusal_is_not_taken_for_an_expired_address(asked: list[Request]) -> 
         with pytest.raises(StatusError, match="it answered 403"):
             reader.open(0, None)
     assert len(asked) == 2
+
+
+def test_a_wait_of_any_length_is_a_number() -> None:
+    assert asked_wait_s({"Retry-After": "9" * 400}) == 1e9
+    assert asked_wait_s({"RateLimit": f'"api";r=0;t={"9" * 400}'}) == 1e9
