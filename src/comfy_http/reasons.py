@@ -1,4 +1,4 @@
-"""Says in plain words why a request failed."""
+"""The reason why a request failed, for messages."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_an_engine_is_ready_when_it_answers_and_is_ended_then(tmp_path: Path) ->
     port = free_port()
     seconds = _python(tmp_path).seconds_until_ready(_SERVER, str(port), port=port)
     assert seconds >= 0.3
-    # Nobody listens there any more.
+    # Nothing listens there any more.
     with pytest.raises(OperationFailedError, match="before it was ready"):
         _python(tmp_path).seconds_until_ready("pass", port=port)
 

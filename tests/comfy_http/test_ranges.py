@@ -105,7 +105,7 @@ def test_a_connection_that_breaks_or_falls_silent_may_be_tried_again() -> None:
             stream = _open(url)
             with pytest.raises(TransientError, match=f"{url}.* could not be read"):
                 _read(stream)
-    # Nobody listens there any more.
+    # Nothing listens there any more.
     with pytest.raises(TransientError, match="could not be read"):
         _open(url)
 

@@ -1,4 +1,4 @@
-"""Asks Civitai, and says in words why it refuses.
+"""Requests to Civitai, and clear errors where it refuses them.
 
 What it answers: https://developer.civitai.com, and `src/pages/api` of civitai/civitai.
 """

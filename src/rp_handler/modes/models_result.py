@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class ModelsResult:
     """`rows` are those of a table, `entries` the models in a JSON document, each in one of the
-    `states`. `place` is where they are, in words; `error` is why not all are right.
+    `states`. `place` describes where they are; `error` is why not all are right.
     """
 
     rows: Sequence[tuple[str, ...]] = ()

@@ -60,7 +60,7 @@ class GsSource:
     def pin(self) -> HostFile:
         told = self._hosts.answer(self._ask, url=self.endpoint)
         self._require_pinned(told)
-        # Such an object is unpacked on its way: what is told is about what is stored.
+        # Such an object is decompressed in transit; its metadata describes the stored bytes.
         is_packed = told.contentEncoding == "gzip"
         return HostFile(
             size=None if is_packed else told.size,

@@ -1,4 +1,4 @@
-"""Asks the Hugging Face Hub, and says in words why it refuses.
+"""Requests to the Hugging Face Hub, and clear errors where it refuses them.
 
 What it answers is written down only in its client: `file_download.py` and `utils/_http.py` of
 huggingface_hub 2.4.

@@ -42,7 +42,7 @@ def pin_models(
     offline: bool,
     say: Say,
 ) -> tuple[list[PinnedFile], list[ComfyError]]:
-    """Every model file of the spec, in its order, with what is told about it; and an error for each
+    """Every model file of the spec, in its order, with what its hosts report; and an error for each
     that is missing, cannot be pinned, or is not what the spec or the lock says.
 
     Pins in `known` are kept.

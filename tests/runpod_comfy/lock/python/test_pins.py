@@ -16,7 +16,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import PythonLock
 from runpod_comfy.lock.python.pins import lock_python
 from runpod_comfy.spec.model import Options
-from tests.http_server import serve
+from tests.http_server import Request, serve
 from tests.package_index import json_index, make_wheel, write_index
 from tests.runpod_comfy.lock.conftest import Bench
 
@@ -247,7 +247,12 @@ def test_an_index_is_asked_again_for_its_pages_and_not_for_the_files_that_it_gav
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    with serve(bench.index, lambda request: asked.append(request.path)) as url:
+
+    def answering(request: Request) -> None:
+        if request.method == "GET":
+            asked.append(request.path)
+
+    with serve(bench.index, answering) as url:
         monkeypatch.setenv("PIP_INDEX_URL", f"{url}/simple")
         bench.lock("alpha\n")
         assert any(path.startswith("/files/alpha-2.0") for path in asked)
