@@ -15,6 +15,7 @@ from comfy_errors.names import quantity
 from comfy_files.files import disk_errors, nearest_existing
 from comfy_files.progress import Progress, Say, readable_size
 from comfy_files.space import disk_of
+from comfy_files.user_paths import real
 from comfy_home.manifest import ManifestModel
 from comfy_models.links import make_link
 from comfy_models.model_file import ModelSource
@@ -27,6 +28,8 @@ from rp_handler.home.missing_models import Look
 from rp_handler.home.model_search import leads_into
 
 _MOVE_AWAY = "Move it away, and run the command again."
+_REAL_FOLDER = "Put a real folder there, or choose another models folder."
+_REPLACE = "Move it away, or replace it with: models sync --overwrite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +96,13 @@ class Supply:
         elif not nearest_existing(place.parent).is_dir():
             problem = f"cannot be written: {nearest_existing(place.parent)} is not a folder"
             errors.append(MismatchError(f"{place} {problem}", remedy=_MOVE_AWAY))
-        elif not place.parent.resolve().is_relative_to(self.folder.resolve()):
+        elif not real(place.parent).is_relative_to(real(self.folder)):
             problem = f"is outside {self.folder}: one of its folders is a link that leads outside"
-            errors.append(InvalidInputError(f"{place} {problem}"))
+            errors.append(InvalidInputError(f"{place} {problem}", remedy=_REAL_FOLDER))
         elif place.is_dir() or (place.exists() and not is_replaced):
-            errors.append(MismatchError(f"{place} is another file and was left alone"))
+            problem = "is another file and was left alone"
+            remedy = _MOVE_AWAY if place.is_dir() else _REPLACE
+            errors.append(MismatchError(f"{place} {problem}", remedy=remedy))
         else:
             return True
         return False
@@ -133,5 +138,5 @@ def hosts_here(variables: Mapping[str, str], say: Say, *, timeout_s: float | Non
     from comfy_http.client import HttpClient
     from comfy_http.settings import NetworkSettings
 
-    client = HttpClient(settings=NetworkSettings(), remedy="")
+    client = HttpClient(settings=NetworkSettings(), remedy="Check the network and the proxy.")
     return hosts_for(client, Path.cwd(), variables, timeout_s=timeout_s, say=say)
