@@ -9,13 +9,12 @@ from tests.git_repositories import new_repository
 from tests.graphs import SLEEP, node, saving, write_graph
 from tests.program import Program
 from tests.real_packages import held
+from tests.safetensors_bytes import safetensors
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 MODEL = "upscale_models/small.safetensors"
 NODE_MODEL = "ckpts/face.onnx"
-_HEADER = b'{"weights":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
-MODEL_BYTES = len(_HEADER).to_bytes(8, "little") + _HEADER + b"weights "
-"""A whole safetensors file, and text."""
+MODEL_BYTES = safetensors(b"weights ")
 _NODE = """\
 from pathlib import Path
 

@@ -20,6 +20,7 @@ from tests.git_repositories import GitRepository, new_repository
 from tests.http_server import Request, serve
 from tests.package_index import publish
 from tests.program import Outcome, Program, write_program
+from tests.safetensors_bytes import safetensors
 from tests.specs import BARE_CORE, core_repository, write_spec
 
 VERSIONS = ("one", "two", "three")
@@ -143,7 +144,7 @@ def _make_models(folder: Path) -> list[Path]:
     models = [folder / "loras" / f"m{number}.safetensors" for number in range(3)]
     models[0].parent.mkdir(parents=True)
     for number, model in enumerate(models):
-        model.write_bytes(f"model {number} ".encode() * 200_000)
+        model.write_bytes(safetensors(f"model {number} ".encode() * 200_000))
     return models
 
 

@@ -108,7 +108,7 @@ def test_a_version_goes_to_a_machine_without_a_network_and_runs_there(
     assert "Traceback" not in realized.err
     home = away.folder / "comfy-two"
     assert (home / "ComfyUI/custom_nodes/dancer/__init__.py").is_file()
-    assert (home / "models/loras/m2.safetensors").stat().st_size == 1_600_000
+    assert (home / "models/loras/m2.safetensors").stat().st_size > 1_600_000
     workflow = tmp_path / "smoke.json"
     workflow.write_text("{}")
     ran = away("run", "two", "--offline", "--workflow", workflow, "--output", "base64")
