@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import os
 import queue
 import threading
 import time
@@ -18,6 +19,9 @@ from comfy_errors import ComfyError, together
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+HASHING_THREADS = 3 * (os.cpu_count() or 1)
+"""For reading and hashing files: while some threads wait for the disk, the others hash."""
 
 # How long running threads may take to clean up once the command is interrupted.
 _GRACE_S = 5.0

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from comfy_errors import UnavailableError
 from comfy_files.files import os_reason
-from comfy_files.parallel import in_parallel
+from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.progress import Say
 from comfy_models.verify import HashMemory
 
@@ -32,6 +31,6 @@ def hash_files(files: Mapping[Path, str], memory: HashMemory, say: Say) -> dict[
                 remedy="Check its permissions.",
             ) from error
 
-    found = in_parallel(hashed, files, threads=os.cpu_count() or 1)
+    found = in_parallel(hashed, files, threads=HASHING_THREADS)
     memory.save()
     return dict(zip(files, found, strict=True))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import ComfyError, OperationFailedError, together
 from comfy_files.files import PERMISSIONS, disk_errors, os_reason, os_remedy
-from comfy_files.parallel import in_parallel
+from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.progress import UNSEEN, Progress
 from comfy_models.links import InTheWayError, ModelFolders, missing_links
 from comfy_models.proof import Proof, ProvenModel, State
@@ -152,7 +152,7 @@ class _Proving:
         files = sorted(unread.values(), key=lambda item: -item[1].size)
         size_bytes = sum(model.size for _, model in files)
         self._progress.expect("hashed", count=len(files), size_bytes=size_bytes)
-        in_parallel(self._hash, files, threads=os.cpu_count() or 1)
+        in_parallel(self._hash, files, threads=HASHING_THREADS)
         self._read.update(unread)
         for model in models:
             if model.sha256 in self._doubtful and not self._fault_of(self._stored(model), model):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
-from comfy_files.parallel import in_parallel
+from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.progress import UNSEEN, Progress
 from comfy_home.manifest import ManifestModel
 from comfy_models.search import ModelPlaces
@@ -46,4 +45,4 @@ def look_for(
 
     size_bytes = sum(model.size for model in models)
     progress.expect("hashed", count=len(models), size_bytes=size_bytes)
-    return in_parallel(look, models, threads=os.cpu_count() or 1)
+    return in_parallel(look, models, threads=HASHING_THREADS)

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
-from comfy_files.parallel import in_parallel
+from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
@@ -283,7 +283,7 @@ def _check_models(job: Realization, findings: Verification) -> None:
         for path in (place, store.path_of(model.sha256)):
             if path.is_file():
                 wanted[os.path.realpath(path)] = model
-    hashed = in_parallel(hash_of, map(Path, wanted), threads=os.cpu_count() or 1)
+    hashed = in_parallel(hash_of, map(Path, wanted), threads=HASHING_THREADS)
     for name, found in zip(wanted, hashed, strict=True):
         path, model = Path(name), wanted[name]
         findings.count(path)

@@ -20,7 +20,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from comfy_files.files import sha256_of
-from comfy_files.parallel import in_parallel
+from comfy_files.parallel import HASHING_THREADS, in_parallel
 
 LISTING = "comfy-files.json"
 
@@ -117,7 +117,7 @@ def hashes_of(folder: Path, paths: list[str]) -> list[str]:
     hashed = in_parallel(
         lambda chunk: [hash_of(folder / path) for path in chunk],
         chunks,
-        threads=os.cpu_count() or 1,
+        threads=HASHING_THREADS,
     )
     return [each for chunk in hashed for each in chunk]
 
