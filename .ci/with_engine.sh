@@ -46,7 +46,11 @@ stop() {
     kill "$daemon" 2>/dev/null || :
     wait "$daemon" 2>/dev/null || :
   fi
-  if [ -n "$place" ]; then rm -rf -- "$place"; fi
+  if [ -n "$place" ]; then
+    # The engine leaves its network namespace mounted.
+    umount "$place"/exec/netns/* 2>/dev/null || :
+    rm -rf -- "$place"
+  fi
 }
 trap stop EXIT
 trap 'exit 130' HUP INT TERM
