@@ -24,7 +24,7 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_files.progress import Say, TransferLines, say_nothing
 from comfy_http.errors import SilenceError
-from comfy_http.reasons import is_silence, reason_of
+from comfy_http.reasons import certificate_fault, is_silence, reason_of
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
 
@@ -67,7 +67,7 @@ class HttpClient:
     def new_session(self) -> requests.Session:
         """As `session`, for the caller to close. Several threads may use it."""
         # `Retry-After` is ignored: a server could make us wait for days.
-        retry = Retry(
+        retry = _Retry(
             total=self.retries,
             # After a read timeout there is one retry, not four.
             read=min(1, self.retries),
@@ -149,11 +149,32 @@ class HttpClient:
         )
         if is_silence(error):
             return SilenceError(message, remedy=self.remedy, silence_s=self.silence_s)
-        return UnavailableError(message, remedy=self.remedy)
+        is_distrusted = certificate_fault(error) is not None
+        return UnavailableError(message, remedy=self._trust if is_distrusted else self.remedy)
+
+    @property
+    def _trust(self) -> str:
+        file = self.settings.cert
+        if file is not None:
+            return f"Check the certificates in {file}, which pip's configuration names."
+        return (
+            "If your network has a certificate authority of its own, set REQUESTS_CA_BUNDLE to a "
+            "file with its certificates."
+        )
 
 
 def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+class _Retry(Retry):
+    """A certificate that does not verify is final."""
+
+    def increment(self, *arguments: Any, **options: Any) -> _Retry:
+        error = options.get("error")
+        is_final = error is not None and certificate_fault(error) is not None
+        retry = self.new(total=0) if is_final else self
+        return super(_Retry, retry).increment(*arguments, **options)
 
 
 class _Session(requests.Session):

@@ -128,7 +128,7 @@ def send(
     follow: bool = True,
 ) -> requests.Response:
     """The response, whatever its status, before its body. Raises TransientError if the connection
-    broke, UnavailableError if there is none.
+    broke, UnavailableError if there is none or its certificate does not verify.
     """
     import requests
 
@@ -142,9 +142,12 @@ def send(
             follow=follow,
             uses_netrc=location.uses_netrc,
         )
-    except (requests.ConnectionError, requests.Timeout) as error:
-        raise broken(client, location.shown, location.url, error) from error
     except Exception as error:
+        from comfy_http.reasons import certificate_fault
+
+        passes = isinstance(error, requests.ConnectionError | requests.Timeout)
+        if passes and certificate_fault(error) is None:
+            raise broken(client, location.shown, location.url, error) from error
         # Not only those of requests: decoders of redirects raise errors of their own.
         raise client.unreachable(location.shown, error) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 
 # requests translates some errors of urllib3, but not those of raw bytes.
@@ -32,6 +33,8 @@ def reason_of(error: Exception, silence_s: float) -> str:
         scheme := _SCHEME.search(str(error))
     ):
         return f"it redirects to {scheme[1]}, which is not allowed"
+    if (fault := certificate_fault(error)) is not None:
+        return f"its certificate does not verify: {fault}"
     chain = list(_chain(error))
     if any(isinstance(each, NewConnectionError) for each in chain):
         told = [each.strerror for each in chain if isinstance(each, OSError) and each.strerror]
@@ -49,6 +52,14 @@ def is_silence(error: BaseException) -> bool:
         return False
     silent = (ReadTimeoutError, ConnectTimeoutError, TimeoutError, requests.Timeout)
     return any(isinstance(each, silent) for each in chain)
+
+
+def certificate_fault(error: BaseException) -> str | None:
+    """Why the server's certificate does not verify; None if something else failed."""
+    for each in _chain(error):
+        if isinstance(each, ssl.SSLCertVerificationError):
+            return (each.verify_message or str(each)).rstrip(".")
+    return None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -5,23 +5,30 @@ from __future__ import annotations
 import ssl
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from comfy_errors import UnavailableError
 from comfy_http.client import HttpClient
+from comfy_http.ranges import Location, open_range
+from comfy_http.retries import retried
+from comfy_http.settings import NetworkSettings
 from runpod_comfy.sources.index.pip_settings import PipSettings
 from tests.http_server import Answering, redirect, serve
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encrypted:
-    """A server with a certificate that no authority has signed."""
+    """A server with a certificate that no authority has signed. `greeted` has an item for each
+    connection.
+    """
 
     url: str
     certificate: Path
+    greeted: list[object] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -41,8 +48,10 @@ def encrypted(shelf: Path, tmp_path: Path) -> Iterator[Encrypted]:
     subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
+    greeted: list[object] = []
+    context.sni_callback = lambda *_: greeted.append(None)
     with serve(shelf, _led_on_from(shelf), tls=context) as url:
-        yield Encrypted(url=url, certificate=certificate)
+        yield Encrypted(url=url, certificate=certificate, greeted=greeted)
 
 
 def _led_on_from(shelf: Path) -> Answering:
@@ -59,9 +68,31 @@ def read(url: str, settings: PipSettings | None = None) -> bytes:
 
 
 def test_a_certificate_from_an_unknown_issuer_is_refused(encrypted: Encrypted) -> None:
-    with pytest.raises(UnavailableError, match="certificate verify failed") as caught:
+    with pytest.raises(UnavailableError) as caught:
         read(f"{encrypted.url}/file")
-    assert caught.value.remedy == "Look elsewhere."
+    url = f"{encrypted.url}/file"
+    reason = "its certificate does not verify: self-signed certificate"
+    assert caught.value.message == f"{url} could not be read: {reason}"
+    assert "REQUESTS_CA_BUNDLE" in caught.value.remedy
+
+
+def test_a_server_with_a_certificate_that_does_not_verify_is_asked_once(
+    encrypted: Encrypted,
+) -> None:
+    client = HttpClient(settings=NetworkSettings(), remedy="")
+    location = Location(url=f"{encrypted.url}/file")
+    with client.session() as session, pytest.raises(UnavailableError, match="verify"):
+        retried(lambda: open_range(client, session, location), url=encrypted.url)
+    assert len(encrypted.greeted) == 1
+
+
+def test_an_authority_that_pip_names_and_that_has_not_signed_is_named(
+    encrypted: Encrypted,
+) -> None:
+    other = DEFAULT_CA_BUNDLE_PATH
+    with pytest.raises(UnavailableError, match="does not verify") as caught:
+        read(f"{encrypted.url}/file", PipSettings(cert=other))
+    assert caught.value.remedy.startswith(f"Check the certificates in {other}")
 
 
 def test_the_certificate_configured_for_pip_is_used_here_too(encrypted: Encrypted) -> None:
@@ -83,7 +114,7 @@ def test_trust_in_a_host_is_no_trust_in_the_one_that_it_leads_to(
     (shelf / "to").write_text(f"{encrypted.url}/file")
     assert read(f"{encrypted.url}/to/file", settings) == b"content"
     (shelf / "to").write_text(f"{encrypted.url}/file".replace("127.0.0.1", "localhost"))
-    with pytest.raises(UnavailableError, match="certificate verify failed"):
+    with pytest.raises(UnavailableError, match="does not verify"):
         read(f"{encrypted.url}/to/file", settings)
 
 

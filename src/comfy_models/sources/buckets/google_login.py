@@ -39,7 +39,8 @@ class GoogleLogin:
         """The headers of a request, with a valid token; none without an account.
 
         `refused` are headers that were not accepted. Raises AccessDeniedError if the account gets
-        no token, TransientError.
+        no token, TransientError, and UnavailableError if the certificate of its server does not
+        verify.
         """
         with self._lock:
             if self._credentials is None and (self._key_file or refused is not None):
@@ -85,11 +86,13 @@ class GoogleLogin:
     def _refresh(self, credentials: Credentials) -> None:
         from google.auth.exceptions import GoogleAuthError, TransportError
 
-        from comfy_http.reasons import reason_of
+        from comfy_http.reasons import certificate_fault, reason_of
 
         try:
             credentials.refresh(self._request())
         except TransportError as error:
+            if certificate_fault(error) is not None:
+                raise self._hosts.client.unreachable("Google's token server", error) from error
             why = reason_of(error, self._hosts.timeout_s)
             raise TransientError(
                 f"Google gives no token: {without_secrets(why)}",
