@@ -19,7 +19,7 @@ from comfy_files.json_file import read_model
 from comfy_home.import_needs import needs_in_words, unmet_needs
 from comfy_home.layout import MARKER_NAME, VENV_NAME
 from comfy_home.lock_bytes import current_model
-from comfy_models.model_file import ModelSource, Sha256
+from comfy_models.model_file import ModelSource, Sha256, TargetPath
 
 
 class _Strict(BaseModel):
@@ -32,7 +32,7 @@ class ManifestModel(_Strict):
     `sources` say where the file comes from, as in the lock.
     """
 
-    target_path: str
+    target_path: TargetPath
     sha256: Sha256
     size: int = Field(ge=0)
     sources: list[ModelSource] = []

@@ -8,6 +8,8 @@ from typing import Annotated, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from comfy_files.inner_path import check_inner_file
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
@@ -21,6 +23,10 @@ def _check_sha256(value: str) -> str:
 
 Sha256 = Annotated[str, AfterValidator(_check_sha256)]
 """64 hex digits. Files are named by them, so a lock must not have anything else."""
+
+
+TargetPath = Annotated[str, AfterValidator(check_inner_file)]
+"""A POSIX path of a file below a models folder."""
 
 
 class Pin(_Strict):

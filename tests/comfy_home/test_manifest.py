@@ -69,3 +69,12 @@ def test_a_broken_marker_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / MARKER_NAME).write_text(text, encoding="utf-8")
     with pytest.raises(InvalidInputError, match=MARKER_NAME):
         load_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["../x.pth", "vae/../../x.pth", "/etc/x.pth", "vae/", ""])
+def test_a_model_outside_the_models_folder_is_refused(tmp_path: Path, path: str) -> None:
+    model = {"target_path": path, "sha256": "b" * 64, "size": 3}
+    (tmp_path / MARKER_NAME).write_text(json.dumps({"models": [model]}), encoding="utf-8")
+    with pytest.raises(InvalidInputError, match=r"'models\[0\].target_path' must") as caught:
+        load_manifest(tmp_path)
+    assert str(tmp_path / MARKER_NAME) in caught.value.message

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from comfy_home.lock_bytes import current_lock, lock_bytes, lock_digest, names_lock
-from comfy_models.model_file import ModelSource, Sha256
+from comfy_models.model_file import ModelSource, Sha256, TargetPath
 from runpod_comfy.cache.tree import TreeRequest
 from runpod_comfy.spec.model import Strict, Tree
-from runpod_comfy.spec.values import FilePath, NodeName, VersionId
+from runpod_comfy.spec.values import NodeName, VersionId
 
 
 class Submodule(Strict):
@@ -114,7 +114,7 @@ class PythonLock(Strict):
 class _SourcedModel(Strict):
     name: str
     sources: list[ModelSource] = Field(min_length=1)
-    target_path: FilePath
+    target_path: TargetPath
     format: str
 
 

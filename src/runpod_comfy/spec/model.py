@@ -10,6 +10,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from comfy_files.inner_path import check_path_length
+from comfy_models.model_file import TargetPath
 from runpod_comfy.spec import values
 from runpod_comfy.spec.model_sources import ModelSource, hub_folder
 from runpod_comfy.spec.values import TreeKind, tree_kind
@@ -83,7 +85,7 @@ class Model(Strict):
     source: ModelSource
     target_node: values.NodeName | None = None
     target_subdir: values.InnerPath | None = None
-    target_path: values.FilePath | None = None
+    target_path: TargetPath | None = None
     checksum: values.Checksum | None = None
     mirrors: list[ModelSource] = []
     size: int | None = Field(default=None, ge=0)
@@ -118,7 +120,7 @@ class Model(Strict):
             raise ValueError(
                 f"has a target that starts with '{_OWN_NAMES}', as only files of this program do"
             )
-        values.check_path_length(self.place)
+        check_path_length(self.place)
         if self.target_path and self.target_subdir:
             folder = PurePosixPath(self.target_subdir)
             if folder not in PurePosixPath(self.target_path).parents:

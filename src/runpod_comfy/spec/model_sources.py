@@ -12,11 +12,12 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import AfterValidator
 
+from comfy_files.inner_path import check_path_length
 from comfy_http.redaction import SECRET_PARAMETER
 from comfy_models.sources.buckets.address import BUCKET_SCHEMES, bucket_and_key
 from comfy_models.sources.civitai_address import is_civitai_address, parse_civitai_address
 from comfy_models.sources.hub_address import HubAddress, is_hub_address, parse_hub_address
-from runpod_comfy.spec.values import check_local_path, check_path_length, check_plain
+from runpod_comfy.spec.values import check_local_path, check_plain
 
 _WEB_SCHEMES = ("http", "https")
 _SCHEMES = (*_WEB_SCHEMES, "file", *BUCKET_SCHEMES, "hf", "huggingface", "civitai")

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
+from comfy_files.inner_path import (
+    LONGEST_NAME,
+    check_inner_path,
+    check_path_length,
+    has_control_characters,
+)
 from comfy_http.redaction import SECRET_PARAMETER
 
 if TYPE_CHECKING:
@@ -28,10 +33,6 @@ ARCHIVE_SUFFIXES = (
 )
 _SCP_LIKE = re.compile(r"^[\w.-]+@[\w.-]+:(?!/{2})")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-# The longest file name on Linux and macOS, in bytes.
-_LONGEST_NAME = 255
-# Well below the 4,096 bytes of Linux, as folders may come before it; macOS has 1,024.
-_LONGEST_PATH = 1000
 
 
 def tree_kind(repo: str) -> TreeKind:
@@ -75,22 +76,9 @@ def matching(pattern: str, complaint: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _check_inner_path(value: str) -> str:
-    """A relative POSIX path that stays inside the folder it is joined to."""
-    path = PurePosixPath(value)
-    if not value or "\\" in value or _has_control_characters(value):
-        raise ValueError("must be a relative path with forward slashes")
-    if path.is_absolute() or re.match(r"^[A-Za-z]:", value):
-        raise ValueError("must be a relative path, not an absolute one")
-    if ".." in path.parts or not path.parts:
-        raise ValueError("must be a path without '..'")
-    check_path_length(value)
-    return path.as_posix()
-
-
 def _check_length(name: str) -> str:
-    if len(name.encode()) > _LONGEST_NAME:
-        raise ValueError(f"must not be longer than {_LONGEST_NAME} bytes")
+    if len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"must not be longer than {LONGEST_NAME} bytes")
     return name
 
 
@@ -192,7 +180,7 @@ def check_plain(value: str) -> None:
         raise ValueError("must not be empty or start or end with a space")
     if value.startswith("-"):
         raise ValueError("must not start with '-'")
-    if _has_control_characters(value):
+    if has_control_characters(value):
         raise ValueError("must not contain control characters")
     if _holds_secret(value):
         raise ValueError(
@@ -217,18 +205,6 @@ def check_local_path(value: str) -> None:
     if "\\" in value:
         raise ValueError("must be a path with forward slashes")
     check_path_length(value)
-
-
-def check_path_length(path: str) -> None:
-    """Checks that a system may have a path like this: it fails to look for any other."""
-    if any(len(part.encode()) > _LONGEST_NAME for part in path.split("/")):
-        raise ValueError(f"must not contain a name that is longer than {_LONGEST_NAME} bytes")
-    if len(path.encode()) > _LONGEST_PATH:
-        raise ValueError(f"must not be longer than {_LONGEST_PATH} bytes")
-
-
-def _has_control_characters(value: str) -> bool:
-    return any(ord(character) < 32 or ord(character) == 127 for character in value)
 
 
 VersionId = Annotated[
@@ -283,7 +259,7 @@ NodeName = Annotated[
         "'-' (at most 100)",
     ),
 ]
-InnerPath = Annotated[str, AfterValidator(_check_inner_path)]
+InnerPath = Annotated[str, AfterValidator(check_inner_path)]
 Repo = Annotated[str, AfterValidator(check_repo)]
 # It goes into the lock, so it must not have a login.
 IndexUrl = Annotated[
@@ -299,11 +275,6 @@ Ref = Annotated[
         r"(?!-)(?!.*(\.\.|@\{|//))[^\x00-\x20~^:?*\[\\\x7f]+(?<![/.])",
         "is not a valid git ref or version",
     ),
-]
-FilePath = Annotated[
-    str,
-    matching(r"(?s).*(?<!/)", "must not end in a slash"),
-    AfterValidator(_check_inner_path),
 ]
 EnvName = Annotated[
     str,

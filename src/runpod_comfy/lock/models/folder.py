@@ -8,14 +8,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError, for_each
 from comfy_http.redaction import without_secrets
+from comfy_models.model_file import TargetPath
 from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.hub.folder import FolderFile, hub_folder
 from comfy_models.sources.hub_address import parse_hub_address
 from runpod_comfy.lock.models.asked import AskedFile, KnownModel
 from runpod_comfy.spec.model import Model
-from runpod_comfy.spec.values import FilePath
 
-_FILE_PATH: TypeAdapter[str] = TypeAdapter(FilePath)
+_TARGET_PATH: TypeAdapter[str] = TypeAdapter(TargetPath)
 
 
 def asked_files_of_folder(
@@ -62,7 +62,7 @@ def is_file_of(folder: Model, file: KnownModel) -> bool:
 
 def _asked(model: Model, file: FolderFile) -> AskedFile:
     try:
-        place = _FILE_PATH.validate_python(f"{model.place}/{file.path}")
+        place = _TARGET_PATH.validate_python(f"{model.place}/{file.path}")
     except ValidationError as error:
         raise InvalidInputError(
             f"model {model.name}: {without_secrets(model.source)} has the file {file.path!r}, "
