@@ -59,7 +59,7 @@ class GsSource:
 
     def pin(self) -> HostFile:
         told = self._hosts.answer(self._ask, url=self.endpoint)
-        self._require_pinned(told)
+        self._require_pinned(told.generation)
         # Such an object is decompressed in transit; its metadata describes the stored bytes.
         is_packed = told.contentEncoding == "gzip"
         return HostFile(
@@ -80,10 +80,15 @@ class GsSource:
             stream = self._reader.open(start, end)
         except StatusError as error:
             if error.status == 404 and self._pinned is not None:
-                self._require_pinned(self._ask())
+                self._require_pinned(self._ask().generation)
             raise self._refusal(error) from error
         # Its entity tag is no strong one.
         stream.validator = stream.headers.get("X-Goog-Generation")
+        try:
+            self._require_pinned(stream.validator)
+        except ChangedError:
+            stream.close()
+            raise
         return stream
 
     def _locate(self) -> Location:
@@ -122,10 +127,10 @@ class GsSource:
         location = Location(url=url, headers=headers, uses_netrc=False, name=self._url)
         return ask(self._hosts.client, self._hosts.session, location)
 
-    def _require_pinned(self, told: _Object) -> None:
-        if self._pinned not in (None, told.generation):
+    def _require_pinned(self, generation: int | str | None) -> None:
+        if None not in (self._pinned, generation) and str(generation) != str(self._pinned):
             raise ChangedError(
-                f"{self._url} has been replaced: its generation is {told.generation}, not "
+                f"{self._url} has been replaced: its generation is {generation}, not "
                 f"{self._pinned}, which was pinned",
                 remedy="Resolve the version again.",
             )

@@ -125,6 +125,25 @@ def test_a_replaced_object_is_not_the_pinned_one(
             step()
 
 
+def test_another_generation_than_the_one_asked_for_is_not_read(
+    double: GcsDouble, reached: Reached, generation: int
+) -> None:
+    other = {"X-Goog-Generation": str(generation + 1)}
+    double.answer_next(Answer(headers=other, body=_WEIGHTS))
+    with pytest.raises(ChangedError, match=f"is {generation + 1}, not {generation}"):
+        reached.source(pin=Pin(generation=generation)).open(0, None)
+
+
+def test_an_object_that_is_written_again_has_changed_though_its_bytes_have_not(
+    double: GcsDouble, reached: Reached, generation: int
+) -> None:
+    pin = reached.source().pin().pin
+    newer = double.put("models", "up scale/a+b%20.safetensors", _WEIGHTS)
+    assert reached.source().pin().pin.crc32c == pin.crc32c
+    with pytest.raises(ChangedError, match=f"is {newer}, not {generation}"):
+        reached.source(pin=pin).pin()
+
+
 def test_a_deleted_object_is_gone(double: GcsDouble, reached: Reached, generation: int) -> None:
     source = reached.source(pin=Pin(generation=generation))
     double.delete("models", "up scale/a+b%20.safetensors")
