@@ -96,10 +96,15 @@ class Faults:
                 self.add(error)
         return results
 
+    @property
+    def error(self) -> ComfyError | None:
+        """One error for all that were collected; None if none were."""
+        return together(self._errors) if self._errors else None
+
     def raise_all(self) -> None:
         """Raises one error for all that were collected, if any were."""
-        if self._errors:
-            raise together(self._errors)
+        if (error := self.error) is not None:
+            raise error
 
 
 def for_each(step: Callable[[_T], _R], items: Iterable[_T]) -> list[_R]:

@@ -65,6 +65,7 @@ def test_the_faults_of_several_steps_are_raised_together() -> None:
     assert for_each(halve, (2, 4)) == [1, 2]
     faults = Faults()
     faults.raise_all()
+    assert faults.error is None
     assert faults.catch(halve, 1) is None
     assert faults.each(halve, (2, 3)) == [1]
     with pytest.raises(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from comfy_errors import ComfyError, together
+from comfy_errors import ComfyError, Faults
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_models.model_file import ModelFile
@@ -15,9 +15,9 @@ from comfy_models.store import ModelStore
 from comfy_models.transfer.fetch import fetch
 from comfy_models.verify import fault_of, store_memory
 from comfy_models.volumes.bucket import Bucket
-from comfy_models.volumes.place import Place, VolumeModel
 from comfy_models.volumes.record import Record
 from comfy_models.volumes.volume import Volume
+from comfy_models.volumes.volume_file import VolumeFile, VolumeModel
 
 _ASKED_AT_ONCE, _READ_AT_ONCE, _FILES_AT_ONCE = 16, 4, 4
 
@@ -49,22 +49,23 @@ def fill_volumes(
     of a model is left alone unless `overwrite` is true. Raises AccessDeniedError, GoneError and
     UnavailableError for volumes that cannot be used; nothing has been sent then.
     """
-    places = [
-        Place(bucket, record, model)
-        for bucket, record in in_parallel(lambda volume: _opened(volume, hosts), volumes)
-        for model in models
-    ]
-    in_parallel(Place.look, places, threads=_ASKED_AT_ONCE)
-    unread = [place for place in places if place.state is None]
+    opened = in_parallel(lambda volume: _opened(volume, hosts), volumes)
+    files = [VolumeFile(*each, model) for each in opened for model in models]
+    in_parallel(VolumeFile.look, files, threads=_ASKED_AT_ONCE)
+    unread = [file for file in files if file.state is None]
     progress.expect("hashed", count=len(unread), size_bytes=sum(it.model.size for it in unread))
-    in_parallel(lambda place: place.read_back(progress), unread, threads=_READ_AT_ONCE)
-    lacking = [it for it in places if it.state == "missing" or (overwrite and it.state == "wrong")]
-    errors = _bring(lacking, store, hosts, say, progress)
-    errors += [place.error for place in places if place.error is not None]
-    return Filled(
-        models=tuple(place.result() for place in places),
-        error=together(errors) if errors else None,
-    )
+    records, faults = [record for _, record in opened], Faults()
+    try:
+        in_parallel(lambda file: file.read_back(progress), unread, threads=_READ_AT_ONCE)
+        lacks = {"missing", "wrong"} if overwrite else {"missing"}
+        lacking = [file for file in files if file.state in lacks]
+        _bring(lacking, store, hosts, say, progress, faults)
+    finally:
+        # An interruption does not cost what was read before.
+        faults.each(Record.save, records)
+    for error in (file.error for file in files if file.error is not None):
+        faults.add(error)
+    return Filled(models=tuple(file.result() for file in files), error=faults.error)
 
 
 def _opened(volume: Volume, hosts: Hosts) -> tuple[Bucket, Record]:
@@ -74,9 +75,14 @@ def _opened(volume: Volume, hosts: Hosts) -> tuple[Bucket, Record]:
 
 
 def _bring(
-    lacking: Sequence[Place], store: ModelStore, hosts: Hosts, say: Say, progress: Progress
-) -> list[ComfyError]:
-    """Sends what can be brought into the store. Gives the errors of what cannot."""
+    lacking: Sequence[VolumeFile],
+    store: ModelStore,
+    hosts: Hosts,
+    say: Say,
+    progress: Progress,
+    faults: Faults,
+) -> None:
+    """Sends what can be brought into the store; `faults` collects why some cannot."""
     memory = store_memory(store)
 
     def is_stored(model: ModelFile) -> bool:
@@ -86,16 +92,11 @@ def _bring(
     def fetch_missing(missing: Sequence[ModelFile]) -> None:
         fetch(missing, store, hosts, say=say, progress=progress, remember=memory.keep)
 
-    models = list({place.model.sha256: place.model for place in lacking}.values())
+    models = list({file.model.sha256: file.model for file in lacking}.values())
     stored = in_parallel(is_stored, models, threads=_FILES_AT_ONCE)
     needed = [model for model, is_here in zip(models, stored, strict=True) if not is_here]
-    errors: list[ComfyError] = []
-    try:
-        bring(needed, store, memory, fetch_missing)
-    except ComfyError as error:
-        errors.append(error)
-    ready = [place for place in lacking if is_stored(place.model)]
+    faults.catch(bring, needed, store, memory, fetch_missing)
+    ready = [file for file in lacking if is_stored(file.model)]
     memory.save()
     progress.expect("uploaded", count=len(ready), size_bytes=sum(it.model.size for it in ready))
-    in_parallel(lambda place: place.upload(store, progress), ready, threads=_FILES_AT_ONCE)
-    return errors
+    in_parallel(lambda file: file.upload(store, progress), ready, threads=_FILES_AT_ONCE)

@@ -47,7 +47,7 @@ class ModelsResult:
 
     @classmethod
     def of_volumes(cls, filled: Filled) -> Self:
-        from comfy_models.volumes.place import State
+        from comfy_models.volumes.volume_file import VolumeState
 
         rows, entries = [], []
         for one in filled.models:
@@ -57,7 +57,7 @@ class ModelsResult:
             entries.append({"state": one.state, "volume": volume, **known, "reason": one.reason})
         volumes = {entry["volume"] for entry in entries}
         place = f" on {quantity(len(volumes), 'volume')}"
-        states = get_args(State)
+        states = get_args(VolumeState)
         return cls(rows=rows, entries=entries, states=states, place=place, error=filled.error)
 
     def table(self) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import MismatchError, UnavailableError
+from comfy_files.progress import Progress
 from comfy_models.model_file import ModelSource
 from comfy_models.sources.errors import AccessDeniedError, GoneError
 from comfy_models.sources.hosts import Hosts
@@ -18,6 +19,7 @@ from comfy_models.store import ModelStore
 from comfy_models.volumes.fill import Filled, fill_volumes
 from comfy_models.volumes.volume import Volume
 from tests.comfy_models.sources.reached import hosts_with
+from tests.http_server import Answer
 from tests.model_downloads import Model
 from tests.model_hosts.s3 import OUTSIDER_ID, OUTSIDER_KEY, S3Double
 
@@ -196,6 +198,44 @@ def test_a_file_that_changed_since_is_noticed(
     double.put(volume.id, _key(model), b"y" * model.size)
 
     assert _states(fill_volumes([model], [volume], store, hosts)) == ["wrong"]
+
+
+def test_an_interruption_does_not_cost_what_was_read(
+    double: S3Double,
+    models: list[Model],
+    volumes: list[Volume],
+    store: ModelStore,
+    hosts: Hosts,
+) -> None:
+    class _Interrupting(Progress):
+        def expect(self, part: str, **_counts: int) -> None:
+            if part == "uploaded":
+                raise KeyboardInterrupt
+
+    double.put(volumes[0].id, _key(models[0]), b"a.bin" * 1000)
+    with pytest.raises(KeyboardInterrupt):
+        fill_volumes(models, volumes[:1], store, hosts, progress=_Interrupting())
+
+    assert _states(fill_volumes(models, volumes[:1], store, hosts)) == ["present", "uploaded"]
+
+
+def test_a_record_that_cannot_be_written_is_reported_beside_the_models(
+    double: S3Double,
+    models: list[Model],
+    volumes: list[Volume],
+    store: ModelStore,
+    hosts: Hosts,
+) -> None:
+    class _Refusing(Progress):
+        def arrived(self, part: str, **counts: int) -> None:
+            if part == "uploaded" and "count" in counts:
+                refusal = Answer(status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
+                double.answers.extend([refusal] * 3)
+
+    filled = fill_volumes(models[:1], volumes[:1], store, hosts, progress=_Refusing())
+
+    assert _states(filled) == ["uploaded"]
+    assert isinstance(filled.error, AccessDeniedError)
 
 
 @pytest.mark.parametrize("record", [b"", b"{", b'{"files": {"x": 1}}', b"\xff", b"[]"])

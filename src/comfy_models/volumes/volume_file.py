@@ -1,4 +1,4 @@
-"""One model in its place on one volume: what is there, and what has to be."""
+"""A model's file on a volume: what is there, and what has to be."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from comfy_models.volumes.record import FOLDER, Record
 from comfy_models.volumes.upload import Upload
 from comfy_models.volumes.volume import Volume
 
-State = Literal["present", "verified", "uploaded", "wrong", "missing"]
+VolumeState = Literal["present", "verified", "uploaded", "wrong", "missing"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,11 +28,11 @@ class VolumeModel:
 
     volume: Volume
     model: ModelFile
-    state: State
+    state: VolumeState
     reason: str = ""
 
 
-class Place:
+class VolumeFile:
     """Where a model lies on a volume, and what is known of the file there. `state` is None until
     that is known, `error` is why the model does not hold there.
     """
@@ -40,7 +40,7 @@ class Place:
     def __init__(self, bucket: Bucket, record: Record, model: ModelFile) -> None:
         self.bucket, self.record, self.model = bucket, record, model
         self.key = f"{FOLDER}/{model.target_path}"
-        self.state: State | None = None
+        self.state: VolumeState | None = None
         self.reason = ""
         self.error: ComfyError | None = None
         self._entry: Entry | None = None
@@ -98,7 +98,7 @@ class Place:
     def _name(self) -> str:
         return str(self.bucket.volume)
 
-    def _judge(self, sha256: str, state: State) -> None:
+    def _judge(self, sha256: str, state: VolumeState) -> None:
         if sha256 == self.model.sha256:
             self.state = state
         else:
