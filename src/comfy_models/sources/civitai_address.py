@@ -16,7 +16,7 @@ _VERSION_PATHS = (
     re.compile(r"/api/v1/model-versions/(?:mini/)?([0-9]+)/?"),
     re.compile(r"/model-versions/([0-9]+)/?"),
 )
-_MODEL_PAGE = re.compile(r"/models/([0-9]+)(?:/[^/]*)?/?")
+_MODEL_PAGE = re.compile(r"/models/[0-9]+(?:/[^/]*)?/?")
 _AIR = re.compile(
     r"urn:air:[\w/-]+:[\w/-]+:(?P<source>[\w/-]+):(?P<id>[\w/.-]+?)"
     r"(?:@(?P<version>[\w/-]+))?(?:\+(?P<file>\w+))?(?:\.(?P<format>\w+))?",
@@ -39,12 +39,10 @@ class CivitaiAddress:
 
     Without `file_id` it is the version's primary file, or the one that has `traits`: the values of
     `type`, `format`, `size` and `fp` in a download address, such as `{"format": "SafeTensor"}`.
-    `model_id` is None where the address does not name the model.
     """
 
     version_id: int
     file_id: int | None = None
-    model_id: int | None = None
     traits: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -76,15 +74,13 @@ def parse_civitai_address(url: str) -> CivitaiAddress:
         if match := pattern.fullmatch(parts.path):
             version_id = _id_of(match[1], "the version's id")
             return CivitaiAddress(version_id=version_id, file_id=file_id, traits=traits)
-    page = _MODEL_PAGE.fullmatch(parts.path)
-    if page is None:
+    if not _MODEL_PAGE.fullmatch(parts.path):
         raise ValueError(f"is not the page of a model on Civitai; write {_FORM}")
     if "modelVersionId" not in query:
         raise ValueError(f"does not say which version of the model: {_VERSION_HELP}")
     return CivitaiAddress(
         version_id=_id_of(query["modelVersionId"], "the version's id"),
         file_id=file_id,
-        model_id=_id_of(page[1], "the model's id"),
     )
 
 
@@ -114,10 +110,10 @@ def _parse_air(urn: str) -> CivitaiAddress:
         raise ValueError(f"is of '{source}'; AIR names of civitai can be used")
     if match["version"] is None:
         raise ValueError(f"does not say which version of the model: {_VERSION_HELP}")
+    _id_of(match["id"], "the model's id")
     return CivitaiAddress(
         version_id=_id_of(match["version"], "the version's id"),
         file_id=_id_in(match["file"], "the file's id"),
-        model_id=_id_of(match["id"], "the model's id"),
         traits={"format": match["format"]} if match["format"] else {},
     )
 

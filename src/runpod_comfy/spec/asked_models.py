@@ -20,7 +20,7 @@ from runpod_comfy.spec.asked import Folders, read_objects
 from runpod_comfy.spec.document import validated
 from runpod_comfy.spec.model import Model, Strict
 from runpod_comfy.spec.model_sources import (
-    ModelSource,
+    SourceAddress,
     hub_folder,
     source_file_name,
     source_scheme,
@@ -86,13 +86,13 @@ def _written_out(checksum: str) -> str:
 class _AskedModel(Strict):
     """A model as JSON; the default name and path come from its source."""
 
-    source: ModelSource
+    source: SourceAddress
     name: str | None = None
     target_node: str | None = None
     target_subdir: str | None = None
     target_path: str | None = None
     checksum: Annotated[str, AfterValidator(_written_out)] | None = None
-    mirrors: list[ModelSource] = []
+    mirrors: list[SourceAddress] = []
     size: int | None = None
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from comfy_files.inner_path import check_path_length
 from comfy_models.model_file import TargetPath
 from runpod_comfy.spec import values
-from runpod_comfy.spec.model_sources import ModelSource, hub_folder
+from runpod_comfy.spec.model_sources import SourceAddress, hub_folder
 from runpod_comfy.spec.values import TreeKind, tree_kind
 
 SCHEMA_VERSION = 2
@@ -82,12 +82,12 @@ class Model(Strict):
     """
 
     name: values.FileName
-    source: ModelSource
+    source: SourceAddress
     target_node: values.NodeName | None = None
     target_subdir: values.InnerPath | None = None
     target_path: TargetPath | None = None
     checksum: values.Checksum | None = None
-    mirrors: list[ModelSource] = []
+    mirrors: list[SourceAddress] = []
     size: int | None = Field(default=None, ge=0)
 
     @property

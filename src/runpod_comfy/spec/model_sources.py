@@ -57,7 +57,7 @@ def hub_folder(source: str) -> HubAddress | None:
     return address if address and address.is_folder else None
 
 
-def _check_model_source(value: str) -> str:
+def _check_address(value: str) -> str:
     check_plain(value)
     try:
         parts = urlsplit(value)
@@ -133,4 +133,4 @@ def _check_web_file(scheme: str, parts: SplitResult) -> None:
         raise ValueError(f"must name a host and a file: '{scheme}://HOST/FILE'")
 
 
-ModelSource = Annotated[str, AfterValidator(_check_model_source)]
+SourceAddress = Annotated[str, AfterValidator(_check_address)]

@@ -16,10 +16,10 @@ _SITE = "https://civitai.com"
     [
         ("civitai://2", CivitaiAddress(version_id=2)),
         ("civitai://2?file=3", CivitaiAddress(version_id=2, file_id=3)),
-        (f"{_SITE}/models/1?modelVersionId=2", CivitaiAddress(version_id=2, model_id=1)),
+        (f"{_SITE}/models/1?modelVersionId=2", CivitaiAddress(version_id=2)),
         (
             "https://www.civitai.red/models/1/some-name?modelVersionId=2#x",
-            CivitaiAddress(version_id=2, model_id=1),
+            CivitaiAddress(version_id=2),
         ),
         (f"{_SITE}/model-versions/2", CivitaiAddress(version_id=2)),
         (f"{_SITE}/api/download/models/2", CivitaiAddress(version_id=2)),
@@ -38,11 +38,11 @@ _SITE = "https://civitai.com"
         (f"{_SITE}/api/v1/model-versions/mini/2", CivitaiAddress(version_id=2)),
         (
             "urn:air:sdxl:checkpoint:civitai:1@2",
-            CivitaiAddress(version_id=2, model_id=1),
+            CivitaiAddress(version_id=2),
         ),
         (
             "URN:AIR:sdxl:lora:civitai:1@2+3.safetensor",
-            CivitaiAddress(version_id=2, model_id=1, file_id=3, traits={"format": "safetensor"}),
+            CivitaiAddress(version_id=2, file_id=3, traits={"format": "safetensor"}),
         ),
     ],
 )
