@@ -4,8 +4,9 @@ For the smoke test `{}` it reports the engine, devices and counts.
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,8 +20,11 @@ from rp_handler.engine.process import Engine
 from rp_handler.engine.prompt import Timings
 from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
+from rp_handler.interruption import in_thread
 from rp_handler.job.sinks import OutputSink
 
+# Files that are stored at the same time.
+_AT_ONCE = 8
 # Folders of the core that hold something other than models.
 _NOT_MODELS = frozenset({"configs", "custom_nodes"})
 _BYTES = "application/octet-stream"
@@ -49,18 +53,18 @@ for _mime, _suffix in (
     _TYPES.add_type(_mime, _suffix)
 
 
-def result_document(
+async def result_document(
     home: Home, engine: Engine, graph: Graph, execution: Execution, sink: OutputSink
 ) -> dict[str, Any]:
     """The document of a run, after passing each of its files to `sink`."""
     document = _empty_document(home, engine)
     document["timings"] = asdict(execution.timings)
     document["warnings"] += execution.warnings
-    add_outputs(document, execution.outputs, graph, engine.folders, sink)
+    await add_outputs(document, execution.outputs, graph, engine.folders, sink)
     return document
 
 
-def add_outputs(
+async def add_outputs(
     document: dict[str, Any],
     history_outputs: Mapping[str, Any],
     graph: Graph,
@@ -74,44 +78,60 @@ def add_outputs(
     machine that way.
     """
     order = {node: number for number, node in enumerate(graph.nodes)}
+    works = []
+    at_once = asyncio.Semaphore(_AT_ONCE)
     for node in sorted(history_outputs, key=lambda one: order.get(one, len(order))):
         for entry in _entries(history_outputs[node]):
             if isinstance(entry, str):
                 document["text"].append({"node": node, "text": entry})
-            else:
-                _add_file(document, node, entry, folders, sink)
+                continue
+            folder = str(entry.get("type") or "output")
+            inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
+            path = _locate(node, folder, inner, folders)
+            if path is None:
+                fault = f"Node {node} names an output file that does not exist: {inner}."
+                document["warnings"].append(fault)
+                continue
+            # A preview and a result may have the same name, in different folders.
+            place = inner if folder == "output" else folder / inner
+            works.append(_file(node, entry, path, place, sink, at_once))
+    for file in await _results_of(works):
+        document["images" if file["mime"].startswith("image/") else "files"].append(file)
 
 
-def _add_file(
-    document: dict[str, Any],
+async def _file(
     node: str,
     entry: Mapping[str, Any],
-    folders: EngineFolders,
+    path: Path,
+    place: PurePath,
     sink: OutputSink,
-) -> None:
-    folder = str(entry.get("type") or "output")
-    inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
-    path = _locate(node, folder, inner, folders)
-    if path is None:
-        document["warnings"].append(
-            f"Node {node} names an output file that does not exist: {inner}."
-        )
-        return
+    at_once: asyncio.Semaphore,
+) -> dict[str, Any]:
     guessed, encoding = _TYPES.guess_type(path.name)
-    mime = guessed if guessed and not encoding else _BYTES
-    # A preview and a result may have the same name, in different folders.
-    delivered = sink.put(path, inner if folder == "output" else folder / inner)
-    document["images" if mime.startswith("image/") else "files"].append(
-        {
-            "filename": entry["filename"],
-            "subfolder": str(entry.get("subfolder") or ""),
-            "node": node,
-            **delivered,
-            "mime": mime,
-            "bytes": path.stat().st_size,
-            "sha256": sha256_of(path),
-        }
-    )
+    async with at_once:
+        delivered, digest = await _results_of(
+            [sink.put(path, place), in_thread(lambda: sha256_of(path))]
+        )
+    return {
+        "filename": entry["filename"],
+        "subfolder": str(entry.get("subfolder") or ""),
+        "node": node,
+        **delivered,
+        "mime": guessed if guessed and not encoding else _BYTES,
+        "bytes": path.stat().st_size,
+        "sha256": digest,
+    }
+
+
+async def _results_of(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results of `works`, run concurrently. If one fails, the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _entries(node_outputs: Any) -> Iterator[Any]:

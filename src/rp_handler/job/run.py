@@ -41,10 +41,10 @@ async def run_workflow(
             async with ResidentEngine(home, listener, port=port) as engine:
                 result = await run_graph(engine, graph, sink, timeout_s=timeout_s)
                 result["warnings"] = [*warnings, *result["warnings"]]
-                sink.finish(result)
+                await sink.finish(result)
         return result
     finally:
-        sink.abandon()
+        await sink.abandon()
 
 
 async def run_graph(
@@ -59,7 +59,7 @@ async def run_graph(
     if graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
     execution = await engine.run(graph, timeout_s=timeout_s, strict=strict)
-    return result_document(engine.home, engine.engine, graph, execution, sink)
+    return await result_document(engine.home, engine.engine, graph, execution, sink)
 
 
 def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:

@@ -15,31 +15,36 @@ from typing import Any
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_files.files import can_write
 from comfy_home.output_modes import OUTPUT_MODES
+from rp_handler.interruption import in_thread
 
 _LATER_MODES = ("gcs", "s3")
 
 
 class OutputSink:
-    """A destination for outputs. They are only kept if `finish` is called."""
+    """A destination for the outputs of one job. They are only kept if `finish` is called.
 
-    def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+    Files are read and written in threads or by asynchronous requests, never in the event loop.
+    Several `put` may run at the same time.
+    """
+
+    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:
         """Stores the file at `path` under the name `place`. Returns how to reach it: `type`, and
         the keys of that type.
         """
         raise NotImplementedError
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    async def finish(self, result: Mapping[str, Any]) -> None:
         """Stores the result document, after the last file."""
 
-    def abandon(self) -> None:
-        """Discards the outputs. Does nothing after `finish`."""
+    async def abandon(self) -> None:
+        """Discards the outputs. Called at the end of every job; does nothing after `finish`."""
 
 
 class Base64Sink(OutputSink):
     """Puts the files into the result document itself."""
 
-    def put(self, path: Path, place: PurePath) -> dict[str, Any]:  # noqa: ARG002
-        data = base64.b64encode(path.read_bytes()).decode("ascii")
+    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:  # noqa: ARG002
+        data = await in_thread(lambda: base64.b64encode(path.read_bytes()).decode("ascii"))
         return {"type": "base64", "data": data}
 
 
@@ -56,20 +61,26 @@ class FilesSink(OutputSink):
         self.folder = output_dir / run
         self._partial = output_dir / f".{run}.partial"
 
-    def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+        await in_thread(lambda: self._copy(path, place))
+        return {"type": "file", "path": str(self.folder / place)}
+
+    async def finish(self, result: Mapping[str, Any]) -> None:
+        await in_thread(lambda: self._complete(result))
+
+    async def abandon(self) -> None:
+        await in_thread(lambda: shutil.rmtree(self._partial, ignore_errors=True))
+
+    def _copy(self, path: Path, place: PurePath) -> None:
         target = self._partial / place
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
-        return {"type": "file", "path": str(self.folder / place)}
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def _complete(self, result: Mapping[str, Any]) -> None:
         self._partial.mkdir(parents=True, exist_ok=True)
         text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
         (self._partial / "result.json").write_text(text, encoding="utf-8")
         os.rename(self._partial, self.folder)  # noqa: PTH104
-
-    def abandon(self) -> None:
-        shutil.rmtree(self._partial, ignore_errors=True)
 
 
 def check_output_mode(mode: str) -> str:

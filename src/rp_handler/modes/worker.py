@@ -87,17 +87,21 @@ class Jobs:
                 asked = read_job_input(job.get("input"), self.workflows)
                 home = self.engine.home
                 check_graph(home, asked.graph, place=asked.place, listener=self.listener)
-                result = await run_graph(
-                    self.engine,
-                    asked.graph,
-                    Base64Sink(),
-                    timeout_s=asked.timeout_s,
-                    strict=asked.strict,
-                )
+                return await self._deliver(asked)
         except (ComfyError, OSError) as error:
             self.listener.say(f"job {job.get('id')}: {reportable(error).in_words()}")
             return failure_document(reportable(error))
-        result["warnings"] = [*self.warnings, *result["warnings"]]
+
+    async def _deliver(self, asked: JobRequest) -> dict[str, Any]:
+        sink = Base64Sink()
+        try:
+            result = await run_graph(
+                self.engine, asked.graph, sink, timeout_s=asked.timeout_s, strict=asked.strict
+            )
+            result["warnings"] = [*self.warnings, *result["warnings"]]
+            await sink.finish(result)
+        finally:
+            await sink.abandon()
         return result
 
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.command import EngineFolders
 from rp_handler.errors import JobError
 from rp_handler.job.result import add_outputs
-from rp_handler.job.sinks import Base64Sink, FilesSink
+from rp_handler.job.sinks import Base64Sink, FilesSink, OutputSink
 
 GRAPH = parse_workflow(
     {name: {"class_type": "X", "inputs": {}} for name in ("3", "1")}, place="graph"
@@ -36,7 +37,7 @@ def folders(tmp_path: Path) -> EngineFolders:
 
 def collect(folders: EngineFolders, history: dict[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
-    add_outputs(document, history, GRAPH, folders, Base64Sink())
+    asyncio.run(add_outputs(document, history, GRAPH, folders, Base64Sink()))
     return document
 
 
@@ -70,6 +71,48 @@ def test_files_are_collected_under_any_key_with_their_hash_and_type(
     assert outputs["warnings"] == []
 
 
+class WaitingSink(OutputSink):
+    """Stores a file once it was given `parties` files; the file `refused` fails at once."""
+
+    def __init__(self, parties: int, refused: str = "") -> None:
+        self.all_here = asyncio.Barrier(parties)
+        self.refused = refused
+        self.cancelled: list[str] = []
+
+    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+        if path.name == self.refused:
+            raise JobError("no room")
+        try:
+            await self.all_here.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(str(place))
+            raise
+        return {"type": "test", "place": str(place)}
+
+
+async def _collect_three(folders: EngineFolders, sink: OutputSink) -> dict[str, Any]:
+    history = {
+        "1": {"images": [entry("a.png")]},
+        "3": {"gifs": [entry("b.mp4", "sub"), entry("c.webp", kind="temp")]},
+    }
+    document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
+    async with asyncio.timeout(10):
+        await add_outputs(document, history, GRAPH, folders, sink)
+    return document
+
+
+def test_files_are_stored_concurrently_and_keep_their_order(folders: EngineFolders) -> None:
+    document = asyncio.run(_collect_three(folders, WaitingSink(3)))
+    assert [one["place"] for one in document["images"]] == ["temp/c.webp", "a.png"]
+
+
+def test_a_file_that_cannot_be_stored_stops_the_others(folders: EngineFolders) -> None:
+    sink = WaitingSink(3, refused="c.webp")
+    with pytest.raises(JobError, match="no room"):
+        asyncio.run(_collect_three(folders, sink))
+    assert sorted(sink.cancelled) == ["a.png", "sub/b.mp4"]
+
+
 def test_texts_are_collected_and_other_values_are_not(folders: EngineFolders) -> None:
     outputs = collect(
         folders, {"1": {"text": ["one", "two"], "result": ["x.glb", None], "number": [3]}}
@@ -85,8 +128,8 @@ def test_a_preview_does_not_overwrite_a_result_of_its_name(
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
     both = {"1": {"images": [entry("a.png"), entry("a.png", kind="temp")]}}
     sink = FilesSink(tmp_path / "outputs", "w")
-    add_outputs(document, both, GRAPH, folders, sink)
-    sink.finish(document)
+    asyncio.run(add_outputs(document, both, GRAPH, folders, sink))
+    asyncio.run(sink.finish(document))
     delivered = [Path(one["path"]).read_bytes() for one in document["images"]]
     assert delivered == [b"picture", b"preview"]
 

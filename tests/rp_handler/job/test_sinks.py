@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from pathlib import Path, PurePath
@@ -18,16 +19,16 @@ def picture(tmp_path: Path) -> Path:
 
 
 def test_base64_carries_the_bytes_within_the_document(picture: Path) -> None:
-    entry = Base64Sink().put(picture, PurePath("x.png"))
+    entry = asyncio.run(Base64Sink().put(picture, PurePath("x.png")))
     assert entry["type"] == "base64"
     assert base64.b64decode(entry["data"]) == picture.read_bytes()
 
 
 def test_files_lie_in_a_new_folder_with_the_result(tmp_path: Path, picture: Path) -> None:
     sink = FilesSink(tmp_path / "outputs", "example")
-    entry = sink.put(picture, PurePath("sub/x.png"))
+    entry = asyncio.run(sink.put(picture, PurePath("sub/x.png")))
     assert not sink.folder.exists()
-    sink.finish({"images": [entry]})
+    asyncio.run(sink.finish({"images": [entry]}))
     assert entry == {"type": "file", "path": str(sink.folder / "sub" / "x.png")}
     assert Path(entry["path"]).read_bytes() == picture.read_bytes()
     assert json.loads((sink.folder / "result.json").read_text(encoding="utf-8")) == {
@@ -43,16 +44,16 @@ def test_runs_never_share_a_folder(tmp_path: Path) -> None:
 
 def test_an_abandoned_run_leaves_nothing(tmp_path: Path, picture: Path) -> None:
     sink = FilesSink(tmp_path / "outputs", "example")
-    sink.put(picture, PurePath("x.png"))
-    sink.abandon()
+    asyncio.run(sink.put(picture, PurePath("x.png")))
+    asyncio.run(sink.abandon())
     assert list((tmp_path / "outputs").iterdir()) == []
 
 
 def test_abandoning_after_the_end_takes_nothing_away(tmp_path: Path, picture: Path) -> None:
     sink = FilesSink(tmp_path / "outputs", "example")
-    sink.put(picture, PurePath("x.png"))
-    sink.finish({})
-    sink.abandon()
+    asyncio.run(sink.put(picture, PurePath("x.png")))
+    asyncio.run(sink.finish({}))
+    asyncio.run(sink.abandon())
     assert (sink.folder / "x.png").exists()
 
 
