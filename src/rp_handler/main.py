@@ -183,8 +183,8 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
     from rp_handler.home.open import opened_for_run
     from rp_handler.interruption import interruptible
     from rp_handler.job.run import run_workflow
-    from rp_handler.job.sinks import sink_for
     from rp_handler.modes.ui import serve_ui
+    from rp_handler.outputs.modes import sink_for
 
     port, timeout_s, graph = request.port, request.timeout_s, request.workflow
 

@@ -100,7 +100,7 @@ def make_request(
     a `~` without a home folder.
     """
     # Imported late: this module is imported even for --help.
-    from rp_handler.job.sinks import check_output_mode
+    from rp_handler.outputs.modes import check_output_mode
 
     if workflow is None and not ui and not worker:
         raise InvalidInputError(

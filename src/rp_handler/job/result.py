@@ -5,7 +5,6 @@ For the smoke test `{}` it reports the engine, devices and counts.
 from __future__ import annotations
 
 import asyncio
-import mimetypes
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -21,36 +20,13 @@ from rp_handler.engine.prompt import Timings
 from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
-from rp_handler.job.sinks import OutputSink
+from rp_handler.outputs.mime import mime_of
+from rp_handler.outputs.sink import OutputSink
 
 # Files that are stored at the same time.
 _AT_ONCE = 8
 # Folders of the core that hold something other than models.
 _NOT_MODELS = frozenset({"configs", "custom_nodes"})
-_BYTES = "application/octet-stream"
-# Python's own table, not the machine's, so that a file has the same type everywhere.
-_TYPES = mimetypes.MimeTypes(filenames=())
-for _mime, _suffix in (
-    (_BYTES, ".latent"),
-    (_BYTES, ".safetensors"),
-    ("application/x-subrip", ".srt"),
-    ("application/yaml", ".yaml"),
-    ("audio/flac", ".flac"),
-    ("audio/ogg", ".ogg"),
-    ("audio/ogg", ".opus"),
-    ("audio/mp4", ".m4a"),
-    ("image/jxl", ".jxl"),
-    ("image/webp", ".webp"),
-    ("image/x-exr", ".exr"),
-    ("model/gltf+json", ".gltf"),
-    ("model/gltf-binary", ".glb"),
-    ("model/obj", ".obj"),
-    ("model/ply", ".ply"),
-    ("model/stl", ".stl"),
-    ("text/markdown", ".md"),
-    ("video/x-matroska", ".mkv"),
-):
-    _TYPES.add_type(_mime, _suffix)
 
 
 async def result_document(
@@ -107,7 +83,6 @@ async def _file(
     sink: OutputSink,
     at_once: asyncio.Semaphore,
 ) -> dict[str, Any]:
-    guessed, encoding = _TYPES.guess_type(path.name)
     async with at_once:
         delivered, digest = await _results_of(
             [sink.put(path, place), in_thread(lambda: sha256_of(path))]
@@ -117,7 +92,7 @@ async def _file(
         "subfolder": str(entry.get("subfolder") or ""),
         "node": node,
         **delivered,
-        "mime": guessed if guessed and not encoding else _BYTES,
+        "mime": mime_of(path.name),
         "bytes": path.stat().st_size,
         "sha256": digest,
     }

@@ -14,7 +14,7 @@ from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.job.result import result_document, smoke_report
-from rp_handler.job.sinks import OutputSink
+from rp_handler.outputs.sink import OutputSink
 
 
 async def run_workflow(

@@ -30,7 +30,8 @@ from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
 from rp_handler.job.run import check_graph, run_graph
-from rp_handler.job.sinks import Base64Sink, check_output_mode
+from rp_handler.outputs.inline import Base64Sink
+from rp_handler.outputs.modes import check_output_mode
 
 
 async def serve_jobs(

@@ -14,7 +14,7 @@ from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
-from rp_handler.job.sinks import check_output_mode
+from rp_handler.outputs.modes import check_output_mode
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir

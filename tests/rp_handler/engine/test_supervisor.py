@@ -16,7 +16,7 @@ from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import EngineCrashedError, JobTimeoutError
 from rp_handler.home.realized import Home, open_home
 from rp_handler.job.run import run_graph
-from rp_handler.job.sinks import Base64Sink
+from rp_handler.outputs.inline import Base64Sink
 from tests.graphs import node, saving
 
 

@@ -11,7 +11,9 @@ from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.command import EngineFolders
 from rp_handler.errors import JobError
 from rp_handler.job.result import add_outputs
-from rp_handler.job.sinks import Base64Sink, FilesSink, OutputSink
+from rp_handler.outputs.files import FilesSink
+from rp_handler.outputs.inline import Base64Sink
+from rp_handler.outputs.sink import OutputSink
 
 GRAPH = parse_workflow(
     {name: {"class_type": "X", "inputs": {}} for name in ("3", "1")}, place="graph"

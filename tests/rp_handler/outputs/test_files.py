@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from pathlib import Path, PurePath
 
 import pytest
 
-from comfy_errors import InvalidInputError, OperationFailedError
-from rp_handler.job.sinks import Base64Sink, FilesSink, sink_for
+from rp_handler.outputs.files import FilesSink
 
 
 @pytest.fixture
@@ -16,12 +14,6 @@ def picture(tmp_path: Path) -> Path:
     path = tmp_path / "x.png"
     path.write_bytes(b"bytes \x00\xff")
     return path
-
-
-def test_base64_carries_the_bytes_within_the_document(picture: Path) -> None:
-    entry = asyncio.run(Base64Sink().put(picture, PurePath("x.png")))
-    assert entry["type"] == "base64"
-    assert base64.b64decode(entry["data"]) == picture.read_bytes()
 
 
 def test_files_lie_in_a_new_folder_with_the_result(tmp_path: Path, picture: Path) -> None:
@@ -55,18 +47,3 @@ def test_abandoning_after_the_end_takes_nothing_away(tmp_path: Path, picture: Pa
     asyncio.run(sink.finish({}))
     asyncio.run(sink.abandon())
     assert (sink.folder / "x.png").exists()
-
-
-def test_a_folder_that_is_not_writable_is_reported_before_anything_runs(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OperationFailedError, match="taken/outputs is not writable"):
-        sink_for("files", output_dir=tmp_path / "taken" / "outputs", workflow_name="w")
-
-
-@pytest.mark.parametrize("mode", ["gcs", "s3", "paper"])
-def test_another_way_to_deliver_is_refused_with_those_that_there_are(
-    tmp_path: Path, mode: str
-) -> None:
-    with pytest.raises(InvalidInputError, match=mode) as caught:
-        sink_for(mode, output_dir=tmp_path, workflow_name="w")
-    assert "--output base64 or --output files" in caught.value.remedy
