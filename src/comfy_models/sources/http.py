@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader
 from comfy_http.redaction import without_secrets
+from comfy_models.error_pages import fault_of_page
 from comfy_models.model_file import Pin
-from comfy_models.sources.errors import AccessDeniedError, GoneError
+from comfy_models.sources.errors import (
+    AccessDeniedError,
+    GoneError,
+    NotAModelError,
+    not_a_model_remedy,
+)
 from comfy_models.sources.hosts import Hosts
-from comfy_models.sources.source import HostFile
+from comfy_models.sources.source import HostFile, head_of
 
 _GONE = (404, 410)
+# Enough of a web page to recognise it.
+_PAGE_BYTES = 1024
 
 
 class HttpSource:
@@ -23,9 +33,17 @@ class HttpSource:
         self._reader = RangeReader(hosts.client, hosts.session, lambda: Location(url=url))
 
     def pin(self) -> HostFile:
+        return self._hosts.answer(self._first_answer, url=self._url)
+
+    def _first_answer(self) -> HostFile:
         # Not HEAD, which servers refuse for signed addresses.
-        stream = self._hosts.answer(lambda: self.open(0, 1), url=self._url)
-        with contextlib.closing(stream):
+        with contextlib.closing(self.open(0, _PAGE_BYTES)) as stream:
+            name = PurePosixPath(urlsplit(self._url).path).name
+            if fault := fault_of_page(head_of(stream, _PAGE_BYTES), name):
+                raise NotAModelError(
+                    f"{without_secrets(self._url)} {fault}",
+                    remedy=not_a_model_remedy(is_here=False),
+                )
             etag = stream.validator.strip('"') if stream.validator else None
             return HostFile(size=stream.size, pin=Pin(etag=etag, length=stream.size))
 

@@ -61,3 +61,11 @@ class Source(Protocol):
         pinned file is no longer there, and otherwise as `pin` does.
         """
         ...
+
+
+def head_of(stream: Stream, size: int) -> bytes:
+    """The next `size` bytes of the stream, fewer where it ends. Raises as reading does."""
+    head = bytearray()
+    while len(head) < size and (chunk := stream.read(size - len(head))):
+        head += chunk
+    return bytes(head)

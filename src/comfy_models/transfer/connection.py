@@ -19,7 +19,7 @@ from comfy_models.sources.errors import (
     other_bytes_remedy,
 )
 from comfy_models.sources.file import FileSource
-from comfy_models.sources.source import Source, Stream
+from comfy_models.sources.source import Source, Stream, head_of
 from comfy_models.transfer.partial import PartialFile
 
 CHUNK_BYTES = 1 << 19
@@ -189,12 +189,10 @@ class Connection:
 
     def _checked_head(self, stream: Stream) -> bytes:
         """The first bytes of the file. Raises NotAModelError if it is none by these."""
-        head = bytearray()
+        head = head_of(stream, HEAD_BYTES)
         size = self._partial.form.size_bytes
-        while len(head) < HEAD_BYTES and (chunk := stream.read(HEAD_BYTES - len(head))):
-            head += chunk
-        fault = fault_of_content(bytes(head), size or stream.size, self._origin.name)
+        fault = fault_of_content(head, size or stream.size, self._origin.name)
         if fault is not None:
             remedy = not_a_model_remedy(is_here=self._origin.is_here)
             raise NotAModelError(f"{self._origin.shown} {fault}", remedy=remedy)
-        return bytes(head[:size])
+        return head[:size]
