@@ -34,15 +34,26 @@ def models_to_bring(models: Sequence[LockedModel], folders: ModelFolders) -> lis
     return lacking
 
 
-def refuse_missing_sources(models: Sequence[LockedModel], base_dir: Path) -> None:
-    """Raises UnavailableError, naming all of them, for models that can only come from this machine
-    and are not there. Asks no host.
+def without_source(
+    models: Sequence[LockedModel], base_dir: Path, *, offline: bool = False
+) -> list[LockedModel]:
+    """The models that are not on this machine and cannot come from elsewhere, as `offline` none
+    can. Asks no host.
     """
     found = for_each(lambda model: (model, local_files(model, base_dir)), models)
-    missing = [
-        f"{model.name} ({paths[0]})"
+    return [
+        model
         for model, paths in found
-        if len(paths) == len(model.sources) and not any(path.is_file() for path in paths)
+        if (offline or len(paths) == len(model.sources))
+        and not any(path.is_file() for path in paths)
+    ]
+
+
+def refuse_missing_sources(models: Sequence[LockedModel], base_dir: Path) -> None:
+    """Raises UnavailableError for all models `without_source`."""
+    missing = [
+        f"{model.name} ({local_files(model, base_dir)[0]})"
+        for model in without_source(models, base_dir)
     ]
     if missing:
         raise UnavailableError(

@@ -18,7 +18,6 @@ from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size, say_nothing, when_slow
 from comfy_http.redaction import without_secrets
-from comfy_models.search import local_files
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
@@ -30,12 +29,11 @@ from runpod_comfy.homes.environment import (
     stored_indexes,
 )
 from runpod_comfy.homes.job import Realization
-from runpod_comfy.homes.models import refuse_missing_sources
+from runpod_comfy.homes.models import refuse_missing_sources, without_source
 from runpod_comfy.homes.stand_ins import find_stand_ins
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
-from runpod_comfy.lock.model import LockedModel
 from runpod_comfy.lock.python.building import build_remedy, build_table
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
@@ -64,7 +62,11 @@ def refuse_missing(job: Realization, changes: Changes) -> None:
         lack.missing += _missing_trees(changes.pending, job.fetch_context)
     _look_for_packages(job, changes, lack)
     if job.offline:
-        lack.missing += _missing_models(changes.models, job.base_dir)
+        lack.missing += [
+            f"model {model.name} ({readable_size(model.size)}), from "
+            f"{without_secrets(model.sources[0].url)}"
+            for model in without_source(changes.models, job.base_dir, offline=True)
+        ]
     if lack.wrong or lack.missing:
         raise _error(lack, offline=job.offline, wheels_dir=job.wheels_dir)
 
@@ -97,15 +99,6 @@ def _missing_trees(layers: Sequence[Layer], fetch_context: FetchContext) -> list
             fetch_tree(name, tree, quiet)
         except UnavailableError:
             missing.append(f"tree {name}: {without_secrets(tree.repo)} at {tree.commit}")
-    return missing
-
-
-def _missing_models(models: Sequence[LockedModel], base_dir: Path) -> list[str]:
-    missing = []
-    for model in models:
-        if not any(path.is_file() for path in local_files(model, base_dir)):
-            source = without_secrets(model.sources[0].url)
-            missing.append(f"model {model.name} ({readable_size(model.size)}), from {source}")
     return missing
 
 
