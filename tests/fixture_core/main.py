@@ -247,9 +247,6 @@ class Core:
             for output in outputs:
                 await run(output)
             status = "success"
-            self.results = {
-                keys[node_id]: (shown.get(node_id), value) for node_id, value in values.items()
-            }
             await note("execution_success", {})
         except Exception as error:
             where = {"node_id": at[-1], "node_type": body["prompt"][at[-1]]["class_type"]}
@@ -262,6 +259,9 @@ class Core:
                     "traceback": traceback.format_tb(error.__traceback__),
                 }
                 await note("execution_error", {**where, **told})
+        self.results = {
+            keys[node_id]: (shown.get(node_id), value) for node_id, value in values.items()
+        }
         # ComfyUI too tells of the end before the history has it.
         await asyncio.sleep(0.02)
         self.history[prompt_id] = {

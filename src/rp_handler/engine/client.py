@@ -12,17 +12,15 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from comfy_workflows.graph import Graph
 from rp_handler.engine.process import Engine
 from rp_handler.engine.prompt import (
-    ProgressSay,
     PromptEvents,
     Timings,
     failure,
     node_error_sentences,
     refusal,
 )
-from rp_handler.errors import EngineCrashedError, JobTimeoutError
+from rp_handler.errors import EngineCrashedError, JobError
 
 Answer = TypeVar("Answer")
 
@@ -39,14 +37,19 @@ _INTERRUPT_S = 1.0
 class Execution:
     """The result of a prompt: the outputs in the history by node id, and timings.
 
-    `warnings` are faults that did not keep the engine from running the rest of the graph.
-    `names_earlier_files` is true if an output is a file that an earlier prompt wrote.
+    `cached` are the nodes of the graph that the engine's cache answered for, `ran` the nodes known
+    to have run. `owners` maps a node that was added to the graph while it ran to the node that
+    added it. `warnings` are faults that did not keep the engine from running the rest of the graph.
+    `error` is why it ended early.
     """
 
     outputs: Mapping[str, Any]
+    cached: frozenset[str]
+    ran: frozenset[str]
+    owners: Mapping[str, str]
     timings: Timings
     warnings: tuple[str, ...]
-    names_earlier_files: bool
+    error: JobError | None
 
 
 class EngineClient:
@@ -72,69 +75,60 @@ class EngineClient:
 
     async def run(
         self,
-        graph: Graph,
+        events: PromptEvents,
         *,
-        say: ProgressSay = lambda _: None,
-        timeout_s: float | None = None,
         strict: bool = False,
+        extra_data: Mapping[str, Any] | None = None,
     ) -> Execution:
-        """Runs `graph` to its end, reporting progress.
+        """Runs the graph of `events` to its end.
 
-        With `strict`, it is an error if the engine would run only part of the graph. Raises
-        RefusedPromptError, JobError for a node that raised, JobCancelledError, EngineCrashedError,
-        and JobTimeoutError after `timeout_s` seconds. A run that ends early, for any reason, is
-        interrupted in the engine.
+        With `strict`, it is an error if the engine would run only part of the graph. `extra_data`
+        are hidden inputs of nodes. Raises RefusedPromptError and EngineCrashedError. A cancelled
+        run is interrupted in the engine.
         """
-        events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
+        work = self._run(events, strict=strict, extra_data=extra_data or {})
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._while_alive(self._run(events, strict=strict), events.when)
-        except TimeoutError as error:
-            await self._interrupt(events.prompt_id)
-            at = f", at node {events.running}" if events.running else ""
-            raise JobTimeoutError(
-                f"The run did not finish within {timeout_s:g} seconds{at}.",
-                remedy="Give it more time with --timeout.",
-                details={"node": events.running},
-            ) from error
+            return await self._while_alive(work, events.when)
         except asyncio.CancelledError:
             await self._interrupt(events.prompt_id)
             raise
 
-    async def _run(self, events: PromptEvents, *, strict: bool) -> Execution:
+    async def ended(self, events: PromptEvents) -> Execution | None:
+        """How a run went that was given up; None if it never began."""
+        entry = await self._history(events.prompt_id)
+        return _execution(events, entry) if entry is not None else None
+
+    async def _run(
+        self, events: PromptEvents, *, strict: bool, extra_data: Mapping[str, Any]
+    ) -> Execution:
         # The socket is opened first: a short prompt could be over before a later socket hears of
         # it.
         socket = await self._connect()
         try:
-            warnings = await self._post(events, strict=strict)
+            warnings = await self._post(events, strict=strict, extra_data=extra_data)
             entry = await self._follow(events, socket)
         finally:
             await socket.close()
-        outputs, status = entry.get("outputs") or {}, entry.get("status") or {}
-        if error := failure(status):
-            raise error
-        return Execution(
-            outputs=outputs,
-            timings=events.timings(),
-            warnings=warnings,
-            names_earlier_files=_names_earlier_files(outputs, status),
-        )
+        return _execution(events, entry, warnings)
 
     async def forget_results(self) -> None:
-        """Makes the engine drop its cached results, but not its loaded models.
+        """Makes the engine drop its cached results and unload its models.
 
         It does so when idle, at the latest after the next prompt.
         """
-        body = {"unload_models": False, "free_memory": True}
+        body = {"unload_models": True, "free_memory": True}
         posting = self._session.post(f"{self._engine.url}/free", json=body)
         response = await self._while_alive(posting, lambda: "while dropping its cached results")
         response.release()
 
-    async def _post(self, events: PromptEvents, *, strict: bool) -> tuple[str, ...]:
+    async def _post(
+        self, events: PromptEvents, *, strict: bool, extra_data: Mapping[str, Any]
+    ) -> tuple[str, ...]:
         body = {
             "prompt": events.graph.document,
             "client_id": self._client_id,
             "prompt_id": events.prompt_id,
+            "extra_data": extra_data,
         }
         async with self._session.post(f"{self._engine.url}/prompt", json=body) as response:
             text = await response.text()
@@ -235,12 +229,22 @@ class EngineClient:
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 
-def _names_earlier_files(outputs: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+def _execution(
+    events: PromptEvents, entry: Mapping[str, Any], warnings: tuple[str, ...] = ()
+) -> Execution:
+    """The result of a prompt from its entry in the history."""
+    status = entry.get("status") or {}
     cached = dict(status.get("messages") or ()).get("execution_cached") or {}
-    return any(
-        isinstance(entry, Mapping) and "filename" in entry and entry.get("type") != "input"
-        for node in cached.get("nodes") or ()
-        for entries in (outputs.get(node) or {}).values()
-        if isinstance(entries, list)
-        for entry in entries
+    return Execution(
+        outputs=entry.get("outputs") or {},
+        cached=frozenset(cached.get("nodes") or ()),
+        ran=frozenset(events.ran),
+        owners={
+            node: str(about["display_node"])
+            for node, about in (entry.get("meta") or {}).items()
+            if isinstance(about, Mapping) and about.get("display_node")
+        },
+        timings=events.timings(),
+        warnings=warnings,
+        error=failure(status),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,13 +62,17 @@ class Timings:
 
 @dataclass(kw_only=True)
 class PromptEvents:
-    """Handles the engine's messages one by one, reports progress, notices the prompt's end."""
+    """Handles the engine's messages one by one, reports progress, notices the prompt's end.
+
+    `ran` are the nodes known to have run, including those that a node added to the graph.
+    """
 
     graph: Graph
     prompt_id: str
     say: ProgressSay
     posted: float = field(default_factory=time.monotonic)
     running: str | None = None
+    ran: set[str] = field(default_factory=set)
     _started: float | None = None
     _ended: float | None = None
     _done: set[str] = field(default_factory=set)
@@ -119,6 +123,7 @@ class PromptEvents:
         if data.get("node") is None:
             self._ended = time.monotonic()
             return True
+        self.ran.add(str(data["node"]))
         # Nodes that a node adds to the graph while it runs are shown as that node.
         self.running = str(data.get("display_node") or data["node"])
         self._node_began = time.monotonic()
@@ -150,6 +155,19 @@ class PromptEvents:
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) else None
+
+
+def entries_of(shown: Any) -> Iterator[Any]:
+    """The entries of files (objects with a `filename`) and the texts of one node in the history,
+    under any key.
+    """
+    for values in shown.values() if isinstance(shown, Mapping) else ():
+        if isinstance(values, list):
+            if all(isinstance(value, str) for value in values):
+                yield from values
+            for value in values:
+                if isinstance(value, Mapping) and isinstance(value.get("filename"), str):
+                    yield value
 
 
 def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:

@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-from pathlib import Path
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.import_faults import import_faults
+from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs
 from rp_handler.engine.process import Engine
-from rp_handler.engine.prompt import Listener
+from rp_handler.engine.prompt import Listener, ProgressSay, PromptEvents, Timings
 from rp_handler.errors import EngineCrashedError
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.realized import Home
+from rp_handler.interruption import in_thread
 
 # How long a cancelled run may take to stop before the engine is restarted.
 _SETTLE_S = 5.0
 _POLL_S = 0.1
-# A cached result is noticed after the first run, and dropped by the third at the latest.
+_CLAIM_GRACE_S = 30.0
+# An engine that names files which are no longer kept drops its results, at the latest after one
+# more run.
 _RUNS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A graph that ran: its outputs by node id, in no particular order, and timings. `warnings` are
+    faults that did not keep the engine from running the rest of the graph.
+    """
+
+    outputs: Mapping[str, NodeOutputs]
+    timings: Timings
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _GivenUp:
+    """A run that may still be going on."""
+
+    events: PromptEvents
+    keys: Mapping[str, str]
 
 
 class ResidentEngine:
@@ -36,7 +62,7 @@ class ResidentEngine:
         self._port = port
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None
-        self._is_unsettled = False
+        self._given_up: _GivenUp | None = None
 
     async def __aenter__(self) -> ResidentEngine:
         await self.running()
@@ -55,58 +81,82 @@ class ResidentEngine:
         """The running engine, started if there is none."""
         if self._engine is not None and self._engine.ended.done():
             await self._end(self._engine.crashed("between two jobs"))
-        if self._engine is not None and self._is_unsettled:
-            await self._settle(self._engine)
+        if self._engine is not None and self._given_up is not None:
+            await self._settle(self._engine, self._given_up)
         if self._engine is None:
             self._listener.say(f"Starting ComfyUI of {self.home.root}.")
             setup = self._stack.enter_context(engine_setup(self.home))
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
+            self._kept = KeptOutputs(self._engine.folders)
             self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
             warn_of_nodes(self._engine, self.home, self._listener)
         return self._engine
 
     async def run(
-        self, graph: Graph, *, timeout_s: float | None, strict: bool = False
-    ) -> Execution:
-        """Runs `graph`, with only this run's own outputs. Raises as EngineClient.run does."""
-        engine = await self.running()
-        try:
-            async with EngineClient(engine) as client:
-                for _ in range(_RUNS):
-                    # ComfyUI numbers new files after the existing ones.
-                    _empty(engine.folders.output)
-                    _empty(engine.folders.temp)
-                    execution = await client.run(
-                        graph, say=self._listener.progress, timeout_s=timeout_s, strict=strict
-                    )
-                    # Results from the engine's cache name files of an earlier job.
-                    if not execution.names_earlier_files:
-                        break
-                    await client.forget_results()
-                return execution
-        except EngineCrashedError as error:
-            await self._end(error)
-            raise
-        except BaseException:
-            self._is_unsettled = True
-            raise
+        self,
+        graph: Graph,
+        *,
+        say: ProgressSay = lambda _: None,
+        strict: bool = False,
+        extra_data: Mapping[str, Any] | None = None,
+    ) -> Run:
+        """Runs `graph`, with only this run's own outputs.
 
-    async def _settle(self, engine: Engine) -> None:
+        Raises JobError for a node that raised, JobCancelledError if somebody else interrupted it,
+        and otherwise as EngineClient.run does.
+        """
+        for _ in range(_RUNS):
+            engine = await self.running()
+            keys = await in_thread(partial(self._kept.prepare, graph))
+            async with EngineClient(engine) as client:
+                events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
+                try:
+                    execution = await client.run(events, strict=strict, extra_data=extra_data)
+                except EngineCrashedError as error:
+                    await self._end(error)
+                    raise
+                except BaseException:
+                    self._given_up = _GivenUp(events=events, keys=keys)
+                    raise
+                outputs = await self._claim(graph, keys, execution)
+                if execution.error is not None:
+                    raise execution.error
+                if outputs is not None:
+                    timings, warnings = execution.timings, execution.warnings
+                    return Run(outputs=outputs, timings=timings, warnings=warnings)
+                await client.forget_results()
+                await in_thread(self._kept.forget)
+        error = EngineCrashedError("ComfyUI does not drop its cached results; it was stopped.")
+        await self._end(error)
+        raise error
+
+    async def _claim(
+        self, graph: Graph, keys: Mapping[str, str], execution: Execution
+    ) -> dict[str, NodeOutputs] | None:
+        # It is not left half done where the job is cancelled meanwhile.
+        return await in_thread(
+            partial(self._kept.claim, graph, keys, execution), grace_s=_CLAIM_GRACE_S
+        )
+
+    async def _settle(self, engine: Engine, run: _GivenUp) -> None:
         """Waits until nothing runs, or ends the engine: a node may ignore an interruption."""
         with contextlib.suppress(TimeoutError, EngineCrashedError):
             async with asyncio.timeout(_SETTLE_S), EngineClient(engine) as client:
                 while (await client.get("/queue") or {}).get("queue_running"):
                     await asyncio.sleep(_POLL_S)
-                self._is_unsettled = False
-        if self._is_unsettled:
+                execution = await client.ended(run.events)
+                if execution is not None:
+                    await self._claim(run.events.graph, run.keys, execution)
+                self._given_up = None
+        if self._given_up is not None:
             self._listener.say("ComfyUI is still running a cancelled job; restarting it.")
             await self._end(None)
 
     async def _end(self, error: BaseException | None) -> None:
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         self._engine = None
-        self._is_unsettled = False
+        self._given_up = None
         # Passed its error, so that the log of a crashed engine is kept.
         await stack.__aexit__(type(error) if error else None, error, None)
 
@@ -118,12 +168,3 @@ def warn_of_nodes(engine: Engine, home: Home, listener: Listener) -> None:
     for fault in import_faults(imports, core=home.comfyui, nodes=names):
         if fault.is_custom:
             listener.say(f"Warning: {fault.sentence}")
-
-
-def _empty(folder: Path) -> None:
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,12 @@ class Home(HomeLayout):
             inputs=check.model_inputs if check else {},
         )
 
-    def read_object_info(self) -> dict[str, Any] | None:
-        """The engine's `/object_info` as recorded by the check; None if there was no check."""
+    @cached_property
+    def recorded_classes(self) -> dict[str, Any] | None:
+        """The engine's `/object_info` as recorded by the check; None if there was no check.
+
+        It has several megabytes, so it is read once.
+        """
         remedy = f"Delete it and realize {self.root} again."
         try:
             return read_object(self.object_info, "record of node classes", remedy=remedy)

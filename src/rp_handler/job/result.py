@@ -5,7 +5,8 @@ For the smoke test `{}` it reports the engine, devices and counts.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+import re
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 from comfy_files.files import sha256_of
 from comfy_files.user_paths import real
 from comfy_workflows.graph import Graph
-from rp_handler.engine.client import EngineClient, Execution
+from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineFolders
+from rp_handler.engine.kept_outputs import NodeOutputs
 from rp_handler.engine.process import Engine
-from rp_handler.engine.prompt import Timings
+from rp_handler.engine.prompt import Timings, entries_of
+from rp_handler.engine.supervisor import Run
 from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
@@ -30,46 +33,48 @@ _NOT_MODELS = frozenset({"configs", "custom_nodes"})
 
 
 async def result_document(
-    home: Home, engine: Engine, graph: Graph, execution: Execution, sink: OutputSink
+    home: Home, engine: Engine, graph: Graph, run: Run, sink: OutputSink
 ) -> dict[str, Any]:
     """The document of a run, after passing each of its files to `sink`."""
     document = _empty_document(home, engine)
-    document["timings"] = asdict(execution.timings)
-    document["warnings"] += execution.warnings
-    await add_outputs(document, execution.outputs, graph, engine.folders, sink)
+    document["timings"] = asdict(run.timings)
+    document["warnings"] += run.warnings
+    await add_outputs(document, run.outputs, graph, sink)
     return document
 
 
 async def add_outputs(
     document: dict[str, Any],
-    history_outputs: Mapping[str, Any],
+    outputs: Mapping[str, NodeOutputs],
     graph: Graph,
-    folders: EngineFolders,
     sink: OutputSink,
 ) -> None:
-    """Adds every output of a history entry, in the order of the graph's nodes: each entry with a
-    `filename`, under any key, and texts.
+    """Adds the outputs of nodes, in the order of the graph: each entry with a `filename`, under any
+    key, and texts. A file whose name is taken by another file gets the next number.
 
     Raises JobError for a file outside the engine's folders: no node may deliver other files of the
     machine that way.
     """
     order = {node: number for number, node in enumerate(graph.nodes)}
     works = []
+    places: dict[PurePath, Path] = {}
     at_once = asyncio.Semaphore(_AT_ONCE)
-    for node in sorted(history_outputs, key=lambda one: order.get(one, len(order))):
-        for entry in _entries(history_outputs[node]):
+    for node in sorted(outputs, key=lambda one: order.get(one, len(order))):
+        for entry in entries_of(outputs[node].shown):
             if isinstance(entry, str):
                 document["text"].append({"node": node, "text": entry})
                 continue
             folder = str(entry.get("type") or "output")
             inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
-            path = _locate(node, folder, inner, folders)
+            path = _locate(node, folder, inner, outputs[node].folders)
             if path is None:
                 fault = f"Node {node} names an output file that does not exist: {inner}."
                 document["warnings"].append(fault)
                 continue
             # A preview and a result may have the same name, in different folders.
             place = inner if folder == "output" else folder / inner
+            while places.setdefault(place, path) != path:
+                place = place.with_name(_next_name(place.name))
             works.append(_file(node, entry, path, place, sink, at_once))
     for file in await _results_of(works):
         document["images" if file["mime"].startswith("image/") else "files"].append(file)
@@ -88,7 +93,7 @@ async def _file(
             [sink.put(path, place), in_thread(lambda: sha256_of(path))]
         )
     return {
-        "filename": entry["filename"],
+        "filename": place.name,
         "subfolder": str(entry.get("subfolder") or ""),
         "node": node,
         **delivered,
@@ -109,15 +114,14 @@ async def _results_of(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _entries(node_outputs: Any) -> Iterator[Any]:
-    """The file entries (objects) and texts of one node, under any key."""
-    for values in node_outputs.values() if isinstance(node_outputs, Mapping) else ():
-        if isinstance(values, list):
-            if all(isinstance(value, str) for value in values):
-                yield from values
-            for value in values:
-                if isinstance(value, Mapping) and isinstance(value.get("filename"), str):
-                    yield value
+def _next_name(name: str) -> str:
+    """`x_00002_.png` for `x_00001_.png`, and `x_2.png` for `x.png`."""
+    stem, suffix = PurePath(name).stem, PurePath(name).suffix
+    *_, number = [None, *re.finditer(r"\d+", stem)]
+    if number is None:
+        return f"{stem}_2{suffix}"
+    following = str(int(number[0]) + 1).zfill(len(number[0]))
+    return f"{stem[: number.start()]}{following}{stem[number.end() :]}{suffix}"
 
 
 def _locate(node: str, kind: str, inner: PurePath, folders: EngineFolders) -> Path | None:

@@ -1,8 +1,10 @@
-"""A job, from a workflow file to a delivered result."""
+"""A job, from its graph to a delivered result: for the command line and for a worker."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,12 @@ from comfy_workflows.graph import Graph, load_workflow
 from comfy_workflows.preflight import MissingNodesError, preflight
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
+from rp_handler.errors import JobTimeoutError
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
+from rp_handler.interruption import in_thread
+from rp_handler.job.job import Job
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.outputs.sink import OutputSink
 
@@ -29,52 +34,87 @@ async def run_workflow(
 ) -> dict[str, Any]:
     """Runs the graph in the file `workflow` on an engine of its own; returns the result document.
 
-    `timeout_s` limits the run itself, not the engine's start. `search` says how to search for the
-    version's models first; None skips that. Raises subclasses of ComfyError.
+    `timeout_s` does not include the engine's start. `search` says how to search for the version's
+    models first; None skips that. Raises subclasses of ComfyError.
     """
     graph = load_workflow(workflow)
-    # The smoke test reports what a machine has, and does not fail for missing models.
-    at_hand = models_at_hand(home, search, say=listener.say, are_used=not graph.is_empty)
+    job = Job(
+        id=uuid.uuid4().hex,
+        graph=graph,
+        place=str(workflow),
+        sink=sink,
+        listener=listener,
+        timeout_s=timeout_s,
+    )
     try:
+        # The smoke test reports what a machine has, and does not fail for missing models.
+        at_hand = models_at_hand(home, search, say=listener.say, are_used=not graph.is_empty)
         async with at_hand as (home, warnings):
-            check_graph(home, graph, place=str(workflow), listener=listener)
+            job.warnings += warnings
+            await check_job(job, home)
             async with ResidentEngine(home, listener, port=port) as engine:
-                result = await run_graph(engine, graph, sink, timeout_s=timeout_s)
-                result["warnings"] = [*warnings, *result["warnings"]]
-                await sink.finish(result)
-        return result
+                return await run_job(job, engine)
     finally:
         await sink.abandon()
 
 
-async def run_graph(
-    engine: ResidentEngine,
-    graph: Graph,
-    sink: OutputSink,
-    *,
-    timeout_s: float | None,
-    strict: bool = False,
-) -> dict[str, Any]:
-    """Runs `graph`, passes its files to `sink`, and returns the result document."""
-    if graph.is_empty:
+async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
+    """Runs `job` and delivers its outputs; returns the result document.
+
+    If it fails or is cancelled, none of its outputs are kept. Raises subclasses of ComfyError, and
+    OSError.
+    """
+    limit = asyncio.timeout(job.timeout_s)
+    try:
+        async with limit:
+            await check_job(job, engine.home)
+            result = await _result(job, engine)
+            result["warnings"] = [*job.warnings, *result["warnings"]]
+            await job.sink.finish(result)
+        return result
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        at = f", at node {job.at}" if job.at else ""
+        raise JobTimeoutError(
+            f"The job did not finish within {job.timeout_s:g} seconds{at}.",
+            remedy='Give it more time, with --timeout or with "timeout" in its input.',
+            details={"node": job.at},
+        ) from error
+    finally:
+        await job.sink.abandon()
+
+
+async def _result(job: Job, engine: ResidentEngine) -> dict[str, Any]:
+    if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
-    execution = await engine.run(graph, timeout_s=timeout_s, strict=strict)
-    return await result_document(engine.home, engine.engine, graph, execution, sink)
+    run = await engine.run(
+        job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
+    )
+    return await result_document(engine.home, engine.engine, job.graph, run, job.sink)
 
 
-def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> None:
-    """Raises if it is known beforehand that the version at `home` cannot run `graph`."""
-    object_info = home.read_object_info()
-    if object_info is None:
-        listener.say("This home was never checked, so only ComfyUI itself will check the workflow.")
+async def check_job(job: Job, home: Home) -> None:
+    """Raises if it is known beforehand that the version at `home` cannot run the job's graph."""
+    if job.is_checked or job.graph.is_empty:
         return
-    if graph.is_empty:
-        return
+    # It looks up models, which may be on a slow volume.
+    if not await in_thread(lambda: _check_graph(job.graph, home, place=job.place)):
+        job.listener.say(
+            "This home was never checked, so only ComfyUI itself will check the workflow."
+        )
+    job.is_checked = True
+
+
+def _check_graph(graph: Graph, home: Home, *, place: str) -> bool:
+    """Returns False if nothing is known about the version's node classes."""
+    if home.recorded_classes is None:
+        return False
     manifest, absent = home.manifest, home.manifest.not_imported
     try:
         preflight(
             graph,
-            object_info=object_info,
+            object_info=home.recorded_classes,
             models=home.model_folders(),
             input_folder=home.root / "input",
             custom_nodes=home.custom_nodes,
@@ -89,3 +129,4 @@ def check_graph(home: Home, graph: Graph, *, place: str, listener: Listener) -> 
         raise MissingNodesError(
             error.message, remedy=f"{error.remedy}{notes}", problems=error.problems
         ) from error
+    return True

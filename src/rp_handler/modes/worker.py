@@ -29,7 +29,8 @@ from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
-from rp_handler.job.run import check_graph, run_graph
+from rp_handler.job.job import Job
+from rp_handler.job.run import run_job
 from rp_handler.outputs.inline import Base64Sink
 from rp_handler.outputs.modes import check_output_mode
 
@@ -86,24 +87,20 @@ class Jobs:
         try:
             async with self._turn:
                 asked = read_job_input(job.get("input"), self.workflows)
-                home = self.engine.home
-                check_graph(home, asked.graph, place=asked.place, listener=self.listener)
-                return await self._deliver(asked)
+                made = Job(
+                    id=str(job.get("id")),
+                    graph=asked.graph,
+                    place=asked.place,
+                    sink=Base64Sink(),
+                    listener=self.listener,
+                    timeout_s=asked.timeout_s,
+                    strict=asked.strict,
+                    warnings=[*self.warnings],
+                )
+                return await run_job(made, self.engine)
         except (ComfyError, OSError) as error:
             self.listener.say(f"job {job.get('id')}: {reportable(error).in_words()}")
             return failure_document(reportable(error))
-
-    async def _deliver(self, asked: JobRequest) -> dict[str, Any]:
-        sink = Base64Sink()
-        try:
-            result = await run_graph(
-                self.engine, asked.graph, sink, timeout_s=asked.timeout_s, strict=asked.strict
-            )
-            result["warnings"] = [*self.warnings, *result["warnings"]]
-            await sink.finish(result)
-        finally:
-            await sink.abandon()
-        return result
 
 
 @dataclass(frozen=True, kw_only=True)

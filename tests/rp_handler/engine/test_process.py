@@ -21,6 +21,7 @@ from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.client import EngineClient
 from rp_handler.engine.command import EngineSetup
 from rp_handler.engine.process import Engine, follow
+from rp_handler.engine.prompt import PromptEvents
 from rp_handler.errors import EngineStartError
 
 
@@ -160,7 +161,9 @@ def test_what_a_node_has_started_ends_with_the_engine(setup_of: EngineSetup) -> 
     async def scenario() -> int:
         async with Engine(setup_of) as engine, EngineClient(engine) as client:
             document = {"1": {"class_type": "FixtureSpawn", "inputs": {}}}
-            execution = await client.run(parse_workflow(document, place="g"))
+            graph = parse_workflow(document, place="g")
+            events = PromptEvents(graph=graph, prompt_id="1", say=lambda _: None)
+            execution = await client.run(events)
             child = int(execution.outputs["1"]["text"][0])
             assert is_alive(child)
             return child

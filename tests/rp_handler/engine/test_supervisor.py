@@ -13,9 +13,10 @@ from comfy_errors import ComfyError
 from comfy_workflows.graph import Graph, parse_workflow
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.errors import EngineCrashedError, JobTimeoutError
+from rp_handler.errors import EngineCrashedError, JobError, JobTimeoutError
 from rp_handler.home.realized import Home, open_home
-from rp_handler.job.run import run_graph
+from rp_handler.job.job import Job
+from rp_handler.job.run import run_job
 from rp_handler.outputs.inline import Base64Sink
 from tests.graphs import node, saving
 
@@ -33,9 +34,22 @@ def graph(**nodes: Any) -> Graph:
     return parse_workflow(nodes, place="g")
 
 
+def job_of(graph: Graph, **options: Any) -> Job:
+    return Job(
+        **{
+            "id": "j",
+            "graph": graph,
+            "place": "g",
+            "sink": Base64Sink(),
+            "listener": quiet(),
+            **options,
+        }
+    )
+
+
 async def made(engine: ResidentEngine, of: Graph) -> dict[str, tuple[str, str]]:
     """Node → the name and the content of the file it made."""
-    document = await run_graph(engine, of, Base64Sink(), timeout_s=None)
+    document = await run_job(job_of(of), engine)
     assert document["warnings"] == []
     return {
         one["node"]: (one["filename"], base64.b64decode(one["data"]).decode())
@@ -55,18 +69,66 @@ def test_one_engine_serves_many_jobs_each_with_outputs_of_its_own(opened: Home) 
     asyncio.run(scenario())
 
 
-def test_what_the_engine_remembers_is_delivered_as_well(opened: Home) -> None:
-    """It answers with names of an earlier job, which a new file may bear by now."""
+async def ran(engine: ResidentEngine, of: Graph) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """What was made, and the nodes that ran for it."""
+    document = await run_job(job_of(of), engine)
+    files = {
+        one["node"]: (one["filename"], base64.b64decode(one["data"]).decode())
+        for one in document["files"]
+    }
+    return files, set(document["timings"]["nodes"])
+
+
+def test_a_repeated_job_gives_the_same_files_and_runs_only_what_changed(opened: Home) -> None:
+    """The engine names files of an earlier job, whose names new files may have by now."""
 
     async def scenario() -> None:
         async with ResidentEngine(opened, quiet()) as engine:
             both = graph(**{"1": saving("one"), "2": saving("two")})
-            first = await made(engine, both)
-            assert first == {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "two")}
-            assert await made(engine, both) == first
+            files = {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "two")}
+            assert await ran(engine, both) == (files, {"1", "2"})
+            for _ in range(2):
+                assert await ran(engine, both) == (files, set())
             changed = graph(**{"1": saving("one"), "2": saving("changed")})
-            expected = {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "changed")}
-            assert await made(engine, changed) == expected
+            files["2"] = ("x_00002.txt", "changed")
+            assert await ran(engine, changed) == (files, {"2"})
+            assert await ran(engine, changed) == (files, set())
+
+    asyncio.run(scenario())
+
+
+def test_outputs_that_are_no_longer_kept_are_made_again(
+    opened: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.engine.kept_outputs._RUNS", 1)
+
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            pid = engine.engine.pid
+            await made(engine, graph(**{"1": saving("one")}))
+            await made(engine, graph(**{"1": saving("one"), "2": saving("two")}))
+            expected = {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "new")}
+            new = graph(**{"1": saving("one"), "2": saving("new")})
+            assert await ran(engine, new) == (expected, {"1", "2"})
+            assert await ran(engine, new) == (expected, set())
+            assert engine.engine.pid == pid
+
+    asyncio.run(scenario())
+
+
+def test_what_a_failed_or_cancelled_job_made_is_known_to_the_next(opened: Home) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            save = {"1": saving("one")}
+            fails = graph(**save, **{"2": node("FixtureRaise", kind="ValueError", message="no")})
+            with pytest.raises(JobError, match="ValueError"):
+                await run_job(job_of(fails), engine)
+            assert await ran(engine, graph(**save)) == ({"1": ("x_00001.txt", "one")}, set())
+            stays = graph(**{"1": saving("two"), "2": node("FixtureSleep")})
+            with pytest.raises(JobTimeoutError):
+                await run_job(job_of(stays, timeout_s=1), engine)
+            again = graph(**{"1": saving("two")})
+            assert await ran(engine, again) == ({"1": ("x_00001.txt", "two")}, set())
 
     asyncio.run(scenario())
 
@@ -76,7 +138,7 @@ def test_an_engine_that_died_in_a_job_is_started_again_for_the_next(opened: Home
         async with ResidentEngine(opened, quiet()) as engine:
             fall = graph(**{"1": node("FixtureExit", status=1)})
             with pytest.raises(EngineCrashedError):
-                await engine.run(fall, timeout_s=None, strict=False)
+                await engine.run(fall)
             assert (await made(engine, graph(**{"1": saving("one")})))["1"][1] == "one"
 
     asyncio.run(scenario())
@@ -108,7 +170,7 @@ def test_a_job_that_was_given_up_does_not_run_into_the_next(
             first = engine.engine
             sleep = graph(**{"1": node("FixtureSleep")})
             with pytest.raises(JobTimeoutError):
-                await engine.run(sleep, timeout_s=1, strict=False)
+                await run_job(job_of(sleep, timeout_s=1), engine)
             assert (await made(engine, graph(**{"1": saving("one")})))["1"][1] == "one"
             return engine.engine is first
 

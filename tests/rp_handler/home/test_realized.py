@@ -21,7 +21,7 @@ def test_a_finished_version_is_opened(home: Path) -> None:
     opened = open_home(home, version_id="demo", id_was_asked=True)
     assert opened.python == home / ".venv/bin/python"
     assert opened.other_models is None
-    assert opened.read_object_info() is None
+    assert opened.recorded_classes is None
 
 
 def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.command import EngineFolders
+from rp_handler.engine.kept_outputs import NodeOutputs
 from rp_handler.errors import JobError
 from rp_handler.job.result import add_outputs
 from rp_handler.outputs.files import FilesSink
@@ -37,9 +38,13 @@ def folders(tmp_path: Path) -> EngineFolders:
     return made
 
 
+def shown_in(folders: EngineFolders, history: dict[str, Any]) -> dict[str, NodeOutputs]:
+    return {node: NodeOutputs(shown=it, folders=folders) for node, it in history.items()}
+
+
 def collect(folders: EngineFolders, history: dict[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
-    asyncio.run(add_outputs(document, history, GRAPH, folders, Base64Sink()))
+    asyncio.run(add_outputs(document, shown_in(folders, history), GRAPH, Base64Sink()))
     return document
 
 
@@ -99,7 +104,7 @@ async def _collect_three(folders: EngineFolders, sink: OutputSink) -> dict[str, 
     }
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
     async with asyncio.timeout(10):
-        await add_outputs(document, history, GRAPH, folders, sink)
+        await add_outputs(document, shown_in(folders, history), GRAPH, sink)
     return document
 
 
@@ -130,7 +135,7 @@ def test_a_preview_does_not_overwrite_a_result_of_its_name(
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
     both = {"1": {"images": [entry("a.png"), entry("a.png", kind="temp")]}}
     sink = FilesSink(tmp_path / "outputs", "w")
-    asyncio.run(add_outputs(document, both, GRAPH, folders, sink))
+    asyncio.run(add_outputs(document, shown_in(folders, both), GRAPH, sink))
     asyncio.run(sink.finish(document))
     delivered = [Path(one["path"]).read_bytes() for one in document["images"]]
     assert delivered == [b"picture", b"preview"]

@@ -1,0 +1,234 @@
+"""Outputs of earlier runs, which the engine's cache may name again.
+
+The engine answers for a node it has in its cache with the names of the files that the node wrote in
+an earlier run. A name alone does not tell which file it was: each run starts with empty folders.
+So the folders of a run are kept, and found by what made them: the node with everything that it
+depends on.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import hashlib
+import json
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from comfy_workflows.graph import Graph, is_link
+from comfy_workflows.model_files import is_there
+from rp_handler.engine.client import Execution
+from rp_handler.engine.command import EngineFolders
+from rp_handler.engine.prompt import entries_of
+
+# What is kept; always the latest run.
+_RUNS = 32
+_BYTES = 512 * 2**20
+# Nodes whose outputs are no longer kept are still known, so that their files are not taken for
+# those of a later run.
+_KNOWN = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeOutputs:
+    """What a node shows in the history, and the folders with the files it names."""
+
+    shown: Mapping[str, Any]
+    folders: EngineFolders
+
+    def files(self) -> Iterator[Path]:
+        """The files that it names, existing or not."""
+        places = {"output": self.folders.output, "temp": self.folders.temp}
+        for entry in entries_of(self.shown):
+            if isinstance(entry, str):
+                continue
+            folder = places.get(str(entry.get("type") or "output"))
+            if folder is not None:
+                yield folder / str(entry.get("subfolder") or "") / entry["filename"]
+
+
+@dataclass
+class _Run:
+    folder: Path
+    size_bytes: int
+
+
+@dataclass
+class _Known:
+    """What a node delivered in `run`, by node id: itself as `node`, and nodes that it added to the
+    graph. Without a run, that is no longer known.
+    """
+
+    node: str
+    run: _Run | None
+    outputs: Mapping[str, NodeOutputs] = field(default_factory=dict)
+
+
+class KeptOutputs:
+    """The outputs of one engine's runs: those of the latest one, and of some earlier ones.
+
+    Its methods read and write files, so they belong in a thread.
+    """
+
+    def __init__(self, folders: EngineFolders) -> None:
+        self._folders = folders
+        self._root = folders.temp.parent / "kept"
+        self._number = 0
+        # Both have the latest used last.
+        self._runs: OrderedDict[Path, _Run] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
+
+    def prepare(self, graph: Graph) -> dict[str, str]:
+        """Makes the engine ready to run `graph`; returns its `node_keys`."""
+        self._drop_oldest()
+        # The engine numbers new files after the existing ones.
+        for folder in (self._folders.output, self._folders.temp):
+            _empty(folder)
+        return node_keys(graph)
+
+    def claim(
+        self, graph: Graph, keys: Mapping[str, str], execution: Execution
+    ) -> dict[str, NodeOutputs] | None:
+        """The outputs of a run that has just ended, by node id, of which some may be kept ones.
+        None if the engine names files that are no longer known.
+
+        `keys` are the graph's `node_keys`.
+        """
+        run, folders = self._keep_folders()
+        made: dict[str, dict[str, NodeOutputs]] = {}
+        found: dict[str, NodeOutputs] = {}
+        is_complete = True
+        for node, shown in execution.outputs.items():
+            owner = node if node in graph.nodes else execution.owners.get(node, node)
+            outputs = NodeOutputs(shown=shown, folders=folders)
+            if owner not in execution.cached:
+                made.setdefault(owner, {})[node] = outputs
+                # Nodes that were added to the graph may be in a cache that it does not report.
+                is_complete &= node in graph.nodes or node in execution.ran
+            elif keys.get(owner) not in self._known:
+                found[node] = outputs
+                is_complete &= not any(outputs.files())
+        for node in execution.cached & graph.nodes.keys() & keys.keys():
+            known = self._known.get(keys[node])
+            if known is None:
+                continue
+            self._use(keys[node], known)
+            shown, own = execution.outputs.get(node), known.outputs.get(known.node)
+            is_complete &= known.run is not None
+            is_complete &= shown is None or (own is not None and own.shown == shown)
+            for name, outputs in known.outputs.items():
+                found[node if name == known.node else name] = outputs
+        for node in (made.keys() | execution.ran) & keys.keys():
+            self._learn(keys[node], _Known(node=node, run=run, outputs=made.get(node, {})))
+        for outputs_of_node in made.values():
+            found |= outputs_of_node
+        self._runs.move_to_end(run.folder)
+        return found if is_complete else None
+
+    def forget(self) -> None:
+        """Drops everything: the engine has an empty cache."""
+        self._known.clear()
+        for run in self._runs.values():
+            shutil.rmtree(run.folder, ignore_errors=True)
+        self._runs.clear()
+
+    def _keep_folders(self) -> tuple[_Run, EngineFolders]:
+        """Moves the files of the run that has just ended into a folder of their own."""
+        self._number += 1
+        folder = self._root / str(self._number)
+        folders = replace(self._folders, output=folder / "output", temp=folder / "temp")
+        folder.mkdir(parents=True)
+        for ours, kept in (
+            (self._folders.output, folders.output),
+            (self._folders.temp, folders.temp),
+        ):
+            ours.mkdir(parents=True, exist_ok=True)
+            ours.rename(kept)
+            ours.mkdir()
+        run = self._runs[folder] = _Run(folder, _size_of(folder))
+        return run, folders
+
+    def _use(self, key: str, known: _Known) -> None:
+        self._known.move_to_end(key)
+        if known.run is not None:
+            self._runs.move_to_end(known.run.folder)
+
+    def _learn(self, key: str, new: _Known) -> None:
+        old = self._known.get(key)
+        if old is None and not new.outputs:
+            return
+        # If other outputs have the same key, something besides the graph decides what they are.
+        is_doubtful = old is not None and not (old.run and _are_equal(old, new))
+        self._known[key] = _Known(node=new.node, run=None) if is_doubtful else new
+        self._known.move_to_end(key)
+
+    def _drop_oldest(self) -> None:
+        total = sum(run.size_bytes for run in self._runs.values())
+        dropped = set()
+        while len(self._runs) > 1 and (len(self._runs) > _RUNS or total > _BYTES):
+            folder, run = self._runs.popitem(last=False)
+            total -= run.size_bytes
+            dropped.add(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        for key, known in self._known.items() if dropped else ():
+            if known.run is not None and known.run.folder in dropped:
+                self._known[key] = _Known(node=known.node, run=None)
+        while len(self._known) > _KNOWN:
+            self._known.popitem(last=False)
+
+
+def node_keys(graph: Graph) -> dict[str, str]:
+    """For each node of `graph`, without cycles, what its result depends on, as a hash: its class
+    and inputs, and the nodes that it depends on.
+    """
+    needs = {node.id: set(node.links().values()) for node in graph.nodes.values()}
+    keys: dict[str, str] = {}
+    for node_id in TopologicalSorter(needs).static_order():
+        if node_id in graph.nodes:
+            node = graph.nodes[node_id]
+            inputs = {
+                name: ["link", keys.get(value[0]), value[1]] if is_link(value) else ["value", value]
+                for name, value in node.inputs.items()
+            }
+            text = json.dumps([node.class_type, inputs], sort_keys=True)
+            keys[node_id] = hashlib.sha256(text.encode()).hexdigest()
+    return keys
+
+
+def _are_equal(old: _Known, new: _Known) -> bool:
+    """True if both name equal files with equal content, and show the same."""
+    ours, theirs = (
+        {"" if name == it.node else name: outputs for name, outputs in it.outputs.items()}
+        for it in (old, new)
+    )
+    return ours.keys() == theirs.keys() and all(
+        ours[name].shown == theirs[name].shown
+        and all(
+            is_there(one) and is_there(other) and filecmp.cmp(one, other, shallow=False)
+            for one, other in zip(ours[name].files(), theirs[name].files(), strict=True)
+        )
+        for name in ours
+    )
+
+
+def _size_of(folder: Path) -> int:
+    return sum(
+        os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
+
+
+def _empty(folder: Path) -> None:
+    """Removes everything in `folder`, which may not exist."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

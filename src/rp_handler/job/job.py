@@ -1,0 +1,40 @@
+"""One job: a graph to run, how, and where its outputs go. `run.py` runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_workflows.graph import Graph
+from rp_handler.engine.prompt import Listener, Progress
+from rp_handler.outputs.sink import OutputSink
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A job of the command line or of a worker.
+
+    `place` names its graph in messages. The `listener` receives this job's progress, the `sink` its
+    outputs. `timeout_s` limits the whole job in seconds: inputs, every run of the graph, and the
+    delivery. With `strict`, a graph of which only a part can run is an error. `extra_data` are
+    hidden inputs of nodes, such as keys. `warnings` are added to its result. `at` is the node that
+    runs, if any has begun.
+    """
+
+    id: str
+    graph: Graph
+    place: str
+    sink: OutputSink
+    listener: Listener
+    timeout_s: float | None = None
+    strict: bool = False
+    extra_data: Mapping[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    is_checked: bool = False
+    at: str | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Takes the progress of its graph."""
+        self.at = progress.node
+        self.listener.progress(progress)
