@@ -13,7 +13,7 @@ WITH_DEV = $(WITH) --dev
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui lock realize models base image verify-image push test test-fast test-all bench canary lint fmt clean
+.PHONY: help venv run ui serve lock realize models base image verify-image push test test-fast test-all bench canary lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ run: ## Run WORKFLOW on VERSION, in its image with TARGET=docker; UPDATE=1 after
 
 ui: ## Open the web page of VERSION's own ComfyUI on this machine
 	@$(COMFY) run --version-id "$(VERSION)" --ui
+
+serve: ## Serve RunPod's API for VERSION on this machine, at PORT or 8000, with the worker of its images
+	@$(WITH_DEV) runpod-comfy realize --version-id "$(VERSION)" && $(WITH_DEV) python -m rp_handler.main --version-id "$(VERSION)" --rp_serve_api --rp_api_host 127.0.0.1 --rp_api_port "$(or $(PORT),8000)"
 
 lock: ## Resolve VERSION: pin everything it needs in lockfiles/
 	@$(COMFY) resolve "$(VERSION)"
