@@ -9,6 +9,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import folder_paths
@@ -100,10 +101,14 @@ class FixtureRaise(Node):
 
 
 class FixtureSleep(Node):
-    """Sleeps until it is interrupted."""
+    """Makes the file `begun`, then sleeps until it is interrupted or the file `until` exists."""
 
     async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        if "begun" in inputs:
+            Path(inputs["begun"]).touch()
         while not core.interrupted:
+            if "until" in inputs and Path(inputs["until"]).exists():
+                return {"text": ["slept"]}, None
             await asyncio.sleep(0.01)
         raise InterruptedRunError
 

@@ -1,0 +1,291 @@
+"""Our worker against RunPod's side of it: what its clients get, whatever happens to a job."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.graphs import node, saving
+from tests.program import start_python
+from tests.runpod_cloud.control_plane import CloudJob, ControlPlane
+
+# Each test starts a worker.
+pytestmark = pytest.mark.slow
+
+# The worker with another concurrency than 1, at which the SDK takes batches.
+_WORKER = """
+import sys, runpod.serverless as sdk
+start = sdk.start
+sdk.start = lambda config: start({**config, "concurrency_modifier": lambda _: 3})
+from rp_handler.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_an_image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFY_BAKED_HOME", str(home))
+    for name in ("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "RUNPOD_SKIP_GPU_CHECK"):
+        monkeypatch.setenv(name, "true")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def cloud() -> Iterator[ControlPlane]:
+    with ControlPlane(silence_s=4).served() as it:
+        yield it
+
+
+@contextlib.contextmanager
+def worker(
+    cloud: ControlPlane,
+    name: str = "pod",
+    *,
+    in_batches: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """Its log is the file `<name>.log`."""
+    program = ["-c", _WORKER] if in_batches else ["-m", "rp_handler.main"]
+    with Path(f"{name}.log").open("w", encoding="utf-8") as log:
+        process = start_python(
+            *program,
+            variables={**cloud.variables(name), **(variables or {})},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        sys.stdout.write(Path(f"{name}.log").read_text(encoding="utf-8"))
+        with contextlib.suppress(ProcessLookupError):
+            # With the process that pings.
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def content(job: CloudJob) -> str:
+    """What the one file of a job holds."""
+    assert job.status == "COMPLETED", job
+    (file,) = job.output["files"]
+    return base64.b64decode(file["data"]).decode()
+
+
+def engine_of(process: subprocess.Popen[str]) -> int:
+    """The process id of a worker's ComfyUI."""
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
+        for child in (task / "children").read_text(encoding="utf-8").split():
+            if b"--disable-auto-launch" in Path(f"/proc/{child}/cmdline").read_bytes():
+                return int(child)
+    pytest.fail("the worker has no engine")
+
+
+@contextlib.contextmanager
+def in_less_than(seconds: float) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+def send_text(cloud: ControlPlane, name: str) -> CloudJob:
+    """A job whose output is a file with its own name in it."""
+    return cloud.send(name, workflow={"1": saving(name)})
+
+
+def begun(name: str) -> Path:
+    """The file that says that the engine runs this job."""
+    return Path(f"{name}.begun").absolute()
+
+
+def sleeping(name: str) -> dict[str, Any]:
+    """A graph that runs until it is interrupted or the file `wake` exists."""
+    return {"1": node("FixtureSleep", begun=str(begun(name)), until=str(Path("wake").absolute()))}
+
+
+def send_sleeping(cloud: ControlPlane, name: str, **document: Any) -> CloudJob:
+    """A job that the engine runs, and does not end by itself."""
+    job = cloud.send(name, workflow=sleeping(name), **document)
+    wait_until_begun(name)
+    return job
+
+
+def wait_until_begun(name: str) -> None:
+    ends = time.monotonic() + 60
+    while not begun(name).exists():
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_a_job_is_taken_and_done_once(cloud: ControlPlane) -> None:
+    job = send_text(cloud, "a")
+    with worker(cloud):
+        assert content(cloud.result_of(job)) == "a"
+        assert job.output["version"]["id"] == "demo"
+        assert not job.stops_worker
+        # A second result would be a breach.
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+    assert job.deliveries == ["pod"]
+
+
+def test_jobs_in_a_row_are_all_done_once_each_with_its_own_outputs(cloud: ControlPlane) -> None:
+    jobs = [send_text(cloud, f"job-{number}") for number in range(12)]
+    with worker(cloud):
+        for job in jobs:
+            assert content(cloud.result_of(job)) == job.id
+    assert all(job.deliveries == ["pod"] for job in jobs)
+
+
+def test_a_batch_is_done_one_by_one(cloud: ControlPlane) -> None:
+    jobs = cloud.send_all({name: {"workflow": {"1": saving(name)}} for name in "abcdef"})
+    with worker(cloud, in_batches=True):
+        assert [content(cloud.result_of(job)) for job in jobs] == list("abcdef")
+    assert 3 in cloud.batch_sizes
+
+
+_RAISES = node("FixtureRaise", kind="ValueError", message="no")
+
+
+@pytest.mark.parametrize(
+    ("workflow", "kind", "said"),
+    [
+        ({"1": _RAISES}, "execution_error", "no"),
+        ({"1": node("FixtureSave")}, "invalid_workflow", "content"),
+        (3, "invalid_input", "workflow"),
+        ("nothing of that name", "invalid_input", "nothing of that name"),
+    ],
+)
+def test_a_job_that_fails_is_reported_and_leaves_the_next_alone(
+    cloud: ControlPlane, workflow: Any, kind: str, said: str
+) -> None:
+    failing = cloud.send("a", workflow=workflow)
+    with worker(cloud):
+        assert cloud.result_of(failing).status == "FAILED"
+        assert said in (failing.error or "")
+        assert failing.output["error_type"] == kind
+        assert failing.output["retryable"] is False
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+
+
+def test_a_job_that_is_stopped_makes_room_for_the_next(cloud: ControlPlane) -> None:
+    with worker(cloud) as process:
+        stopped = send_sleeping(cloud, "a")
+        engine = engine_of(process)
+        cloud.cancel(stopped)
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+        assert engine_of(process) == engine
+    assert stopped.ignored == 0
+
+
+def test_a_job_that_is_stopped_while_it_waits_never_runs(cloud: ControlPlane) -> None:
+    with worker(cloud, in_batches=True):
+        first = send_sleeping(cloud, "a")
+        waiting = cloud.send("b", workflow=sleeping("b"))
+        last = send_text(cloud, "c")
+        cloud.until(lambda: waiting.deliveries and last.deliveries)
+        # The SDK starts a job a moment after it has taken it, and cannot stop it before.
+        time.sleep(0.5)
+        cloud.cancel(waiting)
+        cloud.cancel(first)
+        assert content(cloud.result_of(last)) == "c"
+    assert not begun("b").exists()
+    assert first.ignored == waiting.ignored == 0
+
+
+def test_the_platform_hears_of_a_job_as_long_as_it_runs(cloud: ControlPlane) -> None:
+    with worker(cloud):
+        job = send_sleeping(cloud, "a")
+        began = time.monotonic()
+        cloud.until(lambda: cloud.pings["pod"][-1].at > began + 3)
+        heard = [ping for ping in cloud.pings["pod"] if ping.at > began]
+        assert len(heard) >= 3
+        assert all(ping.jobs == {"a"} for ping in heard)
+        Path("wake").touch()
+        cloud.result_of(job)
+        cloud.until(lambda: not cloud.pings["pod"][-1].jobs)
+    assert job.output["text"][0]["text"] == "slept"
+
+
+@pytest.mark.parametrize("state", ["willing", "busy", "stopped"])
+def test_a_worker_that_is_to_end_hands_its_job_back(cloud: ControlPlane, state: str) -> None:
+    ignores = {"FIXTURE_IGNORES_TERM": "1", "FIXTURE_IGNORES_INTERRUPT": "1"}
+    with worker(cloud, variables=ignores if state == "busy" else {}) as process:
+        job = send_sleeping(cloud, "a")
+        if state == "stopped":
+            os.kill(engine_of(process), signal.SIGSTOP)
+        with in_less_than(5):
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        ended = time.monotonic()
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+    assert (job.status, job.progress, job.ignored) == ("IN_PROGRESS", [], 0)
+    Path("wake").touch()
+    with worker(cloud, "other"):
+        assert cloud.result_of(job).output["text"][0]["text"] == "slept"
+    assert job.deliveries == ["pod", "other"]
+    assert all(ping.at < ended + 0.5 for ping in cloud.pings["pod"])
+
+
+def test_a_job_whose_engine_is_killed_may_be_tried_again_and_the_next_succeeds(
+    cloud: ControlPlane,
+) -> None:
+    with worker(cloud) as process:
+        job = send_sleeping(cloud, "a")
+        os.kill(engine_of(process), signal.SIGKILL)
+        assert cloud.result_of(job).status == "FAILED"
+        assert "killed by signal 9" in (job.error or "")
+        assert job.output["error_type"] == "engine_crashed"
+        assert job.output["retryable"] is True
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+
+
+def test_an_engine_that_hangs_fails_a_job_at_its_timeout_and_is_replaced(
+    cloud: ControlPlane,
+) -> None:
+    with worker(cloud) as process:
+        job = send_sleeping(cloud, "a", timeout=3)
+        engine = engine_of(process)
+        os.kill(engine, signal.SIGSTOP)
+        assert cloud.result_of(job).output["error_type"] == "timeout"
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+        assert engine_of(process) != engine
+
+
+def test_an_engine_that_hangs_is_replaced_after_its_job_was_stopped(cloud: ControlPlane) -> None:
+    with worker(cloud) as process:
+        job = send_sleeping(cloud, "a")
+        engine = engine_of(process)
+        os.kill(engine, signal.SIGSTOP)
+        cloud.cancel(job)
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+        assert engine_of(process) != engine
+    assert job.ignored == 0
+
+
+def test_a_worker_that_is_to_end_takes_no_more_jobs(cloud: ControlPlane) -> None:
+    with worker(cloud, variables={"FIXTURE_IGNORES_TERM": "1"}) as process:
+        cloud.result_of(send_text(cloud, "a"))
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None
+        late = send_text(cloud, "b")
+        assert process.wait(30) == 0
+    assert late.deliveries == []
+
+
+def test_an_engine_that_does_not_start_takes_no_job(cloud: ControlPlane) -> None:
+    job = send_text(cloud, "a")
+    with worker(cloud, variables={"FIXTURE_DIE_AT_START": "no such library"}) as process:
+        assert process.wait(60) == 3
+    assert "no such library" in Path("pod.log").read_text(encoding="utf-8")
+    assert job.deliveries == []
