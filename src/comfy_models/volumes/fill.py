@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from comfy_errors import ComfyError, Faults
+from comfy_errors.names import quantity
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_models.model_file import ModelFile
+from comfy_models.proof import Report
 from comfy_models.prove import bring
 from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
@@ -17,7 +20,7 @@ from comfy_models.verify import fault_of, store_memory
 from comfy_models.volumes.bucket import Bucket
 from comfy_models.volumes.record import Record
 from comfy_models.volumes.volume import Volume
-from comfy_models.volumes.volume_file import VolumeFile, VolumeModel
+from comfy_models.volumes.volume_file import VolumeFile, VolumeModel, VolumeState
 
 _ASKED_AT_ONCE, _READ_AT_ONCE, _FILES_AT_ONCE = 16, 4, 4
 
@@ -30,6 +33,18 @@ class Filled:
 
     models: tuple[VolumeModel, ...]
     error: ComfyError | None = None
+
+    def report(self) -> Report:
+        models = quantity(len({one.model.target_path for one in self.models}), "model")
+        volumes = quantity(len({one.volume for one in self.models}), "volume")
+        return Report(
+            about=f"{models} on {volumes}",
+            found=self.models,
+            states=get_args(VolumeState),
+            keys=("volume",),
+            columns=("state", "volume", "target_path", "size"),
+            error=self.error,
+        )
 
 
 def fill_volumes(

@@ -8,15 +8,15 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from comfy_errors import ComfyError, InvalidInputError
+from comfy_errors.names import quantity
 from comfy_files.arrivals import arrivals
 from comfy_files.progress import Progress, Say, StatusLine
-from comfy_models.proof import Proof
+from comfy_models.proof import Proof, Report, State
 from rp_handler.errors import reportable
 from rp_handler.home.open import baked_version_id, opened_for_models
-from rp_handler.modes.models_result import ModelsResult
 from rp_handler.run_request import make_request, seconds
 
 if TYPE_CHECKING:
@@ -37,16 +37,27 @@ exit codes: 0 every model is there, 3 one could not be reached, 4 one is missing
 """
 
 
-def perform(options: argparse.Namespace, line: StatusLine) -> ModelsResult:
+def perform(options: argparse.Namespace, line: StatusLine) -> Report:
     """Carries out a command that `parse` read. Shows progress on `line`, and prints nothing."""
     try:
         with arrivals(line) as (say, progress):
             if options.volumes:
-                return ModelsResult.of_volumes(_filled(options, say, progress))
-            proof = _proof(options, say, progress)
-            return ModelsResult.of_folder(proof, verbose=options.verbose)
+                return _filled(options, say, progress).report()
+            return _report(_proof(options, say, progress), verbose=options.verbose)
     except (ComfyError, OSError) as failure:
-        return ModelsResult(error=reportable(failure))
+        return Report(error=reportable(failure))
+
+
+def _report(proof: Proof, *, verbose: bool) -> Report:
+    more = ("path", "sha256") if verbose else ()
+    return Report(
+        about=quantity(len(proof.models), "model"),
+        found=proof.models,
+        states=get_args(State),
+        keys=("path", "linked"),
+        columns=("state", "target_path", "size", *more, "linked"),
+        error=proof.error,
+    )
 
 
 def _opened(options: argparse.Namespace, say: Say) -> tuple[Home, ModelSearch]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from comfy_errors import MismatchError
 from comfy_errors.names import quantity
-from comfy_files.progress import readable_size
+from comfy_models.proof import Report, State
 from rp_handler.run_request import seconds
 from runpod_comfy.cli.options import Subparsers, add_command, given, named_version
 from runpod_comfy.cli.show.console import Console
@@ -89,13 +92,10 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         console.say(found.error.in_words())
     if console.verbose:
         _explain(found, console)
-    # There may be thousands of models.
-    if console.as_json:
-        console.result("", _document(found))
-    else:
-        console.result(_table(found), None)
-    counts = ", ".join(f"{count} {state}" for state, count in found.counts().items() if count)
-    console.say(f"{quantity(len(found.models), 'model')}: {counts or 'nothing to verify'}")
+    report = _report(found)
+    more = {"store": found.store, "holds": found.holds, "seconds": round(found.seconds, 3)}
+    console.result("\n".join(_table(report)), report.document() | more)
+    console.say(report.summary())
     if not found.holds:
         return MismatchError.exit_code
     return found.error.exit_code if found.error is not None else 0
@@ -130,30 +130,23 @@ def _explain(found: VerifiedModels, console: Console) -> None:
         console.explain(f"{model.path}: {model.state}{linked}, sha256:{model.sha256}")
 
 
-def _table(found: VerifiedModels) -> str:
+def _report(found: VerifiedModels) -> Report:
+    return Report(
+        about=quantity(len(found.models), "model"),
+        found=found.models,
+        states=get_args(State),
+        keys=("name", "models_dir", "path", "versions", "linked"),
+        columns=("state", "target_path", "size", "versions"),
+        error=found.error,
+    )
+
+
+def _table(report: Report) -> Iterator[str]:
     """A line for each model, below the folder that it is in."""
-    lines = []
-    for folder, models in groupby(found.models, key=lambda model: model.models_dir):
+    for folder, models in groupby(report.found, key=attrgetter("models_dir")):
         some = list(models)
-        rows = [(model.state, model.target_path, readable_size(model.size)) for model in some]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines.append(f"{folder}")
-        for (state, path, size), model in zip(rows, some, strict=True):
-            versions = ", ".join(model.versions)
-            row = f"  {state:<{widths[0]}}  {path:<{widths[1]}}  {size:>{widths[2]}}  {versions}"
-            lines.append(row)
+        yield str(folder)
+        for row, model in zip(replace(report, found=some).table(), some, strict=True):
+            yield f"  {row}"
             if model.reason:
-                lines.append("    " + model.reason.replace("\n", "\n    "))
-    return "\n".join(lines)
-
-
-def _document(found: VerifiedModels) -> dict[str, object]:
-    return {
-        "store": found.store,
-        "holds": found.holds,
-        "counts": found.counts(),
-        "models": [{**vars(model), "path": model.path} for model in found.models],
-        "error": found.error.message if found.error else None,
-        "remedy": found.error.remedy if found.error else None,
-        "seconds": round(found.seconds, 3),
-    }
+                yield "    " + model.reason.replace("\n", "\n    ")

@@ -23,22 +23,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifiedModel:
-    """A model and what is true of it; its `target_path` is below `models_dir`.
+class VerifiedModel(AskedModel):
+    """A model and what is true of it, as in `ProvenModel`; its place is below `models_dir`."""
 
-    `present` has not changed since its sha256 was computed, `verified` was read and hashed now,
-    `downloaded` was fetched now. `wrong` and `missing` models have a `reason`. `size` is in bytes,
-    `sha256` has 64 hex digits, `versions` are the ids of those that need it.
-    """
-
-    name: str
     models_dir: Path
-    target_path: str
     state: State
     reason: str
-    sha256: str
-    size: int
-    versions: tuple[str, ...]
     linked: bool
 
     @property
@@ -190,13 +180,5 @@ def _verified(
     model: AskedModel, folder: AskedFolder, *, state: State, reason: str, linked: bool
 ) -> VerifiedModel:
     return VerifiedModel(
-        name=model.name,
-        models_dir=folder.models_dir,
-        target_path=model.target_path,
-        state=state,
-        reason=reason,
-        sha256=model.sha256,
-        size=model.size,
-        versions=model.versions,
-        linked=linked,
+        **vars(model), models_dir=folder.models_dir, state=state, reason=reason, linked=linked
     )

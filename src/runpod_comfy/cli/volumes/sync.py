@@ -69,7 +69,6 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    from rp_handler.modes.models_result import ModelsResult
     from runpod_comfy.api.volumes import sync_volumes
 
     with console.arrivals() as (say, progress):
@@ -80,9 +79,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             explain=console.explain,
             progress=progress,
         )
-    result = ModelsResult.of_volumes(filled)
-    console.result("\n".join(result.table()), result.document())
-    console.say(result.summary())
+    report = filled.report()
+    console.result("\n".join(report.table()), report.document())
+    console.say(report.summary())
     if filled.error is None:
         return 0
     console.say(filled.error.in_words())
