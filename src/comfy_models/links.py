@@ -96,13 +96,15 @@ def needs_link(
     *,
     replace_links: bool = False,
     overwrite: bool = False,
+    overwriting: str = "runpod-comfy verify-models --overwrite",
 ) -> bool:
     """Whether the path of `model` below `root` needs a link. Changes nothing.
 
     An existing file with the right bytes is kept. A link to the model in any store is replaced if
     the bytes are wrong or gone, and a link to another one if that is gone; with `replace_links`
-    every symlink, with `overwrite` every file. Raises InTheWayError if another file is there, and
-    InvalidInputError if one of the parent folders is a link that leads outside `root`.
+    every symlink, with `overwrite` every file, as the command `overwriting` does. Raises
+    InTheWayError if another file is there, and InvalidInputError if one of the parent folders is a
+    link that leads outside `root`.
     """
     place = root / model.target_path
     fault = fault_of(place, model, memory)
@@ -116,7 +118,7 @@ def needs_link(
     parent = next(each for each in place.absolute().parents if os.path.lexists(each))
     if not parent.is_dir():
         raise InTheWayError(
-            f"{parent} is not a folder, but the version needs {place}",
+            f"{parent} is not a folder, but the version needs {place}, which {fault}",
             remedy="Move it away, or choose another models folder with --models-dir.",
             step="move it away",
         )
@@ -127,7 +129,7 @@ def needs_link(
     raise InTheWayError(
         f"{place} is not the file that the version needs: it {fault}; it was left alone",
         remedy="Move it away, choose another models folder with --models-dir, or replace it with: "
-        "runpod-comfy verify-models --overwrite",
+        f"{overwriting}",
         step="move it away" + ("" if place.is_dir() else ", or replace it with --overwrite"),
     )
 

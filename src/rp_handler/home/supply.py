@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfy_errors import ComfyError, InvalidInputError, MismatchError, together
+from comfy_errors import ComfyError, Faults
 from comfy_errors.names import quantity
-from comfy_files.files import disk_errors, nearest_existing
+from comfy_files.files import disk_errors
 from comfy_files.progress import Progress, Say, readable_size
 from comfy_files.space import disk_of
-from comfy_files.user_paths import real
 from comfy_home.manifest import ManifestModel
-from comfy_models.links import make_link
+from comfy_models.links import make_link, needs_link
 from comfy_models.model_file import ModelSource
 from comfy_models.sources.hosts import Hosts, hosts_for
 from comfy_models.store import names_stored
@@ -26,10 +25,6 @@ from comfy_models.transfer.place import OTHER_FOLDER
 from comfy_models.verify import HashMemory, is_circular
 from rp_handler.home.missing_models import Look
 from rp_handler.home.model_search import leads_into
-
-_MOVE_AWAY = "Move it away, and run the command again."
-_REAL_FOLDER = "Put a real folder there, or choose another models folder."
-_REPLACE = "Move it away, or replace it with: models sync --overwrite"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,18 +50,16 @@ class Supply:
         """The looks, after those without a path were linked, copied or downloaded, and why some
         could not be. Raises OperationFailedError if the folder cannot be written.
         """
-        errors: list[ComfyError] = []
+        faults = Faults()
         with disk_errors(f"{self.folder} could not be written", remedy=OTHER_FOLDER):
-            free = [it for it in looks if it.path is None and self._is_free(it.model, errors)]
+            missing = [look for look in looks if look.path is None]
+            free = faults.each(lambda look: self._freed(look, memory), missing)
             linked = [look for look in free if self._link(look.model)]
             fetched = [self._fetch(look.model) for look in free if look not in linked]
             if fetched:
                 size = readable_size(sum(model.size for model, _ in fetched))
                 say(f"Bringing {quantity(len(fetched), 'model')} ({size}) into {self.folder}.")
-            try:
-                fetch_to(fetched, self.hosts, say=say, progress=progress)
-            except ComfyError as error:
-                errors.append(error)
+            faults.catch(fetch_to, fetched, self.hosts, say=say, progress=progress)
             arrived = [(model, path) for model, path in fetched if path.is_file()]
             for model, path in arrived:
                 path.replace(self._place(model))
@@ -75,7 +68,7 @@ class Supply:
         brought = {model.target_path for model, _ in arrived}
         brought |= {look.model.target_path for look in linked}
         after = [self._after(look, brought) for look in looks]
-        return after, together(errors) if errors else None
+        return after, faults.error
 
     def _after(self, look: Look, brought: set[str]) -> Look:
         if look.model.target_path not in brought:
@@ -85,27 +78,19 @@ class Supply:
     def _place(self, model: ManifestModel) -> Path:
         return self.folder / model.target_path
 
-    def _is_free(self, model: ManifestModel, errors: list[ComfyError]) -> bool:
-        """True if the model may be written to its place."""
-        place = self._place(model)
+    def _freed(self, look: Look, memory: HashMemory) -> Look:
+        """The look, if its model may be written to its place. Raises as `needs_link` does."""
+        place = self._place(look.model)
         leads_out = place.is_symlink() and not self._is_inside(place)
-        is_replaced = (self.overwrite or leads_out) and not is_circular(place.parent)
-        if is_circular(place) and not is_replaced:
-            problem = "is reached through links that lead in a circle, and was left alone"
-            errors.append(MismatchError(f"{place} {problem}", remedy=_MOVE_AWAY))
-        elif not nearest_existing(place.parent).is_dir():
-            problem = f"cannot be written: {nearest_existing(place.parent)} is not a folder"
-            errors.append(MismatchError(f"{place} {problem}", remedy=_MOVE_AWAY))
-        elif not real(place.parent).is_relative_to(real(self.folder)):
-            problem = f"is outside {self.folder}: one of its folders is a link that leads outside"
-            errors.append(InvalidInputError(f"{place} {problem}", remedy=_REAL_FOLDER))
-        elif place.is_dir() or (place.exists() and not is_replaced):
-            problem = "is another file and was left alone"
-            remedy = _MOVE_AWAY if place.is_dir() else _REPLACE
-            errors.append(MismatchError(f"{place} {problem}", remedy=remedy))
-        else:
-            return True
-        return False
+        needs_link(
+            self.folder,
+            look.model,
+            memory,
+            replace_links=leads_out or not (place.exists() or is_circular(place)),
+            overwrite=self.overwrite,
+            overwriting="models sync --overwrite",
+        )
+        return look
 
     def _link(self, model: ManifestModel) -> bool:
         """Links the model from a store on the volume; False if it is in none."""

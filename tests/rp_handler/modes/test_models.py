@@ -182,6 +182,8 @@ def test_another_file_in_a_models_place_is_only_replaced_when_asked_to(
     place = put(volume / "models", NAMES[0], b"somebody's own")
     assert states(capsys, "sync", code=4) == ["wrong", "downloaded"]
     assert place.read_bytes() == b"somebody's own"
+    remedy = result(capsys, "sync", code=4)["remedy"]
+    assert remedy.endswith("replace it with: models sync --overwrite")
     assert states(capsys, "sync", "--overwrite") == ["downloaded", "present"]
     assert place.read_bytes() == BYTES[NAMES[0]]
     assert list(place.parent.iterdir()) == [place]
