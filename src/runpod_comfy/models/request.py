@@ -20,6 +20,7 @@ from runpod_comfy.models.asked import AskedFolder, AskedModel
 from runpod_comfy.project import program_digest
 
 _SCHEMA = "runpod-comfy/asked-models/1"
+_KEPT = ("name", "target_path", "sha256", "size", "versions")
 _VARIABLES = ("COMFY_HOME", "MODELS_DIR", "LOCK_PATH", "HOME")
 
 
@@ -71,30 +72,19 @@ def _document(folder: AskedFolder) -> dict[str, Any]:
 
 
 def _rows(models: Iterable[AskedModel]) -> list[list[Any]]:
-    return [
-        [each.name, each.target_path, each.sha256, each.size, list(each.versions)]
-        for each in models
-    ]
+    return [[getattr(each, key) for key in _KEPT] for each in models]
 
 
 def _folder(document: dict[str, Any]) -> AskedFolder:
     return AskedFolder(
         models_dir=Path(document["models_dir"]),
         is_own=document["is_own"],
-        models=_models(document["models"]),
-        rivals=_models(document["rivals"]),
+        models=tuple(map(_model, document["models"])),
+        rivals=tuple(map(_model, document["rivals"])),
     )
 
 
-def _models(rows: Iterable[list[Any]]) -> tuple[AskedModel, ...]:
-    return tuple(
-        AskedModel(
-            name=name,
-            target_path=target_path,
-            sha256=sha256,
-            size=size,
-            versions=tuple(versions),
-            base_dir=Path(),
-        )
-        for name, target_path, sha256, size, versions in rows
-    )
+def _model(row: list[Any]) -> AskedModel:
+    *rest, versions = row
+    known = dict(zip(_KEPT[:-1], rest, strict=True))
+    return AskedModel(**known, versions=tuple(versions), base_dir=Path())
