@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfy_errors import ComfyError, OperationFailedError, together
+from comfy_errors import ComfyError, Faults, OperationFailedError
 from comfy_files.files import PERMISSIONS, disk_errors, os_reason, os_remedy
 from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.progress import UNSEEN, Progress
@@ -48,14 +48,12 @@ def prove(
     unsettled = proving.unsettled(models)
     proving.read(unsettled)
     proving.find_obstacles(unsettled)
-    error = proving.bring(unsettled, fetch) if fetch is not None else None
+    if fetch is not None:
+        proving.bring(unsettled, fetch)
     proving.link(unsettled)
     memory.save()
-    errors = [each for each in (error, proving.link_error) if each is not None]
-    return Proof(
-        models=tuple(proving.state_of(model) for model in models),
-        error=together(errors) if errors else None,
-    )
+    states = tuple(proving.state_of(model) for model in models)
+    return Proof(models=states, error=proving.faults.error)
 
 
 def is_settled(model: ModelFile, folders: ModelFolders, memory: HashMemory) -> bool:
@@ -102,7 +100,8 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
 class _Proving:
     """What is known so far, by the target paths of the models: which have something in their way
     or cannot be linked, and why, which were asked for, fetched and linked now, and which files
-    (device, inode) were read now. `link_error` is why the first one could not be linked.
+    (device, inode) were read now. `faults` say what could not be fetched, and why the first one
+    could not be linked.
     """
 
     def __init__(
@@ -119,7 +118,7 @@ class _Proving:
         self._doubtful = folders.store.doubtful()
         self._obstacles: dict[str, str] = {}
         self._unlinked: dict[str, str] = {}
-        self.link_error: ComfyError | None = None
+        self.faults = Faults()
         self._asked: set[str] = set()
         self._fetched: set[str] = set()
         self._linked: set[str] = set()
@@ -180,25 +179,19 @@ class _Proving:
             except (ComfyError, OSError) as error:
                 self._note(model, error)
 
-    def bring(self, models: Sequence[ModelFile], fetch: Fetch) -> ComfyError | None:
-        """Fetches what is missing, and what is wrong in the store. Returns why that failed."""
+    def bring(self, models: Sequence[ModelFile], fetch: Fetch) -> None:
+        """Fetches what is missing, and what is wrong in the store."""
         lacking = [
             model
             for model in models
             if self._is_linkable(model) and is_lacking(model, self._folders, self._memory)
         ]
         self._asked = {model.target_path for model in lacking}
-        store = self._folders.store
-        error = None
-        try:
-            bring(lacking, store, self._memory, fetch)
-        except ComfyError as failure:
-            error = failure
+        self.faults.catch(bring, lacking, self._folders.store, self._memory, fetch)
         self.read(lacking)
         for model in lacking:
             if self._fault_of(self._stored(model), model) is None:
                 self._fetched.add(model.target_path)
-        return error
 
     def link(self, models: Sequence[ModelFile]) -> None:
         """Makes the missing links to whole models."""
@@ -220,11 +213,11 @@ class _Proving:
         """Notes why `model` cannot be linked."""
         if isinstance(error, OSError):
             reason = f"it could not be linked: {os_reason(error)}"
+            if not self._unlinked:
+                remedy = os_remedy(error, otherwise=PERMISSIONS)
+                message = f"model {model.target_path}: {reason}"
+                self.faults.add(OperationFailedError(message, remedy=remedy))
             self._unlinked[model.target_path] = reason
-            self.link_error = self.link_error or OperationFailedError(
-                f"model {model.target_path}: {reason}",
-                remedy=os_remedy(error, otherwise=PERMISSIONS),
-            )
         elif isinstance(error, InTheWayError):
             self._obstacles[model.target_path] = f"{error.message}; {error.step}"
         else:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from comfy_errors import ComfyError, Faults, together
+from comfy_errors import ComfyError, Faults
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_models.proof import Proof, State
 from comfy_models.prove import is_settled, prove
@@ -77,7 +77,7 @@ def verify(
     """
     started = time.monotonic()
     found: list[VerifiedModel] = []
-    errors: list[ComfyError] = []
+    faults = Faults()
     for folder in asked:
         memory = store_memory(store, folder.models_dir)
         fetching = _Fetching(store, memory, hosts_for, say, progress)
@@ -91,11 +91,12 @@ def verify(
             progress=progress,
         )
         found += _found(folder, proof, fetching.failed, downloaded)
-        errors += [proof.error] if proof.error is not None else []
+        if proof.error is not None:
+            faults.add(proof.error)
     return VerifiedModels(
         store=store.root,
         models=tuple(found),
-        error=together(errors) if errors else None,
+        error=faults.error,
         seconds=time.monotonic() - started,
     )
 
