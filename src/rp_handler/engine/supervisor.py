@@ -127,9 +127,9 @@ class ResidentEngine:
                     return Run(outputs=outputs, timings=timings, warnings=warnings)
                 await client.forget_results()
                 await in_thread(self._kept.forget)
-        error = EngineCrashedError("ComfyUI does not drop its cached results; it was stopped.")
-        await self._end(error)
-        raise error
+        stuck = EngineCrashedError("ComfyUI does not drop its cached results; it was stopped.")
+        await self._end(stuck)
+        raise stuck
 
     async def _claim(
         self, graph: Graph, keys: Mapping[str, str], execution: Execution
