@@ -80,11 +80,15 @@ class HttpClient:
         unverified = _UnverifiedAdapter(max_retries=retry)
         session = _Session(frozenset(self.settings.trusted_hosts), unverified)
         for scheme in ("https://", "http://"):
-            session.mount(scheme, _Adapter(max_retries=retry, pool_maxsize=_CONNECTIONS))
+            session.mount(scheme, self.adapter(max_retries=retry, pool_maxsize=_CONNECTIONS))
         if self.settings.proxy:
             session.proxies = {"http": self.settings.proxy, "https": self.settings.proxy}
         session.cert = self.settings.client_cert
         return session
+
+    def adapter(self, **options: Any) -> HTTPAdapter:
+        """What a session makes its connections with."""
+        return LimitedAdapter(**options)
 
     def get(
         self,
@@ -209,7 +213,7 @@ class _Session(requests.Session):
             prepared_request.headers.pop(_TOKEN_OF_S3, None)
 
 
-class _Adapter(HTTPAdapter):
+class LimitedAdapter(HTTPAdapter):
     """Limits what a server sends ahead of what is read: it takes memory, and is lost with us."""
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
@@ -227,7 +231,7 @@ def _socket_options() -> list[tuple[int, int, int]]:
     return options if clamp is None else [*options, (socket.IPPROTO_TCP, clamp, _WINDOW_BYTES)]
 
 
-class _UnverifiedAdapter(_Adapter):
+class _UnverifiedAdapter(LimitedAdapter):
     """For hosts that pip's settings list as trusted."""
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]

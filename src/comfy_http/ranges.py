@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from comfy_errors import UnavailableError
+from comfy_errors import ComfyError, UnavailableError
 from comfy_http.errors import OtherRangeError, SilenceError, StatusError, TransientError
 from comfy_http.redaction import without_secrets
 from comfy_http.retries import LONGEST_WAIT_S, duration_in_words
@@ -142,6 +142,9 @@ def send(
             follow=follow,
             uses_netrc=location.uses_netrc,
         )
+    except ComfyError as error:
+        # A guarded client refuses an address.
+        raise error.within(location.shown) from None
     except Exception as error:
         from comfy_http.reasons import certificate_fault
 
