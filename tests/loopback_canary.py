@@ -1,4 +1,6 @@
-"""Listens on every loopback address at one port, and counts who connects."""
+"""Listens on every loopback address at one port, and counts who connects; and a name that seems
+to belong to the public internet.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,12 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
+import pytest
+import urllib3.util.connection
+
+PUBLIC_NAME, PUBLIC_ADDRESS = "public.test", "93.184.216.34"
 _ADDRESSES = ("127.0.0.1", "127.0.0.2", "::1")
 
 
@@ -65,6 +72,27 @@ def canary() -> Iterator[Canary]:
             each.close()
         for thread in threads:
             thread.join()
+
+
+def resolve_public_name(patch: pytest.MonkeyPatch) -> None:
+    """PUBLIC_NAME gets a public address, a connection to which is made to this machine. No other
+    name is asked for elsewhere.
+    """
+    resolve, connect = socket.getaddrinfo, urllib3.util.connection.create_connection
+
+    def resolved(host: Any, *arguments: Any, **options: Any) -> Any:
+        if host == PUBLIC_NAME:
+            host = PUBLIC_ADDRESS
+        if str(host).lower().rstrip(".") != "localhost":
+            options["flags"] = socket.AI_NUMERICHOST
+        return resolve(host, *arguments, **options)
+
+    def connected(place: tuple[str, int], *arguments: Any, **options: Any) -> socket.socket:
+        host = "127.0.0.1" if place[0] == PUBLIC_ADDRESS else place[0]
+        return connect((host, place[1]), *arguments, **options)
+
+    patch.setattr(socket, "getaddrinfo", resolved)
+    patch.setattr(urllib3.util.connection, "create_connection", connected)
 
 
 def _listening(address: str, port: int) -> socket.socket:

@@ -35,7 +35,7 @@ _TRANSLATED = ipaddress.ip_network("64:ff9b::/96")
 
 
 class PrivateAddressError(InvalidInputError):
-    """A URL leads to an address that is not public, or has a login."""
+    """A URL leads to an address that is not public."""
 
 
 class ProxyError(UnavailableError):
@@ -44,7 +44,7 @@ class ProxyError(UnavailableError):
 
 @dataclass(frozen=True, kw_only=True)
 class GuardedClient(HttpClient):
-    """Sends no login, and refuses URLs that have one.
+    """Sends no login, and raises InvalidInputError for a URL that has one.
 
     Unless it `allows_private` addresses, it raises PrivateAddressError for any that is not public,
     and ProxyError where a proxy would be used.
@@ -73,7 +73,10 @@ def is_public(address: str) -> bool:
 class _Adapter(LimitedAdapter):
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         if "@" in urlsplit(request.url or "").netloc:
-            raise PrivateAddressError("has or leads to a URL with a login, which is not used")
+            raise InvalidInputError(
+                "has or leads to a URL with a login, which is not used",
+                remedy="Use a signed URL instead.",
+            )
         # Of ~/.netrc, for the host of a redirect.
         request.headers.pop("Authorization", None)
         return super().send(request, **options)

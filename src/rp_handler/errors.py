@@ -16,7 +16,7 @@ class JobError(OperationFailedError):
     """
 
     error_type: ClassVar[str] = "execution_error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     def __init__(
         self, message: str, *, remedy: str = "", details: Mapping[str, Any] | None = None
@@ -58,6 +58,19 @@ class ModelsNotThereError(JobError):
 
     exit_code = 3
     error_type = "missing_models"
+
+
+class InputFetchError(JobError):
+    """Files of the job's input could not be fetched. `details`: inputs, their fields."""
+
+    exit_code = 3
+    error_type = "input_fetch_failed"
+
+    def __init__(
+        self, message: str, *, remedy: str, details: Mapping[str, Any], retryable: bool
+    ) -> None:
+        super().__init__(message, remedy=remedy, details=details)
+        self.retryable = retryable
 
 
 class JobTimeoutError(JobError):

@@ -10,17 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import urllib3.util.connection
 
 import comfy_http.guarded
-from comfy_errors import ComfyError, UnavailableError
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_http.guarded import GuardedClient, PrivateAddressError, ProxyError, is_public
 from comfy_http.ranges import Location, open_range
 from comfy_http.settings import NetworkSettings
 from tests.http_server import Answer, Request, redirect, serve
-from tests.loopback_canary import Canary, canary
-
-PUBLIC = "93.184.216.34"
+from tests.loopback_canary import (
+    PUBLIC_ADDRESS,
+    PUBLIC_NAME,
+    Canary,
+    canary,
+    resolve_public_name,
+)
 
 
 @pytest.fixture
@@ -106,17 +109,7 @@ def test_the_canary_hears_what_is_allowed(bird: Canary) -> None:
 def test_a_redirect_is_checked_like_the_first_address(
     bird: Canary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = urllib3.util.connection.create_connection
-    monkeypatch.setattr(
-        urllib3.util.connection,
-        "create_connection",
-        lambda place, *rest, **options: connect(
-            ("127.0.0.1" if place[0] == PUBLIC else place[0], place[1]), *rest, **options
-        ),
-    )
-    monkeypatch.setattr(
-        socket, "getaddrinfo", resolving(lambda host: [PUBLIC] if host == "public.test" else [])
-    )
+    resolve_public_name(monkeypatch)
     led_to: list[str] = []
 
     def lead_on(request: Request) -> Answer:
@@ -128,8 +121,8 @@ def test_a_redirect_is_checked_like_the_first_address(
     with serve(answering=lead_on) as url:
         port = url.rpartition(":")[2]
         for _ in bird.urls():
-            with pytest.raises(ComfyError, match=r"public\.test"):
-                read(f"http://public.test:{port}/first")
+            with pytest.raises(ComfyError, match=PUBLIC_NAME):
+                read(f"http://{PUBLIC_NAME}:{port}/first")
     assert led_to == bird.urls()
     assert bird.heard == []
 
@@ -159,7 +152,7 @@ def test_one_private_address_among_public_ones_is_enough_to_refuse(
     monkeypatch.setattr(
         socket,
         "getaddrinfo",
-        resolving(lambda host: [PUBLIC, "127.0.0.1"] if host == "mixed.test" else []),
+        resolving(lambda host: [PUBLIC_ADDRESS, "127.0.0.1"] if host == "mixed.test" else []),
     )
     with pytest.raises(PrivateAddressError, match=r"leads to mixed\.test, which is not"):
         read(f"http://mixed.test:{bird.port}/")
@@ -183,7 +176,7 @@ def test_tls_verifies_the_name_and_not_the_address(
     with serve(answering=lambda _: Answer(body=b"content"), tls=context) as url:
         port = url.rpartition(":")[2]
         assert read(f"https://right.test:{port}/", cert=certificate) == b"content"
-        with pytest.raises(UnavailableError, match=r"doesn't match|certificate verify failed"):
+        with pytest.raises(UnavailableError, match="does not verify"):
             read(f"https://wrong.test:{port}/", cert=certificate)
 
 
@@ -230,7 +223,7 @@ def test_no_login_is_sent_and_none_in_a_url_is_accepted(
         assert logins == [None, None, None]
         target = target.replace("//", "//me:secret@")
         for refused in (target, f"{url}/to"):
-            with pytest.raises(PrivateAddressError, match="login") as caught:
+            with pytest.raises(InvalidInputError, match="login") as caught:
                 read(refused, allows_private=True)
             assert "secret" not in caught.value.message
         assert len(logins) == 4

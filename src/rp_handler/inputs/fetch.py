@@ -1,0 +1,185 @@
+"""Puts the files of a job into a folder: all of them, or none with one error that names each."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import tempfile
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
+from comfy_files.files import disk_errors
+from comfy_files.parallel import in_parallel, interrupted
+from comfy_files.progress import readable_size
+from comfy_http.errors import TransientError
+from rp_handler.errors import InputFetchError, JobTimeoutError
+from rp_handler.inputs.content import decoded
+from rp_handler.inputs.document import Entry, JobInputs, is_address
+from rp_handler.inputs.policy import FILE_MB, TOTAL_MB, InputPolicy
+from rp_handler.interruption import in_thread
+
+if TYPE_CHECKING:
+    from rp_handler.inputs.download import Downloads
+
+_AT_ONCE = 8
+_NAMED = 10
+
+
+async def fetch_inputs(
+    inputs: JobInputs,
+    folder: Path,
+    *,
+    policy: InputPolicy,
+    variables: Mapping[str, str],
+    timeout_s: float | None = None,
+) -> dict[str, str]:
+    """Puts each file at its name below `folder`; returns their sha256 (64 hex digits) by name.
+
+    `folder` must not exist; it appears with all files in it, if there are any. `variables` are the
+    environment's. Raises InvalidInputError, InputFetchError, JobTimeoutError after `timeout_s`
+    seconds, OperationFailedError if the disk is full.
+    """
+    entries = inputs.entries()
+    if not entries:
+        return {}
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await in_thread(lambda: _fetched(entries, folder, policy, variables))
+    except TimeoutError:
+        raise JobTimeoutError(
+            "The job's timeout ended before its input files had been fetched.",
+            remedy="Send the job again with a longer timeout, or with smaller files.",
+        ) from None
+
+
+def _fetched(
+    entries: Sequence[Entry], folder: Path, policy: InputPolicy, variables: Mapping[str, str]
+) -> dict[str, str]:
+    here = [entry for entry in entries if not is_address(entry.content)]
+    remote = [entry for entry in entries if is_address(entry.content)]
+    with disk_errors("the job's input files could not be written"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _Arrivals(folder.parent, policy) as arrivals:
+            # What the job itself holds is checked before anything is asked for.
+            digests = _each(arrivals.write, here, threads=1)
+            if remote:
+                # Imported late: most jobs have no URL.
+                from rp_handler.inputs.download import Downloads
+
+                with contextlib.closing(Downloads(policy, variables)) as downloads:
+                    digests |= _each(lambda one: arrivals.download(one, downloads), remote)
+            arrivals.files.rename(folder)
+    return digests
+
+
+class _Arrivals:
+    """Writes files in a temporary folder below `parent`, and those that are whole to `files`."""
+
+    def __init__(self, parent: Path, policy: InputPolicy) -> None:
+        self._policy = policy
+        self._partial = tempfile.TemporaryDirectory(
+            prefix=".partial-", dir=parent, ignore_cleanup_errors=True
+        )
+        self.files = Path(self._partial.name, "files")
+        self.files.mkdir()
+        self._left_bytes = policy.total_bytes
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> _Arrivals:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._partial.cleanup()
+
+    def write(self, entry: Entry) -> str:
+        """Puts a file that the job itself holds; returns its sha256. Raises InvalidInputError."""
+        try:
+            content = decoded(entry.content)
+        except ValueError as error:
+            raise InvalidInputError(str(error)) from error
+        if len(content) > self._policy.file_bytes:
+            most = readable_size(self._policy.file_bytes)
+            raise InvalidInputError(f"is larger than {most}, the most that {FILE_MB} allows")
+
+        def fill(target: BinaryIO) -> str:
+            self._count(len(content))
+            target.write(content)
+            return hashlib.sha256(content).hexdigest()
+
+        return self._put(entry, fill)
+
+    def download(self, entry: Entry, downloads: Downloads) -> str:
+        """Puts the file at a URL; returns its sha256. Raises as `Downloads.fetch` does."""
+        return self._put(
+            entry,
+            lambda target: downloads.fetch(entry.content, entry.name, target, self._count),
+        )
+
+    def _put(self, entry: Entry, fill: Callable[[BinaryIO], str]) -> str:
+        with tempfile.NamedTemporaryFile(dir=self._partial.name, delete=False) as target:
+            found = fill(target)  # type: ignore[arg-type]
+        if entry.sha256 not in (None, found):
+            raise UnavailableError(
+                f"the file has the sha256 {found}, not {entry.sha256}",
+                remedy="Correct the sha256, or put the right file there.",
+            )
+        if interrupted():
+            raise KeyboardInterrupt
+        place = self.files / entry.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Other users may run the engine.
+        Path(target.name).chmod(0o644)
+        Path(target.name).rename(place)
+        return found
+
+    def _count(self, size_bytes: int) -> None:
+        with self._lock:
+            self._left_bytes -= size_bytes
+            if self._left_bytes < 0:
+                most = readable_size(self._policy.total_bytes)
+                raise InvalidInputError(
+                    f"the files of the job are larger than {most}, the most that {TOTAL_MB} allows"
+                )
+
+
+def _each(
+    put: Callable[[Entry], str], entries: Sequence[Entry], *, threads: int = _AT_ONCE
+) -> dict[str, str]:
+    """The sha256 of each file by its name. Raises one error for all that fail."""
+    faults: dict[int, ComfyError] = {}
+
+    def attempt(numbered: tuple[int, Entry]) -> str:
+        number, entry = numbered
+        try:
+            return put(entry)
+        except OperationFailedError:
+            raise
+        except ComfyError as error:
+            faults[number] = error
+            return ""
+
+    digests = in_parallel(attempt, enumerate(entries), threads=threads)
+    if faults:
+        raise _together([(entries[number], faults[number]) for number in sorted(faults)])
+    return {entry.name: digest for entry, digest in zip(entries, digests, strict=True)}
+
+
+def _together(faults: Sequence[tuple[Entry, ComfyError]]) -> ComfyError:
+    """One error, in one sentence, which names each field."""
+    reasons = "; ".join(f"{entry.field}: {error.message}" for entry, error in faults[:_NAMED])
+    if len(faults) > _NAMED:
+        reasons += f"; and {len(faults) - _NAMED} more"
+    remedies = dict.fromkeys(error.remedy for _, error in faults if error.remedy)
+    remedy = " ".join(list(remedies)[:_NAMED])
+    if any(isinstance(error, InvalidInputError) for _, error in faults):
+        return InvalidInputError(f"The job's input cannot be used: {reasons}.", remedy=remedy)
+    return InputFetchError(
+        f"The job's input files could not be fetched: {reasons}.",
+        remedy=remedy,
+        details={"inputs": [entry.field for entry, _ in faults]},
+        retryable=all(isinstance(error, TransientError) for _, error in faults),
+    )
