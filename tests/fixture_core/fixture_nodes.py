@@ -70,6 +70,15 @@ class FixtureText(Node):
         return None, inputs["text"]
 
 
+class FixtureRead(Node):
+    """Shows the text of an input file. Like many nodes, it does not say whether that changed."""
+
+    required = {"file": STRING}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        return {"text": [(core.input / inputs["file"]).read_text()]}, None
+
+
 class FixtureMode(FixtureText):
     """Has a combo with fixed choices."""
 
@@ -198,6 +207,7 @@ NODE_CLASSES: dict[str, type[Node]] = {
         FixtureMode,
         FixtureProgress,
         FixtureRaise,
+        FixtureRead,
         FixtureSave,
         FixtureShow,
         FixtureSleep,

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from comfy_workflows.graph import Graph
@@ -52,12 +53,22 @@ class _GivenUp:
 class ResidentEngine:
     """The engine of `home`, up while the block lasts: `async with ResidentEngine(...) as engine`.
 
-    `port` is the port to serve on, None for a free one. Raises EngineStartError if it cannot be
+    `port` is the port to serve on, None for a free one. `input_folder` is where nodes find input
+    files, by default that of the home. Raises EngineStartError if it cannot be
     started, UnavailableError for a port in use.
     """
 
-    def __init__(self, home: Home, listener: Listener, *, port: int | None = None) -> None:
+    def __init__(
+        self,
+        home: Home,
+        listener: Listener,
+        *,
+        port: int | None = None,
+        input_folder: Path | None = None,
+    ) -> None:
         self.home = home
+        self.input_folder = input_folder or home.root / "input"
+        self._own_input_folder = input_folder
         self._listener = listener
         self._port = port
         self._stack = contextlib.AsyncExitStack()
@@ -85,7 +96,8 @@ class ResidentEngine:
             await self._settle(self._engine, self._given_up)
         if self._engine is None:
             self._listener.say(f"Starting ComfyUI of {self.home.root}.")
-            setup = self._stack.enter_context(engine_setup(self.home))
+            made = engine_setup(self.home, input_folder=self._own_input_folder)
+            setup = self._stack.enter_context(made)
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
             self._kept = KeptOutputs(self._engine.folders)

@@ -18,9 +18,14 @@ from rp_handler.home.realized import Home
 
 @contextlib.contextmanager
 def engine_setup(
-    home: Home, *, keeps_outputs: bool = False, listen: str = LOOPBACK
+    home: Home,
+    *,
+    keeps_outputs: bool = False,
+    listen: str = LOOPBACK,
+    input_folder: Path | None = None,
 ) -> Iterator[EngineSetup]:
-    """The engine of `home`, set up from its manifest, with the home's inputs.
+    """The engine of `home`, set up from its manifest, with the home's inputs or those of another
+    `input_folder`.
 
     Without `keeps_outputs`, the outputs folder and the database are temporary: ComfyUI numbers new
     files after the existing ones. Folders that are not writable, as in a container with a read-only
@@ -45,7 +50,7 @@ def engine_setup(
             cuda=home.manifest.cuda,
             listen=listen,
             # Workflows still read from a folder that is not writable.
-            input_folder=_writable(inputs) or _filled(inputs),
+            input_folder=input_folder or _writable(inputs) or _filled(inputs),
             output_folder=_writable(home.root / "output") if keeps_outputs else None,
             user_folder=user,
             database=user / "comfyui.db" if user and keeps_outputs else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import tempfile
@@ -16,7 +15,7 @@ from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel, interrupted
 from comfy_files.progress import readable_size
 from comfy_http.errors import TransientError
-from rp_handler.errors import InputFetchError, JobTimeoutError
+from rp_handler.errors import InputFetchError
 from rp_handler.inputs.content import decoded
 from rp_handler.inputs.document import Entry, JobInputs, is_address
 from rp_handler.inputs.policy import FILE_MB, TOTAL_MB, InputPolicy
@@ -35,25 +34,17 @@ async def fetch_inputs(
     *,
     policy: InputPolicy,
     variables: Mapping[str, str],
-    timeout_s: float | None = None,
 ) -> dict[str, str]:
     """Puts each file at its name below `folder`; returns their sha256 (64 hex digits) by name.
 
     `folder` must not exist; it appears with all files in it, if there are any. `variables` are the
-    environment's. Raises InvalidInputError, InputFetchError, JobTimeoutError after `timeout_s`
-    seconds, OperationFailedError if the disk is full.
+    environment's. Raises InvalidInputError, InputFetchError, and OperationFailedError for a full
+    disk.
     """
     entries = inputs.entries()
     if not entries:
         return {}
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await in_thread(lambda: _fetched(entries, folder, policy, variables))
-    except TimeoutError:
-        raise JobTimeoutError(
-            "The job's timeout ended before its input files had been fetched.",
-            remedy="Send the job again with a longer timeout, or with smaller files.",
-        ) from None
+    return await in_thread(lambda: _fetched(entries, folder, policy, variables))
 
 
 def _fetched(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +19,9 @@ class Job:
     `place` names its graph in messages. The `listener` receives this job's progress, the `sink` its
     outputs. `timeout_s` limits the whole job in seconds: inputs, every run of the graph, and the
     delivery. With `strict`, a graph of which only a part can run is an error. `extra_data` are
-    hidden inputs of nodes, such as keys. `warnings` are added to its result. `at` is the node that
-    runs, if any has begun.
+    hidden inputs of nodes, such as keys. `files` puts the job's input files into the engine's input
+    folder for the time of a block, and gives their sha256 by name. `warnings` are added to its
+    result. `at` is the node that runs, if any has begun.
     """
 
     id: str
@@ -30,6 +32,9 @@ class Job:
     timeout_s: float | None = None
     strict: bool = False
     extra_data: Mapping[str, Any] = field(default_factory=dict)
+    files: AbstractAsyncContextManager[Mapping[str, str]] = field(
+        default_factory=lambda: nullcontext({})
+    )
     warnings: list[str] = field(default_factory=list)
     is_checked: bool = False
     at: str | None = None

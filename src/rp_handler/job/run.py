@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from comfy_workflows.graph import Graph, load_workflow
+from comfy_workflows.graph import load_workflow
 from comfy_workflows.preflight import MissingNodesError, preflight
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
@@ -16,6 +16,7 @@ from rp_handler.errors import JobTimeoutError
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
+from rp_handler.inputs.cache_key import with_digests
 from rp_handler.interruption import in_thread
 from rp_handler.job.job import Job
 from rp_handler.job.result import result_document, smoke_report
@@ -51,7 +52,7 @@ async def run_workflow(
         at_hand = models_at_hand(home, search, say=listener.say, are_used=not graph.is_empty)
         async with at_hand as (home, warnings):
             job.warnings += warnings
-            await check_job(job, home)
+            await check_job(job, home, home.root / "input")
             async with ResidentEngine(home, listener, port=port) as engine:
                 return await run_job(job, engine)
     finally:
@@ -66,8 +67,9 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
     """
     limit = asyncio.timeout(job.timeout_s)
     try:
-        async with limit:
-            await check_job(job, engine.home)
+        async with limit, job.files as digests:
+            job.graph = with_digests(job.graph, digests)
+            await check_job(job, engine.home, engine.input_folder)
             result = await _result(job, engine)
             result["warnings"] = [*job.warnings, *result["warnings"]]
             await job.sink.finish(result)
@@ -94,31 +96,33 @@ async def _result(job: Job, engine: ResidentEngine) -> dict[str, Any]:
     return await result_document(engine.home, engine.engine, job.graph, run, job.sink)
 
 
-async def check_job(job: Job, home: Home) -> None:
-    """Raises if it is known beforehand that the version at `home` cannot run the job's graph."""
+async def check_job(job: Job, home: Home, input_folder: Path) -> None:
+    """Raises if it is known beforehand that the version at `home` cannot run the job's graph, with
+    the files in `input_folder`.
+    """
     if job.is_checked or job.graph.is_empty:
         return
     # It looks up models, which may be on a slow volume.
-    if not await in_thread(lambda: _check_graph(job.graph, home, place=job.place)):
+    if not await in_thread(lambda: _check_graph(job, home, input_folder)):
         job.listener.say(
             "This home was never checked, so only ComfyUI itself will check the workflow."
         )
     job.is_checked = True
 
 
-def _check_graph(graph: Graph, home: Home, *, place: str) -> bool:
+def _check_graph(job: Job, home: Home, input_folder: Path) -> bool:
     """Returns False if nothing is known about the version's node classes."""
     if home.recorded_classes is None:
         return False
     manifest, absent = home.manifest, home.manifest.not_imported
     try:
         preflight(
-            graph,
+            job.graph,
             object_info=home.recorded_classes,
             models=home.model_folders(),
-            input_folder=home.root / "input",
+            input_folder=input_folder,
             custom_nodes=home.custom_nodes,
-            place=place,
+            place=job.place,
             # Their classes are unknown until ComfyUI has started here.
             knows_all_classes=all(
                 manifest.unmet_here(node.needs, os.environ) for node in absent.values()
