@@ -22,15 +22,18 @@ _GRACE_S = 30.0
 async def inputs_in_place(
     inputs: JobInputs, view: InputView, *, policy: InputPolicy, variables: Mapping[str, str]
 ) -> AsyncIterator[dict[str, str]]:
-    """Fetches the files of a job into `view`, and removes them after the block.
+    """Fetches the files of a job into `view`, and removes them after the block, with whatever nodes
+    wrote there.
 
     Gives their sha256 (64 hex digits) by name. Raises as `fetch_inputs` does.
     """
-    with tempfile.TemporaryDirectory(prefix="comfy-job-", ignore_cleanup_errors=True) as scratch:
-        folder = Path(scratch, "inputs")
-        digests = await fetch_inputs(inputs, folder, policy=policy, variables=variables)
-        try:
-            await in_thread(partial(view.show, folder), grace_s=_GRACE_S)
-            yield digests
-        finally:
-            await in_thread(partial(view.show, None), grace_s=_GRACE_S)
+    try:
+        digests: dict[str, str] = {}
+        if inputs.images or inputs.files:
+            with tempfile.TemporaryDirectory(prefix="comfy-job-", ignore_cleanup_errors=True) as it:
+                folder = Path(it, "inputs")
+                digests = await fetch_inputs(inputs, folder, policy=policy, variables=variables)
+                await in_thread(partial(view.show, folder), grace_s=_GRACE_S)
+        yield digests
+    finally:
+        await in_thread(partial(view.show, None), grace_s=_GRACE_S)

@@ -67,3 +67,13 @@ def test_a_cancelled_job_leaves_nothing(view: InputView) -> None:
     asyncio.run(cancelled())
     assert not list(view.root.iterdir())
     assert not list(Path(tempfile.gettempdir()).iterdir())
+
+
+def test_what_a_node_writes_is_removed_also_without_files_of_the_job(view: InputView) -> None:
+    async def writing() -> None:
+        inputs = JobInputs()
+        async with inputs_in_place(inputs, view, policy=InputPolicy(), variables={}):
+            (view.root / "by_a_node.png").write_text("x")
+
+    asyncio.run(writing())
+    assert not list(view.root.iterdir())
