@@ -31,7 +31,9 @@ def run_as_init(program: Callable[[], int]) -> int:
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         _send(child, number)
-        signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
+        # From the first signal on, however many follow.
+        if signal.getitimer(signal.ITIMER_REAL)[0] == 0:
+            signal.setitimer(signal.ITIMER_REAL, _PATIENCE_S)
 
     for number in _HANDED_ON:
         signal.signal(number, hand_on)

@@ -61,7 +61,8 @@ def test_before_the_program_listens_a_signal_ends_it() -> None:
     assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
-def test_a_program_that_does_not_end_is_killed_within_five_seconds() -> None:
+@pytest.mark.parametrize("is_asked_again", [False, True])
+def test_a_program_that_does_not_end_is_killed_within_five_seconds(is_asked_again: bool) -> None:
     body = """\
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("ready", flush=True)
@@ -72,6 +73,9 @@ time.sleep(60)"""
         assert next_line(process) == "ready"
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
+        if is_asked_again:
+            time.sleep(2)
+            process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=30) == 128 + signal.SIGKILL
         return time.monotonic() - began
 
