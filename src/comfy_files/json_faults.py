@@ -22,7 +22,7 @@ _KINDS = {
     "model_attributes_type": "an object in braces",
     "none_required": "null",
 }
-_LIMITS = {"greater_than": "more than {gt}", "greater_than_equal": "at least {ge}"}
+_LIMITS = {"greater_than": "more than {gt:g}", "greater_than_equal": "at least {ge:g}"}
 _SHOWN_AT_MOST = 10
 _OPENINGS = ("Input should ", "String should ", "List should ", "Tuple should ")
 

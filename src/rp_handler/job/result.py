@@ -50,13 +50,15 @@ async def add_outputs(
     sink: OutputSink,
 ) -> None:
     """Adds the outputs of nodes, in the order of the graph: each entry with a `filename`, under any
-    key, and texts. A file whose name is taken by another file gets the next number.
+    key, and texts. Previews come after all results. A file whose name is taken by another file gets
+    the next number.
 
     Raises JobError for a file outside the engine's folders: no node may deliver other files of the
     machine that way.
     """
     order = {node: number for number, node in enumerate(graph.nodes)}
-    works = []
+    results: list[Coroutine[Any, Any, Any]] = []
+    previews: list[Coroutine[Any, Any, Any]] = []
     places: dict[PurePath, Path] = {}
     at_once = asyncio.Semaphore(_AT_ONCE)
     for node in sorted(outputs, key=lambda one: order.get(one, len(order))):
@@ -75,8 +77,9 @@ async def add_outputs(
             place = inner if folder == "output" else folder / inner
             while places.setdefault(place, path) != path:
                 place = place.with_name(_next_name(place.name))
+            works = previews if folder == "temp" else results
             works.append(_file(node, entry, path, place, sink, at_once))
-    for file in await _results_of(works):
+    for file in await _results_of([*results, *previews]):
         document["images" if file["mime"].startswith("image/") else "files"].append(file)
 
 

@@ -1,7 +1,4 @@
-"""RunPod mode: a resident engine, and RunPod's SDK, which fetches jobs and returns results.
-
-Unknown keys in the `input` of a job are rejected by name, so that nothing is ignored.
-"""
+"""RunPod mode: a resident engine, and RunPod's SDK, which fetches jobs and returns results."""
 
 from __future__ import annotations
 
@@ -11,28 +8,29 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from comfy_errors import ComfyError, InvalidInputError, UnavailableError
-from comfy_files.json_faults import fault_words
-from comfy_workflows.graph import Graph, load_workflow, parse_workflow
+from comfy_errors import ComfyError, UnavailableError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
+from rp_handler.inputs.policy import InputPolicy, input_policy
+from rp_handler.inputs.scratch import inputs_in_place
+from rp_handler.inputs.view import InputView
 from rp_handler.interruption import in_thread
 from rp_handler.job.job import Job
+from rp_handler.job.request import JobRequest, read_job_input
 from rp_handler.job.run import run_job
 from rp_handler.outputs.inline import Base64Sink
-from rp_handler.outputs.modes import check_output_mode
 
 
 async def serve_jobs(
@@ -56,16 +54,26 @@ async def serve_jobs(
             remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
             "in a clone: make venv DEV=1",
         )
+    policy = input_policy(os.environ)
     sdk = _Sdk(sdk_arguments)
     try:
-        async with (
-            models_at_hand(home, search, say=listener.say) as (home, warnings),
-            ResidentEngine(home, listener) as engine,
-        ):
-            for warning in warnings:
-                listener.say(f"Warning: {warning}")
-            jobs = Jobs(engine=engine, listener=listener, workflows=workflows, warnings=warnings)
-            return await sdk.serve(jobs)
+        with tempfile.TemporaryDirectory(prefix="comfy-input-") as folder:
+            view = InputView(Path(folder), home.root / "input")
+            async with (
+                models_at_hand(home, search, say=listener.say) as (home, warnings),
+                ResidentEngine(home, listener, input_folder=view.root) as engine,
+            ):
+                for warning in warnings:
+                    listener.say(f"Warning: {warning}")
+                jobs = Jobs(
+                    engine=engine,
+                    listener=listener,
+                    workflows=workflows,
+                    warnings=warnings,
+                    view=view,
+                    policy=policy,
+                )
+                return await sdk.serve(jobs)
     finally:
         # The SDK's own process, which sends heartbeats to RunPod.
         for child in multiprocessing.active_children():
@@ -80,90 +88,51 @@ class Jobs:
     listener: Listener
     workflows: Path
     warnings: Sequence[str]
+    view: InputView
+    policy: InputPolicy
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The result document of `job`, or the failure document. Never raises ComfyError."""
+        job_id = str(job.get("id"))
         try:
             async with self._turn:
-                asked = read_job_input(job.get("input"), self.workflows)
-                made = Job(
-                    id=str(job.get("id")),
-                    graph=asked.graph,
-                    place=asked.place,
-                    sink=Base64Sink(),
-                    listener=self.listener,
-                    timeout_s=asked.timeout_s,
-                    strict=asked.strict,
-                    warnings=[*self.warnings],
-                )
-                return await run_job(made, self.engine)
+                # The input may have megabytes, and it is the first to need the node classes.
+                asked = await in_thread(lambda: self._read(job.get("input")))
+                result = await run_job(self._job(job_id, asked), self.engine)
         except (ComfyError, OSError) as error:
-            self.listener.say(f"job {job.get('id')}: {reportable(error).in_words()}")
+            self.listener.say(f"job {job_id}: {reportable(error).in_words()}")
             return failure_document(reportable(error))
+        except Exception as error:
+            # A fault of this program must not end the worker, nor leave the job without an answer.
+            self.listener.say(f"job {job_id}: {traceback.format_exc()}")
+            return failure_document(JobError(f"The worker failed: {type(error).__name__}: {error}"))
+        if not result["images"] and "counts" not in result:
+            # As worker-comfyui has it.
+            result["status"] = "success_no_images"
+        return result
 
-
-@dataclass(frozen=True, kw_only=True)
-class JobRequest:
-    """A validated job. `place` names its workflow in messages."""
-
-    graph: Graph
-    place: str
-    timeout_s: float | None
-    strict: bool
-
-
-class _Input(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
-
-    workflow: dict[str, Any] | str
-    timeout: float | None = Field(default=None, gt=0)
-    strict: bool = False
-    output: str = "base64"
-
-
-def read_job_input(document: object, workflows: Path) -> JobRequest:
-    """The job described by the JSON value `document`.
-
-    A workflow given by name is in the folder `workflows`. Raises InvalidInputError and
-    InvalidWorkflowError.
-    """
-    try:
-        asked = _Input.model_validate(document)
-    except ValidationError as error:
-        faults = "; ".join(_in_words(fault) for fault in error.errors(include_url=False))
-        raise InvalidInputError(f"The job's input cannot be used: {faults}.") from error
-    if check_output_mode(asked.output) != "base64":
-        raise InvalidInputError(
-            f'Output "{asked.output}" is not available in a worker.',
-            remedy='Use "output": "base64", or leave it out.',
+    def _read(self, document: object) -> JobRequest:
+        return read_job_input(
+            document,
+            workflows=self.workflows,
+            classes=self.engine.home.recorded_classes,
+            environment=os.environ,
         )
-    if isinstance(asked.workflow, str):
-        path = _named_workflow(asked.workflow, workflows)
-        graph, place = load_workflow(path), path.name
-    else:
-        place = "of the job"
-        graph = parse_workflow(asked.workflow, place=place)
-    return JobRequest(graph=graph, place=place, timeout_s=asked.timeout, strict=asked.strict)
 
-
-def _named_workflow(name: str, workflows: Path) -> Path:
-    known = sorted(path.stem for path in workflows.glob("*.json"))
-    if name.removesuffix(".json") not in known:
-        raise InvalidInputError(
-            f'There is no workflow "{name}" in the image.',
-            remedy=f"It has: {', '.join(known)}." if known else "Send the graph itself.",
+    def _job(self, job_id: str, asked: JobRequest) -> Job:
+        return Job(
+            id=job_id,
+            graph=asked.graph,
+            place=asked.place,
+            sink=Base64Sink(),
+            listener=self.listener,
+            timeout_s=asked.timeout_s,
+            strict=asked.strict,
+            extra_data=asked.extra_data,
+            files=inputs_in_place(asked.files, self.view, policy=self.policy, variables=os.environ),
+            warnings=[*self.warnings, *asked.warnings],
         )
-    return workflows / f"{name.removesuffix('.json')}.json"
-
-
-def _in_words(fault: Any) -> str:
-    place = ".".join(map(str, fault["loc"][:1]))
-    if fault["type"] == "extra_forbidden":
-        return f'unknown key "{place}"'
-    if fault["type"] == "missing":
-        return f'"{place}" is missing'
-    return f'"{place}" {fault_words(fault)}' if place else f"it {fault_words(fault)}"
 
 
 # The variables that set the SDK's log level, unless `--rp_log_level` does.

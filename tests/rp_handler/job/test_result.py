@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+from base64 import b64decode
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -69,10 +72,10 @@ def test_files_are_collected_under_any_key_with_their_hash_and_type(
 
     assert described("files") == [("3", "b.mp4", "sub", "video/mp4")]
     assert described("images") == [
-        ("3", "c.webp", "", "image/webp"),
         ("1", "a.png", "", "image/png"),
+        ("3", "c.webp", "", "image/webp"),
     ]
-    picture = outputs["images"][1]
+    picture = outputs["images"][0]
     assert picture["sha256"] == hashlib.sha256(b"picture").hexdigest()
     assert picture["bytes"] == len(b"picture")
     assert outputs["warnings"] == []
@@ -110,7 +113,7 @@ async def _collect_three(folders: EngineFolders, sink: OutputSink) -> dict[str, 
 
 def test_files_are_stored_concurrently_and_keep_their_order(folders: EngineFolders) -> None:
     document = asyncio.run(_collect_three(folders, WaitingSink(3)))
-    assert [one["place"] for one in document["images"]] == ["temp/c.webp", "a.png"]
+    assert [one["place"] for one in document["images"]] == ["a.png", "temp/c.webp"]
 
 
 def test_a_file_that_cannot_be_stored_stops_the_others(folders: EngineFolders) -> None:
@@ -139,6 +142,35 @@ def test_a_preview_does_not_overwrite_a_result_of_its_name(
     asyncio.run(sink.finish(document))
     delivered = [Path(one["path"]).read_bytes() for one in document["images"]]
     assert delivered == [b"picture", b"preview"]
+
+
+def test_another_file_of_a_name_that_is_taken_gets_the_next_number(
+    folders: EngineFolders, tmp_path: Path
+) -> None:
+    kept = replace(folders, output=tmp_path / "kept")
+    kept.output.mkdir()
+    for folder, names in ((kept.output, "0102"), (folders.output, "01")):
+        for name in re.findall("..", names):
+            (folder / f"x_{name}_.txt").write_text(folder.name)
+        (folder / "fixed.txt").write_text(folder.name)
+    shown = {
+        "3": NodeOutputs(
+            shown={"files": [entry(name) for name in ("x_01_.txt", "x_02_.txt", "fixed.txt")]},
+            folders=kept,
+        ),
+        "1": NodeOutputs(
+            shown={"files": [entry("x_01_.txt"), entry("fixed.txt")]}, folders=folders
+        ),
+    }
+    document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
+    asyncio.run(add_outputs(document, shown, GRAPH, Base64Sink()))
+    assert [(one["filename"], b64decode(one["data"]).decode()) for one in document["files"]] == [
+        ("x_01_.txt", "kept"),
+        ("x_02_.txt", "kept"),
+        ("fixed.txt", "kept"),
+        ("x_03_.txt", "output"),
+        ("fixed_2.txt", "output"),
+    ]
 
 
 def test_a_file_that_is_not_there_is_a_warning(folders: EngineFolders) -> None:

@@ -58,11 +58,11 @@ def test_a_test_input_is_run_and_ends_the_process() -> None:
 
 
 def test_a_test_input_that_fails_tells_why_and_fails_the_process() -> None:
-    job = json.dumps({"input": {"workflow": "example", "images": []}})
+    job = json.dumps({"input": {"workflow": "example", "timeout": 0}})
     with worker("--test_input", job) as process:
         said, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert 'unknown key "images"' in said
+    assert "'timeout' must be more than 0" in said
 
 
 def test_without_the_sdk_one_sentence_says_how_to_get_it() -> None:

@@ -1,0 +1,157 @@
+"""The input of a worker's job, as in docs/contracts.md: a superset of worker-comfyui's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+
+from comfy_errors import InvalidInputError
+from comfy_errors.names import nearest
+from comfy_files.json_faults import faults_in_words, key_path, kind_of
+from comfy_workflows.graph import Graph, load_workflow, parse_workflow
+from rp_handler.inputs.document import JobInputs
+from rp_handler.job.set_inputs import with_inputs_set
+from rp_handler.outputs.modes import check_output_mode
+
+_LONGEST_NAME = 100
+# JSON of this depth can be read and written anywhere on its way to the engine.
+_DEEPEST = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A validated input. `place` names its workflow in messages, `warnings` what was ignored."""
+
+    graph: Graph
+    place: str
+    timeout_s: float | None
+    strict: bool
+    output: str
+    files: JobInputs = field(repr=False)
+    extra_data: Mapping[str, Any] = field(repr=False)
+    warnings: Sequence[str]
+
+
+def _graph_or_name(value: object) -> object:
+    if not isinstance(value, dict | str):
+        raise ValueError(f"must be a graph, or the name of one, not {kind_of(value)}")
+    return value
+
+
+class _Input(JobInputs):
+    model_config = ConfigDict(defer_build=True)
+
+    workflow: Annotated[Any, AfterValidator(_graph_or_name)]
+    set: dict[str, Any] | None = None
+    output: str = "base64"
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    strict: bool = True
+    strict_input: bool = False
+    comfy_org_api_key: str | None = None
+    api_key_comfy_org: str | None = None
+
+
+def read_job_input(
+    document: object,
+    *,
+    workflows: Path,
+    classes: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str],
+) -> JobRequest:
+    """The job that `document` describes: a JSON value, or its text.
+
+    A workflow given by name is in the folder `workflows`. `classes` is the version's `/object_info`
+    if it is known. Raises InvalidInputError, which names every fault, and InvalidWorkflowError.
+    """
+    if isinstance(document, str):
+        document = _parsed(document)
+    if _is_too_deep(document):
+        raise _unusable(["it is nested too deeply"])
+    unknown = list(_unknown_keys(document))
+    is_strict = isinstance(document, dict) and document.get("strict_input") is True
+    try:
+        asked = _Input.model_validate(document)
+    except ValidationError as error:
+        raise _unusable([faults_in_words(error), *(unknown if is_strict else ())]) from error
+    if unknown and is_strict:
+        raise _unusable(unknown)
+    asked.entries()
+    if check_output_mode(asked.output) != "base64":
+        raise InvalidInputError(
+            f'Output "{asked.output}" is not available in a worker.',
+            remedy='Use "output": "base64", or leave it out.',
+        )
+    if isinstance(asked.workflow, str):
+        path = _named_workflow(asked.workflow, workflows)
+        graph, place = load_workflow(path), path.name
+    else:
+        place = "of the job"
+        graph = parse_workflow(asked.workflow, place=place)
+    # The endpoint may have a key for all of its jobs.
+    api_key = asked.comfy_org_api_key or asked.api_key_comfy_org
+    api_key = api_key or environment.get("COMFY_ORG_API_KEY")
+    return JobRequest(
+        graph=with_inputs_set(graph, asked.set or {}, classes, place=place),
+        place=place,
+        timeout_s=asked.timeout,
+        strict=asked.strict,
+        output=asked.output,
+        files=asked,
+        extra_data={"api_key_comfy_org": api_key} if api_key else {},
+        warnings=[f"In the job's input, {fault}; it was ignored." for fault in unknown],
+    )
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        fault = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+    except RecursionError:
+        fault = "is nested too deeply"
+    except ValueError:
+        fault = "has a number of too many digits"
+    raise _unusable([f"it is text that {fault}"])
+
+
+def _unknown_keys(document: object) -> Iterator[str]:
+    known = list(_Input.model_fields)
+    for key in document if isinstance(document, dict) else ():
+        if key not in known:
+            meant = nearest(key, known)
+            shown = key_path((key[:_LONGEST_NAME],))
+            yield f"'{shown}' is not a known key" + (f"; the nearest is '{meant}'" if meant else "")
+
+
+def _is_too_deep(document: object) -> bool:
+    level: list[Any] = [document]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)
+
+
+def _unusable(faults: Sequence[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"The job's input cannot be used: {'; '.join(faults)}.",
+        remedy="docs/runpod.md lists the keys of a job's input.",
+    )
+
+
+def _named_workflow(name: str, workflows: Path) -> Path:
+    known = sorted(path.stem for path in workflows.glob("*.json"))
+    if name.removesuffix(".json") not in known:
+        raise InvalidInputError(
+            f'There is no workflow "{name[:_LONGEST_NAME]}" in the image.',
+            remedy=f"It has: {', '.join(known)}." if known else "Send the graph itself.",
+        )
+    return workflows / f"{name.removesuffix('.json')}.json"

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_errors import ComfyError, InvalidInputError
+from comfy_workflows.graph import InvalidWorkflowError
+from rp_handler.errors import failure_document
+from rp_handler.job.request import JobRequest, read_job_input
+
+GRAPH = {"1": {"class_type": "Show", "inputs": {"text": "a"}}}
+
+
+@pytest.fixture
+def workflows(tmp_path: Path) -> Path:
+    (tmp_path / "example.json").write_text(json.dumps(GRAPH), encoding="utf-8")
+    (tmp_path / "minimal.json").write_text("{}", encoding="utf-8")
+    return tmp_path
+
+
+def read(document: object, workflows: Path, **environment: str) -> JobRequest:
+    return read_job_input(document, workflows=workflows, environment=environment)
+
+
+def test_a_graph_comes_with_its_limits(workflows: Path) -> None:
+    document = {"workflow": GRAPH, "timeout": 5, "strict": False, "output": "base64"}
+    request = read(document, workflows)
+    assert request.graph.document == GRAPH
+    assert (request.timeout_s, request.strict) == (5, False)
+
+
+@pytest.mark.parametrize("name", ["example", "example.json"])
+def test_a_name_means_a_workflow_of_the_image(workflows: Path, name: str) -> None:
+    request = read({"workflow": name}, workflows)
+    assert request.graph.document == GRAPH
+    assert (request.timeout_s, request.strict) == (None, True)
+
+
+@pytest.mark.parametrize("name", ["none", "../example", "/etc/passwd", ""])
+def test_another_name_is_refused_with_those_that_there_are(workflows: Path, name: str) -> None:
+    (workflows / "inner").mkdir()
+    with pytest.raises(InvalidInputError) as caught:
+        read({"workflow": name}, workflows / "inner" if ".." in name else workflows)
+    assert f'There is no workflow "{name}"' in caught.value.message
+    if ".." not in name:
+        assert "example, minimal" in caught.value.remedy
+
+
+@pytest.mark.parametrize("images", [None, []])
+def test_requests_of_worker_comfyui_are_understood(workflows: Path, images: object) -> None:
+    document = {"workflow": GRAPH, "images": images}
+    for sent in (document, json.dumps(document)):
+        request = read(sent, workflows)
+        assert request.graph.document == GRAPH
+        assert not request.warnings
+        assert request.extra_data == {}
+
+
+@pytest.mark.parametrize("key", ["comfy_org_api_key", "api_key_comfy_org"])
+def test_a_key_for_the_services_of_comfy_org_goes_to_the_nodes(workflows: Path, key: str) -> None:
+    document = {"workflow": GRAPH, "comfy_org_api_key": None, key: "of-the-job"}
+    request = read(document, workflows, COMFY_ORG_API_KEY="of-the-endpoint")
+    assert request.extra_data == {"api_key_comfy_org": "of-the-job"}
+    assert "of-the-job" not in repr(request)
+    request = read({"workflow": GRAPH}, workflows, COMFY_ORG_API_KEY="of-the-endpoint")
+    assert request.extra_data == {"api_key_comfy_org": "of-the-endpoint"}
+
+
+def test_a_key_that_is_wrong_is_not_in_the_error(workflows: Path) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read({"workflow": GRAPH, "comfy_org_api_key": ["secret"]}, workflows)
+    assert "'comfy_org_api_key' must be text" in caught.value.message
+    assert "secret" not in f"{caught.value.message} {caught.value.__cause__}"
+
+
+def test_unknown_keys_are_ignored_with_a_warning(workflows: Path) -> None:
+    request = read({"workflow": GRAPH, "timout": 5, "x\n": 1}, workflows)
+    assert list(request.warnings) == [
+        "In the job's input, 'timout' is not a known key; the nearest is 'timeout'; "
+        "it was ignored.",
+        "In the job's input, ''x\\n'' is not a known key; it was ignored.",
+    ]
+
+
+def test_strict_input_refuses_unknown_keys_together_with_other_faults(workflows: Path) -> None:
+    document = {"workflow": GRAPH, "timout": 5, "strict_input": True}
+    with pytest.raises(InvalidInputError, match="'timout' is not a known key"):
+        read(document, workflows)
+    with pytest.raises(InvalidInputError, match=r"'strict' must be.*'timout' is not a known"):
+        read({**document, "strict": 1}, workflows)
+
+
+def test_files_are_read_and_checked(workflows: Path) -> None:
+    images = [{"name": "a.png", "image": "aGVsbG8="}]
+    request = read({"workflow": GRAPH, "images": images, "files": None}, workflows)
+    assert [one.name for one in request.files.entries()] == ["a.png"]
+    for wrong, sentence in (
+        ([{"name": "a.png"}], r"'images\[0\].image' is missing"),
+        ([{"name": "../a", "image": ""}], r"'images\[0\].name'"),
+        ([{"name": "a.png", "image": ""}, *images], "is also the name of another file"),
+    ):
+        with pytest.raises(InvalidInputError, match=sentence):
+            read({"workflow": GRAPH, "images": wrong}, workflows)
+
+
+def test_inputs_of_nodes_are_set(workflows: Path) -> None:
+    request = read({"workflow": "example", "set": {"1.text": "b"}}, workflows)
+    assert request.graph.document["1"]["inputs"] == {"text": "b"}
+    assert read({"workflow": GRAPH, "set": None}, workflows).graph.document == GRAPH
+
+
+DEEP: Any = []
+for _ in range(900):
+    DEEP = [DEEP]
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({}, "'workflow' is missing"),
+        ({"workflow": 3}, "'workflow' must be a graph, or the name of one, not a number"),
+        ({"workflow": None}, "'workflow' must be a graph, or the name of one, not null"),
+        ({"workflow": GRAPH, "timeout": 0}, "'timeout' must be more than 0"),
+        ({"workflow": GRAPH, "timeout": float("inf")}, "'timeout' must be a finite number"),
+        ({"workflow": GRAPH, "timeout": float("nan")}, "'timeout'"),
+        ({"workflow": GRAPH, "timeout": "5"}, "'timeout' must be a number, not text"),
+        ({"workflow": GRAPH, "timeout": 0, "strict": "yes"}, "'timeout' must be more than 0; 's"),
+        ({"workflow": GRAPH, "strict": "yes"}, "'strict' must be true or false"),
+        ({"workflow": GRAPH, "images": "x"}, "'images' must be a list"),
+        ({"workflow": GRAPH, "set": []}, "'set' must be an object"),
+        ({"workflow": GRAPH, "output": "files"}, "is not available in a worker"),
+        ({"workflow": {"1": DEEP}}, "nested too deeply"),
+        ("workflow", "it is text that is not valid JSON: Expecting value at line 1, column 1"),
+        ("[" * 100_000, "it is text that is nested too deeply"),
+        ("9" * 5000, "it is text that has a number of too many digits"),
+        ("[]", "it must be an object in braces"),
+        (None, "it must be an object in braces, not null"),
+    ],
+)
+def test_what_cannot_be_used_is_named(document: Any, sentence: str, workflows: Path) -> None:
+    with pytest.raises(ComfyError) as caught:
+        read(document, workflows)
+    assert sentence in caught.value.message
+    assert failure_document(caught.value)["error_type"] == "invalid_input"
+
+
+def test_a_graph_that_is_none_is_an_invalid_workflow(workflows: Path) -> None:
+    with pytest.raises(InvalidWorkflowError) as caught:
+        read({"workflow": {"nodes": []}}, workflows)
+    assert failure_document(caught.value)["error_type"] == "invalid_workflow"
