@@ -80,15 +80,16 @@ class ControlPlane:
     """A queue of jobs and its HTTP interface; use it as `with ControlPlane().served() as cloud`.
 
     A job whose worker has not pinged for it in `silence_s` seconds goes back into the queue: that
-    is how the platform notices a lost worker.
+    is how the platform notices a lost worker. It takes `progress_s` seconds to receive progress.
     """
 
-    def __init__(self, *, silence_s: float = 60.0) -> None:
+    def __init__(self, *, silence_s: float = 60.0, progress_s: float = 0.0) -> None:
         self.jobs: dict[str, CloudJob] = {}
         self.pings: dict[str, list[Ping]] = {}
         self.batch_sizes: list[int] = []
         self.breaches: list[str] = []
         self._silence_s = silence_s
+        self._progress_s = progress_s
         self._stops: dict[str, list[str]] = {}
         self._changed = threading.Condition()
         self._url = ""
@@ -186,6 +187,8 @@ class ControlPlane:
             if request.headers.get_content_type() != "application/x-www-form-urlencoded":
                 raise BreachError("it has another content type than the SDK's")
             document = _object(request.body)
+            if document.get("status") == "IN_PROGRESS":
+                time.sleep(self._progress_s)
             with self._changed:
                 if what == "job-done":
                     self._done(self._held(worker, job), document, size=len(request.body))

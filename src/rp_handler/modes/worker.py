@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import multiprocessing
 import os
-import signal
-import sys
 import tempfile
-import threading
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfy_errors import ComfyError, UnavailableError
+from comfy_errors import ComfyError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
@@ -30,6 +25,7 @@ from rp_handler.interruption import in_thread
 from rp_handler.job.job import Job
 from rp_handler.job.request import JobRequest, read_job_input
 from rp_handler.job.run import run_job
+from rp_handler.modes.sdk import Sdk, require_sdk
 from rp_handler.outputs.inline import Base64Sink
 
 
@@ -48,14 +44,9 @@ async def serve_jobs(
     job is taken. Raises subclasses of ComfyError if it cannot be started, UnavailableError without
     the SDK.
     """
-    if importlib.util.find_spec("runpod") is None:
-        raise UnavailableError(
-            "RunPod's SDK, which takes jobs, is not installed here",
-            remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
-            "in a clone: make venv DEV=1",
-        )
+    require_sdk()
     policy = input_policy(os.environ)
-    sdk = _Sdk(sdk_arguments)
+    sdk = Sdk(sdk_arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-input-") as folder:
             view = InputView(Path(folder), home.root / "input")
@@ -73,11 +64,9 @@ async def serve_jobs(
                     view=view,
                     policy=policy,
                 )
-                return await sdk.serve(jobs)
+                return await sdk.serve(jobs.answer)
     finally:
-        # The SDK's own process, which sends heartbeats to RunPod.
-        for child in multiprocessing.active_children():
-            child.kill()
+        sdk.kill_heartbeat()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,62 +122,3 @@ class Jobs:
             files=inputs_in_place(asked.files, self.view, policy=self.policy, variables=os.environ),
             warnings=[*self.warnings, *asked.warnings],
         )
-
-
-# The variables that set the SDK's log level, unless `--rp_log_level` does.
-_LOG_LEVELS = ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL")
-
-
-class _Sdk:
-    """RunPod's SDK in a thread: the main thread, which receives signals, belongs to the engine."""
-
-    def __init__(self, arguments: Sequence[str]) -> None:
-        self._arguments = arguments
-        self._loop = asyncio.get_running_loop()
-        self._ready = threading.Event()
-        self._jobs: Jobs | None = None
-        # It is imported while the engine boots, and cannot be interrupted.
-        self._ended = asyncio.ensure_future(in_thread(self._run, grace_s=0))
-
-    async def serve(self, jobs: Jobs) -> int:
-        """Runs the SDK until it ends; returns its exit code."""
-        self._jobs = jobs
-        self._ready.set()
-        return await self._ended
-
-    async def _handle(self, job: dict[str, Any]) -> dict[str, Any]:
-        assert self._jobs is not None
-        # Cancelling this future cancels the job: that is how the SDK stops one.
-        work = asyncio.run_coroutine_threadsafe(self._jobs.answer(job), self._loop)
-        return await asyncio.wrap_future(work)
-
-    def _run(self) -> int:
-        if not any(name in os.environ for name in _LOG_LEVELS):
-            # By default it logs every result, including the image data.
-            os.environ[_LOG_LEVELS[0]] = "INFO"
-        try:
-            import runpod.serverless  # type: ignore[import-untyped]
-
-            for name in ("runpod.serverless", "runpod.serverless.modules.rp_scale"):
-                # It would install signal handlers, which only the main thread may do, and then wait
-                # for jobs.
-                importlib.import_module(name).signal = _NoSignals  # type: ignore[attr-defined]
-            self._ready.wait()
-            sys.argv = [sys.argv[0], *self._arguments]
-            runpod.serverless.start({"handler": self._handle})
-        except SystemExit as ended:
-            return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-        except BaseException as error:
-            raise JobError(f"RunPod's SDK ended: {type(error).__name__}: {error}.") from error
-        return 0
-
-
-class _NoSignals:
-    """Replaces the module `signal` in the SDK."""
-
-    SIGINT = signal.SIGINT
-    SIGTERM = signal.SIGTERM
-
-    @staticmethod
-    def signal(*_: object) -> None:
-        pass

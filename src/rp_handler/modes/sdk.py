@@ -1,0 +1,173 @@
+"""RunPod's SDK, which gets jobs from the platform or from its local API and returns results.
+
+It runs in a thread: the main thread, which receives signals, belongs to the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.util
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+from comfy_errors import UnavailableError
+from rp_handler.errors import JobError
+from rp_handler.interruption import in_thread
+
+Answering = Callable[[Mapping[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
+"""Gives the result or the failure document of a job. It is cancelled if the platform stops it."""
+
+# The variables that set the SDK's log level, unless `--rp_log_level` does.
+_LOG_LEVELS = ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL")
+# For results on their way when the worker ends. The engine's grace period comes after it.
+_SENDING_S = 1.0
+# The SDK looks ten times a second whether it has a job to start, and once a second whether it may
+# take one. Its longer pauses are those that the platform asks for.
+_LONGEST_LOOK_S = 1.0
+
+
+def require_sdk() -> None:
+    """Raises UnavailableError without the SDK."""
+    if importlib.util.find_spec("runpod") is None:
+        raise UnavailableError(
+            "RunPod's SDK, which takes jobs, is not installed here",
+            remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
+            "in a clone: make venv DEV=1",
+        )
+
+
+class Sdk:
+    """The SDK with its command-line `arguments`: loaded at once, it takes jobs during `serve`."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = arguments
+        self._loop = asyncio.get_running_loop()
+        self._ready = threading.Event()
+        self._answer: Answering | None = None
+        self._pauses = _Pauses()
+        # These belong to the SDK's own loop. Without a task that takes jobs, it serves its local
+        # API or runs a test.
+        self._taking: asyncio.Task[Any] | None = None
+        self._is_closing = False
+        self._sending: set[asyncio.Task[Any]] = set()
+        # Loading it cannot be interrupted.
+        self._ended = asyncio.ensure_future(in_thread(self._run, grace_s=0))
+
+    async def serve(self, answer: Answering) -> int:
+        """Answers jobs until the SDK ends, as it does after a test; returns its exit code.
+
+        Once cancelled, it takes no more jobs and reports nothing about those that still run, so
+        that the platform gives them to another worker.
+        """
+        self._answer = answer
+        self._ready.set()
+        try:
+            return await asyncio.shield(self._ended)
+        except asyncio.CancelledError:
+            await self._close()
+            raise
+
+    def kill_heartbeat(self) -> None:
+        """Ends the SDK's own process, which tells the platform that its jobs run."""
+        for child in multiprocessing.active_children():
+            child.kill()
+
+    async def _close(self) -> None:
+        taking = self._taking
+        if taking is not None and not self._ended.done():
+            asyncio.run_coroutine_threadsafe(self._stop_taking(taking), taking.get_loop())
+            await asyncio.wait({self._ended}, timeout=_SENDING_S + 0.1)
+        if not self._ended.cancel():
+            # That it was stopped is no news.
+            self._ended.exception()
+
+    async def _stop_taking(self, taking: asyncio.Task[Any]) -> None:
+        self._is_closing = True
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=_SENDING_S)
+        # The end of this task ends the SDK's loop, with all that runs and waits there.
+        taking.cancel()
+
+    def _concurrency(self, current: int) -> int:
+        """Called by the SDK before it takes jobs, in the task that does so."""
+        self._taking = asyncio.current_task()
+        # It may have taken one.
+        self._pauses.end()
+        return 0 if self._is_closing else current
+
+    async def _handle(self, job: dict[str, Any]) -> dict[str, Any]:
+        assert self._answer is not None
+        task = asyncio.current_task()
+        assert task is not None
+        # Cancelling this future cancels the job: that is how the SDK stops one.
+        work = asyncio.run_coroutine_threadsafe(self._answer(job), self._loop)
+        result = await asyncio.wrap_future(work)
+        self._sending.add(task)
+        task.add_done_callback(self._sent)
+        return result
+
+    def _sent(self, task: asyncio.Task[Any]) -> None:
+        self._sending.discard(task)
+        self._pauses.end()
+
+    def _run(self) -> int:
+        if not any(name in os.environ for name in _LOG_LEVELS):
+            # By default it logs every result, including the image data.
+            os.environ[_LOG_LEVELS[0]] = "INFO"
+        try:
+            import runpod.serverless  # type: ignore[import-untyped]
+
+            scaling = importlib.import_module("runpod.serverless.modules.rp_scale")
+            # It would install signal handlers, which only the main thread may do, and then wait
+            # for jobs.
+            runpod.serverless.signal = scaling.signal = _NoSignals  # type: ignore[attr-defined]
+            scaling.asyncio = self._pauses  # type: ignore[attr-defined]
+            self._ready.wait()
+            sys.argv = [sys.argv[0], *self._arguments]
+            config = {"handler": self._handle, "concurrency_modifier": self._concurrency}
+            runpod.serverless.start(config)
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        except BaseException as error:
+            raise JobError(f"RunPod's SDK ended: {type(error).__name__}: {error}.") from error
+        return 0
+
+
+class _NoSignals:
+    """Replaces the module `signal` in the SDK."""
+
+    SIGINT = signal.SIGINT
+    SIGTERM = signal.SIGTERM
+
+    @staticmethod
+    def signal(*_: object) -> None:
+        pass
+
+
+class _Pauses:
+    """Replaces the module `asyncio` in the SDK: `end` ends its pauses between two looks."""
+
+    def __init__(self) -> None:
+        self._over = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, delay_s: float) -> None:
+        if not 0 < delay_s <= _LONGEST_LOOK_S:
+            await asyncio.sleep(delay_s)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_s):
+                await self._over.wait()
+
+    def end(self) -> None:
+        self._over.set()
+        self._over = asyncio.Event()
