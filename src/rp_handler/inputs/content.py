@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from urllib.parse import unquote_to_bytes
 
 _PNG, _JPEG, _RIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF"
 _END_OF_JPEG = b"\xff\xd9"
-_OTHER = re.compile(r"[^A-Za-z0-9+/=\s]")
+_OTHER = re.compile(r"[^A-Za-z0-9+/=]")
 
 
 def decoded(value: str) -> bytes:
@@ -22,14 +23,20 @@ def decoded(value: str) -> bytes:
             raise ValueError("is a data URI without a comma and content after it")
         if not head.lower().endswith(";base64"):
             return _complete(unquote_to_bytes(body.encode("utf-8", "replace")))
-    text = body if comma else value
-    if other := _OTHER.search(text):
+    return _complete(_from_base64(body if comma else value))
+
+
+def _from_base64(text: str) -> bytes:
+    with contextlib.suppress(ValueError):
+        return base64.b64decode(text, validate=True)
+    # It has line breaks, or a fault.
+    plain = "".join(text.split())
+    if other := _OTHER.search(plain):
         raise ValueError(f"is neither base64 nor a URL: it has the character {other[0]!a}")
     try:
-        content = base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(plain, validate=True)
     except binascii.Error:
         raise ValueError("is base64 that is cut off or damaged") from None
-    return _complete(content)
 
 
 def _complete(content: bytes) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -56,13 +58,14 @@ def _fetched(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _Arrivals(folder.parent, policy) as arrivals:
             # What the job itself holds is checked before anything is asked for.
-            digests = _each(arrivals.write, here, threads=1)
+            digests = _each(arrivals.write, here)
             if remote:
                 # Imported late: most jobs have no URL.
                 from rp_handler.inputs.download import Downloads
 
                 with contextlib.closing(Downloads(policy, variables)) as downloads:
-                    digests |= _each(lambda one: arrivals.download(one, downloads), remote)
+                    each = partial(in_parallel, threads=_AT_ONCE)
+                    digests |= _each(lambda one: arrivals.download(one, downloads), remote, each)
             arrivals.files.rename(folder)
     return digests
 
@@ -75,6 +78,7 @@ class _Arrivals:
         self._partial = tempfile.TemporaryDirectory(
             prefix=".partial-", dir=parent, ignore_cleanup_errors=True
         )
+        self._numbers = itertools.count()
         self.files = Path(self._partial.name, "files")
         self.files.mkdir()
         self._left_bytes = policy.total_bytes
@@ -111,8 +115,9 @@ class _Arrivals:
         )
 
     def _put(self, entry: Entry, fill: Callable[[BinaryIO], str]) -> str:
-        with tempfile.NamedTemporaryFile(dir=self._partial.name, delete=False) as target:
-            found = fill(target)  # type: ignore[arg-type]
+        arriving = Path(self._partial.name, str(next(self._numbers)))
+        with arriving.open("xb") as target:
+            found = fill(target)
         if entry.sha256 not in (None, found):
             raise UnavailableError(
                 f"the file has the sha256 {found}, not {entry.sha256}",
@@ -122,9 +127,7 @@ class _Arrivals:
             raise KeyboardInterrupt
         place = self.files / entry.name
         place.parent.mkdir(parents=True, exist_ok=True)
-        # Other users may run the engine.
-        Path(target.name).chmod(0o644)
-        Path(target.name).rename(place)
+        arriving.rename(place)
         return found
 
     def _count(self, size_bytes: int) -> None:
@@ -138,7 +141,7 @@ class _Arrivals:
 
 
 def _each(
-    put: Callable[[Entry], str], entries: Sequence[Entry], *, threads: int = _AT_ONCE
+    put: Callable[[Entry], str], entries: Sequence[Entry], each: Callable[..., Iterable[str]] = map
 ) -> dict[str, str]:
     """The sha256 of each file by its name. Raises one error for all that fail."""
     faults: dict[int, ComfyError] = {}
@@ -153,7 +156,7 @@ def _each(
             faults[number] = error
             return ""
 
-    digests = in_parallel(attempt, enumerate(entries), threads=threads)
+    digests = list(each(attempt, enumerate(entries)))
     if faults:
         raise _together([(entries[number], faults[number]) for number in sorted(faults)])
     return {entry.name: digest for entry, digest in zip(entries, digests, strict=True)}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
+import shutil
+import uuid
 from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -27,13 +28,21 @@ async def inputs_in_place(
 
     Gives their sha256 (64 hex digits) by name. Raises as `fetch_inputs` does.
     """
+    if not inputs.images and not inputs.files:
+        try:
+            yield {}
+        finally:
+            view.show(None)
+        return
+    folder = view.root.with_name(f"{view.root.name}-{uuid.uuid4().hex}")
     try:
-        digests: dict[str, str] = {}
-        if inputs.images or inputs.files:
-            with tempfile.TemporaryDirectory(prefix="comfy-job-", ignore_cleanup_errors=True) as it:
-                folder = Path(it, "inputs")
-                digests = await fetch_inputs(inputs, folder, policy=policy, variables=variables)
-                await in_thread(partial(view.show, folder), grace_s=_GRACE_S)
+        digests = await fetch_inputs(inputs, folder, policy=policy, variables=variables)
+        await in_thread(partial(view.show, folder), grace_s=_GRACE_S)
         yield digests
     finally:
-        await in_thread(partial(view.show, None), grace_s=_GRACE_S)
+        await in_thread(partial(_clean, view, folder), grace_s=_GRACE_S)
+
+
+def _clean(view: InputView, folder: Path) -> None:
+    view.show(None)
+    shutil.rmtree(folder, ignore_errors=True)
