@@ -49,7 +49,7 @@ async def serve_jobs(
     sdk = Sdk(sdk_arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-input-") as folder:
-            view = InputView(Path(folder), home.root / "input")
+            view = InputView(Path(folder, "files"), home.root / "input")
             async with (
                 models_at_hand(home, search, say=listener.say) as (home, warnings),
                 ResidentEngine(home, listener, input_folder=view.root) as engine,

@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 from tests.graphs import node, saving
+from tests.http_server import Answer, serve
+from tests.loopback_canary import canary
 from tests.program import start_python
 from tests.runpod_cloud.control_plane import CloudJob, ControlPlane
 
@@ -297,3 +299,54 @@ def test_an_engine_that_does_not_start_takes_no_job(cloud: ControlPlane) -> None
         assert process.wait(60) == 3
     assert "no such library" in Path("pod.log").read_text(encoding="utf-8")
     assert job.deliveries == []
+
+
+_READ = {"1": node("FixtureRead", file="faces/a.txt")}
+
+
+def text(job: CloudJob) -> str:
+    assert job.status == "COMPLETED", job
+    (shown,) = job.output["text"]
+    return str(shown["text"])
+
+
+def test_each_job_has_its_own_files_and_leaves_none(cloud: ControlPlane, home: Path) -> None:
+    def send(name: str, sent: str) -> CloudJob:
+        image = base64.b64encode(sent.encode()).decode()
+        files = [{"name": "faces/a.txt", "image": image}]
+        return cloud.send(name, workflow=_READ, images=files, files=None)
+
+    with worker(cloud) as process:
+        assert text(cloud.result_of(send("a", "one"))) == "one"
+        assert text(cloud.result_of(send("b", "two"))) == "two"
+        broken = cloud.result_of(cloud.send("c", workflow=_READ, images=[{"name": "/x"}]))
+        assert broken.output["error_type"] == "invalid_input"
+        assert "'images[0].name'" in str(broken.error)
+        assert "'images[0].image' is missing" in str(broken.error)
+        without = cloud.result_of(cloud.send("d", workflow=_READ))
+        assert without.status == "FAILED"
+        assert text(cloud.result_of(send("e", "one"))) == "one"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert list((home / "input").iterdir()) == []
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_no_job_reads_from_the_workers_own_network(cloud: ControlPlane) -> None:
+    with canary() as bird, serve(answering=lambda _: Answer(body=b"of a neighbour")) as url:
+        files = [{"name": "faces/a.txt", "url": url}]
+        private = [{"name": f"{n}", "url": it} for n, it in enumerate(bird.urls())]
+        with worker(cloud):
+            refused = cloud.result_of(cloud.send("a", workflow=_READ, files=private))
+            assert refused.output["error_type"] == "invalid_input"
+            assert "files[3].url" in str(refused.error)
+        with worker(cloud, "other", variables={"COMFY_INPUT_PRIVATE_ADDRESSES": "1"}):
+            allowed = cloud.result_of(cloud.send("b", workflow=_READ, files=files))
+            assert text(allowed) == "of a neighbour"
+    assert bird.heard == []
+
+
+def test_a_worker_with_an_unusable_limit_does_not_start(cloud: ControlPlane) -> None:
+    with worker(cloud, variables={"COMFY_INPUT_FILE_MB": "much"}) as process:
+        assert process.wait(60) == 2
+    assert 'COMFY_INPUT_FILE_MB is "much"' in Path("pod.log").read_text()
