@@ -4,15 +4,16 @@ first, and the lock is written again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import UnavailableError
+from comfy_errors import ComfyError, UnavailableError
 from comfy_files.progress import Progress, Say
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.locks import key_lock, using
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.model import Lock, UnhashedModel
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock_again
 from runpod_comfy.spec.load import LoadedSpec
 
@@ -45,13 +46,16 @@ def complete(
     *,
     offline: bool,
     timeout_s: float | None = None,
+    failed: Callable[[UnhashedModel, ComfyError], object] | None = None,
     say: Say,
     progress: Progress,
 ) -> Lock:
     """The lock with every model hashed, which is on the disk too. Another command may have
     completed it meanwhile.
 
-    Raises UnavailableError if it is `offline`, or if a model cannot be downloaded.
+    `failed` gets each model that cannot be downloaded: the lock is then returned without it, and
+    not written. Raises UnavailableError if it is `offline`, and without `failed` what a download
+    raises.
     """
     # Imported late: a complete lock needs no network.
     from runpod_comfy.lock.models.complete import hash_models, in_words
@@ -70,7 +74,9 @@ def complete(
         if current and current.spec_digest == lock.spec_digest and not current.unhashed_models:
             return current
         hosts = model_hosts(place.base_dir, timeout_s=timeout_s, say=say)
-        whole = hash_models(lock, ModelStore(cache.models), hosts, say=say, progress=progress)
-        for path in place.write(whole, cache):
-            say(f"Wrote {path}: the lock is complete")
+        store = ModelStore(cache.models)
+        whole = hash_models(lock, store, hosts, say=say, progress=progress, failed=failed)
+        if not whole.unhashed_models:
+            for path in place.write(whole, cache):
+                say(f"Wrote {path}: the lock is complete")
     return whole

@@ -18,8 +18,9 @@ from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, selec
 from runpod_comfy.api.workspace import StrPath, version_id_of
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import record_root
+from runpod_comfy.lock.model import UnhashedModel
 from runpod_comfy.models.asked import AskedFolder, AskedModel, in_one_folder
-from runpod_comfy.models.verify import VerifiedModels, verify
+from runpod_comfy.models.verify import VerifiedModel, VerifiedModels, verify
 from runpod_comfy.sources.model_hosts import model_hosts
 
 
@@ -39,7 +40,7 @@ def verify_models(
     progress: Progress = UNSEEN,
 ) -> VerifiedModels:
     """Makes the models of a version, or of every version, complete in a models folder, and says
-    what is true of each: `.holds` is true if all are right.
+    what is true of each: `.holds` is true if all are right and there was no error.
 
     Missing models are fetched into the store, and linked from `models_dir` (`MODELS_DIR`, then the
     `models` of the version's home). Files are hashed if they have changed since the last time, or
@@ -55,6 +56,7 @@ def verify_models(
     cache, store = request.cache, ModelStore(request.cache.models)
     selections: list[Selected] = []
     errors: list[ComfyError] = []
+    lacking: list[VerifiedModel] = []
     for each in request.version_ids or (None,):
         try:
             if request.lock is None and not _has_models(each, request):
@@ -66,6 +68,7 @@ def verify_models(
                 project=request.project,
                 command="realize {} --update",
                 timeout_s=timeout_s,
+                keep_going=True,
                 say=say,
                 explain=explain,
                 progress=progress,
@@ -75,6 +78,9 @@ def verify_models(
         else:
             keep_cache_for(selected, cache, say)
             selections.append(selected)
+            for model, fault in selected.refused:
+                errors.append(fault)
+                lacking.append(_lacking(model, fault, _folder_for(request, selected), selected))
     if errors and not selections:
         raise together(errors)
     asked = _asked_folders(request, selections)
@@ -94,7 +100,12 @@ def verify_models(
             progress=progress,
         )
     if errors:
-        return replace(found, error=together([*errors, *([found.error] if found.error else [])]))
+        return replace(
+            found,
+            # The models of a folder are together.
+            models=tuple(sorted((*found.models, *lacking), key=lambda model: model.models_dir)),
+            error=together([*errors, *([found.error] if found.error else [])]),
+        )
     if request.request is not None:
         request.request.note(asked)
     return found
@@ -117,6 +128,24 @@ def _asked_folders(request: ModelRequest, selections: Sequence[Selected]) -> lis
         )
         for models_dir, some in by_folder.items()
     ]
+
+
+def _lacking(
+    model: UnhashedModel, error: ComfyError, models_dir: Path, selected: Selected
+) -> VerifiedModel:
+    return VerifiedModel(
+        name=model.name,
+        models_dir=models_dir,
+        target_path=model.target_path,
+        state="missing",
+        reason=error.message.removeprefix(f"model {model.target_path}: "),
+        sha256=model.sha256 or "",
+        size=model.size or 0,
+        versions=(selected.lock.version_id,),
+        base_dir=selected.base_dir,
+        sources=model.sources,
+        linked=False,
+    )
 
 
 def _folder_for(request: ModelRequest, selected: Selected) -> Path:

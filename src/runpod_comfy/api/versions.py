@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_errors.names import listed
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.user_paths import real
@@ -22,7 +22,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.drift.folders import LockedFolder, locked_folders
-from runpod_comfy.lock.model import Lock
+from runpod_comfy.lock.model import Lock, UnhashedModel
 from runpod_comfy.lock.store import find_lock, load_lock, previous_lock, write_lock
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
 
@@ -57,13 +57,15 @@ class Resolved:
 class Selected:
     """A lock, the folder that its relative paths are based on, and its file if it existed.
 
-    `downloaded` are the sha256 of models that were downloaded now, to complete the lock.
+    `downloaded` are the sha256 of models that were downloaded now, to complete the lock, and
+    `refused` are those that could not be, with the reason.
     """
 
     lock: Lock
     base_dir: Path
     path: Path | None = None
     downloaded: frozenset[str] = frozenset()
+    refused: tuple[tuple[UnhashedModel, ComfyError], ...] = ()
 
 
 @checked
@@ -238,6 +240,7 @@ def select(
     write: bool = True,
     command: str = "resolve {}",
     timeout_s: float | None = None,
+    keep_going: bool = False,
     say: Say = say_nothing,
     explain: Say = say_nothing,
     progress: Progress = UNSEEN,
@@ -245,8 +248,9 @@ def select(
     """The lock to use: the file `lock`, or the one that matches the version's spec. The spec is
     resolved first if none does, and with `update` if one of its folders was changed. Its models
     whose sha256 is not known are downloaded first, which `progress` counts, and the lock is written
-    with it; a host may be silent for `timeout_s` seconds. Without `write` nothing is downloaded and
-    no lock is written.
+    with it; a host may be silent for `timeout_s` seconds. One that cannot be downloaded is an
+    error, or with `keep_going` one of the `refused`. Without `write` nothing is downloaded and no
+    lock is written.
 
     `say` receives the folders that were changed since they were locked, and the `command` that
     accepts the change, with `{}` for the version; `explain` receives the lock's path. Raises
@@ -284,12 +288,19 @@ def select(
         )
     if write and selected.lock.unhashed_models:
         place = LockPlace(path=selected.path, loaded=loaded, base_dir=selected.base_dir)
+        refused: list[tuple[UnhashedModel, ComfyError]] = []
         whole = complete(
-            selected.lock, place, offline=offline, timeout_s=timeout_s, say=say, progress=progress
+            selected.lock,
+            place,
+            offline=offline,
+            timeout_s=timeout_s,
+            failed=(lambda *each: refused.append(each)) if keep_going else None,
+            say=say,
+            progress=progress,
         )
         known = {model.sha256 for model in selected.lock.models}
         downloaded = frozenset(model.sha256 for model in whole.models) - known
-        return replace(selected, lock=whole, downloaded=downloaded)
+        return replace(selected, lock=whole, downloaded=downloaded, refused=tuple(refused))
     if selected.lock.unhashed_models:
         names = listed([model.name for model in selected.lock.unhashed_models])
         say(f"The lock is incomplete: to learn their sha256, realize would download {names}")

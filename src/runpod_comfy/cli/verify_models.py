@@ -96,7 +96,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     more = {"store": found.store, "holds": found.holds, "seconds": round(found.seconds, 3)}
     console.result("\n".join(_table(report)), report.document() | more)
     console.say(report.summary())
-    if not found.holds:
+    if any(model.state in ("wrong", "missing") for model in found.models):
         return MismatchError.exit_code
     return found.error.exit_code if found.error is not None else 0
 
@@ -127,7 +127,8 @@ def _explain(found: VerifiedModels, console: Console) -> None:
     console.explain(f"Store: {found.store}")
     for model in found.models:
         linked = ", linked now" if model.linked else ""
-        console.explain(f"{model.path}: {model.state}{linked}, sha256:{model.sha256}")
+        known = f", sha256:{model.sha256}" if model.sha256 else ""
+        console.explain(f"{model.path}: {model.state}{linked}{known}")
 
 
 def _report(found: VerifiedModels) -> Report:

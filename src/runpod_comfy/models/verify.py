@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedModel(AskedModel):
-    """A model and what is true of it, as in `ProvenModel`; its place is below `models_dir`."""
+    """A model and what is true of it, as in `ProvenModel`; its place is below `models_dir`.
+
+    One that could not be downloaded to learn its `sha256` has an empty one, and perhaps no `size`.
+    """
 
     models_dir: Path
     state: State
@@ -49,7 +52,9 @@ class VerifiedModels:
 
     @property
     def holds(self) -> bool:
-        return all(model.state not in ("wrong", "missing") for model in self.models)
+        return self.error is None and all(
+            model.state not in ("wrong", "missing") for model in self.models
+        )
 
     def counts(self) -> dict[State, int]:
         """How many models are in each state."""

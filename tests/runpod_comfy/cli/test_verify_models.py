@@ -352,6 +352,34 @@ def test_a_model_whose_sha256_nothing_tells_is_downloaded_and_the_lock_completed
     assert len(web.asked) == asked
 
 
+def test_a_model_that_cannot_complete_the_lock_does_not_keep_the_others_from_being_brought(
+    bare_world: World, web: Web, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = json.loads(bare_world.spec.read_text())
+    spec["models"] = [
+        {"name": name, "source": f"{web.url}/{name}", "target_subdir": "vae"}
+        for name in ("b.gguf", "a.gguf")
+    ]
+    bare_world.spec.write_text(json.dumps(spec))
+    assert run_command_line(["resolve", bare_world.spec.stem]) == 0
+    before = bare_world.lock
+    del web.contents["/b.gguf"]
+    code, document = found(capsys, "--models-dir", models)
+    assert (code, document["holds"]) == (4, False)
+    assert (models / "vae/a.gguf").read_bytes() == A
+    brought, lacking = document["models"]
+    assert (brought["state"], brought["sha256"]) == ("downloaded", hashlib.sha256(A).hexdigest())
+    assert (lacking["state"], lacking["sha256"], lacking["size"]) == ("missing", "", len(B))
+    assert lacking["reason"].startswith(f"{web.url}/b.gguf could not be read: it answered 404")
+    assert "b.gguf" in document["error"]
+    assert bare_world.lock == before
+    assert run_command_line(["verify-models", "--models-dir", str(models), "--verbose"]) == 4
+    assert "  missing     vae/b.gguf   70.0 kB" in capsys.readouterr().out
+    web.contents["/b.gguf"] = B
+    assert states(capsys, "--models-dir", models)[0] == 0
+    assert [model["name"] for model in bare_world.lock["models"]] == ["b.gguf", "a.gguf"]
+
+
 def test_nothing_changed_means_that_no_spec_and_no_lock_is_read(
     small: ModelVersion,
     models: Path,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comfy_errors import ComfyError, MismatchError, together
 from comfy_files.parallel import in_parallel
@@ -27,10 +27,12 @@ def download_unhashed(
     *,
     say: Say,
     progress: Progress,
-) -> list[LockedModel]:
+    failed: Callable[[UnhashedModel, ComfyError], object] | None = None,
+) -> list[LockedModel | None]:
     """Each model with its sha256, once it is in the store.
 
-    Raises one error for all models that no source gives as it was pinned.
+    A model that no source gives as it was pinned is None, and `failed` gets it; without `failed`,
+    one error for all of them is raised.
     """
     memory = store_memory(store)
     size_bytes = sum(model.size or 0 for model in models)
@@ -54,7 +56,7 @@ def download_unhashed(
         _require_agreement(model, one, sha256, size)
         return _locked(model, sha256, size)
 
-    def download(model: UnhashedModel) -> LockedModel:
+    def download(model: UnhashedModel) -> LockedModel | None:
         faults: list[ComfyError] = []
         for one in model.sources:
             try:
@@ -64,7 +66,11 @@ def download_unhashed(
             else:
                 progress.arrived("models", count=1)
                 return locked
-        raise together(faults).within(f"model {model.target_path}")
+        fault = together(faults).within(f"model {model.target_path}")
+        if failed is None:
+            raise fault
+        failed(model, fault)
+        return None
 
     return in_parallel(download, models, threads=FILES_AT_ONCE)
 
