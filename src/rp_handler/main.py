@@ -20,7 +20,13 @@ from rp_handler.home.open import baked_home, baked_version_id
 from rp_handler.job.terminal import NodesDisplay, result_lines
 from rp_handler.modes import models
 from rp_handler.modes.init_process import run_as_init
-from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, make_request
+from rp_handler.run_request import (
+    RunRequest,
+    add_run_options,
+    add_ui_option,
+    make_request,
+    named_path,
+)
 
 if TYPE_CHECKING:
     from rp_handler.engine.prompt import Listener
@@ -67,14 +73,18 @@ COMFY_VERIFY_MODELS=1 reads all of them again.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parses `arguments` (by default the process's own), runs, and returns the exit code."""
     words = sys.argv[1:] if arguments is None else arguments
-    if words[:1] == ["models"]:
-        return _models(words[1:])
-    options = _parser().parse_args(words)
     try:
-        request = _request_of(options)
-    except ComfyError as error:
-        return _fail(error, machine=options.json)
-    return execute(request)
+        if words[:1] == ["models"]:
+            return _models(words[1:])
+        options = _parser().parse_args(words)
+        try:
+            request = _request_of(options)
+        except ComfyError as error:
+            return _fail(error, machine=options.json)
+        return execute(request)
+    except OSError as error:
+        _drop_output()
+        return _fail(reportable(error), machine=False)
 
 
 def _models(arguments: Sequence[str]) -> int:
@@ -221,10 +231,16 @@ def _write_out(lines: list[str]) -> None:
     try:
         for line in lines:
             print(line)
-        sys.stdout.flush()
+        # Where standard output is closed, there is none to flush.
+        print(end="", flush=True)
     except BrokenPipeError:
-        # A reader such as `head` has closed the pipe. The interpreter flushes once more when it
-        # exits.
+        # A reader such as `head` has closed the pipe.
+        _drop_output()
+
+
+def _drop_output() -> None:
+    """Lets go of what could not be written: the interpreter flushes once more when it exits."""
+    if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -238,8 +254,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
-    add("--home", type=Path, help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)")
-    add("--models-dir", type=Path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)")
+    add(
+        "--home", type=named_path, help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)"
+    )
+    add(
+        "--models-dir", type=named_path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)"
+    )
     add_run_options(parser)
     add_ui_option(parser)
     add("--listen", metavar="IP", help="where --ui serves (COMFY_LISTEN; 0.0.0.0 in an image)")

@@ -25,12 +25,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--workflow",
-        type=Path,
+        type=named_path,
         metavar="FILE",
         help="a graph in the API format; {} is a smoke test",
     )
     add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
-    add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
+    add(
+        "--output-dir", type=named_path, metavar="DIR", help="where --output files writes (outputs)"
+    )
     add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
     add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run (no limit)")
 
@@ -38,6 +40,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 def add_ui_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option that serves the page instead of running a workflow."""
     parser.add_argument("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")
+
+
+def named_path(text: str) -> Path:
+    """The value of an option that is a path."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty")
+    return Path(text)
 
 
 def seconds(text: str) -> float:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from comfy_errors import ComfyError, InvalidInputError
@@ -17,7 +16,7 @@ from comfy_files.progress import Progress, Say, StatusLine
 from comfy_models.proof import Proof, Report, State
 from rp_handler.errors import reportable
 from rp_handler.home.open import baked_version_id, opened_for_models
-from rp_handler.run_request import make_request, seconds
+from rp_handler.run_request import make_request, named_path, seconds
 
 if TYPE_CHECKING:
     from comfy_models.volumes.fill import Filled
@@ -126,10 +125,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for command in (sync, verify):
         add = command.add_argument
         add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
-        add("--home", type=Path, help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)")
+        add(
+            "--home",
+            type=named_path,
+            help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)",
+        )
         add(
             "--models-dir",
-            type=Path,
+            type=named_path,
             metavar="DIR",
             help="the folder (MODELS_DIR, then models/ of the volume, then HOME/models)",
         )

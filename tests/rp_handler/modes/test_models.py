@@ -448,6 +448,32 @@ sys.exit(main(["models", "sync"]))
 """
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_output_that_cannot_be_written_is_an_error(flags: list[str]) -> None:
+    with (
+        Path("/dev/full").open("w") as stdout,
+        start_python(
+            *("-m", "rp_handler.main", "models", "sync", *flags),
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        ) as process,
+    ):
+        _, told = process.communicate()
+    assert process.returncode == 1
+    assert "could not be read or written: disk full" in told
+    assert "Traceback" not in told
+    assert "Exception ignored" not in told
+
+
+@pytest.mark.parametrize("option", ["--models-dir", "--home"])
+def test_an_empty_folder_is_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["models", "sync", option, ""])
+    assert ended.value.code == 2
+    assert f"argument {option}: it is empty" in capsys.readouterr().err
+
+
 @contextmanager
 def machine(name: str, volume: Path) -> Iterator[subprocess.Popen[str]]:
     """A pod that fills the volume."""
