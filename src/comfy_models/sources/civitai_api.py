@@ -18,7 +18,7 @@ from comfy_http.errors import StatusError, TransientError
 from comfy_http.ranges import Location
 from comfy_http.redaction import in_one_line
 from comfy_models.sources.errors import AccessDeniedError, GoneError, NotAModelError
-from comfy_models.sources.hosts import Hosts, plain_token
+from comfy_models.sources.hosts import Hosts, endpoint_of, plain_token
 
 _CIVITAI = "https://civitai.com"
 _ACCOUNT = "https://civitai.com/user/account"
@@ -69,7 +69,7 @@ class Civitai:
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
-        self.endpoint = (hosts.variables.get("CIVITAI_ENDPOINT") or _CIVITAI).rstrip("/")
+        self.endpoint = endpoint_of(hosts.variables, "CIVITAI_ENDPOINT", _CIVITAI)
         self._token = plain_token(hosts.variables.get("CIVITAI_TOKEN", ""), "CIVITAI_TOKEN")
         self._misses = 0
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from comfy_errors import InvalidInputError
 from comfy_files.progress import Say, say_nothing
+from comfy_http.redaction import without_secrets
 from comfy_http.retries import Questions
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ SILENCE_S = 120.0
 """A host that sends nothing for this long is given up; `--timeout` sets it."""
 _SILENCE_OF_ANSWERS_S = 30.0
 _TOKEN = re.compile(r"[!-~]*")
+_HTTP_URL = re.compile(r"https?://[^/?#\s]+(/\S*)?", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
@@ -86,6 +88,19 @@ def plain_token(token: str, place: str) -> str:
         f"{place} has a token with a line break, a space or another character that no token has",
         remedy=f"Correct {place}.",
     )
+
+
+def endpoint_of(variables: Mapping[str, str], name: str, usual: str) -> str:
+    """The address of a service that the variable `name` has, else the `usual` one, without a slash
+    at its end. Raises InvalidInputError if it is not that of a web server.
+    """
+    url = (variables.get(name) or usual).rstrip("/")
+    if not _HTTP_URL.fullmatch(url):
+        raise InvalidInputError(
+            f"{name} is '{without_secrets(url)}', which is not an HTTP URL",
+            remedy=f"Unset it, or use a URL such as {usual}.",
+        )
+    return url
 
 
 def hosts_for(

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comfy_errors import InvalidInputError
+from comfy_models.sources.hosts import endpoint_of
 
 ENDPOINT = "RUNPOD_S3_URL"
 """The variable with another address of the S3 service, for all data centers."""
@@ -43,5 +44,5 @@ def volume_named(text: str, variables: Mapping[str, str]) -> Volume:
         )
     data_center = named["data_center"]
     usual = f"https://s3api-{data_center.lower()}.runpod.io"
-    endpoint = variables.get(ENDPOINT) or usual
+    endpoint = endpoint_of(variables, ENDPOINT, usual)
     return Volume(id=named["id"], data_center=data_center.upper(), endpoint=endpoint)

@@ -90,3 +90,22 @@ def test_a_token_that_cannot_be_sent_is_refused_by_its_variable(
     with pytest.raises(InvalidInputError, match=f"{variable} has a token with a line") as caught:
         source_for(url, hosts_with(tmp_path, {variable: "secret\n other"}))
     assert "secret" not in caught.value.in_words()
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("HF_ENDPOINT", "hf://org/repo/x"),
+        ("CIVITAI_ENDPOINT", "civitai://2"),
+        ("STORAGE_EMULATOR_HOST", "gs://a/x"),
+        ("AWS_ENDPOINT_URL_S3", "s3://a/x"),
+        ("AWS_ENDPOINT_URL", "s3://a/x"),
+    ],
+)
+@pytest.mark.parametrize("place", ["ftp://me:secret@host", "http://a b", "http://"])
+def test_an_endpoint_that_is_no_address_is_refused_by_its_variable(
+    tmp_path: Path, variable: str, url: str, place: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=f"{variable} is '.*', which is not an") as caught:
+        asked(url, hosts_with(tmp_path, {variable: place}))
+    assert "secret" not in caught.value.in_words()

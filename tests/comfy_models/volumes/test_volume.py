@@ -27,3 +27,8 @@ def test_what_names_no_volume_is_refused(text: str) -> None:
     with pytest.raises(InvalidInputError, match="does not name a volume") as failed:
         volume_named(text, {})
     assert "EU-RO-1/4jw1fcocwl" in failed.value.remedy
+
+
+def test_an_endpoint_that_is_no_address_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="RUNPOD_S3_URL is 'junk', which is not an HTTP"):
+        volume_named("EU-RO-1/abc", {"RUNPOD_S3_URL": "junk"})

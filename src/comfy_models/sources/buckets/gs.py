@@ -25,9 +25,10 @@ from comfy_models.sources.errors import (
     GoneError,
     NotAModelError,
 )
-from comfy_models.sources.hosts import Hosts
+from comfy_models.sources.hosts import Hosts, endpoint_of
 from comfy_models.sources.source import HostFile
 
+_EMULATOR = "STORAGE_EMULATOR_HOST"
 _ENDPOINT = "https://storage.googleapis.com"
 _TOLD = "size,generation,crc32c,contentEncoding"
 _DENIED = (401, 403)
@@ -48,10 +49,10 @@ class GsSource:
     def __init__(self, url: str, hosts: Hosts, pin: Pin | None) -> None:
         self._url, self._hosts = url, hosts
         self._pinned = pin.generation if pin else None
-        emulator = hosts.variables.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
+        emulator = hosts.variables.get(_EMULATOR)
         if emulator and "://" not in emulator:
             emulator = f"http://{emulator}"
-        self.endpoint = emulator or _ENDPOINT
+        self.endpoint = endpoint_of({_EMULATOR: emulator or ""}, _EMULATOR, _ENDPOINT)
         bucket, name = bucket_and_key(url)
         self._path = f"storage/v1/b/{quote(bucket, safe='')}/o/{quote(name, safe='')}"
         self._headers: Mapping[str, str] | None = None

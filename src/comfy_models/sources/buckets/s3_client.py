@@ -13,9 +13,12 @@ from urllib.parse import urlsplit
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
 from comfy_models.sources.errors import AccessDeniedError
+from comfy_models.sources.hosts import endpoint_of
 
 REMEDY = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to a key with the right to do it."
 _KEY = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+_URLS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_AWS = "https://s3.amazonaws.com"
 _FILES = {"config_file": "AWS_CONFIG_FILE", "credentials_file": "AWS_SHARED_CREDENTIALS_FILE"}
 
 
@@ -29,7 +32,7 @@ def s3_client(
     """A client of boto3, which several threads may use. It signs nothing if there is no key.
 
     `endpoint` and `region` take precedence over the variables. Raises AccessDeniedError if the key
-    cannot be read.
+    cannot be read, InvalidInputError for an endpoint that is not one.
     """
     import boto3
     from botocore import UNSIGNED
@@ -41,8 +44,9 @@ def s3_client(
     try:
         place = (
             endpoint
-            or variables.get("AWS_ENDPOINT_URL_S3")
-            or variables.get("AWS_ENDPOINT_URL")
+            or next(
+                (endpoint_of(variables, name, _AWS) for name in _URLS if variables.get(name)), None
+            )
             or core.get_scoped_config().get("endpoint_url")
         )
         region = region or variables.get("AWS_REGION") or variables.get("AWS_DEFAULT_REGION")
@@ -92,7 +96,8 @@ def aws_session(variables: Mapping[str, str]) -> Any:
 
 def _unusable(error: Exception) -> AccessDeniedError:
     return AccessDeniedError(
-        f"the settings of AWS are unusable: {without_secrets(str(error))}", remedy=REMEDY
+        f"the settings of AWS are unusable: {without_secrets(str(error))}",
+        remedy="Correct the variables that start with AWS_, or the files of `aws configure`.",
     )
 
 

@@ -14,8 +14,8 @@ from comfy_http.asking import Answer, ask
 from comfy_http.errors import StatusError
 from comfy_http.ranges import Location
 from comfy_models.sources.errors import AccessDeniedError, GoneError
-from comfy_models.sources.hosts import Hosts, plain_token
-from comfy_models.sources.hub_address import HUB, HubAddress, hub_endpoint
+from comfy_models.sources.hosts import Hosts, endpoint_of, plain_token
+from comfy_models.sources.hub_address import HUB, HubAddress
 
 BRANCH = "main"
 """The revision of an address that names none."""
@@ -30,7 +30,7 @@ class Hub:
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
-        self.endpoint = hub_endpoint(hosts.variables)
+        self.endpoint = endpoint_of(hosts.variables, "HF_ENDPOINT", HUB)
         self._token, self._token_place = _token(hosts.variables)
 
     def location(self, path: str, address: HubAddress) -> Location:
