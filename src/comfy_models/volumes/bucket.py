@@ -44,7 +44,12 @@ class Bucket:
     def __init__(self, volume: Volume, hosts: Hosts) -> None:
         self.volume = volume
         variables = {name: text for name, text in hosts.variables.items() if text}
-        if all(name in variables for name in _KEYS.values()):
+        missing = [name for name in _KEYS.values() if name not in variables]
+        if len(missing) == 1:
+            raise AccessDeniedError(
+                f"{missing[0]} is not set, but the other part of the key is", remedy=_LOG_IN
+            )
+        if not missing:
             variables |= {name: variables[ours] for name, ours in _KEYS.items()}
             variables.pop("AWS_SESSION_TOKEN", None)
         self.client: Any = s3_client(
@@ -53,6 +58,12 @@ class Bucket:
             endpoint=volume.endpoint,
             region=volume.data_center,
         )
+
+    @property
+    def _has_key(self) -> bool:
+        from botocore import UNSIGNED
+
+        return self.client.meta.config.signature_version is not UNSIGNED
 
     def require(self) -> None:
         """Raises GoneError if there is no such volume, and otherwise as `errors` does."""
@@ -109,9 +120,8 @@ class Bucket:
         if code == "NoSuchBucket":
             return self._gone()
         if code in _DENIED:
-            return AccessDeniedError(
-                f"volume {self.volume} refuses this key ({code})", remedy=_LOG_IN
-            )
+            fault = "refuses this key" if self._has_key else "needs an S3 API key"
+            return AccessDeniedError(f"volume {self.volume} {fault} ({code})", remedy=_LOG_IN)
         reason = without_secrets(f"{code} {message}".strip())
         return OperationFailedError(
             f"volume {self.volume} fails for {key or 'a request'}: {reason}",

@@ -64,7 +64,9 @@ def fill_volumes(
     of a model is left alone unless `overwrite` is true. Raises AccessDeniedError, GoneError and
     UnavailableError for volumes that cannot be used; nothing has been sent then.
     """
-    opened = in_parallel(lambda volume: _opened(volume, hosts), volumes)
+    # One that is named twice is filled once.
+    distinct = list(dict.fromkeys(volumes))
+    opened = in_parallel(lambda volume: _opened(volume, hosts), distinct)
     files = [VolumeFile(*each, model) for each in opened for model in models]
     in_parallel(VolumeFile.look, files, threads=_ASKED_AT_ONCE)
     unread = [file for file in files if file.state is None]

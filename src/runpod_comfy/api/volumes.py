@@ -45,6 +45,7 @@ def sync_volumes(
         lock=lock,
         project=project,
         command="realize {} --update",
+        timeout_s=timeout_s,
         say=say,
         explain=explain,
         progress=progress,

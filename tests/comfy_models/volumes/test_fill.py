@@ -21,7 +21,7 @@ from comfy_models.volumes.volume import Volume
 from tests.comfy_models.sources.reached import hosts_with
 from tests.http_server import Answer
 from tests.model_downloads import Model
-from tests.model_hosts.s3 import OUTSIDER_ID, OUTSIDER_KEY, S3Double
+from tests.model_hosts.s3 import KEY_ID, OUTSIDER_ID, OUTSIDER_KEY, S3Double
 
 RECORD = "models/.comfy_volume.json"
 
@@ -293,6 +293,43 @@ def test_a_refused_key_is_reported_with_the_variables_before_anything_is_fetched
         assert "RUNPOD_S3_ACCESS_KEY_ID" in error.remedy
         assert login["AWS_SECRET_ACCESS_KEY"] not in error.in_words()
     assert not store.root.exists()
+
+
+@pytest.mark.parametrize(
+    ("login", "message"),
+    [
+        ({}, "volume EU-RO-1/first needs an S3 API key (403)"),
+        (
+            {"RUNPOD_S3_ACCESS_KEY_ID": KEY_ID},
+            "RUNPOD_S3_SECRET_ACCESS_KEY is not set, but the other part of the key is",
+        ),
+    ],
+)
+def test_a_key_that_is_not_set_is_not_called_refused(
+    models: list[Model],
+    volumes: list[Volume],
+    store: ModelStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    login: dict[str, str],
+    message: str,
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(AccessDeniedError) as failed:
+        fill_volumes(models, volumes[:1], store, hosts_with(tmp_path, login))
+    assert failed.value.message == message
+    assert "RUNPOD_S3_ACCESS_KEY_ID" in failed.value.remedy
+
+
+def test_a_volume_that_is_named_twice_is_filled_once(
+    double: S3Double, models: list[Model], volumes: list[Volume], store: ModelStore, hosts: Hosts
+) -> None:
+    filled = fill_volumes(models, [volumes[0], volumes[0]], store, hosts)
+
+    assert _states(filled) == ["uploaded"] * 2
+    begun = [path for path in _sent(double) if path.endswith("?uploads")]
+    assert len(begun) == len(models)
 
 
 def test_runpods_key_is_used_beside_that_of_another_account(
