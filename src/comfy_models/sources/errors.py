@@ -9,9 +9,11 @@ def other_bytes_remedy(*, is_here: bool) -> str:
     """What to do about a source that does not have the pinned bytes; `is_here` for a file of this
     machine.
     """
-    if is_here:
-        return "Put the right file there, or resolve the version again with --upgrade."
-    return "Find out why it changed; to accept it, resolve the version again with --upgrade."
+    first = "Put the right file there." if is_here else "Find out why it changed."
+    return (
+        f"{first} To accept it, correct 'checksum' in the spec if it is there, and resolve the "
+        "version again with --upgrade."
+    )
 
 
 def not_a_model_remedy(*, is_here: bool) -> str:

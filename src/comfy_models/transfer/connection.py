@@ -185,13 +185,14 @@ class Connection:
     def _without_ranges(self) -> NoReturn:
         if not self._is_alone():
             raise NoRangesError
-        raise StartOverError("does not send parts of the file", ranges=False)
+        raise StartOverError("breaks off, and its host cannot continue a download", ranges=False)
 
     def _checked_head(self, stream: Stream) -> bytes:
         """The first bytes of the file. Raises NotAModelError if it is none by these."""
         head = head_of(stream, HEAD_BYTES)
         size = self._partial.form.size_bytes
-        fault = fault_of_content(head, size or stream.size, self._origin.name)
+        found = size if stream.size is None else stream.size
+        fault = fault_of_content(head, found, self._origin.name)
         if fault is not None:
             remedy = not_a_model_remedy(is_here=self._origin.is_here)
             raise NotAModelError(f"{self._origin.shown} {fault}", remedy=remedy)

@@ -24,6 +24,7 @@ from tests.model_downloads import (
     model_at,
     serving,
 )
+from tests.safetensors_bytes import safetensors
 
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
 
@@ -286,6 +287,17 @@ def test_a_file_of_another_size_is_refused_before_it_is_read(
         fetch([model_at(f"{url}/x")], store, hosts)
     assert served.sent_bytes < len(CONTENT) * 5
     assert files_in(store.root) == []
+
+
+def test_a_file_of_this_machine_that_was_replaced_is_not_called_damaged(
+    store: ModelStore, hosts: Hosts, tmp_path: Path
+) -> None:
+    (tmp_path / "x.safetensors").write_bytes(other := safetensors(CONTENT))
+    model = replace(model_at("x.safetensors"), target_path="vae/x.safetensors")
+    with pytest.raises(MismatchError) as caught:
+        fetch([model], store, hosts)
+    assert f"x.safetensors has {len(other)} bytes, not {len(CONTENT)}" in caught.value.message
+    assert "correct 'checksum' in the spec" in caught.value.remedy
 
 
 @pytest.mark.parametrize("framing", [{"Connection": "close"}, {"Transfer-Encoding": "chunked"}])
