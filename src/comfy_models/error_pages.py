@@ -16,6 +16,9 @@ from typing import Any
 from comfy_files.lfs import POINTER_START, read_pointer
 from comfy_http.redaction import in_one_line
 
+PAGE_BYTES = 1024
+"""Enough of a web page to recognize it."""
+
 _HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*\?>\s*)?(?><!--.*?-->\s*)*+<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,

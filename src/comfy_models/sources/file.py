@@ -7,8 +7,9 @@ from pathlib import Path
 
 from comfy_errors import UnavailableError
 from comfy_files.files import os_reason
-from comfy_models.sources.errors import GoneError
-from comfy_models.sources.source import HostFile
+from comfy_models.error_pages import PAGE_BYTES, fault_of_page
+from comfy_models.sources.errors import GoneError, NotAModelError, not_a_model_remedy
+from comfy_models.sources.source import HostFile, head_of
 
 _REMEDY = "Put it there, or correct 'source' in the spec."
 
@@ -21,10 +22,16 @@ class FileSource:
 
     def pin(self) -> HostFile:
         with self.open(0, None) as stream:
+            if fault := fault_of_page(head_of(stream, PAGE_BYTES), self.path.name):
+                raise NotAModelError(
+                    f"{self.path} {fault}", remedy=not_a_model_remedy(is_here=True)
+                )
             return HostFile(size=stream.size, name=self.path.name)
 
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> FileStream:
         try:
+            if self.path.is_dir():
+                raise GoneError(f"{self.path} is a folder, not a model file", remedy=_REMEDY)
             if not self.path.is_file():
                 raise GoneError(f"there is no file {self.path}", remedy=_REMEDY)
             stream = FileStream(self.path, start, end)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from comfy_http.errors import StatusError
 from comfy_http.ranges import HttpStream, Location, RangeReader
 from comfy_http.redaction import without_secrets
-from comfy_models.error_pages import fault_of_page
+from comfy_models.error_pages import PAGE_BYTES, fault_of_page
 from comfy_models.model_file import Pin
 from comfy_models.sources.errors import (
     AccessDeniedError,
@@ -21,8 +21,6 @@ from comfy_models.sources.hosts import Hosts
 from comfy_models.sources.source import HostFile, head_of
 
 _GONE = (404, 410)
-# Enough of a web page to recognise it.
-_PAGE_BYTES = 1024
 
 
 class HttpSource:
@@ -37,9 +35,9 @@ class HttpSource:
 
     def _first_answer(self) -> HostFile:
         # Not HEAD, which servers refuse for signed addresses.
-        with contextlib.closing(self.open(0, _PAGE_BYTES)) as stream:
+        with contextlib.closing(self.open(0, PAGE_BYTES)) as stream:
             name = PurePosixPath(urlsplit(self._url).path).name
-            if fault := fault_of_page(head_of(stream, _PAGE_BYTES), name):
+            if fault := fault_of_page(head_of(stream, PAGE_BYTES), name):
                 raise NotAModelError(
                     f"{without_secrets(self._url)} {fault}",
                     remedy=not_a_model_remedy(is_here=False),

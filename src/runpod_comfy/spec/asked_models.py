@@ -141,6 +141,10 @@ def _with_checksum(found: FoundModel, hashes: Mapping[Path, str]) -> Model:
 
 def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels) -> FoundModel:
     source, path = _local_source(asked.source, folders)
+    if path is not None and path.is_dir():
+        raise InvalidInputError(
+            f"{where}: {path} is a folder, not a model file", remedy="Correct 'source'."
+        )
     name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
     if not asked.name and "." not in name and not hub_folder(asked.source):
         raise InvalidInputError(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import UnavailableError
-from comfy_models.sources.errors import GoneError
+from comfy_models.sources.errors import GoneError, NotAModelError
 from comfy_models.sources.file import FileSource
 
 
@@ -35,6 +35,27 @@ def test_a_missing_file_is_named(source: FileSource) -> None:
     source.path.unlink()
     with pytest.raises(GoneError, match=f"there is no file {source.path}"):
         source.open(0, None)
+
+
+def test_a_folder_is_no_model(tmp_path: Path) -> None:
+    with pytest.raises(GoneError, match=f"{tmp_path} is a folder, not a model file"):
+        FileSource(tmp_path).pin()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("a.safetensors", b"<!doctype html><title>Sign in</title>", "is a web page ('Sign in')"),
+        ("a.gguf", b"version https://git-lfs.github.com/spec/v1\noid sha256:", "is a Git LFS"),
+    ],
+)
+def test_what_is_no_model_is_not_pinned_as_one(
+    tmp_path: Path, name: str, content: bytes, fault: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(NotAModelError) as caught:
+        FileSource(tmp_path / name).pin()
+    assert caught.value.message.startswith(f"{tmp_path / name} {fault}")
 
 
 def test_a_disk_that_fails_while_a_file_is_read_is_no_fault_of_the_store() -> None:

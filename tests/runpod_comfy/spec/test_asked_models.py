@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError
 from comfy_models.verify import HashMemory
 from runpod_comfy.spec.asked import Folders
 from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
@@ -209,10 +209,11 @@ def test_a_checksum_that_holds_is_kept(tmp_path: Path) -> None:
     assert model.checksum == f"sha256:{checksum}"
 
 
-def test_a_folder_is_not_a_model_file(tmp_path: Path) -> None:
-    (tmp_path / "a.bin").mkdir()
-    with pytest.raises(UnavailableError, match=r"the model file .*a\.bin does not exist"):
-        read(tmp_path, {"source": "a.bin", "target_subdir": "vae"})
+@pytest.mark.parametrize("name", ["a.bin", "unet"])
+def test_a_folder_is_not_a_model_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(InvalidInputError, match=f"{name} is a folder, not a model file"):
+        read(tmp_path, {"source": name, "target_subdir": "vae"})
 
 
 def test_a_file_that_was_hashed_and_not_changed_is_not_hashed_again(tmp_path: Path) -> None:
