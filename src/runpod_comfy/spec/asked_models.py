@@ -158,6 +158,11 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
     subdir = model.target_subdir or (None if folder == "." else folder)
     model = model.model_copy(update={"target_path": model.target, "target_subdir": subdir})
     found = None if model.is_folder else _local_file(model, path, where, local)
+    if found is not None and path is not None and found != path:
+        below = (
+            found.relative_to(folders.working) if found.is_relative_to(folders.working) else found
+        )
+        model = model.model_copy(update={"source": folders.rewritten(str(below))})
     return FoundModel(model=model, where=where, path=found)
 
 

@@ -201,6 +201,15 @@ def test_the_source_itself_is_hashed_before_a_namesake_in_the_models_root(tmp_pa
     assert model.checksum == "sha256:" + hashlib.sha256(b"source").hexdigest()
 
 
+def test_a_file_that_is_only_in_the_models_root_is_the_source(tmp_path: Path) -> None:
+    (tmp_path / "root/vae").mkdir(parents=True)
+    (tmp_path / "root/vae/a.bin").write_bytes(b"a")
+    asked = {"source": "a.bin", "target_subdir": "vae"}
+    (model,) = read(tmp_path, asked, root=tmp_path / "root", auto_checksum=True)
+    assert (tmp_path / "versions" / model.source).resolve() == tmp_path / "root/vae/a.bin"
+    assert not Path(model.source).is_absolute()
+
+
 def test_a_checksum_that_holds_is_kept(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"a")
     checksum = hashlib.sha256(b"a").hexdigest()
