@@ -21,6 +21,8 @@ def new_nodes(
     a name that the spec already has, UnavailableError for a missing local file or folder.
     """
     nodes = read_nodes(text, folders, option="add-node", name=name)
+    if not nodes:
+        raise InvalidInputError("add-node: the list is empty", remedy="Put a node into it.")
     for node in nodes:
         for there in loaded.spec.custom_nodes:
             if fold(there.name) == fold(node.name):
@@ -54,6 +56,8 @@ def new_models(
     asked = _as_json(text, name=name, target_subdir=target_subdir, target_node=target_node)
     found = read_models(asked, folders, local, option="add-model")
     models = with_checksums(found, local)
+    if not models:
+        raise InvalidInputError("add-model: the list is empty", remedy="Put a model into it.")
     for model in models:
         for there in loaded.spec.models:
             if fold(there.place) == fold(model.place):

@@ -125,7 +125,7 @@ def _check_object(scheme: str, value: str) -> None:
 def _check_web_file(scheme: str, parts: SplitResult) -> None:
     try:
         # A port that is no number, or too large, is only noticed here.
-        has_host = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        has_host = bool(re.fullmatch(r"\S+", parts.hostname or "")) and parts.port != 0
     except ValueError:
         has_host = False
     has_file = bool(parts.path.strip("/") or parts.query)

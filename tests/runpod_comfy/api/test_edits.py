@@ -171,6 +171,8 @@ def test_the_version_of_a_distribution_is_set_and_set_again(folder: Path) -> Non
             "--target-subdir",
         ),
         (lambda: add_model("mine", "none.json"), UnavailableError, "add-model: there is no file"),
+        (lambda: add_model("mine", "[]"), InvalidInputError, "add-model: the list is empty"),
+        (lambda: add_node("mine", "[]"), InvalidInputError, "add-node: the list is empty"),
         (
             lambda: add_model(
                 "mine",

@@ -363,6 +363,8 @@ def test_node_names_that_differ_in_case_only_are_the_same(tmp_path: Path) -> Non
         ({"source": "https:///x.bin"}, "must name a host and a file"),
         ({"source": "https://h/"}, "must name a host and a file"),
         ({"source": "https://h:99999/x.bin"}, "must name a host and a file"),
+        ({"source": "https://h:0/x.bin"}, "must name a host and a file"),
+        ({"source": "https://a b/x.bin"}, "must name a host and a file"),
         ({"source": "https://h/x.bin?token=abc"}, "a token or signature; put logins in ~/.netrc"),
         (
             {"source": "https://civitai.com/api/download/models/1?token=abc"},
