@@ -109,6 +109,7 @@ class HttpClient:
         *,
         stream: bool = False,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
         follow: bool = True,
         uses_netrc: bool = True,
     ) -> requests.Response:
@@ -121,6 +122,7 @@ class HttpClient:
             url,
             stream=stream,
             headers=headers,
+            data=body,
             timeout=self.silence_s,
             # None leaves it to REQUESTS_CA_BUNDLE and certifi; passed here because those would take
             # precedence over the session's own setting.

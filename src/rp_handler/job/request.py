@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
@@ -15,8 +15,10 @@ from comfy_errors.names import nearest
 from comfy_files.json_faults import faults_in_words, key_path, kind_of
 from comfy_workflows.graph import Graph, load_workflow, parse_workflow
 from rp_handler.inputs.document import JobInputs
+from rp_handler.job.listing import Listed, workflow_names
 from rp_handler.job.set_inputs import with_inputs_set
 from rp_handler.outputs.modes import check_output_mode
+from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
 # JSON of this depth can be read and written anywhere on its way to the engine.
@@ -34,6 +36,7 @@ class JobRequest:
     output: str
     files: JobInputs = field(repr=False)
     extra_data: Mapping[str, Any] = field(repr=False)
+    webhook: str | None
     warnings: Sequence[str]
 
 
@@ -41,6 +44,12 @@ def _graph_or_name(value: object) -> object:
     if not isinstance(value, dict | str):
         raise ValueError(f"must be a graph, or the name of one, not {kind_of(value)}")
     return value
+
+
+def _webhook(url: str | None) -> str | None:
+    if url and not is_webhook_url(url):
+        raise ValueError("must be an address that starts with https:// or http://")
+    return url or None
 
 
 class _Input(JobInputs):
@@ -52,6 +61,7 @@ class _Input(JobInputs):
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     strict: bool = True
     strict_input: bool = False
+    webhook: Annotated[str | None, AfterValidator(_webhook)] = None
     comfy_org_api_key: str | None = None
     api_key_comfy_org: str | None = None
 
@@ -68,10 +78,7 @@ def read_job_input(
     A workflow given by name is in the folder `workflows`. `classes` is the version's `/object_info`
     if it is known. Raises InvalidInputError, which names every fault, and InvalidWorkflowError.
     """
-    if isinstance(document, str):
-        document = _parsed(document)
-    if _is_too_deep(document):
-        raise _unusable(["it is nested too deeply"])
+    document = parsed_input(document)
     unknown = list(_unknown_keys(document))
     is_strict = isinstance(document, dict) and document.get("strict_input") is True
     try:
@@ -87,7 +94,7 @@ def read_job_input(
             remedy='Use "output": "base64", or leave it out.',
         )
     if isinstance(asked.workflow, str):
-        path = _named_workflow(asked.workflow, workflows)
+        path = named_workflow(asked.workflow, workflows)
         graph, place = load_workflow(path), path.name
     else:
         place = "of the job"
@@ -103,11 +110,35 @@ def read_job_input(
         output=asked.output,
         files=asked,
         extra_data={"api_key_comfy_org": api_key} if api_key else {},
+        webhook=asked.webhook,
         warnings=[f"In the job's input, {fault}; it was ignored." for fault in unknown],
     )
 
 
-def _parsed(text: str) -> Any:
+def read_listed(document: object) -> Listed | None:
+    """What a `parsed_input` asks to list; None if it asks to run a workflow. Raises
+    InvalidInputError.
+    """
+    if not isinstance(document, dict) or "list" not in document:
+        return None
+    listed = document["list"]
+    if listed not in get_args(Listed):
+        names = ", ".join(f"'{name}'" for name in get_args(Listed))
+        raise _unusable([f"'list' must be one of {names}"])
+    if "workflow" in document:
+        raise _unusable(["'list' and 'workflow' cannot be used together"])
+    return listed  # type: ignore[no-any-return]
+
+
+def parsed_input(document: object) -> Any:
+    """The JSON value that `document` is, or is the text of. Raises InvalidInputError."""
+    value = _read_text(document) if isinstance(document, str) else document
+    if _is_too_deep(value):
+        raise _unusable(["it is nested too deeply"])
+    return value
+
+
+def _read_text(text: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -147,11 +178,12 @@ def _unusable(faults: Sequence[str]) -> InvalidInputError:
     )
 
 
-def _named_workflow(name: str, workflows: Path) -> Path:
-    known = sorted(path.stem for path in workflows.glob("*.json"))
+def named_workflow(name: str, folder: Path) -> Path:
+    """The file of a workflow in `folder`. Raises InvalidInputError."""
+    known = workflow_names(folder)
     if name.removesuffix(".json") not in known:
         raise InvalidInputError(
             f'There is no workflow "{name[:_LONGEST_NAME]}" in the image.',
             remedy=f"It has: {', '.join(known)}." if known else "Send the graph itself.",
         )
-    return workflows / f"{name.removesuffix('.json')}.json"
+    return folder / f"{name.removesuffix('.json')}.json"

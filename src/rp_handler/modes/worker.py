@@ -8,6 +8,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,13 @@ from rp_handler.inputs.scratch import inputs_in_place
 from rp_handler.inputs.view import InputView
 from rp_handler.interruption import in_thread
 from rp_handler.job.job import Job
-from rp_handler.job.request import JobRequest, read_job_input
+from rp_handler.job.listing import Listed, listing
+from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
 from rp_handler.modes.sdk import Sdk, require_sdk
+from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.inline import Base64Sink
+from rp_handler.webhook import Webhooks, webhook_client, webhook_settings
 
 
 async def serve_jobs(
@@ -46,6 +50,11 @@ async def serve_jobs(
     """
     require_sdk()
     policy = input_policy(os.environ)
+    hooks = webhook_settings(os.environ)
+    client = partial(webhook_client, allows_private=policy.allows_private)
+    warm_up_workflow = os.environ.get(WORKFLOW)
+    if warm_up_workflow:
+        check_warm_up(warm_up_workflow, workflows)
     sdk = Sdk(sdk_arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-input-") as folder:
@@ -53,6 +62,7 @@ async def serve_jobs(
             async with (
                 models_at_hand(home, search, say=listener.say) as (home, warnings),
                 ResidentEngine(home, listener, input_folder=view.root) as engine,
+                Webhooks(hooks, client, listener.say) as webhooks,
             ):
                 for warning in warnings:
                     listener.say(f"Warning: {warning}")
@@ -63,7 +73,10 @@ async def serve_jobs(
                     warnings=warnings,
                     view=view,
                     policy=policy,
+                    webhooks=webhooks,
                 )
+                if warm_up_workflow:
+                    await warm_up(engine, warm_up_workflow, workflows, listener)
                 return await sdk.serve(jobs.answer)
     finally:
         sdk.kill_heartbeat()
@@ -79,31 +92,42 @@ class Jobs:
     warnings: Sequence[str]
     view: InputView
     policy: InputPolicy
+    webhooks: Webhooks
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The result document of `job`, or the failure document. Never raises ComfyError."""
-        job_id = str(job.get("id"))
+        job_id, asked = str(job.get("id")), None
         try:
             async with self._turn:
                 # The input may have megabytes, and it is the first to need the node classes.
                 asked = await in_thread(lambda: self._read(job.get("input")))
-                result = await run_job(self._job(job_id, asked), self.engine)
+                result = await self._result(job_id, asked)
         except (ComfyError, OSError) as error:
             self.listener.say(f"job {job_id}: {reportable(error).in_words()}")
-            return failure_document(reportable(error))
+            result = failure_document(reportable(error))
         except Exception as error:
             # A fault of this program must not end the worker, nor leave the job without an answer.
             self.listener.say(f"job {job_id}: {traceback.format_exc()}")
-            return failure_document(JobError(f"The worker failed: {type(error).__name__}: {error}"))
+            fault = JobError(f"The worker failed: {type(error).__name__}: {error}")
+            result = failure_document(fault)
+        url = asked.webhook if isinstance(asked, JobRequest) else None
+        self.webhooks.post(job_id, url, result)
+        return result
+
+    async def _result(self, job_id: str, asked: JobRequest | Listed) -> dict[str, Any]:
+        if not isinstance(asked, JobRequest):
+            return await in_thread(lambda: listing(asked, self.engine.home, self.workflows))
+        result = await run_job(self._job(job_id, asked), self.engine)
         if not result["images"] and "counts" not in result:
             # As worker-comfyui has it.
             result["status"] = "success_no_images"
         return result
 
-    def _read(self, document: object) -> JobRequest:
-        return read_job_input(
-            document,
+    def _read(self, document: object) -> JobRequest | Listed:
+        value = parsed_input(document)
+        return read_listed(value) or read_job_input(
+            value,
             workflows=self.workflows,
             classes=self.engine.home.recorded_classes,
             environment=os.environ,

@@ -9,7 +9,7 @@ import pytest
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_workflows.graph import InvalidWorkflowError
 from rp_handler.errors import failure_document
-from rp_handler.job.request import JobRequest, read_job_input
+from rp_handler.job.request import JobRequest, read_job_input, read_listed
 
 GRAPH = {"1": {"class_type": "Show", "inputs": {"text": "a"}}}
 
@@ -151,3 +151,32 @@ def test_a_graph_that_is_none_is_an_invalid_workflow(workflows: Path) -> None:
     with pytest.raises(InvalidWorkflowError) as caught:
         read({"workflow": {"nodes": []}}, workflows)
     assert failure_document(caught.value)["error_type"] == "invalid_workflow"
+
+
+@pytest.mark.parametrize("listed", ["nodes", "models", "workflows"])
+def test_a_list_can_be_asked_for_instead_of_a_workflow(listed: str) -> None:
+    assert read_listed({"list": listed}) == listed
+    assert read_listed({"workflow": GRAPH}) is None
+
+
+@pytest.mark.parametrize(
+    ("document", "sentence"),
+    [
+        ({"list": "all"}, "'list' must be one of 'nodes', 'models', 'workflows'"),
+        ({"list": ["nodes"]}, "'list' must be one of"),
+        ({"list": "nodes", "workflow": GRAPH}, "'list' and 'workflow' cannot be used together"),
+    ],
+)
+def test_a_list_that_there_is_not_is_refused(document: Any, sentence: str) -> None:
+    with pytest.raises(InvalidInputError, match=sentence):
+        read_listed(document)
+
+
+def test_a_webhook_is_an_address(workflows: Path) -> None:
+    url = "https://example.org/hook"
+    asked = read_job_input({"workflow": GRAPH, "webhook": url}, workflows=workflows, environment={})
+    assert asked.webhook == url
+    with pytest.raises(InvalidInputError, match="'webhook' must be an address that starts with"):
+        read_job_input(
+            {"workflow": GRAPH, "webhook": "example.org"}, workflows=workflows, environment={}
+        )

@@ -6,12 +6,13 @@ import asyncio
 import base64
 import contextlib
 import json
+import queue
 import signal
 import subprocess
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from aiohttp import web
 
 from rp_handler.engine.process import free_port
 from tests.graphs import SAVE, SLEEP, node, write_graph
+from tests.http_server import Answer, Request, serve
 from tests.program import start_python, wait_for
 
 # Each test makes an environment or a home, or starts a worker.
@@ -46,6 +48,25 @@ def worker(*arguments: str, **variables: str) -> Iterator[subprocess.Popen[str]]
     finally:
         process.kill()
         process.communicate()
+
+
+@contextlib.contextmanager
+def serving(**variables: str) -> Iterator[tuple[subprocess.Popen[str], Callable[[Any], Any]]]:
+    """A worker behind the SDK's local API, and what posts an input to it and returns the answer."""
+    port = free_port()
+
+    def post(document: Any) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/runsync",
+            data=json.dumps({"input": document}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    arguments = ("--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(port))
+    with worker(*arguments, **variables) as process:
+        yield process, post
 
 
 def test_a_test_input_is_run_and_ends_the_process() -> None:
@@ -78,18 +99,7 @@ def test_without_the_sdk_one_sentence_says_how_to_get_it() -> None:
 
 
 def test_the_sdks_own_server_answers_jobs_and_ends_in_time() -> None:
-    port = free_port()
-
-    def post(document: Any) -> Any:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/runsync",
-            data=json.dumps({"input": document}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request) as response:
-            return json.load(response)
-
-    with worker("--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(port)) as it:
+    with serving() as (it, post):
         wait_for(it.stdout, "Uvicorn running")
         for _ in range(2):
             answer = post({"workflow": SAVE})
@@ -105,6 +115,48 @@ def test_the_sdks_own_server_answers_jobs_and_ends_in_time() -> None:
     # Results are no matter for a log: RunPod cuts its lines, and pictures are long.
     assert base64.b64encode(b"hello").decode() not in said
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
+
+
+def test_a_worker_warms_up_lists_what_it_has_and_posts_results_to_a_webhook() -> None:
+    heard: queue.SimpleQueue[Request] = queue.SimpleQueue()
+
+    def answer(request: Request) -> Answer:
+        heard.put(request)
+        return Answer()
+
+    with (
+        serve(answering=answer) as url,
+        serving(COMFY_WARMUP_WORKFLOW="example", COMFY_WEBHOOK_URL=url) as (process, post),
+    ):
+        wait_for(process.stdout, "The warm-up took")
+        wait_for(process.stdout, "Uvicorn running")
+        assert post({"list": "workflows"})["output"] == {"workflows": ["example"]}
+        assert json.loads(heard.get(timeout=30).body)["type"] == "job.completed"
+        result = post({"workflow": "example"})["output"]
+        (file,) = result["files"]
+        assert base64.b64decode(file["data"]) == b"hello"
+        assert json.loads(heard.get(timeout=30).body)["data"]["output"] == result
+        assert post({"list": "all"})["status"] == "FAILED"
+        assert json.loads(heard.get(timeout=30).body)["type"] == "job.failed"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("COMFY_WARMUP_WORKFLOW", "none", 'There is no workflow "none" in the image.'),
+        ("COMFY_WARMUP_WORKFLOW", "https://example.org/x.json", "without a sha256 of its file"),
+        ("COMFY_WEBHOOK_URL", "example.org", 'COMFY_WEBHOOK_URL is "example.org".'),
+        ("COMFY_WEBHOOK_SECRET", "x", "COMFY_WEBHOOK_SECRET is not the secret of a webhook."),
+    ],
+)
+def test_a_variable_that_cannot_be_used_ends_the_worker_before_its_engine_starts(
+    variable: str, value: str, message: str
+) -> None:
+    with worker("--rp_serve_api", **{variable: value}) as process:
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert message in said
+    assert "Starting ComfyUI" not in said
 
 
 class Platform:
