@@ -53,17 +53,24 @@ class Execution:
 
 
 class EngineClient:
-    """Talks to a running engine; use it as `async with EngineClient(engine) as client`."""
+    """Talks to a running engine; use it as `async with EngineClient(engine) as client`.
+
+    Its connections stay open between runs, of which there is one at a time.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._client_id = uuid.uuid4().hex
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._unread: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> EngineClient:
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None))
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._unread is not None:
+            await _cancelled(self._unread)
         await self._session.close()
 
     async def get(self, path: str) -> Any:
@@ -103,12 +110,12 @@ class EngineClient:
     ) -> Execution:
         # The socket is opened first: a short prompt could be over before a later socket hears of
         # it.
-        socket = await self._connect()
+        await self._listen()
         try:
             warnings = await self._post(events, strict=strict, extra_data=extra_data)
-            entry = await self._follow(events, socket)
+            entry = await self._follow(events)
         finally:
-            await socket.close()
+            self._unread = asyncio.create_task(self._skip_messages())
         return _execution(events, entry, warnings)
 
     async def forget_results(self) -> None:
@@ -149,11 +156,10 @@ class EngineClient:
             for sentence in node_error_sentences(node_errors)
         )
 
-    async def _follow(
-        self, events: PromptEvents, socket: aiohttp.ClientWebSocketResponse
-    ) -> Mapping[str, Any]:
+    async def _follow(self, events: PromptEvents) -> Mapping[str, Any]:
         """Listens until the prompt is in the history, reconnecting as often as needed."""
         while True:
+            socket = await self._listen()
             message = None
             with contextlib.suppress(TimeoutError):
                 message = await socket.receive(timeout=_QUIET_S)
@@ -161,8 +167,6 @@ class EngineClient:
                 entry = await self._history(events.prompt_id)
                 if entry is not None:
                     return entry
-                if message is not None:
-                    socket = await self._reconnect()
             elif message.type is aiohttp.WSMsgType.TEXT:
                 said = json.loads(message.data)
                 if events.take(said.get("type", ""), said.get("data") or {}):
@@ -170,18 +174,25 @@ class EngineClient:
                         await asyncio.sleep(0.01)
                     return entry
 
-    async def _connect(self) -> aiohttp.ClientWebSocketResponse:
-        # Previews can have any size, and only the engine sends on this socket.
-        return await self._session.ws_connect(
-            f"{self._engine.url}/ws?clientId={self._client_id}", max_msg_size=0
-        )
-
-    async def _reconnect(self) -> aiohttp.ClientWebSocketResponse:
-        while True:
+    async def _listen(self) -> aiohttp.ClientWebSocketResponse:
+        """The open socket, which nobody else reads; connected if it is not."""
+        if self._unread is not None:
+            await _cancelled(self._unread)
+            self._unread = None
+        while self._socket is None or self._socket.closed:
             try:
-                return await self._connect()
+                # Previews can have any size, and only the engine sends on this socket.
+                self._socket = await self._session.ws_connect(
+                    f"{self._engine.url}/ws?clientId={self._client_id}", max_msg_size=0
+                )
             except aiohttp.ClientError:
                 await asyncio.sleep(_RECONNECT_S)
+        return self._socket
+
+    async def _skip_messages(self) -> None:
+        """Reads what is sent between runs: an engine waits for clients that do not read."""
+        while self._socket is not None and not self._socket.closed:
+            await self._socket.receive()
 
     async def _get(self, path: str) -> Any:
         async with self._session.get(f"{self._engine.url}{path}") as response:
@@ -221,12 +232,17 @@ class EngineClient:
                     remedy=f"Its log is {self._engine.log}.",
                 ) from error
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            await _cancelled(task)
         raise self._engine.crashed(when())
 
 
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+
+
+async def _cancelled(task: asyncio.Future[Any]) -> None:
+    """Cancels `task`, and waits for its end."""
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _execution(

@@ -8,7 +8,6 @@ depends on.
 
 from __future__ import annotations
 
-import filecmp
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+from comfy_files.files import sha256_of
 from comfy_workflows.graph import Graph, is_link
 from comfy_workflows.model_files import is_there
 from rp_handler.engine.client import Execution
@@ -52,21 +52,37 @@ class NodeOutputs:
                 yield folder / str(entry.get("subfolder") or "") / entry["filename"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Run:
     folder: Path
     size_bytes: int
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class _Known:
     """What a node delivered in `run`, by node id: itself as `node`, and nodes that it added to the
-    graph. Without a run, that is no longer known.
+    graph. Without a run it is no longer kept; then `content` is the hash of what it was, empty if
+    it was not always the same.
     """
 
     node: str
     run: _Run | None
     outputs: Mapping[str, NodeOutputs] = field(default_factory=dict)
+    content: str = ""
+
+    def dropped(self) -> _Known:
+        return replace(self, run=None, outputs={}, content=self.content_now())
+
+    def content_now(self) -> str:
+        """A hash of what it shows, and of the files."""
+        if self.run is None:
+            return self.content
+        lines = [
+            json.dumps([name if name != self.node else None, outputs.shown], sort_keys=True)
+            + "".join(sha256_of(file) for file in outputs.files() if is_there(file))
+            for name, outputs in self.outputs.items()
+        ]
+        return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
 class KeptOutputs:
@@ -83,12 +99,9 @@ class KeptOutputs:
         self._runs: OrderedDict[Path, _Run] = OrderedDict()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    def prepare(self, graph: Graph) -> dict[str, str]:
-        """Makes the engine ready to run `graph`; returns its `node_keys`."""
+    def keys_of(self, graph: Graph) -> dict[str, str]:
+        """The `node_keys` of a graph that begins to run. Runs that are too many are dropped."""
         self._drop_oldest()
-        # The engine numbers new files after the existing ones.
-        for folder in (self._folders.output, self._folders.temp):
-            _empty(folder)
         return node_keys(graph)
 
     def claim(
@@ -127,7 +140,10 @@ class KeptOutputs:
             self._learn(keys[node], _Known(node=node, run=run, outputs=made.get(node, {})))
         for outputs_of_node in made.values():
             found |= outputs_of_node
-        self._runs.move_to_end(run.folder)
+        if made:
+            self._runs[run.folder] = run
+        else:
+            shutil.rmtree(run.folder, ignore_errors=True)
         return found if is_complete else None
 
     def forget(self) -> None:
@@ -138,20 +154,18 @@ class KeptOutputs:
         self._runs.clear()
 
     def _keep_folders(self) -> tuple[_Run, EngineFolders]:
-        """Moves the files of the run that has just ended into a folder of their own."""
+        """Moves the files of the run that has just ended into a folder of their own. The next one
+        finds empty folders: the engine numbers new files after the existing ones.
+        """
         self._number += 1
         folder = self._root / str(self._number)
-        folders = replace(self._folders, output=folder / "output", temp=folder / "temp")
-        folder.mkdir(parents=True)
-        for ours, kept in (
-            (self._folders.output, folders.output),
-            (self._folders.temp, folders.temp),
-        ):
-            ours.mkdir(parents=True, exist_ok=True)
-            ours.rename(kept)
-            ours.mkdir()
-        run = self._runs[folder] = _Run(folder, _size_of(folder))
-        return run, folders
+        kept = replace(self._folders, output=folder / "output", temp=folder / "temp")
+        for ours, theirs in ((self._folders.output, kept.output), (self._folders.temp, kept.temp)):
+            if ours.is_dir() and any(ours.iterdir()):
+                folder.mkdir(parents=True, exist_ok=True)
+                ours.rename(theirs)
+                ours.mkdir()
+        return _Run(folder, _size_of(folder)), kept
 
     def _use(self, key: str, known: _Known) -> None:
         self._known.move_to_end(key)
@@ -162,30 +176,33 @@ class KeptOutputs:
         old = self._known.get(key)
         if old is None and not new.outputs:
             return
-        # If other outputs have the same key, something besides the graph decides what they are.
-        is_doubtful = old is not None and not (old.run and _are_equal(old, new))
-        self._known[key] = _Known(node=new.node, run=None) if is_doubtful else new
+        if old is not None and old.content_now() != new.content_now():
+            # Something besides the graph decides what it delivers.
+            new = _Known(node=new.node, run=None)
+        self._known[key] = new
         self._known.move_to_end(key)
 
     def _drop_oldest(self) -> None:
-        total = sum(run.size_bytes for run in self._runs.values())
-        dropped = set()
+        total, dropped = sum(run.size_bytes for run in self._runs.values()), set()
         while len(self._runs) > 1 and (len(self._runs) > _RUNS or total > _BYTES):
-            folder, run = self._runs.popitem(last=False)
+            _, run = self._runs.popitem(last=False)
             total -= run.size_bytes
-            dropped.add(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            dropped.add(run)
         for key, known in self._known.items() if dropped else ():
-            if known.run is not None and known.run.folder in dropped:
-                self._known[key] = _Known(node=known.node, run=None)
+            if known.run in dropped:
+                self._known[key] = known.dropped()
+        for run in dropped:
+            shutil.rmtree(run.folder, ignore_errors=True)
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)
 
 
 def node_keys(graph: Graph) -> dict[str, str]:
-    """For each node of `graph`, without cycles, what its result depends on, as a hash: its class
-    and inputs, and the nodes that it depends on.
+    """For each node of `graph`, what its result depends on, as a hash: its class and inputs, and
+    the nodes that it depends on. Empty for a graph with a cycle, which no engine runs.
     """
+    if graph.circle():
+        return {}
     needs = {node.id: set(node.links().values()) for node in graph.nodes.values()}
     keys: dict[str, str] = {}
     for node_id in TopologicalSorter(needs).static_order():
@@ -200,35 +217,9 @@ def node_keys(graph: Graph) -> dict[str, str]:
     return keys
 
 
-def _are_equal(old: _Known, new: _Known) -> bool:
-    """True if both name equal files with equal content, and show the same."""
-    ours, theirs = (
-        {"" if name == it.node else name: outputs for name, outputs in it.outputs.items()}
-        for it in (old, new)
-    )
-    return ours.keys() == theirs.keys() and all(
-        ours[name].shown == theirs[name].shown
-        and all(
-            is_there(one) and is_there(other) and filecmp.cmp(one, other, shallow=False)
-            for one, other in zip(ours[name].files(), theirs[name].files(), strict=True)
-        )
-        for name in ours
-    )
-
-
 def _size_of(folder: Path) -> int:
     return sum(
         os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
         for parent, _, names in os.walk(folder)
         for name in names
     )
-
-
-def _empty(folder: Path) -> None:
-    """Removes everything in `folder`, which may not exist."""
-    if folder.is_dir():
-        for path in folder.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)

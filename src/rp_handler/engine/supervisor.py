@@ -47,7 +47,7 @@ class _GivenUp:
     """A run that may still be going on."""
 
     events: PromptEvents
-    keys: Mapping[str, str]
+    keys: asyncio.Future[dict[str, str]]
 
 
 class ResidentEngine:
@@ -93,13 +93,14 @@ class ResidentEngine:
         if self._engine is not None and self._engine.ended.done():
             await self._end(self._engine.crashed("between two jobs"))
         if self._engine is not None and self._given_up is not None:
-            await self._settle(self._engine, self._given_up)
+            await self._settle(self._given_up)
         if self._engine is None:
             self._listener.say(f"Starting ComfyUI of {self.home.root}.")
             made = engine_setup(self.home, input_folder=self._own_input_folder)
             setup = self._stack.enter_context(made)
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
+            self._client = await self._stack.enter_async_context(EngineClient(self._engine))
             self._kept = KeptOutputs(self._engine.folders)
             self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
             warn_of_nodes(self._engine, self.home, self._listener)
@@ -119,26 +120,25 @@ class ResidentEngine:
         and otherwise as EngineClient.run does.
         """
         for _ in range(_RUNS):
-            engine = await self.running()
-            keys = await in_thread(partial(self._kept.prepare, graph))
-            async with EngineClient(engine) as client:
-                events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
-                try:
-                    execution = await client.run(events, strict=strict, extra_data=extra_data)
-                except EngineCrashedError as error:
-                    await self._end(error)
-                    raise
-                except BaseException:
-                    self._given_up = _GivenUp(events=events, keys=keys)
-                    raise
-                outputs = await self._claim(graph, keys, execution)
-                if execution.error is not None:
-                    raise execution.error
-                if outputs is not None:
-                    timings, warnings = execution.timings, execution.warnings
-                    return Run(outputs=outputs, timings=timings, warnings=warnings)
-                await client.forget_results()
-                await in_thread(self._kept.forget)
+            await self.running()
+            events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
+            keys = asyncio.ensure_future(in_thread(partial(self._kept.keys_of, graph)))
+            try:
+                execution = await self._client.run(events, strict=strict, extra_data=extra_data)
+            except EngineCrashedError as error:
+                await self._end(error)
+                raise
+            except BaseException:
+                self._given_up = _GivenUp(events=events, keys=keys)
+                raise
+            outputs = await self._claim(graph, await keys, execution)
+            if execution.error is not None:
+                raise execution.error
+            if outputs is not None:
+                timings, warnings = execution.timings, execution.warnings
+                return Run(outputs=outputs, timings=timings, warnings=warnings)
+            await self._client.forget_results()
+            await in_thread(self._kept.forget)
         stuck = EngineCrashedError("ComfyUI does not drop its cached results; it was stopped.")
         await self._end(stuck)
         raise stuck
@@ -151,15 +151,15 @@ class ResidentEngine:
             partial(self._kept.claim, graph, keys, execution), grace_s=_CLAIM_GRACE_S
         )
 
-    async def _settle(self, engine: Engine, run: _GivenUp) -> None:
+    async def _settle(self, run: _GivenUp) -> None:
         """Waits until nothing runs, or ends the engine: a node may ignore an interruption."""
         with contextlib.suppress(TimeoutError, EngineCrashedError):
-            async with asyncio.timeout(_SETTLE_S), EngineClient(engine) as client:
-                while (await client.get("/queue") or {}).get("queue_running"):
+            async with asyncio.timeout(_SETTLE_S):
+                while (await self._client.get("/queue") or {}).get("queue_running"):
                     await asyncio.sleep(_POLL_S)
-                execution = await client.ended(run.events)
+                execution = await self._client.ended(run.events)
                 if execution is not None:
-                    await self._claim(run.events.graph, run.keys, execution)
+                    await self._claim(run.events.graph, await run.keys, execution)
                 self._given_up = None
         if self._given_up is not None:
             self._listener.say("ComfyUI is still running a cancelled job; restarting it.")
