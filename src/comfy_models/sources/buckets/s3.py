@@ -6,7 +6,6 @@ The contract is https://docs.aws.amazon.com/AmazonS3/latest/API.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 from collections.abc import Mapping
 
@@ -136,6 +135,6 @@ def _sha256(headers: Mapping[str, str]) -> str | None:
         return None
     try:
         digest = base64.b64decode(headers.get("x-amz-checksum-sha256", ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return digest.hex() if len(digest) == 32 else None

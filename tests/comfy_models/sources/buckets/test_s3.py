@@ -105,6 +105,15 @@ def test_a_file_without_a_checksum_has_no_sha256(double: S3Double, reached: Reac
     assert reached.source("s3://models/plain").pin().sha256 is None
 
 
+@pytest.mark.parametrize("checksum", ["", "x", "é", "AAAA"])
+def test_a_checksum_that_is_none_is_no_sha256(
+    double: S3Double, reached: Reached, checksum: str
+) -> None:
+    double.answers.append(Answer(headers={"ETag": '"1"', "x-amz-checksum-sha256": checksum}))
+    told = reached.source().pin()
+    assert (told.sha256, told.pin) == (None, Pin(etag="1"))
+
+
 def test_any_part_is_read(double: S3Double, reached: Reached) -> None:
     source = reached.source()
     assert read(source, 1_000_000, 1_000_005) == _WEIGHTS[1_000_000:1_000_005]
