@@ -331,6 +331,7 @@ def test_a_version_that_has_no_lock_does_not_keep_the_others_from_being_verified
     code, document = found(capsys, "--models-dir", models)
     assert code == 2
     assert "broken.json" in document["error"]
+    assert document["holds"] is False
     assert [model["state"] for model in document["models"]] == ["downloaded", "downloaded"]
     assert states(capsys, "--models-dir", models)[0] == 2
     assert run_command_line(["verify-models", "broken", "--models-dir", str(models)]) == 2

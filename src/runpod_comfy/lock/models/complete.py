@@ -31,7 +31,15 @@ def hash_models(
     if not unhashed:
         return lock
     say(f"Downloading {in_words(unhashed)}, because no host reports the sha256")
-    hashed = download_unhashed(unhashed, store, hosts, say=say, progress=progress, failed=failed)
+    hashed = download_unhashed(
+        unhashed,
+        store,
+        hosts,
+        upgrade=f"runpod-comfy resolve {lock.version_id} --upgrade",
+        say=say,
+        progress=progress,
+        failed=failed,
+    )
     models: list[LockedModel | None] = list(lock.models)
     pairs = list(zip(unhashed, hashed, strict=True))
     for model, locked in sorted(pairs, key=lambda pair: pair[0].index):

@@ -25,6 +25,7 @@ def download_unhashed(
     store: ModelStore,
     hosts: Hosts,
     *,
+    upgrade: str,
     say: Say,
     progress: Progress,
     failed: Callable[[UnhashedModel, ComfyError], object] | None = None,
@@ -32,7 +33,8 @@ def download_unhashed(
     """Each model with its sha256, once it is in the store.
 
     A model that no source gives as it was pinned is None, and `failed` gets it; without `failed`,
-    one error for all of them is raised.
+    one error for all of them is raised. `upgrade` is the command that accepts another file, without
+    the model's name.
     """
     memory = store_memory(store)
     size_bytes = sum(model.size or 0 for model in models)
@@ -42,8 +44,8 @@ def download_unhashed(
         told = asked(one.url, hosts, one.pin)
         # There is no sha256 that would show that it is another file than when it was pinned.
         if change := change_of_pin(one.pin, told.pin):
-            raise _changed(model, one, *change)
-        _require_agreement(model, one, told.sha256, told.size)
+            raise _changed(model, one, *change, upgrade)
+        _require_agreement(model, one, told.sha256, told.size, upgrade)
         sha256, size = fetch_unhashed(
             one,
             store,
@@ -53,7 +55,7 @@ def download_unhashed(
             progress=progress,
             remember=memory.keep,
         )
-        _require_agreement(model, one, sha256, size)
+        _require_agreement(model, one, sha256, size, upgrade)
         return _locked(model, sha256, size)
 
     def download(model: UnhashedModel) -> LockedModel | None:
@@ -88,23 +90,24 @@ def _locked(model: UnhashedModel, sha256: str, size: int) -> LockedModel:
 
 
 def _changed(
-    model: UnhashedModel, one: ModelSource, what: str, before: str, now: str
+    model: UnhashedModel, one: ModelSource, what: str, before: str, now: str, upgrade: str
 ) -> ChangedError:
     return ChangedError(
         f"{without_secrets(one.url)} has another file than when it was pinned: its {what} is "
         f"{now}, not {before}",
-        remedy=f"Accept it with: runpod-comfy resolve <id> --upgrade {model.name}",
+        remedy=f"Accept it with: {upgrade} {model.name}",
     )
 
 
 def _require_agreement(
-    model: UnhashedModel, one: ModelSource, sha256: str | None, size: int | None
+    model: UnhashedModel, one: ModelSource, sha256: str | None, size: int | None, upgrade: str
 ) -> None:
     claims = (("size in bytes", model.size, size), ("sha256", model.sha256, sha256))
     for what, expected, found in claims:
         if None not in (expected, found) and expected != found:
             raise MismatchError(
                 f"{without_secrets(one.url)} has the {what} {found}, not {expected}",
-                remedy="Correct 'source' or 'checksum' in the spec, or accept it with: "
-                f"runpod-comfy resolve <id> --upgrade {model.name}",
+                remedy="Correct 'checksum' in the spec, or 'source'."
+                if what == "sha256"
+                else f"Correct 'source' in the spec, or accept it with: {upgrade} {model.name}",
             )
