@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -44,6 +45,23 @@ async def interruptible(main: Coroutine[Any, Any, Result]) -> Result:
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
+
+
+@contextlib.contextmanager
+def unwinding() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt here, as SIGINT does."""
+    # A signal that is already ignored, as under nohup, stays ignored.
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    heard = [number for number, what in before.items() if what is not signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        heard = []
+    for number in heard:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
 
 
 async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Result:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.progress import StatusLine
+from comfy_models.proof import Report
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
 from rp_handler.home.open import baked_home, baked_version_id
@@ -88,12 +89,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _models(arguments: Sequence[str]) -> int:
+    from rp_handler.interruption import unwinding
+
     options = models.parse(arguments)
     line = StatusLine(sys.stderr)
     try:
-        result = models.perform(options, line)
+        with unwinding():
+            result = models.perform(options, line)
     except KeyboardInterrupt:
-        line.say("Interrupted.\n  → Run the same command again to continue.")
+        stopped = ComfyError("interrupted", remedy="Run the same command again to continue.")
+        if options.json:
+            document = Report(error=stopped).document()
+            _write_out([json.dumps(document, indent=2, ensure_ascii=False)])
+        line.say(f"Interrupted.\n  → {stopped.remedy}")
         return INTERRUPTED
     if options.json:
         _write_out([json.dumps(result.document(), indent=2, ensure_ascii=False)])

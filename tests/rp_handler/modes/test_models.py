@@ -507,6 +507,22 @@ def test_of_two_machines_that_fill_one_volume_one_downloads_and_the_other_waits(
         assert (volume / "models" / name).read_bytes() == BYTES[name]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_leaves_in_order_and_prints_a_document(
+    volume: Path, slow_url: str, number: signal.Signals
+) -> None:
+    command = ("-m", "rp_handler.main", "models", "sync", "--json", "--models-dir", volume)
+    with start_python(*command, stderr=subprocess.PIPE) as process:
+        while not any(path.stat().st_size > 500_000 for path in volume.rglob("*.partial")):
+            assert process.poll() is None
+        process.send_signal(number)
+        out, said = process.communicate()
+    assert process.returncode == 130
+    assert json.loads(out)["error"] == "interrupted"
+    assert said.endswith("Interrupted.\n  → Run the same command again to continue.\n")
+    assert list(volume.rglob("*.lease")) == []
+
+
 def test_a_machine_that_died_blocks_no_other_and_its_bytes_are_kept(
     volume: Path, slow_url: str, asked: list[Request]
 ) -> None:
