@@ -31,8 +31,13 @@ class GcsDouble:
         """Forgets all that it has and was told."""
         self._do("reset")
 
-    def bucket(self, name: str, access: Access = "public") -> None:
-        self._do("bucket", name=name, access=access)
+    def bucket(self, name: str, access: Access = "public", *, is_uniform: bool = False) -> None:
+        self._do("bucket", name=name, access=access, is_uniform=is_uniform)
+
+    def objects(self, bucket: str) -> list[dict[str, Any]]:
+        """The resources of all objects, each with its whole `content`."""
+        found: list[dict[str, Any]] = self._do("objects", bucket=bucket)
+        return [{**it, "content": base64.b64decode(it["content"])} for it in found]
 
     def put(
         self, bucket: str, name: str, content: bytes | Path, *, encoding: str | None = None
@@ -64,15 +69,20 @@ class GcsDouble:
 
     def answer_next(self, *answers: Answer) -> None:
         """The answers to the next requests, whatever they are."""
-        told = [
-            {
-                "status": it.status,
-                "headers": dict(it.headers),
-                "body": base64.b64encode(it.body).decode(),
-            }
-            for it in answers
-        ]
-        self._do("next_answers", answers=told)
+        self._do("next_answers", answers=[_told(it) for it in answers])
+
+    def answer_next_uploads(self, *answers: Answer | None) -> None:
+        """The answers to the next requests of uploads; None for one that is taken."""
+        told = [_told(it) if it else None for it in answers]
+        self._do("next_upload_answers", answers=told)
+
+    def delay_uploads(self, seconds: float) -> None:
+        """How long each request of an upload takes from now on."""
+        self._do("delay", seconds=seconds)
+
+    def damage_next_upload(self) -> None:
+        """Changes a byte of the next upload, as if it were damaged on its way."""
+        self._do("damage")
 
     def cut_next(self, *sizes: int | None) -> None:
         """After how many bytes the next downloads break, None for one that does not."""
@@ -109,6 +119,15 @@ class GcsDouble:
         )
         response.raise_for_status()
         return response.json()
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    return {
+        "status": answer.status,
+        "headers": dict(answer.headers),
+        "body": base64.b64encode(answer.body).decode(),
+        "stalls": answer.stalls,
+    }
 
 
 @contextmanager

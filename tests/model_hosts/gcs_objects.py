@@ -36,7 +36,9 @@ _SCOPES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """One generation of an object. `encoding` is "gzip" if its content is compressed."""
+    """One generation of an object. `encoding` is "gzip" if its content is compressed. With
+    `is_public` all may read it, also in a private bucket.
+    """
 
     bucket: str
     name: str
@@ -45,6 +47,8 @@ class Object:
     crc32c: str
     md5: str
     encoding: str | None = None
+    content_type: str = "application/octet-stream"
+    is_public: bool = False
 
     @property
     def resource(self) -> dict[str, str]:
@@ -56,7 +60,7 @@ class Object:
             "bucket": self.bucket,
             "generation": str(self.generation),
             "metageneration": "1",
-            "contentType": "application/octet-stream",
+            "contentType": self.content_type,
             "storageClass": "STANDARD",
             "size": str(len(self.content)),
             "md5Hash": self.md5,
@@ -73,13 +77,25 @@ class Object:
 
 @dataclass
 class Bucket:
-    """The current generation of each object; what was replaced is gone."""
+    """The current generation of each object; what was replaced is gone.
+
+    With `is_uniform` access, no object has an access control list of its own.
+    """
 
     name: str
     access: Access
+    is_uniform: bool = False
     objects: dict[str, Object] = field(default_factory=dict)
 
-    def put(self, name: str, content: bytes | mmap.mmap, *, encoding: str | None = None) -> Object:
+    def put(
+        self,
+        name: str,
+        content: bytes | mmap.mmap,
+        *,
+        encoding: str | None = None,
+        content_type: str = "application/octet-stream",
+        is_public: bool = False,
+    ) -> Object:
         before = self.objects.get(name)
         checksum = google_crc32c.Checksum()
         md5 = hashlib.md5()
@@ -94,6 +110,8 @@ class Bucket:
             crc32c=base64.b64encode(checksum.digest()).decode(),
             md5=base64.b64encode(md5.digest()).decode(),
             encoding=encoding,
+            content_type=content_type,
+            is_public=is_public,
         )
         return self.objects[name]
 

@@ -8,11 +8,13 @@ tell it what to do at `/control`, with the name of a method of `Control` and its
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import json
 import mmap
 import re
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,8 +23,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from tests.http_server import Answer, Request, ranged, serve
 from tests.model_hosts.gcs_objects import Access, Accounts, Bucket, Object
+from tests.model_hosts.gcs_signed import signer
 
 _OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
+_BUCKET = re.compile(r"/storage/v1/b/([^/]+)(/iam/testPermissions)?")
+_XML_OBJECT = re.compile(r"/([a-z0-9._-]+)/(.+)")
 _UPLOAD = re.compile(r"(?:/resumable)?/upload/storage/v1/b/([^/]+)/o")
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
@@ -52,14 +57,17 @@ class _Session:
     """A resumable upload, and what it has so far."""
 
     bucket: Bucket
-    name: str
+    resource: Mapping[str, Any]
+    query: Mapping[str, str]
     content: bytearray = field(default_factory=bytearray)
 
 
 @dataclass
 class Server:
-    """`answers` are given to the next requests, `cuts` are how many bytes are sent of the next
-    files; `rate` limits each connection, in bytes per second.
+    """`answers` are given to the next requests, `upload_answers` to the next uploads, where None
+    takes the upload. The next upload is changed if it `damages`; each takes `delay_s` longer.
+    `cuts` are how many bytes are sent of the next files; `rate` limits each connection, in bytes
+    per second.
     """
 
     url: str = ""
@@ -67,7 +75,10 @@ class Server:
     accounts: Accounts = field(default_factory=Accounts)
     members: set[str] = field(default_factory=set)
     answers: list[Answer] = field(default_factory=list)
+    upload_answers: list[Answer | None] = field(default_factory=list)
     cuts: list[int | None] = field(default_factory=list)
+    damages: bool = False
+    delay_s: float = 0.0
     rate: float | None = None
     asked: list[dict[str, str | None]] = field(default_factory=list)
     sent: list[int] = field(default_factory=list)
@@ -96,8 +107,42 @@ class Server:
             bucket = self._bucket(unquote(found[1]), request, "get")
             return self._object(request, bucket, unquote(found[2]), query)
         if found := _UPLOAD.fullmatch(path):
-            return self._upload(request, unquote(found[1]), query)
+            time.sleep(self.delay_s)
+            answer = self.upload_answers.pop(0) if self.upload_answers else None
+            return answer or self._upload(request, unquote(found[1]), query)
+        if found := _BUCKET.fullmatch(path):
+            return self._about(request, unquote(found[1]), bool(found[2]))
+        if found := _XML_OBJECT.fullmatch(path):
+            return self._xml(request, unquote(found[1]), unquote(found[2]))
         return Answer(status=404, body=b"Not Found")
+
+    def _about(self, request: Request, name: str, asks_rights: bool) -> Answer:
+        """The bucket itself, or those of some rights that whoever asks has in it."""
+        bucket = self._bucket(name, request, "get")
+        if not asks_rights:
+            uniform = {"uniformBucketLevelAccess": {"enabled": bucket.is_uniform}}
+            return _json({"kind": "storage#bucket", "name": name, "iamConfiguration": uniform})
+        granted = []
+        for key, right in parse_qsl(request.path.partition("?")[2]):
+            with contextlib.suppress(RefusedError):
+                self._bucket(name, request, right.rpartition(".")[2])
+                granted += [right] if key == "permissions" else []
+        return _json({"kind": "storage#testIamPermissionsResponse", "permissions": granted})
+
+    def _xml(self, request: Request, name: str, key: str) -> Answer:
+        """An object, for those who may read it without a token."""
+        account, fault = signer(request, self.accounts.keys)
+        if fault:
+            return Answer(status=403 if fault != "ExpiredToken" else 400, body=_xml_error(fault))
+        bucket = self.buckets.get(name)
+        found = bucket.objects.get(key) if bucket else None
+        if bucket is None or not (
+            account in self.members
+            or bucket.access != "private"
+            or (found is not None and found.is_public)
+        ):
+            return Answer(status=403, body=_xml_error("AccessDenied"))
+        return self._media(request, found) if found else Answer(status=404)
 
     def _bucket(self, name: str, request: Request, action: str) -> Bucket:
         """The bucket, if whoever asks may do this in it. Raises RefusedError."""
@@ -127,6 +172,11 @@ class Server:
         self, request: Request, bucket: Bucket, name: str, query: Mapping[str, str]
     ) -> Answer:
         found = bucket.objects.get(name)
+        if request.method == "DELETE" and found is not None:
+            self._bucket(bucket.name, request, "delete")
+            _require(found, query)
+            del bucket.objects[name]
+            return Answer(status=204)
         wanted = query.get("generation")
         if found is None or wanted not in (None, str(found.generation)):
             version = f"#{wanted}" if wanted else ""
@@ -145,7 +195,7 @@ class Server:
     def _media(self, request: Request, found: Object) -> Answer:
         headers = {
             "ETag": found.etag,
-            "Content-Type": "application/octet-stream",
+            "Content-Type": found.content_type,
             "X-Goog-Generation": str(found.generation),
             "X-Goog-Metageneration": "1",
             "X-Goog-Hash": f"crc32c={found.crc32c},md5={found.md5}",
@@ -175,15 +225,15 @@ class Server:
         resource, content = {}, request.body
         if kind == "resumable":
             resource = json.loads(request.body or b"{}")
+            resource.setdefault("contentType", request.headers["X-Upload-Content-Type"])
         elif kind == "multipart":
             resource, content = _parts(request)
-        object_name = query.get("name") or resource["name"]
+        resource = {**resource, "name": query.get("name") or resource["name"]}
         bucket = self._bucket(name, request, "create")
-        _require(bucket.objects.get(object_name), query)
         if kind != "resumable":
-            encoding = resource.get("contentEncoding")
-            return _json(bucket.put(object_name, content, encoding=encoding).resource)
-        self.uploads.append(_Session(bucket, object_name))
+            return self._stored(bucket, resource, content, query)
+        _require(bucket.objects.get(resource["name"]), query)
+        self.uploads.append(_Session(bucket, resource, query))
         place = f"{self.url}/upload/storage/v1/b/{quote(name)}/o?uploadType=resumable"
         return Answer(headers={"Location": f"{place}&upload_id={len(self.uploads) - 1}"})
 
@@ -196,9 +246,44 @@ class Server:
                 raise RefusedError(503, "backendError", "The range does not follow the last one.")
             session.content += request.body
         if found[3] == str(len(session.content)):
-            return _json(session.bucket.put(session.name, bytes(session.content)).resource)
+            hashes = dict(
+                it.strip().split("=", 1)
+                for it in request.headers.get("X-Goog-Hash", "").split(",")
+                if it.strip()
+            )
+            told = {"crc32c": hashes.get("crc32c"), "md5Hash": hashes.get("md5")}
+            resource = {**{key: it for key, it in told.items() if it}, **session.resource}
+            return self._stored(session.bucket, resource, bytes(session.content), session.query)
         has = {"Range": f"bytes=0-{len(session.content) - 1}"} if session.content else {}
         return Answer(status=308, headers=has)
+
+    def _stored(
+        self, bucket: Bucket, resource: Mapping[str, Any], content: bytes, query: Mapping[str, str]
+    ) -> Answer:
+        """Puts an uploaded object into its bucket. Raises RefusedError."""
+        _require(bucket.objects.get(resource["name"]), query)
+        if self.damages:
+            self.damages, content = False, content[:-1] + b"?"
+        acl = query.get("predefinedAcl")
+        if acl and bucket.is_uniform:
+            message = (
+                "Cannot insert legacy ACL for an object when uniform bucket-level access is "
+                "enabled."
+            )
+            raise RefusedError(400, "invalid", message)
+        trial = Bucket(bucket.name, bucket.access).put(resource["name"], content)
+        for key, has in (("crc32c", trial.crc32c), ("md5Hash", trial.md5)):
+            if resource.get(key, has) != has:
+                message = f'Provided {key} "{resource[key]}" doesn\'t match calculated "{has}".'
+                raise RefusedError(400, "invalid", message)
+        made = bucket.put(
+            resource["name"],
+            content,
+            encoding=resource.get("contentEncoding"),
+            content_type=resource.get("contentType", "application/octet-stream"),
+            is_public=acl == "publicRead",
+        )
+        return _json(made.resource)
 
 
 @dataclass
@@ -215,8 +300,8 @@ class Control:
     def reset(self) -> None:
         self.server.__dict__.update(vars(Server(url=self.server.url)))
 
-    def bucket(self, name: str, access: Access) -> None:
-        self.server.buckets[name] = Bucket(name, access)
+    def bucket(self, name: str, access: Access, is_uniform: bool) -> None:
+        self.server.buckets[name] = Bucket(name, access, is_uniform)
 
     def put(self, bucket: str, name: str, path: str, encoding: str | None) -> int:
         with Path(path).open("rb") as file:
@@ -239,12 +324,25 @@ class Control:
         self.server.accounts.lifetime_s = seconds
 
     def next_answers(self, answers: list[dict[str, Any]]) -> None:
-        self.server.answers = [
-            Answer(**{**it, "body": base64.b64decode(it["body"])}) for it in answers
+        self.server.answers = [_answer(it) for it in answers]
+
+    def next_upload_answers(self, answers: list[dict[str, Any] | None]) -> None:
+        self.server.upload_answers = [_answer(it) if it else None for it in answers]
+
+    def objects(self, bucket: str) -> list[dict[str, Any]]:
+        return [
+            {**it.resource, "content": base64.b64encode(it.content).decode()}
+            for it in self.server.buckets[bucket].objects.values()
         ]
 
     def next_cuts(self, cuts: list[int | None]) -> None:
         self.server.cuts = cuts
+
+    def delay(self, seconds: float) -> None:
+        self.server.delay_s = seconds
+
+    def damage(self) -> None:
+        self.server.damages = True
 
     def limit(self, rate: float | None) -> None:
         self.server.rate = rate
@@ -254,6 +352,14 @@ class Control:
 
     def counts(self) -> dict[str, int]:
         return {"sent": sum(self.server.sent), "tokens": self.server.accounts.given}
+
+
+def _answer(told: Mapping[str, Any]) -> Answer:
+    return Answer(**{**told, "body": base64.b64decode(told["body"])})
+
+
+def _xml_error(code: str) -> bytes:
+    return f"<?xml version='1.0' encoding='UTF-8'?><Error><Code>{code}</Code></Error>".encode()
 
 
 def _require(found: Object | None, query: Mapping[str, str]) -> None:
@@ -273,7 +379,10 @@ def _parts(request: Request) -> tuple[dict[str, Any], bytes]:
     boundary = request.headers.get_param("boundary", header="Content-Type")
     _, about, content, _ = request.body.split(b"--" + str(boundary).encode())
     resource = json.loads(about.partition(b"\r\n\r\n")[2])
-    return resource, content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+    headers, _, bare = content.partition(b"\r\n\r\n")
+    if found := re.search(rb"(?i)content-type: *(\S+)", headers):
+        resource.setdefault("contentType", found[1].decode())
+    return resource, bare.removesuffix(b"\r\n")
 
 
 def _json(document: object, *, status: int = 200, etag: str | None = None) -> Answer:

@@ -120,3 +120,59 @@ def test_the_client_asks_again_later(double: GcsDouble) -> None:
         Answer(status=429, headers={"Retry-After": "1"}), Answer(status=503, body=b"{}")
     )
     assert _client(double).bucket("models").blob("x").download_as_bytes() == _WEIGHTS
+
+
+def test_a_signed_url_is_good_for_one_object_and_one_account(double: GcsDouble) -> None:
+    double.put("private", "a b/x+y", _WEIGHTS)
+    member = _client(double, double.key_file()).bucket("private").blob("a b/x+y")
+    url = member.generate_signed_url(version="v4", expiration=60)
+    assert requests.get(url, timeout=10).content == _WEIGHTS
+    ranged = requests.get(url, headers={"Range": "bytes=5-6"}, timeout=10)
+    assert (ranged.status_code, ranged.content) == (206, _WEIGHTS[5:7])
+    assert requests.get(url.replace("/x%2By", "/z"), timeout=10).status_code == 403
+    assert requests.head(url, timeout=10).status_code == 403
+    key = double.key_file("outsider@comfy.iam.gserviceaccount.com", is_member=False)
+    other = _client(double, key).bucket("private").blob("a b/x+y")
+    url = other.generate_signed_url(version="v4", expiration=60)
+    assert requests.get(url, timeout=10).status_code == 403
+
+
+def test_only_a_public_object_is_read_without_an_account(double: GcsDouble) -> None:
+    bucket = _client(double, double.key_file()).bucket("private")
+    for name, acl in (("x", "publicRead"), ("y", None)):
+        bucket.blob(name).upload_from_string(b"x", "image/png", predefined_acl=acl)
+    answer = requests.get(f"{double.url}/private/x", timeout=10)
+    assert (answer.content, answer.headers["Content-Type"]) == (b"x", "image/png")
+    assert requests.get(f"{double.url}/private/y", timeout=10).status_code == 403
+    double.bucket("uniform", is_uniform=True)
+    blob = _client(double, double.key_file()).bucket("uniform").blob("x")
+    with pytest.raises(exceptions.BadRequest, match="Cannot insert legacy ACL"):
+        blob.upload_from_string(b"x", predefined_acl="publicRead")
+
+
+def test_a_damaged_upload_is_refused(double: GcsDouble) -> None:
+    blob = _client(double).bucket("models").blob("x")
+    double.damage_next_upload()
+    with pytest.raises(exceptions.BadRequest, match='Provided crc32c ".*" doesn\'t match'):
+        blob.upload_from_string(_WEIGHTS, retry=None)
+    assert not blob.exists()
+
+
+def test_who_asks_is_told_the_rights_in_a_bucket(double: GcsDouble) -> None:
+    asked = ["storage.objects.create", "storage.objects.get"]
+    double.bucket("public")
+    key = double.key_file("outsider@comfy.iam.gserviceaccount.com", is_member=False)
+    assert _client(double, key).bucket("public").test_iam_permissions(asked) == asked[1:]
+    member = _client(double, double.key_file())
+    assert member.bucket("private").test_iam_permissions(asked) == asked
+    with pytest.raises(exceptions.NotFound):
+        member.bucket("none").test_iam_permissions(asked)
+
+
+def test_an_object_that_is_deleted_is_gone(double: GcsDouble) -> None:
+    generation = double.put("models", "x", b"x")
+    blob = _client(double).bucket("models").blob("x")
+    with pytest.raises(exceptions.PreconditionFailed):
+        blob.delete(if_generation_match=generation + 1)
+    blob.delete(if_generation_match=generation)
+    assert double.objects("models") == []
