@@ -85,6 +85,21 @@ class JobCancelledError(JobError):
     error_type = "cancelled"
 
 
+class OutputUploadError(JobError):
+    """An output could not be delivered. `details`: the `uri` that it was for."""
+
+    error_type = "output_upload_failed"
+    retryable = True
+
+
+class OutputTooLargeError(JobError):
+    """The result is larger than RunPod accepts. `details`: result_bytes, limit_bytes, and the bytes
+    of each of its `files`.
+    """
+
+    error_type = "output_too_large"
+
+
 def reportable(error: ComfyError | OSError) -> ComfyError:
     """`error` as a ComfyError: an OSError gets a reason in plain words and a next step."""
     if isinstance(error, ComfyError):

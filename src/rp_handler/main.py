@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_errors import ComfyError, InvalidInputError
-from comfy_files.progress import StatusLine
+from comfy_files.progress import StatusLine, say_nothing
 from comfy_models.proof import Report
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
@@ -22,6 +22,7 @@ from rp_handler.job.terminal import NodesDisplay, result_lines
 from rp_handler.modes import models
 from rp_handler.modes.init_process import run_as_init
 from rp_handler.run_request import (
+    HANDLERS_OUTPUT_MODE,
     RunRequest,
     add_run_options,
     add_ui_option,
@@ -57,9 +58,9 @@ in an image, whose entrypoint this is:
   docker run --rm --gpus all -v /srv/models:/models -e MODELS_DIR=/models IMAGE \\
     --workflow /app/workflows/example.json --output base64
   docker run --rm -p 8188:8188 -v /srv/models:/models -e MODELS_DIR=/models IMAGE --ui
-  docker run --rm -p 8000:8000 -v /srv/models:/models -e MODELS_DIR=/models IMAGE \\
-    --rp_serve_api --rp_api_host 0.0.0.0
-  docker run --rm -e COMFY_MISSING_MODELS=ignore IMAGE \\
+  docker run --rm -p 8000:8000 -v /srv/models:/models -e MODELS_DIR=/models \\
+    -e OUTPUT_MODE=base64 IMAGE --rp_serve_api --rp_api_host 0.0.0.0
+  docker run --rm -e COMFY_MISSING_MODELS=ignore -e OUTPUT_MODE=base64 IMAGE \\
     --test_input '{"input": {"workflow": "minimal"}}'
   docker run --rm -v /srv/volume:/workspace IMAGE models sync
   docker run --rm IMAGE models --help
@@ -68,6 +69,8 @@ On RunPod it takes the endpoint's jobs without any flag. COMFY_MODE=ui serves th
 Models are searched for in MODELS_DIR, on the volume, in a store and in RunPod's cache of the Hub;
 COMFY_MISSING_MODELS=fail|download|ignore says what to do about missing ones, and
 COMFY_VERIFY_MODELS=1 reads all of them again.
+Outputs go to the bucket of Google Cloud Storage that GCS_BUCKET names, with the key of
+GOOGLE_APPLICATION_CREDENTIALS, unless --output or OUTPUT_MODE says otherwise.
 """
 
 
@@ -113,6 +116,8 @@ def _models(arguments: Sequence[str]) -> int:
 
 
 def _request_of(options: argparse.Namespace) -> RunRequest:
+    from rp_handler.outputs.modes import named_bucket
+
     sdk = sdk_arguments(options)
     mode = choose_mode(
         os.environ, workflow=options.workflow, ui=options.ui, sdk=sdk, folder=Path.cwd()
@@ -124,6 +129,7 @@ def _request_of(options: argparse.Namespace) -> RunRequest:
         home=options.home,
         models_dir=options.models_dir,
         output=options.output,
+        usual_output=named_bucket(os.environ) or HANDLERS_OUTPUT_MODE,
         output_dir=options.output_dir,
         ui=mode == "ui",
         worker=mode == "worker",
@@ -202,13 +208,16 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
     from rp_handler.interruption import interruptible
     from rp_handler.job.run import run_workflow
     from rp_handler.modes.ui import serve_ui
-    from rp_handler.outputs.modes import sink_for
+    from rp_handler.outputs.names import run_name
+    from rp_handler.outputs.open import Outputs
 
     port, timeout_s, graph = request.port, request.timeout_s, request.workflow
+    explain = listener.say if request.verbose else say_nothing
 
     async def work(home: Home, search: ModelSearch | None) -> dict[str, Any] | int:
         if request.ui:
             return await serve_ui(home, listener, port=port, listen=request.listen, search=search)
+        outputs = Outputs(os.environ, output_dir=request.output_dir, explain=explain)
         if graph is None:
             from rp_handler.modes.worker import serve_jobs
 
@@ -216,10 +225,14 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
                 home,
                 listener,
                 workflows=Path.cwd() / "workflows",
+                outputs=outputs,
+                output=request.output,
                 sdk_arguments=request.sdk_arguments,
                 search=search,
             )
-        sink = sink_for(request.output, output_dir=request.output_dir, workflow_name=graph.stem)
+        sink = await outputs.sink(
+            request.output, version_id=home.manifest.version_id, job=run_name(graph.stem)
+        )
         return await run_workflow(
             home, graph, sink, listener, port=port, timeout_s=timeout_s, search=search
         )
@@ -268,7 +281,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--models-dir", type=named_path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)"
     )
-    add_run_options(parser)
+    add_run_options(parser, usual_output=HANDLERS_OUTPUT_MODE)
     add_ui_option(parser)
     add("--listen", metavar="IP", help="where --ui serves (COMFY_LISTEN; 0.0.0.0 in an image)")
     add("--json", action="store_true", help="print the result as one JSON document")

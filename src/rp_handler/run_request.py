@@ -17,10 +17,19 @@ from rp_handler.engine.command import LOOPBACK
 
 DEFAULT_VERSION_ID = "demo"
 DEFAULT_OUTPUT_MODE = "files"
+HANDLERS_OUTPUT_MODE = "gcs"
+"""The default of the handler itself, as the user's guide has it."""
 DEFAULT_OUTPUT_DIR = Path("outputs")
 
 
-def add_run_options(parser: argparse.ArgumentParser) -> None:
+def output_help(usual: str) -> str:
+    """The help of `--output`, with its default."""
+    return f"files, base64, gcs or s3 (OUTPUT_MODE, then {usual})"
+
+
+def add_run_options(
+    parser: argparse.ArgumentParser, *, usual_output: str = DEFAULT_OUTPUT_MODE
+) -> None:
     """Adds the options for what to run and where its result goes."""
     add = parser.add_argument
     add(
@@ -29,7 +38,7 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a graph in the API format; {} is a smoke test",
     )
-    add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
+    add("--output", metavar="MODE", help=output_help(usual_output))
     add(
         "--output-dir", type=named_path, metavar="DIR", help="where --output files writes (outputs)"
     )
@@ -93,6 +102,7 @@ def make_request(
     home: Path | None = None,
     models_dir: Path | None = None,
     output: str | None = None,
+    usual_output: str = DEFAULT_OUTPUT_MODE,
     output_dir: Path | None = None,
     ui: bool = False,
     worker: bool = False,
@@ -104,9 +114,10 @@ def make_request(
 ) -> RunRequest:
     """The request of these flags: missing values come from `environment`, then from the defaults.
 
-    `image_id` is the version of an image. The image itself sets COMFY_VERSION_NAME to it, so that
-    value does not count as named by the user. Raises InvalidInputError, and UnavailableError for
-    a `~` without a home folder.
+    `usual_output` is the mode that neither names. `image_id` is the version of an image. The image
+    itself sets COMFY_VERSION_NAME to it, so that value does not count as named by the user. Raises
+    InvalidInputError, and UnavailableError for a `~` without a home folder or a key file that
+    cannot be read.
     """
     # Imported late: this module is imported even for --help.
     from rp_handler.outputs.modes import check_output_mode
@@ -139,15 +150,14 @@ def make_request(
         )
     models = models_dir or environment.get("MODELS_DIR")
     named_id = environment.get("COMFY_VERSION_NAME")
-    usual = "base64" if worker else DEFAULT_OUTPUT_MODE
-    mode = output or environment.get("OUTPUT_MODE") or usual
+    mode = output or environment.get("OUTPUT_MODE") or usual_output
     return RunRequest(
         version_id=version_id or named_id or DEFAULT_VERSION_ID,
         id_was_asked=bool(version_id or (named_id and named_id != image_id)),
         workflow=expanded(workflow) if workflow is not None else None,
         home=home,
         models_dir=expanded(models) if models else None,
-        output=mode if ui else check_output_mode(mode),
+        output=mode if ui else check_output_mode(mode, environment),
         output_dir=expanded(output_dir or DEFAULT_OUTPUT_DIR),
         ui=ui,
         port=port,

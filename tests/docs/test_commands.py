@@ -96,7 +96,7 @@ def test_the_documents_name_every_make_target() -> None:
 
 
 def test_the_reference_names_every_variable_that_the_programs_read() -> None:
-    kinds = "COMFY|HF|CIVITAI|GOOGLE|STORAGE|TORCH"
+    kinds = "BUCKET|COMFY|GCS|HF|CIVITAI|GOOGLE|STORAGE|TORCH"
     names = re.compile(rf'"((?:{kinds})_[A-Z_]*[A-Z]|MODELS_DIR|LOCK_PATH|OUTPUT_MODE)"')
     sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
     read = {name for source in sources for name in names.findall(source)}

@@ -16,10 +16,12 @@ from tests.specs import FIXTURE_CORE
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
-        if name.startswith(("COMFY_", "RUNPOD_", "HF_")):
+        if name.startswith(("COMFY_", "RUNPOD_", "HF_", "GCS_", "GOOGLE_", "BUCKET_", "AWS_")):
             monkeypatch.delenv(name)
-    for name in ("MODELS_DIR", "OUTPUT_MODE", "LOCK_PATH"):
+    for name in ("MODELS_DIR", "LOCK_PATH", "STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
+    # The default of the handler needs a bucket.
+    monkeypatch.setenv("OUTPUT_MODE", "files")
     scratch = tmp_path / "tmp"
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))

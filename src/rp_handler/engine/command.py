@@ -30,9 +30,13 @@ CACHED = (
 )
 """The folders of the cache that no engine may change."""
 
-# Variables of our own interpreter. The engine has another one, and must not see our packages.
+# Variables of our own interpreter. The engine has another one, and must not see our packages. Also
+# the keys with which we deliver outputs, which are no matter of custom nodes.
 _OURS = frozenset(
     {
+        "BUCKET_ACCESS_KEY_ID",
+        "BUCKET_SECRET_ACCESS_KEY",
+        "GCS_CREDENTIALS_JSON",
         "PYTHONHOME",
         "PYTHONPATH",
         "PYTHONSAFEPATH",

@@ -17,7 +17,7 @@ from comfy_workflows.graph import Graph, load_workflow, parse_workflow
 from rp_handler.inputs.document import JobInputs
 from rp_handler.job.listing import Listed, workflow_names
 from rp_handler.job.set_inputs import with_inputs_set
-from rp_handler.outputs.modes import check_output_mode
+from rp_handler.outputs.modes import require_in_worker
 from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
@@ -27,13 +27,15 @@ _DEEPEST = 100
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """A validated input. `place` names its workflow in messages, `warnings` what was ignored."""
+    """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
+    `output` is None for the worker's own mode.
+    """
 
     graph: Graph
     place: str
     timeout_s: float | None
     strict: bool
-    output: str
+    output: str | None
     files: JobInputs = field(repr=False)
     extra_data: Mapping[str, Any] = field(repr=False)
     webhook: str | None
@@ -57,7 +59,7 @@ class _Input(JobInputs):
 
     workflow: Annotated[Any, AfterValidator(_graph_or_name)]
     set: dict[str, Any] | None = None
-    output: str = "base64"
+    output: str | None = None
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     strict: bool = True
     strict_input: bool = False
@@ -88,11 +90,8 @@ def read_job_input(
     if unknown and is_strict:
         raise _unusable(unknown)
     asked.entries()
-    if check_output_mode(asked.output) != "base64":
-        raise InvalidInputError(
-            f'Output "{asked.output}" is not available in a worker.',
-            remedy='Use "output": "base64", or leave it out.',
-        )
+    if asked.output is not None:
+        require_in_worker(asked.output)
     if isinstance(asked.workflow, str):
         path = named_workflow(asked.workflow, workflows)
         graph, place = load_workflow(path), path.name

@@ -58,11 +58,11 @@ def _steps(progress: Progress) -> str:
 
 
 def result_lines(result: Mapping[str, Any]) -> list[str]:
-    """One line per output: path, size and sha256, or a text's first line; or the smoke report."""
+    """One line per output: place, size and sha256, or a text's first line; or the smoke report."""
     if "counts" in result:
         return _smoke_lines(result)
     lines = [
-        f"{one['path']}  {_size(one)}  sha256:{one['sha256']}"
+        f"{_place(one)}  {_size(one)}  sha256:{one['sha256']}"
         for one in (*result["images"], *result["files"])
     ]
     for text in result["text"]:
@@ -71,10 +71,15 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _place(output: Mapping[str, Any]) -> str:
+    """The path of a file, the address of an object, or the URL of a file in S3."""
+    return str(output.get("path") or output.get("uri") or output["data"])
+
+
 def _size(output: Mapping[str, Any]) -> str:
     from PIL import Image, UnidentifiedImageError
 
-    if output["mime"].startswith("image/"):
+    if output["mime"].startswith("image/") and "path" in output:
         with contextlib.suppress(UnidentifiedImageError, OSError), Image.open(output["path"]) as it:
             return f"{it.width}x{it.height}"
     return f"{output['bytes']} bytes"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 import traceback
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +30,10 @@ from rp_handler.job.request import JobRequest, parsed_input, read_job_input, rea
 from rp_handler.job.run import run_job
 from rp_handler.modes.sdk import Sdk, require_sdk
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
-from rp_handler.outputs.inline import Base64Sink
+from rp_handler.outputs.inline import result_limit_bytes
+from rp_handler.outputs.modes import require_in_worker
+from rp_handler.outputs.open import Outputs
+from rp_handler.outputs.sink import OutputSink
 from rp_handler.webhook import Webhooks, webhook_client, webhook_settings
 
 
@@ -38,15 +42,17 @@ async def serve_jobs(
     listener: Listener,
     *,
     workflows: Path,
+    outputs: Outputs,
+    output: str,
     sdk_arguments: Sequence[str],
     search: ModelSearch | None,
 ) -> int:
     """Runs jobs until cancelled, or until the SDK ends, as it does after a test. Returns its exit
     code.
 
-    `workflows` is the folder of workflows that a job may name. The engine is ready before the first
-    job is taken. Raises subclasses of ComfyError if it cannot be started, UnavailableError without
-    the SDK.
+    `workflows` is the folder of workflows that a job may name, `output` the mode of jobs that name
+    none. The engine is ready before the first job is taken. Raises subclasses of ComfyError if it
+    cannot be started or outputs cannot be delivered, UnavailableError without the SDK.
     """
     require_sdk()
     policy = input_policy(os.environ)
@@ -55,6 +61,8 @@ async def serve_jobs(
     warm_up_workflow = os.environ.get(WORKFLOW)
     if warm_up_workflow:
         check_warm_up(warm_up_workflow, workflows)
+    require_in_worker(output)
+    await outputs.open(output)
     sdk = Sdk(sdk_arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="comfy-input-") as folder:
@@ -70,6 +78,8 @@ async def serve_jobs(
                     engine=engine,
                     listener=listener,
                     workflows=workflows,
+                    outputs=outputs,
+                    output=output,
                     warnings=warnings,
                     view=view,
                     policy=policy,
@@ -89,6 +99,8 @@ class Jobs:
     engine: ResidentEngine
     listener: Listener
     workflows: Path
+    outputs: Outputs
+    output: str
     warnings: Sequence[str]
     view: InputView
     policy: InputPolicy
@@ -97,7 +109,7 @@ class Jobs:
 
     async def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """The result document of `job`, or the failure document. Never raises ComfyError."""
-        job_id, asked = str(job.get("id")), None
+        job_id, asked = str(job.get("id") or uuid.uuid4().hex), None
         try:
             async with self._turn:
                 # The input may have megabytes, and it is the first to need the node classes.
@@ -118,7 +130,13 @@ class Jobs:
     async def _result(self, job_id: str, asked: JobRequest | Listed) -> dict[str, Any]:
         if not isinstance(asked, JobRequest):
             return await in_thread(lambda: listing(asked, self.engine.home, self.workflows))
-        result = await run_job(self._job(job_id, asked), self.engine)
+        sink = await self.outputs.sink(
+            asked.output or self.output,
+            version_id=self.engine.home.manifest.version_id,
+            job=job_id,
+            limit_bytes=result_limit_bytes(job_id),
+        )
+        result = await run_job(self._job(job_id, asked, sink), self.engine)
         if not result["images"] and "counts" not in result:
             # As worker-comfyui has it.
             result["status"] = "success_no_images"
@@ -133,12 +151,12 @@ class Jobs:
             environment=os.environ,
         )
 
-    def _job(self, job_id: str, asked: JobRequest) -> Job:
+    def _job(self, job_id: str, asked: JobRequest, sink: OutputSink) -> Job:
         return Job(
             id=job_id,
             graph=asked.graph,
             place=asked.place,
-            sink=Base64Sink(),
+            sink=sink,
             listener=self.listener,
             timeout_s=asked.timeout_s,
             strict=asked.strict,

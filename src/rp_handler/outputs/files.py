@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -18,13 +16,10 @@ from rp_handler.outputs.sink import OutputSink
 class FilesSink(OutputSink):
     """Files in a new folder `<output_dir>/<run>/`, with the document in `result.json`.
 
-    The run's name is made of UTC time, workflow and a random id. Until it is complete, the folder
-    is called `.<run>.partial`.
+    Until it is complete, the folder is called `.<run>.partial`.
     """
 
-    def __init__(self, output_dir: Path, workflow_name: str) -> None:
-        now = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        run = f"{now}-{workflow_name}-{uuid.uuid4().hex[:8]}"
+    def __init__(self, output_dir: Path, run: str) -> None:
         self.folder = output_dir / run
         self._partial = output_dir / f".{run}.partial"
 

@@ -3,16 +3,85 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from rp_handler.errors import OutputTooLargeError
 from rp_handler.interruption import in_thread
 from rp_handler.outputs.sink import OutputSink
 
+# Of what is beside the files. A larger rest is noticed when the document is complete.
+_REST_BYTES = 64 << 10
+_WAYS_OUT = (
+    "Set GCS_BUCKET or BUCKET_ENDPOINT_URL in the worker, and large outputs go there; or ask for "
+    "smaller or fewer outputs. /runsync accepts 20 MB, /run 10 MB."
+)
+
 
 class Base64Sink(OutputSink):
-    """Puts the files into the result document itself."""
+    """Puts the files into the result document itself.
 
-    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:  # noqa: ARG002
+    With a `limit_bytes` for the document as JSON, files that have no room in it go to the sink that
+    `overflow` opens, if it is not None.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_bytes: int | None = None,
+        overflow: Callable[[], Awaitable[OutputSink]] | None = None,
+    ) -> None:
+        self._limit_bytes, self._open_overflow = limit_bytes, overflow
+        self._overflow: OutputSink | None = None
+        self._sizes: dict[str, int] = {}
+        self._encoded_bytes = 0
+
+    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+        size = path.stat().st_size
+        self._sizes[place.as_posix()] = size
+        encoded_bytes = (size + 2) // 3 * 4
+        if self._open_overflow is not None and not self._has_room(encoded_bytes + _REST_BYTES):
+            self._overflow = self._overflow or await self._open_overflow()
+            return await self._overflow.put(path, place)
+        has_room = self._has_room(encoded_bytes)
+        self._encoded_bytes += encoded_bytes
+        if not has_room:
+            # `finish` refuses the result, and knows the sizes of all files by then.
+            return {"type": "base64", "data": ""}
         data = await in_thread(lambda: base64.b64encode(path.read_bytes()).decode("ascii"))
         return {"type": "base64", "data": data}
+
+    async def finish(self, result: Mapping[str, Any]) -> None:
+        """Raises OutputTooLargeError."""
+        if self._limit_bytes is not None:
+            size = self._encoded_bytes
+            if self._has_room(0):
+                size = await in_thread(lambda: len(json.dumps(result, ensure_ascii=False).encode()))
+            if size > self._limit_bytes:
+                raise self._too_large(size, self._limit_bytes)
+        if self._overflow is not None:
+            await self._overflow.finish(result)
+
+    async def abandon(self) -> None:
+        if self._overflow is not None:
+            await self._overflow.abandon()
+
+    def _has_room(self, size: int) -> bool:
+        return self._limit_bytes is None or self._encoded_bytes + size <= self._limit_bytes
+
+    def _too_large(self, size: int, limit_bytes: int) -> OutputTooLargeError:
+        return OutputTooLargeError(
+            f"The result is {size / 1e6:.1f} MB as JSON; RunPod accepts {limit_bytes / 1e6:g} MB.",
+            remedy=_WAYS_OUT,
+            details={"result_bytes": size, "limit_bytes": limit_bytes, "files": self._sizes},
+        )
+
+
+def result_limit_bytes(job: str) -> int:
+    """How large RunPod lets the result of a job be, by its id: those of /runsync start with sync-.
+
+    Larger ones are reported as completed, without any data.
+    """
+    return 20_000_000 if job.startswith("sync-") else 10_000_000

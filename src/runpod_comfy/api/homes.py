@@ -147,10 +147,11 @@ def run(
     """Realizes a version if needed, runs a workflow file on it, headless, and returns the result:
     the document that `--json` prints, described in docs/contracts.md.
 
-    `output` is `files`, written to `output_dir` (`outputs`), or `base64`. `update` resolves again
-    if a folder of the version was changed since it was locked. `on_progress` receives the state of
-    the run: an `rp_handler.engine.prompt.Progress`. Raises what `realize` raises, InvalidInputError
-    for a workflow that cannot run on this version, OperationFailedError for one that fails.
+    `output` is `files`, written to `output_dir` (`outputs`), `base64`, `gcs` or `s3`. `update`
+    resolves again if a folder of the version was changed since it was locked. `on_progress`
+    receives the state of the run: an `rp_handler.engine.prompt.Progress`. Raises what `realize`
+    raises, InvalidInputError for a workflow that cannot run on this version, OperationFailedError
+    for one that fails.
     """
     from comfy_workflows.graph import load_workflow
     from rp_handler.engine.prompt import Listener

@@ -14,7 +14,8 @@ from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
-from rp_handler.outputs.modes import check_output_mode
+from rp_handler.outputs.gcs_settings import KEY_FILE
+from rp_handler.outputs.modes import VARIABLES, check_output_mode
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir
@@ -269,7 +270,9 @@ def run_image(
     folders = ModelFolders(
         store=ModelStore(cache.models), shared=shared_models or home.models, home=home.models
     )
-    mode = check_output_mode(output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE)
+    mode = check_output_mode(
+        output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE, os.environ
+    )
     outputs = expanded(output_dir or DEFAULT_OUTPUT_DIR).absolute()
     with using(cache, say):
         bring_models(
@@ -281,6 +284,12 @@ def run_image(
         if shared_models is not None and shared_models.is_dir():
             readable.append(shared_models)
             variables["MODELS_DIR"] = str(shared_models)
+        for name in VARIABLES.get(mode, ()):
+            if value := os.environ.get(name):
+                variables[name] = value
+        if key_file := variables.get(KEY_FILE):
+            readable.append(expanded(key_file).absolute())
+            variables[KEY_FILE] = str(readable[-1])
         if mode == "files":
             outputs.mkdir(parents=True, exist_ok=True)
         run = ContainerRun(

@@ -43,6 +43,7 @@ sys.exit(main())
 @pytest.fixture(autouse=True)
 def _in_an_image(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFY_BAKED_HOME", str(home))
+    monkeypatch.setenv("OUTPUT_MODE", "base64")
     for name in ("RUNPOD_SKIP_AUTO_SYSTEM_CHECKS", "RUNPOD_SKIP_GPU_CHECK"):
         monkeypatch.setenv(name, "true")
     monkeypatch.chdir(tmp_path)

@@ -1,23 +1,37 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from comfy_errors import InvalidInputError, OperationFailedError
-from rp_handler.outputs.modes import sink_for
+from comfy_errors import InvalidInputError
+from rp_handler.outputs.modes import check_output_mode, named_bucket
+
+_S3 = {
+    "BUCKET_ENDPOINT_URL": "http://minio/b",
+    "BUCKET_ACCESS_KEY_ID": "AKIA",
+    "BUCKET_SECRET_ACCESS_KEY": "SECRET",
+}
 
 
-def test_a_folder_that_is_not_writable_is_reported_before_anything_runs(tmp_path: Path) -> None:
-    (tmp_path / "taken").write_text("a file")
-    with pytest.raises(OperationFailedError, match="taken/outputs is not writable"):
-        sink_for("files", output_dir=tmp_path / "taken" / "outputs", workflow_name="w")
+def test_a_mode_needs_its_variables() -> None:
+    for mode in ("files", "base64"):
+        assert check_output_mode(mode, {}) == mode
+    assert check_output_mode("gcs", {"GCS_BUCKET": "results"}) == "gcs"
+    assert check_output_mode("s3", _S3) == "s3"
+    with pytest.raises(InvalidInputError, match="GCS_BUCKET is not set") as caught:
+        check_output_mode("gcs", {})
+    assert "OUTPUT_MODE=base64" in caught.value.remedy
+    with pytest.raises(InvalidInputError, match="BUCKET_ENDPOINT_URL"):
+        check_output_mode("s3", {"GCS_BUCKET": "results"})
 
 
-@pytest.mark.parametrize("mode", ["gcs", "s3", "paper"])
-def test_another_way_to_deliver_is_refused_with_those_that_there_are(
-    tmp_path: Path, mode: str
-) -> None:
-    with pytest.raises(InvalidInputError, match=mode) as caught:
-        sink_for(mode, output_dir=tmp_path, workflow_name="w")
-    assert "--output base64 or --output files" in caught.value.remedy
+def test_another_mode_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidInputError, match='"paper" is not an output mode') as caught:
+        check_output_mode("paper", {})
+    assert caught.value.remedy == "Use files, base64, gcs or s3."
+
+
+def test_the_bucket_of_the_guide_takes_precedence() -> None:
+    assert named_bucket({}) is None
+    assert named_bucket(_S3) == "s3"
+    assert named_bucket({**_S3, "GCS_BUCKET": "results"}) == "gcs"
+    assert named_bucket({**_S3, "GCS_BUCKET": ""}) == "s3"

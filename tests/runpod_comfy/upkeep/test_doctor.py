@@ -188,8 +188,8 @@ def test_a_place_that_cannot_be_written_is_blamed_on_what_names_it(
 
 
 def test_an_output_mode_that_a_run_refuses_is_reported(cache: Cache, tmp_path: Path) -> None:
-    assert _examine(cache, tmp_path, OUTPUT_MODE="gcs")["OUTPUT_MODE"].state == "warning"
-    assert "OUTPUT_MODE" not in _examine(cache, tmp_path, OUTPUT_MODE="base64")
+    assert _examine(cache, tmp_path, OUTPUT_MODE="fax")["OUTPUT_MODE"].state == "warning"
+    assert "OUTPUT_MODE" not in _examine(cache, tmp_path, OUTPUT_MODE="gcs")
 
 
 def test_a_tree_that_lost_its_record_is_reported(cache: Cache, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from rp_handler.run_request import DEFAULT_OUTPUT_MODE, output_help
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -35,7 +36,7 @@ def add_parser(actions: Subparsers) -> None:
     add_version(parser)
     add = parser.add_argument
     add("--workflow", type=Path, metavar="FILE", required=True, help="a graph in the API format")
-    add("--output", metavar="MODE", help="files or base64 (OUTPUT_MODE, then files)")
+    add("--output", metavar="MODE", help=output_help(DEFAULT_OUTPUT_MODE))
     add("--output-dir", type=Path, metavar="DIR", help="where --output files writes (outputs)")
     add(
         "--models-dir",

@@ -1,0 +1,43 @@
+"""Outputs as files in a bucket, sent as soon as they are known."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Any, Protocol
+
+from rp_handler.interruption import in_thread
+from rp_handler.outputs.mime import mime_of
+from rp_handler.outputs.names import object_name
+from rp_handler.outputs.sink import OutputSink
+
+
+class OutputBucket(Protocol):
+    """A bucket at some service. Several threads may use it."""
+
+    @property
+    def prefix(self) -> str:
+        """Where the names of outputs in it start."""
+
+    def require(self) -> None:
+        """Raises UnavailableError if the bucket is not there, or may not be written."""
+
+    def upload(self, path: Path, name: str, mime: str) -> dict[str, Any]:
+        """Sends the file at `path`. Returns how to reach it: `type`, and the keys of that type.
+
+        Raises OutputUploadError, and OSError for the file.
+        """
+
+
+class BucketSink(OutputSink):
+    """Files `<prefix>/<version>/<job>/<place>`.
+
+    What a job leaves that fails has the names that its next attempt uses again.
+    """
+
+    def __init__(self, bucket: OutputBucket, *, version_id: str | None, job: str) -> None:
+        self._bucket = bucket
+        self._version_id, self._job = version_id, job
+
+    async def put(self, path: Path, place: PurePath) -> dict[str, Any]:
+        name = object_name(self._bucket.prefix, self._version_id, self._job, place)
+        return await in_thread(lambda: self._bucket.upload(path, name, mime_of(path.name)))
