@@ -39,10 +39,15 @@ def models(tmp_path: Path) -> Path:
 @pytest.fixture
 def link(stored: Path, models: Path) -> Link:
     def make(
-        target_path: str = "checkpoints/a.bin", *, replace_links: bool = False, **options: bool
+        target_path: str = "checkpoints/a.bin",
+        *,
+        replace_links: bool = False,
+        overwrite: bool = False,
     ) -> bool:
         wanted = model(target_path)
-        needed = needs_link(models, wanted, HashMemory(()), replace_links=replace_links, **options)
+        needed = needs_link(
+            models, wanted, HashMemory(()), replace_links=replace_links, overwrite=overwrite
+        )
         if needed:
             ModelLink(model=wanted, root=models, source=stored).make()
         return needed
