@@ -94,7 +94,7 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
                 stored.unlink(missing_ok=True)
     if models:
         # A file that has two places is fetched once.
-        fetch(list({model.sha256: model for model in models}.values()))
+        fetch(models)
 
 
 class _Proving:

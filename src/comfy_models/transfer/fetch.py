@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from comfy_errors import ComfyError
+from comfy_errors import ComfyError, Faults
 from comfy_files.files import disk_errors
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
@@ -66,25 +66,33 @@ def _fetch(
     remember: Remember = lambda _path, _sha256: None,
     failed: Failed = lambda _model, _error: None,
 ) -> None:
-    # Two models may be the same file.
-    by_path = {place.path_of(model.sha256): (model, place) for model, place in wanted}
-    missing = [(model, place) for model, place in by_path.values() if not place.is_done()]
+    # Two models may be the same file, each with sources of its own.
+    by_path: dict[Path, tuple[list[ModelFile], Place]] = {}
+    for model, place in wanted:
+        by_path.setdefault(place.path_of(model.sha256), ([], place))[0].append(model)
+    missing = [(models, place) for models, place in by_path.values() if not place.is_done()]
     require_room(
-        [(place.work, model.size - place.written_bytes) for model, place in missing],
+        [(place.work, models[0].size - place.written_bytes) for models, place in missing],
         remedy=remedy,
     )
-    size_bytes = sum(model.size for model, _ in missing)
+    size_bytes = sum(models[0].size for models, _ in missing)
     progress.expect("models", count=len(missing), size_bytes=size_bytes)
     traffic = traffic_to(hosts, say=say, progress=progress)
 
-    def bring(item: tuple[ModelFile, Place]) -> None:
-        model, place = item
-        try:
-            deliver(model, place, traffic)
-        except ComfyError as error:
-            failed(model, error)
-            raise
-        remember(place.path_of(model.sha256), model.sha256)
-        progress.arrived("models", count=1)
+    def bring(item: tuple[list[ModelFile], Place]) -> None:
+        models, place = item
+        faults = Faults()
+        for model in models:
+            try:
+                deliver(model, place, traffic)
+            except ComfyError as error:
+                faults.add(error)
+            else:
+                remember(place.path_of(model.sha256), model.sha256)
+                progress.arrived("models", count=1)
+                return
+        if faults.error is not None:
+            failed(models[0], faults.error)
+        faults.raise_all()
 
     in_parallel(bring, missing, threads=FILES_AT_ONCE)

@@ -109,7 +109,8 @@ def _bring(
     def fetch_missing(missing: Sequence[ModelFile]) -> None:
         fetch(missing, store, hosts, say=say, progress=progress, remember=memory.keep)
 
-    models = list({file.model.sha256: file.model for file in lacking}.values())
+    # Once for all volumes. Two models may be the same file, each with sources of its own.
+    models = list({(it.model.sha256, it.model.target_path): it.model for it in lacking}.values())
     stored = in_parallel(is_stored, models, threads=_FILES_AT_ONCE)
     needed = [model for model, is_here in zip(models, stored, strict=True) if not is_here]
     faults.catch(bring, needed, store, memory, fetch_missing)

@@ -69,6 +69,26 @@ def test_a_file_that_two_models_share_is_downloaded_once(store: ModelStore, host
     assert said == []
 
 
+def test_a_file_that_two_models_share_comes_from_the_sources_of_either(
+    store: ModelStore, hosts: Hosts
+) -> None:
+    gone = Served(fault=lambda _request, answer, _number: replace(answer, status=404))
+    for order in (slice(None), slice(None, None, -1)):
+        with serving(x=gone, y=Served()) as url:
+            models = [model_at(f"{url}/x"), replace(model_at(f"{url}/y"), target_path="vae/y.bin")]
+            fetch(models[order], store, hosts)
+        assert _is_stored(store)
+        store.path_of(SHA256).unlink()
+    failed: list[tuple[str, str]] = []
+    with serving(x=gone, y=gone) as url:
+        models = [model_at(f"{url}/x"), replace(model_at(f"{url}/y"), target_path="vae/y.bin")]
+        with pytest.raises(UnavailableError) as caught:
+            fetch(models, store, hosts, failed=lambda it, why: failed.append((it.sha256, str(why))))
+    assert "/x could not" in caught.value.message
+    assert "/y could not" in caught.value.message
+    assert failed == [(SHA256, caught.value.message)]
+
+
 def test_a_file_is_written_outside_the_store(hosts: Hosts, tmp_path: Path) -> None:
     place = tmp_path / "models/vae/x.bin"
     with serving(x=Served()) as url:
