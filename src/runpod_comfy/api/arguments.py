@@ -6,9 +6,9 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec, TypeVar
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import plain_words
@@ -16,6 +16,10 @@ from runpod_comfy.api.workspace import StrPath
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+"""How long something may take."""
 
 
 def checked(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:

@@ -12,7 +12,7 @@ from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.user_paths import real
 from comfy_home.layout import HomeLayout, find_home
 from comfy_models.store import ModelStore
-from runpod_comfy.api.arguments import checked
+from runpod_comfy.api.arguments import Seconds, checked
 from runpod_comfy.api.model_request import ModelRequest, find_request, recalled
 from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, select
 from runpod_comfy.api.workspace import StrPath, version_id_of
@@ -33,7 +33,7 @@ def verify_models(
     models_dir: StrPath | None = None,
     overwrite: bool = False,
     rehash: bool = False,
-    timeout_s: float | None = None,
+    timeout_s: Seconds | None = None,
     project: StrPath | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,

@@ -8,7 +8,7 @@ from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_models.store import ModelStore
 from comfy_models.volumes.fill import Filled, fill_volumes
 from comfy_models.volumes.volume import volume_named
-from runpod_comfy.api.arguments import checked
+from runpod_comfy.api.arguments import Seconds, checked
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath
 from runpod_comfy.cache.locks import using
@@ -24,7 +24,7 @@ def sync_volumes(
     spec: StrPath | None = None,
     lock: StrPath | None = None,
     overwrite: bool = False,
-    timeout_s: float | None = None,
+    timeout_s: Seconds | None = None,
     project: StrPath | None = None,
     say: Say = say_nothing,
     explain: Say = say_nothing,

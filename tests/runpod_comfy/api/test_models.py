@@ -49,3 +49,9 @@ def test_what_does_not_hold_is_told_and_not_raised(small: ModelVersion, tmp_path
 def test_a_wrong_argument_is_named(small: ModelVersion) -> None:
     with pytest.raises(InvalidInputError, match="verify_models, argument rehash"):
         verify_models("small", rehash="yes")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("inf"), float("nan")])
+def test_a_timeout_has_to_be_a_time(small: ModelVersion, timeout_s: float) -> None:
+    with pytest.raises(InvalidInputError, match="verify_models, argument timeout_s: must be"):
+        verify_models("small", timeout_s=timeout_s)
