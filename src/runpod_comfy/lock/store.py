@@ -36,7 +36,9 @@ def load_lock(path: Path) -> Lock:
     """Reads a lock. Raises UnavailableError if the file is missing, InvalidInputError if it is
     broken.
     """
-    document = read_object(path, "lock", remedy=_RESTORE)
+    is_named = path == _named_lock()
+    remedy = f"Unset or correct LOCK_PATH. {_RESTORE}" if is_named else _RESTORE
+    document = read_object(path, "lock", remedy=remedy)
     found = document.get("lock_version")
     if found not in READ_VERSIONS:
         versions = " and ".join(map(str, READ_VERSIONS))

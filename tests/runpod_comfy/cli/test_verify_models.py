@@ -249,6 +249,10 @@ def test_the_variable_names_the_version_and_a_file_the_lock(
     assert states(capsys, "--models-dir", models, "--spec", spec) == (0, ["present"])
     monkeypatch.setenv("LOCK_PATH", str(lock))
     assert states(capsys, "--models-dir", models) == (0, ["present"])
+    monkeypatch.setenv("LOCK_PATH", "none.json")
+    for named in ((), ("other",)):
+        assert run_command_line(["verify-models", *named]) == 3
+        assert "  → Unset or correct LOCK_PATH. " in capsys.readouterr().err
     monkeypatch.delenv("LOCK_PATH")
     monkeypatch.setenv("COMFY_VERSION_NAME", "other")
     assert states(capsys, "--models-dir", models) == (0, ["present"])
