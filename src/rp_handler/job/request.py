@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
@@ -25,10 +25,13 @@ _LONGEST_NAME = 100
 _DEEPEST = 100
 
 
+Event = Literal["progress"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
-    `output` is None for the worker's own mode.
+    `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs.
     """
 
     graph: Graph
@@ -36,6 +39,7 @@ class JobRequest:
     timeout_s: float | None
     strict: bool
     output: str | None
+    events: frozenset[Event]
     files: JobInputs = field(repr=False)
     extra_data: Mapping[str, Any] = field(repr=False)
     webhook: str | None
@@ -64,6 +68,7 @@ class _Input(JobInputs):
     strict: bool = True
     strict_input: bool = False
     webhook: Annotated[str | None, AfterValidator(_webhook)] = None
+    events: list[Event] | None = None
     comfy_org_api_key: str | None = None
     api_key_comfy_org: str | None = None
 
@@ -107,6 +112,7 @@ def read_job_input(
         timeout_s=asked.timeout,
         strict=asked.strict,
         output=asked.output,
+        events=frozenset(asked.events or ()),
         files=asked,
         extra_data={"api_key_comfy_org": api_key} if api_key else {},
         webhook=asked.webhook,

@@ -20,8 +20,11 @@ from typing import Any
 from comfy_errors import UnavailableError
 from rp_handler.errors import JobError
 from rp_handler.interruption import in_thread
+from rp_handler.modes.progress_updates import ProgressUpdates
 
-Answering = Callable[[Mapping[str, Any]], Coroutine[Any, Any, dict[str, Any]]]
+Report = Callable[[Mapping[str, Any]], None]
+"""Takes the progress of a job, which is JSON."""
+Answering = Callable[[Mapping[str, Any], Report], Coroutine[Any, Any, dict[str, Any]]]
 """Gives the result or the failure document of a job. It is cancelled if the platform stops it."""
 
 # The variables that set the SDK's log level, unless `--rp_log_level` does.
@@ -106,9 +109,12 @@ class Sdk:
         assert self._answer is not None
         task = asyncio.current_task()
         assert task is not None
-        # Cancelling this future cancels the job: that is how the SDK stops one.
-        work = asyncio.run_coroutine_threadsafe(self._answer(job), self._loop)
-        result = await asyncio.wrap_future(work)
+        async with ProgressUpdates(job) as updates:
+            # Only the platform takes progress.
+            report = _ignored if self._taking is None else updates.put
+            # Cancelling this future cancels the job: that is how the SDK stops one.
+            work = asyncio.run_coroutine_threadsafe(self._answer(job, report), self._loop)
+            result = await asyncio.wrap_future(work)
         self._sending.add(task)
         task.add_done_callback(self._sent)
         return result
@@ -138,6 +144,10 @@ class Sdk:
         except BaseException as error:
             raise JobError(f"RunPod's SDK ended: {type(error).__name__}: {error}.") from error
         return 0
+
+
+def _ignored(_progress: Mapping[str, Any]) -> None:
+    pass
 
 
 class _NoSignals:

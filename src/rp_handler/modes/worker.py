@@ -8,13 +8,13 @@ import tempfile
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError
-from rp_handler.engine.prompt import Listener
+from rp_handler.engine.prompt import Listener, Progress
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
 from rp_handler.home.model_search import ModelSearch
@@ -28,7 +28,7 @@ from rp_handler.job.job import Job
 from rp_handler.job.listing import Listed, listing
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
-from rp_handler.modes.sdk import Sdk, require_sdk
+from rp_handler.modes.sdk import Report, Sdk, require_sdk
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.inline import result_limit_bytes
 from rp_handler.outputs.modes import require_in_worker
@@ -107,14 +107,17 @@ class Jobs:
     webhooks: Webhooks
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def answer(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        """The result document of `job`, or the failure document. Never raises ComfyError."""
+    async def answer(self, job: Mapping[str, Any], report: Report) -> dict[str, Any]:
+        """The result document of `job`, or the failure document. Never raises ComfyError.
+
+        `report` receives its progress if it asks for that.
+        """
         job_id, asked = str(job.get("id") or uuid.uuid4().hex), None
         try:
             async with self._turn:
                 # The input may have megabytes, and it is the first to need the node classes.
                 asked = await in_thread(lambda: self._read(job.get("input")))
-                result = await self._result(job_id, asked)
+                result = await self._result(job_id, asked, report)
         except (ComfyError, OSError) as error:
             self.listener.say(f"job {job_id}: {reportable(error).in_words()}")
             result = failure_document(reportable(error))
@@ -127,7 +130,9 @@ class Jobs:
         self.webhooks.post(job_id, url, result)
         return result
 
-    async def _result(self, job_id: str, asked: JobRequest | Listed) -> dict[str, Any]:
+    async def _result(
+        self, job_id: str, asked: JobRequest | Listed, report: Report
+    ) -> dict[str, Any]:
         if not isinstance(asked, JobRequest):
             return await in_thread(lambda: listing(asked, self.engine.home, self.workflows))
         sink = await self.outputs.sink(
@@ -136,7 +141,7 @@ class Jobs:
             job=job_id,
             limit_bytes=result_limit_bytes(job_id),
         )
-        result = await run_job(self._job(job_id, asked, sink), self.engine)
+        result = await run_job(self._job(job_id, asked, sink, report), self.engine)
         if not result["images"] and "counts" not in result:
             # As worker-comfyui has it.
             result["status"] = "success_no_images"
@@ -151,13 +156,17 @@ class Jobs:
             environment=os.environ,
         )
 
-    def _job(self, job_id: str, asked: JobRequest, sink: OutputSink) -> Job:
+    def _job(self, job_id: str, asked: JobRequest, sink: OutputSink, report: Report) -> Job:
+        def progress(progress: Progress) -> None:
+            if "progress" in asked.events:
+                report(asdict(progress))
+
         return Job(
             id=job_id,
             graph=asked.graph,
             place=asked.place,
             sink=sink,
-            listener=self.listener,
+            listener=replace(self.listener, progress=progress),
             timeout_s=asked.timeout_s,
             strict=asked.strict,
             extra_data=asked.extra_data,

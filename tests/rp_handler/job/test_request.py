@@ -32,6 +32,18 @@ def test_a_graph_comes_with_its_limits(workflows: Path) -> None:
     assert (request.timeout_s, request.strict) == (5, False)
 
 
+@pytest.mark.parametrize(
+    ("asked", "events"), [(["progress", "progress"], {"progress"}), ([], set()), (None, set())]
+)
+def test_a_job_may_ask_for_events(workflows: Path, asked: object, events: set[str]) -> None:
+    assert read({"workflow": GRAPH, "events": asked}, workflows).events == events
+
+
+def test_an_event_that_there_is_not_is_refused(workflows: Path) -> None:
+    with pytest.raises(InvalidInputError, match=r"'events\[1\]' must be 'progress'"):
+        read({"workflow": GRAPH, "events": ["progress", "smoke"]}, workflows)
+
+
 @pytest.mark.parametrize("name", ["example", "example.json"])
 def test_a_name_means_a_workflow_of_the_image(workflows: Path, name: str) -> None:
     request = read({"workflow": name}, workflows)

@@ -227,6 +227,40 @@ def test_the_platform_hears_of_a_job_as_long_as_it_runs(cloud: ControlPlane) -> 
     assert job.output["text"][0]["text"] == "slept"
 
 
+def counting(steps: int) -> dict[str, Any]:
+    return {
+        "1": node("FixtureProgress", steps=steps, style="progress"),
+        "2": node("FixtureProgress", steps=steps + 1, style="progress_state"),
+    }
+
+
+@pytest.mark.parametrize("platform_s", [0.2, 3.0])
+def test_progress_is_reported_in_order_merged_and_before_the_result(platform_s: float) -> None:
+    with ControlPlane(progress_s=platform_s).served() as cloud, worker(cloud):
+        # Progress after a result would be a breach.
+        job = cloud.result_of(cloud.send("a", workflow=counting(2000), events=["progress"]))
+        assert job.status == "COMPLETED"
+        seen = [(one["node"], one["step"] or 0) for one in job.progress]
+        assert seen == sorted(set(seen))
+        assert 2 <= len(seen) <= 40
+        assert job.progress[-1] == {
+            "node": "2",
+            "class_type": "FixtureProgress",
+            "title": "",
+            "done": 1,
+            "total": 2,
+            "step": 2001,
+            "steps": 2001,
+        }
+
+
+def test_progress_is_not_sent_unless_a_job_asks_for_it(cloud: ControlPlane) -> None:
+    with worker(cloud):
+        job = cloud.result_of(cloud.send("a", workflow=counting(20)))
+    assert job.status == "COMPLETED"
+    assert job.progress == []
+
+
 @pytest.mark.parametrize("state", ["willing", "busy", "stopped"])
 def test_a_worker_that_is_to_end_hands_its_job_back(cloud: ControlPlane, state: str) -> None:
     ignores = {"FIXTURE_IGNORES_TERM": "1", "FIXTURE_IGNORES_INTERRUPT": "1"}
