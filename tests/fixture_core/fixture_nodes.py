@@ -109,6 +109,19 @@ class FixtureRaise(Node):
         raise getattr(builtins, inputs["kind"])(inputs["message"])
 
 
+class FixtureHungry(Node):
+    """Raises MemoryError until memory was freed `frees` times since the start of the core."""
+
+    required = {"frees": ["INT", {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        sys.stdout.write(f"hungry after {core.frees}\n")
+        sys.stdout.flush()
+        if core.frees < inputs["frees"]:
+            raise MemoryError("too big")
+        return {"text": ["eaten"]}, None
+
+
 class FixtureSleep(Node):
     """Makes the file `begun`, then sleeps until it is interrupted or the file `until` exists."""
 
@@ -202,6 +215,7 @@ NODE_CLASSES: dict[str, type[Node]] = {
         FixtureDropSocket,
         FixtureEnvironment,
         FixtureExit,
+        FixtureHungry,
         FixtureInterruptItself,
         FixtureLoader,
         FixtureMode,

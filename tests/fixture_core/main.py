@@ -71,6 +71,7 @@ class Core:
         self.history: dict[str, Any] = {}
         self.interrupted = False
         self.deaf = False
+        self.frees = 0
         self.running: tuple[str, str] = ("", "")
         self.work: set[asyncio.Task[None]] = set()
         # What it remembers of the last prompt: node as text → what it showed, its value.
@@ -370,8 +371,10 @@ def serve(core: Core) -> None:
 
     @routes.post("/free")
     async def free(request: web.Request) -> web.Response:
-        if (await request.json()).get("free_memory"):
+        asked = await request.json()
+        if asked.get("free_memory"):
             core.results = {}
+        core.frees += bool(asked.get("unload_models"))
         return web.Response()
 
     @routes.post("/queue")

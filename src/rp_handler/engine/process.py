@@ -310,12 +310,14 @@ def _ending(status: int | None) -> str:
     return f"ended with status {status}"
 
 
-def last_lines(path: Path, count: int = 15) -> list[str]:
-    """The last `count` non-empty lines, without colours and overwritten progress bars."""
+def last_lines(path: Path, count: int = 15, *, begin: int = 0) -> list[str]:
+    """The last `count` non-empty lines after the offset `begin`, without colours and overwritten
+    progress bars.
+    """
     try:
         with path.open("rb") as stream:
             stream.seek(0, 2)
-            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            stream.seek(max(begin, stream.tell() - _TAIL_BYTES))
             text = stream.read().decode("utf-8", errors="replace")
     except OSError:
         return []

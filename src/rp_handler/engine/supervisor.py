@@ -15,9 +15,9 @@ from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs
-from rp_handler.engine.process import Engine
+from rp_handler.engine.process import Engine, last_lines
 from rp_handler.engine.prompt import Listener, ProgressSay, PromptEvents, Timings
-from rp_handler.errors import EngineCrashedError
+from rp_handler.errors import EngineCrashedError, OutOfMemoryError
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
@@ -29,6 +29,8 @@ _CLAIM_GRACE_S = 30.0
 # An engine that names files which are no longer kept drops its results, at the latest after one
 # more run.
 _RUNS = 3
+_FREEING_S = 0.5
+_FREED = "ComfyUI ran out of memory; the workflow ran once more, with all models unloaded."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,8 @@ class ResidentEngine:
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None
         self._given_up: _GivenUp | None = None
+        self._log: Path | None = None
+        self._log_begin = 0
 
     async def __aenter__(self) -> ResidentEngine:
         await self.running()
@@ -116,11 +120,14 @@ class ResidentEngine:
     ) -> Run:
         """Runs `graph`, with only this run's own outputs.
 
-        Raises JobError for a node that raised, JobCancelledError if somebody else interrupted it,
-        and otherwise as EngineClient.run does.
+        If it runs out of memory, it runs once more with all memory freed. Raises JobError for a
+        node that raised, JobCancelledError if somebody else interrupted it, and otherwise as
+        EngineClient.run does.
         """
+        notes: list[str] = []
         for _ in range(_RUNS):
-            await self.running()
+            engine = await self.running()
+            self._log, self._log_begin = engine.log, engine.log.stat().st_size
             events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
             keys = asyncio.ensure_future(in_thread(partial(self._kept.keys_of, graph)))
             try:
@@ -132,16 +139,27 @@ class ResidentEngine:
                 self._given_up = _GivenUp(events=events, keys=keys)
                 raise
             outputs = await self._claim(graph, await keys, execution)
-            if execution.error is not None:
+            if execution.error is None and outputs is not None:
+                warnings = (*notes, *execution.warnings)
+                return Run(outputs=outputs, timings=execution.timings, warnings=warnings)
+            is_retried = isinstance(execution.error, OutOfMemoryError) and not notes
+            if execution.error is not None and not is_retried:
+                execution.error.details["log"] = self.last_log()
                 raise execution.error
-            if outputs is not None:
-                timings, warnings = execution.timings, execution.warnings
-                return Run(outputs=outputs, timings=timings, warnings=warnings)
             await self._client.forget_results()
             await in_thread(self._kept.forget)
+            if is_retried:
+                self._listener.say(_FREED)
+                notes.append(_FREED)
+                # It frees memory when it is idle, so not before a prompt that comes at once.
+                await asyncio.sleep(_FREEING_S)
         stuck = EngineCrashedError("ComfyUI does not drop its cached results; it was stopped.")
         await self._end(stuck)
         raise stuck
+
+    def last_log(self) -> list[str]:
+        """The last lines that the engine has written since the start of the latest run."""
+        return last_lines(self._log, begin=self._log_begin) if self._log else []
 
     async def _claim(
         self, graph: Graph, keys: Mapping[str, str], execution: Execution

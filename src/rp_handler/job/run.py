@@ -81,7 +81,7 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
         raise JobTimeoutError(
             f"The job did not finish within {job.timeout_s:g} seconds{at}.",
             remedy='Give it more time, with --timeout or with "timeout" in its input.',
-            details={"node": job.at},
+            details={"node": job.at, "log": engine.last_log()},
         ) from error
     finally:
         await job.sink.abandon()

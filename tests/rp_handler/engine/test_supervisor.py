@@ -13,7 +13,7 @@ from comfy_errors import ComfyError
 from comfy_workflows.graph import Graph, parse_workflow
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.errors import EngineCrashedError, JobError, JobTimeoutError
+from rp_handler.errors import EngineCrashedError, JobError, JobTimeoutError, OutOfMemoryError
 from rp_handler.home.realized import Home, open_home
 from rp_handler.job.job import Job
 from rp_handler.job.run import run_job
@@ -129,6 +129,25 @@ def test_what_a_failed_or_cancelled_job_made_is_known_to_the_next(opened: Home) 
                 await run_job(job_of(stays, timeout_s=1), engine)
             again = graph(**{"1": saving("two")})
             assert await ran(engine, again) == ({"1": ("x_00001.txt", "two")}, set())
+
+    asyncio.run(scenario())
+
+
+def test_a_graph_that_runs_out_of_memory_is_tried_once_more_with_all_of_it_freed(
+    opened: Home,
+) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            hungry = graph(**{"1": node("FixtureHungry", frees=1), "2": saving("two")})
+            run = await engine.run(hungry)
+            assert run.outputs["1"].shown == {"text": ["eaten"]}
+            assert "out of memory" in run.warnings[0]
+            assert (await made(engine, graph(**{"2": saving("two")})))["2"][1] == "two"
+            with pytest.raises(OutOfMemoryError, match="too big") as caught:
+                await engine.run(graph(**{"1": node("FixtureHungry", frees=9)}))
+            # Only of the last try.
+            lines = [line for line in caught.value.details["log"] if line.startswith("hungry")]
+            assert lines == ["hungry after 2"]
 
     asyncio.run(scenario())
 

@@ -294,6 +294,25 @@ def test_a_job_whose_engine_is_killed_may_be_tried_again_and_the_next_succeeds(
         assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
 
 
+def test_a_job_that_runs_out_of_memory_is_tried_once_more(cloud: ControlPlane) -> None:
+    with worker(cloud):
+        hungry = {"1": node("FixtureHungry", frees=1)}
+        eaten = cloud.result_of(cloud.send("a", workflow=hungry))
+        assert eaten.output["text"][0]["text"] == "eaten"
+        assert "out of memory" in eaten.output["warnings"][0]
+        failed = cloud.result_of(cloud.send("b", workflow={"1": node("FixtureHungry", frees=9)}))
+        assert failed.output["error_type"] == "out_of_memory"
+        assert "hungry after 2" in failed.output["details"]["log"]
+        assert content(cloud.result_of(send_text(cloud, "c"))) == "c"
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_job_whose_socket_breaks_succeeds(cloud: ControlPlane, deaf: bool) -> None:
+    with worker(cloud):
+        workflow = {"1": node("FixtureDropSocket", deaf=deaf), "2": saving("after")}
+        assert content(cloud.result_of(cloud.send("a", workflow=workflow))) == "after"
+
+
 def test_an_engine_that_hangs_fails_a_job_at_its_timeout_and_is_replaced(
     cloud: ControlPlane,
 ) -> None:
@@ -301,7 +320,9 @@ def test_an_engine_that_hangs_fails_a_job_at_its_timeout_and_is_replaced(
         job = send_sleeping(cloud, "a", timeout=3)
         engine = engine_of(process)
         os.kill(engine, signal.SIGSTOP)
-        assert cloud.result_of(job).output["error_type"] == "timeout"
+        failure = cloud.result_of(job).output
+        assert failure["error_type"] == "timeout"
+        assert "POST /prompt" in failure["details"]["log"][-1]
         assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
         assert engine_of(process) != engine
 
