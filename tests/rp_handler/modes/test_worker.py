@@ -1,8 +1,7 @@
-"""Jobs over RunPod's own SDK, from the process's start to its end."""
+"""Jobs from a test and from the local API of RunPod's SDK; others are in test_control_plane.py."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
@@ -10,17 +9,15 @@ import queue
 import signal
 import subprocess
 import tempfile
-import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from rp_handler.engine.process import free_port
-from tests.graphs import SAVE, SLEEP, node, write_graph
+from tests.graphs import SAVE, write_graph
 from tests.http_server import Answer, Request, serve
 from tests.program import start_python, wait_for
 
@@ -158,134 +155,3 @@ def test_a_variable_that_cannot_be_used_ends_the_worker_before_its_engine_starts
     assert process.returncode == 2, said
     assert message in said
     assert "Starting ComfyUI" not in said
-
-
-class Platform:
-    """RunPod's side of a worker: offers jobs, takes results, stops jobs.
-
-    The paths and answers are those that the SDK's own tests and rp_job.py expect.
-    """
-
-    def __init__(self, jobs: list[dict[str, Any]]) -> None:
-        self.jobs = jobs
-        self.results: dict[str, Any] = {}
-        self.stops: list[str] = []
-        self.changed = asyncio.Event()
-
-    async def take(self, _: web.Request) -> web.Response:
-        if not self.jobs:
-            await asyncio.sleep(0.2)
-            return web.Response(status=204)
-        return web.json_response(self.jobs.pop(0))
-
-    async def done(self, request: web.Request) -> web.Response:
-        self.results[request.match_info["job"]] = json.loads(await request.text())
-        self.changed.set()
-        return web.Response()
-
-    async def stop(self, _: web.Request) -> web.Response:
-        stops, self.stops = self.stops, []
-        return web.json_response({"jobsToStop": stops})
-
-    @contextlib.asynccontextmanager
-    async def served(self) -> AsyncIterator[dict[str, str]]:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/job-take/{worker}", self.take),
-                web.get("/job-stop/{worker}", self.stop),
-                web.post("/job-done/{worker}/{job}", self.done),
-            ]
-        )
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        root = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        try:
-            yield {
-                "RUNPOD_WEBHOOK_GET_JOB": f"{root}/job-take/$ID?gpu=none",
-                "RUNPOD_WEBHOOK_POST_OUTPUT": f"{root}/job-done/$RUNPOD_POD_ID/$ID?gpu=none",
-                "RUNPOD_POD_ID": "pod",
-            }
-        finally:
-            await runner.cleanup()
-
-    async def result_of(self, job: str) -> Any:
-        async with asyncio.timeout(60):
-            while job not in self.results:
-                self.changed.clear()
-                await self.changed.wait()
-        return self.results[job]
-
-
-def job(name: str, **document: Any) -> dict[str, Any]:
-    return {"id": name, "input": document}
-
-
-def test_jobs_of_the_platform_are_answered_also_after_the_engine_died() -> None:
-    die = {"1": node("FixtureExit", status=3)}
-    platform = Platform([job("a", workflow=SAVE), job("b", workflow=die), job("c", workflow=SAVE)])
-
-    async def scenario() -> None:
-        async with platform.served() as variables:
-            with worker(**variables) as process:
-                first = await platform.result_of("a")
-                assert first["output"]["version"]["id"] == "demo"
-                failed = await platform.result_of("b")
-                assert isinstance(failed["error"], str)
-                assert failed["output"]["error_type"] == "engine_crashed"
-                assert failed["output"]["retryable"] is True
-                last = await platform.result_of("c")
-                assert last["output"]["files"] == first["output"]["files"]
-                process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(process.wait, 30) == 0
-
-    asyncio.run(scenario())
-
-
-def test_a_job_that_the_platform_stops_makes_room_for_the_next() -> None:
-    platform = Platform([job("a", workflow=SLEEP)])
-
-    async def scenario() -> None:
-        async with platform.served() as variables:
-            with worker(**variables) as process:
-                await asyncio.to_thread(wait_for, process.stdout, "Started.")
-                platform.jobs.append(job("b", workflow=SAVE))
-                platform.stops.append("a")
-                assert (await platform.result_of("b"))["output"]["files"]
-                assert "a" not in platform.results
-                process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(process.wait, 30) == 0
-
-    asyncio.run(scenario())
-
-
-def test_the_request_to_end_is_followed_within_five_seconds_in_a_job() -> None:
-    platform = Platform([job("a", workflow=SLEEP)])
-
-    async def scenario() -> None:
-        async with platform.served() as variables:
-            with worker(**variables, FIXTURE_IGNORES_TERM="1") as process:
-                await asyncio.to_thread(wait_for, process.stdout, "Started.")
-                await asyncio.sleep(0.5)
-                began = time.monotonic()
-                process.send_signal(signal.SIGTERM)
-                assert await asyncio.to_thread(process.wait, 30) == 0
-                assert time.monotonic() - began < 5
-
-    asyncio.run(scenario())
-    assert list(Path(tempfile.gettempdir()).iterdir()) == []
-
-
-def test_an_engine_that_does_not_start_takes_no_job() -> None:
-    platform = Platform([job("a", workflow=SAVE)])
-
-    async def scenario() -> None:
-        async with platform.served() as variables:
-            with worker(**variables, FIXTURE_DIE_AT_START="no such library") as process:
-                said, _ = await asyncio.to_thread(process.communicate, None, 60)
-                assert process.returncode == 3
-                assert "no such library" in said
-                assert platform.jobs
-
-    asyncio.run(scenario())
