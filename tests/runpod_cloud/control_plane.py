@@ -80,15 +80,19 @@ class ControlPlane:
     """A queue of jobs and its HTTP interface; use it as `with ControlPlane().served() as cloud`.
 
     A job whose worker has not pinged for it in `silence_s` seconds goes back into the queue: that
-    is how the platform notices a lost worker. It takes `progress_s` seconds to receive progress.
+    is how the platform notices a lost worker. A job that a worker takes is `take_s` seconds on its
+    way to it, and progress `progress_s` seconds on its way back.
     """
 
-    def __init__(self, *, silence_s: float = 60.0, progress_s: float = 0.0) -> None:
+    def __init__(
+        self, *, silence_s: float = 60.0, take_s: float = 0.0, progress_s: float = 0.0
+    ) -> None:
         self.jobs: dict[str, CloudJob] = {}
         self.pings: dict[str, list[Ping]] = {}
         self.batch_sizes: list[int] = []
         self.breaches: list[str] = []
         self._silence_s = silence_s
+        self._take_s = take_s
         self._progress_s = progress_s
         self._stops: dict[str, list[str]] = {}
         self._changed = threading.Condition()
@@ -141,7 +145,8 @@ class ControlPlane:
             self._changed.wait_for(lambda: self.breaches or holds(), timeout=within_s)
             self._fail_for_breaches()
             if not holds():
-                pytest.fail(f"it did not happen in {within_s:g} s: {self.jobs}")
+                open_jobs = [job for job in self.jobs.values() if job.status not in _FINAL]
+                pytest.fail(f"it did not happen in {within_s:g} s: {open_jobs}")
 
     def result_of(self, job: CloudJob, *, within_s: float = 60.0) -> CloudJob:
         """The job, once it has ended."""
@@ -219,6 +224,7 @@ class ControlPlane:
                 job.deliveries.append(worker)
                 job.heard_of = time.monotonic()
             self._changed.notify_all()
+        time.sleep(self._take_s)
         documents = [{"id": job.id, "input": job.input, "webhook": None} for job in given]
         return _json(documents if in_batches else documents[0])
 

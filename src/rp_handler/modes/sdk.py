@@ -9,12 +9,15 @@ import asyncio
 import contextlib
 import importlib
 import importlib.util
+import math
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from comfy_errors import UnavailableError
@@ -31,6 +34,9 @@ Answering = Callable[[Mapping[str, Any], Report], Coroutine[Any, Any, dict[str, 
 _LOG_LEVELS = ("RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL")
 # For results on their way when the worker ends. The engine's grace period comes after it.
 _SENDING_S = 1.0
+# A job that is stopped at once may arrive after the request to stop it. The platform may send the
+# same id again later, to have that job repeated.
+_STOPPED_S = 5.0
 # The SDK looks ten times a second whether it has a job to start, and once a second whether it may
 # take one. Its longer pauses are those that the platform asks for.
 _LONGEST_LOOK_S = 1.0
@@ -60,6 +66,8 @@ class Sdk:
         self._taking: asyncio.Task[Any] | None = None
         self._is_closing = False
         self._sending: set[asyncio.Task[Any]] = set()
+        # When each job was to be stopped, in seconds of the monotonic clock.
+        self._stopped: dict[str, float] = {}
         # Loading it cannot be interrupted.
         self._ended = asyncio.ensure_future(in_thread(self._run, grace_s=0))
 
@@ -109,6 +117,9 @@ class Sdk:
         assert self._answer is not None
         task = asyncio.current_task()
         assert task is not None
+        task.add_done_callback(partial(self._left, job["id"]))
+        if time.monotonic() - self._stopped.get(job["id"], -math.inf) < _STOPPED_S:
+            raise asyncio.CancelledError
         async with ProgressUpdates(job) as updates:
             # Only the platform takes progress.
             report = _ignored if self._taking is None else updates.put
@@ -116,11 +127,12 @@ class Sdk:
             work = asyncio.run_coroutine_threadsafe(self._answer(job, report), self._loop)
             result = await asyncio.wrap_future(work)
         self._sending.add(task)
-        task.add_done_callback(self._sent)
         return result
 
-    def _sent(self, task: asyncio.Task[Any]) -> None:
+    def _left(self, job_id: str, task: asyncio.Task[Any]) -> None:
+        """The SDK is done with a job: its result was sent, or it was stopped."""
         self._sending.discard(task)
+        self._stopped.pop(job_id, None)
         self._pauses.end()
 
     def _run(self) -> int:
@@ -130,11 +142,7 @@ class Sdk:
         try:
             import runpod.serverless  # type: ignore[import-untyped]
 
-            scaling = importlib.import_module("runpod.serverless.modules.rp_scale")
-            # It would install signal handlers, which only the main thread may do, and then wait
-            # for jobs.
-            runpod.serverless.signal = scaling.signal = _NoSignals  # type: ignore[attr-defined]
-            scaling.asyncio = self._pauses  # type: ignore[attr-defined]
+            self._adapt(runpod.serverless)
             self._ready.wait()
             sys.argv = [sys.argv[0], *self._arguments]
             config = {"handler": self._handle, "concurrency_modifier": self._concurrency}
@@ -144,6 +152,24 @@ class Sdk:
         except BaseException as error:
             raise JobError(f"RunPod's SDK ended: {type(error).__name__}: {error}.") from error
         return 0
+
+    def _adapt(self, sdk: Any) -> None:
+        """Replaces parts of the module runpod.serverless."""
+        scaling: Any = importlib.import_module("runpod.serverless.modules.rp_scale")
+        # It would install signal handlers, which only the main thread may do, and then wait for
+        # jobs.
+        sdk.signal = scaling.signal = _NoSignals
+        scaling.asyncio = self._pauses
+        fetch_stops = scaling.get_stop_signals
+
+        async def get_stop_signals(session: Any) -> list[str]:
+            jobs: list[str] = await fetch_stops(session)
+            now = time.monotonic()
+            known = {job: at for job, at in self._stopped.items() if now - at < _STOPPED_S}
+            self._stopped = known | dict.fromkeys(jobs, now)
+            return jobs
+
+        scaling.get_stop_signals = get_stop_signals
 
 
 def _ignored(_progress: Mapping[str, Any]) -> None:

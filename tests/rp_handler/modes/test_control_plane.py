@@ -198,6 +198,16 @@ def test_a_job_that_is_stopped_makes_room_for_the_next(cloud: ControlPlane) -> N
     assert stopped.ignored == 0
 
 
+def test_a_job_that_is_stopped_before_it_has_arrived_never_runs() -> None:
+    with ControlPlane(take_s=1).served() as cloud, worker(cloud):
+        stopped = cloud.send("a", workflow=sleeping("a"))
+        cloud.until(lambda: stopped.deliveries)
+        cloud.cancel(stopped)
+        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+    assert not begun("a").exists()
+    assert stopped.ignored == 0
+
+
 def test_a_job_that_is_stopped_while_it_waits_never_runs(cloud: ControlPlane) -> None:
     with worker(cloud, in_batches=True):
         first = send_sleeping(cloud, "a")
