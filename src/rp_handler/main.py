@@ -296,11 +296,24 @@ def add_sdk_options(parser: argparse.ArgumentParser) -> None:
     for flag in _SDK_SWITCHES:
         group.add_argument(flag, action="store_true")
     for flag, metavar in _SDK_VALUES.items():
-        group.add_argument(flag, metavar=metavar, type=_json if metavar == "JSON" else str)
+        # The SDK parses them too, but only after the engine has started.
+        check = {"JSON": _json, "PORT": _port, "NUMBER": _number}.get(metavar, str)
+        group.add_argument(flag, metavar=metavar, type=check)
+
+
+def _port(text: str) -> str:
+    if not (text.isdecimal() and 0 < int(text) < 2**16):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a port, which is a number below 65536')
+    return text
+
+
+def _number(text: str) -> str:
+    if not (text.isdecimal() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f'"{text}" is not a number above 0')
+    return text
 
 
 def _json(text: str) -> str:
-    """Checked here, because the SDK parses it only after the engine has started."""
     try:
         json.loads(text)
     except ValueError as error:

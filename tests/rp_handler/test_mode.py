@@ -70,15 +70,24 @@ def test_an_address_that_is_none_or_has_no_use_is_refused() -> None:
         choose_listen(IMAGE, asked="0.0.0.0", mode="workflow")
 
 
-def test_a_test_input_that_is_not_json_is_refused_before_anything_starts(
-    capsys: pytest.CaptureFixture[str],
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--test_input", "{broken", "not JSON"),
+        ("--rp_api_port", "http", '"http" is not a port'),
+        ("--rp_api_port", "65536", '"65536" is not a port'),
+        ("--rp_api_concurrency", "0", '"0" is not a number above 0'),
+    ],
+)
+def test_a_value_that_the_sdk_could_not_use_is_refused_before_anything_starts(
+    capsys: pytest.CaptureFixture[str], flag: str, value: str, said: str
 ) -> None:
     parser = argparse.ArgumentParser()
     add_sdk_options(parser)
     with pytest.raises(SystemExit) as ended:
-        parser.parse_args(["--test_input", "{broken"])
+        parser.parse_args([flag, value])
     assert ended.value.code == 2
-    assert "not JSON" in capsys.readouterr().err
+    assert said in capsys.readouterr().err
 
 
 def test_flags_of_the_sdk_are_passed_on_unchanged() -> None:
