@@ -21,6 +21,8 @@ _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,221}")
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 _LONGEST_ADDRESS = 8192
+# Of both kinds of buckets.
+_LONGEST_KEY_BYTES = 1024
 _MOST_FILES = 1000
 
 
@@ -52,7 +54,7 @@ def _address(value: str) -> str:
     scheme = scheme_of(value)
     if scheme in BUCKET_SCHEMES:
         bucket, key = bucket_and_key(value)
-        if not _BUCKET.fullmatch(bucket) or not key:
+        if not _BUCKET.fullmatch(bucket) or not 0 < len(key.encode()) <= _LONGEST_KEY_BYTES:
             raise ValueError(f"must be {scheme}://BUCKET/FILE")
         return f"{scheme}{value[len(scheme) :]}"
     if scheme not in _WEB_SCHEMES:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import accumulate, count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 _NAMED = 10
+_SHOWN_CHARACTERS = 2000
 
 
 async def fetch_inputs(
@@ -78,7 +79,7 @@ class _Arrivals:
         self._partial = tempfile.TemporaryDirectory(
             prefix=".partial-", dir=parent, ignore_cleanup_errors=True
         )
-        self._numbers = itertools.count()
+        self._numbers = count()
         self.files = Path(self._partial.name, "files")
         self.files.mkdir()
         self._left_bytes = policy.total_bytes
@@ -164,9 +165,12 @@ def _each(
 
 def _together(faults: Sequence[tuple[Entry, ComfyError]]) -> ComfyError:
     """One error, in one sentence, which names each field."""
-    reasons = "; ".join(f"{entry.field}: {error.message}" for entry, error in faults[:_NAMED])
-    if len(faults) > _NAMED:
-        reasons += f"; and {len(faults) - _NAMED} more"
+    sentences = [f"{entry.field}: {error.message}" for entry, error in faults]
+    ends = accumulate(map(len, sentences))
+    shown = [each for each, end in zip(sentences, ends, strict=True) if end <= _SHOWN_CHARACTERS]
+    shown = shown[:_NAMED] or sentences[:1]
+    more = len(sentences) - len(shown)
+    reasons = "; ".join([*shown, *([f"and {more} more"] if more else [])])
     remedies = dict.fromkeys(error.remedy for _, error in faults if error.remedy)
     remedy = " ".join(list(remedies)[:_NAMED])
     if any(isinstance(error, InvalidInputError) for _, error in faults):

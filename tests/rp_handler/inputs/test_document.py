@@ -99,6 +99,7 @@ def test_a_file_is_at_a_url(url: str) -> None:
         *(("file:///etc/passwd", "starts with file://"), ("ftp://h/a", "starts with ftp://")),
         *(("hf://a/b/c", "starts with hf://"), ("gs://bucket", "must be gs://BUCKET/FILE")),
         *(("gs:///a", "must be gs://"), ("s3://b/", "must be s3://"), ("s3://a@b/c", "must be s3")),
+        *(("gs://b/" + "é" * 513, "must be gs://"), ("s3://b/" + "x" * 1025, "must be s3://")),
         *(("s3://arn:aws:s3:::a/b", "must be s3"), ("http://", "is not a valid URL")),
         *(("http://[::1", "is not a valid URL"), ("http://h:x/", "is not a valid URL")),
         *(("http://h:99999/", "is not a valid URL"), ("http://a\\@b/", "is not a valid URL")),
