@@ -116,7 +116,7 @@ def test_a_redirect_is_checked_like_the_first_address(
         if request.path == "/first":
             return redirect("/second")
         led_to.append(bird.urls()[len(led_to)])
-        return redirect(led_to[-1])
+        return redirect(led_to[-1].encode().decode("latin-1"))
 
     with serve(answering=lead_on) as url:
         port = url.rpartition(":")[2]

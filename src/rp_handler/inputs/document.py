@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from comfy_errors import InvalidInputError
+from comfy_http.redaction import in_one_line
 from comfy_models.sources.buckets.address import BUCKET_SCHEMES, bucket_and_key
 from rp_handler.inputs.names import fault_of_name
 
@@ -20,7 +21,7 @@ _KNOWN = "http://, https://, gs://, s3:// and data:"
 _ADDRESS = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _BUCKET = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,221}")
 _SHA256 = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
-_LONGEST_ADDRESS = 8192
+_LONGEST_ADDRESS, _LONGEST_HOST = 8192, 253
 # Of both kinds of buckets.
 _LONGEST_KEY_BYTES = 1024
 _MOST_FILES = 1000
@@ -69,7 +70,7 @@ def _require_host(url: str) -> None:
         parts.port  # noqa: B018
     except ValueError:
         raise ValueError("is not a valid URL") from None
-    if not parts.hostname or "\\" in url:
+    if not 0 < len(parts.hostname or "") <= _LONGEST_HOST or "\\" in url:
         raise ValueError("is not a valid URL")
     if "@" in parts.netloc:
         raise ValueError("has a login in its URL, which is not used; sign the URL instead")
@@ -165,8 +166,9 @@ class Entry:
 
 
 def _clash(entry: Entry, other: Entry, what: str) -> InvalidInputError:
+    name = in_one_line(entry.name)
     return InvalidInputError(
-        f'The job\'s input cannot be used: {entry.place}.name "{entry.name}" is also {what}, '
+        f'The job\'s input cannot be used: {entry.place}.name "{name}" is also {what}, '
         f"{other.place}.",
         remedy="Give each file a name of its own.",
     )

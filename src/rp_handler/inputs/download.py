@@ -26,7 +26,7 @@ from comfy_models.sources.source import Stream
 from rp_handler.inputs.document import scheme_of
 from rp_handler.inputs.policy import FILE_MB, PRIVATE, InputPolicy
 
-_ATTEMPTS = 4
+_ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 18
 _REDIRECTS = 10
 _NEXT = "Check that the URL can be read from elsewhere, then send the job again."

@@ -165,7 +165,7 @@ def _each(
 
 def _together(faults: Sequence[tuple[Entry, ComfyError]]) -> ComfyError:
     """One error, in one sentence, which names each field."""
-    sentences = [f"{entry.field}: {error.message}" for entry, error in faults]
+    sentences = [f"{entry.field}: {_in_one_line(error.message)}" for entry, error in faults]
     ends = accumulate(map(len, sentences))
     shown = [each for each, end in zip(sentences, ends, strict=True) if end <= _SHOWN_CHARACTERS]
     shown = shown[:_NAMED] or sentences[:1]
@@ -181,3 +181,9 @@ def _together(faults: Sequence[tuple[Entry, ComfyError]]) -> ComfyError:
         details={"inputs": [entry.field for entry, _ in faults]},
         retryable=all(isinstance(error, TransientError) for _, error in faults),
     )
+
+
+def _in_one_line(message: str) -> str:
+    """Without control characters and the like, which an address may have."""
+    text = "".join(it if it.isprintable() else " " for it in message.rstrip("."))
+    return text[:_SHOWN_CHARACTERS]

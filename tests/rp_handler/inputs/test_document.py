@@ -102,6 +102,7 @@ def test_a_file_is_at_a_url(url: str) -> None:
         *(("gs://b/" + "é" * 513, "must be gs://"), ("s3://b/" + "x" * 1025, "must be s3://")),
         *(("s3://arn:aws:s3:::a/b", "must be s3"), ("http://", "is not a valid URL")),
         *(("http://[::1", "is not a valid URL"), ("http://h:x/", "is not a valid URL")),
+        *(("http://" + "9" * 254, "is not a valid URL"), ("http:///a", "is not a valid URL")),
         *(("http://h:99999/", "is not a valid URL"), ("http://a\\@b/", "is not a valid URL")),
         *(("http://me:secret@h/a", "has a login"), ("http://@h/a", "has a login")),
         *(("http://h/\r\nX: y", "control"), ("http://h/\ud800", "half a character")),
