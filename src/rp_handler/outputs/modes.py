@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from comfy_errors import InvalidInputError
+from comfy_files.user_paths import expanded
 from comfy_home.output_modes import OUTPUT_MODES
 from rp_handler.outputs import gcs_settings, s3_settings
 from rp_handler.outputs.gcs_settings import GcsSettings
@@ -16,11 +18,10 @@ _IN_WORKER = tuple(mode for mode in OUTPUT_MODES if mode != "files")
 _BUCKETS = {"gcs": "GCS_BUCKET", "s3": "BUCKET_ENDPOINT_URL"}
 
 
-VARIABLES = {
+_VARIABLES = {
     "gcs": gcs_settings.VARIABLES,
     "s3": (*s3_settings.VARIABLES, "AWS_REGION"),
 }
-"""The variables that say how outputs are delivered to a bucket, by mode."""
 
 
 def check_output_mode(mode: str, environment: Mapping[str, str]) -> str:
@@ -38,6 +39,20 @@ def check_output_mode(mode: str, environment: Mapping[str, str]) -> str:
     if mode == "s3":
         S3Settings.of(environment)
     return mode
+
+
+def settings_of(mode: str, environment: Mapping[str, str]) -> tuple[dict[str, str], list[Path]]:
+    """What another process, such as one in a container, needs to deliver outputs as `environment`
+    says: the variables, and the files that they name.
+    """
+    names = _VARIABLES.get(mode, ())
+    variables = {name: text for name in names if (text := environment.get(name))}
+    key_file = variables.get(gcs_settings.KEY_FILE)
+    if key_file is None or gcs_settings.KEY in variables:
+        variables.pop(gcs_settings.KEY_FILE, None)
+        return variables, []
+    path = expanded(key_file).absolute()
+    return {**variables, gcs_settings.KEY_FILE: str(path)}, [path]
 
 
 def require_in_worker(mode: str) -> None:

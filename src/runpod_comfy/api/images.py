@@ -14,8 +14,7 @@ from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
-from rp_handler.outputs.gcs_settings import KEY_FILE
-from rp_handler.outputs.modes import VARIABLES, check_output_mode
+from rp_handler.outputs.modes import check_output_mode, settings_of
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir
@@ -279,17 +278,12 @@ def run_image(
             selected.lock.models, folders, base_dir=selected.base_dir, say=say, progress=Progress()
         )
         cache.models.mkdir(parents=True, exist_ok=True)
-        readable = [workflow.absolute(), cache.models]
-        variables = {"COMFY_CACHE_MODELS": str(cache.models)}
+        settings, key_files = settings_of(mode, os.environ)
+        readable = [workflow.absolute(), cache.models, *key_files]
+        variables = {**settings, "COMFY_CACHE_MODELS": str(cache.models)}
         if shared_models is not None and shared_models.is_dir():
             readable.append(shared_models)
             variables["MODELS_DIR"] = str(shared_models)
-        for name in VARIABLES.get(mode, ()):
-            if value := os.environ.get(name):
-                variables[name] = value
-        if key_file := variables.get(KEY_FILE):
-            readable.append(expanded(key_file).absolute())
-            variables[KEY_FILE] = str(readable[-1])
         if mode == "files":
             outputs.mkdir(parents=True, exist_ok=True)
         run = ContainerRun(

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from comfy_errors import InvalidInputError
-from rp_handler.outputs.modes import check_output_mode, named_bucket
+from rp_handler.outputs.modes import check_output_mode, named_bucket, settings_of
 
 _S3 = {
     "BUCKET_ENDPOINT_URL": "http://minio/b",
@@ -35,3 +37,23 @@ def test_the_bucket_of_the_guide_takes_precedence() -> None:
     assert named_bucket(_S3) == "s3"
     assert named_bucket({**_S3, "GCS_BUCKET": "results"}) == "gcs"
     assert named_bucket({**_S3, "GCS_BUCKET": ""}) == "s3"
+
+
+def test_another_process_gets_the_settings_of_the_mode_and_the_key_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    gcs = {"GCS_BUCKET": "results", "GCS_RETRIES": "5", "GCS_PREFIX": ""}
+    environment = {**_S3, **gcs, "GOOGLE_APPLICATION_CREDENTIALS": "key.json", "HOME": "/root"}
+    path = tmp_path / "key.json"
+    told = {
+        "GCS_BUCKET": "results",
+        "GCS_RETRIES": "5",
+        "GOOGLE_APPLICATION_CREDENTIALS": str(path),
+    }
+    assert settings_of("gcs", environment) == (told, [path])
+    assert settings_of("s3", environment) == (_S3, [])
+    assert settings_of("files", environment) == ({}, [])
+    variables, files = settings_of("gcs", {**environment, "GCS_CREDENTIALS_JSON": "{}"})
+    assert files == []
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in variables
