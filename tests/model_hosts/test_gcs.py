@@ -153,7 +153,7 @@ def test_only_a_public_object_is_read_without_an_account(double: GcsDouble) -> N
 def test_a_damaged_upload_is_refused(double: GcsDouble) -> None:
     blob = _client(double).bucket("models").blob("x")
     double.damage_next_upload()
-    with pytest.raises(exceptions.BadRequest, match='Provided crc32c ".*" doesn\'t match'):
+    with pytest.raises(exceptions.BadRequest, match="Provided crc32c .* doesn't match"):
         blob.upload_from_string(_WEIGHTS, retry=None)
     assert not blob.exists()
 
