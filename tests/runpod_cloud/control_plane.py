@@ -36,7 +36,7 @@ _FINAL = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 # Older ones could starve all workers but one.
 _OLDEST_SDK = (1, 10, 1)
 # How long RunPod may hold a request open is not documented; the SDK gives up after 90 seconds.
-_POLL_S = 0.5
+POLL_S = 0.5
 
 
 @dataclass(kw_only=True)
@@ -209,7 +209,7 @@ class ControlPlane:
             raise BreachError("job_in_progress is not 0 or 1")
         if in_batches and size < 2:
             raise BreachError("a batch of one is taken from job-take")
-        ends = time.monotonic() + _POLL_S
+        ends = time.monotonic() + POLL_S
         with self._changed:
             held = [job.id for job in self.jobs.values() if _runs_on(job, worker)]
             if query["job_in_progress"] == "0" and held:
@@ -239,7 +239,7 @@ class ControlPlane:
         if query:
             raise BreachError(f"it has {query}")
         with self._changed:
-            self._changed.wait_for(lambda: self._stops.get(worker), timeout=_POLL_S)
+            self._changed.wait_for(lambda: self._stops.get(worker), timeout=POLL_S)
             stopped = self._stops.pop(worker, [])
         return _json({"jobsToStop": stopped}) if stopped else Answer(status=204)
 

@@ -20,7 +20,7 @@ from tests.graphs import node, saving
 from tests.http_server import Answer, serve
 from tests.loopback_canary import canary
 from tests.program import start_python
-from tests.runpod_cloud.control_plane import CloudJob, ControlPlane
+from tests.runpod_cloud.control_plane import POLL_S, CloudJob, ControlPlane
 
 # Each test starts a worker.
 pytestmark = pytest.mark.slow
@@ -352,7 +352,8 @@ def test_a_worker_that_is_to_end_takes_no_more_jobs(cloud: ControlPlane) -> None
     with worker(cloud, variables={"FIXTURE_IGNORES_TERM": "1"}) as process:
         cloud.result_of(send_text(cloud, "a"))
         process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        # The control plane does not notice that a request which it holds was cancelled.
+        time.sleep(2 * POLL_S)
         assert process.poll() is None
         late = send_text(cloud, "b")
         assert process.wait(30) == 0
