@@ -29,7 +29,7 @@ ui: ## Open the web page of VERSION's own ComfyUI on this machine
 	@$(COMFY) run --version-id "$(VERSION)" --ui
 
 serve: ## Serve RunPod's API for VERSION on this machine, at PORT or 8000, with the worker of its images
-	@$(WITH_DEV) runpod-comfy realize --version-id "$(VERSION)" && $(WITH_DEV) python -m rp_handler.main --version-id "$(VERSION)" --rp_serve_api --rp_api_host 127.0.0.1 --rp_api_port "$(or $(PORT),8000)"
+	@$(WITH_DEV) runpod-comfy realize --version-id "$(VERSION)" && OUTPUT_MODE="$${OUTPUT_MODE:-base64}" $(WITH_DEV) python -m rp_handler.main --version-id "$(VERSION)" --rp_serve_api --rp_api_host 127.0.0.1 --rp_api_port "$(or $(PORT),8000)"
 
 lock: ## Resolve VERSION: pin everything it needs in lockfiles/
 	@$(COMFY) resolve "$(VERSION)"
