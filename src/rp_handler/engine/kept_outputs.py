@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -99,6 +99,13 @@ class KeptOutputs:
         self._runs: OrderedDict[Path, _Run] = OrderedDict()
         self._known: OrderedDict[str, _Known] = OrderedDict()
 
+    def leftovers(self) -> list[Path]:
+        """What is in the engine's folders before a run: something may have been written between
+        two runs, and the engine numbers new files after the existing ones.
+        """
+        folders = (self._folders.output, self._folders.temp)
+        return [path for folder in folders if folder.is_dir() for path in folder.iterdir()]
+
     def keys_of(self, graph: Graph) -> dict[str, str]:
         """The `node_keys` of a graph that begins to run. Runs that are too many are dropped."""
         self._drop_oldest()
@@ -154,9 +161,7 @@ class KeptOutputs:
         self._runs.clear()
 
     def _keep_folders(self) -> tuple[_Run, EngineFolders]:
-        """Moves the files of the run that has just ended into a folder of their own. The next one
-        finds empty folders: the engine numbers new files after the existing ones.
-        """
+        """Moves the files of the run that has just ended into a folder of their own."""
         self._number += 1
         folder = self._root / str(self._number)
         kept = replace(self._folders, output=folder / "output", temp=folder / "temp")
@@ -223,3 +228,12 @@ def _size_of(folder: Path) -> int:
         for parent, _, names in os.walk(folder)
         for name in names
     )
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Removes files and folders."""
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

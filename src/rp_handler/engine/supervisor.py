@@ -14,7 +14,7 @@ from typing import Any
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.import_faults import import_faults
-from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs
+from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs, remove
 from rp_handler.engine.process import Engine, last_lines
 from rp_handler.engine.prompt import Listener, ProgressSay, PromptEvents, Timings
 from rp_handler.errors import EngineCrashedError, OutOfMemoryError
@@ -128,6 +128,8 @@ class ResidentEngine:
         for _ in range(_RUNS):
             engine = await self.running()
             self._log, self._log_begin = engine.log, engine.log.stat().st_size
+            if leftovers := self._kept.leftovers():
+                await in_thread(partial(remove, leftovers))
             events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
             keys = asyncio.ensure_future(in_thread(partial(self._kept.keys_of, graph)))
             try:

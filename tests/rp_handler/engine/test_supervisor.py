@@ -97,6 +97,18 @@ def test_a_repeated_job_gives_the_same_files_and_runs_only_what_changed(opened: 
     asyncio.run(scenario())
 
 
+def test_a_job_finds_nothing_that_was_written_before_it(opened: Home) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            for folder in (engine.engine.folders.output, engine.engine.folders.temp):
+                (folder / "x_00001.txt").write_text("late")
+                (folder / "inner").mkdir()
+            expected = {"1": ("x_00001.txt", "one")}
+            assert await made(engine, graph(**{"1": saving("one")})) == expected
+
+    asyncio.run(scenario())
+
+
 def test_outputs_that_are_no_longer_kept_are_made_again(
     opened: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
