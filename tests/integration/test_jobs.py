@@ -1,0 +1,244 @@
+"""Jobs on real ComfyUI, with the nodes of its own tests and one that adds nodes to the graph."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import json
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_workflows.graph import InvalidWorkflowError, parse_workflow
+from rp_handler.engine.prompt import Listener, Progress
+from rp_handler.engine.supervisor import ResidentEngine
+from rp_handler.errors import JobError, RefusedPromptError
+from rp_handler.home.realized import open_home
+from rp_handler.job.job import Job
+from rp_handler.job.run import run_job
+from rp_handler.outputs.inline import Base64Sink
+from tests.graphs import node
+from tests.program import ROOT, Program
+
+# It saves a picture by a node that it adds to the graph, and gives the picture on.
+_EXPANDING = """
+from comfy_execution.graph_utils import GraphBuilder
+
+class SaveByAnother:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "testing"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",)}}
+
+    def run(self, image):
+        graph = GraphBuilder()
+        graph.node("SaveImage", images=image, filename_prefix="inner")
+        return {"result": (image,), "expand": graph.finalize()}
+
+NODE_CLASS_MAPPINGS = {"SaveByAnother": SaveByAnother}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(program: Program, place: Path) -> Path:
+    spec = json.loads((ROOT / "versions/demo.json").read_text())
+    core = spec["comfy"]
+    added = place / "expanding"
+    added.mkdir()
+    (added / "__init__.py").write_text(_EXPANDING)
+    tests = f"{core['subdir']}/tests/execution/testing_nodes/testing-pack"
+    spec |= {
+        "version_id": "jobs",
+        "custom_nodes": [
+            {**core, "name": "testing-pack", "subdir": tests},
+            {"name": "expanding", "repo": str(added)},
+        ],
+        "models": [],
+    }
+    path = place / "versions" / "jobs.json"
+    path.write_text(json.dumps(spec))
+    target = place / "jobs"
+    done = program("realize", "jobs", "--target", target, "--json")
+    assert done.code == 0, done.err
+    return target
+
+
+class Jobs:
+    """Runs jobs on one engine, one after the other."""
+
+    def __init__(self, engine: ResidentEngine) -> None:
+        self.engine = engine
+
+    async def run(
+        self, graph: dict[str, Any], said: Callable[[Progress], None] = lambda _: None
+    ) -> Any:
+        """The pictures as `[(node, name, sha256)]`, the nodes that ran, and the whole result."""
+        listener = Listener(say=lambda _: None, progress=said)
+        parsed = parse_workflow(graph, place="g")
+        sink = Base64Sink()
+        job = Job(id="j", graph=parsed, place="g", sink=sink, listener=listener, strict=True)
+        result = await run_job(job, self.engine)
+        assert result["warnings"] == []
+        for one in result["images"]:
+            content = base64.b64decode(one["data"])
+            assert hashlib.sha256(content).hexdigest() == one["sha256"]
+        pictures = [(one["node"], one["filename"], one["sha256"]) for one in result["images"]]
+        return pictures, set(result["timings"]["nodes"]), result
+
+
+@pytest.fixture
+def scenario(home: Path) -> Callable[[Callable[[Jobs], Coroutine[Any, Any, None]]], None]:
+    def run(steps: Callable[[Jobs], Coroutine[Any, Any, None]]) -> None:
+        async def on_an_engine() -> None:
+            opened = open_home(home, version_id="jobs", id_was_asked=False)
+            said = Listener(say=lambda _: None, progress=lambda _: None)
+            async with ResidentEngine(opened, said) as engine:
+                await steps(Jobs(engine))
+
+        asyncio.run(asyncio.wait_for(on_an_engine(), 300))
+
+    return run
+
+
+def image(color: int) -> dict[str, Any]:
+    return node("EmptyImage", width=64, height=64, batch_size=1, color=color)
+
+
+def saved(source: str) -> dict[str, Any]:
+    return node("SaveImage", images=[source, 0], filename_prefix="x")
+
+
+def test_a_repeated_job_runs_nothing_and_a_changed_one_only_what_changed(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {"1": image(1), "2": saved("1"), "3": image(2), "4": saved("3")}
+        first, ran, _ = await jobs.run(graph)
+        assert ran == {"1", "2", "3", "4"}
+        # The engine chooses the order.
+        assert {name for _, name, _ in first} == {"x_00001_.png", "x_00002_.png"}
+        for _ in range(3):
+            again, ran, _ = await jobs.run(graph)
+            assert (again, ran) == (first, set())
+        changed, ran, _ = await jobs.run({**graph, "3": image(3)})
+        assert ran == {"3", "4"}
+        assert changed[0] == first[0]
+        assert changed[1][:2] == first[1][:2]
+        assert changed[1] != first[1]
+
+    scenario(steps)
+
+
+def test_nodes_that_a_node_adds_deliver_each_time(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {"1": image(1), "2": node("SaveByAnother", image=["1", 0]), "3": saved("2")}
+        first, _, _ = await jobs.run(graph)
+        assert sorted(name for _, name, _ in first) == ["inner_00001_.png", "x_00001_.png"]
+        again, ran, _ = await jobs.run(graph)
+        assert (again, ran) == (first, set())
+        more, ran, _ = await jobs.run({**graph, "4": image(5), "5": saved("4")})
+        assert ran == {"4", "5"}
+        assert sorted(name for _, name, _ in more) == [
+            "inner_00001_.png",
+            "x_00001_.png",
+            "x_00002_.png",
+        ]
+
+    scenario(steps)
+
+
+def test_a_node_that_always_changes_runs_each_time_under_the_same_name(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        always = node("TestCustomIsChanged", image=["1", 0], should_change=True)
+        graph = {"1": image(1), "2": always, "3": saved("2")}
+        first, _, _ = await jobs.run(graph)
+        for _ in range(2):
+            again, ran, _ = await jobs.run(graph)
+            assert (again, ran) == (first, {"2", "3"})
+
+    scenario(steps)
+
+
+def test_only_the_inputs_that_a_lazy_node_asks_for_are_made(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        for value, needed in ((0.0, "1"), (1.0, "2")):
+            _, ran, _ = await jobs.run(
+                {
+                    "1": image(1),
+                    "2": image(2),
+                    "3": node("StubMask", value=value, height=64, width=64, batch_size=1),
+                    "4": node("TestLazyMixImages", image1=["1", 0], image2=["2", 0], mask=["3", 0]),
+                    "5": saved("4"),
+                }
+            )
+            assert ran & {"1", "2"} == {needed}
+
+    scenario(steps)
+
+
+def test_texts_are_delivered_also_from_the_cache(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {
+            "1": node("StubInt", value=42),
+            "2": node("PreviewAny", source=["1", 0]),
+        }
+        for expected in ({"1", "2"}, set()):
+            _, ran, result = await jobs.run(graph)
+            assert result["text"] == [{"node": "2", "text": "42"}]
+            assert ran == expected
+
+    scenario(steps)
+
+
+def test_a_job_that_fails_names_the_node_and_its_work_is_used_by_the_next(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {"1": image(1), "2": saved("1")}
+        fails = {"3": node("TestSyncError", value=["1", 0]), "4": saved("3")}
+        with pytest.raises(JobError, match=r"Node 3 \(TestSyncError\) failed with RuntimeError"):
+            await jobs.run({**graph, **fails})
+        pictures, ran, _ = await jobs.run(graph)
+        assert [name for _, name, _ in pictures] == ["x_00001_.png"]
+        assert "1" not in ran
+
+    scenario(steps)
+
+
+def test_a_graph_that_cannot_run_is_refused(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        with pytest.raises((InvalidWorkflowError, RefusedPromptError), match="SaveImage"):
+            await jobs.run({"1": image(1), "2": node("SaveImage", filename_prefix="x")})
+
+    scenario(steps)
+
+
+def test_a_slow_node_is_cancelled_within_a_second_and_the_next_job_is_right(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {"1": image(1), "2": node("TestSleep", value=["1", 0], seconds=60.0)}
+        graph["3"] = saved("2")
+        began = asyncio.Event()
+        told: list[Progress] = []
+
+        def progress(one: Progress) -> None:
+            told.append(one)
+            if one.node == "2" and one.step:
+                began.set()
+
+        work = asyncio.create_task(jobs.run(graph, progress))
+        await began.wait()
+        before = time.monotonic()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        pictures, ran, _ = await jobs.run({"1": image(1), "2": saved("1")})
+        assert time.monotonic() - before < 2
+        assert [name for _, name, _ in pictures] == ["x_00001_.png"]
+        assert "1" not in ran
+        steps_told = [one.step for one in told if one.node == "2" and one.step is not None]
+        assert steps_told == sorted(steps_told)
+
+    scenario(steps)
