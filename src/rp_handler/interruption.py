@@ -8,11 +8,17 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextvars import Context
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from comfy_files.parallel import give_up_with
 
 Result = TypeVar("Result")
+
+# Threads that wait for work. Starting one takes longer than most work.
+_idle: list[SimpleQueue[Callable[[], object]]] = []
+_IDLE_AT_MOST = 8
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -83,12 +89,31 @@ async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Resu
             else:
                 future.set_exception(error)
 
-    # A daemon thread does not delay the end of the program, as a thread of the loop's own pool
-    # would.
-    threading.Thread(target=run, daemon=True).start()
+    _hand_over(run)
     done = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(done)
     finally:
         cancelled.set()
         await asyncio.wait({done}, timeout=grace_s)
+
+
+def _hand_over(work: Callable[[], object]) -> None:
+    """Runs `work`, which does not raise, in a thread that has nothing to do."""
+    try:
+        waiting = _idle.pop()
+    except IndexError:
+        waiting = SimpleQueue()
+        # A daemon thread does not delay the end of the program, as a thread of the loop's own pool
+        # would.
+        threading.Thread(target=_work, args=(waiting,), daemon=True).start()
+    waiting.put(work)
+
+
+def _work(waiting: SimpleQueue[Callable[[], object]]) -> None:
+    while True:
+        # In a context of its own, as in a new thread.
+        Context().run(waiting.get())
+        if len(_idle) >= _IDLE_AT_MOST:
+            return
+        _idle.append(waiting)

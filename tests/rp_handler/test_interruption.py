@@ -50,3 +50,25 @@ def test_a_thread_that_ignores_a_cancellation_is_left_behind() -> None:
         asyncio.run(scenario())
     assert time.monotonic() - began < 30
     heard.set()
+
+
+def test_threads_are_used_again_and_know_nothing_of_earlier_work() -> None:
+    async def scenario() -> tuple[set[int], list[bool]]:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await in_thread(lambda: time.sleep(0.2))
+        idents = {await in_thread(threading.get_ident) for _ in range(20)}
+        return idents, [await in_thread(interrupted) for _ in range(8)]
+
+    idents, known = asyncio.run(scenario())
+    assert len(idents) <= 3
+    assert not any(known)
+
+
+def test_many_at_once_each_have_a_thread() -> None:
+    meeting = threading.Barrier(20)
+
+    async def scenario() -> None:
+        await asyncio.gather(*(in_thread(lambda: meeting.wait(10)) for _ in range(20)))
+
+    asyncio.run(scenario())
