@@ -136,7 +136,8 @@ class Webhooks:
         if target is None:
             return
         message = _Message(job_id=job_id, url=target, is_from_job=url is not None)
-        task = asyncio.create_task(self._deliver(message, result))
+        # A copy: RunPod's SDK takes keys out of the result that it is given.
+        task = asyncio.create_task(self._deliver(message, {**result}))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -85,6 +85,23 @@ def test_a_failed_job_is_reported_as_one() -> None:
     assert asked[0].headers["webhook-signature"] is None
 
 
+def test_what_is_taken_out_of_a_result_later_is_posted_all_the_same() -> None:
+    """RunPod's SDK takes the error out of the document that it is given."""
+    asked, answer = answers(200)
+
+    async def run(url: str) -> None:
+        client = partial(webhook_client, allows_private=True)
+        async with Webhooks(WebhookSettings(url=url), client, print) as webhooks:
+            result = {"error": "no"}
+            webhooks.post("job-1", None, result)
+            del result["error"]
+
+    with serve(answering=answer) as url:
+        asyncio.run(run(url))
+    document = json.loads(asked[0].body)
+    assert (document["type"], document["data"]["output"]) == ("job.failed", {"error": "no"})
+
+
 def test_the_address_of_a_job_takes_precedence_and_without_any_nothing_is_sent() -> None:
     asked, answer = answers(200)
     with serve(answering=answer) as url:
