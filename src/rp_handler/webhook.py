@@ -136,6 +136,7 @@ class Webhooks:
         if target is None:
             return
         message = _Message(job_id=job_id, url=target, is_from_job=url is not None)
+        self._waiting.append(message)
         # A copy: RunPod's SDK takes keys out of the result that it is given.
         task = asyncio.create_task(self._deliver(message, {**result}))
         self._tasks.add(task)
@@ -144,7 +145,6 @@ class Webhooks:
     async def _deliver(self, message: _Message, result: Mapping[str, Any]) -> None:
         # It may have many megabytes.
         message.body = await in_thread(lambda: _body(message.job_id, result))
-        self._waiting.append(message)
         self._drop_oldest()
         reason = await self._attempt(message)
         if message in self._waiting:
