@@ -28,7 +28,9 @@ RUN = "rp_handler.main"
 @pytest.fixture(scope="module")
 def demo(program: Program, place: Path) -> Program:
     """The program beside a realized demo, which COMFY_HOME names."""
-    realized = Program(folder=place, variables={"COMFY_HOME": str(place / "home")})
+    realized = Program(
+        folder=place, variables={"COMFY_HOME": str(place / "home"), "OUTPUT_MODE": "files"}
+    )
     done = realized("realize", "--spec", ROOT / "versions" / "demo.json", "--json")
     assert done.document()["changed"]
     return realized
