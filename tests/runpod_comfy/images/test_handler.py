@@ -89,13 +89,23 @@ def test_requirements_name_exactly_what_the_sources_import() -> None:
     assert sorted(needed) == requirements
 
 
+# Several distributions share the package `google`, and some modules come with what requires them.
+_COME_WITH = {
+    "google.api_core": "google-cloud-storage",
+    "google.auth": "google-auth",
+    "google.cloud": "google-cloud-storage",
+    "google.oauth2": "google-auth",
+    "urllib3": "requests",
+}
+
+
 def _distribution(module: str) -> str:
-    """The name of what a module comes with. Several share the package `google`."""
-    first, *rest = module.split(".")
-    if first == "urllib3":
-        return "requests"
-    named = set(importlib.metadata.packages_distributions()[first])
-    return named.pop().lower() if len(named) == 1 else f"{first}-{rest[0]}"
+    """The name of the distribution that the requirements name for a module."""
+    for part, name in _COME_WITH.items():
+        if f"{module}.".startswith(f"{part}."):
+            return name
+    (name,) = set(importlib.metadata.packages_distributions()[module.split(".")[0]])
+    return name.lower()
 
 
 def _imported(path: Path) -> set[str]:
