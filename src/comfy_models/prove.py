@@ -93,7 +93,6 @@ def bring(models: Sequence[ModelFile], store: ModelStore, memory: HashMemory, fe
             with disk_errors(f"{stored} is wrong and could not be removed", remedy=PERMISSIONS):
                 stored.unlink(missing_ok=True)
     if models:
-        # A file that has two places is fetched once.
         fetch(models)
 
 

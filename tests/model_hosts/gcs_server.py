@@ -117,7 +117,7 @@ class Server:
         return Answer(status=404, body=b"Not Found")
 
     def _about(self, request: Request, name: str, asks_rights: bool) -> Answer:
-        """The bucket itself, or those of some rights that whoever asks has in it."""
+        """The bucket itself, or which of the rights in the query the client has in it."""
         bucket = self._bucket(name, request, "get")
         if not asks_rights:
             uniform = {"uniformBucketLevelAccess": {"enabled": bucket.is_uniform}}

@@ -175,7 +175,7 @@ class EngineClient:
                     return entry
 
     async def _listen(self) -> aiohttp.ClientWebSocketResponse:
-        """The open socket, which nobody else reads; connected if it is not."""
+        """The open socket, which nothing else reads; connected first if there is none."""
         if self._unread is not None:
             await _cancelled(self._unread)
             self._unread = None
