@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -77,7 +76,7 @@ def _secret(text: str) -> bytes | None:
         return None
     try:
         secret = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         secret = b""
     if len(secret) not in _SECRET_BYTES:
         raise InvalidInputError(

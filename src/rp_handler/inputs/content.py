@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import re
 from urllib.parse import unquote_to_bytes
@@ -35,7 +34,7 @@ def _from_base64(text: str) -> bytes:
         raise ValueError(f"is neither base64 nor a URL: it has the character {other[0]!a}")
     try:
         return base64.b64decode(plain, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("is base64 that is cut off or damaged") from None
 
 

@@ -8,7 +8,6 @@ files that differ between the distributions that install them.
 from __future__ import annotations
 
 import base64
-import binascii
 import csv
 import hashlib
 import json
@@ -129,7 +128,7 @@ def _hex(recorded: str) -> str | None:
         return None
     try:
         return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
-    except (ValueError, binascii.Error):
+    except ValueError:
         return None
 
 

@@ -7,7 +7,6 @@ that are shown to the user are read; unknown fields are skipped, so that newer e
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -54,7 +53,7 @@ def read_trace(encoded: str) -> list[Vertex | VertexLog | VertexWarning]:
     """
     try:
         message = _Message(base64.b64decode(encoded, validate=True))
-    except (binascii.Error, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"not base64: {error}") from error
     return [
         *(

@@ -52,7 +52,7 @@ def test_fields_of_a_newer_engine_are_passed_over() -> None:
     assert read == read_trace(base64.b64encode(known).decode())
 
 
-@pytest.mark.parametrize("encoded", ["no base64!", "/////w==", "CAE="])
+@pytest.mark.parametrize("encoded", ["no base64!", "é", "/////w==", "CAE="])
 def test_what_is_not_a_trace_is_refused(encoded: str) -> None:
     with pytest.raises(ValueError, match=r"base64|middle|kind|text"):
         read_trace(encoded)
