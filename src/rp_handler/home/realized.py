@@ -98,12 +98,12 @@ def _other_models(path: Path, manifest: Manifest, models_dir: Path | None) -> Pa
     if models_dir is None:
         return None
     asked = expanded(models_dir).absolute()
-    own = [path / "models", path / "ComfyUI" / "models"]
-    if manifest.models_dir:
-        own.append(Path(manifest.models_dir))
-    if any(real(asked) == real(one) for one in own):
+    if real(asked) in {real(path / "models"), real(path / "ComfyUI" / "models")}:
         return None
     if not asked.is_dir():
+        if manifest.models_dir and real(asked) == real(Path(manifest.models_dir)):
+            # It was realized for this folder, and has no models there.
+            return None
         raise UnavailableError(
             f"there is no models folder at {asked}",
             remedy="Name an existing folder with --models-dir or MODELS_DIR.",

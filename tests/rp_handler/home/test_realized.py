@@ -72,6 +72,18 @@ def test_a_foreign_models_folder_is_searched_first(home: Path, tmp_path: Path) -
     assert own.other_models is None
 
 
+def test_the_folder_that_a_version_shares_models_in_may_have_others_or_none(
+    home: Path, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    save_manifest(home, Manifest(version_id="demo", complete=True, models_dir=str(shared)))
+    empty = open_home(home, version_id="demo", id_was_asked=False, models_dir=shared)
+    assert empty.other_models is None
+    shared.mkdir()
+    filled = open_home(home, version_id="demo", id_was_asked=False, models_dir=shared)
+    assert filled.other_models == shared
+
+
 def test_a_models_folder_that_is_not_there_is_refused(home: Path, tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="no models folder at"):
         open_home(home, version_id="demo", id_was_asked=False, models_dir=tmp_path / "none")
