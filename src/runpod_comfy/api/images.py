@@ -234,9 +234,12 @@ def run_image(
     output: str | None = None,
     output_dir: Path | None = None,
     models_dir: Path | None = None,
+    timeout_s: float | None = None,
     image: str | None = None,
     spec: StrPath | None = None,
     project: StrPath | None = None,
+    as_json: bool = False,
+    verbose: bool = False,
     out: BinaryIO,
     err: BinaryIO,
     say: Say = say_nothing,
@@ -246,8 +249,9 @@ def run_image(
     and `err`; returns its exit code.
 
     The container sees the workflow, the model store, `models_dir` and the outputs folder, and can
-    only write to the last. Models that are not in the store are fetched first. Raises MismatchError
-    for an image that was not built from the version's lock.
+    only write to the last. Models that are not in the store are fetched first. `timeout_s`,
+    `as_json` and `verbose` are the handler's. Raises MismatchError for an image that was not built
+    from the version's lock.
     """
     workflow = expanded(workflow)
     if not workflow.is_file():
@@ -291,6 +295,9 @@ def run_image(
             arguments=[
                 *("--version-id", version_id, "--workflow", str(workflow.absolute())),
                 *("--output", mode, "--output-dir", str(outputs)),
+                *(("--timeout", str(timeout_s)) if timeout_s is not None else ()),
+                *(("--json",) if as_json else ()),
+                *(("--verbose",) if verbose else ()),
             ],
             readable=readable,
             writable=[outputs] if mode == "files" else [],

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rp_handler.run_request import DEFAULT_OUTPUT_MODE, output_help
+from rp_handler.run_request import DEFAULT_OUTPUT_MODE, output_help, seconds
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -19,6 +19,7 @@ from runpod_comfy.cli.show.console import Console
 _EXAMPLES = """\
   runpod-comfy image run demo --workflow workflows/example.json
   runpod-comfy image run demo --workflow workflows/minimal.json --output base64
+  runpod-comfy image run demo --workflow workflows/example.json --output gcs --verbose
 """
 
 
@@ -31,7 +32,6 @@ def add_parser(actions: Subparsers) -> None:
         details="The container sees the workflow, the model store and the outputs folder, and "
         "can only write to the last. Models that are not in the store are fetched first.",
         examples=_EXAMPLES,
-        json=False,
     )
     add_version(parser)
     add = parser.add_argument
@@ -44,6 +44,12 @@ def add_parser(actions: Subparsers) -> None:
         metavar="DIR",
         help="models folder besides the store (MODELS_DIR)",
     )
+    add(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long the workflow may run (no limit)",
+    )
     add("--image", metavar="IMAGE", help="default: runpod-comfy:<id>")
 
 
@@ -53,7 +59,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     options = ("workflow", "output", "output_dir", "models_dir", "image", "spec", "project")
     return run_image(
         named_version(arguments),
-        **given(arguments, *options),
+        **given(arguments, *options, "as_json", "verbose"),
+        timeout_s=arguments.timeout,
         out=sys.stdout.buffer,
         err=sys.stderr.buffer,
         say=console.say,
