@@ -22,7 +22,7 @@ from typing import Any
 
 # How often a server looks whether it is to end: what a test waits for at the end of its block.
 _POLL_S = 0.02
-_FREE_PORT = ("127.0.0.1", 0)
+_LOOPBACK = "127.0.0.1"
 _PIECE_BYTES = 1 << 16
 _FRAMING = {"Content-Length", "Transfer-Encoding", "Connection"}
 
@@ -99,22 +99,23 @@ def serve(
     root: Path | None = None,
     answering: Answering = lambda _: None,
     *,
+    address: str = _LOOPBACK,
     tls: ssl.SSLContext | None = None,
     socket: Path | None = None,
 ) -> Iterator[str]:
     """Asks `answering` about each request, then looks below `root`; gives the server's URL.
 
-    It listens at a free port of loopback, or at a Unix socket that it makes.
+    It listens at a free port of `address`, or at a Unix socket that it makes.
     """
     # Nothing lies below the null device.
     handler = partial(_Handler, answering=answering, directory=str(root or os.devnull))
-    with _UnixServer(str(socket), handler) if socket else _Server(_FREE_PORT, handler) as server:
+    with _UnixServer(str(socket), handler) if socket else _Server((address, 0), handler) as server:
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
         thread.start()
         name = server.socket.getsockname()
-        url = f"unix://{name}" if socket else f"http{'s' if tls else ''}://127.0.0.1:{name[1]}"
+        url = f"unix://{name}" if socket else f"http{'s' if tls else ''}://{address}:{name[1]}"
         try:
             yield url
         finally:

@@ -131,11 +131,11 @@ def _told(answer: Answer) -> dict[str, Any]:
 
 
 @contextmanager
-def gcs(folder: Path) -> Iterator[GcsDouble]:
-    """Runs the double, with what it keeps in `folder`."""
+def gcs(folder: Path, *, address: str = "127.0.0.1") -> Iterator[GcsDouble]:
+    """Runs the double at an address of this machine, with what it keeps in `folder`."""
     folder.mkdir(exist_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", gcs_server.__name__],
+        [sys.executable, "-m", gcs_server.__name__, address],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},

@@ -1,4 +1,4 @@
-"""Google Cloud Storage's JSON API, as a process: `python -m tests.model_hosts.gcs_server`.
+"""Google Cloud Storage's JSON API, as a process: `python -m tests.model_hosts.gcs_server ADDRESS`.
 
 It writes its URL to standard output and ends when its standard input does. The contract is
 https://cloud.google.com/storage/docs/json_api, and what google-cloud-storage 3 relies on. Tests
@@ -393,7 +393,7 @@ def _json(document: object, *, status: int = 200, etag: str | None = None) -> An
 
 def main() -> None:
     server = Server()
-    with serve(answering=server.answer) as server.url:
+    with serve(answering=server.answer, address=sys.argv[1]) as server.url:
         print(server.url, flush=True)  # noqa: T201
         sys.stdin.read()
 

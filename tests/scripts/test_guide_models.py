@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,36 +13,16 @@ import pytest
 from tests.http_server import serve
 from tests.model_hosts import civitai, gcs, hub
 from tests.model_versions import ModelVersion
-from tests.scripts.conftest import Project
+from tests.scripts.guide import Shell, make_project
 
 COMMAND = 'python3 scripts/verify_models.py --models-dir "$MODELS_DIR" --verbose'
 
-# The program of this process, where the door finds that of the project's environment.
-_PROGRAM = f"""\
-#!/bin/sh
-PYTHONPATH='{os.pathsep.join(sys.path)}' exec '{sys.executable}' -m runpod_comfy.cli.app "$@"
-"""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Guide:
-    """A person at a shell, in the folder of a project with the version `demo`."""
+class Guide(Shell):
+    """A shell in the folder of a project with the version `demo`."""
 
-    folder: Path
     version: ModelVersion
-    environment: dict[str, str] = field(default_factory=dict)
-
-    def type(self, command: str) -> tuple[int, str, str]:
-        """The exit code of a line, and what it says on standard output and standard error."""
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=self.folder,
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout, done.stderr
 
     @property
     def models(self) -> Path:
@@ -57,9 +34,9 @@ class Guide:
 
 
 @pytest.fixture
-def guide(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Guide:
-    project.pretend_made(from_list=project.runtime())
-    (project.root / ".venv/bin/runpod-comfy").write_text(_PROGRAM)
+def guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Guide:
+    project = tmp_path / "small project"
+    make_project(project)
     for name in ("COMFY_HOME", "COMFY_CACHE_MODELS", "COMFY_VERSION_NAME", "LOCK_PATH"):
         monkeypatch.delenv(name, raising=False)
     environment = {
@@ -67,8 +44,8 @@ def guide(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "COMFY_CACHE_ROOT": str(tmp_path / "cache"),
         "HOME": str(tmp_path),
     }
-    version = ModelVersion(project=project.root, version_id="demo")
-    return Guide(folder=project.root, version=version, environment=environment)
+    version = ModelVersion(project=project, version_id="demo")
+    return Guide(folder=project, version=version, environment=environment)
 
 
 @pytest.fixture
