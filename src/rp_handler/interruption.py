@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextvars import Context
 from queue import SimpleQueue
@@ -96,6 +96,17 @@ async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Resu
     finally:
         cancelled.set()
         await asyncio.wait({done}, timeout=grace_s)
+
+
+async def together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """The results of `works`, run concurrently. If one fails, the others are cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _hand_over(work: Callable[[], object]) -> None:

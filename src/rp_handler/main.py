@@ -26,9 +26,11 @@ from rp_handler.run_request import (
     RunRequest,
     add_run_options,
     add_ui_option,
+    is_smoke_test,
     make_request,
     named_path,
 )
+from rp_handler.worker_log import WorkerLog
 
 if TYPE_CHECKING:
     from rp_handler.engine.prompt import Listener
@@ -81,11 +83,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["models"]:
             return _models(words[1:])
         options = _parser().parse_args(words)
+        log = None
         try:
-            request = _request_of(options)
+            mode = choose_mode(
+                os.environ,
+                workflow=options.workflow,
+                ui=options.ui,
+                sdk=sdk_arguments(options),
+                folder=Path.cwd(),
+            )
+            if mode == "worker":
+                log = WorkerLog(
+                    StatusLine(sys.stderr).say, os.environ, shows_engine=options.verbose
+                )
+            request = _request_of(options, mode)
         except ComfyError as error:
-            return _fail(error, machine=options.json)
-        return execute(request)
+            return _fail(error, machine=options.json, log=log)
+        return execute(request, log=log)
     except OSError as error:
         _drop_output()
         return _fail(reportable(error), machine=False)
@@ -115,13 +129,9 @@ def _models(arguments: Sequence[str]) -> int:
     return 0 if result.error is None else _fail(result.error, machine=False)
 
 
-def _request_of(options: argparse.Namespace) -> RunRequest:
+def _request_of(options: argparse.Namespace, mode: Mode) -> RunRequest:
     from rp_handler.outputs.modes import named_bucket
 
-    sdk = sdk_arguments(options)
-    mode = choose_mode(
-        os.environ, workflow=options.workflow, ui=options.ui, sdk=sdk, folder=Path.cwd()
-    )
     request = make_request(
         os.environ,
         version_id=options.version_id,
@@ -144,38 +154,50 @@ def _request_of(options: argparse.Namespace) -> RunRequest:
         request,
         listen=choose_listen(os.environ, asked=options.listen, mode=mode),
         lock_path=Path(lock_path) if lock_path else None,
-        sdk_arguments=tuple(sdk),
+        sdk_arguments=tuple(sdk_arguments(options)),
     )
 
 
 def execute(
-    request: RunRequest, judge: Callable[[Mapping[str, Any]], None] = lambda _result: None
+    request: RunRequest,
+    judge: Callable[[Mapping[str, Any]], None] = lambda _result: None,
+    *,
+    log: WorkerLog | None = None,
 ) -> int:
     """Carries out `request` in a realized home; returns the exit code.
 
-    Results go to standard output, everything else to standard error. Never raises ComfyError.
-    `judge` gets the result document after it was printed, and raises a ComfyError to fail the run.
+    Results go to standard output, everything else to standard error, that of a worker to `log`.
+    Never raises ComfyError. `judge` gets the result document after it was printed, and raises a
+    ComfyError to fail the run.
     """
     from rp_handler.engine.prompt import Listener
 
     line = StatusLine(sys.stderr)
     nodes = NodesDisplay(line)
-    listener = Listener(
-        say=line.say,
-        # The log of a worker is not watched.
-        progress=nodes.show if request.workflow is not None else lambda _progress: None,
-        log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
-    )
+    if log is None:
+        listener = Listener(
+            say=line.say,
+            progress=nodes.show if request.workflow is not None else lambda _progress: None,
+            log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
+        )
+    else:
+        listener = Listener(
+            say=log.say,
+            # The log of a worker is not watched.
+            progress=lambda _progress: None,
+            log=log.engine_line if log.shows_engine else None,
+            events=log.note,
+        )
     machine = request.workflow is not None and (request.as_json or request.output == "base64")
     try:
         try:
-            result = perform(request, listener)
+            result = perform(request, listener, log)
         finally:
             nodes.end()
     except (ComfyError, OSError) as error:
-        return _fail(reportable(error), machine=machine)
+        return _fail(reportable(error), machine=machine, log=log)
     except KeyboardInterrupt:
-        line.say("Interrupted; ComfyUI was stopped.")
+        listener.note("stopped", "Interrupted; ComfyUI was stopped.")
         if request.workflow is None:
             # For a server this is the normal way to end.
             return 0
@@ -197,9 +219,12 @@ def execute(
     return 0
 
 
-def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
+def perform(
+    request: RunRequest, listener: Listener, log: WorkerLog | None = None
+) -> dict[str, Any] | int:
     """Carries out `request` in a realized home: returns the result document of a workflow, or the
-    exit code of a server that has ended. Prints nothing; raises ComfyError.
+    exit code of a server that has ended. Prints nothing; raises ComfyError. A worker needs its
+    `log`.
     """
     # Imported late: these import aiohttp, which the build side does not need.
     import asyncio
@@ -221,17 +246,22 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
         if graph is None:
             from rp_handler.modes.worker import serve_jobs
 
+            assert log is not None, "a worker has a log"
             return await serve_jobs(
                 home,
                 listener,
+                log,
                 workflows=Path.cwd() / "workflows",
                 outputs=outputs,
                 output=request.output,
                 sdk_arguments=request.sdk_arguments,
                 search=search,
             )
+        needs_no_bucket = is_smoke_test(graph) and request.output in ("gcs", "s3")
         sink = await outputs.sink(
-            request.output, version_id=home.manifest.version_id, job=run_name(graph.stem)
+            "base64" if needs_no_bucket else request.output,
+            version_id=home.manifest.version_id,
+            job=run_name(graph.stem),
         )
         return await run_workflow(
             home, graph, sink, listener, port=port, timeout_s=timeout_s, search=search
@@ -241,10 +271,13 @@ def perform(request: RunRequest, listener: Listener) -> dict[str, Any] | int:
         return asyncio.run(interruptible(work(home, search)))
 
 
-def _fail(error: ComfyError, *, machine: bool) -> int:
+def _fail(error: ComfyError, *, machine: bool, log: WorkerLog | None = None) -> int:
     if machine:
         _write_out([json.dumps(failure_document(error), ensure_ascii=False)])
-    print(error.in_words(), file=sys.stderr)
+    if log is not None:
+        log.failed(error)
+    else:
+        print(error.in_words(), file=sys.stderr)
     return error.exit_code
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfy_http.redaction import without_secrets
+from comfy_http.redaction import document_without_secrets, secret_values, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,24 @@ def test_tokens_that_a_host_repeats_are_hidden() -> None:
     assert without_secrets(f"no user has {token}.") == "no user has hf_***."
     assert without_secrets(f"Authorization: Bearer {token}") == "Authorization: Bearer ***"
     assert without_secrets("hf_upscaler/model.safetensors") == "hf_upscaler/model.safetensors"
+
+
+def test_values_of_secret_variables_are_known_and_those_of_others_are_not() -> None:
+    variables = {
+        "HF_TOKEN": "12345678",
+        "MY_API_KEY": "longer than that",
+        "TOKENIZERS_PARALLELISM": "false",
+        "GOOGLE_APPLICATION_CREDENTIALS": "/a/file.json",
+        "HF_TOKEN_PATH": "/another/file",
+        "GCS_CREDENTIALS_JSON": '["not an object"]',
+        "PATH": "/usr/bin:/bin",
+    }
+    assert secret_values(variables) == ['["not an object"]', "longer than that", "12345678"]
+
+
+def test_a_document_has_no_secret_in_any_text() -> None:
+    document = {"a": ["x 12345678", {"b": 12345678}], "c": ("https://u:p@h", None)}
+    assert document_without_secrets(document, ["12345678"]) == {
+        "a": ["x ***", {"b": 12345678}],
+        "c": ["https://***@h", None],
+    }

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from comfy_files.parallel import interrupted
-from rp_handler.interruption import in_thread
+from rp_handler.interruption import in_thread, together
 
 
 def cancelled_soon(work: threading.Event, until: float) -> None:
@@ -72,3 +72,25 @@ def test_many_at_once_each_have_a_thread() -> None:
         await asyncio.gather(*(in_thread(lambda: meeting.wait(10)) for _ in range(20)))
 
     asyncio.run(scenario())
+
+
+def test_of_works_that_run_together_one_that_fails_ends_the_others() -> None:
+    ended = []
+
+    async def fails() -> None:
+        await asyncio.sleep(0.01)
+        raise ValueError("no")
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("waits")
+
+    async def gives(result: int) -> int:
+        return result
+
+    assert asyncio.run(together([gives(1), gives(2)])) == [1, 2]
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(together([waits(), fails()]))
+    assert ended == ["waits"]

@@ -121,6 +121,14 @@ def test_the_smoke_test_reports_versions_devices_and_counts(
     assert "ComfyUI 0.0.1 (demo), Python" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("mode", [None, "gcs", "s3"])
+def test_the_smoke_test_needs_no_bucket(mode: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OUTPUT_MODE")
+    named = ["--output", mode] if mode else []
+    assert main(["--workflow", workflow({}), *named]) == 0
+    assert main(["--workflow", workflow(SAVE), *named]) == 2
+
+
 def test_a_foreign_models_folder_is_seen_by_the_engine(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -43,12 +43,20 @@ ProgressSay = Callable[[Progress], None]
 @dataclass(frozen=True, kw_only=True)
 class Listener:
     """Receives news of a run: messages, progress of nodes, and the engine's log if that is not
-    None.
+    None. A worker also takes `events`, each with its name, a sentence and facts.
     """
 
     say: Callable[[str], None]
     progress: ProgressSay
     log: Callable[[str], None] | None = None
+    events: Callable[..., None] | None = None
+
+    def note(self, event: str, sentence: str, **facts: Any) -> None:
+        """Reports an event: to people, `sentence` alone."""
+        if self.events is not None:
+            self.events(event, sentence, **facts)
+        else:
+            self.say(sentence)
 
 
 @dataclass(frozen=True, kw_only=True)

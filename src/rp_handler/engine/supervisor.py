@@ -96,17 +96,20 @@ class ResidentEngine:
         """The running engine, started if there is none."""
         if self._engine is not None and self._engine.ended.done():
             await self._end(self._engine.crashed("between two jobs"))
+            self._listener.note("engine_ended", "Warning: ComfyUI ended between two jobs.")
         if self._engine is not None and self._given_up is not None:
             await self._settle(self._given_up)
         if self._engine is None:
-            self._listener.say(f"Starting ComfyUI of {self.home.root}.")
+            self._listener.note("engine_starting", f"Starting ComfyUI of {self.home.root}.")
             made = engine_setup(self.home, input_folder=self._own_input_folder)
             setup = self._stack.enter_context(made)
             starting = Engine(setup, port=self._port, log_say=self._listener.log)
             self._engine = await self._stack.enter_async_context(starting)
             self._client = await self._stack.enter_async_context(EngineClient(self._engine))
             self._kept = KeptOutputs(self._engine.folders)
-            self._listener.say(f"ComfyUI was ready after {self._engine.start_ms / 1000:.1f} s.")
+            start_ms = self._engine.start_ms
+            sentence = f"ComfyUI was ready after {start_ms / 1000:.1f} s."
+            self._listener.note("engine_ready", sentence, start_ms=start_ms)
             warn_of_nodes(self._engine, self.home, self._listener)
         return self._engine
 
@@ -151,7 +154,7 @@ class ResidentEngine:
             await self._client.forget_results()
             await in_thread(self._kept.forget)
             if is_retried:
-                self._listener.say(_FREED)
+                self._listener.note("out_of_memory_retry", f"Warning: {_FREED}")
                 notes.append(_FREED)
                 # It frees memory when it is idle, so not before a prompt that comes at once.
                 await asyncio.sleep(_FREEING_S)
@@ -182,7 +185,8 @@ class ResidentEngine:
                     await self._claim(run.events.graph, await run.keys, execution)
                 self._given_up = None
         if self._given_up is not None:
-            self._listener.say("ComfyUI is still running a cancelled job; restarting it.")
+            sentence = "Warning: ComfyUI is still running a cancelled job; restarting it."
+            self._listener.note("engine_restart", sentence)
             await self._end(None)
 
     async def _end(self, error: BaseException | None) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
@@ -22,7 +22,7 @@ from rp_handler.engine.prompt import Timings, entries_of
 from rp_handler.engine.supervisor import Run
 from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
-from rp_handler.interruption import in_thread
+from rp_handler.interruption import in_thread, together
 from rp_handler.outputs.mime import mime_of
 from rp_handler.outputs.sink import OutputSink
 
@@ -79,7 +79,7 @@ async def add_outputs(
                 place = place.with_name(_next_name(place.name))
             works = previews if folder == "temp" else results
             works.append(_file(node, entry, path, place, sink, at_once))
-    for file in await _results_of([*results, *previews]):
+    for file in await together([*results, *previews]):
         document["images" if file["mime"].startswith("image/") else "files"].append(file)
 
 
@@ -92,7 +92,7 @@ async def _file(
     at_once: asyncio.Semaphore,
 ) -> dict[str, Any]:
     async with at_once:
-        delivered, digest = await _results_of(
+        delivered, digest = await together(
             [sink.put(path, place), in_thread(lambda: sha256_of(path))]
         )
     return {
@@ -104,17 +104,6 @@ async def _file(
         "bytes": path.stat().st_size,
         "sha256": digest,
     }
-
-
-async def _results_of(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
-    """The results of `works`, run concurrently. If one fails, the others are cancelled."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _next_name(name: str) -> str:

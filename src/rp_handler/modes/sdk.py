@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import importlib
 import importlib.util
 import math
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from comfy_errors import UnavailableError
+from comfy_files.files import os_reason
 from rp_handler.errors import JobError
 from rp_handler.interruption import in_thread
 from rp_handler.modes.progress_updates import ProgressUpdates
@@ -40,6 +44,8 @@ _STOPPED_S = 5.0
 # The SDK looks ten times a second whether it has a job to start, and once a second whether it may
 # take one. Its longer pauses are those that the platform asks for.
 _LONGEST_LOOK_S = 1.0
+# Where the SDK serves its local API by default.
+_API_HOST, _API_PORT = "localhost", "8000"
 
 
 def require_sdk() -> None:
@@ -50,6 +56,25 @@ def require_sdk() -> None:
             remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
             "in a clone: make venv DEV=1",
         )
+
+
+def require_api_port(arguments: Sequence[str]) -> None:
+    """Raises UnavailableError if the SDK is to serve its local API at an address that it cannot
+    use: it would find out only once the engine is up.
+    """
+    if "--rp_serve_api" not in arguments:
+        return
+    given = dict(pairwise(arguments))
+    host, port = given.get("--rp_api_host", _API_HOST), given.get("--rp_api_port", _API_PORT)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, int(port)), family=family).close()
+    except OSError as error:
+        reason = "it is in use" if error.errno == errno.EADDRINUSE else os_reason(error)
+        raise UnavailableError(
+            f"The local API cannot be served on port {port} of {host}: {reason}.",
+            remedy="Name another one with --rp_api_port, or another address with --rp_api_host.",
+        ) from error
 
 
 class Sdk:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
+import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
@@ -23,23 +25,26 @@ from rp_handler.home.realized import Home
 from rp_handler.inputs.policy import InputPolicy, input_policy
 from rp_handler.inputs.scratch import inputs_in_place
 from rp_handler.inputs.view import InputView
-from rp_handler.interruption import in_thread
+from rp_handler.interruption import in_thread, together
 from rp_handler.job.job import Job
 from rp_handler.job.listing import Listed, listing
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
-from rp_handler.modes.sdk import Report, Sdk, require_sdk
+from rp_handler.modes.boot import Boot
+from rp_handler.modes.sdk import Report, Sdk, require_api_port, require_sdk
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.inline import result_limit_bytes
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.open import Outputs
 from rp_handler.outputs.sink import OutputSink
 from rp_handler.webhook import Webhooks, webhook_client, webhook_settings
+from rp_handler.worker_log import WorkerLog
 
 
 async def serve_jobs(
     home: Home,
     listener: Listener,
+    log: WorkerLog,
     *,
     workflows: Path,
     outputs: Outputs,
@@ -51,10 +56,14 @@ async def serve_jobs(
     code.
 
     `workflows` is the folder of workflows that a job may name, `output` the mode of jobs that name
-    none. The engine is ready before the first job is taken. Raises subclasses of ComfyError if it
-    cannot be started or outputs cannot be delivered, UnavailableError without the SDK.
+    none. The engine is ready before the first job is taken; the bucket is opened while it starts.
+    Raises subclasses of ComfyError if it cannot be started or outputs cannot be delivered,
+    UnavailableError without the SDK, and for a port of its local API that is in use.
     """
+    boot = Boot(os.environ)
+    log.of_home(home.manifest)
     require_sdk()
+    require_api_port(sdk_arguments)
     policy = input_policy(os.environ)
     hooks = webhook_settings(os.environ)
     client = partial(webhook_client, allows_private=policy.allows_private)
@@ -62,34 +71,58 @@ async def serve_jobs(
     if warm_up_workflow:
         check_warm_up(warm_up_workflow, workflows)
     require_in_worker(output)
-    await outputs.open(output)
     sdk = Sdk(sdk_arguments)
+    boot.mark("handler")
     try:
-        with tempfile.TemporaryDirectory(prefix="comfy-input-") as folder:
+        async with contextlib.AsyncExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-input-"))
             view = InputView(Path(folder, "files"), home.root / "input")
-            async with (
-                models_at_hand(home, search, say=listener.say) as (home, warnings),
-                ResidentEngine(home, listener, input_folder=view.root) as engine,
-                Webhooks(hooks, client, listener.say) as webhooks,
-            ):
-                for warning in warnings:
-                    listener.say(f"Warning: {warning}")
-                jobs = Jobs(
-                    engine=engine,
-                    listener=listener,
-                    workflows=workflows,
-                    outputs=outputs,
-                    output=output,
-                    warnings=warnings,
-                    view=view,
-                    policy=policy,
-                    webhooks=webhooks,
-                )
-                if warm_up_workflow:
-                    await warm_up(engine, warm_up_workflow, workflows, listener)
-                return await sdk.serve(jobs.answer)
+            starting = _started(home, listener, search, view, stack, boot)
+            (engine, warnings), _ = await together([starting, outputs.open(output)])
+            boot.mark("outputs")
+            webhooks = await stack.enter_async_context(Webhooks(hooks, client, listener.say))
+            for warning in warnings:
+                listener.say(f"Warning: {warning}")
+            jobs = Jobs(
+                engine=engine,
+                listener=listener,
+                log=log,
+                workflows=workflows,
+                outputs=outputs,
+                output=output,
+                warnings=warnings,
+                view=view,
+                policy=policy,
+                webhooks=webhooks,
+            )
+            if warm_up_workflow:
+                await warm_up(engine, warm_up_workflow, workflows, listener)
+                boot.mark("warm_up")
+            stages = {**boot.stages_ms, "total": boot.total_ms}
+            listener.note("ready", boot.in_words(), boot_ms=stages)
+            return await sdk.serve(jobs.answer)
     finally:
         sdk.kill_heartbeat()
+
+
+async def _started(
+    home: Home,
+    listener: Listener,
+    search: ModelSearch | None,
+    view: InputView,
+    stack: contextlib.AsyncExitStack,
+    boot: Boot,
+) -> tuple[ResidentEngine, tuple[str, ...]]:
+    """The running engine, with the models that were found, and warnings. `stack` ends it."""
+    at_hand = models_at_hand(home, search, say=listener.say)
+    home, warnings = await stack.enter_async_context(at_hand)
+    boot.mark("models")
+    engine = ResidentEngine(home, listener, input_folder=view.root)
+    # Also one that is cancelled while it starts.
+    stack.push_async_exit(engine)
+    await engine.running()
+    boot.mark("engine")
+    return engine, warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +131,7 @@ class Jobs:
 
     engine: ResidentEngine
     listener: Listener
+    log: WorkerLog
     workflows: Path
     outputs: Outputs
     output: str
@@ -112,22 +146,46 @@ class Jobs:
 
         `report` receives its progress if it asks for that.
         """
-        job_id, asked = str(job.get("id") or uuid.uuid4().hex), None
+        job_id = str(job.get("id") or uuid.uuid4().hex)
+        async with self._turn:
+            with self.log.of_job(job_id):
+                return await self._answered(job_id, job.get("input"), report)
+
+    async def _answered(self, job_id: str, document: object, report: Report) -> dict[str, Any]:
+        asked, began = None, time.monotonic()
+        self.listener.note("job_started", "")
         try:
-            async with self._turn:
-                # The input may have megabytes, and it is the first to need the node classes.
-                asked = await in_thread(lambda: self._read(job.get("input")))
-                result = await self._result(job_id, asked, report)
-        except (ComfyError, OSError) as error:
-            self.listener.say(f"job {job_id}: {reportable(error).in_words()}")
-            result = failure_document(reportable(error))
+            # The input may have megabytes, and it is the first to need the node classes.
+            asked = await in_thread(lambda: self._read(document))
+            if isinstance(asked, JobRequest):
+                self.log.hide(asked.extra_data.values())
+            result = await self._result(job_id, asked, report)
+            self.listener.note("job_finished", "", **_facts(result), total_ms=_ms_since(began))
+        except asyncio.CancelledError:
+            self.listener.note("job_cancelled", "", total_ms=_ms_since(began))
+            raise
         except Exception as error:
-            # A fault of this program must not end the worker, nor leave the job without an answer.
-            self.listener.say(f"job {job_id}: {traceback.format_exc()}")
-            fault = JobError(f"The worker failed: {type(error).__name__}: {error}")
-            result = failure_document(fault)
+            result = self._failure(job_id, error, _ms_since(began))
         url = asked.webhook if isinstance(asked, JobRequest) else None
         self.webhooks.post(job_id, url, result)
+        return result
+
+    def _failure(self, job_id: str, error: Exception, total_ms: int) -> dict[str, Any]:
+        if isinstance(error, ComfyError | OSError):
+            fault = reportable(error)
+            sentence = fault.in_words()
+        else:
+            # A fault of this program must not end the worker, nor leave the job without an answer.
+            fault = JobError(f"The worker failed: {type(error).__name__}: {error}")
+            sentence = "".join(traceback.format_exception(error))
+        result = self.log.hidden(failure_document(fault))
+        facts = {
+            "message": result["error"],
+            "error_type": result["error_type"],
+            "retryable": result["retryable"],
+            "total_ms": total_ms,
+        }
+        self.listener.note("job_failed", f"job {job_id}: {sentence}", level="error", **facts)
         return result
 
     async def _result(
@@ -173,3 +231,19 @@ class Jobs:
             files=inputs_in_place(asked.files, self.view, policy=self.policy, variables=os.environ),
             warnings=[*self.warnings, *asked.warnings],
         )
+
+
+def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the log has of a result: nothing of a list."""
+    if "timings" not in result:
+        return {}
+    files = [*result["images"], *result["files"]]
+    return {
+        **result["timings"],
+        "files": len(files),
+        "bytes": sum(file["bytes"] for file in files),
+    }
+
+
+def _ms_since(began: float) -> int:
+    return round((time.monotonic() - began) * 1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -81,6 +82,18 @@ def worker(
             # With the process that pings.
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def log_of(name: str, event: str) -> list[dict[str, Any]]:
+    """The lines of a worker's log about one kind of event."""
+    return [line for line in log_lines(name) if line["event"] == event]
+
+
+def log_lines(name: str) -> list[dict[str, Any]]:
+    lines = Path(f"{name}.log").read_text(encoding="utf-8").splitlines()
+    ours = [line for line in lines if line.startswith('{"ts"')]
+    assert all(len(line) <= 4096 for line in ours)
+    return [json.loads(line) for line in ours]
 
 
 def content(job: CloudJob) -> str:
@@ -416,4 +429,51 @@ def test_no_job_reads_from_the_workers_own_network(cloud: ControlPlane) -> None:
 def test_a_worker_with_an_unusable_limit_does_not_start(cloud: ControlPlane) -> None:
     with worker(cloud, variables={"COMFY_INPUT_FILE_MB": "much"}) as process:
         assert process.wait(60) == 2
-    assert 'COMFY_INPUT_FILE_MB is "much"' in Path("pod.log").read_text()
+    (line,) = log_of("pod", "failed")
+    assert line["message"].startswith('COMFY_INPUT_FILE_MB is "much"')
+    assert (line["level"], line["exit_code"]) == ("error", 2)
+
+
+def test_the_log_has_one_json_line_for_each_event_and_no_secret(
+    cloud: ControlPlane, home: Path
+) -> None:
+    secrets = {"HF_TOKEN": "a secret of the pod", "COMFY_LOG_ENGINE": "1"}
+    with worker(cloud, variables=secrets) as process:
+        cloud.result_of(cloud.send("a", workflow={"1": saving("abc"), "2": saving("de")}))
+        raises = node("FixtureRaise", kind="ValueError", message="a secret of the pod, my own key")
+        key = "my own key"
+        failed = cloud.result_of(cloud.send("b", workflow={"1": raises}, comfy_org_api_key=key))
+        stopped = send_sleeping(cloud, "c")
+        cloud.cancel(stopped)
+        slow = {"1": node("FixtureHungry", frees=1), "2": saving("x")}
+        cloud.result_of(cloud.send("d", workflow=slow))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert failed.output["details"]["message"] == "***, ***"
+    assert "secret of the pod" not in Path("pod.log").read_text(encoding="utf-8")
+    assert key not in Path("pod.log").read_text(encoding="utf-8")
+    lines = log_lines("pod")
+    assert {line["version"] for line in lines} == {"demo"}
+    assert {line["lock"] for line in lines} == {"sha256:" + "0" * 64}
+    (ready,) = log_of("pod", "ready")
+    stages = ready["boot_ms"]
+    assert list(stages) == ["container", "handler", "models", "engine", "outputs", "total"]
+    assert stages["total"] == sum(stages.values()) - stages["total"] > 0
+    others = ("message", "engine_log")
+    about = {
+        job: [it["event"] for it in lines if it["job"] == job and it["event"] not in others]
+        for job in "abcd"
+    }
+    assert about["a"] == ["job_started", "job_finished"]
+    assert about["b"] == ["job_started", "job_failed"]
+    assert about["c"] == ["job_started", "job_cancelled"]
+    assert about["d"] == ["job_started", "out_of_memory_retry", "job_finished"]
+    done = log_of("pod", "job_finished")[0]
+    assert set(done["nodes"]) == {"1", "2"}
+    assert (done["files"], done["bytes"]) == (2, 5)
+    assert done["total_ms"] >= done["run_ms"] >= 0
+    (fault,) = log_of("pod", "job_failed")
+    assert (fault["level"], fault["error_type"]) == ("error", "execution_error")
+    engine = log_of("pod", "engine_log")
+    assert "Starting server" in [line["message"] for line in engine if line["job"] is None]
+    assert "hungry after 0" in [line["message"] for line in engine if line["job"] == "d"]

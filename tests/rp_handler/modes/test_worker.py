@@ -7,8 +7,10 @@ import contextlib
 import json
 import queue
 import signal
+import socket
 import subprocess
 import tempfile
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,3 +157,45 @@ def test_a_variable_that_cannot_be_used_ends_the_worker_before_its_engine_starts
     assert process.returncode == 2, said
     assert message in said
     assert "Starting ComfyUI" not in said
+
+
+def test_a_port_in_use_ends_the_worker_before_its_engine_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        arguments = ("--rp_serve_api", "--rp_api_host", "127.0.0.1", "--rp_api_port", str(port))
+        with worker(*arguments) as process:
+            said, _ = process.communicate(timeout=60)
+    assert process.returncode == 3, said
+    assert f"port {port} of 127.0.0.1: it is in use." in said
+    assert "Starting ComfyUI" not in said
+
+
+def test_a_bucket_that_is_not_there_ends_the_worker_and_its_engine(tmp_path: Path) -> None:
+    began = queue.SimpleQueue[str]()
+
+    def answer(request: Request) -> Answer:
+        began.put(request.path)
+        # Long enough for the engine to have been started.
+        time.sleep(1)
+        return Answer(status=404)
+
+    with serve(answering=answer) as url:
+        bucket = {
+            "BUCKET_ENDPOINT_URL": f"{url}/outputs",
+            "BUCKET_ACCESS_KEY_ID": "id of the key",
+            "BUCKET_SECRET_ACCESS_KEY": "the key itself",
+        }
+        never = {"FIXTURE_NEVER_READY": "1"}
+        with worker("--rp_serve_api", OUTPUT_MODE="s3", **bucket, **never) as process:
+            said, _ = process.communicate(timeout=120)
+    assert process.returncode in (2, 3), said
+    assert "Starting ComfyUI" in said
+    assert "Traceback" not in said
+    assert "outputs" in said.splitlines()[-2]
+    assert began.get(timeout=1)
+    assert list(Path(tempfile.gettempdir()).iterdir()) == []
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in _command_lines())
+
+
+def _command_lines() -> list[Path]:
+    return [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
