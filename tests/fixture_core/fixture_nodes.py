@@ -10,11 +10,38 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import folder_paths
 
 STRING: list[Any] = ["STRING", {}]
+
+
+class Torch(ModuleType):
+    """The memory of `torch.cuda` (torch/cuda/memory.py): the peak is at least what is allocated."""
+
+    allocated = peak = 0
+
+    @property
+    def cuda(self) -> Torch:
+        return self
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 1
+
+    def allocate(self, size_bytes: int) -> None:
+        self.allocated += size_bytes
+        self.peak = max(self.peak, self.allocated)
+
+    def max_memory_allocated(self, device: int) -> int:
+        return self.peak
+
+    def reset_peak_memory_stats(self, device: int) -> None:
+        self.peak = self.allocated
 
 
 class InterruptedRunError(Exception):
@@ -158,6 +185,18 @@ class FixtureProgress(Node):
         return {"text": ["counted"]}, None
 
 
+class FixtureAllocate(Node):
+    """Allocates `size_bytes` on the GPU of FIXTURE_GPU, and keeps `kept_bytes` of them."""
+
+    required = {"size_bytes": ["INT", {}], "kept_bytes": ["INT", {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        torch: Any = sys.modules["torch"]
+        torch.allocate(inputs["size_bytes"])
+        torch.allocate(inputs["kept_bytes"] - inputs["size_bytes"])
+        return {"text": ["allocated"]}, None
+
+
 class FixtureExit(Node):
     """Ends the whole engine on the spot."""
 
@@ -211,6 +250,7 @@ class FixtureEnvironment(Node):
 NODE_CLASSES: dict[str, type[Node]] = {
     one.__name__: one
     for one in (
+        FixtureAllocate,
         FixtureBigPreview,
         FixtureDropSocket,
         FixtureEnvironment,

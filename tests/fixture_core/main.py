@@ -4,7 +4,8 @@ It stands in for ComfyUI where the real one cannot be made to do a thing at a ch
 a socket, die in the middle, run half of a graph. Written after `main.py`, `server.py`,
 `execution.py` and `nodes.py` of ComfyUI 0.3.75. Variables make it misbehave:
 FIXTURE_DIE_AT_START (what it prints before it ends), FIXTURE_NEVER_READY, FIXTURE_IGNORES_TERM,
-FIXTURE_IGNORES_INTERRUPT, FIXTURE_LOG_FORMAT.
+FIXTURE_IGNORES_INTERRUPT, FIXTURE_LOG_FORMAT. With FIXTURE_GPU it has a GPU: the part of torch that
+counts its memory.
 """
 
 from __future__ import annotations
@@ -296,7 +297,8 @@ def serve(core: Core) -> None:
             "pytorch_version": "none",
             "argv": sys.argv,
         }
-        device = {"name": "cpu", "type": "cpu", "vram_total": 2**30}
+        kind = "cuda" if "FIXTURE_GPU" in os.environ else "cpu"
+        device = {"name": kind, "type": kind, "vram_total": 2**30}
         return web.json_response({"system": system, "devices": [device]})
 
     @routes.get("/object_info")
@@ -398,6 +400,10 @@ def main() -> None:
         format=os.environ.get("FIXTURE_LOG_FORMAT", "%(message)s"),
     )
     options = parse()
+    if "FIXTURE_GPU" in os.environ:
+        from fixture_nodes import Torch
+
+        sys.modules["torch"] = Torch("torch")
     if message := os.environ.get("FIXTURE_DIE_AT_START"):
         log(message)
         sys.exit(3)

@@ -109,12 +109,23 @@ class ImportReport(_Reported):
 
 
 def hook_variables(
-    environment: Mapping[str, str], *, core: Path, report: Path, left_out: Iterable[str] = ()
+    environment: Mapping[str, str],
+    *,
+    core: Path,
+    report: Path,
+    memory: int | None = None,
+    left_out: Iterable[str] = (),
 ) -> dict[str, str]:
     """The variables with which an engine with this `environment` reports into the file `report`,
-    and fails to import the custom nodes `left_out` instead of executing them.
+    answers at the descriptor `memory` of a PeakMemory, and fails to import the custom nodes
+    `left_out` instead of executing them.
     """
-    setting = {"report": str(report), "core": str(core), "left_out": sorted(left_out)}
+    setting = {
+        "report": str(report),
+        "core": str(core),
+        "left_out": sorted(left_out),
+        "memory": memory,
+    }
     paths = [str(_HOOK), *filter(None, [environment.get("PYTHONPATH")])]
     return {
         "PYTHONPATH": os.pathsep.join(paths),

@@ -30,6 +30,7 @@ from rp_handler.engine.command import (
     runs_on_cpu,
 )
 from rp_handler.engine.cuda_driver import driver_cuda, require_driver
+from rp_handler.engine.gpu_memory import PeakMemory
 from rp_handler.engine.imports import ImportReport, hook_variables, read_report
 from rp_handler.errors import EngineCrashedError, EngineStartError
 
@@ -139,6 +140,11 @@ class Engine:
             self._imports = read_report(self._import_report)
         return self._imports
 
+    async def peak_vram_bytes(self) -> int | None:
+        """The most GPU memory that PyTorch used since this was asked last; None without a GPU."""
+        kinds = [device.get("type") for device in self.stats.get("devices") or ()]
+        return await self._peak_memory.ask() if "cuda" in kinds else None
+
     def _importing(self) -> str:
         """The node whose code ran when the engine ended, if it never became ready."""
         module = self.imports.last_executed
@@ -182,8 +188,14 @@ class Engine:
         self._import_report = scratch / "imports.jsonl"
         self._import_report.touch()
         environment = engine_environment(setup, os.environ, spare_home=scratch / "home")
+        self._peak_memory = peak_memory = PeakMemory()
+        self._stack.callback(peak_memory.close)
         environment |= hook_variables(
-            environment, core=setup.core, report=self._import_report, left_out=setup.left_out
+            environment,
+            core=setup.core,
+            report=self._import_report,
+            memory=peak_memory.theirs,
+            left_out=setup.left_out,
         )
         command = engine_command(
             setup,
@@ -208,10 +220,11 @@ class Engine:
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
-                    pass_fds=(*inheritable_descriptors(), watched),
+                    pass_fds=(*inheritable_descriptors(), watched, peak_memory.theirs),
                 )
         finally:
             os.close(watched)
+            peak_memory.handed_over()
         self.pid = process.pid
         self.ended = asyncio.create_task(process.wait())
         self._stack.push_async_callback(self._stop, process)

@@ -36,12 +36,14 @@ _FREED = "ComfyUI ran out of memory; the workflow ran once more, with all models
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """A graph that ran: its outputs by node id, in no particular order, and timings. `warnings` are
-    faults that did not keep the engine from running the rest of the graph.
+    faults that did not keep the engine from running the rest of the graph. `peak_vram_bytes` is the
+    most memory of a GPU that it used, None without one.
     """
 
     outputs: Mapping[str, NodeOutputs]
     timings: Timings
     warnings: tuple[str, ...]
+    peak_vram_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,8 @@ class ResidentEngine:
             events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
             keys = asyncio.ensure_future(in_thread(partial(self._kept.keys_of, graph)))
             try:
+                # What was used before does not count.
+                await engine.peak_vram_bytes()
                 execution = await self._client.run(events, strict=strict, extra_data=extra_data)
             except EngineCrashedError as error:
                 await self._end(error)
@@ -143,10 +147,16 @@ class ResidentEngine:
             except BaseException:
                 self._given_up = _GivenUp(events=events, keys=keys)
                 raise
+            peak = await engine.peak_vram_bytes()
             outputs = await self._claim(graph, await keys, execution)
             if execution.error is None and outputs is not None:
                 warnings = (*notes, *execution.warnings)
-                return Run(outputs=outputs, timings=execution.timings, warnings=warnings)
+                return Run(
+                    outputs=outputs,
+                    timings=execution.timings,
+                    warnings=warnings,
+                    peak_vram_bytes=peak,
+                )
             is_retried = isinstance(execution.error, OutOfMemoryError) and not notes
             if execution.error is not None and not is_retried:
                 execution.error.details["log"] = self.last_log()

@@ -39,6 +39,8 @@ async def result_document(
     document = _empty_document(home, engine)
     document["timings"] = asdict(run.timings)
     document["warnings"] += run.warnings
+    if run.peak_vram_bytes is not None:
+        document["memory"] = {"peak_vram_bytes": run.peak_vram_bytes}
     await add_outputs(document, run.outputs, graph, sink)
     return document
 

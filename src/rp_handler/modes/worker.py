@@ -240,6 +240,7 @@ def _facts(result: Mapping[str, Any]) -> dict[str, Any]:
     files = [*result["images"], *result["files"]]
     return {
         **result["timings"],
+        **result.get("memory", {}),
         "files": len(files),
         "bytes": sum(file["bytes"] for file in files),
     }

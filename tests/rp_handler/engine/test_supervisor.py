@@ -220,3 +220,28 @@ def test_an_engine_that_cannot_be_started_is_reported(
 
     with pytest.raises(ComfyError, match="no such library"):
         asyncio.run(scenario())
+
+
+def test_the_peak_of_the_gpus_memory_is_that_of_each_run(
+    opened: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def allocating(size: int, kept: int) -> Graph:
+        return graph(**{"1": node("FixtureAllocate", size_bytes=size, kept_bytes=kept)})
+
+    async def peaks() -> list[dict[str, int] | None]:
+        async with ResidentEngine(opened, quiet()) as engine:
+            asked = [allocating(900, 100), allocating(500, 0), allocating(1, 1)]
+            return [(await run_job(job_of(one), engine)).get("memory") for one in asked]
+
+    monkeypatch.setenv("FIXTURE_GPU", "1")
+    expected = [{"peak_vram_bytes": size} for size in (900, 600, 101)]
+    assert asyncio.run(peaks()) == expected
+
+
+def test_without_a_gpu_a_result_has_no_memory(opened: Home) -> None:
+    async def scenario() -> dict[str, Any]:
+        async with ResidentEngine(opened, quiet()) as engine:
+            assert await engine.engine.peak_vram_bytes() is None
+            return await run_job(job_of(graph(**{"1": saving("one")})), engine)
+
+    assert "memory" not in asyncio.run(scenario())

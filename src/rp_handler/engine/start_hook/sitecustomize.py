@@ -1,9 +1,11 @@
 """Runs in the engine's own process when its Python starts: reports how the modules of nodes are
-executed, whatever the core or a node does with its log.
+executed, whatever the core or a node does with its log, and how much GPU memory was used.
 
 The setting RP_HANDLER_IMPORTS is a JSON object: `report` is an existing file, which gets one JSON
-object per line, `core` is ComfyUI's folder, and `left_out` are names of custom nodes that are not
-executed. Without the setting nothing is observed. Only the standard library, and Python 3.9.
+object per line, `core` is ComfyUI's folder, `left_out` are names of custom nodes that are not
+executed, and `memory` is null or the descriptor of a socket: for each byte that arrives, the peak
+of GPU memory since the last one is sent, in bytes as decimal text. Without the setting nothing is
+observed. Only the standard library, and Python 3.9.
 """
 
 from __future__ import annotations
@@ -187,6 +189,27 @@ class _Watch:
                 os.close(handle)
 
 
+def _answer(memory: int) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(memory, 1):
+            os.write(memory, str(_peak()).encode())
+
+
+def _peak() -> int | None:
+    """The largest peak among the GPUs that PyTorch uses; None without."""
+    try:
+        cuda: Any = sys.modules["torch"].cuda
+        if not cuda.is_initialized():
+            return None
+        devices = range(cuda.device_count())
+        peaks = [int(cuda.max_memory_allocated(device)) for device in devices]
+        for device in devices:
+            cuda.reset_peak_memory_stats(device)
+        return max(peaks)
+    except Exception:
+        return None
+
+
 def _is_folder(module: ModuleType, web: Any) -> bool:
     place = os.path.dirname(module.__file__ or "")
     return isinstance(web, str) and os.path.isdir(os.path.join(place, web))
@@ -279,6 +302,8 @@ def _main() -> None:
             options = json.loads(setting)
             core = os.path.realpath(options["core"])
             _Watch(options["report"], core, options["left_out"]).start()
+            if options["memory"] is not None:
+                _thread.start_new_thread(_answer, (options["memory"],))
     _run_hidden()
 
 
