@@ -10,6 +10,7 @@ from typing import Any
 from comfy_workflows.graph import Graph
 from rp_handler.engine.prompt import Listener, Progress
 from rp_handler.outputs.sink import OutputSink
+from rp_handler.pictures.convert import Conversion
 
 
 @dataclass(kw_only=True)
@@ -17,11 +18,11 @@ class Job:
     """A job of the command line or of a worker.
 
     `place` names its graph in messages. The `listener` receives this job's progress, the `sink` its
-    outputs. `timeout_s` limits the whole job in seconds: inputs, every run of the graph, and the
-    delivery. With `strict`, a graph of which only a part can run is an error. `extra_data` are
-    hidden inputs of nodes, such as keys. `files` puts the job's input files into the engine's input
-    folder for the time of a block, and gives their sha256 by name. `warnings` are added to its
-    result. `at` is the node that runs, if any has begun.
+    outputs, after their `conversion`. `timeout_s` limits the whole job in seconds: inputs, every
+    run of the graph, and the delivery. With `strict`, a graph of which only a part can run is an
+    error. `extra_data` are hidden inputs of nodes, such as keys. `files` puts the job's input files
+    into the engine's input folder for the time of a block, and gives their sha256 by name.
+    `warnings` are added to its result. `at` is the node that runs, if any has begun.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Job:
     place: str
     sink: OutputSink
     listener: Listener
+    conversion: Conversion | None = None
     timeout_s: float | None = None
     strict: bool = False
     extra_data: Mapping[str, Any] = field(default_factory=dict)

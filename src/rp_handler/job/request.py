@@ -18,6 +18,7 @@ from rp_handler.inputs.document import JobInputs
 from rp_handler.job.listing import Listed, workflow_names
 from rp_handler.job.set_inputs import with_inputs_set
 from rp_handler.outputs.modes import require_in_worker
+from rp_handler.pictures.convert import Conversion
 from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
@@ -31,7 +32,8 @@ Event = Literal["progress"]
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
-    `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs.
+    `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs,
+    `conversion` is how its pictures are delivered.
     """
 
     graph: Graph
@@ -40,6 +42,7 @@ class JobRequest:
     strict: bool
     output: str | None
     events: frozenset[Event]
+    conversion: Conversion | None
     files: JobInputs = field(repr=False)
     extra_data: Mapping[str, Any] = field(repr=False)
     webhook: str | None
@@ -69,6 +72,7 @@ class _Input(JobInputs):
     strict_input: bool = False
     webhook: Annotated[str | None, AfterValidator(_webhook)] = None
     events: list[Event] | None = None
+    convert: Conversion | None = None
     comfy_org_api_key: str | None = None
     api_key_comfy_org: str | None = None
 
@@ -113,6 +117,7 @@ def read_job_input(
         strict=asked.strict,
         output=asked.output,
         events=frozenset(asked.events or ()),
+        conversion=asked.convert,
         files=asked,
         extra_data={"api_key_comfy_org": api_key} if api_key else {},
         webhook=asked.webhook,
@@ -156,11 +161,16 @@ def _read_text(text: str) -> Any:
 
 
 def _unknown_keys(document: object) -> Iterator[str]:
-    known = list(_Input.model_fields)
+    if isinstance(document, dict):
+        yield from _unknown_in(document, list(_Input.model_fields), ())
+        yield from _unknown_in(document.get("convert"), list(Conversion.model_fields), ("convert",))
+
+
+def _unknown_in(document: object, known: Sequence[str], place: tuple[str, ...]) -> Iterator[str]:
     for key in document if isinstance(document, dict) else ():
         if key not in known:
             meant = nearest(key, known)
-            shown = key_path((key[:_LONGEST_NAME],))
+            shown = key_path((*place, key[:_LONGEST_NAME]))
             yield f"'{shown}' is not a known key" + (f"; the nearest is '{meant}'" if meant else "")
 
 

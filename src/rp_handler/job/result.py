@@ -4,14 +4,11 @@ For the smoke test `{}` it reports the engine, devices and counts.
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from comfy_files.files import sha256_of
 from comfy_files.user_paths import real
 from comfy_workflows.graph import Graph
 from rp_handler.engine.client import EngineClient
@@ -22,26 +19,22 @@ from rp_handler.engine.prompt import Timings, entries_of
 from rp_handler.engine.supervisor import Run
 from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
-from rp_handler.interruption import in_thread, together
-from rp_handler.outputs.mime import mime_of
-from rp_handler.outputs.sink import OutputSink
+from rp_handler.job.delivery import Delivery, OutputFile
 
-# Files that are stored at the same time.
-_AT_ONCE = 8
 # Folders of the core that hold something other than models.
 _NOT_MODELS = frozenset({"configs", "custom_nodes"})
 
 
 async def result_document(
-    home: Home, engine: Engine, graph: Graph, run: Run, sink: OutputSink
+    home: Home, engine: Engine, graph: Graph, run: Run, delivery: Delivery
 ) -> dict[str, Any]:
-    """The document of a run, after passing each of its files to `sink`."""
+    """The document of a run, after the delivery of each of its files."""
     document = _empty_document(home, engine)
     document["timings"] = asdict(run.timings)
     document["warnings"] += run.warnings
     if run.peak_vram_bytes is not None:
         document["memory"] = {"peak_vram_bytes": run.peak_vram_bytes}
-    await add_outputs(document, run.outputs, graph, sink)
+    await add_outputs(document, run.outputs, graph, delivery)
     return document
 
 
@@ -49,73 +42,52 @@ async def add_outputs(
     document: dict[str, Any],
     outputs: Mapping[str, NodeOutputs],
     graph: Graph,
-    sink: OutputSink,
+    delivery: Delivery,
 ) -> None:
     """Adds the outputs of nodes, in the order of the graph: each entry with a `filename`, under any
-    key, and texts. Previews come after all results. A file whose name is taken by another file gets
-    the next number.
+    key, and texts. Previews come after all results.
 
     Raises JobError for a file outside the engine's folders: no node may deliver other files of the
     machine that way.
     """
     order = {node: number for number, node in enumerate(graph.nodes)}
-    results: list[Coroutine[Any, Any, Any]] = []
-    previews: list[Coroutine[Any, Any, Any]] = []
-    places: dict[PurePath, Path] = {}
-    at_once = asyncio.Semaphore(_AT_ONCE)
+    results: list[OutputFile] = []
+    previews: list[OutputFile] = []
     for node in sorted(outputs, key=lambda one: order.get(one, len(order))):
         for entry in entries_of(outputs[node].shown):
             if isinstance(entry, str):
                 document["text"].append({"node": node, "text": entry})
                 continue
-            folder = str(entry.get("type") or "output")
-            inner = PurePath(str(entry.get("subfolder") or ""), entry["filename"])
-            path = _locate(node, folder, inner, outputs[node].folders)
-            if path is None:
-                fault = f"Node {node} names an output file that does not exist: {inner}."
+            file = output_file(node, entry, outputs[node].folders)
+            if file is None:
+                fault = f"Node {node} names an output file that does not exist: {_inner(entry)}."
                 document["warnings"].append(fault)
-                continue
-            # A preview and a result may have the same name, in different folders.
-            place = inner if folder == "output" else folder / inner
-            while places.setdefault(place, path) != path:
-                place = place.with_name(_next_name(place.name))
-            works = previews if folder == "temp" else results
-            works.append(_file(node, entry, path, place, sink, at_once))
-    for file in await together([*results, *previews]):
-        document["images" if file["mime"].startswith("image/") else "files"].append(file)
+            else:
+                (previews if entry.get("type") == "temp" else results).append(file)
+    for made in await delivery.deliver([*results, *previews]):
+        document["images" if made["mime"].startswith("image/") else "files"].append(made)
+    document["warnings"] += delivery.warnings
 
 
-async def _file(
-    node: str,
-    entry: Mapping[str, Any],
-    path: Path,
-    place: PurePath,
-    sink: OutputSink,
-    at_once: asyncio.Semaphore,
-) -> dict[str, Any]:
-    async with at_once:
-        delivered, digest = await together(
-            [sink.put(path, place), in_thread(lambda: sha256_of(path))]
-        )
-    return {
-        "filename": place.name,
-        "subfolder": str(entry.get("subfolder") or ""),
-        "node": node,
-        **delivered,
-        "mime": mime_of(path.name),
-        "bytes": path.stat().st_size,
-        "sha256": digest,
-    }
+def output_file(node: str, entry: Mapping[str, Any], folders: EngineFolders) -> OutputFile | None:
+    """The file that a node names in the history; None if it does not exist. Raises JobError for one
+    outside the engine's folders.
+    """
+    folder, inner = str(entry.get("type") or "output"), _inner(entry)
+    path = _locate(node, folder, inner, folders)
+    if path is None:
+        return None
+    return OutputFile(
+        node=node,
+        subfolder=str(entry.get("subfolder") or ""),
+        path=path,
+        # A preview and a result may have the same name, in different folders.
+        place=inner if folder == "output" else folder / inner,
+    )
 
 
-def _next_name(name: str) -> str:
-    """`x_00002_.png` for `x_00001_.png`, and `x_2.png` for `x.png`."""
-    stem, suffix = PurePath(name).stem, PurePath(name).suffix
-    *_, number = [None, *re.finditer(r"\d+", stem)]
-    if number is None:
-        return f"{stem}_2{suffix}"
-    following = str(int(number[0]) + 1).zfill(len(number[0]))
-    return f"{stem[: number.start()]}{following}{stem[number.end() :]}{suffix}"
+def _inner(entry: Mapping[str, Any]) -> PurePath:
+    return PurePath(str(entry.get("subfolder") or ""), entry["filename"])
 
 
 def _locate(node: str, kind: str, inner: PurePath, folders: EngineFolders) -> Path | None:

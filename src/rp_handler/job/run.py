@@ -18,6 +18,7 @@ from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.inputs.cache_key import with_digests
 from rp_handler.interruption import in_thread
+from rp_handler.job.delivery import Delivery
 from rp_handler.job.job import Job
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.outputs.sink import OutputSink
@@ -67,10 +68,10 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
     """
     limit = asyncio.timeout(job.timeout_s)
     try:
-        async with limit, job.files as digests:
+        async with limit, job.files as digests, Delivery(job.sink, job.conversion) as delivery:
             job.graph = with_digests(job.graph, digests)
             await check_job(job, engine.home, engine.input_folder)
-            result = await _result(job, engine)
+            result = await _result(job, engine, delivery)
             result["warnings"] = [*job.warnings, *result["warnings"]]
             await job.sink.finish(result)
         return result
@@ -87,13 +88,13 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
         await job.sink.abandon()
 
 
-async def _result(job: Job, engine: ResidentEngine) -> dict[str, Any]:
+async def _result(job: Job, engine: ResidentEngine, delivery: Delivery) -> dict[str, Any]:
     if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
     run = await engine.run(
         job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
     )
-    return await result_document(engine.home, engine.engine, job.graph, run, job.sink)
+    return await result_document(engine.home, engine.engine, job.graph, run, delivery)
 
 
 async def check_job(job: Job, home: Home, input_folder: Path) -> None:

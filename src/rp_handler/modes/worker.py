@@ -225,6 +225,7 @@ class Jobs:
             place=asked.place,
             sink=sink,
             listener=replace(self.listener, progress=progress),
+            conversion=asked.conversion,
             timeout_s=asked.timeout_s,
             strict=asked.strict,
             extra_data=asked.extra_data,

@@ -40,4 +40,4 @@ class BucketSink(OutputSink):
 
     async def put(self, path: Path, place: PurePath) -> dict[str, Any]:
         name = object_name(self._bucket.prefix, self._version_id, self._job, place)
-        return await in_thread(lambda: self._bucket.upload(path, name, mime_of(path.name)))
+        return await in_thread(lambda: self._bucket.upload(path, name, mime_of(place.name)))

@@ -23,3 +23,13 @@ def object_name(prefix: str, version_id: str | None, job: str, place: PurePath) 
     """`<prefix>/<version>/<job>/<file>`; `job` is an id of the platform's or `run_name`."""
     safe = _NOT_IN_NAMES.sub("_", job)[:_LONGEST_ID].strip(".") or "_"
     return "/".join(filter(None, (prefix, version_id, safe, place.as_posix())))
+
+
+def next_name(name: str) -> str:
+    """`x_00002_.png` for `x_00001_.png`, and `x_2.png` for `x.png`."""
+    stem, suffix = PurePath(name).stem, PurePath(name).suffix
+    *_, number = [None, *re.finditer(r"\d+", stem)]
+    if number is None:
+        return f"{stem}_2{suffix}"
+    following = str(int(number[0]) + 1).zfill(len(number[0]))
+    return f"{stem[: number.start()]}{following}{stem[number.end() :]}{suffix}"

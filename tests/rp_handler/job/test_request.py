@@ -44,6 +44,39 @@ def test_an_event_that_there_is_not_is_refused(workflows: Path) -> None:
         read({"workflow": GRAPH, "events": ["progress", "smoke"]}, workflows)
 
 
+def test_a_job_may_ask_for_a_format(workflows: Path) -> None:
+    asked = {"format": "webp", "quality": 80, "metadata": "strip"}
+    conversion = read({"workflow": GRAPH, "convert": asked}, workflows).conversion
+    assert conversion is not None
+    assert conversion.model_dump() == asked
+    assert read({"workflow": GRAPH, "convert": None}, workflows).conversion is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("webp", "'convert' must be an object in braces, not text"),
+        ({"format": "gif"}, "'convert.format' must be 'webp', 'jpeg' or 'png'"),
+        ({"format": "webp", "quality": 200}, "'convert.quality' must be less than or equal to 100"),
+        ({"format": "webp", "quality": True}, "'convert.quality' must be a whole number"),
+        ({"quality": 9}, "'convert' has a 'quality', which only goes with"),
+        ({"metadata": "none"}, "'convert.metadata' must be 'keep' or 'strip'"),
+    ],
+)
+def test_a_format_that_cannot_be_made_is_refused(workflows: Path, asked: object, said: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        read({"workflow": GRAPH, "convert": asked}, workflows)
+    assert said in caught.value.message
+
+
+def test_an_unknown_key_of_a_format_is_named(workflows: Path) -> None:
+    document = {"workflow": GRAPH, "convert": {"qualty": 9}}
+    (warning,) = read(document, workflows).warnings
+    assert "'convert.qualty' is not a known key; the nearest is 'quality'" in warning
+    with pytest.raises(InvalidInputError, match=r"convert\.qualty"):
+        read({**document, "strict_input": True}, workflows)
+
+
 @pytest.mark.parametrize("name", ["example", "example.json"])
 def test_a_name_means_a_workflow_of_the_image(workflows: Path, name: str) -> None:
     request = read({"workflow": name}, workflows)

@@ -14,6 +14,7 @@ from comfy_workflows.graph import parse_workflow
 from rp_handler.engine.command import EngineFolders
 from rp_handler.engine.kept_outputs import NodeOutputs
 from rp_handler.errors import JobError
+from rp_handler.job.delivery import Delivery
 from rp_handler.job.result import add_outputs
 from rp_handler.outputs.files import FilesSink
 from rp_handler.outputs.inline import Base64Sink
@@ -47,7 +48,7 @@ def shown_in(folders: EngineFolders, history: dict[str, Any]) -> dict[str, NodeO
 
 def collect(folders: EngineFolders, history: dict[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
-    asyncio.run(add_outputs(document, shown_in(folders, history), GRAPH, Base64Sink()))
+    asyncio.run(add_outputs(document, shown_in(folders, history), GRAPH, Delivery(Base64Sink())))
     return document
 
 
@@ -107,7 +108,7 @@ async def _collect_three(folders: EngineFolders, sink: OutputSink) -> dict[str, 
     }
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
     async with asyncio.timeout(10):
-        await add_outputs(document, shown_in(folders, history), GRAPH, sink)
+        await add_outputs(document, shown_in(folders, history), GRAPH, Delivery(sink))
     return document
 
 
@@ -138,7 +139,7 @@ def test_a_preview_does_not_overwrite_a_result_of_its_name(
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
     both = {"1": {"images": [entry("a.png"), entry("a.png", kind="temp")]}}
     sink = FilesSink(tmp_path / "outputs", "w")
-    asyncio.run(add_outputs(document, shown_in(folders, both), GRAPH, sink))
+    asyncio.run(add_outputs(document, shown_in(folders, both), GRAPH, Delivery(sink)))
     asyncio.run(sink.finish(document))
     delivered = [Path(one["path"]).read_bytes() for one in document["images"]]
     assert delivered == [b"picture", b"preview"]
@@ -163,7 +164,7 @@ def test_another_file_of_a_name_that_is_taken_gets_the_next_number(
         ),
     }
     document: dict[str, Any] = {"images": [], "files": [], "text": [], "warnings": []}
-    asyncio.run(add_outputs(document, shown, GRAPH, Base64Sink()))
+    asyncio.run(add_outputs(document, shown, GRAPH, Delivery(Base64Sink())))
     assert [(one["filename"], b64decode(one["data"]).decode()) for one in document["files"]] == [
         ("x_01_.txt", "kept"),
         ("x_02_.txt", "kept"),
