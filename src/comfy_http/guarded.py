@@ -44,16 +44,19 @@ class ProxyError(UnavailableError):
 
 @dataclass(frozen=True, kw_only=True)
 class GuardedClient(HttpClient):
-    """Sends no login, and raises InvalidInputError for a URL that has one.
+    """Sends no login, and raises InvalidInputError for a URL that has one. If it `sends_tokens`, the
+    bearer token of a request is sent to the host that it is for.
 
     Unless it `allows_private` addresses, it raises PrivateAddressError for any that is not public,
     and ProxyError where a proxy would be used.
     """
 
     allows_private: bool = False
+    sends_tokens: bool = False
 
     def adapter(self, **options: Any) -> HTTPAdapter:
-        return _Adapter(**options) if self.allows_private else _PublicAdapter(**options)
+        kind = _Adapter if self.allows_private else _PublicAdapter
+        return kind(sends_tokens=self.sends_tokens, **options)
 
 
 def is_public(address: str) -> bool:
@@ -71,14 +74,20 @@ def is_public(address: str) -> bool:
 
 
 class _Adapter(LimitedAdapter):
+    def __init__(self, *, sends_tokens: bool, **options: Any) -> None:
+        self._sends_tokens = sends_tokens
+        super().__init__(**options)
+
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
         if "@" in urlsplit(request.url or "").netloc:
             raise InvalidInputError(
                 "has or leads to a URL with a login, which is not used",
                 remedy="Use a signed URL instead.",
             )
-        # Of ~/.netrc, for the host of a redirect.
-        request.headers.pop("Authorization", None)
+        login = request.headers.get("Authorization", "")
+        if not (self._sends_tokens and login.startswith("Bearer ")):
+            # Of ~/.netrc, for the host of a redirect.
+            request.headers.pop("Authorization", None)
         return super().send(request, **options)
 
 

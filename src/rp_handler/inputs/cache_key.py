@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from comfy_workflows.graph import Graph, parse_workflow
@@ -28,28 +28,47 @@ def with_digests(graph: Graph, digests: Mapping[str, str]) -> Graph:
     for name in digests:
         for path in _with_folders(name):
             by_path.setdefault(path, set()).add(name)
+
+    def found(texts: Iterable[str]) -> set[str]:
+        return {name for path in map(_as_path, texts) for name in by_path.get(path, ())}
+
+    return with_content_input(graph, KEY, digests, found)
+
+
+def with_content_input(
+    graph: Graph,
+    key: str,
+    digests: Mapping[str, str],
+    found: Callable[[Iterable[str]], set[str]],
+) -> Graph:
+    """`graph`, in which each node with inputs whose texts name some of `digests`, as `found` says,
+    has these in a further input `key`.
+    """
     document = {}
     for node_id, node in graph.document.items():
-        found = {name for path in _paths_in(node["inputs"]) for name in by_path.get(path, ())}
-        if found:
-            text = "\n".join(f"{digests[name]} {name}" for name in sorted(found))
+        if names := found(_texts_in(node["inputs"])):
+            text = "\n".join(f"{digests[name]} {name}" for name in sorted(names))
             digest = hashlib.sha256(text.encode()).hexdigest()
-            node = {**node, "inputs": {**node["inputs"], KEY: digest}}
+            node = {**node, "inputs": {**node["inputs"], key: digest}}
         document[node_id] = node
     return parse_workflow(document, place="of the job")
 
 
-def _paths_in(inputs: Mapping[str, Any]) -> Iterator[str]:
-    """The texts in the inputs of a node, read as paths of input files."""
+def _texts_in(inputs: Mapping[str, Any]) -> Iterator[str]:
     left: list[Any] = list(inputs.values())
     while left:
         value = left.pop()
         if isinstance(value, str):
-            for annotation in ANNOTATIONS:
-                value = value.removesuffix(annotation)
-            yield posixpath.normpath(value.rstrip())
+            yield value
         elif isinstance(value, list | dict):
             left += value.values() if isinstance(value, dict) else value
+
+
+def _as_path(text: str) -> str:
+    """A text in an input of a node, read as the path of an input file."""
+    for annotation in ANNOTATIONS:
+        text = text.removesuffix(annotation)
+    return posixpath.normpath(text.rstrip())
 
 
 def _with_folders(name: str) -> list[str]:

@@ -42,7 +42,7 @@ def _name(value: str) -> str:
     return value
 
 
-def _address(value: str) -> str:
+def checked_address(value: str) -> str:
     """Raises ValueError unless the URL has a form that a host may answer."""
     if value[:5].lower() == "data:":
         return value
@@ -50,7 +50,7 @@ def _address(value: str) -> str:
         raise ValueError(f"is not a URL; it may start with {_KNOWN}")
     if len(value) > _LONGEST_ADDRESS:
         raise ValueError(f"is a URL of more than {_LONGEST_ADDRESS} characters")
-    if not _is_text(value):
+    if not is_text(value):
         raise ValueError("has a control character or half a character in its URL")
     scheme = scheme_of(value)
     if scheme in BUCKET_SCHEMES:
@@ -76,15 +76,17 @@ def _require_host(url: str) -> None:
         raise ValueError("has a login in its URL, which is not used; sign the URL instead")
 
 
-def _is_text(value: str) -> bool:
+def is_text(value: str) -> bool:
+    """False for a text with control characters or half a character."""
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
 
 
 def _content(value: str) -> str:
-    return _address(value) if is_address(value) else value
+    return checked_address(value) if is_address(value) else value
 
 
-def _digest(value: str) -> str:
+def sha256_digits(value: str) -> str:
+    """The 64 hex digits of a stated sha256, in lower case. Raises ValueError."""
     found = _SHA256.fullmatch(value)
     if found is None:
         raise ValueError("must be 64 hex digits")
@@ -109,8 +111,8 @@ class JobFile(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, hide_input_in_errors=True)
 
     name: _Name
-    url: Annotated[str, AfterValidator(_address)]
-    sha256: Annotated[str, AfterValidator(_digest)] | None = None
+    url: Annotated[str, AfterValidator(checked_address)]
+    sha256: Annotated[str, AfterValidator(sha256_digits)] | None = None
 
 
 class JobInputs(BaseModel):

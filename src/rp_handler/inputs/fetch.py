@@ -6,20 +6,18 @@ import contextlib
 import hashlib
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
-from itertools import accumulate, count
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
+from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import disk_errors
-from comfy_files.parallel import in_parallel, interrupted
+from comfy_files.parallel import interrupted
 from comfy_files.progress import readable_size
-from comfy_http.errors import TransientError
-from rp_handler.errors import InputFetchError
 from rp_handler.inputs.content import decoded
 from rp_handler.inputs.document import Entry, JobInputs, is_address
+from rp_handler.inputs.faults import for_all
 from rp_handler.inputs.policy import FILE_MB, TOTAL_MB, InputPolicy
 from rp_handler.interruption import in_thread
 
@@ -27,8 +25,6 @@ if TYPE_CHECKING:
     from rp_handler.inputs.download import Downloads
 
 _AT_ONCE = 8
-_NAMED = 10
-_SHOWN_CHARACTERS = 2000
 
 
 async def fetch_inputs(
@@ -59,14 +55,15 @@ def _fetched(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _Arrivals(folder.parent, policy) as arrivals:
             # What the job itself holds is checked before anything is asked for.
-            digests = _each(arrivals.write, here)
+            digests = _each(arrivals.write, here, threads=1)
             if remote:
                 # Imported late: most jobs have no URL.
                 from rp_handler.inputs.download import Downloads
 
                 with contextlib.closing(Downloads(policy, variables)) as downloads:
-                    each = partial(in_parallel, threads=_AT_ONCE)
-                    digests |= _each(lambda one: arrivals.download(one, downloads), remote, each)
+                    digests |= _each(
+                        lambda one: arrivals.download(one, downloads), remote, threads=_AT_ONCE
+                    )
             arrivals.files.rename(folder)
     return digests
 
@@ -141,49 +138,9 @@ class _Arrivals:
                 )
 
 
-def _each(
-    put: Callable[[Entry], str], entries: Sequence[Entry], each: Callable[..., Iterable[str]] = map
-) -> dict[str, str]:
+def _each(put: Callable[[Entry], str], entries: Sequence[Entry], *, threads: int) -> dict[str, str]:
     """The sha256 of each file by its name. Raises one error for all that fail."""
-    faults: dict[int, ComfyError] = {}
-
-    def attempt(numbered: tuple[int, Entry]) -> str:
-        number, entry = numbered
-        try:
-            return put(entry)
-        except OperationFailedError:
-            raise
-        except ComfyError as error:
-            faults[number] = error
-            return ""
-
-    digests = list(each(attempt, enumerate(entries)))
-    if faults:
-        raise _together([(entries[number], faults[number]) for number in sorted(faults)])
-    return {entry.name: digest for entry, digest in zip(entries, digests, strict=True)}
-
-
-def _together(faults: Sequence[tuple[Entry, ComfyError]]) -> ComfyError:
-    """One error, in one sentence, which names each field."""
-    sentences = [f"{entry.field}: {_in_one_line(error.message)}" for entry, error in faults]
-    ends = accumulate(map(len, sentences))
-    shown = [each for each, end in zip(sentences, ends, strict=True) if end <= _SHOWN_CHARACTERS]
-    shown = shown[:_NAMED] or sentences[:1]
-    more = len(sentences) - len(shown)
-    reasons = "; ".join([*shown, *([f"and {more} more"] if more else [])])
-    remedies = dict.fromkeys(error.remedy for _, error in faults if error.remedy)
-    remedy = " ".join(list(remedies)[:_NAMED])
-    if any(isinstance(error, InvalidInputError) for _, error in faults):
-        return InvalidInputError(f"The job's input cannot be used: {reasons}.", remedy=remedy)
-    return InputFetchError(
-        f"The job's input files could not be fetched: {reasons}.",
-        remedy=remedy,
-        details={"inputs": [entry.field for entry, _ in faults]},
-        retryable=all(isinstance(error, TransientError) for _, error in faults),
+    digests = for_all(
+        put, entries, field_of=lambda entry: entry.field, kind="input files", threads=threads
     )
-
-
-def _in_one_line(message: str) -> str:
-    """Without control characters and the like, which an address may have."""
-    text = "".join(it if it.isprintable() else " " for it in message.rstrip("."))
-    return text[:_SHOWN_CHARACTERS]
+    return {entry.name: digest for entry, digest in zip(entries, digests, strict=True)}
