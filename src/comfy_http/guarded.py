@@ -44,8 +44,8 @@ class ProxyError(UnavailableError):
 
 @dataclass(frozen=True, kw_only=True)
 class GuardedClient(HttpClient):
-    """Sends no login, and raises InvalidInputError for a URL that has one. If it `sends_tokens`, the
-    bearer token of a request is sent to the host that it is for.
+    """Sends no login, and raises InvalidInputError for a URL that has one. If it `sends_tokens`, a
+    bearer token is sent to the host that it is for.
 
     Unless it `allows_private` addresses, it raises PrivateAddressError for any that is not public,
     and ProxyError where a proxy would be used.

@@ -22,6 +22,9 @@ MODEL_SUFFIXES = frozenset(
     }
 )
 
+# Folders of a path that are looked at.
+_DEEPEST = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFolders:
@@ -45,11 +48,30 @@ class ModelFolders:
             for directory in self.folders.get(name, (name,))
         ]
 
-    def holds(self, folder_names: Sequence[str], file_name: str) -> bool:
-        """True if `file_name` (it may have subfolders) lies in one of `folder_names`."""
+    def find(self, folder_names: Sequence[str], file_name: str) -> Path | None:
+        """The file `file_name` (it may have subfolders) in one of `folder_names`, None without."""
         # The same normalisation as the core's folder_paths.get_full_path.
         inside = os.path.relpath(os.path.join("/", file_name.replace("\\", "/")), "/")  # noqa: PTH118
-        return any(is_there(directory / inside) for directory in self.directories(folder_names))
+        places = (directory / inside for directory in self.directories(folder_names))
+        return next((place for place in places if is_there(place)), None)
+
+    def holds(self, folder_names: Sequence[str], file_name: str) -> bool:
+        """True if `find` finds it."""
+        return self.find(folder_names, file_name) is not None
+
+    def accepted_name(self, folder_names: Sequence[str], path: str) -> str | None:
+        """The name of the file in `folder_names` that a path leads to, as it may look on another
+        machine or with its folder; None if the end of the path names no file there.
+        """
+        parts = path.replace("\\", "/").split("/")
+        starts = range(max(1, len(parts) - _DEEPEST), len(parts))
+        ends = ("/".join(parts[start:]) for start in starts)
+        return next((end for end in ends if end and self.holds(folder_names, end)), None)
+
+    def below_root(self, file: Path) -> str | None:
+        """The path of a file below the models folder that has it, None for one elsewhere."""
+        root = next((root for root in self.roots if file.is_relative_to(root)), None)
+        return None if root is None else file.relative_to(root).as_posix()
 
     def listing(self, folder_names: Sequence[str]) -> list[str]:
         """The files in `folder_names`, as the engine would list them, sorted."""

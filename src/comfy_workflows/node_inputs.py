@@ -61,6 +61,26 @@ def choices_of(specification: Any) -> list[Any] | None:
     return None
 
 
+def named_models(
+    node: GraphNode, info: Mapping[str, Any], models: ModelFolders
+) -> Iterator[tuple[Sequence[str], str]]:
+    """The models that the inputs of a node name: the folder names in which the engine looks for
+    each, and its name there.
+    """
+    for name, specification in declared_inputs(info, "required", "optional").items():
+        value, settings = node.inputs.get(name), _settings(specification)
+        if not isinstance(value, str) or not looks_like_a_model(value):
+            continue
+        if choices_of(specification) is None or any(settings.get(flag) for flag in _UPLOADS):
+            continue
+        yield _searched_folders(node, name, models), value
+
+
+def _searched_folders(node: GraphNode, name: str, models: ModelFolders) -> Sequence[str]:
+    """The folder names whose files an input offers; all of them if that is not known."""
+    return models.inputs.get(node.class_type, {}).get(name) or tuple(models.folders)
+
+
 def _problems_of_inputs(
     node: GraphNode, graph: Graph, info: Mapping[str, Any]
 ) -> Iterator[Problem]:
@@ -163,11 +183,15 @@ def _problems_of_choices(
             if not value.endswith(_ANNOTATIONS) and not is_there(input_folder / value):
                 yield _invalid(node, name, f'"{value}" is not in {input_folder}')
         elif isinstance(value, str) and (folders or looks_like_a_model(value)):
-            if looks_like_a_model(value) and not models.holds(
-                folders or tuple(models.folders), value
-            ):
-                fault = f'the model file "{value}" is not in {_searched(folders, models)}'
-                yield _invalid(node, name, fault, kind="missing_model")
+            searched = _searched_folders(node, name, models)
+            if not looks_like_a_model(value) or models.holds(searched, value):
+                continue
+            if accepted := models.accepted_name(searched, value):
+                fault = f'"{value}" is a path, and not the name of a model: write "{accepted}"'
+                yield _invalid(node, name, fault)
+                continue
+            fault = f'the model file "{value}" is not in {_searched(value, folders, models)}'
+            yield _invalid(node, name, fault, kind="missing_model")
         elif isinstance(value, str) and (
             value.endswith(_ANNOTATIONS) or is_there(input_folder / value)
         ):
@@ -193,11 +217,13 @@ def problem_of(node: GraphNode, sentence: str, kind: ProblemKind = "invalid_inpu
     return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=sentence)
 
 
-def _searched(folders: Sequence[str], models: ModelFolders) -> str:
+def _searched(value: str, folders: Sequence[str], models: ModelFolders) -> str:
     if not folders:
         return f"any model folder below {models.roots[0]}"
     there = models.listing(folders)
     holds = f"holds {listed(there, at_most=_LISTED)}" if there else "is empty"
+    if len(there) > _LISTED and (meant := nearest(value, there)):
+        holds += f'; the nearest is "{meant}"'
     place = f"the model folder {' or '.join(folders)} ({models.directories(folders)[0]})"
     return f"{place}, which {holds}"
 

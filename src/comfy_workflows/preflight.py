@@ -84,6 +84,15 @@ def preflight(
     raise kind(f"The workflow {place} cannot run{reasons}", remedy=remedy, problems=problems)
 
 
+def output_nodes(graph: Graph, object_info: ObjectInfo) -> list[str]:
+    """The ids of the nodes that are outputs, such as SaveImage: the engine runs what they need."""
+    return [
+        node.id
+        for node in graph.nodes.values()
+        if object_info.get(node.class_type, {}).get("output_node")
+    ]
+
+
 def _problems(graph: Graph, known: Known) -> Iterator[Problem]:
     """Every problem of `graph`, in the order of its nodes."""
     object_info = known.object_info
@@ -92,11 +101,7 @@ def _problems(graph: Graph, known: Known) -> Iterator[Problem]:
         nearest = the_nearest(node.class_type, list(object_info))
         fault = f'node {node.id}: this version has no node class "{node.class_type}"{nearest}'
         yield problem_of(node, fault, kind="missing_node")
-    outputs = [
-        node.id
-        for node in graph.nodes.values()
-        if object_info.get(node.class_type, {}).get("output_node")
-    ]
+    outputs = output_nodes(graph, object_info)
     if not outputs and not unknown:
         first = next(iter(graph.nodes.values()))
         yield problem_of(

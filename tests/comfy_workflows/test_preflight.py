@@ -116,6 +116,38 @@ def test_a_model_that_is_there_now_passes(models: ModelFolders, name: str) -> No
     check(models, n1=("UpscaleModelLoader", {"model_name": name}), n2=save("1"))
 
 
+@pytest.mark.parametrize(
+    ("path", "accepted"),
+    [
+        ("/runpod-volume/models/upscale_models/x2.pth", "x2.pth"),
+        ("/workspace/ComfyUI/models/upscale_models/sub/x4.safetensors", "sub/x4.safetensors"),
+        ("upscale_models/x2.pth", "x2.pth"),
+        ("C:\\models\\upscale_models\\sub\\x4.safetensors", "sub/x4.safetensors"),
+    ],
+)
+def test_a_model_named_by_a_path_is_refused_with_the_name_that_is_accepted(
+    models: ModelFolders, path: str, accepted: str
+) -> None:
+    with pytest.raises(InvalidWorkflowError) as caught:
+        check(models, n1=("UpscaleModelLoader", {"model_name": path}), n2=save("1"))
+    assert f'is a path, and not the name of a model: write "{accepted}"' in caught.value.message
+    assert caught.value.error_type == "invalid_workflow"
+
+
+def test_a_path_of_a_model_that_is_not_there_is_a_missing_model(models: ModelFolders) -> None:
+    for path in ("/runpod-volume/models/upscale_models/x8.pth", "/" * 10**5 + "x8.pth"):
+        with pytest.raises(MissingModelsError):
+            check(models, n1=("UpscaleModelLoader", {"model_name": path}), n2=save("1"))
+
+
+def test_of_many_models_the_nearest_is_named(models: ModelFolders) -> None:
+    for number in range(10):
+        (models.roots[0] / f"upscale_models/model-{number}.pth").touch()
+    (models.roots[0] / "upscale_models/zebra.pth").touch()
+    with pytest.raises(MissingModelsError, match=r'the nearest is "zebra\.pth"'):
+        check(models, n1=("UpscaleModelLoader", {"model_name": "zebras.pth"}), n2=save("1"))
+
+
 def test_a_model_name_cannot_lead_out_of_its_folder(models: ModelFolders) -> None:
     (models.roots[0] / "outside.pth").touch()
     with pytest.raises(MissingModelsError):

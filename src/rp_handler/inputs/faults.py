@@ -1,4 +1,4 @@
-"""One error for everything of a job's input that cannot be used or fetched, which names each field."""
+"""One error for all that cannot be fetched of a job's input, which names each field."""
 
 from __future__ import annotations
 
