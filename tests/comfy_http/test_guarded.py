@@ -227,3 +227,29 @@ def test_no_login_is_sent_and_none_in_a_url_is_accepted(
                 read(refused, allows_private=True)
             assert "secret" not in caught.value.message
         assert len(logins) == 4
+
+
+def test_a_token_is_sent_to_the_host_that_it_is_for_and_no_other() -> None:
+    logins: dict[str, str | None] = {}
+    target = ""
+
+    def answer(request: Request) -> Answer:
+        logins[request.path] = request.headers["Authorization"]
+        return redirect(target) if request.path == "/to" else Answer(body=b"content")
+
+    with serve(answering=answer) as url:
+        target = f"{url.replace('127.0.0.1', 'localhost')}/elsewhere"
+        for sends_tokens in (True, False):
+            client = GuardedClient(
+                settings=NetworkSettings(),
+                remedy="",
+                allows_private=True,
+                sends_tokens=sends_tokens,
+            )
+            for login in ("Bearer token", "Basic token"):
+                headers = {"Authorization": login}
+                with client.session() as session:
+                    place = Location(url=f"{url}/to", headers=headers, uses_netrc=False)
+                    open_range(client, session, place).close()
+                is_sent = sends_tokens and login.startswith("Bearer")
+                assert logins == {"/to": login if is_sent else None, "/elsewhere": None}

@@ -47,6 +47,7 @@ async def models_at_hand(
         if error is not None and are_used and search.on_missing != "ignore":
             raise error
         warnings = (error.message,) if error else ()
+        home = dataclasses.replace(home, memory_files=tuple(search.memory_files))
         link = changeable_link(home.core_models)
         if link is None:
             _link(looks, [home.core_models, home.models, home.other_models], links)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,8 @@ from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded, real
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, load_manifest
+from comfy_models.store import MEMORY_NAME, names_stored
+from comfy_models.verify import HashMemory
 from comfy_workflows.model_files import ModelFolders
 
 
@@ -21,23 +24,43 @@ class Home(HomeLayout):
 
     `other_models` is a models folder outside the home that its `extra_model_paths.yaml` does not
     name, or None. `linked_models` is a folder of links to models found elsewhere, which takes
-    precedence over all others, or None.
+    precedence over all others, or None. `job_models` is a folder with the models of the running
+    job, which comes last, or None. `memory_files` hold hashes of models that were verified.
     """
 
     manifest: Manifest
     other_models: Path | None
     linked_models: Path | None = None
+    job_models: Path | None = None
+    memory_files: tuple[Path, ...] = ()
 
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, the most relevant folder first."""
         own = [self.core_models, self.models, self.shipped_models]
-        roots = [self.linked_models, self.other_models, *own]
+        roots = [self.linked_models, self.other_models, *own, self.job_models]
         check = self.manifest.check
         return ModelFolders(
             roots=[root for root in roots if root is not None],
             folders=check.folder_names if check else {},
             inputs=check.model_inputs if check else {},
         )
+
+    def sha256_of_model(self, file: Path) -> str | None:
+        """The sha256 (64 hex digits) of a model file as it was verified, None if it was not or has
+        changed since. Does not read the file.
+        """
+        try:
+            known = self._hashes.recall(file)
+        except OSError:
+            return None
+        return known or names_stored(os.path.realpath(file))
+
+    @cached_property
+    def _hashes(self) -> HashMemory:
+        there = self.manifest.models_dir
+        folders = [self.models, self.other_models, Path(there) if there else None]
+        own = [folder / MEMORY_NAME for folder in folders if folder is not None]
+        return HashMemory([*self.memory_files, *own])
 
     @cached_property
     def recorded_classes(self) -> dict[str, Any] | None:

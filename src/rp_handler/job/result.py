@@ -135,6 +135,7 @@ def _empty_document(home: Home, engine: Engine) -> dict[str, Any]:
         "images": [],
         "files": [],
         "text": [],
+        "models": [],
         "timings": asdict(Timings()),
         "version": {
             "id": home.manifest.version_id,

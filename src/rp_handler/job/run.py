@@ -20,6 +20,7 @@ from rp_handler.inputs.cache_key import with_digests
 from rp_handler.interruption import in_thread
 from rp_handler.job.delivery import Delivery
 from rp_handler.job.job import Job
+from rp_handler.job.models import models_in_result
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.outputs.sink import OutputSink
 
@@ -91,10 +92,12 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
 async def _result(job: Job, engine: ResidentEngine, delivery: Delivery) -> dict[str, Any]:
     if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
+    models = await in_thread(lambda: models_in_result(job.graph, engine.home))
     run = await engine.run(
         job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
     )
-    return await result_document(engine.home, engine.engine, job.graph, run, delivery)
+    result = await result_document(engine.home, engine.engine, job.graph, run, delivery)
+    return {**result, "models": models}
 
 
 async def check_job(job: Job, home: Home, input_folder: Path) -> None:
