@@ -64,7 +64,8 @@ class Connection:
     """Reads from `origin` into `partial` as part of a generation.
 
     `is_alone` is asked whether no other connection reads the file, and `is_only` whether none will.
-    `count` gets the size of each chunk that was written.
+    `count` gets the size of each chunk that was written. `waiting_bytes` are those of
+    `received_bytes` that the server had sent before they were asked for.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Connection:
         self._stream: Stream | None = None
         # Where the stream is, and where it ends.
         self._at, self._end = 0, 0
-        self.received_bytes = 0
+        self.received_bytes, self.waiting_bytes = 0, 0
 
     def fill(self, extent: tuple[int, int] | None) -> None:
         """Reads the extent, which was taken, and further ones until none is free.
@@ -118,7 +119,8 @@ class Connection:
         stream = self._stream
         assert stream is not None
         while start < end:
-            chunk = head or stream.read(min(CHUNK_BYTES, end - start))
+            wanted = min(CHUNK_BYTES, end - start)
+            chunk = head or stream.read(wanted)
             head = b""
             if not chunk:
                 self._ended(stream, start)
@@ -130,6 +132,8 @@ class Connection:
             start += len(chunk)
             self._at = start
             self.received_bytes += len(chunk)
+            if len(chunk) == wanted:
+                self.waiting_bytes += wanted
             self._count(len(chunk))
         return True
 

@@ -56,6 +56,7 @@ class Connections:
         self._caution_s = _CAUTIOUS_S
         self._add_at = 0.0
         self._bytes_at_look, self._looked_at = partial.received_bytes, time.monotonic()
+        self._waiting_at_look = 0
 
     def run(self) -> None:
         """Returns once the file is whole.
@@ -104,11 +105,15 @@ class Connections:
         gained = self._partial.received_bytes - self._bytes_at_look
         rate = gained / (now - self._looked_at) / len(running) if running else 0.0
         self._bytes_at_look, self._looked_at = self._partial.received_bytes, now
+        waiting = sum(one.waiting_bytes for one in running)
+        waited, self._waiting_at_look = waiting - self._waiting_at_look, waiting
         self._add_at = max(self._add_at, now + _ADD_EVERY_S)
         silent = sum(one.received_bytes == 0 for one in running)
         return (
             len(running) < self._at_once
             and rate < _FAST_BYTES_S
+            # If most bytes are here before they are read, this machine is the slower one.
+            and 2 * waited <= gained
             and self._partial.prefix - self._hashing.hashed_bytes < _LAG_BYTES
             # Not before the last one turned out to work; but one of many may hang.
             and (silent == 0 or (silent == 1 and len(running) > 2))

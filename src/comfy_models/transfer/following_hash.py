@@ -48,9 +48,9 @@ class FollowingHash:
         return self._digest.hexdigest()
 
     def stop(self) -> None:
-        with self._partial.changed:
+        with self._partial.grown:
             self._ended = True
-            self._partial.changed.notify_all()
+            self._partial.grown.notify_all()
         self._thread.join()
 
     def _follow(self) -> None:
@@ -65,8 +65,8 @@ class FollowingHash:
 
     def _await_more(self) -> int:
         partial = self._partial
-        with partial.changed:
-            partial.changed.wait_for(
+        with partial.grown:
+            partial.grown.wait_for(
                 lambda: self._ended or partial.is_whole or partial.prefix > self.hashed_bytes
             )
             return 0 if self._ended else partial.prefix

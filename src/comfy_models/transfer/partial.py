@@ -16,9 +16,9 @@ class PartialFile:
     """The bytes of a file that have arrived. Its partial file is open as `descriptor`; `check` is
     called before each write and may raise.
 
-    `prefix` is how many bytes there are from the start without a gap; `changed` is notified as it
-    grows, and each chunk that continues it is given to `in_order`. What an earlier `generation`
-    than the current one still writes is refused.
+    `prefix` is how many bytes there are from the start without a gap; `grown` is notified as it
+    grows, `changed` once the file is whole, and each chunk that continues it is given to
+    `in_order`. What an earlier `generation` than the current one still writes is refused.
     """
 
     def __init__(
@@ -26,7 +26,9 @@ class PartialFile:
     ) -> None:
         self._check = check
         self.descriptor = descriptor
-        self.changed = threading.Condition()
+        lock = threading.RLock()
+        # Two, so that who waits for the whole file does not wake up for each chunk.
+        self.changed, self.grown = threading.Condition(lock), threading.Condition(lock)
         self.generation = 0
         self.prefix = 0
         self.received_bytes = 0
@@ -126,6 +128,7 @@ class PartialFile:
             self._journal.form = Form(
                 size_bytes=size_bytes, part_bytes=form.part_bytes, tag=form.tag
             )
+            self.grown.notify_all()
             self.changed.notify_all()
 
     def close(self) -> None:
@@ -156,7 +159,9 @@ class PartialFile:
         if offset == self.prefix:
             self.in_order(offset, chunk)
             self._extend()
-            self.changed.notify_all()
+            self.grown.notify_all()
+            if self.is_whole:
+                self.changed.notify_all()
 
     def _recount(self) -> None:
         self.received_bytes = sum(self._journal.received)
