@@ -354,11 +354,21 @@ def serve(core: Core) -> None:
         core.work.add(task)
         return web.json_response({"prompt_id": prompt_id, "number": 0, "node_errors": node_errors})
 
+    @routes.get("/history")
+    async def whole_history(_: web.Request) -> web.Response:
+        return web.json_response(core.history)
+
     @routes.get("/history/{prompt_id}")
     async def history(request: web.Request) -> web.Response:
         prompt_id = request.match_info["prompt_id"]
         entry = core.history.get(prompt_id)
         return web.json_response({prompt_id: entry} if entry else {})
+
+    @routes.post("/history")
+    async def forget_history(request: web.Request) -> web.Response:
+        if (await request.json()).get("clear"):
+            core.history = {}
+        return web.Response()
 
     @routes.post("/interrupt")
     async def interrupt(_: web.Request) -> web.Response:

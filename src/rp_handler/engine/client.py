@@ -128,6 +128,12 @@ class EngineClient:
         response = await self._while_alive(posting, lambda: "while dropping its cached results")
         response.release()
 
+    async def forget_history(self) -> None:
+        """Makes the engine drop what it shows of earlier prompts."""
+        posting = self._session.post(f"{self._engine.url}/history", json={"clear": True})
+        response = await self._while_alive(posting, lambda: "while dropping its history")
+        response.release()
+
     async def _post(
         self, events: PromptEvents, *, strict: bool, extra_data: Mapping[str, Any]
     ) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -93,7 +94,8 @@ class KeptOutputs:
 
     def __init__(self, folders: EngineFolders) -> None:
         self._folders = folders
-        self._root = folders.temp.parent / "kept"
+        # A graph can name a path relative to the folders of its own job, but not this one.
+        self._root = folders.temp.parent / f"kept-{uuid.uuid4().hex}"
         self._number = 0
         # Both have the latest used last.
         self._runs: OrderedDict[Path, _Run] = OrderedDict()

@@ -90,6 +90,8 @@ class Engine:
         self.port = 0
         self.start_ms = 0
         self.stats: dict[str, Any] = {}
+        # Where the part of the log begins that a failure may quote: that of one job.
+        self.log_begin = 0
         self._import_report = Path()
         self._imports = ImportReport(is_observed=False, events=[])
 
@@ -119,7 +121,7 @@ class Engine:
     def crashed(self, when: str) -> EngineCrashedError:
         """The error for a process that ended `when` ("while running node 3")."""
         status = self.ended.result() if self.ended.done() else None
-        lines = last_lines(self.log)
+        lines = last_lines(self.log, begin=self.log_begin)
         quoted = in_lines(lines) or "\n  (nothing)"
         remedies = [f"The whole log is {self.log}."] if self._keeps_log else []
         if status == -signal.SIGKILL:

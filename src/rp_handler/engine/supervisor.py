@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -58,7 +60,8 @@ class ResidentEngine:
     """The engine of `home`, up while the block lasts: `async with ResidentEngine(...) as engine`.
 
     `port` is the port to serve on, None for a free one. `input_folder` is where nodes find input
-    files, by default that of the home. Raises EngineStartError if it cannot be
+    files, by default that of the home. With `is_isolated`, no run is answered from the engine's
+    cache, as far as `forget` is called between runs. Raises EngineStartError if it cannot be
     started, UnavailableError for a port in use.
     """
 
@@ -69,8 +72,10 @@ class ResidentEngine:
         *,
         port: int | None = None,
         input_folder: Path | None = None,
+        is_isolated: bool = False,
     ) -> None:
         self.home = home
+        self._is_isolated = is_isolated
         self.input_folder = input_folder or home.root / "input"
         self._own_input_folder = input_folder
         self._listener = listener
@@ -78,6 +83,9 @@ class ResidentEngine:
         self._stack = contextlib.AsyncExitStack()
         self._engine: Engine | None = None
         self._given_up: _GivenUp | None = None
+        self._has_run = False
+        # In seconds of the monotonic clock.
+        self._freed_at = -math.inf
         self._log: Path | None = None
         self._log_begin = 0
 
@@ -132,7 +140,12 @@ class ResidentEngine:
         notes: list[str] = []
         for _ in range(_RUNS):
             engine = await self.running()
+            if (wait_s := self._freed_at + _FREEING_S - time.monotonic()) > 0:
+                # It frees memory when it is idle, so not before a prompt that comes at once.
+                await asyncio.sleep(wait_s)
+            self._has_run = True
             self._log, self._log_begin = engine.log, engine.log.stat().st_size
+            engine.log_begin = self._log_begin
             if leftovers := self._kept.leftovers():
                 await in_thread(partial(remove, leftovers))
             events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
@@ -149,6 +162,8 @@ class ResidentEngine:
                 raise
             peak = await engine.peak_vram_bytes()
             outputs = await self._claim(graph, await keys, execution)
+            if self._is_isolated and execution.cached:
+                outputs = None
             if execution.error is None and outputs is not None:
                 warnings = (*notes, *execution.warnings)
                 return Run(
@@ -161,16 +176,40 @@ class ResidentEngine:
             if execution.error is not None and not is_retried:
                 execution.error.details["log"] = self.last_log()
                 raise execution.error
-            await self._client.forget_results()
-            await in_thread(self._kept.forget)
+            await self._forget_results()
             if is_retried:
                 self._listener.note("out_of_memory_retry", f"Warning: {_FREED}")
                 notes.append(_FREED)
-                # It frees memory when it is idle, so not before a prompt that comes at once.
-                await asyncio.sleep(_FREEING_S)
+                self._freed_at = time.monotonic()
         stuck = EngineCrashedError("ComfyUI does not drop its cached results; it was stopped.")
         await self._end(stuck)
         raise stuck
+
+    async def forget(self) -> bool:
+        """Makes the engine forget earlier runs: models in memory, cached results, history; and
+        removes the files they left. Returns False if there is nothing to forget.
+
+        Raises EngineCrashedError if the engine ends meanwhile.
+        """
+        if not self._has_run or self._engine is None or self._engine.ended.done():
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SETTLE_S):
+                if self._given_up is not None:
+                    await self._settle(self._given_up)
+                if self._engine is not None:
+                    await self._client.forget_history()
+                    await self._forget_results()
+                    await in_thread(partial(remove, self._kept.leftovers()))
+                    self._has_run, self._freed_at = False, time.monotonic()
+        if self._has_run:
+            self._listener.note("engine_restart", "Warning: ComfyUI does not answer; it is ended.")
+            await self._end(None)
+        return True
+
+    async def _forget_results(self) -> None:
+        await self._client.forget_results()
+        await in_thread(self._kept.forget)
 
     def last_log(self) -> list[str]:
         """The last lines that the engine has written since the start of the latest run."""
@@ -203,6 +242,7 @@ class ResidentEngine:
         stack, self._stack = self._stack, contextlib.AsyncExitStack()
         self._engine = None
         self._given_up = None
+        self._has_run, self._freed_at = False, -math.inf
         # Passed its error, so that the log of a crashed engine is kept.
         await stack.__aexit__(type(error) if error else None, error, None)
 

@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from rp_handler.job.request import JobRequest, parsed_input, read_job_input, rea
 from rp_handler.job.run import run_job
 from rp_handler.modes.boot import Boot
 from rp_handler.modes.sdk import Report, Sdk, require_api_port, require_sdk
+from rp_handler.modes.turns import Turns, TurnSettings, turn_settings
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.inline import result_limit_bytes
 from rp_handler.outputs.modes import require_in_worker
@@ -66,6 +67,7 @@ async def serve_jobs(
     require_api_port(sdk_arguments)
     policy = input_policy(os.environ)
     hooks = webhook_settings(os.environ)
+    turn = turn_settings(os.environ)
     client = partial(webhook_client, allows_private=policy.allows_private)
     warm_up_workflow = os.environ.get(WORKFLOW)
     if warm_up_workflow:
@@ -77,14 +79,21 @@ async def serve_jobs(
         async with contextlib.AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-input-"))
             view = InputView(Path(folder, "files"), home.root / "input")
-            starting = _started(home, listener, search, view, stack, boot)
+            starting = _started(home, listener, search, view, turn, stack, boot)
             (engine, warnings), _ = await together([starting, outputs.open(output)])
             boot.mark("outputs")
             webhooks = await stack.enter_async_context(Webhooks(hooks, client, listener.say))
             for warning in warnings:
                 listener.say(f"Warning: {warning}")
+            if warm_up_workflow:
+                await warm_up(engine, warm_up_workflow, workflows, listener)
+                boot.mark("warm_up")
+            turns = await stack.enter_async_context(Turns(turn, engine, listener))
+            stages = {**boot.stages_ms, "total": boot.total_ms}
+            listener.note("ready", boot.in_words(), boot_ms=stages)
             jobs = Jobs(
                 engine=engine,
+                turns=turns,
                 listener=listener,
                 log=log,
                 workflows=workflows,
@@ -95,11 +104,6 @@ async def serve_jobs(
                 policy=policy,
                 webhooks=webhooks,
             )
-            if warm_up_workflow:
-                await warm_up(engine, warm_up_workflow, workflows, listener)
-                boot.mark("warm_up")
-            stages = {**boot.stages_ms, "total": boot.total_ms}
-            listener.note("ready", boot.in_words(), boot_ms=stages)
             return await sdk.serve(jobs.answer)
     finally:
         sdk.kill_heartbeat()
@@ -110,6 +114,7 @@ async def _started(
     listener: Listener,
     search: ModelSearch | None,
     view: InputView,
+    turn: TurnSettings,
     stack: contextlib.AsyncExitStack,
     boot: Boot,
 ) -> tuple[ResidentEngine, tuple[str, ...]]:
@@ -117,7 +122,7 @@ async def _started(
     at_hand = models_at_hand(home, search, say=listener.say)
     home, warnings = await stack.enter_async_context(at_hand)
     boot.mark("models")
-    engine = ResidentEngine(home, listener, input_folder=view.root)
+    engine = ResidentEngine(home, listener, input_folder=view.root, is_isolated=turn.is_isolated)
     # Also one that is cancelled while it starts.
     stack.push_async_exit(engine)
     await engine.running()
@@ -130,6 +135,7 @@ class Jobs:
     """Runs jobs, one after the other."""
 
     engine: ResidentEngine
+    turns: Turns
     listener: Listener
     log: WorkerLog
     workflows: Path
@@ -139,7 +145,6 @@ class Jobs:
     view: InputView
     policy: InputPolicy
     webhooks: Webhooks
-    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def answer(self, job: Mapping[str, Any], report: Report) -> dict[str, Any]:
         """The result document of `job`, or the failure document. Never raises ComfyError.
@@ -147,7 +152,7 @@ class Jobs:
         `report` receives its progress if it asks for that.
         """
         job_id = str(job.get("id") or uuid.uuid4().hex)
-        async with self._turn:
+        async with self.turns.next():
             with self.log.of_job(job_id):
                 return await self._answered(job_id, job.get("input"), report)
 
@@ -159,6 +164,7 @@ class Jobs:
             asked = await in_thread(lambda: self._read(document))
             if isinstance(asked, JobRequest):
                 self.log.hide(asked.extra_data.values())
+            await self.turns.isolate()
             result = await self._result(job_id, asked, report)
             self.listener.note("job_finished", "", **_facts(result), total_ms=_ms_since(began))
         except asyncio.CancelledError:

@@ -11,6 +11,7 @@ import pytest
 
 from comfy_errors import ComfyError
 from comfy_workflows.graph import Graph, parse_workflow
+from rp_handler.engine.client import EngineClient
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import EngineCrashedError, JobError, JobTimeoutError, OutOfMemoryError
@@ -245,3 +246,96 @@ def test_without_a_gpu_a_result_has_no_memory(opened: Home) -> None:
             return await run_job(job_of(graph(**{"1": saving("one")})), engine)
 
     assert "memory" not in asyncio.run(scenario())
+
+
+def files_of(engine: ResidentEngine) -> list[Path]:
+    """Everything that runs have left in the engine's folders."""
+    folders = engine.engine.folders
+    kept = folders.temp.parent.glob("kept-*/*")
+    return [*folders.output.iterdir(), *folders.temp.iterdir(), *kept]
+
+
+async def history_of(engine: ResidentEngine) -> Any:
+    async with EngineClient(engine.engine) as client:
+        return await client.get("/history")
+
+
+def test_what_was_forgotten_is_made_again_from_nothing(opened: Home) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            assert not await engine.forget()
+            pid, both = engine.engine.pid, graph(**{"1": saving("one"), "2": saving("two")})
+            files = {"1": ("x_00001.txt", "one"), "2": ("x_00002.txt", "two")}
+            assert await ran(engine, both) == (files, {"1", "2"})
+            assert files_of(engine)
+            assert await history_of(engine)
+            assert await engine.forget()
+            assert files_of(engine) == []
+            assert await history_of(engine) == {}
+            assert not await engine.forget()
+            assert await ran(engine, both) == (files, {"1", "2"})
+            assert await ran(engine, both) == (files, set())
+            assert engine.engine.pid == pid
+
+    asyncio.run(scenario())
+
+
+def test_a_cancelled_run_is_forgotten_too(opened: Home) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            stays = graph(**{"1": saving("one"), "2": node("FixtureSleep")})
+            with pytest.raises(JobTimeoutError):
+                await run_job(job_of(stays, timeout_s=1), engine)
+            assert await engine.forget()
+            assert files_of(engine) == []
+            expected = ({"1": ("x_00001.txt", "one")}, {"1"})
+            assert await ran(engine, graph(**{"1": saving("one")})) == expected
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_does_not_answer_is_replaced_instead_of_forgetting(
+    opened: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.engine.supervisor._SETTLE_S", 0.5)
+    said: list[str] = []
+
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet(said)) as engine:
+            one = graph(**{"1": saving("one")})
+            await ran(engine, one)
+            pid = engine.engine.pid
+            os.kill(pid, signal.SIGSTOP)
+            assert await engine.forget()
+            assert await ran(engine, one) == ({"1": ("x_00001.txt", "one")}, {"1"})
+            assert engine.engine.pid != pid
+
+    asyncio.run(scenario())
+    assert "Warning: ComfyUI does not answer; it is ended." in said
+
+
+def test_an_isolated_run_is_never_answered_from_what_another_made(opened: Home) -> None:
+    """As if the engine took the next prompt before it dropped its results."""
+
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet(), is_isolated=True) as engine:
+            one = graph(**{"1": saving("one")})
+            expected = ({"1": ("x_00001.txt", "one")}, {"1"})
+            assert await ran(engine, one) == expected
+            assert await ran(engine, one) == expected
+
+    asyncio.run(scenario())
+
+
+def test_a_crash_quotes_only_what_its_own_run_wrote(opened: Home) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            hungry = graph(**{"1": node("FixtureHungry", frees=0)})
+            await run_job(job_of(hungry), engine)
+            with pytest.raises(EngineCrashedError) as caught:
+                await run_job(job_of(graph(**{"1": node("FixtureExit", status=3)})), engine)
+            assert "about to fall over" in caught.value.details["log"]
+            assert "hungry after 0" not in str(caught.value.details)
+            assert "hungry after 0" not in caught.value.message
+
+    asyncio.run(scenario())

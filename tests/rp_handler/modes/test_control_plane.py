@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -477,3 +477,53 @@ def test_the_log_has_one_json_line_for_each_event_and_no_secret(
     engine = log_of("pod", "engine_log")
     assert "Starting server" in [line["message"] for line in engine if line["job"] is None]
     assert "hungry after 0" in [line["message"] for line in engine if line["job"] == "d"]
+
+
+def test_with_strict_isolation_a_repeated_job_runs_from_nothing(cloud: ControlPlane) -> None:
+    both = {"1": saving("one"), "2": saving("two")}
+    with worker(cloud, variables={"COMFY_JOB_ISOLATION": "strict"}) as process:
+        first = cloud.result_of(cloud.send("a", workflow=both))
+        engine = engine_of(process)
+        fails = {**both, "3": node("FixtureRaise", kind="ValueError", message="no")}
+        cloud.result_of(cloud.send("b", workflow=fails))
+        cloud.cancel(send_sleeping(cloud, "c"))
+        jobs = cloud.send_all({name: {"workflow": both} for name in "de"})
+        for job in jobs:
+            cloud.result_of(job)
+            assert job.output["timings"]["nodes"].keys() == {"1", "2"}
+            assert job.output["files"] == first.output["files"]
+        assert engine_of(process) == engine
+        # It also frees when no other job comes.
+        folder = Path(tempfile.gettempdir())
+        assert list(folder.glob("comfy-engine-*"))
+        wait_until(lambda: not list(folder.glob("comfy-engine-*/kept-*/*")))
+    assert first.output["timings"]["nodes"].keys() == {"1", "2"}
+
+
+def test_memory_is_freed_once_when_no_job_comes_and_the_next_job_is_right(
+    cloud: ControlPlane,
+) -> None:
+    hungry = {"1": node("FixtureHungry", frees=1), "2": saving("x")}
+    both = {"1": saving("one"), "2": saving("two")}
+    with worker(cloud, variables={"COMFY_IDLE_FREE_S": "0.5"}) as process:
+        first = cloud.result_of(cloud.send("a", workflow=both))
+        wait_until(lambda: log_of("pod", "memory_freed"))
+        time.sleep(1)
+        assert len(log_of("pod", "memory_freed")) == 1
+        again = cloud.result_of(cloud.send("b", workflow=both))
+        assert again.output["files"] == first.output["files"]
+        assert again.output["timings"]["nodes"].keys() == {"1", "2"}
+        # Models were unloaded.
+        eaten = cloud.result_of(cloud.send("c", workflow=hungry))
+        assert eaten.output["warnings"] == []
+        wait_until(lambda: len(log_of("pod", "memory_freed")) == 2)
+        os.kill(engine_of(process), signal.SIGKILL)
+        time.sleep(1)
+        assert content(cloud.result_of(send_text(cloud, "d"))) == "d"
+
+
+def wait_until(holds: Callable[[], object]) -> None:
+    ends = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.05)

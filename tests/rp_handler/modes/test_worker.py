@@ -147,6 +147,8 @@ def test_a_worker_warms_up_lists_what_it_has_and_posts_results_to_a_webhook() ->
         ("COMFY_WARMUP_WORKFLOW", "https://example.org/x.json", "without a sha256 of its file"),
         ("COMFY_WEBHOOK_URL", "example.org", 'COMFY_WEBHOOK_URL is "example.org".'),
         ("COMFY_WEBHOOK_SECRET", "x", "COMFY_WEBHOOK_SECRET is not the secret of a webhook."),
+        ("COMFY_JOB_ISOLATION", "full", 'COMFY_JOB_ISOLATION is "full".'),
+        ("COMFY_IDLE_FREE_S", "soon", "COMFY_IDLE_FREE_S is 'soon', which is no number from 0"),
     ],
 )
 def test_a_variable_that_cannot_be_used_ends_the_worker_before_its_engine_starts(
