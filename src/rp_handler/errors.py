@@ -38,6 +38,12 @@ class OutOfMemoryError(JobError):
     error_type = "out_of_memory"
 
 
+class DeviceFaultError(JobError):
+    """The GPU reported an error after which nothing works in the engine's process."""
+
+    retryable = True
+
+
 class EngineCrashedError(JobError):
     """The engine ended by itself."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any
 from comfy_errors.names import in_lines
 from comfy_workflows.graph import Graph, as_reasons
 from rp_handler.errors import (
+    DeviceFaultError,
     JobCancelledError,
     JobError,
     OutOfMemoryError,
@@ -17,6 +19,8 @@ from rp_handler.errors import (
 )
 
 _TRACEBACK_LINES = 8
+# How PyTorch reports errors of the driver. Of these two, a process recovers.
+_DEVICE_FAULT = re.compile(r"\b(?:CUDA|HIP) error: (?!out of memory|no kernel image)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +228,8 @@ def _execution_error(data: Mapping[str, Any]) -> JobError:
     lines = [line for line in traceback if line.strip(" ^~")][-_TRACEBACK_LINES:]
     out_of_memory = "OutOfMemory" in exception or exception.endswith("MemoryError")
     quoted = in_lines(lines)
-    kind = OutOfMemoryError if out_of_memory else JobError
+    is_device_fault = _DEVICE_FAULT.search(text) is not None
+    kind = OutOfMemoryError if out_of_memory else DeviceFaultError if is_device_fault else JobError
     return kind(
         f"Node {node} ({class_type}) failed with {exception}: {text}"
         + (f"\nThe traceback ends with:{quoted}" if quoted else ""),

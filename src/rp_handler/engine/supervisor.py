@@ -19,7 +19,7 @@ from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs, remove
 from rp_handler.engine.process import Engine, last_lines
 from rp_handler.engine.prompt import Listener, ProgressSay, PromptEvents, Timings
-from rp_handler.errors import EngineCrashedError, OutOfMemoryError
+from rp_handler.errors import DeviceFaultError, EngineCrashedError, OutOfMemoryError
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
@@ -175,6 +175,10 @@ class ResidentEngine:
             is_retried = isinstance(execution.error, OutOfMemoryError) and not notes
             if execution.error is not None and not is_retried:
                 execution.error.details["log"] = self.last_log()
+                if isinstance(execution.error, DeviceFaultError):
+                    sentence = "Warning: the GPU reported an error; ComfyUI is started again."
+                    self._listener.note("engine_restart", sentence)
+                    await self._end(None)
                 raise execution.error
             await self._forget_results()
             if is_retried:

@@ -31,6 +31,7 @@ from rp_handler.job.listing import Listed, listing
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
 from rp_handler.modes.boot import Boot
+from rp_handler.modes.health import Health
 from rp_handler.modes.sdk import Report, Sdk, require_api_port, require_sdk
 from rp_handler.modes.turns import Turns, TurnSettings, turn_settings
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
@@ -94,6 +95,7 @@ async def serve_jobs(
             jobs = Jobs(
                 engine=engine,
                 turns=turns,
+                health=Health(),
                 listener=listener,
                 log=log,
                 workflows=workflows,
@@ -136,6 +138,7 @@ class Jobs:
 
     engine: ResidentEngine
     turns: Turns
+    health: Health
     listener: Listener
     log: WorkerLog
     workflows: Path
@@ -157,7 +160,7 @@ class Jobs:
                 return await self._answered(job_id, job.get("input"), report)
 
     async def _answered(self, job_id: str, document: object, report: Report) -> dict[str, Any]:
-        asked, began = None, time.monotonic()
+        asked, is_lost, began = None, False, time.monotonic()
         self.listener.note("job_started", "")
         try:
             # The input may have megabytes, and it is the first to need the node classes.
@@ -166,14 +169,21 @@ class Jobs:
                 self.log.hide(asked.extra_data.values())
             await self.turns.isolate()
             result = await self._result(job_id, asked, report)
+            self.health.succeeded()
             self.listener.note("job_finished", "", **_facts(result), total_ms=_ms_since(began))
         except asyncio.CancelledError:
             self.listener.note("job_cancelled", "", total_ms=_ms_since(began))
             raise
         except Exception as error:
             result = self._failure(job_id, error, _ms_since(began))
+            is_lost = self.health.is_lost(error)
         url = asked.webhook if isinstance(asked, JobRequest) else None
         self.webhooks.post(job_id, url, result)
+        if is_lost:
+            sentence = "Warning: ComfyUI cannot be brought back; RunPod is to replace this worker."
+            self.listener.note("worker_lost", sentence)
+            # The SDK takes it out of the result.
+            result["refresh_worker"] = True
         return result
 
     def _failure(self, job_id: str, error: Exception, total_ms: int) -> dict[str, Any]:

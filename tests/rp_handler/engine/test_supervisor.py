@@ -339,3 +339,30 @@ def test_a_crash_quotes_only_what_its_own_run_wrote(opened: Home) -> None:
             assert "hungry after 0" not in caught.value.message
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("message", "is_restarted"),
+    [
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("HIP error: unspecified launch failure", True),
+        ("CUDA error: no kernel image is available for execution on the device", False),
+        ("not a CUDA error", False),
+    ],
+)
+def test_an_engine_whose_gpu_reported_an_error_is_replaced(
+    opened: Home, message: str, is_restarted: bool
+) -> None:
+    async def scenario() -> None:
+        async with ResidentEngine(opened, quiet()) as engine:
+            pid = engine.engine.pid
+            fails = graph(**{"1": node("FixtureRaise", kind="RuntimeError", message=message)})
+            with pytest.raises(JobError, match="error") as caught:
+                await run_job(job_of(fails), engine)
+            assert caught.value.error_type == "execution_error"
+            assert caught.value.retryable is is_restarted
+            expected = {"1": ("x_00001.txt", "one")}
+            assert await made(engine, graph(**{"1": saving("one")})) == expected
+            assert (engine.engine.pid != pid) is is_restarted
+
+    asyncio.run(scenario())

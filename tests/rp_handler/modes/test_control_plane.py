@@ -527,3 +527,37 @@ def wait_until(holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < ends
         time.sleep(0.05)
+
+
+def test_a_worker_whose_engine_does_not_start_again_asks_to_be_replaced(
+    cloud: ControlPlane, home: Path
+) -> None:
+    main = home / "ComfyUI/main.py"
+    with worker(cloud) as process:
+        assert not cloud.result_of(send_text(cloud, "a")).stops_worker
+        main.rename(home / "away.py")
+        os.kill(engine_of(process), signal.SIGKILL)
+        lost = cloud.result_of(send_text(cloud, "b"))
+        assert (lost.output["error_type"], lost.output["retryable"]) == ("engine_crashed", True)
+        # The platform may take a moment, or may not do it.
+        (home / "away.py").rename(main)
+        saved = cloud.result_of(send_text(cloud, "c"))
+    assert lost.stops_worker
+    assert "refresh_worker" not in lost.output
+    assert len(log_of("pod", "worker_lost")) == 1
+    assert content(saved) == "c"
+    assert not saved.stops_worker
+
+
+def test_a_worker_whose_engine_ends_again_and_again_asks_to_be_replaced(
+    cloud: ControlPlane,
+) -> None:
+    ends = {"workflow": {"1": node("FixtureExit", status=3)}}
+    faulty = node("FixtureRaise", kind="RuntimeError", message="CUDA error: unspecified failure")
+    fine = {"workflow": {"1": saving("x")}}
+    wrong = {"workflow": 3}
+    documents = [ends, ends, fine, ends, wrong, {"workflow": {"1": faulty}}, ends]
+    with worker(cloud):
+        jobs = cloud.send_all({str(at): document for at, document in enumerate(documents)})
+        stops = [cloud.result_of(job).stops_worker for job in jobs]
+    assert stops == [False, False, False, False, False, False, True]
