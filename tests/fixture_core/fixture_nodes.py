@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -230,6 +233,26 @@ class FixtureBigPreview(Node):
         return {"text": ["sent"]}, None
 
 
+class FixturePreview(Node):
+    """Sends previews: pictures in base64 with spaces between, from the text `previews` or a `file`.
+    The kind 1 does not say which node it is from, the kind 4 does.
+    """
+
+    required = {"kind": ["INT", {}]}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        prompt_id, client_id = core.running
+        about = {"node_id": node_id, "display_node_id": node_id, "prompt_id": prompt_id}
+        told = json.dumps({**about, "image_type": "image/jpeg", **inputs.get("about", {})}).encode()
+        text = inputs["previews"] if "previews" in inputs else Path(inputs["file"]).read_text()
+        for preview in text.split():
+            number = 1 if inputs["kind"] == 1 else len(told)
+            header = struct.pack(">II", inputs["kind"], number)
+            body = b"" if inputs["kind"] == 1 else told
+            await core.sockets[client_id].send_bytes(header + body + base64.b64decode(preview))
+        return {"text": ["shown"]}, None
+
+
 class FixtureSpawn(Node):
     """Starts a process that is left to itself, and shows its id."""
 
@@ -259,6 +282,7 @@ NODE_CLASSES: dict[str, type[Node]] = {
         FixtureInterruptItself,
         FixtureLoader,
         FixtureMode,
+        FixturePreview,
         FixtureProgress,
         FixtureRaise,
         FixtureRead,

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from rp_handler.engine.preview import FEATURES
 from rp_handler.engine.process import Engine
 from rp_handler.engine.prompt import (
     PromptEvents,
@@ -179,6 +180,8 @@ class EngineClient:
                     while (entry := await self._history(events.prompt_id)) is None:
                         await asyncio.sleep(0.01)
                     return entry
+            else:
+                events.take_binary(message.data)
 
     async def _listen(self) -> aiohttp.ClientWebSocketResponse:
         """The open socket, which nothing else reads; connected first if there is none."""
@@ -191,7 +194,8 @@ class EngineClient:
                 self._socket = await self._session.ws_connect(
                     f"{self._engine.url}/ws?clientId={self._client_id}", max_msg_size=0
                 )
-            except aiohttp.ClientError:
+                await self._socket.send_json(FEATURES)
+            except (aiohttp.ClientError, ConnectionError):
                 await asyncio.sleep(_RECONNECT_S)
         return self._socket
 

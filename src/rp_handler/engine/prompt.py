@@ -6,10 +6,12 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from comfy_errors.names import in_lines
 from comfy_workflows.graph import Graph, as_reasons
+from rp_handler.engine.command import EngineFolders
+from rp_handler.engine.preview import Preview, preview_of
 from rp_handler.errors import (
     DeviceFaultError,
     JobCancelledError,
@@ -63,6 +65,22 @@ class Listener:
             self.say(sentence)
 
 
+class Watch(Protocol):
+    """Follows what the nodes of a run show before its end."""
+
+    def begin(self, folders: EngineFolders) -> None:
+        """The run begins, or begins again; its files will be in `folders`."""
+
+    def executed(self, node: str, shown: Mapping[str, Any]) -> None:
+        """A node has run, with this in the history."""
+
+    def preview(self, preview: Preview) -> None:
+        """A node shows a picture while it runs."""
+
+    async def settled(self) -> None:
+        """Returns when the run's files may be moved."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timings:
     """Milliseconds in the queue, running, and by node id."""
@@ -82,6 +100,7 @@ class PromptEvents:
     graph: Graph
     prompt_id: str
     say: ProgressSay
+    watch: Watch | None = None
     posted: float = field(default_factory=time.monotonic)
     running: str | None = None
     ran: set[str] = field(default_factory=set)
@@ -109,9 +128,21 @@ class PromptEvents:
                 # Every node is at 0 of 1 when it begins.
                 if state.get("state") == "running" and state.get("value"):
                     self._tell(str(state.get("display_node_id") or node_id), state)
+        elif event == "executed" and self.watch is not None:
+            # The files of a node in the engine's cache are those of an earlier run.
+            if str(data.get("node")) in self.ran:
+                self.watch.executed(str(data["node"]), data.get("output") or {})
         elif event in ("execution_success", "execution_error", "execution_interrupted"):
             self._leave_node()
         return False
+
+    def take_binary(self, message: bytes) -> None:
+        """Handles a message that is not JSON: a preview."""
+        if self.watch is None:
+            return
+        preview = preview_of(message, prompt_id=self.prompt_id, running=self.running)
+        if preview is not None:
+            self.watch.preview(preview)
 
     def when(self) -> str:
         """What the engine is doing, as the end of a sentence."""

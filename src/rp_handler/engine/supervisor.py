@@ -18,7 +18,7 @@ from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs, remove
 from rp_handler.engine.process import Engine, last_lines
-from rp_handler.engine.prompt import Listener, ProgressSay, PromptEvents, Timings
+from rp_handler.engine.prompt import Listener, ProgressSay, PromptEvents, Timings, Watch
 from rp_handler.errors import DeviceFaultError, EngineCrashedError, OutOfMemoryError
 from rp_handler.home.engine_setup import engine_setup
 from rp_handler.home.realized import Home
@@ -128,10 +128,11 @@ class ResidentEngine:
         graph: Graph,
         *,
         say: ProgressSay = lambda _: None,
+        watch: Watch | None = None,
         strict: bool = False,
         extra_data: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Runs `graph`, with only this run's own outputs.
+        """Runs `graph`, with only this run's own outputs. `watch` follows what its nodes show.
 
         If it runs out of memory, it runs once more with all memory freed. Raises JobError for a
         node that raised, JobCancelledError if somebody else interrupted it, and otherwise as
@@ -148,12 +149,16 @@ class ResidentEngine:
             engine.log_begin = self._log_begin
             if leftovers := self._kept.leftovers():
                 await in_thread(partial(remove, leftovers))
-            events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say)
+            events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say, watch=watch)
             keys = asyncio.ensure_future(in_thread(partial(self._kept.keys_of, graph)))
+            if watch is not None:
+                watch.begin(engine.folders)
             try:
                 # What was used before does not count.
                 await engine.peak_vram_bytes()
                 execution = await self._client.run(events, strict=strict, extra_data=extra_data)
+                if watch is not None:
+                    await watch.settled()
             except EngineCrashedError as error:
                 await self._end(error)
                 raise

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -29,6 +29,30 @@ class OutputFile:
     place: PurePath
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """The file to deliver, and its name."""
+
+    path: Path
+    place: PurePath
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Early:
+    """What was done with the file that was at `path` and had this `stamp`. `entry` is None if it
+    was not delivered.
+    """
+
+    path: Path
+    stamp: tuple[int, int, int]
+    ready: _Ready
+    entry: dict[str, Any] | None = None
+
+    def ready_now(self, file: OutputFile) -> _Ready:
+        """The engine's files are moved when a run has ended."""
+        return replace(self.ready, path=file.path) if self.ready.path == self.path else self.ready
+
+
 class Delivery:
     """Delivers the files of one job to `sink`; use it as `async with Delivery(...)`."""
 
@@ -39,6 +63,7 @@ class Delivery:
         if conversion is not None and not conversion.changes_nothing:
             self._converter = Converter(conversion)
         self._places: dict[PurePath, Path] = {}
+        self._early: dict[tuple[str, PurePath], _Early] = {}
         self._at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def __aenter__(self) -> Delivery:
@@ -52,16 +77,69 @@ class Delivery:
         """The entries of `files` in the result. A file whose name is taken by another one gets the
         next number.
         """
-        converted = await self._converted(files)
+        early = [self._found_early(file) for file in files]
+        new = [file for file, it in zip(files, early, strict=True) if it is None]
+        made = iter(await self._ready(new))
         works = []
-        for file, it in zip(files, converted, strict=True):
+        for file, known in zip(files, early, strict=True):
+            if known is None:
+                works.append(self._put(file, next(made)))
+            elif known.entry is None:
+                works.append(self._put(file, known.ready_now(file)))
+            else:
+                works.append(_delivered(known.entry))
+        return await together(works)
+
+    async def early(self, files: Sequence[OutputFile]) -> list[tuple[dict[str, Any], Path]]:
+        """Delivers `files` before the others, while the run may still fail: `deliver` does not
+        repeat it, unless they change. Returns their entries, and the files that were delivered.
+
+        If the sink does not take files early, the entries lack how to reach them.
+        """
+        stamps = [_stamp(file.path) for file in files]
+        ready = await self._ready(files)
+        known = [
+            _Early(path=file.path, stamp=stamp, ready=it)
+            for file, stamp, it in zip(files, stamps, ready, strict=True)
+        ]
+        keys = [(file.node, file.place) for file in files]
+        self._early.update(zip(keys, known, strict=True))
+        entry_of = self._put if self._sink.takes_early else self._described
+        # `deliver` tries again what fails here.
+        entries = await together(
+            [entry_of(file, it.ready) for file, it in zip(files, known, strict=True)]
+        )
+        if self._sink.takes_early:
+            for key, it, entry in zip(keys, known, entries, strict=True):
+                self._early[key] = replace(it, entry=entry)
+        return [(entry, it.ready.path) for entry, it in zip(entries, known, strict=True)]
+
+    def forget_early(self) -> None:
+        """The run begins again: its files will be others, of the names of those so far."""
+        self._early.clear()
+        self._places.clear()
+        self.warnings.clear()
+
+    def _found_early(self, file: OutputFile) -> _Early | None:
+        key = (file.node, file.place)
+        early = self._early.get(key)
+        if early is not None and early.stamp != _stamp(file.path):
+            del self._early[key]
+            self._places.pop(early.ready.place, None)
+            return None
+        return early
+
+    async def _ready(self, files: Sequence[OutputFile]) -> list[_Ready]:
+        """Converts `files` and names them."""
+        found = []
+        for file, it in zip(files, await self._converted(files), strict=True):
             is_renamed = it.suffix != file.place.suffix
             place = file.place.with_suffix(it.suffix) if is_renamed else file.place
             place = self._free(place, file.path)
             if it.warning:
                 self.warnings.append(f"{place.name} of node {file.node} {it.warning}.")
-            works.append(self._put(file, it.path, place))
-        return await together(works)
+            found.append(_Ready(path=it.path, place=place))
+        return found
 
     async def _converted(self, files: Sequence[OutputFile]) -> list[Converted]:
         if self._converter is None:
@@ -73,17 +151,36 @@ class Delivery:
             place = place.with_name(next_name(place.name))
         return place
 
-    async def _put(self, file: OutputFile, path: Path, place: PurePath) -> dict[str, Any]:
+    async def _put(self, file: OutputFile, ready: _Ready) -> dict[str, Any]:
         async with self._at_once:
             delivered, digest = await together(
-                [self._sink.put(path, place), in_thread(lambda: sha256_of(path))]
+                [self._sink.put(ready.path, ready.place), in_thread(lambda: sha256_of(ready.path))]
             )
-        return {
-            "filename": place.name,
-            "subfolder": file.subfolder,
-            "node": file.node,
-            **delivered,
-            "mime": mime_of(place.name),
-            "bytes": path.stat().st_size,
-            "sha256": digest,
-        }
+        return _entry(file, ready, delivered, digest)
+
+    async def _described(self, file: OutputFile, ready: _Ready) -> dict[str, Any]:
+        return _entry(file, ready, {}, await in_thread(lambda: sha256_of(ready.path)))
+
+
+def _entry(
+    file: OutputFile, ready: _Ready, delivered: Mapping[str, Any], digest: str
+) -> dict[str, Any]:
+    return {
+        "filename": ready.place.name,
+        "subfolder": file.subfolder,
+        "node": file.node,
+        **delivered,
+        "mime": mime_of(ready.place.name),
+        "bytes": ready.path.stat().st_size,
+        "sha256": digest,
+    }
+
+
+async def _delivered(entry: dict[str, Any]) -> dict[str, Any]:
+    return entry
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """What changes if a file is written again, but not if it is moved."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

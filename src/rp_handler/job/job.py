@@ -9,6 +9,7 @@ from typing import Any
 
 from comfy_workflows.graph import Graph
 from rp_handler.engine.prompt import Listener, Progress
+from rp_handler.job.live import Event, Report
 from rp_handler.outputs.sink import OutputSink
 from rp_handler.pictures.convert import Conversion
 
@@ -22,7 +23,8 @@ class Job:
     run of the graph, and the delivery. With `strict`, a graph of which only a part can run is an
     error. `extra_data` are hidden inputs of nodes, such as keys. `files` puts the job's input files
     into the engine's input folder for the time of a block, and gives their sha256 by name.
-    `warnings` are added to its result. `at` is the node that runs, if any has begun.
+    `warnings` are added to its result. `report` gets what its `events` ask for while it runs. `at`
+    is the node that runs, if any has begun.
     """
 
     id: str
@@ -38,6 +40,8 @@ class Job:
         default_factory=lambda: nullcontext({})
     )
     warnings: list[str] = field(default_factory=list)
+    events: frozenset[Event] = frozenset()
+    report: Report = lambda _: None
     is_checked: bool = False
     at: str | None = None
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
@@ -16,6 +16,7 @@ from comfy_files.json_faults import faults_in_words, key_path, kind_of
 from comfy_workflows.graph import Graph, load_workflow, parse_workflow
 from rp_handler.inputs.document import JobInputs
 from rp_handler.job.listing import Listed, workflow_names
+from rp_handler.job.live import Event
 from rp_handler.job.set_inputs import with_inputs_set
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.pictures.convert import Conversion
@@ -24,9 +25,6 @@ from rp_handler.webhook import is_webhook_url
 _LONGEST_NAME = 100
 # JSON of this depth can be read and written anywhere on its way to the engine.
 _DEEPEST = 100
-
-
-Event = Literal["progress"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 from comfy_workflows.graph import load_workflow
 from comfy_workflows.preflight import MissingNodesError, preflight
-from rp_handler.engine.prompt import Listener
-from rp_handler.engine.supervisor import ResidentEngine
+from rp_handler.engine.prompt import Listener, Progress
+from rp_handler.engine.supervisor import ResidentEngine, Run
 from rp_handler.errors import JobTimeoutError
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
@@ -20,6 +20,7 @@ from rp_handler.inputs.cache_key import with_digests
 from rp_handler.interruption import in_thread
 from rp_handler.job.delivery import Delivery
 from rp_handler.job.job import Job
+from rp_handler.job.live import Live, preview_extra_data, preview_warnings
 from rp_handler.job.models import models_in_result
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.outputs.sink import OutputSink
@@ -93,11 +94,30 @@ async def _result(job: Job, engine: ResidentEngine, delivery: Delivery) -> dict[
     if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
     models = await in_thread(lambda: models_in_result(job.graph, engine.home))
-    run = await engine.run(
-        job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
-    )
+    if job.events:
+        run = await _run_live(job, engine, delivery)
+    else:
+        run = await engine.run(
+            job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
+        )
     result = await result_document(engine.home, engine.engine, job.graph, run, delivery)
     return {**result, "models": models}
+
+
+async def _run_live(job: Job, engine: ResidentEngine, delivery: Delivery) -> Run:
+    extra_data = dict(job.extra_data)
+    if "previews" in job.events:
+        extra_data |= preview_extra_data(engine.home.manifest.comfy_args)
+        job.warnings += await in_thread(lambda: preview_warnings(engine.home))
+    async with Live(job.events, job.report, delivery) as live:
+
+        def progress(progress: Progress) -> None:
+            job.progress(progress)
+            live.progress(progress)
+
+        return await engine.run(
+            job.graph, say=progress, watch=live, strict=job.strict, extra_data=extra_data
+        )
 
 
 async def check_job(job: Job, home: Home, input_folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The progress of a job, as RunPod's clients see it in the job's status.
+"""The updates of a job, as RunPod's clients see them in the job's status.
 
 The SDK's `progress_update` starts a thread for each call: updates overtake each other, and one that
 comes after the result puts the job back to IN_PROGRESS, for ever.
@@ -10,6 +10,9 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from typing import Any
+
+from rp_handler.interruption import in_thread
+from rp_handler.job.live import Update
 
 # Between two updates; what comes faster is merged.
 _EVERY_S = 0.3
@@ -28,7 +31,7 @@ class ProgressUpdates:
         self._loop = asyncio.get_running_loop()
         self._new = asyncio.Event()
         self._over = asyncio.Event()
-        self._latest: Any = None
+        self._latest: Update | None = None
         self._sender: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> ProgressUpdates:
@@ -44,16 +47,14 @@ class ProgressUpdates:
         self._sender.cancel()
         await asyncio.wait({self._sender})
 
-    def put(self, progress: Mapping[str, Any]) -> None:
-        """Sends `progress`, which is JSON, unless a newer one replaces it first. Any thread may
-        call this.
-        """
-        self._loop.call_soon_threadsafe(self._put, progress)
+    def put(self, update: Update) -> None:
+        """Sends `update`, unless a newer one replaces it first. Any thread may call this."""
+        self._loop.call_soon_threadsafe(self._put, update)
 
-    def _put(self, progress: Mapping[str, Any]) -> None:
+    def _put(self, update: Update) -> None:
         if self._over.is_set():
             return
-        self._latest = progress
+        self._latest = update
         self._new.set()
         if self._sender is None:
             self._sender = asyncio.ensure_future(self._send_all())
@@ -66,9 +67,10 @@ class ProgressUpdates:
             while self._latest is not None or not self._over.is_set():
                 await self._new.wait()
                 self._new.clear()
-                progress, self._latest = self._latest, None
-                if progress is not None:
-                    update = {"status": "IN_PROGRESS", "output": progress}
+                latest, self._latest = self._latest, None
+                if latest is not None:
+                    # It may have to encode pictures.
+                    update = {"status": "IN_PROGRESS", "output": await in_thread(latest)}
                     # It reports other faults in the log. An update that is lost is followed by
                     # another one, or by the result.
                     with contextlib.suppress(TimeoutError, OSError):

@@ -27,10 +27,9 @@ from comfy_errors import UnavailableError
 from comfy_files.files import os_reason
 from rp_handler.errors import JobError
 from rp_handler.interruption import in_thread
+from rp_handler.job.live import Report, Update
 from rp_handler.modes.progress_updates import ProgressUpdates
 
-Report = Callable[[Mapping[str, Any]], None]
-"""Takes the progress of a job, which is JSON."""
 Answering = Callable[[Mapping[str, Any], Report], Coroutine[Any, Any, dict[str, Any]]]
 """Gives the result or the failure document of a job. It is cancelled if the platform stops it."""
 
@@ -197,7 +196,7 @@ class Sdk:
         scaling.get_stop_signals = get_stop_signals
 
 
-def _ignored(_progress: Mapping[str, Any]) -> None:
+def _ignored(_update: Update) -> None:
     pass
 
 

@@ -10,13 +10,13 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError
-from rp_handler.engine.prompt import Listener, Progress
+from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
 from rp_handler.home.model_search import ModelSearch
@@ -28,11 +28,12 @@ from rp_handler.inputs.view import InputView
 from rp_handler.interruption import in_thread, together
 from rp_handler.job.job import Job
 from rp_handler.job.listing import Listed, listing
+from rp_handler.job.live import Report
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
 from rp_handler.modes.boot import Boot
 from rp_handler.modes.health import Health
-from rp_handler.modes.sdk import Report, Sdk, require_api_port, require_sdk
+from rp_handler.modes.sdk import Sdk, require_api_port, require_sdk
 from rp_handler.modes.turns import Turns, TurnSettings, turn_settings
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.inline import result_limit_bytes
@@ -152,7 +153,7 @@ class Jobs:
     async def answer(self, job: Mapping[str, Any], report: Report) -> dict[str, Any]:
         """The result document of `job`, or the failure document. Never raises ComfyError.
 
-        `report` receives its progress if it asks for that.
+        `report` receives what its `events` ask for.
         """
         job_id = str(job.get("id") or uuid.uuid4().hex)
         async with self.turns.next():
@@ -231,16 +232,14 @@ class Jobs:
         )
 
     def _job(self, job_id: str, asked: JobRequest, sink: OutputSink, report: Report) -> Job:
-        def progress(progress: Progress) -> None:
-            if "progress" in asked.events:
-                report(asdict(progress))
-
         return Job(
             id=job_id,
             graph=asked.graph,
             place=asked.place,
             sink=sink,
-            listener=replace(self.listener, progress=progress),
+            listener=replace(self.listener, progress=lambda _: None),
+            events=asked.events,
+            report=report,
             conversion=asked.conversion,
             timeout_s=asked.timeout_s,
             strict=asked.strict,

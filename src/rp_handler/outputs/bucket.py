@@ -34,6 +34,8 @@ class BucketSink(OutputSink):
     What a job leaves that fails has the names that its next attempt uses again.
     """
 
+    takes_early = True
+
     def __init__(self, bucket: OutputBucket, *, version_id: str | None, job: str) -> None:
         self._bucket = bucket
         self._version_id, self._job = version_id, job

@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, ClassVar
 
 
 class OutputSink(ABC):
     """A destination for the outputs of one job. They are only kept if `finish` is called.
 
     Files are read and written in threads or by asynchronous requests, never in the event loop.
-    Several `put` may run at the same time.
+    Several `put` may run at the same time. With `takes_early`, files may also be put while the run
+    may still fail, and be put again under their names.
     """
+
+    takes_early: ClassVar[bool] = False
 
     @abstractmethod
     async def put(self, path: Path, place: PurePath) -> dict[str, Any]:

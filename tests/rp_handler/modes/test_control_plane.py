@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.graphs import node, saving
 from tests.http_server import Answer, serve
@@ -282,6 +284,51 @@ def test_progress_is_not_sent_unless_a_job_asks_for_it(cloud: ControlPlane) -> N
         job = cloud.result_of(cloud.send("a", workflow=counting(20)))
     assert job.status == "COMPLETED"
     assert job.progress == []
+
+
+def test_outputs_are_shown_while_the_job_runs_and_are_in_the_result_once(
+    cloud: ControlPlane,
+) -> None:
+    workflow = {"1": saving("first"), "2": {**sleeping("a")["1"]}, "3": saving("last")}
+    workflow["2"]["inputs"]["after"] = ["1", 0]
+    workflow["3"]["inputs"]["after"] = ["2", 0]
+    with worker(cloud):
+        job = cloud.send("a", workflow=workflow, events=["outputs"])
+        cloud.until(lambda: job.progress and job.progress[-1]["outputs"]["files"])
+        (first,) = job.progress[-1]["outputs"]["files"]
+        assert base64.b64decode(first["data"]) == b"first"
+        assert job.status == "IN_PROGRESS"
+        Path("wake").touch()
+        files = cloud.result_of(job).output["files"]
+    assert [base64.b64decode(it["data"]) for it in files] == [b"first", b"last"]
+    assert first == files[0]
+    # The last update came before the result, which would be a breach otherwise, and is complete.
+    assert job.progress[-1]["outputs"]["files"] == files
+    assert job.progress[-1]["outputs"]["text"] == job.output["text"]
+
+
+def test_the_latest_preview_is_shown_in_a_few_small_updates(cloud: ControlPlane) -> None:
+    pictures = []
+    for number in range(200):
+        picture = Image.effect_noise((640, 640), 50 + number)
+        picture.save(buffer := io.BytesIO(), format="JPEG", quality=100)
+        pictures.append(base64.b64encode(buffer.getvalue()).decode())
+    assert all(len(it) > 300_000 for it in pictures)
+    Path("pictures").write_text(" ".join(pictures))
+    shown = node("FixturePreview", file=str(Path("pictures").absolute()), kind=4)
+    workflow = {"1": shown, "2": {**sleeping("a")["1"]}}
+    with worker(cloud):
+        job = cloud.send("a", workflow=workflow, events=["previews"])
+        cloud.until(lambda: job.progress)
+        Path("wake").touch()
+        assert cloud.result_of(job).status == "COMPLETED"
+    assert 1 <= len(job.progress) <= 20
+    for update in job.progress:
+        assert update["preview"]["node"] == "1"
+        assert len(update["preview"]["data"]) < 270_000
+    last = base64.b64decode(job.progress[-1]["preview"]["data"])
+    with Image.open(io.BytesIO(last)) as picture:
+        assert picture.size == (512, 512)
 
 
 @pytest.mark.parametrize("state", ["willing", "busy", "stopped"])

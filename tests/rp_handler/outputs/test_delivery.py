@@ -24,7 +24,7 @@ from tests.program import start_python
 # Each test starts an engine.
 pytestmark = pytest.mark.slow
 
-_JOB = json.dumps({"id": "job-1", "input": {"workflow": "example"}})
+_JOB = {"id": "job-1", "input": {"workflow": "example"}}
 _NAME = "comfy/outputs/demo/job-1/x_00001.txt"
 _BUSY = Answer(status=503, body=b"{}")
 
@@ -52,9 +52,9 @@ def _in_an_image(
 
 
 @contextlib.contextmanager
-def _worker(**variables: str) -> Iterator[subprocess.Popen[str]]:
+def _worker(job: object = _JOB, **variables: str) -> Iterator[subprocess.Popen[str]]:
     process = start_python(
-        *("-m", "rp_handler.main", "--test_input", _JOB),
+        *("-m", "rp_handler.main", "--test_input", json.dumps(job)),
         variables=variables,
         stderr=subprocess.STDOUT,
     )
@@ -113,6 +113,31 @@ def test_a_worker_that_is_killed_in_an_upload_leaves_no_second_object(
     }
 
 
+def test_an_output_is_in_the_bucket_while_the_job_runs_and_is_uploaded_once(
+    storage: GcsDouble,
+) -> None:
+    graph = {
+        "1": saving("hello"),
+        "2": node("FixtureSleep", until=str(Path("wake").absolute()), after=["1", 0]),
+        "3": saving("bye", after=["2", 0]),
+    }
+    job = {"id": "job-1", "input": {"workflow": graph, "events": ["outputs"]}}
+    with _worker(job=job) as process:
+        while not storage.objects("results"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        (early,) = storage.objects("results")
+        assert (early["name"], early["content"]) == (_NAME, b"hello")
+        Path("wake").touch()
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert f"'uri': 'gs://results/{_NAME}'" in said
+    found = {it["name"]: it for it in storage.objects("results")}
+    assert found.pop(_NAME) == early
+    assert [it["content"] for it in found.values()] == [b"bye"]
+    assert sum("uploadType" in str(it["path"]) for it in storage.asked) == 2
+
+
 @pytest.mark.parametrize(
     ("variables", "code", "sentence"),
     [
@@ -135,7 +160,7 @@ def test_a_fault_of_the_settings_ends_a_worker_before_its_engine_starts(
 ) -> None:
     for name, text in variables.items():
         monkeypatch.setenv(name, text)
-    assert main(["--test_input", _JOB]) == code
+    assert main(["--test_input", json.dumps(_JOB)]) == code
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("error: ") == said.count("  → ") == 1
