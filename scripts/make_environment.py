@@ -45,7 +45,7 @@ RUNTIME = "runtime.txt"
 EVERYTHING = "default.lock"
 ENVIRONMENT = ROOT / ".venv"
 # The download size on Linux.
-_MEGABYTES = {RUNTIME: 40, EVERYTHING: 100}
+_MEGABYTES = {RUNTIME: 95, EVERYTHING: 140}
 PROGRAMS = {"runpod-comfy": "runpod_comfy.cli.app"}
 
 # The first two lines are shell and, to Python, a string: a path may be too long for a `#!` line, or

@@ -1,0 +1,145 @@
+"""What an output shows, whatever its file is called, says about itself, or is compressed with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from comfy_workflows.compare.decoded import Facts, Part, Track, UndecodableError
+
+Opener = Callable[[], BinaryIO]
+Rule = Literal["pixels", "media", "mesh", "bytes"]
+
+_MESHES = frozenset({"model/gltf+json", "model/gltf-binary"})
+# Pictures that are text.
+_VECTOR = frozenset({"image/svg+xml"})
+_RULES: dict[str, Rule] = {"image": "pixels", "video": "media", "audio": "media"}
+
+
+class Content(BaseModel):
+    """Decoded content: its sha256 (64 hex digits) by one of the rules, and facts about it.
+
+    - `pixels`: a picture; every frame, its duration and its pixels.
+    - `media`: a video or a sound; every frame with its time, and every sample.
+    - `mesh`: glTF; all but `asset.generator` and `asset.extras`.
+    - `bytes`: anything else, as it is.
+
+    `perceptual` is a difference hash of the first frame, 16 hex digits: two pictures that look
+    alike differ in few of its 64 bits. `note` says why a picture, video or sound is compared by its
+    bytes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    rule: Rule
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    perceptual: str | None = Field(default=None, pattern=r"^[0-9a-f]{16}$")
+    facts: Facts = Facts()
+    note: str = ""
+
+
+def rule_of(mime: str) -> Rule:
+    """The rule for files of a type."""
+    if mime in _MESHES:
+        return "mesh"
+    if mime in _VECTOR:
+        return "bytes"
+    return _RULES.get(mime.partition("/")[0], "bytes")
+
+
+def content_of(open_file: Opener, *, mime: str, sha256: str) -> Content:
+    """The content of a file with this type and this sha256 of its bytes. Raises OSError.
+
+    The bytes of a file that cannot be decoded are its content.
+    """
+    rule = rule_of(mime)
+    try:
+        if rule == "mesh":
+            return Content(rule=rule, sha256=_mesh_digest(open_file))
+        if rule != "bytes":
+            return _decoded_content(rule, tracks_of(open_file, rule))
+    except UndecodableError as error:
+        return Content(rule="bytes", sha256=sha256, note=f"{error}; its bytes are compared")
+    return Content(rule="bytes", sha256=sha256)
+
+
+def tracks_of(open_file: Opener, rule: Rule) -> list[Track]:
+    """The tracks of a file with this rule; none for files that are not decoded into tracks.
+
+    Raises UndecodableError and OSError.
+    """
+    # Imported late: NumPy, Pillow and FFmpeg take a third of a second.
+    if rule == "pixels":
+        from comfy_workflows.compare.pictures import picture_tracks
+
+        return picture_tracks(open_file)
+    if rule == "media":
+        from comfy_workflows.compare.media import media_tracks
+
+        return media_tracks(open_file)
+    return []
+
+
+def _decoded_content(rule: Rule, tracks: Sequence[Track]) -> Content:
+    digest = hashlib.sha256()
+    perceptual = None
+    for track in tracks:
+        digest.update(f"{track.kind} {_digest_of(track)}\n".encode())
+        if perceptual is None and track.kind != "audio":
+            first = next(track.visible(), None)
+            perceptual = _difference_hash(first) if first is not None else None
+    facts: dict[str, object] = {}
+    for track in tracks:
+        facts = track.facts.model_dump(exclude_none=True) | facts
+    return Content(
+        rule=rule,
+        sha256=digest.hexdigest(),
+        perceptual=perceptual,
+        facts=Facts.model_validate(facts),
+    )
+
+
+def _digest_of(track: Track) -> str:
+    digest = hashlib.sha256()
+    if track.kind == "audio":
+        # Samples come in portions that depend on the format.
+        digest.update(f"{track.facts.sample_rate} {track.facts.channels}\n".encode())
+    found = False
+    for part in track.exact():
+        found = True
+        if track.kind != "audio":
+            shape = "x".join(map(str, part.array.shape))
+            digest.update(f"{part.timing_ms} {part.array.dtype.name} {shape}\n".encode())
+        digest.update(part.array.astype(part.array.dtype.newbyteorder("<"), copy=False).tobytes())
+    if not found:
+        raise UndecodableError(f"its {track.kind} is empty")
+    return digest.hexdigest()
+
+
+def _difference_hash(part: Part) -> str:
+    """A bit for each of 8 × 8 fields: whether it is brighter than the field to its right."""
+    import numpy as np
+    from PIL import Image
+
+    from comfy_workflows.compare.decoded import full_scale
+
+    array = part.array[..., :3]
+    if array.dtype != np.uint8:
+        array = (np.clip(np.nan_to_num(full_scale(array)), 0, 1) * 255).astype(np.uint8)
+    picture = Image.fromarray(array if array.shape[-1] == 3 else array[..., 0])
+    small = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX)).astype(int)
+    bits = (small[:, :-1] > small[:, 1:]).flatten()
+    return f"{int(''.join('1' if bit else '0' for bit in bits), 2):016x}"
+
+
+def _mesh_digest(open_file: Opener) -> str:
+    from comfy_workflows.compare.mesh import gltf_parts
+
+    digest = hashlib.sha256()
+    with open_file() as stream:
+        for part in gltf_parts(stream):
+            digest.update(part)
+    return digest.hexdigest()
