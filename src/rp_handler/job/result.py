@@ -20,6 +20,7 @@ from rp_handler.engine.supervisor import Run
 from rp_handler.errors import JobError
 from rp_handler.home.realized import Home
 from rp_handler.job.delivery import Delivery, OutputFile
+from rp_handler.job.device import device_of
 
 # Folders of the core that hold something other than models.
 _NOT_MODELS = frozenset({"configs", "custom_nodes"})
@@ -144,5 +145,6 @@ def _empty_document(home: Home, engine: Engine) -> dict[str, Any]:
             "image": None,
             "comfyui": (engine.stats.get("system") or {}).get("comfyui_version"),
         },
+        "device": device_of(engine.stats),
         "warnings": [],
     }
