@@ -6,6 +6,7 @@ import contextlib
 import platform
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,9 @@ def device_of(
     }
 
 
+@cache
 def _found(pattern: re.Pattern[str], path: Path) -> str | None:
+    # The list of processors takes the kernel milliseconds where there are many.
     with contextlib.suppress(OSError):
         found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
         return found[1] if found else None
