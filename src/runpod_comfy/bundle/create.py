@@ -16,6 +16,7 @@ from comfy_errors.names import in_lines
 from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
 from comfy_files.space import require_room, size_of
+from comfy_files.tree_hash import tree_hash
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_files
 from comfy_models.store import ModelStore
@@ -34,7 +35,7 @@ from runpod_comfy.bundle.format import (
 from runpod_comfy.bundle.reader import is_bundle
 from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, FetchedTree
-from runpod_comfy.cache.tree_files import add_tree, tree_hash
+from runpod_comfy.cache.tree_files import add_tree
 from runpod_comfy.lock.model import Lock, LockedTree, PythonLock
 from runpod_comfy.lock.python.wheels import absent_bytes, bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of

@@ -19,9 +19,9 @@ from urllib.parse import quote
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
 from comfy_files.files import place_folder
 from comfy_files.progress import Say, say_nothing
+from comfy_files.tree_hash import tree_hash
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree_files import tree_hash
 
 _LONGEST_SLUG = 120
 

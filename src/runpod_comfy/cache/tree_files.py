@@ -1,6 +1,5 @@
-"""The files of a tree, independent of the machine: their git tree hash, equal to what `git
-write-tree` prints for exactly these files, and their entries in a tar file. Also their state on one
-machine, which shows without reading them that none was changed.
+"""The files of a tree: their entries in a tar file, independent of the machine, and their state on
+one machine, which shows without reading them that none was changed.
 """
 
 from __future__ import annotations
@@ -14,36 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import InvalidInputError, OperationFailedError
+from comfy_files.tree_hash import MODULE_FILE, is_left_out
 
-MODULE_FILE = "__init__.py"
-"""The name of the file in a tree that is a single Python file: a folder with that file alone is
-imported as the file would be."""
-
-_LEFT_OUT = frozenset({".git", "__pycache__", ".DS_Store"})
-_CHUNK_BYTES = 1024 * 1024
 # The coarsest clock of a file system in use (FAT's): a file that is written again within this time
 # may keep its times.
 _CLOCK_NS = 2_000_000_000
-
-
-def is_left_out(name: str) -> bool:
-    """True if a file or folder of this name does not count as a tree's content."""
-    return name in _LEFT_OUT or name.endswith(".pyc")
-
-
-def tree_hash(folder: Path) -> str:
-    """`tree:` and 40 hex digits over the files, symbolic links and executable bits of `folder`,
-    which may also be a file: the tree is then that file alone, as `MODULE_FILE`.
-
-    Skips names for which `is_left_out` is true, and empty folders, which git does not track. Raises
-    InvalidInputError for a device, socket or pipe in it.
-    """
-    if folder.is_file():
-        mode, digest = _hash_file(os.fsencode(folder))
-        entry = mode + b" " + MODULE_FILE.encode() + b"\0" + digest
-        return "tree:" + _hash_object(b"tree", entry).hex()
-    return "tree:" + (_hash_folder(os.fsencode(folder)) or _hash_object(b"tree", b"")).hex()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,56 +65,6 @@ def _state(name: str, status: os.stat_result) -> _State:
     # Unlike the modification time, the change time cannot be set.
     times = status.st_mtime_ns, status.st_ctime_ns
     return name, status.st_ino, status.st_mode, status.st_size, *times
-
-
-def _hash_folder(folder: bytes) -> bytes | None:
-    entries: list[tuple[bytes, bytes]] = []
-    with os.scandir(folder) as found:
-        for item in found:
-            if is_left_out(os.fsdecode(item.name)):
-                continue
-            mode, digest = _hash_entry(item)
-            if digest is not None:
-                # Git sorts a folder as if its name ended with a slash.
-                order = item.name + b"/" if mode == b"40000" else item.name
-                entries.append((order, mode + b" " + item.name + b"\0" + digest))
-    if not entries:
-        return None
-    return _hash_object(b"tree", b"".join(line for _, line in sorted(entries)))
-
-
-def _hash_entry(item: os.DirEntry[bytes]) -> tuple[bytes, bytes | None]:
-    if item.is_symlink():
-        return b"120000", _hash_object(b"blob", os.readlink(item.path))  # noqa: PTH115
-    if item.is_dir():
-        return b"40000", _hash_folder(item.path)
-    if not item.is_file():
-        raise InvalidInputError(
-            f"{os.fsdecode(item.path)} is neither a file, a folder nor a link",
-            remedy="Remove it: a tree can only contain files, folders and links.",
-        )
-    return _hash_file(item.path)
-
-
-def _hash_file(path: bytes) -> tuple[bytes, bytes]:
-    with Path(os.fsdecode(path)).open("rb", buffering=0) as stream:
-        status = os.fstat(stream.fileno())
-        digest = hashlib.sha1(b"blob %d\0" % status.st_size, usedforsecurity=False)
-        length = 0
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-            length += len(chunk)
-    if length != status.st_size:
-        raise OperationFailedError(
-            f"{os.fsdecode(path)} changed while it was read", remedy="Try again."
-        )
-    executable = status.st_mode & stat.S_IXUSR
-    return b"100755" if executable else b"100644", digest.digest()
-
-
-def _hash_object(kind: bytes, content: bytes) -> bytes:
-    header = kind + b" %d\0" % len(content)
-    return hashlib.sha1(header + content, usedforsecurity=False).digest()
 
 
 def add_tree(archive: tarfile.TarFile, folder: Path, *, prefix: str = "") -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import disk_errors
+from comfy_files.tree_hash import MODULE_FILE, is_left_out, tree_hash
 from runpod_comfy.cache.tree import (
     FetchContext,
     Fill,
     Filling,
     TreeRequest,
 )
-from runpod_comfy.cache.tree_files import MODULE_FILE, is_left_out, tree_hash
 from runpod_comfy.sources.tree_source import TreeSource
 
 # 1 January 1980, the first time that a zip file can store: the epoch of a folder in a lock.

@@ -11,11 +11,11 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.parallel import in_parallel
+from comfy_files.tree_hash import tree_hash
 from comfy_models.store import ModelStore
 from runpod_comfy.api.versions import create, resolve, select
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots
-from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.lock.drift import folders
 from runpod_comfy.lock.store import load_lock

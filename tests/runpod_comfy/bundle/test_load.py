@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
+from comfy_files.tree_hash import tree_hash
 from comfy_home.lock_bytes import canonical_bytes
 from comfy_models.store import MEMORY_NAME, ModelStore
 from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
@@ -21,7 +22,6 @@ from runpod_comfy.bundle.load import describe_bundle, load_bundle
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.lock.model import Lock, PythonLock
 from runpod_comfy.lock.store import committed_lock_path, load_lock
 from runpod_comfy.sources.folder import FolderSource

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from comfy_files.tree_hash import tree_hash
 from rp_handler.engine.process import free_port
-from runpod_comfy.cache.tree_files import tree_hash
 from runpod_comfy.cli.app import run_command_line
 from tests.git_repositories import GitRepository
 from tests.graphs import node, write_graph

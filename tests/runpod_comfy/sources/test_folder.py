@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_files.tree_hash import tree_hash
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.cache.tree_files import tree_hash, tree_state
+from runpod_comfy.cache.tree_files import tree_state
 from runpod_comfy.sources.folder import FOLDER_EPOCH, FolderSource
 
 REQUEST = TreeRequest(repo="nodes/mine")
