@@ -25,7 +25,8 @@ class Home(HomeLayout):
     `other_models` is a models folder outside the home that its `extra_model_paths.yaml` does not
     name, or None. `linked_models` is a folder of links to models found elsewhere, which takes
     precedence over all others, or None. `job_models` is a folder with the models of the running
-    job, which comes last, or None. `memory_files` hold hashes of models that were verified.
+    job, which comes last, or None. `memory_files` hold hashes of models that were verified. If it
+    `is_locked`, its nodes and models were compared with its lock.
     """
 
     manifest: Manifest
@@ -33,6 +34,7 @@ class Home(HomeLayout):
     linked_models: Path | None = None
     job_models: Path | None = None
     memory_files: tuple[Path, ...] = ()
+    is_locked: bool = False
 
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, the most relevant folder first."""

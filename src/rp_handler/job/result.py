@@ -144,6 +144,7 @@ def _empty_document(home: Home, engine: Engine) -> dict[str, Any]:
             # Filled in for images.
             "image": None,
             "comfyui": (engine.stats.get("system") or {}).get("comfyui_version"),
+            **({"locked": "strict"} if home.is_locked else {}),
         },
         "device": device_of(engine.stats),
         "warnings": [],

@@ -19,6 +19,7 @@ from comfy_errors import ComfyError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
+from rp_handler.home.locked import asks_for_lock, require_locked
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
@@ -70,6 +71,7 @@ async def serve_jobs(
     policy = input_policy(os.environ)
     hooks = webhook_settings(os.environ)
     turn = turn_settings(os.environ)
+    asks_for_lock(os.environ)
     client = partial(webhook_client, allows_private=policy.allows_private)
     warm_up_workflow = os.environ.get(WORKFLOW)
     if warm_up_workflow:
@@ -124,6 +126,9 @@ async def _started(
     """The running engine, with the models that were found, and warnings. `stack` ends it."""
     at_hand = models_at_hand(home, search, say=listener.say)
     home, warnings = await stack.enter_async_context(at_hand)
+    if asks_for_lock(os.environ):
+        found, memory = home, search.memory_files if search else ()
+        home = await in_thread(lambda: require_locked(found, os.environ.get("LOCK_PATH"), memory))
     boot.mark("models")
     engine = ResidentEngine(home, listener, input_folder=view.root, is_isolated=turn.is_isolated)
     # Also one that is cancelled while it starts.

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from comfy_home.lock_bytes import lock_digest
+from comfy_home.manifest import Manifest, save_manifest
 from rp_handler.engine.process import free_port
 from tests.graphs import SAVE, write_graph
 from tests.http_server import Answer, Request, serve
@@ -147,6 +149,7 @@ def test_a_worker_warms_up_lists_what_it_has_and_posts_results_to_a_webhook() ->
         ("COMFY_WARMUP_WORKFLOW", "https://example.org/x.json", "without a sha256 of its file"),
         ("COMFY_WEBHOOK_URL", "example.org", 'COMFY_WEBHOOK_URL is "example.org".'),
         ("COMFY_WEBHOOK_SECRET", "x", "COMFY_WEBHOOK_SECRET is not the secret of a webhook."),
+        ("COMFY_LOCKED", "1", 'COMFY_LOCKED is "1".'),
         ("COMFY_JOB_ISOLATION", "full", 'COMFY_JOB_ISOLATION is "full".'),
         ("COMFY_IDLE_FREE_S", "soon", "COMFY_IDLE_FREE_S is 'soon', which is no number from 0"),
     ],
@@ -201,3 +204,21 @@ def test_a_bucket_that_is_not_there_ends_the_worker_and_its_engine(tmp_path: Pat
 
 def _command_lines() -> list[Path]:
     return [path for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+
+
+def test_a_strict_worker_runs_with_its_lock_alone_and_says_so(home: Path) -> None:
+    lock = {"lock_version": 2}
+    manifest = Manifest(version_id="demo", lock_digest=lock_digest(lock), complete=True)
+    save_manifest(home, manifest)
+    (home / "lock.json").write_text(json.dumps(lock))
+    job = json.dumps({"input": {"workflow": "example"}})
+    with worker("--test_input", job, COMFY_LOCKED="strict") as process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "'locked': 'strict'" in said
+    (home / "ComfyUI/custom_nodes/late").mkdir()
+    with worker("--test_input", job, COMFY_LOCKED="strict") as process:
+        said, _ = process.communicate(timeout=120)
+    assert process.returncode == 4, said
+    assert "late is not in the lock" in said
+    assert "Starting ComfyUI" not in said
