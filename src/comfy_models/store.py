@@ -13,6 +13,9 @@ PARTIAL, PARTS, LEASE, LEARNT = ".partial", ".parts", ".lease", ".learnt"
 their sha256 was in the end.
 """
 
+OF_JOBS = "jobs"
+"""Below a store: another one, of the models that jobs of a worker bring along."""
+
 MEMORY_NAME = ".comfy_verified"
 """At the top of a store or a models folder: the remembered hashes of the files below it."""
 

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_files.files import is_locked
-from comfy_models.store import LEARNT, LEASE, MEMORY_NAME, PARTIAL, PARTS, ModelStore, names_stored
+from comfy_models.store import (
+    LEARNT,
+    LEASE,
+    MEMORY_NAME,
+    OF_JOBS,
+    PARTIAL,
+    PARTS,
+    ModelStore,
+    names_stored,
+)
 from comfy_models.transfer.lease import owner_is_gone
 from comfy_models.unsynced import UNSYNCED
 
@@ -39,7 +48,7 @@ def unused_models(store: ModelStore, needed: set[str]) -> UnusedModels:
     for path in _children(store.root):
         if path.name.startswith(f".{MEMORY_NAME}.partial"):
             leftovers.append(path)
-        elif path.name not in ("sha256", "tmp", MEMORY_NAME):
+        elif path.name not in ("sha256", "tmp", OF_JOBS, MEMORY_NAME):
             unknown.append(path)
     for file in (file for it in _children(store.root / "sha256") for file in _children(it)):
         if names_stored(str(file)) is None:

@@ -43,6 +43,12 @@ def test_what_no_store_makes_is_unknown(store: ModelStore) -> None:
     assert set(unused_models(store, {sha256}).unknown) == set(strangers)
 
 
+def test_the_models_of_jobs_in_a_store_are_left_alone(store: ModelStore) -> None:
+    keep(store.root / "jobs", b"one")
+    found = unused_models(store, set())
+    assert (found.files, found.leftovers, found.unknown) == ((), (), ())
+
+
 def test_the_files_of_a_killed_transfer_are_left_over_and_those_of_a_running_one_are_not(
     store: ModelStore,
 ) -> None:

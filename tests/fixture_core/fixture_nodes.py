@@ -109,6 +109,21 @@ class FixtureRead(Node):
         return {"text": [(core.input / inputs["file"]).read_text()]}, None
 
 
+class FixtureModel(Node):
+    """Shows the last word of a model file, as it was when this path was first read: like LoraLoader
+    of ComfyUI, it keeps what it has read.
+    """
+
+    required = {"name": STRING}
+    read: dict[str, str] = {}
+
+    async def run(self, core: Any, node_id: str, inputs: dict[str, Any]) -> tuple[Any, Any]:
+        path = folder_paths.full_path("upscale_models", inputs["name"])
+        if path not in self.read:
+            self.read[path] = Path(path).read_bytes().split()[-1].decode()
+        return {"text": [self.read[path]]}, None
+
+
 class FixtureMode(FixtureText):
     """Has a combo with fixed choices."""
 
@@ -282,6 +297,7 @@ NODE_CLASSES: dict[str, type[Node]] = {
         FixtureInterruptItself,
         FixtureLoader,
         FixtureMode,
+        FixtureModel,
         FixturePreview,
         FixtureProgress,
         FixtureRaise,

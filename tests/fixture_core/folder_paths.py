@@ -30,3 +30,14 @@ def filename_list(folder_name: str) -> list[str]:
             if path.suffix in suffixes
         }
     )
+
+
+def full_path(folder_name: str, file_name: str) -> str:
+    """Raises FileNotFoundError."""
+    places = [Path(one, file_name) for one in folder_names_and_paths[folder_name][0]]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(
+            f"Model in folder '{folder_name}' with filename '{file_name}' not found."
+        )
+    return str(found)

@@ -15,6 +15,7 @@ from comfy_files.files import can_write
 from comfy_files.user_paths import real
 from comfy_home.import_needs import needs_cpu
 from comfy_home.layout import HomeLayout
+from comfy_models.store import OF_JOBS
 from rp_handler.engine import confine
 
 # They form one exclusive group in the core's cli_args.py: `--cpu` cannot be combined with another.
@@ -122,7 +123,7 @@ def read_only_folders(
     """
     root = Path(environment.get("COMFY_CACHE_ROOT") or "~/.cache/runpod-comfy")
     models = Path(environment.get("COMFY_CACHE_MODELS") or root / "models")
-    places = [*(root / name for name in CACHED), models / "sha256"]
+    places = [*(root / name for name in CACHED), models / "sha256", models / OF_JOBS]
     venv = python.parent.parent
     if not writable_environment:
         places.append(venv)

@@ -220,6 +220,10 @@ class ResidentEngine:
         await self._client.forget_results()
         await in_thread(self._kept.forget)
 
+    async def stop(self) -> None:
+        """Ends the engine; the next run gets a new one."""
+        await self._end(None)
+
     def last_log(self) -> list[str]:
         """The last lines that the engine has written since the start of the latest run."""
         return last_lines(self._log, begin=self._log_begin) if self._log else []

@@ -36,11 +36,17 @@ def engine_setup(
     user = _writable(home.root / "user")
     with contextlib.ExitStack() as stack:
         paths = None
-        if home.other_models is not None or home.linked_models is not None:
+        if any((home.other_models, home.linked_models, home.job_models)):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-models-"))
             paths = Path(folder, "extra_model_paths.yaml")
             folders = home.model_folders()
-            write_model_paths(paths, home.other_models, folders, links=home.linked_models)
+            write_model_paths(
+                paths,
+                home.other_models,
+                folders,
+                links=home.linked_models,
+                of_jobs=home.job_models,
+            )
         yield EngineSetup(
             core=home.comfyui,
             python=home.python,
@@ -83,9 +89,15 @@ def _filled(folder: Path) -> Path | None:
 
 
 def write_model_paths(
-    path: Path, models_dir: Path | None, folders: ModelFolders, *, links: Path | None = None
+    path: Path,
+    models_dir: Path | None,
+    folders: ModelFolders,
+    *,
+    links: Path | None = None,
+    of_jobs: Path | None = None,
 ) -> None:
-    """Writes an `extra_model_paths.yaml` to `path` that adds `models_dir`, with the core's folders.
+    """Writes an `extra_model_paths.yaml` to `path` that adds `models_dir`, with the core's folders,
+    and `of_jobs` after all others.
 
     If the core was never asked for its folders, the folders in `models_dir` are used. Those of
     `links` take precedence over all others, including the core's own.
@@ -95,6 +107,8 @@ def write_model_paths(
         sections.append(_section("models", models_dir, folders.folders or _folders_in(models_dir)))
     if links is not None:
         sections.append(_section("links", links, _used(links, folders.folders), is_default=True))
+    if of_jobs is not None:
+        sections.append(_section("jobs", of_jobs, folders.folders))
     path.write_text("".join(sections), encoding="utf-8")
 
 

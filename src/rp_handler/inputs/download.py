@@ -30,7 +30,7 @@ _ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 18
 _REDIRECTS = 10
 _NEXT = "Check that the URL can be read from elsewhere, then send the job again."
-_REMEDIES: Mapping[type[ComfyError], str] = {
+REMEDIES: Mapping[type[ComfyError], str] = {
     PrivateAddressError: f"If this worker may read from its own network, set {PRIVATE}=1 for it.",
     ProxyError: "Add the host to NO_PROXY of this worker, or, if it may read from its own network "
     f"too, set {PRIVATE}=1.",
@@ -71,7 +71,7 @@ class Downloads:
         try:
             return self._fetched(url, name, target, count)
         except (PrivateAddressError, ProxyError, GoneError) as error:
-            error.remedy = next(it for kind, it in _REMEDIES.items() if isinstance(error, kind))
+            error.remedy = next(it for kind, it in REMEDIES.items() if isinstance(error, kind))
             raise
 
     def _fetched(self, url: str, name: str, target: BinaryIO, count: Callable[[int], None]) -> str:

@@ -35,14 +35,15 @@ def input_policy(variables: Mapping[str, str]) -> InputPolicy:
     if truth not in _TRUTH:
         raise InvalidInputError(f'{PRIVATE} is "{truth}".', remedy="Set it to 1 or 0.")
     return InputPolicy(
-        file_bytes=round(_number(variables, FILE_MB, default.file_bytes / _MB) * _MB),
-        total_bytes=round(_number(variables, TOTAL_MB, default.total_bytes / _MB) * _MB),
-        silence_s=_number(variables, _TIMEOUT_S, default.silence_s),
+        file_bytes=round(positive_number(variables, FILE_MB, default.file_bytes / _MB) * _MB),
+        total_bytes=round(positive_number(variables, TOTAL_MB, default.total_bytes / _MB) * _MB),
+        silence_s=positive_number(variables, _TIMEOUT_S, default.silence_s),
         allows_private=_TRUTH[truth],
     )
 
 
-def _number(variables: Mapping[str, str], name: str, default: float) -> float:
+def positive_number(variables: Mapping[str, str], name: str, default: float) -> float:
+    """The number above 0 that a variable has. Raises InvalidInputError."""
     text = variables.get(name) or str(default)
     try:
         number = float(text)

@@ -22,9 +22,10 @@ class Job:
     outputs, after their `conversion`. `timeout_s` limits the whole job in seconds: inputs, every
     run of the graph, and the delivery. With `strict`, a graph of which only a part can run is an
     error. `extra_data` are hidden inputs of nodes, such as keys. `files` puts the job's input files
-    into the engine's input folder for the time of a block, and gives their sha256 by name.
-    `warnings` are added to its result. `report` gets what its `events` ask for while it runs. `at`
-    is the node that runs, if any has begun.
+    into the engine's input folder for the time of a block, and gives their sha256 by name; `models`
+    does so for models, by their paths below the models folder. `warnings` are added to its result.
+    `report` gets what its `events` ask for while it runs. `at` is the node that runs, if any has
+    begun.
     """
 
     id: str
@@ -37,6 +38,9 @@ class Job:
     strict: bool = False
     extra_data: Mapping[str, Any] = field(default_factory=dict)
     files: AbstractAsyncContextManager[Mapping[str, str]] = field(
+        default_factory=lambda: nullcontext({})
+    )
+    models: AbstractAsyncContextManager[Mapping[str, str]] = field(
         default_factory=lambda: nullcontext({})
     )
     warnings: list[str] = field(default_factory=list)

@@ -7,13 +7,16 @@ from typing import Any, Literal
 
 from comfy_errors import UnavailableError
 from rp_handler.home.realized import Home
+from rp_handler.job_models.in_place import JobModels
 
 Listed = Literal["nodes", "models", "workflows"]
 
 
-def listing(listed: Listed, home: Home, workflows: Path) -> dict[str, Any]:
+def listing(
+    listed: Listed, home: Home, workflows: Path, job_models: JobModels | None = None
+) -> dict[str, Any]:
     """The document with what there is. Models are by the names of their folders, as nodes offer
-    them. Reads files.
+    them; those that jobs have brought along, `job_models`, are listed apart. Reads files.
 
     Raises UnavailableError for the nodes of a version that was never checked.
     """
@@ -23,7 +26,8 @@ def listing(listed: Listed, home: Home, workflows: Path) -> dict[str, Any]:
         case "models":
             folders = home.model_folders()
             found = {name: folders.listing([name]) for name in sorted(folders.folders)}
-            return {"models": {name: files for name, files in found.items() if files}}
+            models = {name: files for name, files in found.items() if files}
+            return {"models": models, **(job_models.listing() if job_models else {})}
         case "workflows":
             return {"workflows": workflow_names(workflows)}
 

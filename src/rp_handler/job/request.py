@@ -18,6 +18,7 @@ from rp_handler.inputs.document import JobInputs
 from rp_handler.job.listing import Listed, workflow_names
 from rp_handler.job.live import Event
 from rp_handler.job.set_inputs import with_inputs_set
+from rp_handler.job_models.document import MOST_MODELS, JobModel
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.pictures.convert import Conversion
 from rp_handler.webhook import is_webhook_url
@@ -42,6 +43,7 @@ class JobRequest:
     events: frozenset[Event]
     conversion: Conversion | None
     files: JobInputs = field(repr=False)
+    models: Sequence[JobModel] = field(repr=False)
     extra_data: Mapping[str, Any] = field(repr=False)
     webhook: str | None
     warnings: Sequence[str]
@@ -63,6 +65,7 @@ class _Input(JobInputs):
     model_config = ConfigDict(defer_build=True)
 
     workflow: Annotated[Any, AfterValidator(_graph_or_name)]
+    models: list[JobModel] | None = Field(default=None, max_length=MOST_MODELS)
     set: dict[str, Any] | None = None
     output: str | None = None
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -117,6 +120,7 @@ def read_job_input(
         events=frozenset(asked.events or ()),
         conversion=asked.convert,
         files=asked,
+        models=asked.models or (),
         extra_data={"api_key_comfy_org": api_key} if api_key else {},
         webhook=asked.webhook,
         warnings=[f"In the job's input, {fault}; it was ignored." for fault in unknown],

@@ -23,6 +23,7 @@ from rp_handler.job.job import Job
 from rp_handler.job.live import Live, preview_extra_data, preview_warnings
 from rp_handler.job.models import models_in_result
 from rp_handler.job.result import result_document, smoke_report
+from rp_handler.job_models.cache_key import with_model_digests
 from rp_handler.outputs.sink import OutputSink
 
 
@@ -70,8 +71,13 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
     """
     limit = asyncio.timeout(job.timeout_s)
     try:
-        async with limit, job.files as digests, Delivery(job.sink, job.conversion) as delivery:
-            job.graph = with_digests(job.graph, digests)
+        async with (
+            limit,
+            job.files as files,
+            job.models as models,
+            Delivery(job.sink, job.conversion) as delivery,
+        ):
+            job.graph = with_model_digests(with_digests(job.graph, files), models)
             await check_job(job, engine.home, engine.input_folder)
             result = await _result(job, engine, delivery)
             result["warnings"] = [*job.warnings, *result["warnings"]]

@@ -32,6 +32,8 @@ from rp_handler.job.listing import Listed, listing
 from rp_handler.job.live import Report
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
+from rp_handler.job_models.in_place import JobModels
+from rp_handler.job_models.policy import ModelPolicy, model_policy
 from rp_handler.modes.boot import Boot
 from rp_handler.modes.health import Health
 from rp_handler.modes.sdk import Sdk, require_api_port, require_sdk
@@ -41,7 +43,7 @@ from rp_handler.outputs.inline import result_limit_bytes
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.open import Outputs
 from rp_handler.outputs.sink import OutputSink
-from rp_handler.webhook import Webhooks, webhook_client, webhook_settings
+from rp_handler.webhook import Webhooks, WebhookSettings, webhook_client, webhook_settings
 from rp_handler.worker_log import WorkerLog
 
 
@@ -68,11 +70,8 @@ async def serve_jobs(
     log.of_home(home.manifest)
     require_sdk()
     require_api_port(sdk_arguments)
-    policy = input_policy(os.environ)
-    hooks = webhook_settings(os.environ)
-    turn = turn_settings(os.environ)
-    asks_for_lock(os.environ)
-    client = partial(webhook_client, allows_private=policy.allows_private)
+    settings = _settings(os.environ)
+    client = partial(webhook_client, allows_private=settings.inputs.allows_private)
     warm_up_workflow = os.environ.get(WORKFLOW)
     if warm_up_workflow:
         check_warm_up(warm_up_workflow, workflows)
@@ -83,16 +82,17 @@ async def serve_jobs(
         async with contextlib.AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-input-"))
             view = InputView(Path(folder, "files"), home.root / "input")
-            starting = _started(home, listener, search, view, turn, stack, boot)
-            (engine, warnings), _ = await together([starting, outputs.open(output)])
+            starting = _started(home, listener, search, settings, view, stack, boot)
+            (engine, models, warnings), _ = await together([starting, outputs.open(output)])
             boot.mark("outputs")
-            webhooks = await stack.enter_async_context(Webhooks(hooks, client, listener.say))
+            hooks = Webhooks(settings.webhooks, client, listener.say)
+            webhooks = await stack.enter_async_context(hooks)
             for warning in warnings:
                 listener.say(f"Warning: {warning}")
             if warm_up_workflow:
                 await warm_up(engine, warm_up_workflow, workflows, listener)
                 boot.mark("warm_up")
-            turns = await stack.enter_async_context(Turns(turn, engine, listener))
+            turns = await stack.enter_async_context(Turns(settings.turns, engine, listener))
             stages = {**boot.stages_ms, "total": boot.total_ms}
             listener.note("ready", boot.in_words(), boot_ms=stages)
             jobs = Jobs(
@@ -106,7 +106,8 @@ async def serve_jobs(
                 output=output,
                 warnings=warnings,
                 view=view,
-                policy=policy,
+                policy=settings.inputs,
+                models=models,
                 webhooks=webhooks,
             )
             return await sdk.serve(jobs.answer)
@@ -114,28 +115,64 @@ async def serve_jobs(
         sdk.kill_heartbeat()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """What the environment sets for a worker, besides its outputs."""
+
+    inputs: InputPolicy
+    models: ModelPolicy | None
+    webhooks: WebhookSettings
+    turns: TurnSettings
+    is_locked: bool
+
+
+def _settings(variables: Mapping[str, str]) -> _Settings:
+    return _Settings(
+        inputs=input_policy(variables),
+        models=model_policy(variables),
+        webhooks=webhook_settings(variables),
+        turns=turn_settings(variables),
+        is_locked=asks_for_lock(variables),
+    )
+
+
 async def _started(
     home: Home,
     listener: Listener,
     search: ModelSearch | None,
+    settings: _Settings,
     view: InputView,
-    turn: TurnSettings,
     stack: contextlib.AsyncExitStack,
     boot: Boot,
-) -> tuple[ResidentEngine, tuple[str, ...]]:
-    """The running engine, with the models that were found, and warnings. `stack` ends it."""
+) -> tuple[ResidentEngine, JobModels, tuple[str, ...]]:
+    """The running engine with the models that were found, what brings those of jobs, and warnings.
+    `stack` ends the engine.
+    """
     at_hand = models_at_hand(home, search, say=listener.say)
     home, warnings = await stack.enter_async_context(at_hand)
-    if asks_for_lock(os.environ):
+    if settings.is_locked:
         found, memory = home, search.memory_files if search else ()
         home = await in_thread(lambda: require_locked(found, os.environ.get("LOCK_PATH"), memory))
     boot.mark("models")
-    engine = ResidentEngine(home, listener, input_folder=view.root, is_isolated=turn.is_isolated)
+    models = JobModels(
+        home,
+        settings.models,
+        scratch=view.root.parent,
+        inputs=settings.inputs,
+        variables=os.environ,
+        say=listener.say,
+    )
+    engine = ResidentEngine(
+        models.home,
+        listener,
+        input_folder=view.root,
+        is_isolated=settings.turns.is_isolated,
+    )
     # Also one that is cancelled while it starts.
     stack.push_async_exit(engine)
     await engine.running()
     boot.mark("engine")
-    return engine, warnings
+    return engine, models, warnings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +190,7 @@ class Jobs:
     warnings: Sequence[str]
     view: InputView
     policy: InputPolicy
+    models: JobModels
     webhooks: Webhooks
 
     async def answer(self, job: Mapping[str, Any], report: Report) -> dict[str, Any]:
@@ -214,7 +252,9 @@ class Jobs:
         self, job_id: str, asked: JobRequest | Listed, report: Report
     ) -> dict[str, Any]:
         if not isinstance(asked, JobRequest):
-            return await in_thread(lambda: listing(asked, self.engine.home, self.workflows))
+            return await in_thread(
+                lambda: listing(asked, self.engine.home, self.workflows, self.models)
+            )
         sink = await self.outputs.sink(
             asked.output or self.output,
             version_id=self.engine.home.manifest.version_id,
@@ -250,6 +290,7 @@ class Jobs:
             strict=asked.strict,
             extra_data=asked.extra_data,
             files=inputs_in_place(asked.files, self.view, policy=self.policy, variables=os.environ),
+            models=self.models.in_place(asked.models, self.engine),
             warnings=[*self.warnings, *asked.warnings],
         )
 

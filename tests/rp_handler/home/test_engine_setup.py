@@ -11,9 +11,11 @@ from rp_handler.home.engine_setup import write_model_paths
 KNOWN = {"text_encoders": ["text_encoders", "clip"], "vae": ["vae"], "other": ["/else/where"]}
 
 
-def sections(tmp_path: Path, models: Path | None, known: Any, links: Path | None = None) -> Any:
+def sections(
+    tmp_path: Path, models: Path | None, known: Any, links: Path | None = None, **more: Path
+) -> Any:
     folders = ModelFolders(roots=(), folders=known, inputs={})
-    write_model_paths(tmp_path / "paths.yaml", models, folders, links=links)
+    write_model_paths(tmp_path / "paths.yaml", models, folders, links=links, **more)
     return yaml.safe_load((tmp_path / "paths.yaml").read_text(encoding="utf-8"))
 
 
@@ -42,3 +44,15 @@ def test_links_come_first_and_only_where_there_are_some(tmp_path: Path) -> None:
         }
     }
     assert set(sections(tmp_path, Path("/m"), KNOWN, links)) == {"models", "links"}
+
+
+def test_models_of_jobs_come_last(tmp_path: Path) -> None:
+    links = tmp_path / "links"
+    (links / "vae").mkdir(parents=True)
+    told = sections(tmp_path, Path("/m"), KNOWN, links, of_jobs=Path("/jobs"))
+    assert list(told) == ["models", "links", "jobs"]
+    assert told["jobs"] == {
+        "base_path": "/jobs",
+        "text_encoders": "text_encoders\nclip",
+        "vae": "vae",
+    }

@@ -151,6 +151,19 @@ def test_files_are_read_and_checked(workflows: Path) -> None:
             read({"workflow": GRAPH, "images": wrong}, workflows)
 
 
+def test_models_are_read_and_checked(workflows: Path) -> None:
+    model = {"source": "hf://org/name/x.safetensors", "target_path": "loras/x.safetensors"}
+    (found,) = read({"workflow": GRAPH, "models": [model]}, workflows).models
+    assert found.model_dump(exclude_none=True) == model
+    assert not read({"workflow": GRAPH, "models": None}, workflows).models
+    assert not read({"workflow": GRAPH, "models": []}, workflows).models
+    wrong = {**model, "target_path": "loras/x.ckpt"}
+    with pytest.raises(InvalidInputError, match=r"'models\[1\].target_path' must end in"):
+        read({"workflow": GRAPH, "models": [model, wrong]}, workflows)
+    with pytest.raises(InvalidInputError, match="'models'"):
+        read({"workflow": GRAPH, "models": [model] * 101}, workflows)
+
+
 def test_inputs_of_nodes_are_set(workflows: Path) -> None:
     request = read({"workflow": "example", "set": {"1.text": "b"}}, workflows)
     assert request.graph.document["1"]["inputs"] == {"text": "b"}

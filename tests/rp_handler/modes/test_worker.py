@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import queue
 import signal
@@ -18,12 +19,16 @@ from typing import Any
 
 import pytest
 
+from comfy_home.layout import OBJECT_INFO_NAME
 from comfy_home.lock_bytes import lock_digest
-from comfy_home.manifest import Manifest, save_manifest
+from comfy_home.manifest import CheckReport, Manifest, save_manifest
 from rp_handler.engine.process import free_port
-from tests.graphs import SAVE, write_graph
+from tests.graphs import SAVE, node, write_graph
 from tests.http_server import Answer, Request, serve
+from tests.model_downloads import Served
+from tests.model_downloads import serving as serving_model
 from tests.program import start_python, wait_for
+from tests.safetensors_bytes import safetensors
 
 # Each test makes an environment or a home, or starts a worker.
 pytestmark = pytest.mark.slow
@@ -142,9 +147,51 @@ def test_a_worker_warms_up_lists_what_it_has_and_posts_results_to_a_webhook() ->
         assert json.loads(heard.get(timeout=30).body)["type"] == "job.failed"
 
 
+def test_a_job_brings_its_model_and_the_next_has_to_bring_it_too(
+    home: Path, tmp_path: Path
+) -> None:
+    check = CheckReport(
+        comfyui_version="1",
+        node_classes={},
+        folder_names={"upscale_models": ["upscale_models"]},
+        flags=[],
+        model_inputs={"FixtureModel": {"name": ["upscale_models"]}},
+    )
+    save_manifest(home, Manifest(version_id="demo", complete=True, check=check))
+    classes = {"FixtureModel": {"input": {"required": {"name": [[], {}]}}, "output_node": True}}
+    (home / OBJECT_INFO_NAME).write_text(json.dumps(classes))
+    content = safetensors(b" brought")
+    path, sha256 = "upscale_models/x.safetensors", hashlib.sha256(content).hexdigest()
+    variables = {
+        "COMFY_JOB_MODELS": "127.0.0.1",
+        "COMFY_INPUT_PRIVATE_ADDRESSES": "1",
+        "COMFY_CACHE_MODELS": str(tmp_path / "store"),
+    }
+    with serving_model(x=Served(content=content)) as url, serving(**variables) as (process, post):
+        wait_for(process.stdout, "Uvicorn running")
+        job = {
+            "workflow": {"1": node("FixtureModel", name="x.safetensors")},
+            "models": [{"source": f"{url}/x", "target_path": path}],
+        }
+        for _ in range(2):
+            output = post(job)["output"]
+            assert output["text"] == [{"node": "1", "text": "brought"}]
+            assert output["models"] == [{"path": path, "sha256": sha256}]
+        listed = post({"list": "models"})["output"]
+        assert listed == {"models": {}, "job_models": [{"path": path, "sha256": sha256}]}
+        without = post({**job, "models": []})
+        assert without["status"] == "FAILED"
+        assert "x.safetensors" in without["error"]
+        source = "https://elsewhere.test/x"
+        other = post({**job, "models": [{"source": source, "target_path": path}]})
+        assert "models[0].source: models from elsewhere.test are not allowed" in other["error"]
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
+        ("COMFY_JOB_MODELS", "https://h", 'COMFY_JOB_MODELS has "https://h", which is not'),
+        ("COMFY_JOB_MODELS_GB", "0", 'COMFY_JOB_MODELS_GB is "0".'),
         ("COMFY_WARMUP_WORKFLOW", "none", 'There is no workflow "none" in the image.'),
         ("COMFY_WARMUP_WORKFLOW", "https://example.org/x.json", "without a sha256 of its file"),
         ("COMFY_WEBHOOK_URL", "example.org", 'COMFY_WEBHOOK_URL is "example.org".'),
