@@ -102,14 +102,15 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _verified(arguments: argparse.Namespace, console: Console) -> VerifiedModels:
-    from runpod_comfy.api.model_request import find_request, recalled
+    from runpod_comfy.api.model_request import find_request, read_ahead, recalled
 
     which = given(arguments, "spec", "lock", "models_dir", "project")
     version_id = named_version(arguments)
-    if not arguments.rehash:
-        known = recalled(find_request(version_id, **which))
-        if known is not None:
-            return known
+    request = find_request(version_id, **which)
+    if arguments.rehash:
+        read_ahead(request)
+    elif (known := recalled(request)) is not None:
+        return known
     from runpod_comfy.api.models import verify_models
 
     with console.arrivals() as (say, progress):
