@@ -19,9 +19,10 @@ from benchmarks.variables import plain_variables
 
 _LIMIT_BYTES_S = 20_000_000
 _LIMITED_BYTES = 1_000_000_000
-_UNLIMITED_BYTES = 2_000_000_000
+# As large as usual checkpoints, so that no start of a program is most of it.
+_UNLIMITED_BYTES = 4_000_000_000
 _ROUNDS_LIMITED = 2
-_ROUNDS_UNLIMITED = 4
+_ROUNDS_UNLIMITED = 5
 _MEMORY_BYTES = 200_000_000
 _LIMITED = "a model from a server that gives each connection 20 MB/s, times as fast as curl"
 

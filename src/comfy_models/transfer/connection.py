@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -64,8 +65,8 @@ class Connection:
     """Reads from `origin` into `partial` as part of a generation.
 
     `is_alone` is asked whether no other connection reads the file, and `is_only` whether none will.
-    `count` gets the size of each chunk that was written. `waiting_bytes` are those of
-    `received_bytes` that the server had sent before they were asked for.
+    `count` gets the size of each chunk that was written. `busy_s` is how long the server did not
+    have to be waited for: chunks were being written.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Connection:
         self._stream: Stream | None = None
         # Where the stream is, and where it ends.
         self._at, self._end = 0, 0
-        self.received_bytes, self.waiting_bytes = 0, 0
+        self.received_bytes, self.busy_s = 0, 0.0
 
     def fill(self, extent: tuple[int, int] | None) -> None:
         """Reads the extent, which was taken, and further ones until none is free.
@@ -119,9 +120,8 @@ class Connection:
         stream = self._stream
         assert stream is not None
         while start < end:
-            wanted = min(CHUNK_BYTES, end - start)
-            chunk = head or stream.read(wanted)
-            head = b""
+            chunk = head or stream.read(min(CHUNK_BYTES, end - start))
+            head, arrived_at = b"", time.monotonic()
             if not chunk:
                 self._ended(stream, start)
                 return False
@@ -132,9 +132,8 @@ class Connection:
             start += len(chunk)
             self._at = start
             self.received_bytes += len(chunk)
-            if len(chunk) == wanted:
-                self.waiting_bytes += wanted
             self._count(len(chunk))
+            self.busy_s += time.monotonic() - arrived_at
         return True
 
     def _ended(self, stream: Stream, at: int) -> None:

@@ -23,6 +23,8 @@ _LAG_BYTES = 8 << 20
 _WORTHWHILE_BYTES = 1 << 20
 # No server limits each connection to so much; further ones only get into each other's way on disk.
 _FAST_BYTES_S = 100e6
+# Of the time of connections.
+_BUSY = 0.5
 # How long not to add one after one broke: first, and at most.
 _CAUTIOUS_S, _MOST_CAUTIOUS_S = 2.0, 60.0
 
@@ -56,7 +58,7 @@ class Connections:
         self._caution_s = _CAUTIOUS_S
         self._add_at = 0.0
         self._bytes_at_look, self._looked_at = partial.received_bytes, time.monotonic()
-        self._waiting_at_look = 0
+        self._busy_at_look_s = 0.0
 
     def run(self) -> None:
         """Returns once the file is whole.
@@ -103,17 +105,18 @@ class Connections:
         if now < self._add_at:
             return False
         gained = self._partial.received_bytes - self._bytes_at_look
-        rate = gained / (now - self._looked_at) / len(running) if running else 0.0
+        time_s = (now - self._looked_at) * max(1, len(running))
+        rate = gained / time_s
         self._bytes_at_look, self._looked_at = self._partial.received_bytes, now
-        waiting = sum(one.waiting_bytes for one in running)
-        waited, self._waiting_at_look = waiting - self._waiting_at_look, waiting
+        busy_s = sum(one.busy_s for one in running)
+        share, self._busy_at_look_s = (busy_s - self._busy_at_look_s) / time_s, busy_s
         self._add_at = max(self._add_at, now + _ADD_EVERY_S)
         silent = sum(one.received_bytes == 0 for one in running)
         return (
             len(running) < self._at_once
             and rate < _FAST_BYTES_S
-            # If most bytes are here before they are read, this machine is the slower one.
-            and 2 * waited <= gained
+            # With more, this machine is slower than its connections.
+            and share < _BUSY
             and self._partial.prefix - self._hashing.hashed_bytes < _LAG_BYTES
             # Not before the last one turned out to work; but one of many may hang.
             and (silent == 0 or (silent == 1 and len(running) > 2))

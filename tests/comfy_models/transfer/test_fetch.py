@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import pytest
 
 from comfy_errors import MismatchError, OperationFailedError, UnavailableError
 from comfy_files.parallel import give_up_with
+from comfy_files.progress import Progress
 from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
 from comfy_models.transfer.fetch import fetch, fetch_to
@@ -114,6 +118,26 @@ def test_a_slow_server_is_asked_for_several_parts_at_once(store: ModelStore, hos
     assert len(served.requests) > 3
     # Little of it is sent twice: what was under way as the first connection met the second.
     assert served.sent_bytes <= len(CONTENT) + IN_FLIGHT
+
+
+def test_a_slow_machine_opens_no_further_connection(
+    store: ModelStore, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("comfy_models.transfer.connections._ADD_EVERY_S", 0.4)
+
+    class Slow(Progress):
+        @contextmanager
+        def file(self, *_: object, **_size: object) -> Iterator[Callable[[int], None]]:
+            yield lambda _: time.sleep(0.03)
+
+    content = CONTENT * 6
+    model = replace(Model(), sha256=hashlib.sha256(content).hexdigest(), size=len(content))
+    with serving(x=(served := Served(content=content))) as url:
+        model = replace(model, sources=model_at(f"{url}/x").sources)
+        fetch([model], store, hosts, progress=Slow())
+    assert store.holds(model.sha256)
+    # There are 38 parts, and one connection asks for more and more of them.
+    assert len(served.requests) == 7
 
 
 def test_one_connection_is_used_for_more_and_more_at_a_time(
