@@ -1,4 +1,4 @@
-"""The documents name every command, option, make target and variable, and no others."""
+"""The documents name every command, option and make target, and no others."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from runpod_comfy.cli.usage.parser import UsageError
 from tests.docs.documents import DOCUMENTS, ROOT, name_of, shell_lines
 
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
-# An image sets the first for its own handler, the handler the second for its engine.
-NOT_FOR_USERS = {"COMFY_BAKED_HOME", "HF_HUB_DISABLE_TELEMETRY"}
 
 
 def _commands(
@@ -93,12 +91,3 @@ def test_the_documents_name_every_make_target() -> None:
     text = COMMANDS + (ROOT / "CONTRIBUTING.md").read_text()
     missing = {one for one in _make_targets() if f"make {one}" not in text} - {"help"}
     assert not missing
-
-
-def test_the_reference_names_every_variable_that_the_programs_read() -> None:
-    kinds = "BUCKET|COMFY|GCS|HF|CIVITAI|GOOGLE|STORAGE|TORCH"
-    names = re.compile(rf'"((?:{kinds})_[A-Z_]*[A-Z]|MODELS_DIR|LOCK_PATH|OUTPUT_MODE)"')
-    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
-    read = {name for source in sources for name in names.findall(source)}
-    table = set(re.findall(r"`([A-Z_]+)`", (ROOT / "docs" / "environment.md").read_text()))
-    assert read - NOT_FOR_USERS <= table
