@@ -160,15 +160,15 @@ def _request_of(options: argparse.Namespace, mode: Mode) -> RunRequest:
 
 def execute(
     request: RunRequest,
-    judge: Callable[[Mapping[str, Any]], None] = lambda _result: None,
+    judge: Callable[[dict[str, Any]], ComfyError | None] = lambda _result: None,
     *,
     log: WorkerLog | None = None,
 ) -> int:
     """Carries out `request` in a realized home; returns the exit code.
 
     Results go to standard output, everything else to standard error, that of a worker to `log`.
-    Never raises ComfyError. `judge` gets the result document after it was printed, and raises a
-    ComfyError to fail the run.
+    Never raises ComfyError. `judge` gets the result document before it is printed and may add to
+    it; with the error that it returns, the run fails.
     """
     from rp_handler.engine.prompt import Listener
 
@@ -211,12 +211,9 @@ def execute(
         return result
     for warning in result["warnings"]:
         line.say(f"Warning: {warning}")
+    fault = judge(result)
     _write_out([json.dumps(result, ensure_ascii=False)] if machine else result_lines(result))
-    try:
-        judge(result)
-    except ComfyError as error:
-        return _fail(error, machine=False)
-    return 0
+    return 0 if fault is None else _fail(fault, machine=False)
 
 
 def perform(

@@ -78,3 +78,14 @@ def test_a_container_makes_the_same_picture_as_a_home(
         "image", "run", "demo", "--image", image, "--workflow", EXAMPLE, "--output", "base64"
     )
     assert _picture(run.document()) == _picture(here)
+
+
+def test_a_picture_recorded_in_a_home_is_equal_in_the_image(
+    image: str, program: Program, tmp_path: Path
+) -> None:
+    workflow = tmp_path / "example.json"
+    shutil.copy(EXAMPLE, workflow)
+    repro = ("repro", "demo", "--workflow", workflow, "--output-dir", tmp_path / "outputs")
+    assert program(*repro, "--mode", "record").code == 0
+    (output,) = program(*repro, "--image", image, "--json").document()["outputs"]
+    assert output["verdict"] == "equal"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository
@@ -190,18 +192,22 @@ def test_the_same_command_tests_each_version(
 def test_a_baseline_that_does_not_hold_ends_with_4(
     program: Program, place: Path, homes: dict[str, Path]
 ) -> None:
-    baseline = {
-        "schema": "runpod-comfy/baseline/1",
-        "lock": None,
-        "outputs": [{"node": "2", "kind": "image", "number": 0, "sha256": "0" * 64}],
-    }
     workflow = _workflow(place, "Grey")
-    workflow.with_name("Grey.baseline.json").write_text(json.dumps(baseline))
-    done = program(
-        *("test", "older", "--target", homes["older"], "--output", "base64"),
-        *("--workflow", workflow),
-    )
-    assert "Grey.baseline.json" in done.failed_with(4)
+    older = ("older", "--target", homes["older"], "--workflow", workflow)
+    recorded = program("repro", *older, "--mode", "record")
+    assert recorded.code == 0, recorded.err
+    assert program("test", *older, "--output", "base64").document()["comparison"]["holds"]
+    (kept,) = (place / "Grey.baseline").iterdir()
+    baseline = place / "Grey.baseline.json"
+    document = json.loads(baseline.read_text())
+    (output,) = document["entries"][0]["outputs"]
+    Image.new("RGB", (64, 64), (254, 255, 255)).save(kept)
+    output["sha256"] = hashlib.sha256(kept.read_bytes()).hexdigest()
+    output["content"]["sha256"] = "0" * 64
+    baseline.write_text(json.dumps(document))
+    told = program("test", *older, "--output", "base64").failed_with(4)
+    assert "Grey.baseline.json" in told
+    assert "max 1 of 255" in told
 
 
 def test_a_node_of_the_other_version_is_unknown(

@@ -18,6 +18,7 @@ _DOORS = {
     "build_docker.sh": ["image", "build"],
     "init_comfyui.sh": ["init"],
     "run_handler_local.sh": ["run"],
+    "repro_workflow_hash.py": ["repro"],
 }
 
 

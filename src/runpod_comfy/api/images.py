@@ -237,6 +237,7 @@ def run_image(
     timeout_s: float | None = None,
     image: str | None = None,
     spec: StrPath | None = None,
+    lock: StrPath | None = None,
     project: StrPath | None = None,
     as_json: bool = False,
     verbose: bool = False,
@@ -246,7 +247,7 @@ def run_image(
     explain: Say = say_nothing,
 ) -> int:
     """Runs a workflow in a container of a version's image, passing the handler's output to `out`
-    and `err`; returns its exit code.
+    and `err`; returns its exit code. With `as_json` the handler prints the result as one document.
 
     The container sees the workflow, the model store, `models_dir` and the outputs folder, and can
     only write to the last. Models that are not in the store are fetched first. `timeout_s`,
@@ -261,7 +262,7 @@ def run_image(
     version_id = version_id_of(version_id)
     client = connect()
     built = find_built(client, image or f"{DEFAULT_REPOSITORY}:{version_id}")
-    selected = select(version_id, spec=spec, project=project, say=say, explain=explain)
+    selected = select(version_id, spec=spec, lock=lock, project=project, say=say, explain=explain)
     if built.lock_digest != selected.lock.digest:
         raise MismatchError(
             f"{built.reference} was not built from the lock of {version_id}",

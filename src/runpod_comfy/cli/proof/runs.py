@@ -1,0 +1,125 @@
+"""Runs workflows for a comparison: in a home that is realized first, or in an image."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from comfy_errors import InvalidInputError, OperationFailedError, error_at_the_end, error_kind
+from comfy_files.user_paths import expanded
+from runpod_comfy.cli.options import given, named_version
+from runpod_comfy.cli.realize import find_job, realize_visibly
+from runpod_comfy.cli.show.console import Console
+
+# What only a home has.
+_OF_HOMES = ("target", "wheels_dir", "update", "port", "timeout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runner:
+    """`run` runs the workflow in a file on the version, and returns the result document; it raises
+    ComfyError and OSError.
+    """
+
+    version_id: str
+    run: Callable[[Path], dict[str, Any]]
+
+
+def runner_of(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
+    """What runs workflows as the options of `run` say, and `--image`. Realizes the version first.
+
+    `output` is the mode of outputs. Raises what realizing raises.
+    """
+    if arguments.image is not None:
+        return _in_image(arguments, console, output=output)
+    return _in_home(arguments, console, output=output)
+
+
+def _in_home(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
+    from comfy_files.progress import StatusLine
+    from rp_handler.engine.prompt import Listener
+    from rp_handler.job.terminal import NodesDisplay
+    from rp_handler.main import perform
+    from rp_handler.run_request import make_request
+
+    job = find_job(arguments, console)
+    realize_visibly(job, console)
+
+    def run(workflow: Path) -> dict[str, Any]:
+        request = make_request(
+            os.environ,
+            workflow=workflow,
+            output=output,
+            timeout_s=arguments.timeout,
+            **given(arguments, "models_dir", "output_dir", "port", "verbose"),
+        )
+        line = StatusLine(sys.stderr)
+        nodes = NodesDisplay(line)
+        listener = Listener(
+            say=line.say,
+            progress=nodes.show,
+            log=(lambda text: line.say(f"comfyui: {text}")) if arguments.verbose else None,
+        )
+        try:
+            result = perform(
+                replace(request, version_id=job.lock.version_id, home=job.target), listener
+            )
+        finally:
+            nodes.end()
+        assert not isinstance(result, int), "only what serves ends with a code"
+        return result
+
+    return Runner(version_id=job.lock.version_id, run=run)
+
+
+def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
+    from runpod_comfy.api.images import run_image
+    from runpod_comfy.api.workspace import version_id_of
+    from runpod_comfy.lock.store import load_lock
+
+    refused = [f"--{name.replace('_', '-')}" for name in _OF_HOMES if getattr(arguments, name)]
+    if refused:
+        raise InvalidInputError(
+            f"{' and '.join(refused)} cannot be used with --image",
+            remedy=f"Leave out --image, or {' and '.join(refused)}.",
+        )
+    named = named_version(arguments)
+    if named is None and arguments.lock is not None:
+        named = load_lock(expanded(arguments.lock)).version_id
+    version_id = version_id_of(named)
+
+    def run(workflow: Path) -> dict[str, Any]:
+        said, shown = io.BytesIO(), io.BytesIO()
+        code = run_image(
+            version_id,
+            workflow=workflow,
+            output=output,
+            as_json=True,
+            **given(arguments, "output_dir", "models_dir", "image", "spec", "lock", "project"),
+            out=said,
+            err=sys.stderr.buffer if arguments.verbose else shown,
+            say=console.say,
+            explain=console.explain,
+        )
+        if code:
+            lines = shown.getvalue().decode(errors="replace").splitlines()
+            told = error_at_the_end(lines)
+            message, remedy = told or (f"the container ended with exit code {code}", "")
+            raise error_kind(code)(message, remedy=remedy)
+        try:
+            result: dict[str, Any] = json.loads(said.getvalue())
+        except ValueError as error:
+            raise OperationFailedError(
+                f"the container of {arguments.image} printed no result",
+                remedy="Run the command again with --verbose.",
+            ) from error
+        return result
+
+    return Runner(version_id=version_id, run=run)

@@ -1,0 +1,248 @@
+"""`test`: runs workflows and compares their outputs with their baselines."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from comfy_files.files import os_reason, os_remedy
+from comfy_files.user_paths import expanded
+from rp_handler.run_request import DEFAULT_OUTPUT_MODE, add_run_options, named_path
+from runpod_comfy.cli.options import (
+    Subparsers,
+    add_command,
+    add_realize_options,
+    add_update_option,
+    add_version,
+    given,
+    named_version,
+)
+from runpod_comfy.cli.proof.repro import TOLERANCE_HELP
+from runpod_comfy.cli.proof.runs import Runner, runner_of
+from runpod_comfy.cli.proof.show import Case, mismatch, say_circumstances, table, write_junit
+from runpod_comfy.cli.realize import find_job, realize_visibly
+from runpod_comfy.cli.show.console import Console
+
+if TYPE_CHECKING:
+    from comfy_workflows.compare.baseline import Baseline
+    from comfy_workflows.compare.compare import Comparison
+    from comfy_workflows.compare.tolerance import Tolerance
+
+_EXAMPLES = """\
+  runpod-comfy test demo --workflow workflows/example.json --output base64
+  runpod-comfy test demo --all --junit report.xml
+"""
+
+
+def add_parser(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "test",
+        run=_run,
+        summary="Run workflows on a version and compare their outputs with their baselines.",
+        details="The baseline of w.json is w.baseline.json beside it; `repro --mode record` writes "
+        "it.\nExit code 4 if an output differs.",
+        examples=_EXAMPLES,
+    )
+    add_version(parser)
+    add_realize_options(parser)
+    add_update_option(parser)
+    add_run_options(parser)
+    add = parser.add_argument
+    add("--all", action="store_true", help="every workflow of workflows/ that has a baseline")
+    add("--junit", type=named_path, metavar="FILE", help="write a report in JUnit's format")
+    add("--tolerance", metavar="BOUNDS", help=TOLERANCE_HELP)
+    parser.set_defaults(ui=False, image=None)
+
+
+def _run(arguments: argparse.Namespace, console: Console) -> int:
+    from comfy_workflows.compare.tolerance import parse_tolerance
+
+    tolerance = None if arguments.tolerance is None else parse_tolerance(arguments.tolerance)
+    if arguments.all:
+        return _test_all(arguments, tolerance, console)
+    return _test_one(arguments, tolerance, console)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Test:
+    """A workflow, and its baseline if there is one."""
+
+    workflow: Path
+    path: Path
+    baseline: Baseline | None
+    tolerance: Tolerance | None
+
+    def compare(self, result: dict[str, Any]) -> Comparison | None:
+        """None without a baseline. Raises ComfyError."""
+        from comfy_workflows.compare.baseline import compare_with_baseline
+        from comfy_workflows.compare.run import run_of
+
+        if self.baseline is None:
+            return None
+        return compare_with_baseline(
+            self.path, self.baseline, run_of(result), tolerance=self.tolerance
+        )
+
+
+def _test_of(workflow: Path, tolerance: Tolerance | None) -> _Test:
+    """Reads the files of a test, so that a broken one is reported without waiting for a run."""
+    from comfy_workflows.compare.baseline import baseline_path, load_baseline
+    from comfy_workflows.compare.run import workflow_digest
+    from comfy_workflows.graph import load_workflow
+
+    path = baseline_path(workflow)
+    digest = workflow_digest(load_workflow(workflow))
+    baseline = load_baseline(path, workflow=digest) if path.is_file() else None
+    return _Test(workflow=workflow, path=path, baseline=baseline, tolerance=tolerance)
+
+
+def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, console: Console) -> int:
+    """Runs one workflow as `run` does, and compares. The result is printed as `run` prints it."""
+    from rp_handler.main import execute
+    from rp_handler.run_request import make_request
+
+    options = ("workflow", "models_dir", "output", "output_dir", "ui", "port", "as_json", "verbose")
+    request = make_request(
+        os.environ,
+        version_id=named_version(arguments),
+        **given(arguments, *options),
+        timeout_s=arguments.timeout,
+    )
+    assert request.workflow is not None, "make_request requires one without a page"
+    test = _test_of(request.workflow, tolerance)
+    job = find_job(arguments, console)
+    realize_visibly(job, console)
+    started = time.monotonic()
+    judged: list[Case] = []
+
+    def judge(result: dict[str, Any]) -> ComfyError | None:
+        judged.append(_case(test, lambda: result, started))
+        comparison = judged[0].comparison
+        if comparison is not None:
+            result["comparison"] = comparison.document()
+        return judged[0].error or (mismatch(comparison, test.path) if comparison else None)
+
+    code = execute(replace(request, version_id=job.lock.version_id, home=job.target), judge)
+    if judged:
+        _say_outcome(judged[0], console)
+    if arguments.junit is not None:
+        failed = ComfyError(f"the run failed with exit code {code}")
+        case = judged[0] if judged else _failed(test, failed, started)
+        _report(arguments.junit, [case], job.lock.version_id)
+    return code
+
+
+def _say_outcome(case: Case, console: Console) -> None:
+    if case.error is not None:
+        return
+    if case.comparison is None:
+        console.say("The run succeeded; there is no baseline to compare with")
+        return
+    say_circumstances(case.comparison, console)
+    if case.comparison.holds:
+        console.say(f"The outputs hold against {case.baseline}: {case.comparison.summary()}")
+
+
+def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, console: Console) -> int:
+    from runpod_comfy.api.workspace import find_project
+
+    if arguments.workflow is not None:
+        raise InvalidInputError(
+            "--workflow cannot be used with --all", remedy="Leave out one of the two."
+        )
+    folder = find_project(arguments.project) / "workflows"
+    workflows = _with_baselines(folder)
+    runner = runner_of(arguments, console, output=arguments.output or DEFAULT_OUTPUT_MODE)
+    cases = []
+    for workflow in workflows:
+        case = _tested(workflow, tolerance, runner)
+        cases.append(case)
+        _show(case, console)
+    if arguments.junit is not None:
+        _report(arguments.junit, cases, runner.version_id)
+    console.result("", {"workflows": [case.document() for case in cases]})
+    failed = [case for case in cases if case.exit_code]
+    console.say(f"{len(cases) - len(failed)} of {len(cases)} workflows hold")
+    # What could not be compared at all comes before what differs.
+    codes = [case.exit_code for case in failed]
+    return next((code for code in codes if code != MismatchError.exit_code), max(codes, default=0))
+
+
+def _with_baselines(folder: Path) -> list[Path]:
+    from comfy_workflows.compare.baseline import baseline_path, is_baseline
+
+    found = [
+        path
+        for path in sorted(folder.glob("*.json"))
+        if not is_baseline(path) and baseline_path(path).is_file()
+    ]
+    if not found:
+        raise UnavailableError(
+            f"no workflow in {folder} has a baseline",
+            remedy="Record one: runpod-comfy repro --workflow FILE --mode record",
+        )
+    return found
+
+
+def _tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
+    started = time.monotonic()
+    try:
+        test = _test_of(workflow, tolerance)
+    except ComfyError as error:
+        nothing = _Test(
+            workflow=workflow,
+            path=workflow.with_name(f"{workflow.stem}.baseline.json"),
+            baseline=None,
+            tolerance=None,
+        )
+        return _failed(nothing, error, started)
+    return _case(test, lambda: runner.run(workflow), started)
+
+
+def _case(test: _Test, run: Callable[[], dict[str, Any]], started: float) -> Case:
+    try:
+        comparison = test.compare(run())
+    except ComfyError as error:
+        return _failed(test, error, started)
+    except OSError as error:
+        return _failed(test, ComfyError(os_reason(error), remedy=os_remedy(error)), started)
+    return Case(
+        workflow=test.workflow,
+        baseline=test.path,
+        seconds=time.monotonic() - started,
+        comparison=comparison,
+    )
+
+
+def _failed(test: _Test, error: ComfyError, started: float) -> Case:
+    return Case(
+        workflow=test.workflow,
+        baseline=test.path,
+        seconds=time.monotonic() - started,
+        error=error,
+    )
+
+
+def _show(case: Case, console: Console) -> None:
+    if case.error is not None:
+        console.say(f"{case.workflow}: {case.error.in_words()}")
+        return
+    assert case.comparison is not None, "each of them has a baseline"
+    say_circumstances(case.comparison, console)
+    if not console.as_json:
+        console.result(f"{case.workflow}\n{_indented(table(case.comparison))}", None)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def _report(path: Path, cases: list[Case], version_id: str) -> None:
+    write_junit(expanded(path), cases, suite=f"runpod-comfy test {version_id}")
