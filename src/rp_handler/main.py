@@ -252,6 +252,7 @@ def perform(
                 outputs=outputs,
                 output=request.output,
                 sdk_arguments=request.sdk_arguments,
+                port=port,
                 search=search,
             )
         needs_no_bucket = is_smoke_test(graph) and request.output in ("gcs", "s3")

@@ -56,14 +56,15 @@ async def serve_jobs(
     outputs: Outputs,
     output: str,
     sdk_arguments: Sequence[str],
+    port: int | None,
     search: ModelSearch | None,
 ) -> int:
     """Runs jobs until cancelled, or until the SDK ends, as it does after a test. Returns its exit
     code.
 
     `workflows` is the folder of workflows that a job may name, `output` the mode of jobs that name
-    none. The engine is ready before the first job is taken; the bucket is opened while it starts.
-    Raises subclasses of ComfyError if it cannot be started or outputs cannot be delivered,
+    none. The engine is ready before the first job is taken; it listens on `port`, None for a free
+    one. The bucket is opened while it starts. Raises subclasses of ComfyError if it cannot be started or outputs cannot be delivered,
     UnavailableError without the SDK, and for a port of its local API that is in use.
     """
     boot = Boot(os.environ)
@@ -78,41 +79,38 @@ async def serve_jobs(
     require_in_worker(output)
     sdk = Sdk(sdk_arguments)
     boot.mark("handler")
-    try:
-        async with contextlib.AsyncExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-input-"))
-            view = InputView(Path(folder, "files"), home.root / "input")
-            starting = _started(home, listener, search, settings, view, stack, boot)
-            (engine, models, warnings), _ = await together([starting, outputs.open(output)])
-            boot.mark("outputs")
-            hooks = Webhooks(settings.webhooks, client, listener.say)
-            webhooks = await stack.enter_async_context(hooks)
-            for warning in warnings:
-                listener.say(f"Warning: {warning}")
-            if warm_up_workflow:
-                await warm_up(engine, warm_up_workflow, workflows, listener)
-                boot.mark("warm_up")
-            turns = await stack.enter_async_context(Turns(settings.turns, engine, listener))
-            stages = {**boot.stages_ms, "total": boot.total_ms}
-            listener.note("ready", boot.in_words(), boot_ms=stages)
-            jobs = Jobs(
-                engine=engine,
-                turns=turns,
-                health=Health(),
-                listener=listener,
-                log=log,
-                workflows=workflows,
-                outputs=outputs,
-                output=output,
-                warnings=warnings,
-                view=view,
-                policy=settings.inputs,
-                models=models,
-                webhooks=webhooks,
-            )
-            return await sdk.serve(jobs.answer)
-    finally:
-        sdk.kill_heartbeat()
+    async with contextlib.AsyncExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-input-"))
+        view = InputView(Path(folder, "files"), home.root / "input")
+        starting = _started(home, listener, search, settings, view, port, stack, boot)
+        (engine, models, warnings), _ = await together([starting, outputs.open(output)])
+        boot.mark("outputs")
+        hooks = Webhooks(settings.webhooks, client, listener.say)
+        webhooks = await stack.enter_async_context(hooks)
+        for warning in warnings:
+            listener.say(f"Warning: {warning}")
+        if warm_up_workflow:
+            await warm_up(engine, warm_up_workflow, workflows, listener)
+            boot.mark("warm_up")
+        turns = await stack.enter_async_context(Turns(settings.turns, engine, listener))
+        stages = {**boot.stages_ms, "total": boot.total_ms}
+        listener.note("ready", boot.in_words(), boot_ms=stages)
+        jobs = Jobs(
+            engine=engine,
+            turns=turns,
+            health=Health(),
+            listener=listener,
+            log=log,
+            workflows=workflows,
+            outputs=outputs,
+            output=output,
+            warnings=warnings,
+            view=view,
+            policy=settings.inputs,
+            models=models,
+            webhooks=webhooks,
+        )
+        return await sdk.serve(jobs.answer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +140,7 @@ async def _started(
     search: ModelSearch | None,
     settings: _Settings,
     view: InputView,
+    port: int | None,
     stack: contextlib.AsyncExitStack,
     boot: Boot,
 ) -> tuple[ResidentEngine, JobModels, tuple[str, ...]]:
@@ -165,6 +164,7 @@ async def _started(
     engine = ResidentEngine(
         models.home,
         listener,
+        port=port,
         input_folder=view.root,
         is_isolated=settings.turns.is_isolated,
     )

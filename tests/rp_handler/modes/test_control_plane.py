@@ -351,6 +351,17 @@ def test_a_worker_that_is_to_end_hands_its_job_back(cloud: ControlPlane, state: 
     assert all(ping.at < ended + 0.5 for ping in cloud.pings["pod"])
 
 
+def test_a_worker_that_is_killed_no_longer_says_that_its_job_runs(cloud: ControlPlane) -> None:
+    with worker(cloud) as process:
+        job = send_sleeping(cloud, "a")
+        process.kill()
+        process.wait()
+        Path("wake").touch()
+        with worker(cloud, "other"):
+            assert cloud.result_of(job).output["text"][0]["text"] == "slept"
+    assert job.deliveries == ["pod", "other"]
+
+
 def test_a_job_whose_engine_is_killed_may_be_tried_again_and_the_next_succeeds(
     cloud: ControlPlane,
 ) -> None:
