@@ -19,6 +19,7 @@ Result = TypeVar("Result")
 # Threads that wait for work. Starting one takes longer than most work.
 _idle: list[SimpleQueue[Callable[[], object]]] = []
 _IDLE_AT_MOST = 8
+_SMALL_BYTES = 128 << 10
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -70,6 +71,11 @@ def unwinding() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+async def by_size(work: Callable[[], Result], size_bytes: int) -> Result:
+    """The result of `work` on so much data: run here if that is quicker than to wake a thread."""
+    return work() if size_bytes <= _SMALL_BYTES else await in_thread(work)
+
+
 async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Result:
     """The result of `work`, run in a thread; once cancelled, `interrupted()` is true there.
 
@@ -95,7 +101,8 @@ async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Resu
         return await asyncio.shield(done)
     finally:
         cancelled.set()
-        await asyncio.wait({done}, timeout=grace_s)
+        if not done.done():
+            await asyncio.wait({done}, timeout=grace_s)
 
 
 async def together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:

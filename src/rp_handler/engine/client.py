@@ -251,8 +251,8 @@ _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:
     """Cancels `task`, and waits for its end."""
-    task.cancel()
-    await asyncio.wait({task})
+    if task.cancel():
+        await asyncio.wait({task})
 
 
 def _execution(

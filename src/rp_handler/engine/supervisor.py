@@ -27,6 +27,7 @@ from rp_handler.interruption import in_thread
 # How long a cancelled run may take to stop before the engine is restarted.
 _SETTLE_S = 5.0
 _POLL_S = 0.1
+_SENDING_S = 0.003
 _CLAIM_GRACE_S = 30.0
 # An engine that names files which are no longer kept drops its results, at the latest after one
 # more run.
@@ -150,7 +151,7 @@ class ResidentEngine:
             if leftovers := self._kept.leftovers():
                 await in_thread(partial(remove, leftovers))
             events = PromptEvents(graph=graph, prompt_id=str(uuid.uuid4()), say=say, watch=watch)
-            keys = asyncio.ensure_future(in_thread(partial(self._kept.keys_of, graph)))
+            keys = asyncio.ensure_future(self._keys_of(graph))
             if watch is not None:
                 watch.begin(engine.folders)
             try:
@@ -227,6 +228,11 @@ class ResidentEngine:
     def last_log(self) -> list[str]:
         """The last lines that the engine has written since the start of the latest run."""
         return last_lines(self._log, begin=self._log_begin) if self._log else []
+
+    async def _keys_of(self, graph: Graph) -> dict[str, str]:
+        # The graph is sent first; a busy thread would delay that.
+        await asyncio.sleep(_SENDING_S)
+        return await in_thread(partial(self._kept.keys_of, graph))
 
     async def _claim(
         self, graph: Graph, keys: Mapping[str, str], execution: Execution

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from comfy_files.files import sha256_of
-from rp_handler.interruption import in_thread, together
+from rp_handler.interruption import by_size, together
 from rp_handler.outputs.mime import mime_of
 from rp_handler.outputs.names import next_name
 from rp_handler.outputs.sink import OutputSink
@@ -154,12 +154,12 @@ class Delivery:
     async def _put(self, file: OutputFile, ready: _Ready) -> dict[str, Any]:
         async with self._at_once:
             delivered, digest = await together(
-                [self._sink.put(ready.path, ready.place), in_thread(lambda: sha256_of(ready.path))]
+                [self._sink.put(ready.path, ready.place), _sha256_of(ready.path)]
             )
         return _entry(file, ready, delivered, digest)
 
     async def _described(self, file: OutputFile, ready: _Ready) -> dict[str, Any]:
-        return _entry(file, ready, {}, await in_thread(lambda: sha256_of(ready.path)))
+        return _entry(file, ready, {}, await _sha256_of(ready.path))
 
 
 def _entry(
@@ -174,6 +174,10 @@ def _entry(
         "bytes": ready.path.stat().st_size,
         "sha256": digest,
     }
+
+
+async def _sha256_of(path: Path) -> str:
+    return await by_size(lambda: sha256_of(path), path.stat().st_size)
 
 
 async def _delivered(entry: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
 from rp_handler.inputs.cache_key import with_digests
-from rp_handler.interruption import in_thread
+from rp_handler.interruption import in_thread, together
 from rp_handler.job.delivery import Delivery
 from rp_handler.job.job import Job
 from rp_handler.job.live import Live, preview_extra_data, preview_warnings
@@ -99,15 +99,18 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
 async def _result(job: Job, engine: ResidentEngine, delivery: Delivery) -> dict[str, Any]:
     if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
-    models = await in_thread(lambda: models_in_result(job.graph, engine.home))
-    if job.events:
-        run = await _run_live(job, engine, delivery)
-    else:
-        run = await engine.run(
-            job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
-        )
+    naming = in_thread(lambda: models_in_result(job.graph, engine.home))
+    run, models = await together([_run(job, engine, delivery), naming])
     result = await result_document(engine.home, engine.engine, job.graph, run, delivery)
     return {**result, "models": models}
+
+
+async def _run(job: Job, engine: ResidentEngine, delivery: Delivery) -> Run:
+    if job.events:
+        return await _run_live(job, engine, delivery)
+    return await engine.run(
+        job.graph, say=job.progress, strict=job.strict, extra_data=job.extra_data
+    )
 
 
 async def _run_live(job: Job, engine: ResidentEngine, delivery: Delivery) -> Run:

@@ -64,8 +64,9 @@ async def serve_jobs(
 
     `workflows` is the folder of workflows that a job may name, `output` the mode of jobs that name
     none. The engine is ready before the first job is taken; it listens on `port`, None for a free
-    one. The bucket is opened while it starts. Raises subclasses of ComfyError if it cannot be started or outputs cannot be delivered,
-    UnavailableError without the SDK, and for a port of its local API that is in use.
+    one. The bucket is opened while it starts. Raises subclasses of ComfyError if it cannot be
+    started or outputs cannot be delivered, UnavailableError without the SDK, and for a port of its
+    local API that is in use.
     """
     boot = Boot(os.environ)
     log.of_home(home.manifest)

@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from rp_handler.errors import OutputTooLargeError
-from rp_handler.interruption import in_thread
+from rp_handler.interruption import by_size
 from rp_handler.outputs.sink import OutputSink
 
 # Of what is beside the files. A larger rest is noticed when the document is complete.
@@ -50,7 +50,7 @@ class Base64Sink(OutputSink):
         if not has_room:
             # `finish` refuses the result, and knows the sizes of all files by then.
             return {"type": "base64", "data": ""}
-        data = await in_thread(lambda: base64.b64encode(path.read_bytes()).decode("ascii"))
+        data = await by_size(lambda: base64.b64encode(path.read_bytes()).decode("ascii"), size)
         return {"type": "base64", "data": data}
 
     async def finish(self, result: Mapping[str, Any]) -> None:
@@ -58,7 +58,9 @@ class Base64Sink(OutputSink):
         if self._limit_bytes is not None:
             size = self._encoded_bytes
             if self._has_room(0):
-                size = await in_thread(lambda: len(json.dumps(result, ensure_ascii=False).encode()))
+                size = await by_size(
+                    lambda: len(json.dumps(result, ensure_ascii=False).encode()), size
+                )
             if size > self._limit_bytes:
                 raise self._too_large(size, self._limit_bytes)
         if self._overflow is not None:
