@@ -21,6 +21,7 @@ from benchmarks import (
     growth,
     help_text,
     image_rows,
+    job_rows,
     many_nodes,
     model_download,
     model_proof,
@@ -35,16 +36,19 @@ from comfy_errors import ComfyError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.base.catalogue import DEFAULT_BASE
 from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.project import PACKAGES
 
-TARGETS = (1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 14, 15, 16, 17, 19)
+TARGETS = tuple(range(1, 20))
 _INSTALLING = {1, 2, 3, 4, 16}
 _IMAGES = {5, 6, 7, 8, 17}
+_JOBS = {9, 10, 18}
 # An engine may keep its images elsewhere; mostly it does not.
 _NEEDED_BYTES = {
     **dict.fromkeys(_INSTALLING, 28_000_000_000),
     **dict.fromkeys(_IMAGES, 20_000_000_000),
     **dict.fromkeys((7, 17), 28_000_000_000),
     **dict.fromkeys((11, 12), 12_000_000_000),
+    **dict.fromkeys(_JOBS, 8_000_000_000),
 }
 _NEEDED_BYTES_SMALL = 1_000_000_000
 _INTERRUPTED = 130
@@ -61,7 +65,7 @@ def main() -> int:
     load = _load()
     try:
         with scratch(options.folder.expanduser().absolute(), needed_bytes=needed) as room:
-            rows = measure(room, targets, options.rounds, options.base)
+            rows = measure(room, targets, options)
             peak = room.peak_bytes
     except ComfyError as error:
         say(error.in_words())
@@ -79,8 +83,8 @@ def main() -> int:
     return 0
 
 
-def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> list[Row]:
-    """The rows of the chosen targets, in their order. `base` is what images are based on."""
+def measure(room: Scratch, targets: Collection[int], options: argparse.Namespace) -> list[Row]:
+    """The rows of the chosen targets, in their order."""
     rows = []
     if 11 in targets:
         rows += model_download.measure(room, say)
@@ -95,8 +99,10 @@ def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> 
         rows += growth.measure(room, say)
     if 19 in targets:
         rows += many_nodes.measure(room, say)
+    if not _JOBS.isdisjoint(targets):
+        rows += job_rows.measure(room, say, targets, repository=options.worker.absolute())
     if not _INSTALLING.isdisjoint(targets):
-        contest = make_contest(room, say, rounds)
+        contest = make_contest(room, say, options.rounds)
         if 16 in targets:
             rows += first_picture.measure(contest)
         # The first of them leaves caches that the others need full.
@@ -107,7 +113,7 @@ def measure(room: Scratch, targets: Collection[int], rounds: int, base: str) -> 
         if not {1, 4}.isdisjoint(targets):
             rows += full_caches.measure(contest, targets)
     if not _IMAGES.isdisjoint(targets):
-        rows += image_rows.measure(room, say, targets, rounds=rounds, base=base)
+        rows += image_rows.measure(room, say, targets, rounds=options.rounds, base=options.base)
     return sorted(rows, key=lambda row: row.target)
 
 
@@ -132,6 +138,13 @@ def _parser() -> argparse.ArgumentParser:
         "--base",
         default=DEFAULT_BASE,
         help="what the images of 5 to 8 and 17 are based on, a name or an image (cpu)",
+    )
+    parser.add_argument(
+        "--worker",
+        type=Path,
+        default=PACKAGES.parent.with_name("worker-comfyui"),
+        metavar="FOLDER",
+        help="worker-comfyui's repository, for 9, 10 and 18 (../worker-comfyui)",
     )
     parser.add_argument(
         "--folder",
@@ -170,6 +183,7 @@ def _notes(targets: Collection[int]) -> list[str]:
         ({2}, nothing_to_do.NOTES),
         ({3}, empty_caches.NOTES),
         *(({target}, about) for target, about in image_rows.NOTES.items()),
+        *(({target}, about) for target, about in job_rows.NOTES.items()),
         ({16}, first_picture.NOTES),
         ({11}, model_download.NOTES),
         ({12}, model_proof.NOTES_COLD),

@@ -47,23 +47,23 @@ class Program:
         process is not seen.
         """
         started = time.monotonic()
-        with self._running(*arguments) as process:
+        with self.running(*arguments) as process:
             _, status, used = os.wait4(process.pid, 0)
             took = time.monotonic() - started
             code = process.returncode = os.waitstatus_to_exitcode(status)
         if code != 0:
-            raise self._failure(f"ended with {code}")
+            raise self.failure(f"ended with {code}")
         return took, used.ru_maxrss * _MAXRSS_BYTES
 
     def document(self, *arguments: str | Path) -> tuple[float, Any]:
         """The same, and the JSON document that the program printed on standard output."""
         with tempfile.TemporaryFile() as out:
             started = time.monotonic()
-            with self._running(*arguments, out=out) as process:
+            with self.running(*arguments, out=out) as process:
                 code = process.wait()
             took = time.monotonic() - started
             if code != 0:
-                raise self._failure(f"ended with {code}")
+                raise self.failure(f"ended with {code}")
             out.seek(0)
             return took, json.load(out)
 
@@ -73,21 +73,22 @@ class Program:
         """The time from the start until an engine answers on `port`, and until `then` of the port
         returns; after that the program is ended."""
         started = time.monotonic()
-        with self._running(*arguments) as process:
+        with self.running(*arguments) as process:
             while not _answers(port):
                 if process.poll() is not None:
-                    raise self._failure(f"ended with {process.returncode} before it was ready")
+                    raise self.failure(f"ended with {process.returncode} before it was ready")
                 if time.monotonic() - started > _READY_S:
-                    raise self._failure(f"was not ready after {_READY_S} s")
+                    raise self.failure(f"was not ready after {_READY_S} s")
                 time.sleep(_POLL_S)
             if then is not None:
                 then(port)
             return time.monotonic() - started
 
     @contextmanager
-    def _running(
+    def running(
         self, *arguments: str | Path, out: IO[bytes] | None = None
     ) -> Iterator[subprocess.Popen[bytes]]:
+        """The process, which leads a session of its own and is ended after the block."""
         with self.log.open("wb") as log:
             process = subprocess.Popen(
                 [*self.command, *map(str, arguments)],
@@ -104,7 +105,8 @@ class Program:
                 # A launcher may leave what it launched behind.
                 end_group(process, grace_s=_GRACE_S)
 
-    def _failure(self, what: str) -> OperationFailedError:
+    def failure(self, what: str) -> OperationFailedError:
+        """The error for a program that did `what`, with the end of its log."""
         lines = self.log.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
         return OperationFailedError(
             f"{self.command[0]} {what}:" + "".join(f"\n  {line}" for line in lines),
@@ -118,6 +120,15 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def is_listening(port: int) -> bool:
+    """True if a server on the loopback interface accepts connections there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _answers(port: int) -> bool:

@@ -86,3 +86,23 @@ def seconds_at_most(target: int, what: str, *, ours: tuple[str, Samples], at_mos
         met=median <= at_most,
         samples=dict([ours]),
     )
+
+
+def added_at_most(
+    target: int,
+    what: str,
+    *,
+    ours: tuple[str, Samples],
+    beside: tuple[str, Samples],
+    at_most_ms: float | None = None,
+) -> Row:
+    """How much longer ours takes, in milliseconds; without `at_most_ms` it is context."""
+    added_ms = (ours[1].median - beside[1].median) * 1000
+    return Row(
+        target=target,
+        what=what,
+        measured=f"{added_ms:+.1f} ms",
+        wanted="–" if at_most_ms is None else f"≤ +{at_most_ms:g} ms",
+        met=None if at_most_ms is None else added_ms <= at_most_ms,
+        samples=dict([ours, beside]),
+    )

@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_IN_MS_BELOW_S = 0.05
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -24,13 +26,16 @@ class Samples:
     @property
     def text(self) -> str:
         """`3.21 s (3.10–3.40, 3 runs)`: median, least, most."""
-        digits = 2 if self.median >= 1 else 3
-        if len(self.seconds) == 1:
-            return f"{self.median:.{digits}f} s (1 run)"
-        return (
-            f"{self.median:.{digits}f} s "
-            f"({self.least:.{digits}f}–{max(self.seconds):.{digits}f}, {len(self.seconds)} runs)"
+        digits, scale, unit = 2 if self.median >= 1 else 3, 1, "s"
+        if self.median < _IN_MS_BELOW_S:
+            digits, scale, unit = 1, 1000, "ms"
+        median, least, most = (
+            f"{seconds * scale:.{digits}f}"
+            for seconds in (self.median, self.least, max(self.seconds))
         )
+        if len(self.seconds) == 1:
+            return f"{median} {unit} (1 run)"
+        return f"{median} {unit} ({least}–{most}, {len(self.seconds)} runs)"
 
     def plus(self, other: Samples) -> Samples:
         """Two things done one after the other, run by run."""

@@ -26,3 +26,7 @@ def test_items_that_are_compared_with_each_other_are_not_flat() -> None:
 
 def test_noise_is_no_growth() -> None:
     assert growth_ratio((0, 500, 1000), (1.2, 1.1, 1.19)) == pytest.approx(1.0)
+
+
+def test_short_times_are_in_milliseconds() -> None:
+    assert Samples([0.0314, 0.0299, 0.0402]).text == "31.4 ms (29.9–40.2, 3 runs)"
