@@ -42,6 +42,7 @@ _TRIES = 3
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _TAIL_BYTES = 64 * 1024
+_LONG_LOG_BYTES = 1024 * 1024
 _FOLLOW_EVERY_S = 0.1
 
 # The engine leads its own process group. In the same group, a shell waits for the end of our pipe,
@@ -92,6 +93,7 @@ class Engine:
         self.stats: dict[str, Any] = {}
         # Where the part of the log begins that a failure may quote: that of one job.
         self.log_begin = 0
+        self._log_removed_bytes = 0
         self._import_report = Path()
         self._imports = ImportReport(is_observed=False, events=[])
 
@@ -117,6 +119,18 @@ class Engine:
         finally:
             if not (self._keeps_log and isinstance(error, EngineCrashedError)):
                 self.log.unlink(missing_ok=True)
+
+    def shorten_log(self) -> None:
+        """Keeps only the end of a long log. What it writes at this moment may be lost."""
+        with self.log.open("r+b") as stream:
+            if stream.seek(0, os.SEEK_END) <= _LONG_LOG_BYTES:
+                return
+            removed = stream.seek(-_TAIL_BYTES, os.SEEK_END)
+            end = stream.read()
+            stream.truncate(0)
+        with self.log.open("ab") as stream:
+            stream.write(end)
+        self._log_removed_bytes += removed
 
     def crashed(self, when: str) -> EngineCrashedError:
         """The error for a process that ended `when` ("while running node 3")."""
@@ -210,9 +224,12 @@ class Engine:
         guarded = ["/bin/sh", "-c", _GUARDED_START, "comfy-engine", str(watched), str(scratch)]
         self._stack.callback(os.close, lifeline)
         try:
-            with self.log.open("wb") as log:
+            # Appended to, so that it can be shortened while the engine runs.
+            with self.log.open("ab") as log:
+                log.truncate(0)
                 if self._log_say is not None:
-                    follower = asyncio.create_task(follow(self.log, self._log_say))
+                    following = follow(self.log, self._log_say, lambda: self._log_removed_bytes)
+                    follower = asyncio.create_task(following)
                     self._stack.callback(follower.cancel)
                 process = await asyncio.create_subprocess_exec(
                     *confined([*guarded, *command], setup, folders, environment),
@@ -340,12 +357,19 @@ def last_lines(path: Path, count: int = 15, *, begin: int = 0) -> list[str]:
     return [line for line in lines if line][-count:]
 
 
-async def follow(path: Path, say: Callable[[str], None]) -> None:
-    """Passes on each line of the log as it is written, until cancelled; then the rest."""
-    begun = b""
+async def follow(
+    path: Path, say: Callable[[str], None], removed_bytes: Callable[[], int] = lambda: 0
+) -> None:
+    """Passes on each line of the log as it is written, until cancelled; then the rest.
+
+    `removed_bytes` is how much was removed from the beginning of the log so far.
+    """
+    begun, removed = b"", removed_bytes()
     with path.open("rb") as stream:
         try:
             while True:
+                stream.seek(max(0, stream.tell() - (removed_bytes() - removed)))
+                removed = removed_bytes()
                 *whole, begun = (begun + stream.read()).split(b"\n")
                 _say_lines(whole, say)
                 await asyncio.sleep(_FOLLOW_EVERY_S)

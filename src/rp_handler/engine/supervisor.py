@@ -146,6 +146,7 @@ class ResidentEngine:
                 # It frees memory when it is idle, so not before a prompt that comes at once.
                 await asyncio.sleep(wait_s)
             self._has_run = True
+            engine.shorten_log()
             self._log, self._log_begin = engine.log, engine.log.stat().st_size
             engine.log_begin = self._log_begin
             if leftovers := self._kept.leftovers():

@@ -23,6 +23,7 @@ from rp_handler.engine.command import EngineSetup
 from rp_handler.engine.process import Engine, follow
 from rp_handler.engine.prompt import PromptEvents
 from rp_handler.errors import EngineStartError
+from tests.graphs import node
 
 
 def is_alive(pid: int) -> bool:
@@ -200,6 +201,38 @@ def test_a_line_is_reported_once_it_is_whole_and_the_rest_in_the_end(
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
     assert said == ["one", "two", "three"]
+
+
+def test_a_long_log_is_shortened_and_followed_on(
+    setup_of: EngineSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rp_handler.engine.process._FOLLOW_EVERY_S", 0)
+    said: list[str] = []
+
+    async def until_said(line: str) -> None:
+        while line not in said:
+            await asyncio.sleep(0)
+
+    async def scenario() -> tuple[int, int, str]:
+        async with Engine(setup_of, log_say=said.append) as engine, EngineClient(engine) as client:
+            with engine.log.open("ab", buffering=0) as log:
+                log.writelines(b"%08d %s\n" % (number, b"x" * 50) for number in range(20_000))
+                await until_said(f"{19_999:08d} {'x' * 50}")
+                engine.shorten_log()
+                short = engine.log.stat().st_size
+                engine.shorten_log()
+                log.write(b"after it\n")
+                await until_said("after it")
+            graph = parse_workflow({"1": node("FixtureHungry", frees=0)}, place="g")
+            await client.run(PromptEvents(graph=graph, prompt_id="p", say=lambda _: None))
+            return short, engine.log.stat().st_size, engine.log.read_text()
+
+    short, later, text = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert short == 64 * 1024
+    assert later < short + 10_000
+    assert text.index("00019999 ") < text.index("after it") < text.index("hungry after 0")
+    numbers = [line[:8] for line in said if line.endswith("x" * 50)]
+    assert numbers == [f"{number:08d}" for number in range(20_000)]
 
 
 def test_what_a_node_leaves_running_holds_no_lock(setup_of: EngineSetup, home: Path) -> None:
