@@ -107,12 +107,12 @@ class _PublicAdapter(_Adapter):
 
 class _PublicConnection(HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _connected(self)
+        return connected_to_public(self)
 
 
 class _PublicTlsConnection(HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _connected(self)
+        return connected_to_public(self)
 
 
 class _Pool(HTTPConnectionPool):
@@ -123,7 +123,7 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _PublicTlsConnection
 
 
-def _connected(connection: HTTPConnection) -> socket.socket:
+def connected_to_public(connection: HTTPConnection) -> socket.socket:
     """A socket to the first address of the host that answers, all of them being public.
 
     Raises PrivateAddressError, and as urllib3's own connections do.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
+from PIL import Image
 
 from comfy_workflows.graph import InvalidWorkflowError, parse_workflow
 from rp_handler.engine.prompt import Listener, Progress
@@ -21,12 +24,18 @@ from rp_handler.home.realized import open_home
 from rp_handler.job.job import Job
 from rp_handler.job.run import run_job
 from rp_handler.outputs.inline import Base64Sink
+from rp_handler.pictures.convert import Conversion
 from tests.graphs import node
 from tests.program import ROOT, Program
 
-# It saves a picture by a node that it adds to the graph, and gives the picture on.
+# The first saves a picture by a node that it adds to the graph, and gives the picture on. The
+# second sends previews as samplers do.
 _EXPANDING = """
+import time
+
+from comfy.utils import ProgressBar
 from comfy_execution.graph_utils import GraphBuilder
+from PIL import Image
 
 class SaveByAnother:
     RETURN_TYPES = ("IMAGE",)
@@ -42,7 +51,24 @@ class SaveByAnother:
         graph.node("SaveImage", images=image, filename_prefix="inner")
         return {"result": (image,), "expand": graph.finalize()}
 
-NODE_CLASS_MAPPINGS = {"SaveByAnother": SaveByAnother}
+class SendPreviews:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    CATEGORY = "testing"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"image": ("IMAGE",), "steps": ("INT",)}}
+
+    def run(self, image, steps):
+        bar = ProgressBar(steps)
+        for step in range(1, steps + 1):
+            picture = Image.new("RGB", (1024, 1024), (step, 0, 0))
+            bar.update_absolute(step, steps, ("JPEG", picture, 512))
+            time.sleep(0.01)
+        return (image,)
+
+NODE_CLASS_MAPPINGS = {"SaveByAnother": SaveByAnother, "SendPreviews": SendPreviews}
 """
 
 
@@ -77,15 +103,29 @@ class Jobs:
         self.engine = engine
 
     async def run(
-        self, graph: dict[str, Any], said: Callable[[Progress], None] = lambda _: None
+        self,
+        graph: dict[str, Any],
+        said: Callable[[Progress], None] = lambda _: None,
+        **options: Any,
     ) -> Any:
-        """The pictures as `[(node, name, sha256)]`, the nodes that ran, and the whole result."""
+        """The pictures as `[(node, name, sha256)]`, the nodes that ran, and the whole result.
+        `options` are more of the job.
+        """
         listener = Listener(say=lambda _: None, progress=said)
         parsed = parse_workflow(graph, place="g")
-        sink = Base64Sink()
-        job = Job(id="j", graph=parsed, place="g", sink=sink, listener=listener, strict=True)
+        job = Job(
+            **{
+                "id": "j",
+                "graph": parsed,
+                "place": "g",
+                "sink": Base64Sink(),
+                "listener": listener,
+                "strict": True,
+                **options,
+            }
+        )
         result = await run_job(job, self.engine)
-        assert result["warnings"] == []
+        assert "previews" in job.events or result["warnings"] == []
         for one in result["images"]:
             content = base64.b64decode(one["data"])
             assert hashlib.sha256(content).hexdigest() == one["sha256"]
@@ -240,5 +280,65 @@ def test_a_slow_node_is_cancelled_within_a_second_and_the_next_job_is_right(scen
         assert "1" not in ran
         steps_told = [one.step for one in told if one.node == "2" and one.step is not None]
         assert steps_told == sorted(steps_told)
+
+    scenario(steps)
+
+
+def test_a_picture_is_converted_and_its_graph_comes_along(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {"1": image(0xFF8000), "2": saved("1"), "3": node("PreviewImage", images=["1", 0])}
+        first, _, plain = await jobs.run(graph)
+        conversion = Conversion(format="webp", quality=80)
+        made, ran, result = await jobs.run(graph, conversion=conversion)
+        again, _, _ = await jobs.run(graph, conversion=conversion)
+        assert (made, ran) == (again, set())
+        assert all(name.endswith(".webp") for _, name, _ in made)
+        assert await jobs.run(graph) == (first, set(), ANY)
+        content = base64.b64decode(result["images"][0]["data"])
+        with Image.open(io.BytesIO(content)) as picture:
+            assert picture.format == "WEBP"
+            prompt = picture.getexif()[0x0110].removeprefix("prompt:")
+        assert json.loads(prompt) == graph
+        bare, _, result = await jobs.run(graph, conversion=Conversion(metadata="strip"))
+        for before, after in zip(plain["images"], result["images"], strict=True):
+            assert b"class_type" in base64.b64decode(before["data"])
+            assert b"class_type" not in base64.b64decode(after["data"])
+        assert [name for _, name, _ in bare] == [name for _, name, _ in first]
+
+    scenario(steps)
+
+
+def test_outputs_and_previews_are_shown_while_a_job_runs(scenario: Any) -> None:
+    async def steps(jobs: Jobs) -> None:
+        graph = {
+            "1": image(7),
+            "2": saved("1"),
+            "3": node("SendPreviews", image=["1", 0], steps=50),
+            "4": saved("3"),
+            "5": node("PreviewImage", images=["3", 0]),
+        }
+        updates: list[Any] = []
+        events = frozenset({"progress", "outputs", "previews"})
+        pictures, _, result = await jobs.run(
+            graph, events=events, report=lambda make: updates.append(make())
+        )
+        assert '"--preview-method"' in result["warnings"][0]
+        assert len(result["images"]) == len(pictures) == 3
+        shown = updates[-1]["outputs"]["images"]
+        by_node = {it["node"]: it for it in shown}
+        assert by_node == {it["node"]: it for it in result["images"]}
+        assert len(shown) == 3
+        # The engine chooses whether it saves first.
+        saved_at = [number for number, it in enumerate(updates) if it["outputs"]["images"]]
+        seen = [(it["node"], it["preview"]) for it in updates if "preview" in it]
+        assert {at for at, _ in seen} == {"3"}
+        assert all(preview["node"] == "3" for _, preview in seen)
+        assert len({preview["data"] for _, preview in seen}) > 10
+        with Image.open(io.BytesIO(base64.b64decode(seen[-1][1]["data"]))) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (512, 512))
+        assert saved_at[0] < len(updates) - 1
+        # What was shown is kept for the next job, of which nothing runs.
+        again, ran, _ = await jobs.run(graph, events=events, report=lambda _: None)
+        assert (sorted(again), ran) == (sorted(pictures), set())
 
     scenario(steps)

@@ -19,20 +19,23 @@ from rp_handler.job.listing import Listed, workflow_names
 from rp_handler.job.live import Event
 from rp_handler.job.set_inputs import with_inputs_set
 from rp_handler.job_models.document import MOST_MODELS, JobModel
+from rp_handler.outputs.job_s3 import ALLOWED, allows_job_buckets, read_s3_config
 from rp_handler.outputs.modes import require_in_worker
+from rp_handler.outputs.s3_settings import S3Settings
 from rp_handler.pictures.convert import Conversion
 from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
 # JSON of this depth can be read and written anywhere on its way to the engine.
 _DEEPEST = 100
+_REFUSED = f"this worker does not allow buckets of jobs, which {ALLOWED}=1 does"
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
     """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
     `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs,
-    `conversion` is how its pictures are delivered.
+    `bucket` is one of its own, `conversion` is how its pictures are delivered.
     """
 
     graph: Graph
@@ -47,6 +50,12 @@ class JobRequest:
     extra_data: Mapping[str, Any] = field(repr=False)
     webhook: str | None
     warnings: Sequence[str]
+    bucket: S3Settings | None = None
+
+    def secrets(self) -> list[str]:
+        """Its keys, which no message may have."""
+        keys = [str(value) for value in self.extra_data.values()]
+        return keys if self.bucket is None else [*keys, self.bucket.secret]
 
 
 def _graph_or_name(value: object) -> object:
@@ -84,14 +93,17 @@ def read_job_input(
     workflows: Path,
     classes: Mapping[str, Any] | None = None,
     environment: Mapping[str, str],
+    s3_config: object = None,
 ) -> JobRequest:
     """The job that `document` describes: a JSON value, or its text.
 
     A workflow given by name is in the folder `workflows`. `classes` is the version's `/object_info`
-    if it is known. Raises InvalidInputError, which names every fault, and InvalidWorkflowError.
+    if it is known. `s3_config` is RunPod's key beside the input. Raises InvalidInputError, which
+    names every fault, and InvalidWorkflowError.
     """
     document = parsed_input(document)
     unknown = list(_unknown_keys(document))
+    is_refused = s3_config is not None and not allows_job_buckets(environment)
     is_strict = isinstance(document, dict) and document.get("strict_input") is True
     try:
         asked = _Input.model_validate(document)
@@ -99,6 +111,8 @@ def read_job_input(
         raise _unusable([faults_in_words(error), *(unknown if is_strict else ())]) from error
     if unknown and is_strict:
         raise _unusable(unknown)
+    if is_refused and is_strict:
+        raise _unusable([_REFUSED])
     asked.entries()
     if asked.output is not None:
         require_in_worker(asked.output)
@@ -123,7 +137,13 @@ def read_job_input(
         models=asked.models or (),
         extra_data={"api_key_comfy_org": api_key} if api_key else {},
         webhook=asked.webhook,
-        warnings=[f"In the job's input, {fault}; it was ignored." for fault in unknown],
+        warnings=[
+            *(f"In the job's input, {fault}; it was ignored." for fault in unknown),
+            *((f"The job's s3Config was ignored: {_REFUSED}.",) if is_refused else ()),
+        ],
+        bucket=read_s3_config(s3_config, environment)
+        if s3_config is not None and not is_refused and asked.output in (None, "s3")
+        else None,
     )
 
 

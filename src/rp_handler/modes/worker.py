@@ -40,6 +40,7 @@ from rp_handler.modes.sdk import Sdk, require_api_port, require_sdk
 from rp_handler.modes.turns import Turns, TurnSettings, turn_settings
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.inline import result_limit_bytes
+from rp_handler.outputs.job_s3 import allows_job_buckets
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.open import Outputs
 from rp_handler.outputs.sink import OutputSink
@@ -77,6 +78,7 @@ async def serve_jobs(
     warm_up_workflow = os.environ.get(WORKFLOW)
     if warm_up_workflow:
         check_warm_up(warm_up_workflow, workflows)
+    allows_job_buckets(os.environ)
     require_in_worker(output)
     sdk = Sdk(sdk_arguments)
     boot.mark("handler")
@@ -202,16 +204,18 @@ class Jobs:
         job_id = str(job.get("id") or uuid.uuid4().hex)
         async with self.turns.next():
             with self.log.of_job(job_id):
-                return await self._answered(job_id, job.get("input"), report)
+                return await self._answered(job_id, job, report)
 
-    async def _answered(self, job_id: str, document: object, report: Report) -> dict[str, Any]:
+    async def _answered(
+        self, job_id: str, job: Mapping[str, Any], report: Report
+    ) -> dict[str, Any]:
         asked, is_lost, began = None, False, time.monotonic()
         self.listener.note("job_started", "")
         try:
             # The input may have megabytes, and it is the first to need the node classes.
-            asked = await in_thread(lambda: self._read(document))
+            asked = await in_thread(lambda: self._read(job))
             if isinstance(asked, JobRequest):
-                self.log.hide(asked.extra_data.values())
+                self.log.hide(asked.secrets())
             await self.turns.isolate()
             result = await self._result(job_id, asked, report)
             self.health.succeeded()
@@ -261,6 +265,7 @@ class Jobs:
             version_id=self.engine.home.manifest.version_id,
             job=job_id,
             limit_bytes=result_limit_bytes(job_id),
+            bucket=asked.bucket,
         )
         result = await run_job(self._job(job_id, asked, sink, report), self.engine)
         if not result["images"] and "counts" not in result:
@@ -268,13 +273,14 @@ class Jobs:
             result["status"] = "success_no_images"
         return result
 
-    def _read(self, document: object) -> JobRequest | Listed:
-        value = parsed_input(document)
+    def _read(self, job: Mapping[str, Any]) -> JobRequest | Listed:
+        value = parsed_input(job.get("input"))
         return read_listed(value) or read_job_input(
             value,
             workflows=self.workflows,
             classes=self.engine.home.recorded_classes,
             environment=os.environ,
+            s3_config=job.get("s3Config"),
         )
 
     def _job(self, job_id: str, asked: JobRequest, sink: OutputSink, report: Report) -> Job:

@@ -47,14 +47,24 @@ class Outputs:
             )
 
     async def sink(
-        self, mode: str, *, version_id: str | None, job: str, limit_bytes: int | None = None
+        self,
+        mode: str,
+        *,
+        version_id: str | None,
+        job: str,
+        limit_bytes: int | None = None,
+        bucket: S3Settings | None = None,
     ) -> OutputSink:
         """The sink of the job with this id, or of a run with a name of `run_name`. Raises as `open`
         does.
 
         `limit_bytes` limits the result document of base64; larger outputs then go to a bucket, if
-        the environment names one.
+        the environment names one. `bucket` is one of the job itself, which takes the place of the
+        mode.
         """
+        if bucket is not None:
+            opened = await in_thread(lambda: _opened_s3(bucket))
+            return BucketSink(opened, version_id=version_id, job=job)
         await self.open(mode)
         if mode in ("gcs", "s3"):
             return BucketSink(await self._bucket(mode), version_id=version_id, job=job)
@@ -70,7 +80,9 @@ class Outputs:
         async with self._lock:
             if mode not in self._buckets:
                 self._buckets[mode] = await in_thread(
-                    self._opened_gcs if mode == "gcs" else self._opened_s3
+                    self._opened_gcs
+                    if mode == "gcs"
+                    else lambda: _opened_s3(S3Settings.of(self._environment))
                 )
             return self._buckets[mode]
 
@@ -84,9 +96,10 @@ class Outputs:
             bucket.require()
         return bucket
 
-    def _opened_s3(self) -> OutputBucket:
-        from rp_handler.outputs.s3 import S3Bucket
 
-        bucket = S3Bucket(S3Settings.of(self._environment))
-        bucket.require()
-        return bucket
+def _opened_s3(settings: S3Settings) -> OutputBucket:
+    from rp_handler.outputs.s3 import S3Bucket
+
+    bucket = S3Bucket(settings)
+    bucket.require()
+    return bucket

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,15 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from comfy_errors import ComfyError, UnavailableError
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_files.parallel import interrupted
+from comfy_http.guarded import PrivateAddressError
 from comfy_http.redaction import in_one_line
 from comfy_models.sources.buckets.s3_client import s3_client
 from rp_handler.errors import OutputUploadError
-from rp_handler.outputs.s3_settings import ENDPOINT, KEY_ID, SECRET, SHAPES, S3Settings
+from rp_handler.inputs.policy import PRIVATE
+from rp_handler.outputs.job_s3 import connect_only_to_public
+from rp_handler.outputs.s3_settings import ENDPOINT, SHAPES, S3Settings
 
 # As long as worker-comfyui's, and as long as a signature can be valid.
 _URL_TTL_S = 7 * 24 * 3600
@@ -37,6 +41,8 @@ class S3Bucket:
             endpoint=settings.endpoint,
             region=settings.region,
         )
+        if settings.only_public:
+            connect_only_to_public(self._client, settings.endpoint)
 
     @property
     def prefix(self) -> str:
@@ -84,12 +90,18 @@ class S3Bucket:
 
     def _failure(self, error: Exception, place: str) -> ComfyError:
         """`error` of boto3 as one of ours."""
-        cause = error.__cause__ or error.__context__ or error
-        refused = next((it for it in (error, cause) if isinstance(it, ClientError)), None)
+        chain = list(_chain(error))
+        if any(isinstance(it, PrivateAddressError) for it in chain):
+            return InvalidInputError(
+                f"{self.settings.endpoint_name} leads to an address that is not of the public "
+                "internet.",
+                remedy=f"Name a public service, or set {PRIVATE}=1 in the worker.",
+            )
+        refused = next((it for it in chain if isinstance(it, ClientError)), None)
         if refused is None:
             return UnavailableError(
                 f"{place} cannot be reached at {self.settings.endpoint}: {in_one_line(str(error))}",
-                remedy=f"Check the network of this machine, and {ENDPOINT}.",
+                remedy=f"Check the network of this machine, and {self.settings.endpoint_name}.",
             )
         code = _code_of(refused)
         message = refused.response.get("Error", {}).get("Message", "")
@@ -97,12 +109,13 @@ class S3Bucket:
         if code in _GONE:
             return UnavailableError(
                 f"the bucket {self.settings.bucket} is not there: {reason}",
-                remedy=f"Create it, or correct {ENDPOINT}. {SHAPES}",
+                remedy=f"Create it, or correct {self.settings.endpoint_name}. "
+                f"{SHAPES if self.settings.endpoint_name == ENDPOINT else ''}".rstrip(),
             )
         if code in _BAD_KEY:
             return UnavailableError(
                 f"{self.settings.endpoint} refuses the key: {reason}",
-                remedy=f"Correct {KEY_ID} and {SECRET}.",
+                remedy=f"Correct {self.settings.key_names}.",
             )
         return UnavailableError(
             f"{place} cannot be written: {reason}",
@@ -113,6 +126,13 @@ class S3Bucket:
 def _note(_bytes: int) -> None:
     if interrupted():
         raise KeyboardInterrupt
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """`error` and what it was raised for."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _code_of(error: Any) -> str:

@@ -44,7 +44,8 @@ _REGION = re.compile(r"(?:^|\.)s3[.-](?P<region>[a-z]{2}(?:-[a-z]+)+(?:-\d)?)\."
 @dataclass(frozen=True, kw_only=True)
 class S3Settings:
     """`endpoint` is the service without the bucket; `region` is None for the usual one.
-    `prefix` is where the names of files in the bucket start.
+    `prefix` is where the names of files in the bucket start. With `only_public`, the service must
+    have public addresses. `endpoint_name` and `key_names` name in messages what to correct.
     """
 
     endpoint: str
@@ -53,6 +54,9 @@ class S3Settings:
     region: str | None
     key_id: str
     secret: str = field(repr=False)
+    only_public: bool = False
+    endpoint_name: str = ENDPOINT
+    key_names: str = field(default=f"{KEY_ID} and {SECRET}", repr=False)
 
     @staticmethod
     def of(environment: Mapping[str, str]) -> S3Settings:
@@ -87,13 +91,24 @@ def _place(url: str) -> tuple[str, str, str, str | None]:
         raise InvalidInputError(f"{ENDPOINT} is not the URL of a bucket", remedy=SHAPES)
     suffix = f":{port}" if port else ""
     path = parts.path.strip("/")
-    for shape in _HOSTS:
-        if found := shape.fullmatch(host):
-            service = f"{parts.scheme}://{found['service']}{suffix}"
-            return service, found["bucket"], path, found["region"] or None
+    if own := host_of_bucket(host):
+        return f"{parts.scheme}://{own[1]}{suffix}", own[0], path, region_of(host)
     bucket, _, prefix = path.partition("/")
     if not bucket:
         raise InvalidInputError(f"{ENDPOINT} names no bucket: {host}", remedy=SHAPES)
-    region = _REGION.search(host)
-    service = f"{parts.scheme}://{host}{suffix}"
-    return service, bucket, prefix, region["region"] if region else None
+    return f"{parts.scheme}://{host}{suffix}", bucket, prefix, region_of(host)
+
+
+def host_of_bucket(host: str) -> tuple[str, str] | None:
+    """The bucket that a host has as its first part, and the host of the service; None if it is the
+    service's own.
+    """
+    found = next((it for shape in _HOSTS if (it := shape.fullmatch(host))), None)
+    return (found["bucket"], found["service"]) if found else None
+
+
+def region_of(host: str) -> str | None:
+    """The region that a host names, of a service or of a bucket."""
+    found = next((it for shape in _HOSTS if (it := shape.fullmatch(host))), None)
+    region = found or _REGION.search(host)
+    return region["region"] or None if region else None

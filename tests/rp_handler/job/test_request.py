@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,46 @@ def test_an_unknown_key_of_a_format_is_named(workflows: Path) -> None:
     assert "'convert.qualty' is not a known key; the nearest is 'quality'" in warning
     with pytest.raises(InvalidInputError, match=r"convert\.qualty"):
         read({**document, "strict_input": True}, workflows)
+
+
+_S3 = {
+    "accessId": "id",
+    "accessSecret": "hidden",
+    "bucketName": "mine",
+    "endpointUrl": "https://s3.example.org",
+}
+
+
+def _with_s3(workflows: Path, document: Mapping[str, object], **environment: str) -> JobRequest:
+    document = {"workflow": GRAPH, **document}
+    return read_job_input(document, workflows=workflows, environment=environment, s3_config=_S3)
+
+
+@pytest.mark.parametrize("asked", [{}, {"output": "s3"}])
+def test_a_job_may_have_a_bucket_if_the_worker_allows_it(
+    workflows: Path, asked: dict[str, str]
+) -> None:
+    request = _with_s3(workflows, asked, COMFY_JOB_S3_CONFIG="1")
+    assert request.bucket is not None
+    assert request.bucket.bucket == "mine"
+    assert "hidden" not in repr(request)
+    assert request.warnings == []
+
+
+def test_a_bucket_that_is_not_allowed_is_a_warning_or_with_strict_input_an_error(
+    workflows: Path,
+) -> None:
+    request = _with_s3(workflows, {})
+    assert request.bucket is None
+    (warning,) = request.warnings
+    assert "s3Config was ignored: this worker does not allow buckets of jobs" in warning
+    with pytest.raises(InvalidInputError, match="COMFY_JOB_S3_CONFIG=1"):
+        _with_s3(workflows, {"strict_input": True})
+
+
+def test_a_bucket_is_not_used_for_another_output(workflows: Path) -> None:
+    request = _with_s3(workflows, {"output": "base64"}, COMFY_JOB_S3_CONFIG="1")
+    assert (request.bucket, request.output) == (None, "base64")
 
 
 @pytest.mark.parametrize("name", ["example", "example.json"])

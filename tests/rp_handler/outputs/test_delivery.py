@@ -65,9 +65,9 @@ def _worker(job: object = _JOB, **variables: str) -> Iterator[subprocess.Popen[s
         process.communicate()
 
 
-def _ended(code: int, **variables: str) -> str:
+def _ended(code: int, job: object = _JOB, **variables: str) -> str:
     """What a worker said that runs the job."""
-    with _worker(**variables) as process:
+    with _worker(job, **variables) as process:
         said, _ = process.communicate(timeout=120)
     assert process.returncode == code, said
     assert "PRIVATE KEY" not in said
@@ -189,6 +189,29 @@ def test_a_worker_delivers_to_s3_with_the_variables_of_worker_comfyui(amazon: S3
     listed = amazon.client.list_objects_v2(Bucket="results")["Contents"]
     assert [it["Key"] for it in listed] == [_NAME]
     assert "refuses the key" in _ended(3, **{**variables, "BUCKET_SECRET_ACCESS_KEY": "other"})
+
+
+def test_a_job_has_its_own_bucket_if_the_worker_allows_it(
+    amazon: S3Double, storage: GcsDouble
+) -> None:
+    config = {
+        "accessId": KEY_ID,
+        "accessSecret": SECRET_KEY,
+        "bucketName": "results",
+        "endpointUrl": amazon.url,
+    }
+    variables = {"COMFY_INPUT_PRIVATE_ADDRESSES": "1", "AWS_REGION": amazon.region}
+    job = {**_JOB, "s3Config": config}
+    said = _ended(0, job, **variables)
+    assert "The job's s3Config was ignored" in said
+    assert [it["name"] for it in storage.objects("results")] == [_NAME]
+    said = _ended(0, job, **variables, COMFY_JOB_S3_CONFIG="1")
+    assert "'type': 's3_url'" in said
+    listed = amazon.client.list_objects_v2(Bucket="results")["Contents"]
+    assert [it["Key"] for it in listed] == [_NAME]
+    said = _ended(1, job, AWS_REGION=amazon.region, COMFY_JOB_S3_CONFIG="1")
+    assert "not of the public internet" in said
+    assert "COMFY_JOB_S3_CONFIG is 'x'" in _ended(2, job, COMFY_JOB_S3_CONFIG="x")
 
 
 def test_a_result_that_is_too_large_does_not_vanish(storage: GcsDouble) -> None:
