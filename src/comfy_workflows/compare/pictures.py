@@ -61,11 +61,9 @@ def _opened(open_file: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
 
     Pillow's readers raise errors of many kinds for a broken file.
     """
-    with open_file() as stream, warnings.catch_warnings():
-        # Between half the limit and the limit, Pillow only warns.
-        warnings.simplefilter("ignore")
+    with open_file() as stream:
         try:
-            with Image.open(stream) as picture:
+            with _read_header(stream) as picture:
                 yield picture
         except (UnidentifiedImageError, UndecodableError):
             raise
@@ -73,6 +71,13 @@ def _opened(open_file: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
             raise UndecodableError(f"it has more than {MOST_PIXELS:,} pixels") from error
         except Exception as error:
             raise UndecodableError(f"it is broken: {error}") from error
+
+
+def _read_header(stream: BinaryIO) -> Image.Image:
+    with warnings.catch_warnings():
+        # Between half the limit and the limit, Pillow only warns.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(stream)
 
 
 def _is_deeper_than_read(picture: Image.Image, open_file: Callable[[], BinaryIO]) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,12 @@ def test_a_picture_smaller_than_the_window_has_an_ssim_too() -> None:
     found = measured(picture(noise(4, 5)), picture(noise(4, 5, seed=1)))
     assert found.ssim is not None
     assert found.ssim < 0.9
+
+
+def test_what_the_process_warns_about_stays_as_it_was() -> None:
+    before = list(warnings.filters)
+    measured(picture(noise()), picture(noise(seed=1)))
+    assert warnings.filters == before
 
 
 def test_the_worst_frame_counts() -> None:

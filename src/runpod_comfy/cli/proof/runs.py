@@ -96,6 +96,7 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
     version_id = version_id_of(named)
 
     def run(workflow: Path) -> dict[str, Any]:
+        console.say(f"Running {workflow} in a container of {arguments.image}")
         said, shown = io.BytesIO(), io.BytesIO()
         code = run_image(
             version_id,

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 from comfy_errors import ComfyError, MismatchError
 from comfy_errors.names import in_lines
@@ -15,6 +14,8 @@ from comfy_files.files import disk_errors, replace_file
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from comfy_workflows.compare.compare import Comparison
 
 # What XML 1.0 cannot hold, not even as an escape.
@@ -90,6 +91,8 @@ def mismatch(comparison: Comparison, baseline: Path) -> MismatchError | None:
 
 def write_junit(path: Path, cases: Sequence[Case], *, suite: str) -> None:
     """Writes a JUnit report with a test case for each workflow. Raises OperationFailedError."""
+    from xml.etree import ElementTree
+
     root = ElementTree.Element("testsuites")
     attributes = {
         "name": suite,
@@ -107,7 +110,9 @@ def write_junit(path: Path, cases: Sequence[Case], *, suite: str) -> None:
         replace_file(path, text + b"\n")
 
 
-def _add_case(suite: ElementTree.Element, case: Case, name: str) -> None:
+def _add_case(suite: Element, case: Case, name: str) -> None:
+    from xml.etree import ElementTree
+
     attributes = {
         "classname": name,
         "name": case.workflow.stem,
