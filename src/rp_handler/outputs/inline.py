@@ -14,6 +14,8 @@ from rp_handler.outputs.sink import OutputSink
 
 # Of what is beside the files. A larger rest is noticed when the document is complete.
 _REST_BYTES = 64 << 10
+# What the worker and RunPod's SDK put around the document.
+_AROUND_BYTES = 100
 _WAYS_OUT = (
     "Set GCS_BUCKET or BUCKET_ENDPOINT_URL in the worker, and large outputs go there; or ask for "
     "smaller or fewer outputs. /runsync accepts 20 MB, /run 10 MB."
@@ -56,13 +58,13 @@ class Base64Sink(OutputSink):
     async def finish(self, result: Mapping[str, Any]) -> None:
         """Raises OutputTooLargeError."""
         if self._limit_bytes is not None:
-            size = self._encoded_bytes
-            if self._has_room(0):
-                size = await by_size(
-                    lambda: len(json.dumps(result, ensure_ascii=False).encode()), size
+            if not self._has_room(0):
+                raise too_large(
+                    self._encoded_bytes, self._limit_bytes, remedy=_WAYS_OUT, files=self._sizes
                 )
+            size = await by_size(lambda: size_as_json(result), self._encoded_bytes)
             if size > self._limit_bytes:
-                raise self._too_large(size, self._limit_bytes)
+                raise too_large(size, self._limit_bytes, remedy=_WAYS_OUT, files=self._sizes)
         if self._overflow is not None:
             await self._overflow.finish(result)
 
@@ -73,12 +75,21 @@ class Base64Sink(OutputSink):
     def _has_room(self, size: int) -> bool:
         return self._limit_bytes is None or self._encoded_bytes + size <= self._limit_bytes
 
-    def _too_large(self, size: int, limit_bytes: int) -> OutputTooLargeError:
-        return OutputTooLargeError(
-            f"The result is {size / 1e6:.1f} MB as JSON; RunPod accepts {limit_bytes / 1e6:g} MB.",
-            remedy=_WAYS_OUT,
-            details={"result_bytes": size, "limit_bytes": limit_bytes, "files": self._sizes},
-        )
+
+def size_as_json(result: Mapping[str, Any]) -> int:
+    """The bytes that a worker sends for `result`."""
+    return len(json.dumps(result, ensure_ascii=False).encode()) + _AROUND_BYTES
+
+
+def too_large(
+    size: int, limit_bytes: int, *, remedy: str, files: Mapping[str, int]
+) -> OutputTooLargeError:
+    """The error for a result of `size` bytes; `files` are the sizes of its files by their names."""
+    return OutputTooLargeError(
+        f"The result is {size / 1e6:.1f} MB as JSON; RunPod accepts {limit_bytes / 1e6:g} MB.",
+        remedy=remedy,
+        details={"result_bytes": size, "limit_bytes": limit_bytes, "files": dict(files)},
+    )
 
 
 def result_limit_bytes(job: str) -> int:

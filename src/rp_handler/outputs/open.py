@@ -58,16 +58,16 @@ class Outputs:
         """The sink of the job with this id, or of a run with a name of `run_name`. Raises as `open`
         does.
 
-        `limit_bytes` limits the result document of base64; larger outputs then go to a bucket, if
-        the environment names one. `bucket` is one of the job itself, which takes the place of the
-        mode.
+        `limit_bytes` limits the result document. With base64, larger outputs then go to a bucket,
+        if the environment names one. `bucket` is the job's own, instead of that of the mode.
         """
         if bucket is not None:
             opened = await in_thread(lambda: _opened_s3(bucket))
-            return BucketSink(opened, version_id=version_id, job=job)
+            return BucketSink(opened, version_id=version_id, job=job, limit_bytes=limit_bytes)
         await self.open(mode)
         if mode in ("gcs", "s3"):
-            return BucketSink(await self._bucket(mode), version_id=version_id, job=job)
+            opened = await self._bucket(mode)
+            return BucketSink(opened, version_id=version_id, job=job, limit_bytes=limit_bytes)
         if mode == "files":
             return FilesSink(self._output_dir, job)
         other = named_bucket(self._environment) if limit_bytes is not None else None

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+from contextlib import nullcontext
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -46,6 +48,15 @@ def test_a_result_above_the_limit_is_refused_with_all_sizes(tmp_path: Path) -> N
         "limit_bytes": limit,
         "files": {"a": 600_000, "b": 600_000, "c": 600_000},
     }
+
+
+def test_what_is_put_around_a_result_counts() -> None:
+    text = "x" * 1_000_000
+    size = len(json.dumps({"output": {"text": text, "status": "success_no_images"}}))
+    for limit, is_refused in ((size, True), (size + 200, False)):
+        sink = Base64Sink(limit_bytes=limit)
+        with pytest.raises(OutputTooLargeError) if is_refused else nullcontext():
+            asyncio.run(sink.finish({"text": text}))
 
 
 @pytest.mark.parametrize("size", [749_000, 749_980, 750_000, 750_010])
