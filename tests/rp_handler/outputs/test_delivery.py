@@ -151,7 +151,7 @@ def test_an_output_is_in_the_bucket_while_the_job_runs_and_is_uploaded_once(
         ({"OUTPUT_MODE": "files"}, 2, "not available in a worker"),
     ],
 )
-def test_a_fault_of_the_settings_ends_a_worker_before_its_engine_starts(
+def test_a_fault_of_the_settings_ends_a_worker_before_it_takes_jobs(
     variables: dict[str, str],
     code: int,
     sentence: str,
@@ -165,7 +165,7 @@ def test_a_fault_of_the_settings_ends_a_worker_before_its_engine_starts(
     assert sentence in said
     assert said.count("error: ") == said.count("  → ") == 1
     assert "PRIVATE KEY" not in said
-    assert "Starting ComfyUI" not in said
+    assert "Ready for jobs" not in said
 
 
 def test_a_bucket_that_is_not_checked_fails_the_job() -> None:
