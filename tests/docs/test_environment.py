@@ -16,6 +16,7 @@ _OURS = re.compile(
 NOT_FOR_USERS = {
     "COMFY_BAKED_HOME",  # an image names its own home to its handler
     "HF_HUB_DISABLE_TELEMETRY",  # the handler sets it for its engine
+    "RUNPOD_POD_ID",  # RunPod sets it
     "RUNPOD_WEBHOOK_GET_JOB",  # RunPod sets it
 }
 _TABLE = (
