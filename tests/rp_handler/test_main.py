@@ -102,7 +102,8 @@ def test_base64_is_one_document_on_standard_output(capsys: pytest.CaptureFixture
     assert main(["--workflow", workflow(SAVE), "--output", "base64"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert base64.b64decode(result["files"][0]["data"]) == b"hello"
-    assert set(result) == {*("images", "files", "text", "timings"), "version", "device", "warnings"}
+    outputs = {"images", "files", "text"}
+    assert set(result) == {*outputs, "models", "timings", "version", "device", "warnings"}
     assert not Path("outputs").exists()
 
 
