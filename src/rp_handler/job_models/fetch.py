@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
@@ -49,7 +49,7 @@ class Brought:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFetch:
-    """Fetches the models of jobs for the engine of `home`, with the environment's `variables`."""
+    """Fetches the models of jobs that are not in `home`, with the environment's `variables`."""
 
     home: Home
     kept: KeptModels
@@ -90,17 +90,22 @@ class ModelFetch:
         """Looks for models that need not be fetched. Raises InvalidInputError if the worker has
         another file under the name of one.
         """
-        # Models of the running job are no others.
-        folders = replace(self.home, job_models=None).model_folders()
+        folders = self.home.model_folders()
+        of_version = {it.target_path: it.sha256 for it in self.home.manifest.models}
 
         def look(one: Wanted) -> None:
-            file = file_in_the_way(one.names, folders)
-            if file is None and one.sha256 is not None:
-                self._hold(one, one.sha256, stack)
-            elif file is not None:
+            file, path = file_in_the_way(one.names, folders), one.model.target_path
+            if file is not None:
                 shown = folders.below_root(file) or file.name
                 _require_equal(one, self.home.sha256_of_model(file), shown)
                 one.here = file
+                return
+            if path in of_version:
+                # The version lacks it here.
+                one.sha256 = one.sha256 or of_version[path]
+                _require_equal(one, of_version[path], path)
+            if one.sha256 is not None:
+                self._hold(one, one.sha256, stack)
 
         for_all(look, wanted, field_of=target_of, kind="models")
 
@@ -154,15 +159,20 @@ class ModelFetch:
 
         def download(one: Wanted) -> None:
             source = one.model.source
-            with _remedies():
-                sha256, _ = fetch_unhashed(
-                    ModelSource(url=source, pin=one.told.pin),
-                    self.kept.store,
-                    hosts.of(source),
-                    target_path=one.model.target_path,
-                    say=self.say,
-                    progress=left,
-                )
+            try:
+                with _remedies():
+                    sha256, _ = fetch_unhashed(
+                        ModelSource(url=source, pin=one.told.pin),
+                        self.kept.store,
+                        hosts.of(source),
+                        target_path=one.model.target_path,
+                        say=self.say,
+                        progress=left,
+                    )
+            except InvalidInputError:
+                # What is too large is not continued later.
+                unhashed_in_store(self.kept.store, source).discard()
+                raise
             one.require_sha256(sha256)
             self._hold(one, sha256, stack)
             if one.held is None:

@@ -59,7 +59,7 @@ class JobModels:
         self._view = ModelView(scratch / "models", {one for its in known.values() for one in its})
         self.home = replace(home, job_models=self._view.root)
         self._fetch = ModelFetch(
-            home=self.home,
+            home=home,
             kept=KeptModels(_folder(variables), policy.limit_bytes),
             policy=policy,
             inputs=inputs,

@@ -14,6 +14,7 @@ import pytest
 
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.parallel import give_up_with
+from comfy_home.manifest import ManifestModel
 from comfy_models.store import MEMORY_NAME
 from comfy_models.verify import HashMemory
 from rp_handler.errors import InputFetchError
@@ -24,7 +25,7 @@ from rp_handler.job_models.policy import ModelPolicy
 from tests.full_disk import nearly_full
 from tests.http_server import Answer, Request, ranged, redirect, serve
 from tests.loopback_canary import PUBLIC_NAME, canary, resolve_public_name
-from tests.model_downloads import Served, cut_after, serving
+from tests.model_downloads import Served, cut_after, files_in, serving
 from tests.model_hosts.every_kind import KINDS, offered
 from tests.safetensors_bytes import safetensors
 
@@ -194,7 +195,7 @@ def test_a_model_that_is_too_large_is_refused(fetch: ModelFetch, *, says_size: b
     assert "models[0].source: is larger than 1" in error.message
     assert "COMFY_JOB_MODELS_GB" in error.message
     assert len(served.requests) == says_size
-    assert not list(fetch.kept.store.root.glob("sha256/*/*"))
+    assert files_in(fetch.kept.store.root) == []
 
 
 def test_models_that_are_too_large_together_are_refused(fetch: ModelFetch) -> None:
@@ -277,6 +278,18 @@ def test_another_file_under_the_name_of_the_versions_own_is_refused(fetch: Model
     assert "whether it is the same file is not known" in unknown.message
     assert f"the worker's own has {hashlib.sha256(OTHER).hexdigest()}" in unknown.remedy
     assert file.read_bytes() == OTHER
+
+
+def test_what_the_version_lacks_here_may_only_be_brought_as_it_is(fetch: ModelFetch) -> None:
+    missing = ManifestModel(target_path=PATH, sha256=SHA256, size=len(CONTENT))
+    manifest = fetch.home.manifest.model_copy(update={"models": [missing]})
+    fetch = replace(fetch, home=replace(fetch.home, manifest=manifest))
+    with serving(x=Served(content=CONTENT), y=Served(content=OTHER)) as url:
+        stated = model(f"{url}/y", sha256=hashlib.sha256(OTHER).hexdigest())
+        assert "which is another file" in refusal(fetch, stated).message
+        assert f"not {SHA256}" in refusal(fetch, model(f"{url}/y")).message
+        with brought(fetch, model(f"{url}/x")) as found:
+            assert contents(found) == {PATH: CONTENT}
 
 
 def test_a_file_that_people_put_there_is_not_replaced(fetch: ModelFetch) -> None:
