@@ -19,11 +19,9 @@ from comfy_errors import ComfyError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
-from rp_handler.home.locked import asks_for_lock, require_locked
 from rp_handler.home.model_search import ModelSearch
-from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
-from rp_handler.inputs.policy import InputPolicy, input_policy
+from rp_handler.inputs.policy import InputPolicy
 from rp_handler.inputs.scratch import inputs_in_place
 from rp_handler.inputs.view import InputView
 from rp_handler.interruption import in_thread, together
@@ -33,18 +31,17 @@ from rp_handler.job.live import Report
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 from rp_handler.job.run import run_job
 from rp_handler.job_models.in_place import JobModels
-from rp_handler.job_models.policy import ModelPolicy, model_policy
 from rp_handler.modes.boot import Boot
 from rp_handler.modes.health import Health
 from rp_handler.modes.sdk import Sdk, require_api_port, require_sdk
-from rp_handler.modes.turns import Turns, TurnSettings, turn_settings
-from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
+from rp_handler.modes.start import WorkerStart, worker_settings
+from rp_handler.modes.turns import Turns
 from rp_handler.outputs.inline import result_limit_bytes
 from rp_handler.outputs.job_s3 import allows_job_buckets
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.open import Outputs
 from rp_handler.outputs.sink import OutputSink
-from rp_handler.webhook import Webhooks, WebhookSettings, webhook_client, webhook_settings
+from rp_handler.webhook import Webhooks, webhook_client
 from rp_handler.worker_log import WorkerLog
 
 
@@ -73,11 +70,8 @@ async def serve_jobs(
     log.of_home(home.manifest)
     require_sdk()
     require_api_port(sdk_arguments)
-    settings = _settings(os.environ)
+    settings = worker_settings(os.environ, workflows)
     client = partial(webhook_client, allows_private=settings.inputs.allows_private)
-    warm_up_workflow = os.environ.get(WORKFLOW)
-    if warm_up_workflow:
-        check_warm_up(warm_up_workflow, workflows)
     allows_job_buckets(os.environ)
     require_in_worker(output)
     sdk = Sdk(sdk_arguments)
@@ -85,21 +79,19 @@ async def serve_jobs(
     async with contextlib.AsyncExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="comfy-input-"))
         view = InputView(Path(folder, "files"), home.root / "input")
-        starting = _started(home, listener, search, settings, view, port, stack, boot)
-        (engine, models, warnings), _ = await together([starting, outputs.open(output)])
+        start = WorkerStart(settings, listener, boot, stack)
+        starting = start.engine(home, search, view=view, workflows=workflows, port=port)
+        ready, _ = await together([starting, outputs.open(output)])
         boot.mark("outputs")
         hooks = Webhooks(settings.webhooks, client, listener.say)
         webhooks = await stack.enter_async_context(hooks)
-        for warning in warnings:
+        for warning in ready.warnings:
             listener.say(f"Warning: {warning}")
-        if warm_up_workflow:
-            await warm_up(engine, warm_up_workflow, workflows, listener)
-            boot.mark("warm_up")
-        turns = await stack.enter_async_context(Turns(settings.turns, engine, listener))
+        turns = await stack.enter_async_context(Turns(settings.turns, ready.engine, listener))
         stages = {**boot.stages_ms, "total": boot.total_ms}
         listener.note("ready", boot.in_words(), boot_ms=stages)
         jobs = Jobs(
-            engine=engine,
+            engine=ready.engine,
             turns=turns,
             health=Health(),
             listener=listener,
@@ -107,75 +99,13 @@ async def serve_jobs(
             workflows=workflows,
             outputs=outputs,
             output=output,
-            warnings=warnings,
+            warnings=ready.warnings,
             view=view,
             policy=settings.inputs,
-            models=models,
+            models=ready.models,
             webhooks=webhooks,
         )
         return await sdk.serve(jobs.answer)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Settings:
-    """What the environment sets for a worker, besides its outputs."""
-
-    inputs: InputPolicy
-    models: ModelPolicy | None
-    webhooks: WebhookSettings
-    turns: TurnSettings
-    is_locked: bool
-
-
-def _settings(variables: Mapping[str, str]) -> _Settings:
-    return _Settings(
-        inputs=input_policy(variables),
-        models=model_policy(variables),
-        webhooks=webhook_settings(variables),
-        turns=turn_settings(variables),
-        is_locked=asks_for_lock(variables),
-    )
-
-
-async def _started(
-    home: Home,
-    listener: Listener,
-    search: ModelSearch | None,
-    settings: _Settings,
-    view: InputView,
-    port: int | None,
-    stack: contextlib.AsyncExitStack,
-    boot: Boot,
-) -> tuple[ResidentEngine, JobModels, tuple[str, ...]]:
-    """The running engine with the models that were found, what brings those of jobs, and warnings.
-    `stack` ends the engine.
-    """
-    at_hand = models_at_hand(home, search, say=listener.say)
-    home, warnings = await stack.enter_async_context(at_hand)
-    if settings.is_locked:
-        found, memory = home, search.memory_files if search else ()
-        home = await in_thread(lambda: require_locked(found, os.environ.get("LOCK_PATH"), memory))
-    boot.mark("models")
-    models = JobModels(
-        home,
-        settings.models,
-        scratch=view.root.parent,
-        inputs=settings.inputs,
-        variables=os.environ,
-        say=listener.say,
-    )
-    engine = ResidentEngine(
-        models.home,
-        listener,
-        port=port,
-        input_folder=view.root,
-        is_isolated=settings.turns.is_isolated,
-    )
-    # Also one that is cancelled while it starts.
-    stack.push_async_exit(engine)
-    await engine.running()
-    boot.mark("engine")
-    return engine, models, warnings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -196,6 +196,7 @@ def test_a_job_brings_its_model_and_the_next_has_to_bring_it_too(
         ("COMFY_WARMUP_WORKFLOW", "https://example.org/x.json", "without a sha256 of its file"),
         ("COMFY_WEBHOOK_URL", "example.org", 'COMFY_WEBHOOK_URL is "example.org".'),
         ("COMFY_WEBHOOK_SECRET", "x", "COMFY_WEBHOOK_SECRET is not the secret of a webhook."),
+        ("COMFY_PREFETCH_MODELS", "some", "COMFY_PREFETCH_MODELS is 'some'"),
         ("COMFY_LOCKED", "1", 'COMFY_LOCKED is "1".'),
         ("COMFY_JOB_ISOLATION", "full", 'COMFY_JOB_ISOLATION is "full".'),
         ("COMFY_IDLE_FREE_S", "soon", "COMFY_IDLE_FREE_S is 'soon', which is no number from 0"),

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfy_workflows.graph import parse_workflow
+from comfy_workflows.model_files import ModelFolders
+from rp_handler.engine.prompt import Listener
+from rp_handler.home.realized import Home, open_home
+from rp_handler.modes.prefetch import free_memory_bytes, models_of, prefetch, prefetching
+from tests.graphs import node, write_graph
+
+_INPUTS = {"Checkpoint": {"ckpt_name": ["checkpoints"]}, "Lora": {"lora_name": ["loras"]}}
+_FREE = 2**33
+
+
+def write(path: Path, size: int = 10) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> ModelFolders:
+    return ModelFolders(roots=[tmp_path / "models"], folders={}, inputs=_INPUTS)
+
+
+@pytest.fixture
+def workflows(tmp_path: Path) -> Path:
+    """Two workflows, with a model each and a common one of 10, 20 and 30 bytes."""
+    folder = tmp_path / "workflows"
+    for name, size in (("a", 10), ("b", 20), ("both", 30)):
+        write(tmp_path / f"models/checkpoints/{name}.safetensors", size)
+    for name in ("a", "b"):
+        graph: dict[str, Any] = {
+            "1": node("Checkpoint", ckpt_name=f"{name}.safetensors"),
+            "2": node("Checkpoint", ckpt_name="both.safetensors"),
+        }
+        folder.mkdir(exist_ok=True)
+        write_graph(folder / f"{name}.json", graph)
+    (folder / "broken.json").write_text("{")
+    return folder
+
+
+def test_the_models_of_graphs_are_those_that_their_nodes_offer(
+    tmp_path: Path, folders: ModelFolders
+) -> None:
+    first = write(tmp_path / "models/checkpoints/sub/a.safetensors")
+    second = write(tmp_path / "models/loras/b.safetensors")
+    (tmp_path / "models/loras/link.safetensors").symlink_to(second)
+    write(tmp_path / "models/loras/a.yaml")
+    graph = parse_workflow(
+        {
+            "1": node("Checkpoint", ckpt_name="sub/a.safetensors", other="b.safetensors"),
+            "2": node("Lora", lora_name="b.safetensors"),
+            "3": node("Lora", lora_name="link.safetensors"),
+            "4": node("Lora", lora_name="missing.safetensors"),
+            "5": node("Lora", lora_name="a.yaml"),
+            "6": node("Lora", lora_name=["1", 0]),
+            "7": node("Lora", lora_name="../../../../etc/x.safetensors"),
+            "8": node("Unknown", lora_name="b.safetensors"),
+        },
+        place="g",
+    )
+    assert models_of([graph, graph], folders) == [first, second]
+
+
+def read(warm_up: str | None, workflows: Path, folders: ModelFolders, free: int) -> int:
+    counted: list[int] = []
+    prefetch(warm_up, workflows, folders, counted.append, free_bytes=free)
+    return sum(counted)
+
+
+@pytest.mark.parametrize(
+    ("warm_up", "size"),
+    [(None, 60), ("a", 40), ("b", 50), ("none", 0), ("https://host/w.json", 60)],
+)
+def test_a_named_warm_up_is_read_alone(
+    warm_up: str | None, size: int, workflows: Path, folders: ModelFolders
+) -> None:
+    assert read(warm_up, workflows, folders, _FREE) == size
+
+
+def test_what_does_not_fit_is_left_out_and_little_memory_is_left_alone(
+    workflows: Path, folders: ModelFolders, tmp_path: Path
+) -> None:
+    assert read(None, workflows, folders, 2**31) == 0
+    large = tmp_path / "models/checkpoints/a.safetensors"
+    with large.open("wb") as file:
+        file.truncate(_FREE // 2)
+    # The first one takes all of the room: sparse, so it is quick.
+    os.truncate(large, _FREE // 2 + 1)
+    assert read(None, workflows, folders, _FREE) == 50
+
+
+def test_free_memory_is_what_the_container_may_still_use(tmp_path: Path) -> None:
+    assert free_memory_bytes(tmp_path, tmp_path) == 0
+    (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    8 kB\n")
+    assert free_memory_bytes(tmp_path, tmp_path) == 8 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("1000\n")
+    assert free_memory_bytes(tmp_path, tmp_path) == 8 * 1024
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert free_memory_bytes(tmp_path, tmp_path) == 4000
+    (tmp_path / "memory.current").write_text("6000\n")
+    assert free_memory_bytes(tmp_path, tmp_path) == 0
+
+
+@pytest.fixture
+def opened(home: Path) -> Home:
+    return open_home(home, version_id="demo", id_was_asked=False)
+
+
+def test_it_ends_with_the_start_and_tells_how_much_it_read(
+    opened: Home, workflows: Path, folders: ModelFolders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Home, "model_folders", lambda _: folders)
+    monkeypatch.setattr("rp_handler.modes.prefetch.free_memory_bytes", lambda: _FREE)
+    noted: list[tuple[str, int]] = []
+    listener = Listener(
+        say=lambda _: None,
+        progress=lambda _: None,
+        events=lambda event, _, **facts: noted.append((event, facts["bytes"])),
+    )
+
+    async def start(seconds: float) -> None:
+        async with prefetching(None, workflows, opened, listener):
+            await asyncio.sleep(seconds)
+
+    asyncio.run(start(1))
+    # It takes longer than the start.
+    os.truncate(folders.roots[0] / "checkpoints/a.safetensors", _FREE // 4)
+    monkeypatch.setattr("rp_handler.modes.prefetch._CHUNK_BYTES", 512)
+    asyncio.run(start(0.1))
+    assert noted[0] == ("models_prefetched", 60)
+    assert 0 < noted[1][1] < _FREE // 4
