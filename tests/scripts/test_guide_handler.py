@@ -108,6 +108,11 @@ def typed(guide: Shell, command: str) -> tuple[str, str]:
     return out, err
 
 
+def asked(storage: GcsDouble) -> str:
+    """The addresses of all requests that it got."""
+    return "\n".join(str(request["path"]) for request in storage.asked)
+
+
 def hello(document: str) -> bytes:
     """The content of the one file in a result with base64."""
     (file,) = json.loads(document)["files"]
@@ -138,7 +143,7 @@ def test_the_result_goes_to_gcs_by_default_and_the_answer_has_its_path(
     (found,) = storage.objects("results")
     assert (found["content"], found["contentType"]) == (b"hello", "text/plain")
     assert found["name"].startswith(f"comfy/outputs/{VERSION}/")
-    assert found.get("acl") is None
+    assert "predefinedAcl" not in asked(storage)
     assert out.startswith(f"gs://results/{found['name']}  5 bytes  sha256:")
     # Neither public nor signed.
     assert "http" not in out
@@ -151,7 +156,7 @@ def test_the_smoke_test_checks_the_bucket_and_uploads_nothing(
     out, _ = typed(guide, SMOKE_TEST)
     assert "node classes" in out
     assert storage.objects("results") == []
-    assert any("/iam/testPermissions" in str(it["path"]) for it in storage.asked)
+    assert "/iam/testPermissions" in asked(storage)
     guide.environment["GCS_VALIDATE"] = "false"
     storage.reset()
     typed(guide, SMOKE_TEST)
@@ -176,7 +181,7 @@ def test_the_variables_of_gcs_do_what_the_guide_says(guide: Shell, storage: GcsD
     out, _ = typed(guide, f"{BY_DEFAULT} --json")
     (found,) = storage.objects("results")
     assert found["name"].startswith(f"mine/and yours/{VERSION}/")
-    assert {"entity": "allUsers", "role": "READER"} in found["acl"]
+    assert "predefinedAcl=publicRead" in asked(storage)
     (entry,) = json.loads(out)["files"]
     assert requests.get(entry["url"], timeout=10).content == b"hello"
 
