@@ -8,6 +8,10 @@ from typing import Any, ClassVar
 from comfy_errors import ComfyError, OperationFailedError
 from comfy_files.files import ROOM_AND_PERMISSIONS, os_reason, os_remedy
 from comfy_workflows.graph import InvalidWorkflowError
+from rp_handler.sendable import sendable
+
+# RunPod cuts the lines of its log at 4096 characters.
+_LONGEST = 3900
 
 
 class JobError(OperationFailedError):
@@ -116,6 +120,12 @@ def reportable(error: ComfyError | OSError) -> ComfyError:
     )
 
 
+def _readable(message: str) -> str:
+    """`message` without what cannot be printed, which a job may have named, and not too long."""
+    printable = "".join(it if it.isprintable() or it == "\n" else " " for it in message)
+    return printable if len(printable) <= _LONGEST else f"{printable[:_LONGEST]}…"
+
+
 def failure_document(error: ComfyError) -> dict[str, Any]:
     """`error` for programs: `{"error", "error_type", "retryable", "details"}`."""
     error_type, retryable, details = "invalid_input", False, {}
@@ -129,9 +139,10 @@ def failure_document(error: ComfyError) -> dict[str, Any]:
         ]
     if error.remedy:
         details = {**details, "remedy": error.remedy}
-    return {
-        "error": error.message,
+    document = {
+        "error": _readable(error.message),
         "error_type": error_type,
         "retryable": retryable,
         "details": details,
     }
+    return sendable(document)

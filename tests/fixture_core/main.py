@@ -199,7 +199,10 @@ class Core:
 
     def key_of(self, prompt: dict[str, Any], node_id: str) -> str:
         """The node with all that it depends on: what its result is remembered under."""
-        node = prompt[node_id]
+        node = prompt.get(node_id)
+        if node is None:
+            # A link of a node that no output needs may lead nowhere.
+            return "nothing"
         inputs = {
             name: self.key_of(prompt, value[0]) if isinstance(value, list) else value
             for name, value in node["inputs"].items()

@@ -292,6 +292,14 @@ def test_the_page_is_served_until_it_is_interrupted() -> None:
     wait_until_gone()
 
 
+def test_half_a_character_does_not_keep_a_result_from_being_printed() -> None:
+    graph = workflow({"1": {"class_type": "FixtureShow", "inputs": {"ui": {"text": ["a\ud800"]}}}})
+    process = start("--workflow", graph, "--json")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert json.loads(out)["text"] == [{"node": "1", "text": "a?"}]
+
+
 def test_a_reader_that_has_read_enough_is_not_an_error() -> None:
     process = start("--workflow", workflow(SAVE), "--output", "base64")
     assert process.stdout is not None

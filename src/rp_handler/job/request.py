@@ -23,6 +23,7 @@ from rp_handler.outputs.job_s3 import ALLOWED, allows_job_buckets, read_s3_confi
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.s3_settings import S3Settings
 from rp_handler.pictures.convert import Conversion
+from rp_handler.sendable import sendable
 from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
@@ -167,7 +168,7 @@ def parsed_input(document: object) -> Any:
     value = _read_text(document) if isinstance(document, str) else document
     if _is_too_deep(value):
         raise _unusable(["it is nested too deeply"])
-    return value
+    return sendable(value)
 
 
 def _read_text(text: str) -> Any:

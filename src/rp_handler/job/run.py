@@ -25,6 +25,7 @@ from rp_handler.job.models import models_in_result
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.job_models.cache_key import with_model_digests
 from rp_handler.outputs.sink import OutputSink
+from rp_handler.sendable import sendable
 
 
 async def run_workflow(
@@ -79,7 +80,7 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
         ):
             job.graph = with_model_digests(with_digests(job.graph, files), models)
             await check_job(job, engine.home, engine.input_folder)
-            result = await _result(job, engine, delivery)
+            result = sendable(await _result(job, engine, delivery))
             result["warnings"] = [*job.warnings, *result["warnings"]]
             await job.sink.finish(result)
         return result

@@ -29,21 +29,21 @@ from rp_handler.webhook import WebhookSettings, webhook_settings
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
     """What variables set for a worker, besides its outputs. `warm_up` is the workflow that runs
-    first, empty for none.
+    first.
     """
 
     inputs: InputPolicy
     models: ModelPolicy | None
     webhooks: WebhookSettings
     turns: TurnSettings
-    warm_up: str
+    warm_up: str | None
     is_locked: bool
     prefetches: bool
 
 
 def worker_settings(variables: Mapping[str, str], workflows: Path) -> WorkerSettings:
     """Raises InvalidInputError."""
-    workflow = variables.get(WORKFLOW, "")
+    workflow = variables.get(WORKFLOW) or None
     if workflow:
         check_warm_up(workflow, workflows)
     return WorkerSettings(
