@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import io
 import json
+import os
+import random
+import signal
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -19,7 +23,7 @@ from PIL import Image
 from comfy_workflows.graph import InvalidWorkflowError, parse_workflow
 from rp_handler.engine.prompt import Listener, Progress
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.errors import JobError, RefusedPromptError
+from rp_handler.errors import EngineCrashedError, JobError, RefusedPromptError
 from rp_handler.home.realized import open_home
 from rp_handler.job.job import Job
 from rp_handler.job.run import run_job
@@ -252,6 +256,71 @@ def test_a_graph_that_cannot_run_is_refused(scenario: Any) -> None:
     async def steps(jobs: Jobs) -> None:
         with pytest.raises((InvalidWorkflowError, RefusedPromptError), match="SaveImage"):
             await jobs.run({"1": image(1), "2": node("SaveImage", filename_prefix="x")})
+
+    scenario(steps)
+
+
+def colour(content: bytes) -> int:
+    """That of the one-coloured picture, as EmptyImage takes it."""
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = picture.convert("RGB").tobytes()
+    assert pixels == pixels[:3] * (len(pixels) // 3)
+    return int.from_bytes(pixels[:3], "big")
+
+
+def test_the_job_after_one_that_is_cancelled_at_any_moment_is_right(scenario: Any) -> None:
+    moments = random.Random(50)
+
+    def slow(number: int) -> dict[str, Any]:
+        graph = {"1": image(number), "2": saved("1"), "3": image(number + 1)}
+        graph["4"] = node("TestSleep", value=["3", 0], seconds=0.2)
+        return {**graph, "5": saved("4")}
+
+    async def steps(jobs: Jobs) -> None:
+        await jobs.run(slow(1))
+        before = time.monotonic()
+        await jobs.run(slow(3))
+        whole_s = time.monotonic() - before
+        cancelled = 0
+        for number in range(1000, 1100, 2):
+            work = asyncio.create_task(jobs.run(slow(number)))
+            await asyncio.sleep(moments.uniform(0, 1.1 * whole_s))
+            work.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await work
+            cancelled += work.cancelled()
+            graph = {"1": image(0xABC000 + number), "2": saved("1")}
+            pictures, _, result = await jobs.run(graph)
+            assert [name for _, name, _ in pictures] == ["x_00001_.png"]
+            content = base64.b64decode(result["images"][0]["data"])
+            assert colour(content) == 0xABC000 + number
+        assert cancelled >= 25
+
+    scenario(steps)
+
+
+def test_a_job_whose_engine_is_killed_may_be_tried_again_and_the_next_is_right(
+    scenario: Any,
+) -> None:
+    async def steps(jobs: Jobs) -> None:
+        begun = asyncio.Event()
+
+        def progress(one: Progress) -> None:
+            if one.node == "2":
+                begun.set()
+
+        graph = {"1": image(1), "2": node("TestSleep", value=["1", 0], seconds=60.0)}
+        work = asyncio.create_task(jobs.run({**graph, "3": saved("2")}, progress))
+        await begun.wait()
+        killed = jobs.engine.engine.pid
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises(EngineCrashedError, match="killed by signal 9") as raised:
+            await work
+        assert raised.value.retryable
+        pictures, ran, _ = await jobs.run({"1": image(1), "2": saved("1")})
+        assert [name for _, name, _ in pictures] == ["x_00001_.png"]
+        assert ran == {"1", "2"}
+        assert jobs.engine.engine.pid != killed
 
     scenario(steps)
 

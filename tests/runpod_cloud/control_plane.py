@@ -131,9 +131,12 @@ class ControlPlane:
         return jobs
 
     def cancel(self, job: CloudJob) -> None:
-        """Cancels a job, as a client does with /cancel, and the platform at its timeout."""
+        """Cancels a job, as a client does with /cancel, and the platform at its timeout. A job that
+        has ended stays as it is.
+        """
         with self._changed:
-            assert job.status not in _FINAL
+            if job.status in _FINAL:
+                return
             if job.status == "IN_PROGRESS":
                 self._stops.setdefault(job.deliveries[-1], []).append(job.id)
             job.status = "CANCELLED"

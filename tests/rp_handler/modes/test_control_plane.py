@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -239,6 +240,30 @@ def test_a_job_that_is_stopped_while_it_waits_never_runs(cloud: ControlPlane) ->
         assert content(cloud.result_of(last)) == "c"
     assert not begun("b").exists()
     assert first.ignored == waiting.ignored == 0
+
+
+def test_the_job_after_one_that_is_stopped_at_any_moment_is_right(cloud: ControlPlane) -> None:
+    moments = random.Random(50)
+    graph = {"0": saving("stopped"), **counting(300), "3": saving("stopped too", prefix="y")}
+    jobs: list[CloudJob] = []
+    with worker(cloud) as process:
+        cloud.result_of(cloud.send("first", workflow=graph))
+        engine, began = engine_of(process), time.monotonic()
+        cloud.result_of(cloud.send("second", workflow={**graph, **counting(301)}))
+        whole_s = time.monotonic() - began
+        for number in range(50):
+            jobs.append(
+                cloud.send(f"stopped-{number}", workflow={**graph, **counting(302 + number)})
+            )
+            time.sleep(moments.uniform(0, 1.1 * whole_s))
+            cloud.cancel(jobs[-1])
+            following = cloud.result_of(send_text(cloud, f"following-{number}"))
+            assert content(following) == following.id
+            assert following.deliveries == ["pod"]
+        assert engine_of(process) == engine
+    stopped = [job for job in jobs if job.status == "CANCELLED"]
+    assert len([job for job in stopped if job.deliveries]) >= 20
+    assert all(job.ignored <= 1 for job in stopped)
 
 
 def test_the_platform_hears_of_a_job_as_long_as_it_runs(cloud: ControlPlane) -> None:
