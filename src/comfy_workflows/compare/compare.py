@@ -124,8 +124,8 @@ def _compared(before: Output, after: Output, tolerance: Tolerance | None) -> Fin
 
 
 def _same_content(output: Output) -> Finding:
-    told = "only its file differs: metadata, or how it is compressed"
-    return Finding(output=output, verdict="same content", sentence=told)
+    sentence = "only its file differs: metadata, or how it is compressed"
+    return Finding(output=output, verdict="same content", sentence=sentence)
 
 
 def _in_bytes(then: Content, now: Content) -> str:
@@ -142,16 +142,16 @@ def _without_file(
     sizes = [size_in_words(content.facts) for content in (then, now)]
     distance = None
     if sizes[0] != sizes[1]:
-        told = f"it is {sizes[1]}, and was {sizes[0]}"
+        sentence = f"it is {sizes[1]}, and was {sizes[0]}"
     elif then.perceptual is None or now.perceptual is None:
-        told = "its content differs"
+        sentence = "its content differs"
     else:
         distance = hash_distance(then.perceptual, now.perceptual)
-        told = f"its content differs, and {distance} of 64 bits of its perceptual hash"
+        sentence = f"its content differs, and {distance} of 64 bits of its perceptual hash"
     if tolerance is not None:
-        told = f"{told}; no tolerance can be applied, because {reason}"
+        sentence = f"{sentence}; no tolerance can be applied, because {reason}"
     numbers = None if distance is None else {"hash_distance": distance}
-    return Finding(output=output, verdict="different", sentence=told, numbers=numbers)
+    return Finding(output=output, verdict="different", sentence=sentence, numbers=numbers)
 
 
 def _measured(

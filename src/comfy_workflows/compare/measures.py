@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,7 +79,8 @@ def measure(before: list[Track], after: list[Track]) -> Measures:
     """
     kinds = [[track.kind for track in tracks] for tracks in (before, after)]
     if kinds[0] != kinds[1]:
-        raise IncomparableError(f"it has {_listed(kinds[1])}, and had {_listed(kinds[0])}")
+        now, then = (" and ".join(each) for each in reversed(kinds))
+        raise IncomparableError(f"it has {now}, and had {then}")
     found = [
         _measure_sound(*pair) if pair[0].kind == "audio" else _measure_frames(*pair)
         for pair in zip(before, after, strict=True)
@@ -112,8 +112,8 @@ def _measure_frames(before: Track, after: Track) -> Measures:
     sums = _Sums()
     for number, (one, other) in enumerate(zip_longest(before.visible(), after.visible()), 1):
         if one is None or other is None:
-            more, fewer = ("more", "than before") if one is None else ("fewer", "than before")
-            raise IncomparableError(f"it has {more} frames {fewer}: they end at {number - 1}")
+            amount = "more" if one is None else "fewer"
+            raise IncomparableError(f"it has {amount} frames than before; both have {number - 1}")
         _require_alike(one, other, number)
         _add_frame(sums, one.array, other.array)
     return _measures(sums, ssim=1.0 if sums.worst_ssim is None else sums.worst_ssim)
@@ -261,7 +261,3 @@ def _rounded(steps: float) -> str:
 
 def _percent(part: float) -> str:
     return "less than 0.01%" if 0 < part < 1e-4 else f"{part:.2%}"
-
-
-def _listed(kinds: list[Any]) -> str:
-    return " and ".join(kinds)

@@ -86,14 +86,14 @@ def run_of(result: Mapping[str, Any], *, title: str = "the run") -> Run:
         raise InvalidInputError(
             f"the result of {title} does not say what it was made with", remedy=_RUN_AGAIN
         )
-    told = {
+    found = {
         "version_id": version.get("id"),
         "lock": version.get("lock"),
         "comfyui": version.get("comfyui"),
         "device": device,
     }
     try:
-        circumstances = Circumstances.model_validate(told)
+        circumstances = Circumstances.model_validate(found)
     except ValidationError as error:
         fault = f"the result of {title} cannot be used: {faults_in_words(error)}"
         raise InvalidInputError(fault, remedy=_RUN_AGAIN) from error

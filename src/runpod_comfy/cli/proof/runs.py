@@ -111,8 +111,8 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
         )
         if code:
             lines = shown.getvalue().decode(errors="replace").splitlines()
-            told = error_at_the_end(lines)
-            message, remedy = told or (f"the container ended with exit code {code}", "")
+            error_said = error_at_the_end(lines)
+            message, remedy = error_said or (f"the container ended with exit code {code}", "")
             raise error_kind(code)(message, remedy=remedy)
         try:
             result: dict[str, Any] = json.loads(said.getvalue())

@@ -58,10 +58,10 @@ def table(comparison: Comparison) -> str:
     width = max((len(finding.verdict) for finding in comparison.findings), default=0)
     lines = []
     for finding in comparison.findings:
-        told = f": {finding.sentence}" if finding.sentence else ""
+        reason = f": {finding.sentence}" if finding.sentence else ""
         output = finding.output
         name = "" if output.kind == "text" else f" ({output.name})"
-        lines.append(f"{finding.verdict:<{width}}  {output.title}{name}{told}")
+        lines.append(f"{finding.verdict:<{width}}  {output.title}{name}{reason}")
     return "\n".join(lines)
 
 
@@ -125,12 +125,13 @@ def _add_case(suite: Element, case: Case, name: str) -> None:
     elif _was_skipped(case):
         ElementTree.SubElement(element, "skipped", {"message": "there is no baseline"})
     elif case.comparison is not None:
-        told = "\n".join((table(case.comparison), *case.comparison.notes, *case.comparison.changes))
+        comparison = case.comparison
+        lines = "\n".join((table(comparison), *comparison.notes, *comparison.changes))
         if case.differs:
-            summary = _clean({"message": case.comparison.summary()})
-            ElementTree.SubElement(element, "failure", summary).text = _in_xml(told)
+            summary = _clean({"message": comparison.summary()})
+            ElementTree.SubElement(element, "failure", summary).text = _in_xml(lines)
         else:
-            ElementTree.SubElement(element, "system-out").text = _in_xml(told)
+            ElementTree.SubElement(element, "system-out").text = _in_xml(lines)
 
 
 def _was_skipped(case: Case) -> bool:
