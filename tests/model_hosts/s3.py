@@ -37,7 +37,8 @@ _FRAMING = {"connection", "content-encoding", "content-length", "date", "server"
 
 @dataclass
 class S3Double:
-    """`public` are the buckets that all may read. `answers` are given to the next requests; `cuts`
+    """`public` are the buckets that all may read. `answers` are given to the next requests, and
+    `upload_answers` to the next ones that send a file, None for one that is taken; `cuts`
     are how many bytes are sent of the next files, None for all; `rate` limits each connection, in
     bytes per second; `sent` gets the size of each piece of them that is sent. `asked` are the
     requests that it got.
@@ -48,6 +49,7 @@ class S3Double:
     region: str = "eu-central-1"
     public: set[str] = field(default_factory=set)
     answers: list[Answer] = field(default_factory=list)
+    upload_answers: list[Answer | None] = field(default_factory=list)
     cuts: list[int | None] = field(default_factory=list)
     rate: float | None = None
     asked: list[Request] = field(default_factory=list)
@@ -105,6 +107,10 @@ class S3Double:
         self.asked.append(request)
         if self.answers:
             return self.answers.pop(0)
+        if request.method == "PUT" and self.upload_answers:
+            answer = self.upload_answers.pop(0)
+            if answer is not None:
+                return answer
         path, _, raw_query = request.path.partition("?")
         bucket = unquote(path).split("/")[1]
         query = dict(parse_qsl(raw_query, keep_blank_values=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import json
 import os
 import random
@@ -18,14 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
-from PIL import Image
 
-from tests.graphs import node, saving, write_graph
+from tests.graphs import node, saving
 from tests.http_server import Answer, serve
 from tests.loopback_canary import canary
-from tests.model_hosts.gcs import gcs
-from tests.model_hosts.s3 import KEY_ID, SECRET_KEY, s3
 from tests.program import start_python
 from tests.runpod_cloud.control_plane import POLL_S, CloudJob, ControlPlane
 
@@ -312,130 +307,6 @@ def test_progress_is_not_sent_unless_a_job_asks_for_it(cloud: ControlPlane) -> N
         job = cloud.result_of(cloud.send("a", workflow=counting(20)))
     assert job.status == "COMPLETED"
     assert job.progress == []
-
-
-def test_outputs_are_shown_while_the_job_runs_and_are_in_the_result_once(
-    cloud: ControlPlane,
-) -> None:
-    workflow = {"1": saving("first"), "2": {**sleeping("a")["1"]}, "3": saving("last")}
-    workflow["2"]["inputs"]["after"] = ["1", 0]
-    workflow["3"]["inputs"]["after"] = ["2", 0]
-    with worker(cloud):
-        job = cloud.send("a", workflow=workflow, events=["outputs"])
-        cloud.until(lambda: job.progress and job.progress[-1]["outputs"]["files"])
-        (first,) = job.progress[-1]["outputs"]["files"]
-        assert base64.b64decode(first["data"]) == b"first"
-        assert job.status == "IN_PROGRESS"
-        Path("wake").touch()
-        files = cloud.result_of(job).output["files"]
-    assert [base64.b64decode(it["data"]) for it in files] == [b"first", b"last"]
-    assert first == files[0]
-    # The last update came before the result, which would be a breach otherwise, and is complete.
-    assert job.progress[-1]["outputs"]["files"] == files
-    assert job.progress[-1]["outputs"]["text"] == job.output["text"]
-
-
-def test_the_latest_preview_is_shown_in_a_few_small_updates(cloud: ControlPlane) -> None:
-    pictures = []
-    for number in range(200):
-        picture = Image.effect_noise((640, 640), 50 + number)
-        picture.save(buffer := io.BytesIO(), format="JPEG", quality=100)
-        pictures.append(base64.b64encode(buffer.getvalue()).decode())
-    assert all(len(it) > 300_000 for it in pictures)
-    Path("pictures").write_text(" ".join(pictures))
-    shown = node("FixturePreview", file=str(Path("pictures").absolute()), kind=4)
-    workflow = {"1": shown, "2": {**sleeping("a")["1"]}}
-    with worker(cloud):
-        job = cloud.send("a", workflow=workflow, events=["previews"])
-        cloud.until(lambda: job.progress)
-        Path("wake").touch()
-        assert cloud.result_of(job).status == "COMPLETED"
-    assert 1 <= len(job.progress) <= 20
-    for update in job.progress:
-        assert update["preview"]["node"] == "1"
-        assert len(update["preview"]["data"]) < 270_000
-    last = base64.b64decode(job.progress[-1]["preview"]["data"])
-    with Image.open(io.BytesIO(last)) as picture:
-        assert picture.size == (512, 512)
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> str:
-    """The name of a workflow with a file of 22.5 MB, which are 30 MB in base64."""
-    (tmp_path / "workflows").mkdir()
-    write_graph(tmp_path / "workflows/large.json", {"1": saving("x" * 22_500_000)})
-    return "large"
-
-
-def test_a_result_of_30_mb_fails_with_its_sizes_and_ways_out(
-    cloud: ControlPlane, large: str
-) -> None:
-    with worker(cloud):
-        # A larger result than the platform takes would be a breach.
-        job = cloud.result_of(cloud.send("a", workflow=large))
-        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
-    assert (job.status, job.output["error_type"]) == ("FAILED", "output_too_large")
-    assert job.error == "The result is 30.0 MB as JSON; RunPod accepts 10 MB."
-    details = job.output["details"]
-    assert details["files"] == {"x_00001.txt": 22_500_000}
-    assert (details["result_bytes"], details["limit_bytes"]) == (30_000_000, 10_000_000)
-    assert "GCS_BUCKET or BUCKET_ENDPOINT_URL" in details["remedy"]
-
-
-@pytest.mark.parametrize("service", ["gcs", "s3"])
-def test_a_result_of_30_mb_goes_to_the_bucket_that_there_is(
-    cloud: ControlPlane, large: str, tmp_path: Path, service: str
-) -> None:
-    with gcs(tmp_path / "gcs") as google, s3() as amazon:
-        google.bucket("results", "private")
-        amazon.bucket("results")
-        variables = {
-            "gcs": {
-                "GCS_BUCKET": "results",
-                "GOOGLE_APPLICATION_CREDENTIALS": str(google.key_file()),
-                "STORAGE_EMULATOR_HOST": google.url,
-            },
-            "s3": {
-                "BUCKET_ENDPOINT_URL": f"{amazon.url}/results",
-                "BUCKET_ACCESS_KEY_ID": KEY_ID,
-                "BUCKET_SECRET_ACCESS_KEY": SECRET_KEY,
-                "AWS_REGION": amazon.region,
-            },
-        }[service]
-        with worker(cloud, variables=variables):
-            job = cloud.result_of(cloud.send("a", workflow=large))
-            assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
-        (file,) = job.output["files"]
-        assert file["bytes"] == 22_500_000
-        if service == "gcs":
-            assert file["uri"] == "gs://results/comfy/outputs/demo/a/x_00001.txt"
-            (found,) = google.objects("results")
-            assert found["size"] == "22500000"
-        else:
-            assert len(requests.get(file["data"], timeout=60).content) == 22_500_000
-
-
-def test_a_result_with_texts_of_30_mb_fails_also_with_a_bucket(
-    cloud: ControlPlane, tmp_path: Path
-) -> None:
-    (tmp_path / "workflows").mkdir()
-    shows = node("FixtureShow", ui={"text": ["x" * 30_000_000]})
-    write_graph(tmp_path / "workflows/large.json", {"1": shows})
-    with gcs(tmp_path / "gcs") as google:
-        google.bucket("results", "private")
-        variables = {
-            "GCS_BUCKET": "results",
-            "GOOGLE_APPLICATION_CREDENTIALS": str(google.key_file()),
-            "STORAGE_EMULATOR_HOST": google.url,
-        }
-        with worker(cloud, variables=variables):
-            jobs = [
-                cloud.result_of(cloud.send(output, workflow="large", output=output))
-                for output in ("gcs", "base64")
-            ]
-    for job in jobs:
-        assert job.output["error_type"] == "output_too_large"
-        assert "30.0 MB" in str(job.error)
 
 
 @pytest.mark.parametrize("state", ["willing", "busy", "stopped"])
