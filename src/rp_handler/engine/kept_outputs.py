@@ -31,11 +31,11 @@ from rp_handler.engine.prompt import entries_of
 _RUNS = 32
 _BYTES = 512 * 2**20
 # Nodes whose outputs are no longer kept are still known, so that their files are not taken for
-# those of a later run.
-_KNOWN = 4096
+# those of a later run. The engine's cache has those of its latest graph, by default.
+_KNOWN = 1024
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeOutputs:
     """What a node shows in the history, and the folders with the files it names."""
 
@@ -59,7 +59,7 @@ class _Run:
     size_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Known:
     """What a node delivered in `run`, by node id: itself as `node`, and nodes that it added to the
     graph. Without a run it is no longer kept; then `content` is the hash of what it was, empty if
