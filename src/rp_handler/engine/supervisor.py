@@ -27,7 +27,7 @@ from rp_handler.interruption import in_thread
 # How long a cancelled run may take to stop before the engine is restarted.
 _SETTLE_S = 5.0
 _POLL_S = 0.1
-_SENDING_S = 0.003
+_SENDING_S = 0.001
 _CLAIM_GRACE_S = 30.0
 # An engine that names files which are no longer kept drops its results, at the latest after one
 # more run.

@@ -58,11 +58,7 @@ class Base64Sink(OutputSink):
     async def finish(self, result: Mapping[str, Any]) -> None:
         """Raises OutputTooLargeError."""
         if self._limit_bytes is not None:
-            if not self._has_room(0):
-                raise too_large(
-                    self._encoded_bytes, self._limit_bytes, remedy=_WAYS_OUT, files=self._sizes
-                )
-            size = await by_size(lambda: size_as_json(result), self._encoded_bytes)
+            size = self._encoded_bytes + size_as_json(_without_data(result))
             if size > self._limit_bytes:
                 raise too_large(size, self._limit_bytes, remedy=_WAYS_OUT, files=self._sizes)
         if self._overflow is not None:
@@ -90,6 +86,19 @@ def too_large(
         remedy=remedy,
         details={"result_bytes": size, "limit_bytes": limit_bytes, "files": dict(files)},
     )
+
+
+def _without_data(result: Mapping[str, Any]) -> dict[str, Any]:
+    """`result` without the content of its files, which takes long to encode as JSON."""
+    return {
+        key: [_without_content(one) for one in value] if isinstance(value, list) else value
+        for key, value in result.items()
+    }
+
+
+def _without_content(entry: Any) -> Any:
+    is_file = isinstance(entry, Mapping) and entry.get("type") == "base64"
+    return {**entry, "data": ""} if is_file else entry
 
 
 def result_limit_bytes(job: str) -> int:

@@ -11,7 +11,7 @@ import pytest
 
 from rp_handler.errors import OutputTooLargeError
 from rp_handler.outputs.files import FilesSink
-from rp_handler.outputs.inline import Base64Sink, result_limit_bytes
+from rp_handler.outputs.inline import Base64Sink, result_limit_bytes, size_as_json
 from rp_handler.outputs.sink import OutputSink
 
 
@@ -43,8 +43,8 @@ def test_a_result_above_the_limit_is_refused_with_all_sizes(tmp_path: Path) -> N
     error = caught.value
     assert error.message == "The result is 2.4 MB as JSON; RunPod accepts 2 MB."
     assert "GCS_BUCKET" in error.remedy
-    assert error.details == {
-        "result_bytes": 2_400_000,
+    assert error.details["result_bytes"] == pytest.approx(2_400_000, abs=1000)
+    assert {name: error.details[name] for name in ("limit_bytes", "files")} == {
         "limit_bytes": limit,
         "files": {"a": 600_000, "b": 600_000, "c": 600_000},
     }
@@ -67,6 +67,22 @@ def test_no_file_goes_missing_near_the_limit(tmp_path: Path, size: int) -> None:
     except OutputTooLargeError:
         return
     assert len(base64.b64decode(entry["data"])) == size
+
+
+def test_the_limit_is_one_of_the_document_as_json(tmp_path: Path) -> None:
+    (path := tmp_path / "x").write_bytes(bytes(1000))
+
+    async def work(limit_bytes: int) -> int:
+        sink = Base64Sink(limit_bytes=limit_bytes)
+        entry = await sink.put(path, PurePath("x"))
+        result = {"images": [entry], "text": [{"node": "1", "text": 'ü "quoted"'}], "warnings": []}
+        await sink.finish(result)
+        return size_as_json(result)
+
+    size = asyncio.run(work(10_000))
+    assert asyncio.run(work(size)) == size
+    with pytest.raises(OutputTooLargeError):
+        asyncio.run(work(size - 1))
 
 
 def test_texts_count_too() -> None:
