@@ -7,8 +7,8 @@ import contextlib
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from concurrent.futures import Future
 from contextvars import Context
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -83,20 +83,21 @@ async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Resu
     abandoned.
     """
     cancelled = threading.Event()
-    future: Future[Result] = Future()
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Result] = loop.create_future()
 
     def run() -> None:
         give_up_with(cancelled)
+        settle: Callable[[], object]
         try:
-            future.set_result(work())
+            settle = partial(done.set_result, work())
         except BaseException as error:
-            if cancelled.is_set():
-                future.cancel()
-            else:
-                future.set_exception(error)
+            settle = done.cancel if cancelled.is_set() else partial(done.set_exception, error)
+        # An abandoned thread may outlive the loop.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(settle)
 
     _hand_over(run)
-    done = asyncio.wrap_future(future)
     try:
         return await asyncio.shield(done)
     finally:
