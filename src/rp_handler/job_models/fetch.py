@@ -182,7 +182,7 @@ class ModelFetch:
                 )
 
         for_all(download, missing, field_of=source_of, kind="models", threads=_AT_ONCE)
-        # Not all hosts tell a size beforehand.
+        # Not all hosts state a size beforehand.
         self.kept.make_room(0, keep=keep | {one.held.path.name for one in missing if one.held})
 
     def _prepare(self, one: Wanted) -> None:
@@ -195,7 +195,7 @@ class ModelFetch:
 
 
 class _Left(Progress):
-    """Ends downloads of more than `left_bytes`, which not all hosts tell beforehand."""
+    """Ends downloads of more than `left_bytes`, which not all hosts state beforehand."""
 
     def __init__(self, left_bytes: int, require_small: Callable[[float], None]) -> None:
         self._left_bytes, self._require_small = left_bytes, require_small

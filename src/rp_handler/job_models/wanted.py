@@ -19,7 +19,7 @@ class Wanted:
     """A model of a job on its way: `place` is where it stands in the input, `names` are those under
     which the engine finds it.
 
-    `sha256` is the stated one, or what its host tells as `told`; None if neither is known. `here`
+    `sha256` is the stated one, or what its host states in `told`; None if neither is known. `here`
     is the same file among the models that the worker has anyway, `held` is one that was fetched.
     """
 
