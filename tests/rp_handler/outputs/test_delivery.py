@@ -173,14 +173,38 @@ def test_a_bucket_that_is_not_checked_fails_the_job() -> None:
     assert "the bucket resulst is not there" in said
 
 
-def test_a_worker_delivers_to_s3_with_the_variables_of_worker_comfyui(amazon: S3Double) -> None:
-    variables = {
+def _s3_variables(amazon: S3Double) -> dict[str, str]:
+    return {
         "GCS_BUCKET": "",
         "BUCKET_ENDPOINT_URL": f"{amazon.url}/results",
         "BUCKET_ACCESS_KEY_ID": KEY_ID,
         "BUCKET_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_REGION": amazon.region,
     }
+
+
+def test_a_fault_of_s3_ends_a_worker_before_its_engine_starts(amazon: S3Double) -> None:
+    variables = _s3_variables(amazon)
+    for code, changed, sentence in (
+        (3, {"BUCKET_ENDPOINT_URL": f"{amazon.url}/resulst"}, "the bucket resulst is not there"),
+        (2, {"BUCKET_SECRET_ACCESS_KEY": ""}, "BUCKET_SECRET_ACCESS_KEY is not set"),
+        (3, {"BUCKET_SECRET_ACCESS_KEY": "other"}, "refuses the key"),
+    ):
+        said = _ended(code, **{**variables, **changed})
+        assert sentence in said
+        assert "Starting ComfyUI" not in said
+
+
+def test_a_busy_s3_is_asked_again(amazon: S3Double) -> None:
+    amazon.upload_answers = [Answer(status=503), Answer(status=503)]
+    _ended(0, **_s3_variables(amazon))
+    assert amazon.upload_answers == []
+    listed = amazon.client.list_objects_v2(Bucket="results")["Contents"]
+    assert [it["Key"] for it in listed] == [_NAME]
+
+
+def test_a_worker_delivers_to_s3_with_the_variables_of_worker_comfyui(amazon: S3Double) -> None:
+    variables = _s3_variables(amazon)
     said = _ended(0, **variables)
     found = re.search(r"'type': 's3_url', 'data': '([^']+)'", said)
     assert found, said
@@ -188,7 +212,6 @@ def test_a_worker_delivers_to_s3_with_the_variables_of_worker_comfyui(amazon: S3
     _ended(0, **variables)
     listed = amazon.client.list_objects_v2(Bucket="results")["Contents"]
     assert [it["Key"] for it in listed] == [_NAME]
-    assert "refuses the key" in _ended(3, **{**variables, "BUCKET_SECRET_ACCESS_KEY": "other"})
 
 
 def test_a_job_has_its_own_bucket_if_the_worker_allows_it(
