@@ -27,6 +27,7 @@ from comfy_workflows.compare.content import Content
 from comfy_workflows.compare.output import Output, OutputKind
 from comfy_workflows.compare.run import Circumstances, Run
 from comfy_workflows.compare.tolerance import Tolerance
+from comfy_workflows.folder import is_baseline
 
 FORMAT = 2
 _SCHEMA = re.compile(r"runpod-comfy/baseline/(\d{1,9})")
@@ -69,16 +70,6 @@ class Baseline(_Strict):
         """The entry of this device."""
         key = circumstances.device.key
         return next((one for one in self.entries if one.circumstances.device.key == key), None)
-
-
-def baseline_path(workflow: Path) -> Path:
-    """The usual baseline of a workflow: `x.baseline.json` beside `x.json`."""
-    return workflow.with_name(f"{workflow.stem}.baseline.json")
-
-
-def is_baseline(path: Path) -> bool:
-    """True for the name of a baseline, which is no workflow."""
-    return path.name.endswith(".baseline.json")
 
 
 def load_baseline(path: Path, *, workflow: str) -> Baseline:

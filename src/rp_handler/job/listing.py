@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from comfy_errors import UnavailableError
+from comfy_workflows.folder import workflow_files
 from rp_handler.home.realized import Home
 from rp_handler.job_models.in_place import JobModels
 
@@ -34,7 +35,7 @@ def listing(
 
 def workflow_names(folder: Path) -> list[str]:
     """The names of the workflows in `folder`, sorted."""
-    return sorted(path.stem for path in folder.glob("*.json"))
+    return [path.stem for path in workflow_files(folder)]
 
 
 def _node_classes(home: Home) -> list[dict[str, Any]]:

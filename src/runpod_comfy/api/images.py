@@ -14,6 +14,7 @@ from comfy_home.layout import find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
+from comfy_workflows.folder import workflow_files
 from rp_handler.outputs.modes import check_output_mode, settings_of
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
 from runpod_comfy.api.arguments import checked
@@ -142,7 +143,7 @@ def find_image_job(
         base=find_base(selected.lock, asked=base),
         platform=platform_name(platform),
         fetch_context=fetch_context,
-        workflows=sorted((find_project(project) / "workflows").glob("*.json")),
+        workflows=workflow_files(find_project(project) / "workflows"),
         ca_bundle=certificates,
         network=network,
     )

@@ -10,6 +10,8 @@ from comfy_files.files import sha256_of
 from runpod_comfy.project import PACKAGE_NAMES, PACKAGES
 
 _BUILD_SIDE = "runpod_comfy"
+# It decodes pictures and videos, for which an image has no libraries.
+_COMPARISON = "comfy_workflows/compare"
 
 
 def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
@@ -19,6 +21,7 @@ def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
         for package in PACKAGE_NAMES
         if package != _BUILD_SIDE
         for source in sorted((folder / package).rglob("*.py"))
+        if not source.is_relative_to(folder / _COMPARISON)
     }
 
 

@@ -10,7 +10,6 @@ import pytest
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_workflows.compare.baseline import (
     Recording,
-    baseline_path,
     compare_with_baseline,
     files_folder,
     load_baseline,
@@ -19,6 +18,7 @@ from comfy_workflows.compare.baseline import (
 from comfy_workflows.compare.compare import Comparison
 from comfy_workflows.compare.run import Run
 from comfy_workflows.compare.tolerance import parse_tolerance
+from comfy_workflows.folder import baseline_path
 from tests.comfy_workflows.compare.runs import CPU, GPU, WORKFLOW, file, run
 from tests.media_files import noise, picture, with_one_step
 
@@ -226,7 +226,7 @@ def test_a_picture_that_cannot_be_decoded_is_recorded_with_a_note(path: Path) ->
     assert compared(path, run(file(b"no picture"))).holds
 
 
-def test_the_usual_place_of_a_baseline_is_beside_the_workflow(tmp_path: Path) -> None:
+def test_the_files_of_a_baseline_are_in_a_folder_beside_it(tmp_path: Path) -> None:
     path = baseline_path(tmp_path / "a.b.json")
     assert path == tmp_path / "a.b.baseline.json"
     assert files_folder(path) == tmp_path / "a.b.baseline"

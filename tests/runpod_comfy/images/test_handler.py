@@ -26,7 +26,8 @@ _SOURCES = (
 @pytest.fixture
 def packages(tmp_path: Path) -> Path:
     """A folder like `src` or `site-packages`, with packages of others too."""
-    for name in (*_SOURCES, "runpod_comfy/lock/model.py", "numpy/core.py"):
+    others = ("runpod_comfy/lock/model.py", "numpy/core.py", "comfy_workflows/compare/media.py")
+    for name in (*_SOURCES, *others):
         path = tmp_path / "packages" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("before\n")
@@ -76,6 +77,12 @@ def test_the_packages_hold_nothing_but_sources() -> None:
         if path.is_file() and path.suffix not in (".py", ".pyc")
     }
     assert others <= {"BUILD", "py.typed"}
+
+
+def test_the_sources_import_only_modules_that_come_along() -> None:
+    sources = handler_sources()
+    modules = {module for path in sources.values() for module in _imported(path)}
+    assert not {module for module in modules if module.startswith("comfy_workflows.compare")}
 
 
 def test_requirements_name_exactly_what_the_sources_import() -> None:

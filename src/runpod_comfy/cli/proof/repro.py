@@ -79,9 +79,10 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    from comfy_workflows.compare.baseline import baseline_path, load_baseline
+    from comfy_workflows.compare.baseline import load_baseline
     from comfy_workflows.compare.run import run_of, workflow_digest
     from comfy_workflows.compare.tolerance import parse_tolerance
+    from comfy_workflows.folder import baseline_path
     from comfy_workflows.graph import load_workflow
 
     workflow = expanded(arguments.workflow)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import os_reason, os_remedy
 from comfy_files.user_paths import expanded
+from comfy_workflows.folder import baseline_path, workflow_files
 from rp_handler.run_request import DEFAULT_OUTPUT_MODE, add_run_options, named_path
 from runpod_comfy.cli.options import (
     Subparsers,
@@ -93,7 +94,7 @@ class _Test:
 
 def _test_of(workflow: Path, tolerance: Tolerance | None) -> _Test:
     """Reads the files of a test, so that a broken one is reported without waiting for a run."""
-    from comfy_workflows.compare.baseline import baseline_path, load_baseline
+    from comfy_workflows.compare.baseline import load_baseline
     from comfy_workflows.compare.run import workflow_digest
     from comfy_workflows.graph import load_workflow
 
@@ -176,13 +177,7 @@ def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
 
 
 def _with_baselines(folder: Path) -> list[Path]:
-    from comfy_workflows.compare.baseline import baseline_path, is_baseline
-
-    found = [
-        path
-        for path in sorted(folder.glob("*.json"))
-        if not is_baseline(path) and baseline_path(path).is_file()
-    ]
+    found = [path for path in workflow_files(folder) if baseline_path(path).is_file()]
     if not found:
         raise UnavailableError(
             f"no workflow in {folder} has a baseline",
@@ -198,7 +193,7 @@ def _tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case
     except ComfyError as error:
         nothing = _Test(
             workflow=workflow,
-            path=workflow.with_name(f"{workflow.stem}.baseline.json"),
+            path=baseline_path(workflow),
             baseline=None,
             tolerance=None,
         )
