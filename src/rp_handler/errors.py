@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from comfy_errors import ComfyError, OperationFailedError
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_files.files import ROOM_AND_PERMISSIONS, os_reason, os_remedy
 from comfy_workflows.graph import InvalidWorkflowError
 from rp_handler.sendable import sendable
 
 # RunPod cuts the lines of its log at 4096 characters.
 _LONGEST = 3900
+# RunPod loses results of 10 MB.
+_LARGEST_DETAILS = 1_000_000
 
 
 class JobError(OperationFailedError):
@@ -128,7 +131,9 @@ def _readable(message: str) -> str:
 
 def failure_document(error: ComfyError) -> dict[str, Any]:
     """`error` for programs: `{"error", "error_type", "retryable", "details"}`."""
-    error_type, retryable, details = "invalid_input", False, {}
+    error_type, retryable, details = "execution_error", False, {}
+    if isinstance(error, InvalidInputError):
+        error_type = "invalid_input"
     if isinstance(error, JobError):
         error_type, retryable, details = error.error_type, error.retryable, error.details
     elif isinstance(error, InvalidWorkflowError):
@@ -137,6 +142,8 @@ def failure_document(error: ComfyError) -> dict[str, Any]:
             {"node": one.node, "class_type": one.class_type, "problem": one.sentence}
             for one in error.problems
         ]
+    if len(json.dumps(details)) > _LARGEST_DETAILS:
+        details = {"left_out": "The details are larger than 1 MB."}
     if error.remedy:
         details = {**details, "remedy": error.remedy}
     document = {

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from comfy_errors import InvalidInputError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
+from rp_handler.home.locked import VARIABLE as LOCKED
 from rp_handler.home.locked import asks_for_lock, require_locked
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
@@ -18,6 +20,7 @@ from rp_handler.inputs.policy import InputPolicy, input_policy
 from rp_handler.inputs.view import InputView
 from rp_handler.interruption import in_thread
 from rp_handler.job_models.in_place import JobModels
+from rp_handler.job_models.policy import HOSTS as JOB_MODELS
 from rp_handler.job_models.policy import ModelPolicy, model_policy
 from rp_handler.modes.boot import Boot
 from rp_handler.modes.prefetch import prefetches, prefetching
@@ -46,13 +49,19 @@ def worker_settings(variables: Mapping[str, str], workflows: Path) -> WorkerSett
     workflow = variables.get(WORKFLOW) or None
     if workflow:
         check_warm_up(workflow, workflows)
+    models, is_locked = model_policy(variables), asks_for_lock(variables)
+    if models is not None and is_locked:
+        raise InvalidInputError(
+            f"{LOCKED}=strict allows the models of the lock only, and {JOB_MODELS} those of jobs.",
+            remedy=f"Unset {LOCKED} or {JOB_MODELS}.",
+        )
     return WorkerSettings(
         inputs=input_policy(variables),
-        models=model_policy(variables),
+        models=models,
         webhooks=webhook_settings(variables),
         turns=turn_settings(variables),
         warm_up=workflow,
-        is_locked=asks_for_lock(variables),
+        is_locked=is_locked,
         prefetches=prefetches(variables),
     )
 
