@@ -64,6 +64,11 @@ def require_in_worker(mode: str) -> None:
         )
 
 
+def lacks_bucket(mode: str, environment: Mapping[str, str]) -> bool:
+    """True if `mode` delivers to a bucket, and `environment` does not name it."""
+    return mode in _BUCKETS and not environment.get(_BUCKETS[mode])
+
+
 def named_bucket(environment: Mapping[str, str]) -> str | None:
     """The mode of the bucket that `environment` names, None if it names none."""
     return next((mode for mode, name in _BUCKETS.items() if environment.get(name)), None)
