@@ -235,7 +235,8 @@ def perform(
     from rp_handler.outputs.open import Outputs
 
     port, timeout_s, graph = request.port, request.timeout_s, request.workflow
-    explain = listener.say if request.verbose else say_nothing
+    shown = listener.say if log is None else log.signed_url
+    explain = shown if request.verbose else say_nothing
 
     async def work(home: Home, search: ModelSearch | None) -> dict[str, Any] | int:
         if request.ui:

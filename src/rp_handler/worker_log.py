@@ -93,6 +93,14 @@ class WorkerLog:
         else:
             self._say(without_secrets(f"comfyui: {line}", self._hidden_values()))
 
+    def signed_url(self, sentence: str) -> None:
+        """Writes a sentence with a signed URL as it is: `--verbose` is there to show them."""
+        if self.is_json:
+            facts = {"job": self._latest_job, "message": sentence}
+            self._say(_fitting({**self._begin("signed_url", "debug"), **facts}))
+        else:
+            self._say(sentence)
+
     def note(
         self, event: str, sentence: str = "", *, level: Level | None = None, **facts: Any
     ) -> None:
@@ -114,11 +122,13 @@ class WorkerLog:
         self.note("failed", error.in_words(), level="error", **facts)
 
     def _write(self, event: str, sentence: str, level: Level, facts: Mapping[str, Any]) -> None:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        begin = {"ts": now, "level": level, "event": event}
         message = facts.get("message", sentence)
         said = {"message": message} if message else {}
-        self._say(_fitting({**begin, **self._facts, **self.hidden({**facts, **said})}))
+        self._say(_fitting({**self._begin(event, level), **self.hidden({**facts, **said})}))
+
+    def _begin(self, event: str, level: Level) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        return {"ts": now, "level": level, "event": event, **self._facts}
 
     def _hidden_values(self) -> list[str]:
         return [*self._secrets, *self._of_job]

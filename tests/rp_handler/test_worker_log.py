@@ -145,3 +145,16 @@ def test_a_line_that_is_too_long_is_cut_and_stays_json() -> None:
     # The slowest ones.
     assert "1999" in line["nodes"]
     assert "0" not in line["nodes"]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_signed_url_is_written_as_it_is_with_the_job_it_is_of(form: str) -> None:
+    log, said = make(COMFY_LOG=form)
+    sentence = "gs://b/x can be read for 60 s at https://h/x?X-Goog-Signature=0123456789"
+    with log.of_job("job-1"):
+        log.signed_url(sentence)
+    if form == "text":
+        assert said == [sentence]
+    else:
+        line = json.loads(said[0])
+        assert (line["event"], line["job"], line["message"]) == ("signed_url", "job-1", sentence)
