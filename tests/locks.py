@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from comfy_files.files import sha256_of
-from comfy_files.tree_hash import tree_hash
 from comfy_home.lock_bytes import LOCK_VERSION
+from comfy_home.tree_hash import tree_hash
 from runpod_comfy.lock.model import (
     Base,
     Distribution,

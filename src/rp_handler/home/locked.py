@@ -18,10 +18,10 @@ from comfy_errors.names import listed
 from comfy_files.files import sha256_of
 from comfy_files.json_file import read_object
 from comfy_files.parallel import HASHING_THREADS, in_parallel
-from comfy_files.tree_hash import tree_hash
 from comfy_files.user_paths import expanded
 from comfy_home.lock_bytes import names_lock
 from comfy_home.manifest import ChangedFile, ManifestModel
+from comfy_home.tree_hash import tree_hash
 from comfy_models.verify import MEMORY_NAME, HashMemory, fault_of
 from comfy_workflows.model_files import MODEL_SUFFIXES
 from rp_handler.home.realized import Home

@@ -16,7 +16,7 @@ from comfy_errors.names import in_lines
 from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
 from comfy_files.space import require_room, size_of
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_files
 from comfy_models.store import ModelStore

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
 from comfy_files.files import place_folder
 from comfy_files.progress import Say, say_nothing
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache
 

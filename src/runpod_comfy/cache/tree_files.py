@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.tree_hash import MODULE_FILE, is_left_out
+from comfy_home.tree_hash import MODULE_FILE, is_left_out
 
 # The coarsest clock of a file system in use (FAT's): a file that is written again within this time
 # may keep its times.

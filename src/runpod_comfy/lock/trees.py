@@ -11,7 +11,7 @@ from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_errors.names import listed, nearest
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
-from comfy_files.tree_hash import MODULE_FILE
+from comfy_home.tree_hash import MODULE_FILE
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest, TreeStore
 from runpod_comfy.lock.model import Lock, LockedNode, LockedTree, Submodule
 from runpod_comfy.lock.requirements.read import REQUIREMENTS

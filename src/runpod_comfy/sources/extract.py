@@ -24,7 +24,7 @@ from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
-from comfy_files.tree_hash import MODULE_FILE
+from comfy_home.tree_hash import MODULE_FILE
 from runpod_comfy.sources.tree_writer import (
     MOST_BYTES,
     MOST_FILES,

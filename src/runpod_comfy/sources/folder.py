@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import disk_errors
-from comfy_files.tree_hash import MODULE_FILE, is_left_out, tree_hash
+from comfy_home.tree_hash import MODULE_FILE, is_left_out, tree_hash
 from runpod_comfy.cache.tree import (
     FetchContext,
     Fill,

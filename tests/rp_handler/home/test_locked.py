@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from comfy_files.tree_hash import tree_hash
 from comfy_home.lock_bytes import lock_digest
 from comfy_home.manifest import ChangedFile, CheckReport, Manifest, ManifestModel, save_manifest
+from comfy_home.tree_hash import tree_hash
 from rp_handler.home.locked import asks_for_lock, require_locked
 from rp_handler.home.realized import Home, open_home
 

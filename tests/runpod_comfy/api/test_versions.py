@@ -11,7 +11,7 @@ import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.parallel import in_parallel
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from comfy_models.store import ModelStore
 from runpod_comfy.api.versions import create, resolve, select
 from runpod_comfy.cache.paths import Cache

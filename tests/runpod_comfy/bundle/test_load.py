@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, OperationFailedError, UnavailableError
-from comfy_files.tree_hash import tree_hash
 from comfy_home.lock_bytes import canonical_bytes
+from comfy_home.tree_hash import tree_hash
 from comfy_models.store import MEMORY_NAME, ModelStore
 from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.bundle.load import describe_bundle, load_bundle

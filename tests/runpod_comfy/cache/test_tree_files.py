@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from runpod_comfy.cache.tree_files import tree_state
 from tests.comfy_releases import ComfyRepository
 from tests.git_repositories import GitRepository, new_repository

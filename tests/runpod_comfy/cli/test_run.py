@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from rp_handler.engine.process import free_port
 from runpod_comfy.cli.app import run_command_line
 from tests.git_repositories import GitRepository

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
 from runpod_comfy.sources.archive import ArchiveSource

@@ -17,7 +17,7 @@ from random import Random
 import pytest
 
 from comfy_errors import InvalidInputError
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from runpod_comfy.sources.extract import extract
 
 JANUARY = calendar.timegm((2024, 1, 2, 3, 4, 6))

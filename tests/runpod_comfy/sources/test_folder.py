@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.cache.tree_files import tree_state
 from runpod_comfy.sources.folder import FOLDER_EPOCH, FolderSource

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfy_files.tree_hash import is_left_out, tree_hash
 from comfy_home.layout import DATA_FOLDERS
+from comfy_home.tree_hash import is_left_out, tree_hash
 from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.homes.environment import find_interpreter
 from runpod_comfy.homes.home import IMPORTABLE, nodes_of_start, unmanaged_nodes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import ComfyError
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock, LockedTree
 from runpod_comfy.sources.folder import folder_of

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import listed, quantity
 from comfy_files.lfs import POINTER_START
-from comfy_files.tree_hash import MODULE_FILE
+from comfy_home.tree_hash import MODULE_FILE
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
 from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git

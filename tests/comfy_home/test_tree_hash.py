@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from comfy_files.tree_hash import tree_hash
+from comfy_home.tree_hash import tree_hash
 
 
 def test_paths_can_be_left_out(tmp_path: Path) -> None:
