@@ -39,14 +39,17 @@ class PeakMemory:
         if self._ours.fileno() < 0:
             return None
         loop = asyncio.get_running_loop()
+        answer = b""
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await loop.sock_sendall(self._ours, b"?")
                 answer = await loop.sock_recv(self._ours, _LONGEST_ANSWER_BYTES)
         except (OSError, TimeoutError):
-            # A late answer would be taken for the next one.
-            self.close()
             return None
+        finally:
+            if not answer:
+                # A late answer would be taken for the next one.
+                self.close()
         with contextlib.suppress(ValueError):
             return int(answer)
         return None

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +80,18 @@ def test_an_engine_that_does_not_answer_is_not_asked_again(
     with pytest.raises(OSError, match="closed|descriptor"):
         os.fstat(memory.theirs)
     assert asyncio.run(memory.ask()) is None
+
+
+def test_a_late_answer_to_a_question_that_was_cancelled_is_not_taken_for_the_next() -> None:
+    async def ask_twice() -> int | None:
+        memory = PeakMemory()
+        theirs = socket.socket(fileno=os.dup(memory.theirs))
+        asking = asyncio.create_task(memory.ask())
+        await asyncio.get_running_loop().run_in_executor(None, theirs.recv, 1)
+        asking.cancel()
+        await asyncio.wait({asking})
+        with theirs, contextlib.suppress(BrokenPipeError):
+            theirs.send(b"7")
+        return await memory.ask()
+
+    assert asyncio.run(ask_twice()) is None
