@@ -13,6 +13,7 @@ from typing import Any
 
 from rp_handler.interruption import in_thread
 from rp_handler.job.live import Update
+from rp_handler.sendable import sendable
 
 # Between two updates; what comes faster is merged.
 _EVERY_S = 0.3
@@ -70,7 +71,8 @@ class ProgressUpdates:
                 latest, self._latest = self._latest, None
                 if latest is not None:
                     # It may have to encode pictures.
-                    update = {"status": "IN_PROGRESS", "output": await in_thread(latest)}
+                    output = sendable(await in_thread(latest))
+                    update = {"status": "IN_PROGRESS", "output": output}
                     # It reports other faults in the log. An update that is lost is followed by
                     # another one, or by the result.
                     with contextlib.suppress(TimeoutError, OSError):
