@@ -14,7 +14,7 @@ class Health:
         self._faults = 0
 
     def succeeded(self) -> None:
-        """A job was done."""
+        """ComfyUI did a job."""
         self._faults = 0
 
     def is_lost(self, error: Exception) -> bool:

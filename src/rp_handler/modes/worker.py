@@ -148,7 +148,8 @@ class Jobs:
                 self.log.hide(asked.secrets())
             await self.turns.isolate()
             result = await self._result(job_id, asked, report)
-            self.health.succeeded()
+            if isinstance(asked, JobRequest):
+                self.health.succeeded()
             self.listener.note("job_finished", "", **_facts(result), total_ms=_ms_since(began))
         except asyncio.CancelledError:
             self.listener.note("job_cancelled", "", total_ms=_ms_since(began))
