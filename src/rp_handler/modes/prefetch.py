@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 from comfy_errors import ComfyError
 from comfy_files.parallel import interrupted
 from comfy_workflows.graph import Graph, load_workflow
-from comfy_workflows.model_files import ModelFolders, looks_like_a_model
+from comfy_workflows.model_files import ModelFolders
+from comfy_workflows.node_inputs import ObjectInfo
+from comfy_workflows.used_models import used_models
 from rp_handler.engine.prompt import Listener
 from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
@@ -41,14 +43,17 @@ async def prefetching(
         nonlocal read_bytes
         read_bytes += size_bytes
 
-    folders = home.model_folders()
-    work = in_thread(lambda: prefetch(warm_up, workflows, folders, count))
-    reading = asyncio.ensure_future(work)
+    def read() -> None:
+        # The first job needs the node classes too.
+        prefetch(warm_up, workflows, home.recorded_classes or {}, home.model_folders(), count)
+
+    reading = asyncio.ensure_future(in_thread(read))
     try:
         yield
     finally:
         reading.cancel()
-        await asyncio.wait({reading})
+        # A job that needs what cannot be read fails with the reason.
+        await asyncio.gather(reading, return_exceptions=True)
         listener.note("models_prefetched", "", bytes=read_bytes)
 
 
@@ -60,6 +65,7 @@ def prefetches(variables: Mapping[str, str]) -> bool:
 def prefetch(
     warm_up: str | None,
     workflows: Path,
+    object_info: ObjectInfo,
     folders: ModelFolders,
     count: Callable[[int], None],
     *,
@@ -72,23 +78,12 @@ def prefetch(
     """
     free_bytes = free_memory_bytes() if free_bytes is None else free_bytes
     if free_bytes >= _LEAST_FREE_BYTES:
-        models = models_of(_graphs(warm_up, workflows), folders)
-        for path in _fitting(models, round(free_bytes * _SHARE)):
+        graphs = _graphs(warm_up, workflows)
+        models = [it for graph in graphs for it in used_models(graph, object_info, folders)]
+        # Each file once, also if several links lead to it.
+        files = dict.fromkeys(Path(os.path.realpath(model)) for model in models)
+        for path in _fitting([*files], round(free_bytes * _SHARE)):
             _read(path, count)
-
-
-def models_of(graphs: Iterable[Graph], folders: ModelFolders) -> list[Path]:
-    """The model files that the nodes of `graphs` name, each once, in the order of the graphs."""
-    found: dict[str, Path] = {}
-    for graph in graphs:
-        for node in graph.nodes.values():
-            offered = folders.inputs.get(node.class_type, {})
-            for name, value in node.inputs.items():
-                if name in offered and isinstance(value, str) and looks_like_a_model(value):
-                    path = folders.find(offered[name], value)
-                    if path is not None:
-                        found.setdefault(os.path.realpath(path), path)
-    return list(found.values())
 
 
 def free_memory_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/cgroup")) -> int:

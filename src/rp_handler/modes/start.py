@@ -122,7 +122,7 @@ class WorkerStart:
         self._stack.push_async_exit(engine)
         async with contextlib.AsyncExitStack() as meanwhile:
             if settings.prefetches:
-                reading = prefetching(settings.warm_up, workflows, home, self._listener)
+                reading = prefetching(settings.warm_up, workflows, models.home, self._listener)
                 await meanwhile.enter_async_context(reading)
             await engine.running()
             self._boot.mark("engine")

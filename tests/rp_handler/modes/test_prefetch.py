@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from comfy_workflows.graph import parse_workflow
 from comfy_workflows.model_files import ModelFolders
 from rp_handler.engine.prompt import Listener
 from rp_handler.home.realized import Home, open_home
-from rp_handler.modes.prefetch import free_memory_bytes, models_of, prefetch, prefetching
+from rp_handler.modes.prefetch import free_memory_bytes, prefetch, prefetching
 from tests.graphs import node, write_graph
 
-_INPUTS = {"Checkpoint": {"ckpt_name": ["checkpoints"]}, "Lora": {"lora_name": ["loras"]}}
+_INPUTS = {"Checkpoint": {"ckpt_name": ["checkpoints"]}}
+_CLASSES = {"Checkpoint": {"input": {"required": {"ckpt_name": [[]]}}, "output_node": True}}
 _FREE = 2**33
 
 
@@ -46,32 +46,19 @@ def workflows(tmp_path: Path) -> Path:
     return folder
 
 
-def test_the_models_of_graphs_are_those_that_their_nodes_offer(
-    tmp_path: Path, folders: ModelFolders
+def test_a_file_with_several_links_is_read_once(
+    tmp_path: Path, workflows: Path, folders: ModelFolders
 ) -> None:
-    first = write(tmp_path / "models/checkpoints/sub/a.safetensors")
-    second = write(tmp_path / "models/loras/b.safetensors")
-    (tmp_path / "models/loras/link.safetensors").symlink_to(second)
-    write(tmp_path / "models/loras/a.yaml")
-    graph = parse_workflow(
-        {
-            "1": node("Checkpoint", ckpt_name="sub/a.safetensors", other="b.safetensors"),
-            "2": node("Lora", lora_name="b.safetensors"),
-            "3": node("Lora", lora_name="link.safetensors"),
-            "4": node("Lora", lora_name="missing.safetensors"),
-            "5": node("Lora", lora_name="a.yaml"),
-            "6": node("Lora", lora_name=["1", 0]),
-            "7": node("Lora", lora_name="../../../../etc/x.safetensors"),
-            "8": node("Unknown", lora_name="b.safetensors"),
-        },
-        place="g",
-    )
-    assert models_of([graph, graph], folders) == [first, second]
+    link = tmp_path / "models/checkpoints/link.safetensors"
+    link.symlink_to(tmp_path / "models/checkpoints/a.safetensors")
+    graph = {"1": node("Checkpoint", ckpt_name="link.safetensors")}
+    write_graph(workflows / "linked.json", graph)
+    assert read(None, workflows, folders, _FREE) == 60
 
 
 def read(warm_up: str | None, workflows: Path, folders: ModelFolders, free: int) -> int:
     counted: list[int] = []
-    prefetch(warm_up, workflows, folders, counted.append, free_bytes=free)
+    prefetch(warm_up, workflows, _CLASSES, folders, counted.append, free_bytes=free)
     return sum(counted)
 
 
@@ -119,6 +106,7 @@ def test_it_ends_with_the_start_and_tells_how_much_it_read(
     opened: Home, workflows: Path, folders: ModelFolders, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Home, "model_folders", lambda _: folders)
+    monkeypatch.setattr(Home, "recorded_classes", _CLASSES)
     monkeypatch.setattr("rp_handler.modes.prefetch.free_memory_bytes", lambda: _FREE)
     noted: list[tuple[str, int]] = []
     listener = Listener(
