@@ -21,7 +21,7 @@ from comfy_http.redaction import (
     secret_values,
     without_secrets,
 )
-from rp_handler.outputs.variables import flag
+from rp_handler.variables import flag
 
 FORM = "COMFY_LOG"
 ENGINE = "COMFY_LOG_ENGINE"

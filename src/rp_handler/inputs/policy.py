@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from comfy_errors import InvalidInputError
+from rp_handler.variables import flag
 
 _MB = 1_000_000
 PRIVATE = "COMFY_INPUT_PRIVATE_ADDRESSES"
 FILE_MB = "COMFY_INPUT_FILE_MB"
 TOTAL_MB = "COMFY_INPUT_TOTAL_MB"
 _TIMEOUT_S = "COMFY_INPUT_TIMEOUT_S"
-_TRUTH = {"": False, "0": False, "1": True, "false": False, "true": True}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +31,11 @@ class InputPolicy:
 def input_policy(variables: Mapping[str, str]) -> InputPolicy:
     """The policy that the environment's variables set. Raises InvalidInputError."""
     default = InputPolicy()
-    truth = variables.get(PRIVATE, "").lower()
-    if truth not in _TRUTH:
-        raise InvalidInputError(f'{PRIVATE} is "{truth}".', remedy="Set it to 1 or 0.")
     return InputPolicy(
         file_bytes=round(positive_number(variables, FILE_MB, default.file_bytes / _MB) * _MB),
         total_bytes=round(positive_number(variables, TOTAL_MB, default.total_bytes / _MB) * _MB),
         silence_s=positive_number(variables, _TIMEOUT_S, default.silence_s),
-        allows_private=_TRUTH[truth],
+        allows_private=flag(variables, PRIVATE, default=False),
     )
 
 

@@ -22,7 +22,7 @@ from rp_handler.home.realized import Home
 from rp_handler.interruption import in_thread
 from rp_handler.job.listing import workflow_names
 from rp_handler.job.request import named_workflow
-from rp_handler.outputs.variables import flag
+from rp_handler.variables import flag
 
 VARIABLE = "COMFY_PREFETCH_MODELS"
 # Of the memory that is free: the rest is ComfyUI's own, which loads the same models.

@@ -11,7 +11,7 @@ from comfy_errors import InvalidInputError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError
-from rp_handler.outputs.variables import number
+from rp_handler.variables import number
 
 ISOLATION = "COMFY_JOB_ISOLATION"
 IDLE = "COMFY_IDLE_FREE_S"

@@ -17,7 +17,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import os_reason
 from comfy_files.user_paths import expanded
 from rp_handler.outputs.names import DEFAULT_PREFIX
-from rp_handler.outputs.variables import flag, number, prefix, whole
+from rp_handler.variables import flag, number, prefix, whole
 
 KEY_FILE, KEY = "GOOGLE_APPLICATION_CREDENTIALS", "GCS_CREDENTIALS_JSON"
 SET_KEY = (

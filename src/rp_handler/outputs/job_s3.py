@@ -16,7 +16,7 @@ from comfy_files.json_faults import faults_in_words
 from rp_handler.inputs.policy import PRIVATE, input_policy
 from rp_handler.outputs.names import DEFAULT_PREFIX
 from rp_handler.outputs.s3_settings import S3Settings, host_of_bucket, region_of
-from rp_handler.outputs.variables import flag
+from rp_handler.variables import flag
 
 ALLOWED = "COMFY_JOB_S3_CONFIG"
 _ENDPOINT = "s3Config.endpointUrl"

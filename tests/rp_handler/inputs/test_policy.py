@@ -27,10 +27,10 @@ def test_without_variables_private_addresses_are_refused() -> None:
     ("name", "value"),
     [
         *(("COMFY_INPUT_FILE_MB", "big"), ("COMFY_INPUT_TOTAL_MB", "0")),
-        *(("COMFY_INPUT_TIMEOUT_S", "inf"), ("COMFY_INPUT_PRIVATE_ADDRESSES", "yes")),
+        *(("COMFY_INPUT_TIMEOUT_S", "inf"), ("COMFY_INPUT_PRIVATE_ADDRESSES", "maybe")),
     ],
 )
 def test_another_value_is_refused_by_the_name_of_its_variable(name: str, value: str) -> None:
-    with pytest.raises(InvalidInputError, match=f'{name} is "{value}"') as caught:
+    with pytest.raises(InvalidInputError, match=f"{name} is ['\"]{value}") as caught:
         input_policy({name: value})
-    assert caught.value.remedy.startswith("Set it to")
+    assert caught.value.remedy.startswith("Set ")

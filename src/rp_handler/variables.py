@@ -1,4 +1,4 @@
-"""Reads variables of the environment that say how outputs are delivered."""
+"""Reads settings from variables of the environment: yes or no, numbers, the start of names."""
 
 from __future__ import annotations
 
