@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from comfy_workflows.graph import InvalidWorkflowError, parse_workflow
+from rp_handler.engine.process import Engine
 from rp_handler.engine.prompt import Listener, Progress
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import EngineCrashedError, JobError, RefusedPromptError
@@ -135,6 +136,43 @@ class Jobs:
             assert hashlib.sha256(content).hexdigest() == one["sha256"]
         pictures = [(one["node"], one["filename"], one["sha256"]) for one in result["images"]]
         return pictures, set(result["timings"]["nodes"]), result
+
+
+class Proxy:
+    """Passes connections on to a port of this machine, until it cuts them. `cuts` counts those."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open: list[asyncio.StreamWriter] = []
+        self.cuts = 0
+
+    async def __aenter__(self) -> Proxy:
+        self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        for each in self._open:
+            each.transport.abort()
+        self.cuts += len(self._open)
+        self._open.clear()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reader_there, writer_there = await asyncio.open_connection("127.0.0.1", self._port)
+        self._open += [writer, writer_there]
+        with contextlib.suppress(OSError):
+            await asyncio.gather(_copied(reader, writer_there), _copied(reader_there, writer))
+
+
+async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
 
 
 @pytest.fixture
@@ -321,6 +359,26 @@ def test_a_job_whose_engine_is_killed_may_be_tried_again_and_the_next_is_right(
         assert [name for _, name, _ in pictures] == ["x_00001_.png"]
         assert ran == {"1", "2"}
         assert jobs.engine.engine.pid != killed
+
+    scenario(steps)
+
+
+def test_a_job_whose_connections_are_cut_by_a_proxy_succeeds(
+    scenario: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def steps(jobs: Jobs) -> None:
+        async with Proxy(jobs.engine.engine.port) as proxy:
+            monkeypatch.setattr(Engine, "url", proxy.url)
+
+            def progress(one: Progress) -> None:
+                if one.node == "2" and not proxy.cuts:
+                    proxy.cut()
+
+            graph = {"1": image(1), "2": node("TestSleep", value=["1", 0], seconds=1.0)}
+            pictures, ran, _ = await jobs.run({**graph, "3": saved("2")}, progress)
+            assert proxy.cuts > 0
+            assert [name for _, name, _ in pictures] == ["x_00001_.png"]
+            assert "2" in ran
 
     scenario(steps)
 
