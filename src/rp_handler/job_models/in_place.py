@@ -89,14 +89,13 @@ class JobModels:
                 remedy=f"Set {HOSTS} of the worker to the hosts that they may come from, such as "
                 "huggingface.co.",
             )
-        brought = await in_thread(partial(self._fetch.bring, models))
-        try:
-            await self._forget_others(brought, engine)
-            await in_thread(partial(self._view.show, brought.files), grace_s=_GRACE_S)
-            yield brought.digests
-        finally:
-            await in_thread(partial(self._view.show, {}), grace_s=_GRACE_S)
-            brought.close()
+        with contextlib.closing(await in_thread(partial(self._fetch.bring, models))) as brought:
+            try:
+                await self._forget_others(brought, engine)
+                await in_thread(partial(self._view.show, brought.files), grace_s=_GRACE_S)
+                yield brought.digests
+            finally:
+                await in_thread(partial(self._view.show, {}), grace_s=_GRACE_S)
 
     async def _forget_others(self, brought: Brought, engine: ResidentEngine) -> None:
         """Stops the engine if it has seen another file under the name of a model: its nodes may
