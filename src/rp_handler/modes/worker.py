@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -220,7 +220,7 @@ class Jobs:
             graph=asked.graph,
             place=asked.place,
             sink=sink,
-            listener=replace(self.listener, progress=lambda _: None),
+            listener=self.listener,
             events=asked.events,
             report=report,
             conversion=asked.conversion,
