@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from comfy_errors import InvalidInputError
 from comfy_http.redaction import in_one_line
 from comfy_models.sources.buckets.address import BUCKET_SCHEMES, bucket_and_key
-from rp_handler.inputs.names import fault_of_name
+from rp_handler.inputs.names import fault_of_name, is_text
 
 _WEB_SCHEMES = ("http", "https")
 _KNOWN = "http://, https://, gs://, s3:// and data:"
@@ -74,11 +73,6 @@ def _require_host(url: str) -> None:
         raise ValueError("is not a valid URL")
     if "@" in parts.netloc:
         raise ValueError("has a login in its URL, which is not used; sign the URL instead")
-
-
-def is_text(value: str) -> bool:
-    """False for a text with control characters or half a character."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)
 
 
 def _content(value: str) -> str:

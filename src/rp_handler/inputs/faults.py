@@ -1,4 +1,4 @@
-"""One error for all that cannot be fetched of a job's input, which names each field."""
+"""What can be wrong with what a job has fetched: one error for all, which names each field."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import TypeVar
 
-from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
+from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_http.errors import TransientError
 from rp_handler.errors import InputFetchError
@@ -51,6 +51,15 @@ def for_all(
         failed = [(field_of(items[number]), faults[number]) for number in sorted(faults)]
         raise _together(failed, kind)
     return [results[number] for number in range(len(items))]
+
+
+def require_sha256(found: str | None, stated: str | None) -> None:
+    """Raises UnavailableError if both are known and differ."""
+    if None not in (found, stated) and found != stated:
+        raise UnavailableError(
+            f"the file has the sha256 {found}, not {stated}",
+            remedy="Correct the sha256, or put the right file there.",
+        )
 
 
 def _together(faults: Sequence[tuple[str, ComfyError]], kind: str) -> ComfyError:

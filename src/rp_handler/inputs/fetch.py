@@ -11,13 +11,13 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors
 from comfy_files.parallel import interrupted
 from comfy_files.progress import readable_size
 from rp_handler.inputs.content import decoded
 from rp_handler.inputs.document import Entry, JobInputs, is_address
-from rp_handler.inputs.faults import for_all
+from rp_handler.inputs.faults import for_all, require_sha256
 from rp_handler.inputs.policy import FILE_MB, TOTAL_MB, InputPolicy
 from rp_handler.interruption import in_thread
 
@@ -116,11 +116,7 @@ class _Arrivals:
         arriving = Path(self._partial.name, str(next(self._numbers)))
         with arriving.open("xb") as target:
             found = fill(target)
-        if entry.sha256 not in (None, found):
-            raise UnavailableError(
-                f"the file has the sha256 {found}, not {entry.sha256}",
-                remedy="Correct the sha256, or put the right file there.",
-            )
+        require_sha256(found, entry.sha256)
         if interrupted():
             raise KeyboardInterrupt
         place = self.files / entry.name

@@ -16,7 +16,7 @@ def fault_of_name(name: str) -> str | None:
     parts = name.split("/")
     if not name:
         return f"must be the name of a file, {_EXAMPLE}, not empty"
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+    if not is_text(name):
         return "has a control character or half a character"
     if "\\" in name:
         return "has a backslash; write / between a folder and a name"
@@ -28,3 +28,8 @@ def fault_of_name(name: str) -> str | None:
     if max(sizes) > _LONGEST_PART_BYTES or sum(sizes) + len(sizes) > _LONGEST_BYTES:
         return f"is longer than {_LONGEST_PART_BYTES} bytes, or {_LONGEST_BYTES} with its folders"
     return None
+
+
+def is_text(value: str) -> bool:
+    """False for a text with control characters or half a character."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in value)

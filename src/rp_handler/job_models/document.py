@@ -12,7 +12,8 @@ from comfy_http.redaction import in_one_line
 from comfy_models.formats import format_of
 from comfy_models.sources.civitai_address import is_civitai_address, parse_civitai_address
 from comfy_models.sources.hub_address import is_hub_address, parse_hub_address
-from rp_handler.inputs.document import checked_address, is_address, is_text, sha256_digits
+from rp_handler.inputs.document import checked_address, is_address, sha256_digits
+from rp_handler.inputs.names import is_text
 
 _T = TypeVar("_T")
 

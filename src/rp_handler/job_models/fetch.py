@@ -20,7 +20,7 @@ from comfy_models.transfer.place import unhashed_in_store
 from comfy_models.transfer.unhashed import fetch_unhashed
 from rp_handler.errors import InputFetchError
 from rp_handler.home.realized import Home
-from rp_handler.inputs.faults import for_all
+from rp_handler.inputs.faults import for_all, require_sha256
 from rp_handler.inputs.policy import InputPolicy
 from rp_handler.job_models.document import JobModel
 from rp_handler.job_models.hosts import JobHosts, with_remedy_of_a_job
@@ -121,7 +121,7 @@ class ModelFetch:
             source = one.model.source
             with _remedies():
                 one.told = asked(source, hosts.of(source))
-            one.require_sha256(one.told.sha256)
+            require_sha256(one.told.sha256, one.sha256)
             one.sha256 = one.sha256 or one.told.sha256
             self._require_small(one.told.size or 0)
 
@@ -173,7 +173,7 @@ class ModelFetch:
                 # What is too large is not continued later.
                 unhashed_in_store(self.kept.store, source).discard()
                 raise
-            one.require_sha256(sha256)
+            require_sha256(sha256, one.sha256)
             self._hold(one, sha256, stack)
             if one.held is None:
                 raise TransientError(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from comfy_errors import InvalidInputError, UnavailableError
+from comfy_errors import InvalidInputError
 from comfy_models.sources.source import HostFile
 from rp_handler.inputs.faults import for_all
 from rp_handler.job_models.document import JobModel
@@ -34,14 +34,6 @@ class Wanted:
     @property
     def is_missing(self) -> bool:
         return self.here is None and self.held is None
-
-    def require_sha256(self, found: str | None) -> None:
-        """Raises UnavailableError if `found` is not the expected sha256."""
-        if None not in (found, self.sha256) and found != self.sha256:
-            raise UnavailableError(
-                f"the file has the sha256 {found}, not {self.sha256}",
-                remedy="Correct the sha256, or put the right file there.",
-            )
 
 
 def source_of(one: Wanted) -> str:
