@@ -11,7 +11,7 @@ from rp_handler.home.realized import Home
 
 def models_in_result(graph: Graph, home: Home) -> list[dict[str, Any]]:
     """For each model file that `graph` uses, its path below the models folder and its sha256, which
-    is None for a file that was never verified: hashing gigabytes is no matter of a job.
+    is None for a file that was never verified: hashing gigabytes would delay the job.
 
     Empty for a version that was never checked: then it is not known which inputs name models.
     Reads folders.

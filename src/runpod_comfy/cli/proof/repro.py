@@ -141,7 +141,7 @@ def _compare(
     say_circumstances(comparison, console)
     error = mismatch(comparison, path)
     if error is None:
-        console.say(f"The outputs hold against {path}: {comparison.summary()}")
+        console.say(f"No output differs from {path}: {comparison.summary()}")
         return 0
     console.say(error.in_words())
     return error.exit_code

@@ -148,7 +148,7 @@ def _say_outcome(case: Case, console: Console) -> None:
         return
     say_circumstances(case.comparison, console)
     if case.comparison.holds:
-        console.say(f"The outputs hold against {case.baseline}: {case.comparison.summary()}")
+        console.say(f"No output differs from {case.baseline}: {case.comparison.summary()}")
 
 
 def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, console: Console) -> int:

@@ -40,7 +40,7 @@ def test_what_was_recorded_is_compared_by_what_it_shows(painted: PaintedVersion)
 
     done = painted.repro(workflow, "--mode", "compare")
     assert (done.code, done.out) == (0, "equal  Image 1 of node 1 (x.png)\n"), done.err
-    assert f"The outputs hold against {baseline}: 1 output: 1 equal" in done.err
+    assert f"No output differs from {baseline}: 1 output: 1 equal" in done.err
 
     painted.paint(picture(noise(), said="another prompt"))
     done = painted.repro(workflow)

@@ -41,7 +41,7 @@ def test_the_result_is_printed_with_the_comparison(painted: PaintedVersion, reco
     document = done.document()
     assert base64.b64decode(document["images"][0]["data"]) == PICTURE
     assert document["comparison"]["holds"] is True
-    assert "The outputs hold against" in done.err
+    assert "No output differs from" in done.err
     painted.paint(NEAR)
     done = run_test(painted, "--workflow", recorded, "--output", "base64")
     assert "max 1 of 255" in done.failed_with(4)
