@@ -9,6 +9,12 @@ from typing import Any, Literal
 from comfy_errors.names import quantity
 from comfy_workflows.compare.content import Content, tracks_of
 from comfy_workflows.compare.decoded import UndecodableError
+from comfy_workflows.compare.measures import (
+    IncomparableError,
+    hash_distance,
+    measure,
+    size_in_words,
+)
 from comfy_workflows.compare.output import Output
 from comfy_workflows.compare.run import Run
 from comfy_workflows.compare.tolerance import Tolerance
@@ -137,8 +143,6 @@ def _in_bytes(then: Content, now: Content) -> str:
 def _without_file(
     output: Output, then: Content, now: Content, reason: str, tolerance: Tolerance | None
 ) -> Finding:
-    from comfy_workflows.compare.measures import hash_distance, size_in_words
-
     sizes = [size_in_words(content.facts) for content in (then, now)]
     distance = None
     if sizes[0] != sizes[1]:
@@ -157,8 +161,6 @@ def _without_file(
 def _measured(
     before: Output, after: Output, then: Content, now: Content, tolerance: Tolerance | None
 ) -> Finding:
-    from comfy_workflows.compare.measures import IncomparableError, hash_distance, measure
-
     assert before.open is not None, "it was opened before"
     assert after.open is not None, "it was opened before"
     try:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import BinaryIO, Literal
+from collections.abc import Sequence
+from typing import Literal
 
+import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
-from comfy_workflows.compare.decoded import Facts, Part, Track, UndecodableError
+from comfy_workflows.compare.decoded import (
+    Facts,
+    Opener,
+    Part,
+    Track,
+    UndecodableError,
+    full_scale,
+)
+from comfy_workflows.compare.mesh import gltf_parts
 
-Opener = Callable[[], BinaryIO]
 Rule = Literal["pixels", "media", "mesh", "bytes"]
 
 _MESHES = frozenset({"model/gltf+json", "model/gltf-binary"})
@@ -71,7 +80,7 @@ def tracks_of(open_file: Opener, rule: Rule) -> list[Track]:
 
     Raises UndecodableError and OSError.
     """
-    # Imported late: NumPy, Pillow and FFmpeg take a third of a second.
+    # Imported late: files that are equal, byte for byte, need no FFmpeg.
     if rule == "pixels":
         from comfy_workflows.compare.pictures import picture_tracks
 
@@ -121,11 +130,6 @@ def _digest_of(track: Track) -> str:
 
 def _difference_hash(part: Part) -> str:
     """A bit for each of 8 × 8 fields: whether it is brighter than the field to its right."""
-    import numpy as np
-    from PIL import Image
-
-    from comfy_workflows.compare.decoded import full_scale
-
     array = part.array[..., :3]
     if array.dtype != np.uint8:
         array = (np.clip(np.nan_to_num(full_scale(array)), 0, 1) * 255).astype(np.uint8)
@@ -136,8 +140,6 @@ def _difference_hash(part: Part) -> str:
 
 
 def _mesh_digest(open_file: Opener) -> str:
-    from comfy_workflows.compare.mesh import gltf_parts
-
     digest = hashlib.sha256()
     with open_file() as stream:
         for part in gltf_parts(stream):

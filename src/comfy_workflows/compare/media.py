@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import av
 import numpy as np
@@ -14,13 +14,12 @@ from av.stream import Disposition
 from comfy_workflows.compare.decoded import (
     MOST_PIXELS,
     Facts,
+    Opener,
     Part,
     Pixels,
     Track,
     UndecodableError,
 )
-
-Opener = Callable[[], BinaryIO]
 
 # Only formats that are in one file: FFmpeg would follow the addresses in a playlist.
 _FORMATS = (

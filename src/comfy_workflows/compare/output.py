@@ -7,22 +7,22 @@ import binascii
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.content import Content, content_of
+from comfy_workflows.compare.decoded import Opener
 
 OutputKind = Literal["image", "file", "text"]
 # The node, the kind, and the index among that node's outputs of that kind.
 Place = tuple[str, OutputKind, int]
-Opener = Callable[[], BinaryIO]
 
 _RUN_AGAIN = "Run the workflow again with this version of runpod-comfy."
 

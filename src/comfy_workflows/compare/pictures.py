@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -13,6 +13,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 from comfy_workflows.compare.decoded import (
     MOST_PIXELS,
     Facts,
+    Opener,
     Part,
     Pixels,
     Track,
@@ -26,7 +27,7 @@ _PNG_DEPTH_AT = 24
 _BITS_PER_SAMPLE = 258  # A tag of TIFF.
 
 
-def picture_tracks(open_file: Callable[[], BinaryIO]) -> list[Track]:
+def picture_tracks(open_file: Opener) -> list[Track]:
     """The one track of a picture. Raises UndecodableError and OSError."""
     try:
         with _opened(open_file) as picture:
@@ -37,7 +38,7 @@ def picture_tracks(open_file: Callable[[], BinaryIO]) -> list[Track]:
     return [picture_track(open_file)]
 
 
-def _track(open_file: Callable[[], BinaryIO], picture: Image.Image) -> Track:
+def _track(open_file: Opener, picture: Image.Image) -> Track:
     def frames() -> Iterator[Part]:
         with _opened(open_file) as picture:
             for frame in ImageSequence.Iterator(picture):
@@ -56,7 +57,7 @@ def _track(open_file: Callable[[], BinaryIO], picture: Image.Image) -> Track:
 
 
 @contextmanager
-def _opened(open_file: Callable[[], BinaryIO]) -> Iterator[Image.Image]:
+def _opened(open_file: Opener) -> Iterator[Image.Image]:
     """The picture; raises UnidentifiedImageError if it is none, UndecodableError if it is broken.
 
     Pillow's readers raise errors of many kinds for a broken file.
@@ -80,7 +81,7 @@ def _read_header(stream: BinaryIO) -> Image.Image:
         return Image.open(stream)
 
 
-def _is_deeper_than_read(picture: Image.Image, open_file: Callable[[], BinaryIO]) -> bool:
+def _is_deeper_than_read(picture: Image.Image, open_file: Opener) -> bool:
     """True if Pillow would keep only 8 of more bits."""
     if picture.mode not in _EIGHT_BITS:
         return False
