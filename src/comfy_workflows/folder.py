@@ -8,7 +8,7 @@ _BASELINE = ".baseline.json"
 
 
 def workflow_files(folder: Path) -> list[Path]:
-    """The files of workflows in `folder`, sorted; a baseline is none."""
+    """The files of workflows in `folder`, sorted, without baselines."""
     return sorted(path for path in folder.glob("*.json") if not is_baseline(path))
 
 

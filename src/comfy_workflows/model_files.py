@@ -49,7 +49,7 @@ class ModelFolders:
         ]
 
     def find(self, folder_names: Sequence[str], file_name: str) -> Path | None:
-        """The file `file_name` (it may have subfolders) in one of `folder_names`, None without."""
+        """The file `file_name` (it may have subfolders) in one of `folder_names`, or None."""
         # The same normalisation as the core's folder_paths.get_full_path.
         inside = os.path.relpath(os.path.join("/", file_name.replace("\\", "/")), "/")  # noqa: PTH118
         places = (directory / inside for directory in self.directories(folder_names))

@@ -65,8 +65,8 @@ class Connection:
     """Reads from `origin` into `partial` as part of a generation.
 
     `is_alone` is asked whether no other connection reads the file, and `is_only` whether none will.
-    `count` gets the size of each chunk that was written. `busy_s` is how long the server did not
-    have to be waited for: chunks were being written.
+    `count` gets the size of each chunk that was written. `busy_s` is how many seconds went
+    into writing them, not into waiting for the server.
     """
 
     def __init__(

@@ -26,10 +26,10 @@ def for_all(
     kind: str,
     threads: int = 1,
 ) -> list[_R]:
-    """The results of `work` for each item, whose field in the job's input is `field_of` it.
+    """The results of `work` for each item; `field_of` names an item's field in the job's input.
 
-    Raises InvalidInputError or InputFetchError for all items that fail, `kind` says what they are
-    ("input files"), and OperationFailedError at once.
+    Raises one InvalidInputError or InputFetchError for all items that fail, which calls them `kind`
+    ("input files"), and an OperationFailedError as soon as it happens.
     """
     faults: dict[int, ComfyError] = {}
     results: dict[int, _R] = {}

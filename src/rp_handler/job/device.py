@@ -45,7 +45,7 @@ def device_of(
 
 @cache
 def _found(pattern: re.Pattern[str], path: Path) -> str | None:
-    # The list of processors takes the kernel milliseconds where there are many.
+    # The kernel takes milliseconds to list many processors.
     with contextlib.suppress(OSError):
         found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
         return found[1] if found else None

@@ -27,7 +27,7 @@ from rp_handler.job_models.names import Name, directories_of_engine
 from rp_handler.job_models.policy import HOSTS, ModelPolicy
 from rp_handler.job_models.view import ModelView
 
-# Moving links is not left half done where a job is cancelled.
+# A job that is cancelled does not leave links half changed.
 _GRACE_S = 30.0
 
 

@@ -18,8 +18,8 @@ class Health:
         self._faults = 0
 
     def is_lost(self, error: Exception) -> bool:
-        """Whether a worker should be replaced whose job failed with `error`: ComfyUI does not start
-        again, or it ended, or lost the GPU, in several jobs without one in between that was done.
+        """Whether to replace a worker whose job failed with `error`: ComfyUI does not start again,
+        or it ended or lost the GPU in several jobs, and did none in between.
         """
         if isinstance(error, EngineStartError):
             return True

@@ -76,7 +76,7 @@ class Ready:
 
 
 class WorkerStart:
-    """Starts what `stack` ends, and marks the stages in `boot`."""
+    """Starts the parts of a worker, which `stack` ends, and marks each stage in `boot`."""
 
     def __init__(
         self,

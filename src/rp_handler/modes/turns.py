@@ -62,7 +62,7 @@ class Turns:
         """The turn of a job, once those before it are over."""
         async with self._lock:
             if self._freeing is not None:
-                # It waits, since it has not the lock.
+                # It is waiting: the lock is ours.
                 self._freeing.cancel()
             try:
                 yield
