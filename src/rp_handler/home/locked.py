@@ -26,7 +26,7 @@ from comfy_models.verify import MEMORY_NAME, HashMemory, fault_of
 from comfy_workflows.model_files import MODEL_SUFFIXES
 from rp_handler.home.realized import Home
 
-VARIABLE = "COMFY_LOCKED"
+LOCKED = "COMFY_LOCKED"
 # Where an image has its lock.
 _LOCK_NAME = "lock.json"
 _NODE_MODELS = "node_models"
@@ -38,11 +38,9 @@ _MOST_SHOWN = 5
 
 def asks_for_lock(variables: Mapping[str, str]) -> bool:
     """Whether the environment's variables ask for strictness. Raises InvalidInputError."""
-    asked = variables.get(VARIABLE) or None
+    asked = variables.get(LOCKED) or None
     if asked not in (None, "strict"):
-        raise InvalidInputError(
-            f'{VARIABLE} is "{asked}".', remedy="Set it to strict, or unset it."
-        )
+        raise InvalidInputError(f'{LOCKED} is "{asked}".', remedy="Set it to strict, or unset it.")
     return asked is not None
 
 
@@ -98,7 +96,7 @@ def _require_models(home: Home, memory_files: Sequence[Path]) -> None:
 def _refusal(sentence: str, faults: list[str]) -> ComfyError:
     return MismatchError(
         f"{sentence} are not those of the lock: {listed(faults, at_most=_MOST_SHOWN)}.",
-        remedy=f"Put back what the lock has, or unset {VARIABLE}.",
+        remedy=f"Put back what the lock has, or unset {LOCKED}.",
     )
 
 
@@ -106,7 +104,7 @@ def _lock_of(home: Home, lock_path: str | None) -> dict[str, Any]:
     own = home.root / _LOCK_NAME
     if not own.is_file() and not lock_path:
         raise UnavailableError(
-            f"{VARIABLE} is strict, and there is no lock to compare {home.root} with.",
+            f"{LOCKED} is strict, and there is no lock to compare {home.root} with.",
             remedy="Name the lock in LOCK_PATH.",
         )
     path = own if own.is_file() else expanded(str(lock_path))

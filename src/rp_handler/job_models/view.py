@@ -38,12 +38,15 @@ class ModelView:
         """
         if not files and not self._shown:
             return
-        before, self._shown = self._shown, dict(files)
+        before = self._shown
+        # What cannot be cleared now has to be before the next job.
+        self._shown = {**before, **files}
         self._clear(self.root)
         for path, file in files.items():
             place = self.root / path
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(file.absolute())
+        self._shown = dict(files)
         self._stamp(path for path in {**before, **files} if before.get(path) != files.get(path))
 
     def _clear(self, folder: Path) -> None:

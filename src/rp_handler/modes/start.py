@@ -11,8 +11,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.home.locked import VARIABLE as LOCKED
-from rp_handler.home.locked import asks_for_lock, require_locked
+from rp_handler.home.locked import LOCKED, asks_for_lock, require_locked
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home

@@ -76,3 +76,20 @@ def test_folders_within_folders_of_the_engine_all_change(tmp_path: Path) -> None
     view.show({"a/b/x": tmp_path / "1"})
     after = [(view.root / one).stat().st_mtime for one in ("a", "a/b")]
     assert all(new > old for new, old in zip(after, before, strict=True))
+
+
+def test_what_could_not_be_cleared_is_not_there_for_the_next_job(
+    view: ModelView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view.show({"loras/x": tmp_path / "1"})
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", _refuse)
+        with pytest.raises(PermissionError):
+            view.show({})
+    assert shown(view) == {"loras/x": tmp_path / "1"}
+    view.show({})
+    assert shown(view) == {}
+
+
+def _refuse(path: Path, *_: object) -> None:
+    raise PermissionError(13, "Permission denied", str(path))
