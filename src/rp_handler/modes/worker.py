@@ -226,6 +226,8 @@ class Jobs:
             conversion=asked.conversion,
             timeout_s=asked.timeout_s,
             strict=asked.strict,
+            # ComfyUI decides which parts can run: the check refuses all or nothing.
+            is_checked=not asked.strict,
             extra_data=asked.extra_data,
             files=inputs_in_place(asked.files, self.view, policy=self.policy, variables=os.environ),
             models=self.models.in_place(asked.models, self.engine),

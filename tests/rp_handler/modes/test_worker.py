@@ -187,6 +187,28 @@ def test_a_job_brings_its_model_and_the_next_has_to_bring_it_too(
         assert "models[0].source: models from elsewhere.test are not allowed" in other["error"]
 
 
+def test_a_job_that_is_not_strict_runs_the_valid_part_of_its_graph(home: Path) -> None:
+    check = CheckReport(comfyui_version="1", node_classes={}, folder_names={}, flags=[])
+    save_manifest(home, Manifest(version_id="demo", complete=True, check=check))
+    required = {"FixtureSave": SAVE["1"]["inputs"], "FixtureRaise": {"kind": "", "message": ""}}
+    classes = {
+        name: {"input": {"required": dict.fromkeys(inputs, ["STRING", {}])}, "output_node": True}
+        for name, inputs in required.items()
+    }
+    (home / OBJECT_INFO_NAME).write_text(json.dumps(classes))
+    job = {"workflow": {**SAVE, "2": node("FixtureRaise", kind="ValueError")}}
+    with serving() as (process, post):
+        wait_for(process.stdout, "Uvicorn running")
+        strict = post(job)
+        assert strict["status"] == "FAILED"
+        assert "message" in strict["error"]
+        output = post({**job, "strict": False})["output"]
+    (file,) = output["files"]
+    assert base64.b64decode(file["data"]) == b"hello"
+    (warning,) = output["warnings"]
+    assert "node 2 (FixtureRaise)" in warning
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
