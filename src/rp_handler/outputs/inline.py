@@ -16,6 +16,8 @@ from rp_handler.outputs.sink import OutputSink
 _REST_BYTES = 64 << 10
 # What the worker and RunPod's SDK put around the document.
 _AROUND_BYTES = 100
+# How the SDK names jobs that RunPod does not see.
+_LOCAL_API, _TEST_INPUT = "test-", "local_test"
 _WAYS_OUT = (
     "Set GCS_BUCKET or BUCKET_ENDPOINT_URL in the worker, and large outputs go there; or ask for "
     "smaller or fewer outputs. /runsync accepts 20 MB, /run 10 MB."
@@ -101,9 +103,12 @@ def _without_content(entry: Any) -> Any:
     return {**entry, "data": ""} if is_file else entry
 
 
-def result_limit_bytes(job: str) -> int:
+def result_limit_bytes(job: str) -> int | None:
     """How large RunPod lets the result of a job be, by its id: those of /runsync start with sync-.
+    None for a job of the SDK's local API or of a test.
 
     Larger ones are reported as completed, without any data.
     """
+    if job.startswith(_LOCAL_API) or job == _TEST_INPUT:
+        return None
     return 20_000_000 if job.startswith("sync-") else 10_000_000

@@ -110,3 +110,8 @@ def test_what_has_no_room_goes_elsewhere(tmp_path: Path) -> None:
 def test_the_limit_is_that_of_the_call() -> None:
     assert result_limit_bytes("sync-0b9c") == 20_000_000
     assert result_limit_bytes("0b9c-u1") == 10_000_000
+
+
+@pytest.mark.parametrize("job", ["test-0b9c", "local_test"])
+def test_what_runpod_does_not_see_has_no_limit(job: str) -> None:
+    assert result_limit_bytes(job) is None
