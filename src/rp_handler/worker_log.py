@@ -91,7 +91,7 @@ class WorkerLog:
         if self.is_json:
             self._write("engine_log", line, "debug", {"job": self._latest_job})
         else:
-            self._say(without_secrets(f"comfyui: {line}", self._hidden_values()))
+            self._say(_harmless(without_secrets(f"comfyui: {line}", self._hidden_values())))
 
     def signed_url(self, sentence: str) -> None:
         """Writes a sentence with a signed URL as it is: `--verbose` is there to show them."""
@@ -99,7 +99,7 @@ class WorkerLog:
             facts = {"job": self._latest_job, "message": sentence}
             self._say(_fitting({**self._begin("signed_url", "debug"), **facts}))
         else:
-            self._say(sentence)
+            self._say(_harmless(sentence))
 
     def note(
         self, event: str, sentence: str = "", *, level: Level | None = None, **facts: Any
@@ -111,7 +111,7 @@ class WorkerLog:
         """
         if not self.is_json:
             if sentence:
-                self._say(without_secrets(sentence, self._hidden_values()))
+                self._say(_harmless(without_secrets(sentence, self._hidden_values())))
             return
         level = level or ("warning" if sentence.startswith(_WARNING) else "info")
         self._write(event, sentence.removeprefix(_WARNING), level, {"job": _job.get(), **facts})
@@ -144,6 +144,18 @@ def _is_json(variables: Mapping[str, str]) -> bool:
             remedy=f"Set it to {' or '.join(_FORMS)}, or unset it.",
         )
     return form == "json"
+
+
+def _harmless(sentence: str) -> str:
+    """`sentence` without what a terminal acts on, and with its further lines indented: text of a
+    job cannot look like a line of its own.
+    """
+    first, *others = sentence.split("\n")
+    lines = [first, *(one if one.startswith("  ") else f"  {one}" for one in others)]
+    return "\n".join(
+        "".join(it if it.isprintable() else "?" for it in line.replace("\t", "    "))
+        for line in lines
+    )
 
 
 def _fitting(line: dict[str, Any]) -> str:

@@ -55,6 +55,16 @@ def test_sentences_stay_sentences_and_events_without_one_are_left_out() -> None:
     assert said == ["One.", "Warning: two.", "comfyui: three"]
 
 
+def test_a_sentence_cannot_look_like_several_lines_nor_steer_a_terminal() -> None:
+    log, said = make()
+    log.note("job_failed", "No node\nWarning: forged\r\x1b[2J\0.\n  File 1\n\tü")
+    log.engine_line("\x1b[31mred\x9b")
+    assert said == [
+        "No node\n  Warning: forged??[2J?.\n  File 1\n      ü",
+        "comfyui: ?[31mred?",
+    ]
+
+
 def test_a_line_has_its_time_level_event_version_lock_and_facts() -> None:
     log, said = make(COMFY_LOG="json")
     log.say("Before.")

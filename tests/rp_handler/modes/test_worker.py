@@ -190,9 +190,13 @@ def test_a_job_brings_its_model_and_the_next_has_to_bring_it_too(
 def test_a_job_that_is_not_strict_runs_the_valid_part_of_its_graph(home: Path) -> None:
     check = CheckReport(comfyui_version="1", node_classes={}, folder_names={}, flags=[])
     save_manifest(home, Manifest(version_id="demo", complete=True, check=check))
-    required = {"FixtureSave": SAVE["1"]["inputs"], "FixtureRaise": {"kind": "", "message": ""}}
+    text = ["STRING", {}]
+    required = {
+        "FixtureSave": dict.fromkeys(SAVE["1"]["inputs"], text),
+        "FixtureRaise": {"kind": text, "message": text},
+    }
     classes = {
-        name: {"input": {"required": dict.fromkeys(inputs, ["STRING", {}])}, "output_node": True}
+        name: {"input": {"required": inputs}, "output_node": True}
         for name, inputs in required.items()
     }
     (home / OBJECT_INFO_NAME).write_text(json.dumps(classes))
