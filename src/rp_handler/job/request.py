@@ -14,7 +14,7 @@ from comfy_errors import InvalidInputError
 from comfy_errors.names import nearest
 from comfy_files.json_faults import faults_in_words, key_path, kind_of
 from comfy_workflows.graph import Graph, load_workflow, parse_workflow
-from rp_handler.inputs.document import JobInputs
+from rp_handler.inputs.document import JobFile, JobImage, JobInputs
 from rp_handler.job.listing import Listed, workflow_names
 from rp_handler.job.live import Event
 from rp_handler.job.set_inputs import with_inputs_set
@@ -187,9 +187,15 @@ def _unknown_keys(document: object) -> Iterator[str]:
     if isinstance(document, dict):
         yield from _unknown_in(document, list(_Input.model_fields), ())
         yield from _unknown_in(document.get("convert"), list(Conversion.model_fields), ("convert",))
+        for name, entry in (("images", JobImage), ("files", JobFile)):
+            entries, known = document.get(name), list(entry.model_fields)
+            for number, one in enumerate(entries if isinstance(entries, list) else ()):
+                yield from _unknown_in(one, known, (name, number))
 
 
-def _unknown_in(document: object, known: Sequence[str], place: tuple[str, ...]) -> Iterator[str]:
+def _unknown_in(
+    document: object, known: Sequence[str], place: tuple[str | int, ...]
+) -> Iterator[str]:
     for key in document if isinstance(document, dict) else ():
         if key not in known:
             meant = nearest(key, known)

@@ -171,6 +171,19 @@ def test_unknown_keys_are_ignored_with_a_warning(workflows: Path) -> None:
     ]
 
 
+def test_unknown_keys_of_files_are_treated_like_those_of_the_input(workflows: Path) -> None:
+    files = [{"name": "a", "url": "data:,a", "sha265": "ab"}]
+    images = [{"name": "b", "image": "aGVsbG8="}, {"name": "c", "image": "aGVsbG8=", "x": 1}]
+    document = {"workflow": GRAPH, "images": images, "files": files}
+    assert list(read(document, workflows).warnings) == [
+        "In the job's input, 'images[1].x' is not a known key; it was ignored.",
+        "In the job's input, 'files[0].sha265' is not a known key; the nearest is 'sha256'; "
+        "it was ignored.",
+    ]
+    with pytest.raises(InvalidInputError, match=r"'files\[0\].sha265' is not a known key"):
+        read({**document, "strict_input": True}, workflows)
+
+
 def test_strict_input_refuses_unknown_keys_together_with_other_faults(workflows: Path) -> None:
     document = {"workflow": GRAPH, "timout": 5, "strict_input": True}
     with pytest.raises(InvalidInputError, match="'timout' is not a known key"):
