@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 
@@ -68,6 +69,8 @@ def _graph_or_name(value: object) -> object:
 def _webhook(url: str | None) -> str | None:
     if url and not is_webhook_url(url):
         raise ValueError("must be an address that starts with https:// or http://")
+    if url and "@" in urlsplit(url).netloc:
+        raise ValueError("must not have a login")
     return url or None
 
 
@@ -79,8 +82,8 @@ class _Input(JobInputs):
     set: dict[str, Any] | None = None
     output: str | None = None
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    strict: bool = True
-    strict_input: bool = False
+    strict: bool | None = None
+    strict_input: bool | None = None
     webhook: Annotated[str | None, AfterValidator(_webhook)] = None
     events: list[Event] | None = None
     convert: Conversion | None = None
@@ -130,7 +133,7 @@ def read_job_input(
         graph=with_inputs_set(graph, asked.set or {}, classes, place=place),
         place=place,
         timeout_s=asked.timeout,
-        strict=asked.strict,
+        strict=asked.strict is not False,
         output=asked.output,
         events=frozenset(asked.events or ()),
         conversion=asked.convert,

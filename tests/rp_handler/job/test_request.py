@@ -125,6 +125,12 @@ def test_a_name_means_a_workflow_of_the_image(workflows: Path, name: str) -> Non
     assert (request.timeout_s, request.strict) == (None, True)
 
 
+def test_null_means_the_default(workflows: Path) -> None:
+    request = read({"workflow": GRAPH, "strict": None, "strict_input": None, "x": 1}, workflows)
+    assert request.strict
+    assert len(request.warnings) == 1
+
+
 @pytest.mark.parametrize("name", ["none", "../example", "/etc/passwd", ""])
 def test_another_name_is_refused_with_those_that_there_are(workflows: Path, name: str) -> None:
     (workflows / "inner").mkdir()
@@ -241,6 +247,7 @@ for _ in range(900):
         ({"workflow": GRAPH, "timeout": "5"}, "'timeout' must be a number, not text"),
         ({"workflow": GRAPH, "timeout": 0, "strict": "yes"}, "'timeout' must be more than 0; 's"),
         ({"workflow": GRAPH, "strict": "yes"}, "'strict' must be true or false"),
+        ({"workflow": GRAPH, "webhook": "https://user:pw@x.test"}, "'webhook' must not have a l"),
         ({"workflow": GRAPH, "images": "x"}, "'images' must be a list"),
         ({"workflow": GRAPH, "set": []}, "'set' must be an object"),
         ({"workflow": GRAPH, "output": "files"}, "is not available in a worker"),
