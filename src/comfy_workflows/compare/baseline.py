@@ -32,6 +32,7 @@ from comfy_workflows.folder import is_baseline
 FORMAT = 2
 _SCHEMA = re.compile(r"runpod-comfy/baseline/(\d{1,9})")
 _FILE_NAME = re.compile(r"[0-9a-f]{16}(\.[0-9a-z]{1,10})?")
+_RECORD = "Run the same command with --mode record."
 _RECORD_AGAIN = "Delete it, and record it again."
 
 
@@ -72,13 +73,13 @@ class Baseline(_Strict):
         return next((one for one in self.entries if one.circumstances.device.key == key), None)
 
 
-def load_baseline(path: Path, *, workflow: str) -> Baseline:
+def load_baseline(path: Path, *, workflow: str, may_be_empty: bool = False) -> Baseline:
     """The baseline at `path`, of the workflow with the digest `workflow`.
 
-    Raises UnavailableError if there is none, and InvalidInputError for one that is broken, of
-    another format or of another workflow.
+    Raises UnavailableError if there is none, or none with an entry unless it `may_be_empty`, and
+    InvalidInputError for one that is broken, of another format or of another workflow.
     """
-    remedy = "Record it first, with: runpod-comfy repro --mode record"
+    remedy = _RECORD_AGAIN if path.exists() else _RECORD
     _require_format(path, read_object(path, "baseline", remedy=remedy).get("schema"))
     baseline = read_model(path, Baseline, "baseline", remedy=_RECORD_AGAIN)
     if baseline.workflow != workflow:
@@ -87,6 +88,8 @@ def load_baseline(path: Path, *, workflow: str) -> Baseline:
             remedy="Name the baseline of this workflow. If the change was intended, delete the "
             "baseline, and record it again.",
         )
+    if not baseline.entries and not may_be_empty:
+        raise UnavailableError(f"the baseline {path} has no entry", remedy=_RECORD_AGAIN)
     return baseline
 
 
@@ -140,15 +143,13 @@ def _entry_of_another_device(
     path: Path, baseline: Baseline, run: Run, tolerance: Tolerance | None
 ) -> Entry:
     here = run.circumstances.device
-    if tolerance is None or not baseline.entries:
+    if tolerance is None:
         known = [entry.circumstances.device.in_words() for entry in baseline.entries]
-        has = f"; it has {listed(known)}" if known else ""
         raise UnavailableError(
-            f"the baseline {path} has no entry for this device, {here.in_words()}{has}",
-            remedy="Record one here, with: runpod-comfy repro --mode record. Or compare with that "
-            "of another device: --tolerance max=2"
-            if known
-            else "Record one here, with: runpod-comfy repro --mode record",
+            f"the baseline {path} has no entry for this device, {here.in_words()}; it has "
+            f"{listed(known)}",
+            remedy="Record one here: run `repro` with the same workflow and --mode record. Or "
+            "compare with that of another device: --tolerance max=2",
         )
     # `min` keeps the first of several that are equally close.
     return min(
@@ -232,9 +233,11 @@ def record(path: Path, run: Run, *, workflow: str, say: Say = say_nothing) -> Re
         )
     if path.exists():
         # Before anything is made beside a file that is no baseline.
-        load_baseline(path, workflow=workflow)
+        load_baseline(path, workflow=workflow, may_be_empty=True)
     with disk_errors(f"the baseline {path} could not be written"), _alone(folder, say):
-        baseline = load_baseline(path, workflow=workflow) if path.exists() else None
+        baseline = (
+            load_baseline(path, workflow=workflow, may_be_empty=True) if path.exists() else None
+        )
         entry = Entry(
             circumstances=run.circumstances,
             outputs=[_keep(output, folder) for output in run.outputs],

@@ -195,11 +195,22 @@ def test_a_baseline_is_read_strictly(path: Path, change: dict[str, Any]) -> None
         load_baseline(path, workflow=WORKFLOW)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "null", "\xff", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\xff", "[" * 100_000])
 def test_a_broken_file_is_a_sentence(path: Path, text: str) -> None:
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(InvalidInputError, match=r"the baseline .*x\.baseline\.json is "):
+    with pytest.raises(InvalidInputError, match=r"the baseline .*x\.baseline\.json is ") as raised:
         load_baseline(path, workflow=WORKFLOW)
+    assert raised.value.remedy == "Delete it, and record it again."
+
+
+def test_a_baseline_without_an_entry_is_recorded_again(path: Path) -> None:
+    recorded(path, file(PICTURE))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"entries": []}))
+    with pytest.raises(UnavailableError, match="has no entry") as raised:
+        load_baseline(path, workflow=WORKFLOW)
+    assert raised.value.remedy == "Delete it, and record it again."
+    recorded(path, file(PICTURE))
+    assert load_baseline(path, workflow=WORKFLOW).entries
 
 
 def test_a_file_that_is_no_baseline_is_not_written_over(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     tolerance = None if arguments.tolerance is None else parse_tolerance(arguments.tolerance)
     # All of this before the run, which may take minutes.
     digest = workflow_digest(load_workflow(workflow))
-    baseline = None if records and not path.exists() else load_baseline(path, workflow=digest)
+    baseline = None
+    if path.exists() or not records:
+        baseline = load_baseline(path, workflow=digest, may_be_empty=records)
     result = runner_of(arguments, console, output="files").run(workflow)
     for warning in result.get("warnings") or ():
         console.say(f"Warning: {warning}")
@@ -139,7 +141,7 @@ def _compare(
     document = comparison.document() | {"baseline": str(path), "result": result}
     console.result(table(comparison), document)
     say_circumstances(comparison, console)
-    error = mismatch(comparison, path)
+    error = mismatch(comparison, path, record="run the same command with --mode record.")
     if error is None:
         console.say(f"No output differs from {path}: {comparison.summary()}")
         return 0

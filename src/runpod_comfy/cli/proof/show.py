@@ -77,15 +77,15 @@ def say_circumstances(comparison: Comparison, console: Console) -> None:
         console.say(f"Accepted with the tolerance {comparison.tolerance.in_words()}")
 
 
-def mismatch(comparison: Comparison, baseline: Path) -> MismatchError | None:
-    """The error of a comparison that does not hold."""
+def mismatch(comparison: Comparison, baseline: Path, *, record: str) -> MismatchError | None:
+    """The error of a comparison that does not hold. `record` says how to record a baseline."""
     if comparison.holds:
         return None
     wrong = [finding.in_words() for finding in comparison.findings if not finding.holds]
     return MismatchError(
         f"the outputs differ from {baseline}:{in_lines(wrong)}",
         remedy="Find out what changed: the workflow, the lock, the device or the driver. If the "
-        "change is right, record it: runpod-comfy repro --mode record",
+        f"change is right, {record}",
     )
 
 

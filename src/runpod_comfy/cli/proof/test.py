@@ -128,7 +128,9 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
         comparison = judged[0].comparison
         if comparison is not None:
             result["comparison"] = comparison.document()
-        return judged[0].error or (mismatch(comparison, test.path) if comparison else None)
+        record = "record it: run `repro` with the same workflow and --mode record."
+        error = mismatch(comparison, test.path, record=record) if comparison else None
+        return judged[0].error or error
 
     code = execute(replace(request, version_id=job.lock.version_id, home=job.target), judge)
     if judged:
