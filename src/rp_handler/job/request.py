@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, get_args
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ from rp_handler.sendable import sendable
 from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
+# Of keys that are reported as unknown.
+_MOST_UNKNOWN = 20
 # JSON of this depth can be read and written anywhere on its way to the engine.
 _DEEPEST = 100
 _REFUSED = f"this worker does not allow buckets of jobs, which {ALLOWED}=1 does"
@@ -37,7 +40,8 @@ _REFUSED = f"this worker does not allow buckets of jobs, which {ALLOWED}=1 does"
 class JobRequest:
     """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
     `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs,
-    `bucket` is one of its own, `conversion` is how its pictures are delivered.
+    `bucket` is one of its own, `conversion` is how its pictures are delivered. It `is_checked` if
+    it is known that the version can run its graph.
     """
 
     graph: Graph
@@ -53,6 +57,12 @@ class JobRequest:
     webhook: str | None
     warnings: Sequence[str]
     bucket: S3Settings | None = None
+    is_checked: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it brings no files and models along."""
+        return not self.files.images and not self.files.files and not self.models
 
     def secrets(self) -> list[str]:
         """Its keys, which no message may have."""
@@ -106,7 +116,7 @@ def read_job_input(
     names every fault, and InvalidWorkflowError.
     """
     document = parsed_input(document)
-    unknown = list(_unknown_keys(document))
+    unknown = list(islice(_unknown_keys(document), _MOST_UNKNOWN))
     is_refused = s3_config is not None and not allows_job_buckets(environment)
     is_strict = isinstance(document, dict) and document.get("strict_input") is True
     try:

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from comfy_workflows.graph import load_workflow
+from comfy_workflows.graph import Graph, load_workflow
 from comfy_workflows.preflight import MissingNodesError, preflight
 from rp_handler.engine.prompt import Listener, Progress
 from rp_handler.engine.supervisor import ResidentEngine, Run
@@ -137,26 +137,28 @@ async def check_job(job: Job, home: Home, input_folder: Path) -> None:
     if job.is_checked or job.graph.is_empty:
         return
     # It looks up models, which may be on a slow volume.
-    if not await in_thread(lambda: _check_graph(job, home, input_folder)):
+    if not await in_thread(lambda: check_graph(job.graph, job.place, home, input_folder)):
         job.listener.say(
             "This home was never checked, so only ComfyUI itself will check the workflow."
         )
     job.is_checked = True
 
 
-def _check_graph(job: Job, home: Home, input_folder: Path) -> bool:
-    """Returns False if nothing is known about the version's node classes."""
+def check_graph(graph: Graph, place: str, home: Home, input_folder: Path) -> bool:
+    """Raises as `check_job` does. Returns False if nothing is known about the version's node
+    classes. Reads folders.
+    """
     if home.recorded_classes is None:
         return False
     manifest, absent = home.manifest, home.manifest.not_imported
     try:
         preflight(
-            job.graph,
+            graph,
             object_info=home.recorded_classes,
             models=home.model_folders(),
             input_folder=input_folder,
             custom_nodes=home.custom_nodes,
-            place=job.place,
+            place=place,
             # Their classes are unknown until ComfyUI has started here.
             knows_all_classes=all(
                 manifest.unmet_here(node.needs, os.environ) for node in absent.values()

@@ -10,7 +10,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from rp_handler.job.job import Job
 from rp_handler.job.listing import Listed, listing
 from rp_handler.job.live import Report
 from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
-from rp_handler.job.run import run_job
+from rp_handler.job.run import check_graph, run_job
 from rp_handler.job_models.in_place import JobModels
 from rp_handler.modes.boot import Boot
 from rp_handler.modes.health import Health
@@ -206,13 +206,21 @@ class Jobs:
 
     def _read(self, job: Mapping[str, Any]) -> JobRequest | Listed:
         value = parsed_input(job.get("input"))
-        return read_listed(value) or read_job_input(
+        if listed := read_listed(value):
+            return listed
+        asked = read_job_input(
             value,
             workflows=self.workflows,
             classes=self.engine.home.recorded_classes,
             environment=os.environ,
             s3_config=job.get("s3Config"),
         )
+        # In this thread already, where no file has to be fetched first.
+        if asked.strict and asked.is_complete and not asked.graph.is_empty:
+            home, folder = self.engine.home, self.engine.input_folder
+            is_checked = check_graph(asked.graph, asked.place, home, folder)
+            return replace(asked, is_checked=is_checked)
+        return asked
 
     def _job(self, job_id: str, asked: JobRequest, sink: OutputSink, report: Report) -> Job:
         return Job(
@@ -227,7 +235,7 @@ class Jobs:
             timeout_s=asked.timeout_s,
             strict=asked.strict,
             # ComfyUI decides which parts can run: the check refuses all or nothing.
-            is_checked=not asked.strict,
+            is_checked=asked.is_checked or not asked.strict,
             extra_data=asked.extra_data,
             files=inputs_in_place(asked.files, self.view, policy=self.policy, variables=os.environ),
             models=self.models.in_place(asked.models, self.engine),

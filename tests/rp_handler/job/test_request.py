@@ -177,6 +177,11 @@ def test_unknown_keys_are_ignored_with_a_warning(workflows: Path) -> None:
     ]
 
 
+def test_only_some_of_many_unknown_keys_are_named(workflows: Path) -> None:
+    many = dict.fromkeys((f"unknown-{number}" for number in range(100_000)), 1)
+    assert len(read({"workflow": GRAPH, **many}, workflows).warnings) == 20
+
+
 def test_unknown_keys_of_files_are_treated_like_those_of_the_input(workflows: Path) -> None:
     files = [{"name": "a", "url": "data:,a", "sha265": "ab"}]
     images = [{"name": "b", "image": "aGVsbG8="}, {"name": "c", "image": "aGVsbG8=", "x": 1}]
