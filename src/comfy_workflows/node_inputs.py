@@ -32,6 +32,7 @@ class Known:
     object_info: ObjectInfo
     models: ModelFolders
     input_folder: Path
+    also_not_in: str
     code: NodeCode
 
 
@@ -181,7 +182,7 @@ def _problems_of_choices(
         folders = models.inputs.get(node.class_type, {}).get(name, ())
         if isinstance(value, str) and any(settings.get(flag) for flag in _UPLOADS):
             if not value.endswith(_ANNOTATIONS) and not is_there(input_folder / value):
-                yield _invalid(node, name, f'"{value}" is not in {input_folder}')
+                yield _invalid(node, name, f'"{value}" is not in {input_folder}{known.also_not_in}')
         elif isinstance(value, str) and (folders or looks_like_a_model(value)):
             searched = _searched_folders(node, name, models)
             if not looks_like_a_model(value) or models.holds(searched, value):
@@ -214,7 +215,9 @@ def _invalid(
 
 
 def problem_of(node: GraphNode, sentence: str, kind: ProblemKind = "invalid_input") -> Problem:
-    return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=sentence)
+    # Ids and names of a graph may hold anything; control characters are shown as escapes.
+    shown = "".join(it if it.isprintable() else ascii(it)[1:-1] for it in sentence)
+    return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=shown)
 
 
 def _searched(value: str, folders: Sequence[str], models: ModelFolders) -> str:

@@ -44,18 +44,21 @@ def preflight(
     custom_nodes: Path,
     place: str,
     knows_all_classes: bool = True,
+    also_not_in: str = "",
 ) -> None:
     """Raises MissingNodesError, InvalidWorkflowError or MissingModelsError if `graph` cannot run.
 
     `object_info` is the engine's answer to `/object_info`, recorded when the version was checked;
     `models` is looked up on disk now, and so is the code in `custom_nodes`. `place` names the graph
     in error messages. If the engine may have other classes (not `knows_all_classes`), only nodes of
-    the recorded ones are judged.
+    the recorded ones are judged. `also_not_in` ends the sentence about a file that is not in the
+    input folder.
     """
     known = Known(
         object_info=object_info,
         models=models,
         input_folder=input_folder,
+        also_not_in=also_not_in,
         code=NodeCode(custom_nodes=custom_nodes),
     )
     problems = tuple(

@@ -208,6 +208,12 @@ def test_a_graph_without_output_is_refused(models: ModelFolders) -> None:
         check(models, n1=("EmptyImage", {"width": 1}))
 
 
+def test_a_name_with_control_characters_is_shown_with_escapes(models: ModelFolders) -> None:
+    with pytest.raises(InvalidWorkflowError) as caught:
+        check(models, **{"3\n4\x1b": ("Unknown", {})})
+    assert "node 3\\n4\\x1b: this version has no node class" in caught.value.message
+
+
 def test_an_input_file_is_looked_for_in_the_input_folder(models: ModelFolders) -> None:
     (models.roots[0].parent / "input/a.png").touch()
     check(models, n1=("LoadImage", {"image": "a.png"}), n2=save("1"))

@@ -151,6 +151,7 @@ def check_graph(graph: Graph, place: str, home: Home, input_folder: Path) -> boo
     if home.recorded_classes is None:
         return False
     manifest, absent = home.manifest, home.manifest.not_imported
+    is_of_job = input_folder != home.root / "input"
     try:
         preflight(
             graph,
@@ -159,6 +160,7 @@ def check_graph(graph: Graph, place: str, home: Home, input_folder: Path) -> boo
             input_folder=input_folder,
             custom_nodes=home.custom_nodes,
             place=place,
+            also_not_in=", nor among the job's images and files" if is_of_job else "",
             # Their classes are unknown until ComfyUI has started here.
             knows_all_classes=all(
                 manifest.unmet_here(node.needs, os.environ) for node in absent.values()

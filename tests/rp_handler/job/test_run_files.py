@@ -103,6 +103,7 @@ def test_the_check_before_a_run_sees_the_files_of_the_job(opened: Home, tmp_path
     assert answers[0][0] == "one"
     assert isinstance(answers[1], InvalidWorkflowError)
     assert '"new/b.txt" is not in' in answers[1].message
+    assert "nor among the job's images and files" in answers[1].message
 
 
 def test_the_timeout_of_a_job_includes_its_files(opened: Home, tmp_path: Path) -> None:
