@@ -240,7 +240,7 @@ def named_workflow(name: str, folder: Path) -> Path:
     known = workflow_names(folder)
     if name.removesuffix(".json") not in known:
         raise InvalidInputError(
-            f'There is no workflow "{name[:_LONGEST_NAME]}" in the image.',
+            f'There is no workflow "{name[:_LONGEST_NAME]}" here.',
             remedy=f"It has: {', '.join(known)}." if known else "Send the graph itself.",
         )
     return folder / f"{name.removesuffix('.json')}.json"

@@ -72,7 +72,8 @@ def require_api_port(arguments: Sequence[str]) -> None:
         reason = "it is in use" if error.errno == errno.EADDRINUSE else os_reason(error)
         raise UnavailableError(
             f"The local API cannot be served on port {port} of {host}: {reason}.",
-            remedy="Name another one with --rp_api_port, or another address with --rp_api_host.",
+            remedy="Name another port with --rp_api_port, or PORT= of `make serve`; or another "
+            "address with --rp_api_host.",
         ) from error
 
 

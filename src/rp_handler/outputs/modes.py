@@ -14,6 +14,7 @@ from rp_handler.outputs.s3_settings import S3Settings
 
 # Files would be in a container that ends.
 _IN_WORKER = tuple(mode for mode in OUTPUT_MODES if mode != "files")
+_LONGEST = 100
 # Where each bucket is named.
 _BUCKETS = {"gcs": "GCS_BUCKET", "s3": "BUCKET_ENDPOINT_URL"}
 
@@ -58,9 +59,11 @@ def settings_of(mode: str, environment: Mapping[str, str]) -> tuple[dict[str, st
 def require_in_worker(mode: str) -> None:
     """Raises InvalidInputError unless a worker can deliver outputs this way."""
     if mode not in _IN_WORKER:
+        known = f"{', '.join(_IN_WORKER[:-1])} or {_IN_WORKER[-1]}"
         raise InvalidInputError(
-            f'Output "{mode}" is not available in a worker.',
-            remedy=f"Use {', '.join(_IN_WORKER[:-1])} or {_IN_WORKER[-1]}.",
+            # The SDK's local API shows the sentence without the remedy.
+            f'Output "{mode[:_LONGEST]}" is not available in a worker, which has {known}.',
+            remedy=f"Use {known}.",
         )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError
+from comfy_errors.names import listed
 from rp_handler.outputs.names import DEFAULT_PREFIX
 
 ENDPOINT, KEY_ID, SECRET = (
@@ -64,7 +65,7 @@ class S3Settings:
         given = {name: environment.get(name, "").strip() for name in VARIABLES}
         if missing := [name for name in VARIABLES if not given[name]]:
             raise InvalidInputError(
-                f"outputs go to S3, but {' and '.join(missing)} "
+                f"outputs go to S3, but {listed(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not set",
                 remedy=f"Set {', '.join(VARIABLES)}, or OUTPUT_MODE=base64 to have the outputs in "
                 "the result itself.",

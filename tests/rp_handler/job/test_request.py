@@ -255,7 +255,7 @@ for _ in range(900):
         ({"workflow": GRAPH, "webhook": "https://user:pw@x.test"}, "'webhook' must not have a l"),
         ({"workflow": GRAPH, "images": "x"}, "'images' must be a list"),
         ({"workflow": GRAPH, "set": []}, "'set' must be an object"),
-        ({"workflow": GRAPH, "output": "files"}, "is not available in a worker"),
+        ({"workflow": GRAPH, "output": "files"}, "in a worker, which has base64, gcs or s3"),
         ({"workflow": {"1": DEEP}}, "nested too deeply"),
         ("workflow", "it is text that is not valid JSON: Expecting value at line 1, column 1"),
         ("[" * 100_000, "it is text that is nested too deeply"),

@@ -218,7 +218,7 @@ def test_a_job_that_is_not_strict_runs_the_valid_part_of_its_graph(home: Path) -
     [
         ("COMFY_JOB_MODELS", "https://h", 'COMFY_JOB_MODELS has "https://h", which is not'),
         ("COMFY_JOB_MODELS_GB", "0", 'COMFY_JOB_MODELS_GB is "0".'),
-        ("COMFY_WARMUP_WORKFLOW", "none", 'There is no workflow "none" in the image.'),
+        ("COMFY_WARMUP_WORKFLOW", "none", 'There is no workflow "none" here.'),
         ("COMFY_WARMUP_WORKFLOW", "https://example.org/x.json", "without a sha256 of its file"),
         ("COMFY_WEBHOOK_URL", "example.org", 'COMFY_WEBHOOK_URL is "example.org".'),
         ("COMFY_WEBHOOK_SECRET", "x", "COMFY_WEBHOOK_SECRET is not the secret of a webhook."),
@@ -246,6 +246,7 @@ def test_a_port_in_use_ends_the_worker_before_its_engine_starts() -> None:
             said, _ = process.communicate(timeout=60)
     assert process.returncode == 3, said
     assert f"port {port} of 127.0.0.1: it is in use." in said
+    assert "PORT= of `make serve`" in said
     assert "Starting ComfyUI" not in said
 
 

@@ -91,6 +91,6 @@ def test_a_url_that_names_no_bucket_is_refused(url: str, sentence: str) -> None:
 def test_what_is_not_set_is_named() -> None:
     with pytest.raises(InvalidInputError, match="BUCKET_SECRET_ACCESS_KEY is not set"):
         _of("http://minio/b", BUCKET_SECRET_ACCESS_KEY="")
-    with pytest.raises(InvalidInputError, match="URL and .*ID and .*KEY are not set") as caught:
+    with pytest.raises(InvalidInputError, match="URL, .*ID, .*KEY are not set") as caught:
         S3Settings.of({})
     assert "OUTPUT_MODE=base64" in caught.value.remedy
