@@ -25,7 +25,6 @@ from comfy_files.progress import Say, say_nothing
 
 _POLL_S = 0.05
 _CHUNK_BYTES = 1 << 20
-_ADVICE_BYTES = 1 << 19
 
 ROOM_AND_PERMISSIONS = "Check the free space and the permissions there, then run the command again."
 PERMISSIONS = "Check the permissions there, then run the command again to finish."
@@ -203,18 +202,6 @@ def _announce_whole_read(stream: BinaryIO) -> None:
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-
-
-def begin_reading(paths: Iterable[Path], size_bytes: int) -> None:
-    """Makes the system read so many bytes at the start of each file into its cache, where it takes
-    such advice.
-    """
-    if hasattr(os, "posix_fadvise"):
-        for path in paths:
-            with contextlib.suppress(OSError), path.open("rb", buffering=0) as stream:
-                # In steps: Linux reads no more for one call than it reads ahead by itself.
-                for start in range(0, size_bytes, _ADVICE_BYTES):
-                    os.posix_fadvise(stream.fileno(), start, _ADVICE_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import UnavailableError
-from comfy_files.files import begin_reading
-from comfy_files.parallel import HASHING_THREADS
 from comfy_files.user_paths import expanded
 from comfy_models.store import ModelStore
 from runpod_comfy.api.workspace import (
@@ -23,8 +20,6 @@ from runpod_comfy.api.workspace import (
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.models.request import Request
 from runpod_comfy.models.verify import VerifiedModels, settled
-
-_BEGINNING_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,14 +96,3 @@ def recalled(request: ModelRequest) -> VerifiedModels | None:
     """The result if nothing has changed since the same request, None otherwise."""
     asked = request.request.recall() if request.request else None
     return settled(asked, ModelStore(request.cache.models)) if asked is not None else None
-
-
-def read_ahead(request: ModelRequest) -> None:
-    """Begins to read the largest files of the same request, in the background: the disk would wait
-    while the pydantic models are imported.
-    """
-    asked = (request.request.recall() if request.request else None) or []
-    sizes = {each.models_dir / it.target_path: it.size for each in asked for it in each.models}
-    largest = sorted(sizes, key=sizes.__getitem__, reverse=True)[:HASHING_THREADS]
-    arguments = (largest, _BEGINNING_BYTES)
-    threading.Thread(target=begin_reading, args=arguments, daemon=True).start()

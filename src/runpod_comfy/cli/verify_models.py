@@ -102,15 +102,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _verified(arguments: argparse.Namespace, console: Console) -> VerifiedModels:
-    from runpod_comfy.api.model_request import find_request, read_ahead, recalled
+    from runpod_comfy.api.model_request import find_request, recalled
 
     which = given(arguments, "spec", "lock", "models_dir", "project")
     version_id = named_version(arguments)
-    request = find_request(version_id, **which)
-    if arguments.rehash:
-        read_ahead(request)
-    elif (known := recalled(request)) is not None:
-        return known
+    if not arguments.rehash:
+        known = recalled(find_request(version_id, **which))
+        if known is not None:
+            return known
     from runpod_comfy.api.models import verify_models
 
     with console.arrivals() as (say, progress):
