@@ -22,7 +22,7 @@ from comfy_models.store import ModelStore
 from tests.http_server import Answer, Request, ranged, serve
 
 MIB = 1 << 20
-IN_FLIGHT = 3 * MIB
+IN_FLIGHT = 4 * MIB
 """What may be on its way to a connection when it ends, or when another one takes over its part."""
 CONTENT = random.Random(1).randbytes(6_500_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
