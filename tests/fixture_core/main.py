@@ -4,7 +4,7 @@ It stands in for ComfyUI where the real one cannot be made to do a thing at a ch
 a socket, die in the middle, run half of a graph. Written after `main.py`, `server.py`,
 `execution.py` and `nodes.py` of ComfyUI 0.3.75. Variables make it misbehave:
 FIXTURE_DIE_AT_START (what it prints before it ends), FIXTURE_NEVER_READY, FIXTURE_IGNORES_TERM,
-FIXTURE_IGNORES_INTERRUPT, FIXTURE_LOG_FORMAT. With FIXTURE_GPU it has a GPU: the part of torch that
+FIXTURE_IGNORES_INTERRUPT, FIXTURE_CANCELS_JOBS, FIXTURE_LOG_FORMAT. With FIXTURE_GPU it has a GPU: the part of torch that
 counts its memory.
 """
 
@@ -378,6 +378,14 @@ def serve(core: Core) -> None:
         core.interrupted = "FIXTURE_IGNORES_INTERRUPT" not in os.environ
         log("interrupted")
         return web.Response()
+
+    if "FIXTURE_CANCELS_JOBS" in os.environ:
+
+        @routes.post("/api/jobs/{prompt_id}/cancel")
+        async def cancel(_: web.Request) -> web.Response:
+            core.interrupted = True
+            log("cancelled")
+            return web.json_response({"cancelled": True})
 
     @routes.get("/queue")
     async def queued(_: web.Request) -> web.Response:

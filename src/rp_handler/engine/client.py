@@ -219,12 +219,16 @@ class EngineClient:
         """Removes the prompt from the queue or stops it, unless the engine no longer answers."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with asyncio.timeout(_INTERRUPT_S):
-                for path, body in (
-                    ("/queue", {"delete": [prompt_id]}),
-                    ("/interrupt", {"prompt_id": prompt_id}),
-                ):
-                    async with self._session.post(f"{self._engine.url}{path}", json=body):
-                        pass
+                # In one step, where the core knows it.
+                if await self._posted(f"/api/jobs/{prompt_id}/cancel", {}):
+                    return
+                # It may begin to run between these two, so in this order.
+                await self._posted("/queue", {"delete": [prompt_id]})
+                await self._posted("/interrupt", {"prompt_id": prompt_id})
+
+    async def _posted(self, path: str, body: Mapping[str, Any]) -> bool:
+        async with self._session.post(f"{self._engine.url}{path}", json=body) as response:
+            return response.status == 200
 
     async def _while_alive(self, work: Awaitable[Answer], when: Callable[[], str]) -> Answer:
         """The result of `work`, or EngineCrashedError as soon as the engine has ended."""

@@ -188,7 +188,12 @@ def test_an_engine_that_is_killed_in_the_middle_is_recognised(setup_of: EngineSe
     assert "memory" in caught.value.remedy
 
 
-def test_a_cancelled_run_is_interrupted_in_the_engine(setup_of: EngineSetup) -> None:
+@pytest.mark.parametrize("is_new", [False, True], ids=["old core", "new core"])
+def test_a_cancelled_run_is_interrupted_in_the_engine(
+    setup_of: EngineSetup, monkeypatch: pytest.MonkeyPatch, is_new: bool
+) -> None:
+    if is_new:
+        monkeypatch.setenv("FIXTURE_CANCELS_JOBS", "1")
     said: list[str] = []
 
     async def scenario() -> None:
@@ -205,7 +210,9 @@ def test_a_cancelled_run_is_interrupted_in_the_engine(setup_of: EngineSetup) -> 
             assert await client.get("/system_stats")
 
     asyncio.run(scenario())
-    assert "interrupted" in said
+    assert [it for it in said if it in ("interrupted", "cancelled")] == [
+        "cancelled" if is_new else "interrupted"
+    ]
 
 
 def test_what_this_core_does_not_have_is_none(setup_of: EngineSetup) -> None:
