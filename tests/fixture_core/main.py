@@ -4,8 +4,8 @@ It stands in for ComfyUI where the real one cannot be made to do a thing at a ch
 a socket, die in the middle, run half of a graph. Written after `main.py`, `server.py`,
 `execution.py` and `nodes.py` of ComfyUI 0.3.75. Variables make it misbehave:
 FIXTURE_DIE_AT_START (what it prints before it ends), FIXTURE_NEVER_READY, FIXTURE_IGNORES_TERM,
-FIXTURE_IGNORES_INTERRUPT, FIXTURE_CANCELS_JOBS, FIXTURE_LOG_FORMAT. With FIXTURE_GPU it has a GPU: the part of torch that
-counts its memory.
+FIXTURE_IGNORES_INTERRUPT, FIXTURE_LOG_FORMAT. With FIXTURE_GPU it has a GPU: the part of torch that
+counts its memory. With FIXTURE_CANCELS_JOBS it cancels jobs in one step, as newer cores do.
 """
 
 from __future__ import annotations
