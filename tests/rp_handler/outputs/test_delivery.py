@@ -183,7 +183,7 @@ def _s3_variables(amazon: S3Double) -> dict[str, str]:
     }
 
 
-def test_a_fault_of_s3_ends_a_worker_before_its_engine_starts(amazon: S3Double) -> None:
+def test_a_fault_of_s3_ends_a_worker_before_it_takes_jobs(amazon: S3Double) -> None:
     variables = _s3_variables(amazon)
     for code, changed, sentence in (
         (3, {"BUCKET_ENDPOINT_URL": f"{amazon.url}/resulst"}, "the bucket resulst is not there"),
@@ -192,7 +192,7 @@ def test_a_fault_of_s3_ends_a_worker_before_its_engine_starts(amazon: S3Double) 
     ):
         said = _ended(code, **{**variables, **changed})
         assert sentence in said
-        assert "Starting ComfyUI" not in said
+        assert "Ready for jobs" not in said
 
 
 def test_a_busy_s3_is_asked_again(amazon: S3Double) -> None:
