@@ -5,6 +5,10 @@ from __future__ import annotations
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
+from comfy_errors import ComfyError
+
+SECRET = "a-secret-of-the-worker"
+
 
 def hostile(examples: int) -> settings:
     """So many examples, the same at every run."""
@@ -52,3 +56,15 @@ values = st.one_of(
     *(st.lists(texts, max_size=2), st.dictionaries(texts, texts, max_size=2)),
 )
 """What JSON may hold, of whatever type."""
+
+
+def assert_is_sentence(error: ComfyError) -> None:
+    assert error.message.endswith(".")
+    assert len(error.message) < 4000
+    assert error.message.isprintable()
+    assert_keeps_secrets(f"{error.message} {error.remedy}")
+
+
+def assert_keeps_secrets(text: str) -> None:
+    assert "secret-1" not in text
+    assert SECRET not in text

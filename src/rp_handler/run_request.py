@@ -174,7 +174,7 @@ def is_smoke_test(workflow: Path | None) -> bool:
     try:
         return workflow is not None and json.loads(expanded(workflow).read_bytes()) == {}
     except (OSError, ValueError, RecursionError):
-        # Whoever reads it as a workflow says what is wrong.
+        # What is wrong with it is reported when it is loaded as a workflow.
         return False
 
 

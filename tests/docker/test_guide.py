@@ -22,7 +22,7 @@ from tests.git_repositories import new_repository
 from tests.graphs import saving, write_graph
 from tests.model_hosts.gcs import GcsDouble, gcs
 from tests.real_packages import held
-from tests.scripts.guide import Shell, make_project
+from tests.scripts.guide import Shell, make_project, typed
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 # Another name than the guide's: a person may have an image of that name here.
@@ -109,13 +109,6 @@ def guide(project: Shell, storage: GcsDouble) -> Shell:
     """A shell with the variables that the guide names; the key file is one of this machine."""
     key = {"GOOGLE_APPLICATION_CREDENTIALS": str(storage.key_file())}
     return replace(project, environment={**project.environment, **key})
-
-
-def typed(guide: Shell, command: str) -> tuple[str, str]:
-    """What a command that succeeds says on standard output and standard error."""
-    code, out, err = guide.type(command)
-    assert code == 0, err
-    return out, err
 
 
 def with_key(command: str) -> str:

@@ -32,6 +32,13 @@ class Shell:
         return done.returncode, done.stdout, done.stderr
 
 
+def typed(shell: Shell, command: str) -> tuple[str, str]:
+    """What a command that succeeds says on standard output and standard error."""
+    code, out, err = shell.type(command)
+    assert code == 0, err
+    return out, err
+
+
 def make_project(root: Path) -> None:
     """Makes the folder `root` with the project's scripts and its Makefile.
 

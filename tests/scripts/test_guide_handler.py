@@ -19,7 +19,7 @@ from tests.graphs import saving, write_graph
 from tests.http_server import Answer
 from tests.model_hosts.gcs import GcsDouble, gcs
 from tests.real_packages import held
-from tests.scripts.guide import Shell, make_project
+from tests.scripts.guide import Shell, make_project, typed
 from tests.specs import FIXTURE_CORE, core_repository, write_spec
 
 # A version is realized, and each test starts an engine.
@@ -99,13 +99,6 @@ def guide(project: Shell, storage: GcsDouble, monkeypatch: pytest.MonkeyPatch) -
         "GOOGLE_CLOUD_PROJECT": "my-project",
     }
     return replace(project, environment={**project.environment, **variables})
-
-
-def typed(guide: Shell, command: str) -> tuple[str, str]:
-    """What a command that succeeds says on standard output and standard error."""
-    code, out, err = guide.type(command)
-    assert code == 0, err
-    return out, err
 
 
 def asked(storage: GcsDouble) -> str:

@@ -27,7 +27,7 @@ class PartialFile:
         self._check = check
         self.descriptor = descriptor
         lock = threading.RLock()
-        # Two, so that whoever waits for the whole file is not woken for each chunk.
+        # Two conditions: a thread that waits for the whole file does not wake up for each chunk.
         self.changed, self.grown = threading.Condition(lock), threading.Condition(lock)
         self.generation = 0
         self.prefix = 0

@@ -109,13 +109,12 @@ def read_job_input(
     environment: Mapping[str, str],
     s3_config: object = None,
 ) -> JobRequest:
-    """The job that `document` describes: a JSON value, or its text.
+    """The job that `document` describes, a JSON value that `parsed_input` returned.
 
     A workflow given by name is in the folder `workflows`. `classes` is the version's `/object_info`
     if it is known. `s3_config` is RunPod's key beside the input. Raises InvalidInputError, which
     names every fault, and InvalidWorkflowError.
     """
-    document = parsed_input(document)
     unknown = list(islice(_unknown_keys(document), _MOST_UNKNOWN))
     is_refused = s3_config is not None and not allows_job_buckets(environment)
     is_strict = isinstance(document, dict) and document.get("strict_input") is True

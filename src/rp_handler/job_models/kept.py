@@ -58,7 +58,7 @@ class KeptModels:
     def hold(self, sha256: str) -> HeldModel | None:
         """The stored file with this sha256, None if it is not there. Raises OSError."""
         path = self.store.path_of(sha256)
-        # Not the lock of the file itself: whoever waits to write it would wait for us.
+        # Not the lock of the file itself: a process that is to write it waits for that one.
         place = self._records / f"{sha256}{_LOCK}"
         while self.store.holds(sha256):
             file = place.open("ab")

@@ -144,7 +144,7 @@ def _size_of(path: Path) -> int:
 def _read(path: Path, count: Callable[[int], None]) -> None:
     """Reads a file without copying it."""
     at = 0
-    # Whoever needs a file that cannot be read says why.
+    # A file that cannot be read is reported where it is needed.
     with (
         contextlib.suppress(OSError),
         path.open("rb") as file,

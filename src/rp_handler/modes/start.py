@@ -25,6 +25,7 @@ from rp_handler.modes.boot import Boot
 from rp_handler.modes.prefetch import prefetches, prefetching
 from rp_handler.modes.turns import TurnSettings, turn_settings
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
+from rp_handler.outputs.job_s3 import allows_job_buckets
 from rp_handler.webhook import WebhookSettings, webhook_settings
 
 
@@ -48,6 +49,8 @@ def worker_settings(variables: Mapping[str, str], workflows: Path) -> WorkerSett
     workflow = variables.get(WORKFLOW) or None
     if workflow:
         check_warm_up(workflow, workflows)
+    # Each job asks again; here a value that cannot be used ends the worker.
+    allows_job_buckets(variables)
     models, is_locked = model_policy(variables), asks_for_lock(variables)
     if models is not None and is_locked:
         raise InvalidInputError(

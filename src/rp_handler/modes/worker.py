@@ -37,7 +37,6 @@ from rp_handler.modes.sdk import Sdk, require_api_port, require_sdk
 from rp_handler.modes.start import WorkerStart, worker_settings
 from rp_handler.modes.turns import Turns
 from rp_handler.outputs.inline import result_limit_bytes
-from rp_handler.outputs.job_s3 import allows_job_buckets
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.open import Outputs
 from rp_handler.outputs.sink import OutputSink
@@ -72,7 +71,6 @@ async def serve_jobs(
     require_api_port(sdk_arguments)
     settings = worker_settings(os.environ, workflows)
     client = partial(webhook_client, allows_private=settings.inputs.allows_private)
-    allows_job_buckets(os.environ)
     require_in_worker(output)
     sdk = Sdk(sdk_arguments)
     boot.mark("handler")

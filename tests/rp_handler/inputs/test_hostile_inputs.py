@@ -23,14 +23,21 @@ from rp_handler.errors import failure_document
 from rp_handler.inputs.document import JobInputs
 from rp_handler.inputs.fetch import fetch_inputs
 from rp_handler.inputs.policy import InputPolicy
-from tests.hostile_texts import addresses, hostile, texts, values
+from tests.hostile_texts import (
+    SECRET,
+    addresses,
+    assert_is_sentence,
+    assert_keeps_secrets,
+    hostile,
+    texts,
+    values,
+)
 from tests.http_server import Answer, Request, cut, redirect, serve
 from tests.loopback_canary import PUBLIC_NAME, Canary, canary, resolve_public_name
 from tests.model_hosts.hostile import take_no_time
 
 CONTENT = b"content of a file"
 _RANDOM = random.Random(1)
-SECRET = "a-secret-of-the-worker"
 POLICY = InputPolicy(silence_s=2, total_bytes=60)
 KINDS = ("fetched", "not valid", "invalid_input", "input_fetch_failed")
 # Replaced by the servers of the test.
@@ -146,15 +153,3 @@ def test_any_job_is_answered_and_nothing_private_is_reached(
         check()
     assert bird.heard == []
     assert min(outcomes[kind] for kind in KINDS) >= 50, outcomes
-
-
-def assert_is_sentence(error: ComfyError) -> None:
-    assert error.message.endswith(".")
-    assert len(error.message) < 4000
-    assert error.message.isprintable()
-    assert_keeps_secrets(f"{error.message} {error.remedy}")
-
-
-def assert_keeps_secrets(text: str) -> None:
-    assert "secret-1" not in text
-    assert SECRET not in text

@@ -10,7 +10,7 @@ import pytest
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_workflows.graph import InvalidWorkflowError
 from rp_handler.errors import failure_document
-from rp_handler.job.request import JobRequest, read_job_input, read_listed
+from rp_handler.job.request import JobRequest, parsed_input, read_job_input, read_listed
 
 GRAPH = {"1": {"class_type": "Show", "inputs": {"text": "a"}}}
 
@@ -23,7 +23,7 @@ def workflows(tmp_path: Path) -> Path:
 
 
 def read(document: object, workflows: Path, **environment: str) -> JobRequest:
-    return read_job_input(document, workflows=workflows, environment=environment)
+    return read_job_input(parsed_input(document), workflows=workflows, environment=environment)
 
 
 def test_a_graph_comes_with_its_limits(workflows: Path) -> None:

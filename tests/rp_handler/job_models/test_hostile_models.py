@@ -25,7 +25,15 @@ from rp_handler.job_models.fetch import ModelFetch
 from rp_handler.job_models.kept import KeptModels
 from rp_handler.job_models.policy import ModelPolicy
 from rp_handler.job_models.view import ModelView
-from tests.hostile_texts import addresses, hostile, texts, values
+from tests.hostile_texts import (
+    SECRET,
+    addresses,
+    assert_is_sentence,
+    assert_keeps_secrets,
+    hostile,
+    texts,
+    values,
+)
 from tests.http_server import Answer, Request, cut, redirect, serve
 from tests.loopback_canary import PUBLIC_NAME, Canary, canary, resolve_public_name
 from tests.model_hosts.hostile import take_no_time
@@ -35,7 +43,6 @@ from tests.safetensors_bytes import safetensors
 pytestmark = pytest.mark.slow
 
 CONTENT = safetensors(b"a model")
-SECRET = "a-secret-of-the-worker"
 KINDS = ("brought", "not valid", "invalid_input", "input_fetch_failed")
 # Replaced by the servers of the test.
 SERVER, BIRD = "SERVER", "BIRD"
@@ -173,15 +180,3 @@ def test_any_job_is_answered_and_nothing_private_is_reached(
     left = sorted(path for path in tmp_path.rglob("*") if "kept" not in path.parts)
     assert left == around
     assert min(outcomes[kind] for kind in KINDS) >= 50, outcomes
-
-
-def assert_is_sentence(error: ComfyError) -> None:
-    assert error.message.endswith(".")
-    assert len(error.message) < 4000
-    assert error.message.isprintable()
-    assert_keeps_secrets(f"{error.message} {error.remedy}")
-
-
-def assert_keeps_secrets(text: str) -> None:
-    assert "secret-1" not in text
-    assert SECRET not in text
