@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 # Threads that wait for work. Starting one takes longer than most work.
 _idle: list[SimpleQueue[Callable[[], object]]] = []
 _IDLE_AT_MOST = 8
-_SMALL_BYTES = 128 << 10
+SMALL_BYTES = 128 << 10
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -73,7 +73,7 @@ def unwinding() -> Iterator[None]:
 
 async def by_size(work: Callable[[], Result], size_bytes: int) -> Result:
     """The result of `work` on so much data: run here if that is quicker than to wake a thread."""
-    return work() if size_bytes <= _SMALL_BYTES else await in_thread(work)
+    return work() if size_bytes <= SMALL_BYTES else await in_thread(work)
 
 
 async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Result:
@@ -108,6 +108,8 @@ async def in_thread(work: Callable[[], Result], *, grace_s: float = 1.0) -> Resu
 
 async def together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
     """The results of `works`, run concurrently. If one fails, the others are cancelled."""
+    if len(works) == 1:
+        return [await works[0]]
     tasks = [asyncio.ensure_future(work) for work in works]
     try:
         return await asyncio.gather(*tasks)

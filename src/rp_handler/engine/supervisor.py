@@ -27,7 +27,7 @@ from rp_handler.interruption import in_thread
 # How long a cancelled run may take to stop before the engine is restarted.
 _SETTLE_S = 5.0
 _POLL_S = 0.1
-_SENDING_S = 0.001
+SENDING_S = 0.001
 _CLAIM_GRACE_S = 30.0
 # An engine that names files which are no longer kept drops its results, at the latest after one
 # more run.
@@ -232,7 +232,7 @@ class ResidentEngine:
 
     async def _keys_of(self, graph: Graph) -> dict[str, str]:
         # The graph is sent first; a busy thread would delay that.
-        await asyncio.sleep(_SENDING_S)
+        await asyncio.sleep(SENDING_S)
         return await in_thread(partial(self._kept.keys_of, graph))
 
     async def _claim(

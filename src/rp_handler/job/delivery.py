@@ -9,7 +9,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from comfy_files.files import sha256_of
-from rp_handler.interruption import by_size, together
+from rp_handler.interruption import SMALL_BYTES, by_size, together
 from rp_handler.outputs.mime import mime_of
 from rp_handler.outputs.names import next_name
 from rp_handler.outputs.sink import OutputSink
@@ -153,9 +153,14 @@ class Delivery:
 
     async def _put(self, file: OutputFile, ready: _Ready) -> dict[str, Any]:
         async with self._at_once:
-            delivered, digest = await together(
-                [self._sink.put(ready.path, ready.place), _sha256_of(ready.path)]
-            )
+            if ready.path.stat().st_size <= SMALL_BYTES:
+                # Quicker than to start two tasks.
+                delivered = await self._sink.put(ready.path, ready.place)
+                digest = sha256_of(ready.path)
+            else:
+                delivered, digest = await together(
+                    [self._sink.put(ready.path, ready.place), _sha256_of(ready.path)]
+                )
         return _entry(file, ready, delivered, digest)
 
     async def _described(self, file: OutputFile, ready: _Ready) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from comfy_workflows.graph import Graph, load_workflow
 from comfy_workflows.preflight import MissingNodesError, preflight
 from rp_handler.engine.prompt import Listener, Progress
-from rp_handler.engine.supervisor import ResidentEngine, Run
+from rp_handler.engine.supervisor import SENDING_S, ResidentEngine, Run
 from rp_handler.errors import JobTimeoutError
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
@@ -100,10 +100,15 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
 async def _result(job: Job, engine: ResidentEngine, delivery: Delivery) -> dict[str, Any]:
     if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
-    naming = in_thread(lambda: models_in_result(job.graph, engine.home))
-    run, models = await together([_run(job, engine, delivery), naming])
+    run, models = await together([_run(job, engine, delivery), _models(job.graph, engine.home)])
     result = await result_document(engine.home, engine.engine, job.graph, run, delivery)
     return {**result, "models": models}
+
+
+async def _models(graph: Graph, home: Home) -> list[dict[str, Any]]:
+    # The graph is sent first; a busy thread would delay that.
+    await asyncio.sleep(SENDING_S)
+    return await in_thread(lambda: models_in_result(graph, home))
 
 
 async def _run(job: Job, engine: ResidentEngine, delivery: Delivery) -> Run:
