@@ -47,26 +47,26 @@ def claimed(place: Place, *, title: str, say: Say) -> Iterator[Claim | None]:
     place.work.mkdir(parents=True, exist_ok=True)
     said: set[str] = set()
 
-    def wait(who: str) -> None:
-        if who not in said:
-            said.add(who)
-            say(f"Waiting for {title}, which another {who} is downloading")
+    def once(sentence: str) -> None:
+        if sentence not in said:
+            said.add(sentence)
+            say(sentence)
 
-    def waiting() -> str:
-        said.add("process")
-        return f"Waiting for {title}, which another process is downloading"
+    # The process may be this one: a version may name one file twice.
+    by_process = f"Waiting for {title}, which is already being downloaded"
+    by_machine = f"Waiting for {title}, which another machine is downloading"
 
     while not place.is_done():
         descriptor = open_own(place.partial)
         try:
-            is_locked = lock(descriptor, waiting="" if said else waiting, say=say)
+            is_locked = lock(descriptor, waiting=by_process, say=once)
             if not _is_still(place, descriptor):
                 continue
             lease = take_lease(
                 place.lease,
                 is_locked=is_locked,
                 is_done=place.is_done,
-                wait=lambda: wait("machine"),
+                wait=lambda: once(by_machine),
             )
             if lease is None:
                 _tidy(place)

@@ -37,7 +37,7 @@ def test_eight_processes_download_a_model_once(store: ModelStore) -> None:
         assert processes.stdout is not None
         for line in processes.stdout:
             said.append(line.strip())
-            if said.count("Waiting for vae/x.bin, which another process is downloading") == 7:
+            if said.count("Waiting for vae/x.bin, which is already being downloaded") == 7:
                 served.release.set()
         processes.wait()
     assert said.count("done") == 8

@@ -421,6 +421,6 @@ def test_of_two_workers_that_start_on_one_volume_one_downloads_and_both_run(
         ]
         said = [worker.communicate()[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
-    assert any("which another process is downloading" in one for one in said)
+    assert any("which is already being downloaded" in one for one in said)
     assert len(asked) == 1
     assert (volume / "models/upscale_models/big.onnx").read_bytes() == content
