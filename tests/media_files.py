@@ -64,12 +64,15 @@ def video(
     rate: int = 24,
     said: str = "",
     sound: Array | None = None,
+    codec: str = "libx264",
 ) -> bytes:
-    """A video of H.264 without loss; `sound` has the shape (samples, 2), of 16 bits."""
+    """A video, of H.264 without loss; `sound` has the shape (samples, 2), of 16 bits."""
     stream = io.BytesIO()
     with av.open(stream, "w", format=container) as output:
         output.metadata["comment"] = said
-        track: Any = output.add_stream("libx264", rate=rate, options={"qp": "0"})
+        track: Any = output.add_stream(
+            codec, rate=rate, options={"qp": "0"} if codec == "libx264" else {}
+        )
         track.width, track.height, track.pix_fmt = frames[0].shape[1], frames[0].shape[0], "yuv420p"
         heard = (
             output.add_stream("flac", rate=RATE_HZ, layout="stereo") if sound is not None else None

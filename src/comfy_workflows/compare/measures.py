@@ -136,7 +136,7 @@ def _add_frame(sums: _Sums, before: Pixels, after: Pixels) -> None:
     for one, other in _strips(before, after, overlap=0):
         if np.array_equal(one, other):
             continue
-        difference = np.abs(_finite(one) - _finite(other))
+        difference = np.abs(finite(one) - finite(other))
         sums.largest = max(sums.largest, float(difference.max(initial=0)))
         squares += float(np.vdot(difference, difference))
         sums.changed += int(np.count_nonzero(difference.max(axis=-1, initial=0)))
@@ -180,7 +180,7 @@ def _portions(track: Track) -> Iterator[Floats]:
     kept: list[Floats] = []
     count = 0
     for part in track.visible():
-        kept.append(_finite(part.array))
+        kept.append(finite(part.array))
         count += len(part.array)
         while count >= _SAMPLES_AT_ONCE:
             joined = np.concatenate(kept)
@@ -222,7 +222,7 @@ def _ssim(before: Pixels, after: Pixels) -> float:
 
 
 def _luma(pixels: Pixels) -> Floats:
-    values = _finite(pixels)
+    values = finite(pixels)
     if values.shape[-1] >= 3:
         luma: Floats = values[..., :3] @ _LUMA
         return luma
@@ -243,7 +243,8 @@ def _window_means(values: Floats, rows: int, columns: int) -> Floats:
     return means
 
 
-def _finite(values: Pixels) -> Floats:
+def finite(values: Pixels) -> Floats:
+    """The values as parts of the full scale, without NaN and infinity."""
     scaled = full_scale(values)
     if np.issubdtype(values.dtype, np.floating):
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=1e6, neginf=-1e6)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from xml.etree import ElementTree
 
 Element = ElementTree.Element
 Child = Element | str | None
 
+# Control characters, and those that turn around the direction of the text after them.
+_UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
+
 
 def element(name: str, attributes: Mapping[str, str] | None = None, *children: Child) -> Element:
-    """An element with these attributes, and with elements and text inside; None is left out."""
-    made = Element(name, dict(attributes or {}))
+    """An element with these attributes, and with elements and text inside; None is left out.
+
+    Control characters become U+FFFD.
+    """
+    cleaned = {key: _clean(value) for key, value in (attributes or {}).items()}
+    made = Element(name, cleaned)
     for child in children:
         add(made, child)
     return made
@@ -23,10 +31,12 @@ def add(parent: Element, child: Child) -> None:
         return
     if not isinstance(child, str):
         parent.append(child)
-    elif len(parent):
-        parent[-1].tail = (parent[-1].tail or "") + child
+        return
+    text = _clean(child)
+    if len(parent):
+        parent[-1].tail = (parent[-1].tail or "") + text
     else:
-        parent.text = (parent.text or "") + child
+        parent.text = (parent.text or "") + text
 
 
 def elements(name: str, contents: Iterable[Child]) -> list[Element]:
@@ -34,8 +44,19 @@ def elements(name: str, contents: Iterable[Child]) -> list[Element]:
     return [element(name, None, content) for content in contents]
 
 
+def section(identity: str, title: str, *children: Child) -> Element:
+    """A part of the page with a heading, which links can name by `identity`."""
+    heading = element("h2", {"id": f"{identity}-title"}, title)
+    attributes = {"id": identity, "aria-labelledby": f"{identity}-title"}
+    return element("section", attributes, heading, *children)
+
+
 def written(page: Element) -> bytes:
     """The page as an HTML document in UTF-8."""
     text = ElementTree.tostring(page, encoding="unicode", method="html")
     # Half of a character, as JSON can hold it, has no bytes in UTF-8.
     return b"<!DOCTYPE html>\n" + text.encode("utf-8", "xmlcharrefreplace")
+
+
+def _clean(text: str) -> str:
+    return _UNSEEN.sub("\ufffd", text)

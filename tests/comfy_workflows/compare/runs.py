@@ -13,7 +13,12 @@ LOCK = "sha256:" + "a" * 64
 WORKFLOW = "sha256:" + "b" * 64
 CPU = {"name": "cpu", "type": "cpu", "platform": "linux-x86_64", "processor": "a CPU"}
 GPU = {"name": "NVIDIA L4", "type": "cuda", "platform": "linux-x86_64", "driver": "580.65"}
-_MIMES = {"png": "image/png", "mp4": "video/mp4", "flac": "audio/flac", "json": "application/json"}
+_MIMES = {
+    **{"png": "image/png", "webp": "image/webp", "exr": "image/x-exr", "svg": "image/svg+xml"},
+    **{"mp4": "video/mp4", "webm": "video/webm", "mkv": "video/x-matroska"},
+    **{"flac": "audio/flac", "wav": "audio/x-wav", "ogg": "audio/ogg"},
+    **{"json": "application/json", "glb": "model/gltf-binary"},
+}
 
 
 def file(content: bytes, name: str = "x.png", *, node: str = "6") -> dict[str, Any]:

@@ -1,0 +1,389 @@
+"""The outputs of both runs: pictures side by side, videos, sounds, texts, and the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfy_errors.names import quantity
+from comfy_workflows.compare.compare import Finding
+from comfy_workflows.compare.content import rule_of, tracks_of
+from comfy_workflows.compare.decoded import UndecodableError
+from comfy_workflows.compare.measures import size_in_words
+from comfy_workflows.compare.output import Output
+from comfy_workflows.graph import Graph
+from comfy_workflows.report.difference import (
+    COLOURS,
+    Stills,
+    farthest_apart,
+    map_of,
+    picture_of,
+)
+from comfy_workflows.report.elements import Element, add, element, section
+from comfy_workflows.report.embedded import (
+    Embedded,
+    NotShownError,
+    Room,
+    as_png,
+    embedded,
+    size_bytes,
+    small_enough,
+)
+from comfy_workflows.report.lines import line_differences, text_block, text_of
+from comfy_workflows.report.parts import Report
+
+# Smaller pictures are enlarged, with sharp pixels.
+_SMALL_PIXELS = 256
+_TONES = {
+    "equal": "good",
+    "same content": "good",
+    "within tolerance": "warn",
+    "different": "bad",
+    "new": "new",
+    "missing": "bad",
+}
+_VIEWS = (("side", "Side by side"), ("slide", "Slider"), ("map", "Difference"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A finding with both outputs, as far as they are there. `number` is that of its card."""
+
+    finding: Finding
+    number: int
+    before: Output | None
+    after: Output | None
+
+    @property
+    def identity(self) -> str:
+        return f"output-{self.number}"
+
+    @property
+    def is_quiet(self) -> bool:
+        """True if there is nothing to compare by eye."""
+        return self.finding.verdict in ("equal", "same content")
+
+
+def pairs_of(report: Report) -> list[Pair]:
+    """A pair for each finding; those that do not hold come first."""
+    then = {output.place: output for output in report.before.run.outputs}
+    now = {output.place: output for output in report.after.run.outputs}
+    ordered = sorted(report.comparison.findings, key=_rank)
+    return [
+        Pair(
+            finding=finding,
+            number=number,
+            before=then.get(finding.output.place),
+            after=now.get(finding.output.place),
+        )
+        for number, finding in enumerate(ordered, 1)
+    ]
+
+
+def _rank(finding: Finding) -> int:
+    if not finding.holds:
+        return 0
+    return 1 if finding.verdict == "within tolerance" else 2
+
+
+def outputs_section(report: Report, pairs: list[Pair]) -> Element:
+    """A card for each output."""
+    room = Room()
+    titles = (report.before.title, report.after.title)
+    loud = [_card(pair, report.graph, titles, room) for pair in pairs if not pair.is_quiet]
+    quiet = [_card(pair, report.graph, titles, room) for pair in pairs if pair.is_quiet]
+    made = section("outputs", "Outputs")
+    if not pairs:
+        made.append(element("p", {"class": "quiet"}, "Neither run made an output."))
+    made.extend(loud)
+    if quiet:
+        if loud:
+            made.append(
+                element(
+                    "h3",
+                    {"class": "group"},
+                    f"{quantity(len(quiet), 'output')} without a difference",
+                )
+            )
+        made.append(element("div", {"class": "grid"}, *quiet))
+    return made
+
+
+def badge(verdict: str) -> Element:
+    """The verdict as a coloured word."""
+    return element("span", {"class": f"badge {_TONES[verdict]}"}, verdict)
+
+
+def node_in_words(graph: Graph, node: str) -> str:
+    """`SaveImage`, or `SaveImage “Result”` if the node has a title; empty for an unknown id."""
+    found = graph.nodes.get(node)
+    if found is None:
+        return ""
+    titled = found.title and found.title != found.class_type
+    return f"{found.class_type} “{found.title}”" if titled else found.class_type
+
+
+def _card(pair: Pair, graph: Graph, titles: tuple[str, str], room: Room) -> Element:
+    finding = pair.finding
+    title = f"{pair.identity}-title"
+    card = element(
+        "article",
+        {"class": f"card {_TONES[finding.verdict]}", "id": pair.identity, "aria-labelledby": title},
+        element(
+            "header",
+            None,
+            element("h3", {"id": title}, finding.output.title),
+            element("span", {"class": "quiet"}, node_in_words(graph, finding.output.node)),
+            badge(finding.verdict),
+        ),
+    )
+    if finding.sentence and finding.numbers is None:
+        add(card, element("p", None, f"{finding.sentence[0].upper()}{finding.sentence[1:]}."))
+    add(card, _numbers(finding))
+    if pair.is_quiet or pair.before is None or pair.after is None:
+        _add_alone(card, pair, titles, room)
+    else:
+        _add_both(card, pair, pair.before, pair.after, titles, room)
+    add(card, _files(pair, titles))
+    return card
+
+
+def _numbers(finding: Finding) -> Element | None:
+    numbers = finding.numbers
+    if not numbers:
+        return None
+    shown = {
+        "Largest difference": (numbers.get("max_difference"), "{:.6g} of 255"),
+        "PSNR": (numbers.get("psnr_db"), "{:.1f} dB"),
+        "SSIM": (numbers.get("ssim"), "{:.5f}"),
+        "Changed": (numbers.get("changed"), "{:.2%}"),
+        "Perceptual hash": (numbers.get("hash_distance"), "{:.0f} of 64 bits"),
+    }
+    made = element("dl", {"class": "numbers"})
+    for name, (value, form) in shown.items():
+        if value is not None:
+            item = element("div", None, element("dt", None, name))
+            made.append(item)
+            text = form.format(value)
+            # What rounds to nothing is not nothing.
+            item.append(element("dd", None, "under 0.01%" if text == "0.00%" else text))
+    return made
+
+
+def _add_alone(card: Element, pair: Pair, titles: tuple[str, str], room: Room) -> None:
+    """One side: the outputs are the same, or there is just one."""
+    output = pair.after or pair.before
+    assert output is not None, "a finding has an output"
+    title = titles[1] if pair.after else titles[0]
+    text = _text(output)
+    if text is not None:
+        card.append(text_block(text))
+        return
+    shown = _shown(output, room)
+    if shown is not None:
+        caption = None if pair.is_quiet else f"Only in {title}"
+        card.append(_figure(shown, output, caption, "only"))
+
+
+def _add_both(
+    card: Element,
+    pair: Pair,
+    before: Output,
+    after: Output,
+    titles: tuple[str, str],
+    room: Room,
+) -> None:
+    texts = (_text(before), _text(after))
+    if texts[0] is not None and texts[1] is not None:
+        card.append(line_differences(texts[0], texts[1]))
+        return
+    shown = (_shown(before, room), _shown(after, room))
+    if shown == (None, None):
+        return
+    figures = [
+        _figure(each, output, title, name)
+        for each, output, title, name in zip(
+            shown, (before, after), titles, ("before", "after"), strict=True
+        )
+        if each is not None
+    ]
+    stills = _stills(before, after)
+    kinds = {each.kind if isinstance(each, Embedded) else "" for each in shown}
+    if kinds <= {"video", "audio"}:
+        card.append(element("div", {"class": "pair"}, *figures))
+        card.append(
+            element("button", {"type": "button", "class": "both", "hidden": "hidden"}, "Play both")
+        )
+    elif stills is None:
+        card.append(element("div", {"class": "pair"}, *figures))
+    elif kinds == {"picture"} and stills.count == 1:
+        card.append(_views(pair, figures, stills, titles, room))
+        return
+    else:
+        card.append(element("div", {"class": "pair"}, *figures))
+    if stills is not None:
+        _add_stills(card, pair, stills, titles, room)
+
+
+def _add_stills(
+    card: Element, pair: Pair, stills: Stills, titles: tuple[str, str], room: Room
+) -> None:
+    """The frame of a video or an animation that differs most."""
+    try:
+        pictures = [
+            Embedded(kind="picture", uri=as_png(small, room), width=small.width)
+            for pixels in (stills.before, stills.after)
+            for small in (small_enough(picture_of(pixels)),)
+        ]
+    except NotShownError as error:
+        card.append(_not_shown("The frame that differs most", error))
+        return
+    figures = [
+        _figure(picture, None, title, name)
+        for picture, title, name in zip(pictures, titles, ("before", "after"), strict=True)
+    ]
+    heading = f"Frame {stills.number:,} of {stills.count:,}, which differs most"
+    card.append(element("h4", None, heading))
+    card.append(_views(pair, figures, stills, titles, room))
+
+
+def _views(
+    pair: Pair, figures: list[Element], stills: Stills, titles: tuple[str, str], room: Room
+) -> Element:
+    """The same two pictures side by side, under a slider, or as the map of their differences."""
+    name = f"view-{pair.number}"
+    choice = element("fieldset", {"class": "views"})
+    choice.append(element("legend", {"class": "unseen"}, f"View of {pair.finding.output.title}"))
+    for value, label in _VIEWS:
+        attributes = {"type": "radio", "name": name, "value": value}
+        if value == "side":
+            attributes["checked"] = "checked"
+        choice.append(
+            element("label", None, element("input", attributes), element("span", None, label))
+        )
+    slider = {
+        "type": "range",
+        "min": "0",
+        "max": "100",
+        "value": "50",
+        "aria-label": f"Where {titles[0]} ends and {titles[1]} begins, in percent",
+    }
+    stack = element("div", {"class": "pair stack"}, *figures, element("input", slider))
+    return element("div", {"class": "viewer"}, choice, stack, _map(stills, titles, room))
+
+
+def _map(stills: Stills, titles: tuple[str, str], room: Room) -> Element:
+    made = element("figure", {"class": "map"})
+    drawn = map_of(stills)
+    try:
+        image = _img(as_png(drawn, room), drawn.width, f"Where {titles[0]} and {titles[1]} differ")
+        made.append(element("div", {"class": "frame"}, image))
+    except NotShownError as error:
+        made.append(_not_shown("The map of differences", error))
+    legend = element("ol", {"class": "legend", "aria-label": "Colours"})
+    for number, colour in enumerate(COLOURS):
+        swatch = element("i", {"style": f"background:{colour}"})
+        legend.append(element("li", None, swatch, f"{2**number}" if number else "≤1"))
+    made.append(
+        element(
+            "figcaption",
+            None,
+            f"{stills.place()}.",
+            legend,
+            element(
+                "span",
+                {"class": "quiet"},
+                "The largest difference of a channel, of 255; each colour reaches to the next. "
+                "Few pixels are drawn as dots.",
+            ),
+        )
+    )
+    return made
+
+
+def _figure(
+    shown: Embedded | NotShownError, output: Output | None, title: str | None, name: str
+) -> Element:
+    figure = element("figure", {"class": name})
+    what = output.title if output else "Frame"
+    alt = f"{what}, {title}" if title else what
+    if title:
+        figure.append(element("figcaption", None, title))
+    if isinstance(shown, NotShownError):
+        figure.append(_not_shown("Not shown here", shown))
+        return figure
+    if shown.kind == "picture":
+        figure.append(element("div", {"class": "frame"}, _img(shown.uri, shown.width, alt)))
+    else:
+        attributes = {"controls": "controls", "preload": "metadata", "src": shown.uri}
+        if shown.kind == "video":
+            attributes |= {"playsinline": "playsinline", "loop": "loop"}
+        figure.append(element(shown.kind, attributes | {"aria-label": alt}))
+        failed = "This browser cannot play this file."
+        figure.append(element("p", {"class": "not-shown", "hidden": "hidden"}, failed))
+    if shown.note:
+        figure.append(element("p", {"class": "quiet"}, shown.note))
+    return figure
+
+
+def _img(uri: str, width: int, alt: str) -> Element:
+    attributes = {"src": uri, "alt": alt}
+    if 0 < width < _SMALL_PIXELS:
+        attributes["class"] = "small"
+    return element("img", attributes)
+
+
+def _not_shown(what: str, error: NotShownError) -> Element:
+    return element("p", {"class": "not-shown"}, f"{what}: {error}.")
+
+
+def _text(output: Output) -> str | None:
+    try:
+        return text_of(output)
+    except OSError:
+        # The card says so where it shows the file.
+        return None
+
+
+def _shown(output: Output, room: Room) -> Embedded | NotShownError | None:
+    try:
+        return embedded(output, room)
+    except NotShownError as error:
+        return error
+
+
+def _stills(before: Output, after: Output) -> Stills | None:
+    rules = [rule_of(output.mime) for output in (before, after)]
+    if rules[0] != rules[1] or before.open is None or after.open is None:
+        return None
+    try:
+        return farthest_apart(tracks_of(before.open, rules[0]), tracks_of(after.open, rules[1]))
+    except (UndecodableError, OSError):
+        return None
+
+
+def _files(pair: Pair, titles: tuple[str, str]) -> Element:
+    """Names, sizes and hashes of both files."""
+    rows = []
+    for output, title in zip((pair.before, pair.after), titles, strict=True):
+        if output is not None:
+            # Files that are equal were not decoded.
+            decoded = pair.finding.verdict not in ("equal", "new", "missing")
+            facts = [output.name, output.mime, *_facts(output, decoded=decoded)]
+            about = element("dd", None, " · ".join(each for each in facts if each))
+            about.append(element("code", None, f"sha256 {output.sha256}"))
+            rows.append(element("div", None, element("dt", None, title), about))
+    return element(
+        "details",
+        {"class": "files"},
+        element("summary", None, "Files"),
+        element("dl", None, *rows),
+    )
+
+
+def _facts(output: Output, *, decoded: bool) -> list[str]:
+    try:
+        size = f"{size_bytes(output):,} bytes" if output.open else f"not read: {output.unreadable}"
+        facts = output.content.facts if decoded and output.content else None
+    except OSError as error:
+        return [f"not read: {error.strerror or error}"]
+    return [size_in_words(facts) if facts else "", size]

@@ -1,0 +1,193 @@
+"""The page around the parts of a report: the verdict first, then what it rests on."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+
+from comfy_errors.names import quantity
+from comfy_workflows.report.changes import changes_section, shortened
+from comfy_workflows.report.drawing import drawing
+from comfy_workflows.report.elements import Element, element, elements, section
+from comfy_workflows.report.outputs import Pair, badge, outputs_section, pairs_of
+from comfy_workflows.report.parts import Report, Side
+from comfy_workflows.report.times import times_section
+
+_SECTIONS = {
+    "outputs": "Outputs",
+    "times": "Time",
+    "changes": "Versions",
+    "graph": "Graph",
+}
+
+
+def page(report: Report) -> Element:
+    """The whole document."""
+    pairs = pairs_of(report)
+    return element(
+        "html",
+        {"lang": "en"},
+        _head(report.title),
+        element(
+            "body",
+            None,
+            element("a", {"class": "skip", "href": "#main"}, "Skip to the report"),
+            _top(report),
+            element(
+                "main",
+                {"id": "main", "tabindex": "-1"},
+                _verdict(report, pairs),
+                _sides(report),
+                outputs_section(report, pairs),
+                times_section(report),
+                changes_section(report),
+                _graph(report, pairs),
+            ),
+            element("footer", None, "Made by runpod-comfy. This page needs no network."),
+            element("script", None, _resource("page.js")),
+        ),
+    )
+
+
+def _head(title: str) -> Element:
+    script = hashlib.sha256(_resource("page.js").encode()).digest()
+    policy = (
+        "default-src 'none'; img-src data: blob:; media-src data: blob:; "
+        f"style-src 'unsafe-inline'; script-src 'sha256-{base64.b64encode(script).decode()}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return element(
+        "head",
+        None,
+        element("meta", {"charset": "utf-8"}),
+        element("meta", {"http-equiv": "Content-Security-Policy", "content": policy}),
+        element("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        element("meta", {"name": "color-scheme", "content": "light dark"}),
+        element("title", None, title),
+        element("style", None, _resource("page.css")),
+    )
+
+
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _top(report: Report) -> Element:
+    links = [
+        element("li", None, element("a", {"href": f"#{identity}"}, name))
+        for identity, name in _SECTIONS.items()
+    ]
+    theme = element(
+        "button", {"type": "button", "id": "theme", "hidden": "hidden"}, "Theme: system"
+    )
+    return element(
+        "header",
+        {"class": "top"},
+        element("p", {"class": "quiet"}, report.workflow),
+        element("h1", None, report.title),
+        element("nav", {"aria-label": "Parts of the report"}, element("ul", None, *links), theme),
+    )
+
+
+def _verdict(report: Report, pairs: list[Pair]) -> Element:
+    comparison = report.comparison
+    tone = "good" if comparison.holds else "bad"
+    made = section("verdict", _verdict_in_words(report))
+    made.set("class", f"verdict {tone}")
+    counts: dict[str, int] = {}
+    for pair in pairs:
+        counts[pair.finding.verdict] = counts.get(pair.finding.verdict, 0) + 1
+    items = [element("li", None, f"{count} ", badge(verdict)) for verdict, count in counts.items()]
+    if items:
+        made.append(element("ul", {"class": "counts"}, *items))
+    before, after = report.before, report.after
+    known = before.run.circumstances.changes(after.run.circumstances)
+    # The table of both sides already shows these changes.
+    said = [change for change in comparison.changes if change not in known]
+    notes = [*report.notes, *comparison.notes, *said]
+    for side in (before, after):
+        notes += [f"{side.title} warns: {warning}" for warning in _warnings(side)]
+    if notes:
+        made.append(element("ul", {"class": "notes"}, *elements("li", notes)))
+    return made
+
+
+def _verdict_in_words(report: Report) -> str:
+    findings = report.comparison.findings
+    count = quantity(len(findings), "output")
+    wrong = sum(not finding.holds for finding in findings)
+    tolerance = report.comparison.tolerance
+    accepted = f" with the tolerance {tolerance.in_words()}" if tolerance else ""
+    if not findings:
+        return "There are no outputs to compare"
+    if wrong:
+        verb = "differs" if wrong == 1 else "differ"
+        return f"{wrong} of {count} {verb}{accepted}"
+    if any(finding.verdict == "within tolerance" for finding in findings):
+        return f"No difference is too large{accepted}"
+    return "The output is the same" if len(findings) == 1 else f"All {count} are the same"
+
+
+def _warnings(side: Side) -> list[str]:
+    warnings = (side.result or {}).get("warnings")
+    return [str(each) for each in warnings] if isinstance(warnings, list) else []
+
+
+def _sides(report: Report) -> Element:
+    before, after = (side.run.circumstances for side in (report.before, report.after))
+    rows = {
+        "Version": (before.version_id, after.version_id),
+        "ComfyUI": (before.comfyui, after.comfyui),
+        "Lock": (before.lock, after.lock),
+        "Device": (before.device.name, after.device.name),
+        "Platform": (before.device.platform, after.device.platform),
+        "Driver": (before.device.driver, after.device.driver),
+        "Processor": (before.device.processor, after.device.processor),
+    }
+    head = element("tr", None, element("td"))
+    for side in (report.before, report.after):
+        head.append(element("th", {"scope": "col"}, side.title))
+    table = element("table", {"class": "sides"}, element("thead", None, head))
+    body = element("tbody")
+    for name, values in rows.items():
+        if values == (None, None):
+            continue
+        row = element("tr", None, element("th", {"scope": "row"}, name))
+        if values[0] != values[1]:
+            row.set("class", "changed")
+        row.extend(element("td", None, shortened(each) if each else "unknown") for each in values)
+        body.append(row)
+    table.append(body)
+    return section("sides", "The two runs", table)
+
+
+def _graph(report: Report, pairs: list[Pair]) -> Element:
+    made = section("graph", "Graph")
+    if report.graph.is_empty:
+        made.append(element("p", {"class": "quiet"}, "The workflow has no nodes."))
+        return made
+    drawn = drawing(
+        report.graph,
+        differing={pair.finding.output.node for pair in pairs if not pair.is_quiet},
+        replaced={each.node for each in report.replaced},
+        links={pair.finding.output.node: f"#{pair.identity}" for pair in reversed(pairs)},
+    )
+    keys = [
+        ("differs", "Its output differs"),
+        ("part", "Took part in it"),
+        ("same", "No difference"),
+    ]
+    legend = [element("li", {"class": f"key {name}"}, text) for name, text in keys]
+    zoom = element("div", {"class": "zoom", "hidden": "hidden"})
+    for name, label in (("–", "Smaller"), ("+", "Larger"), ("Fit", "Fit the width")):
+        zoom.append(element("button", {"type": "button", "aria-label": label}, name))
+    box = {
+        "class": "graph",
+        "tabindex": "0",
+        "role": "region",
+        "aria-label": "Drawing of the graph",
+    }
+    made.append(element("div", {"class": "tools"}, element("ul", {"class": "keys"}, *legend), zoom))
+    made.append(element("div", box, drawn))
+    return made
