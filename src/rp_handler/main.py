@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from comfy_models.proof import Report
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
 from rp_handler.home.open import baked_home, baked_version_id
-from rp_handler.job.terminal import NodesDisplay, result_lines
+from rp_handler.job.terminal import listening, result_lines
 from rp_handler.modes import models
 from rp_handler.modes.init_process import run_as_init
 from rp_handler.run_request import (
@@ -170,34 +171,23 @@ def execute(
     Never raises ComfyError. `judge` gets the result document before it is printed and may add to
     it; with the error that it returns, the run fails.
     """
-    from rp_handler.engine.prompt import Listener
-
     line = StatusLine(sys.stderr)
-    nodes = NodesDisplay(line)
-    if log is None:
-        listener = Listener(
-            say=line.say,
-            progress=nodes.show if request.workflow is not None else lambda _progress: None,
-            log=(lambda text: line.say(f"comfyui: {text}")) if request.verbose else None,
-        )
-    else:
-        listener = Listener(
-            say=log.say,
-            # The log of a worker is not watched.
-            progress=lambda _progress: None,
-            log=log.engine_line if log.shows_engine else None,
-            events=log.note,
-        )
     machine = request.workflow is not None and (request.as_json or request.output == "base64")
     try:
-        try:
+        with (
+            listening(line, shows_log=request.verbose)
+            if log is None
+            else nullcontext(_listener_of_worker(log))
+        ) as listener:
             result = perform(request, listener, log)
-        finally:
-            nodes.end()
     except (ComfyError, OSError) as error:
         return _fail(reportable(error), machine=machine, log=log)
     except KeyboardInterrupt:
-        listener.note("stopped", "Interrupted; ComfyUI was stopped.")
+        stopped = "Interrupted; ComfyUI was stopped."
+        if log is None:
+            line.say(stopped)
+        else:
+            log.note("stopped", stopped)
         if request.workflow is None:
             # For a server this is the normal way to end.
             return 0
@@ -214,6 +204,18 @@ def execute(
     fault = judge(result)
     _write_out([json.dumps(result, ensure_ascii=False)] if machine else result_lines(result))
     return 0 if fault is None else _fail(fault, machine=False)
+
+
+def _listener_of_worker(log: WorkerLog) -> Listener:
+    from rp_handler.engine.prompt import Listener
+
+    return Listener(
+        say=log.say,
+        # The log of a worker is not watched.
+        progress=lambda _progress: None,
+        log=log.engine_line if log.shows_engine else None,
+        events=log.note,
+    )
 
 
 def perform(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from comfy_files.progress import SLOW_S, StatusLine
-from rp_handler.engine.prompt import Progress
+from rp_handler.engine.prompt import Listener, Progress
 
 
 class NodesDisplay:
@@ -39,6 +39,22 @@ class NodesDisplay:
             self._timer.cancel()
         self._node = ""
         self._line.clear()
+
+
+@contextlib.contextmanager
+def listening(line: StatusLine, *, shows_log: bool) -> Iterator[Listener]:
+    """A listener for a person who waits: messages, the node that runs, and with `shows_log` what
+    ComfyUI prints. The node's line is removed at the end of the block.
+    """
+    nodes = NodesDisplay(line)
+    try:
+        yield Listener(
+            say=line.say,
+            progress=nodes.show,
+            log=(lambda text: line.say(f"comfyui: {text}")) if shows_log else None,
+        )
+    finally:
+        nodes.end()
 
 
 def progress_text(progress: Progress) -> str:

@@ -44,8 +44,7 @@ def runner_of(arguments: argparse.Namespace, console: Console, *, output: str) -
 
 def _in_home(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
     from comfy_files.progress import StatusLine
-    from rp_handler.engine.prompt import Listener
-    from rp_handler.job.terminal import NodesDisplay
+    from rp_handler.job.terminal import listening
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 
@@ -60,19 +59,9 @@ def _in_home(arguments: argparse.Namespace, console: Console, *, output: str) ->
             timeout_s=arguments.timeout,
             **given(arguments, "models_dir", "output_dir", "port", "verbose"),
         )
-        line = StatusLine(sys.stderr)
-        nodes = NodesDisplay(line)
-        listener = Listener(
-            say=line.say,
-            progress=nodes.show,
-            log=(lambda text: line.say(f"comfyui: {text}")) if arguments.verbose else None,
-        )
-        try:
-            result = perform(
-                replace(request, version_id=job.lock.version_id, home=job.target), listener
-            )
-        finally:
-            nodes.end()
+        request = replace(request, version_id=job.lock.version_id, home=job.target)
+        with listening(StatusLine(sys.stderr), shows_log=arguments.verbose) as listener:
+            result = perform(request, listener)
         assert not isinstance(result, int), "only what serves ends with a code"
         return result
 
