@@ -16,7 +16,7 @@ from comfy_workflows.node_code import NodeCode
 ObjectInfo = Mapping[str, Mapping[str, Any]]
 
 _LISTED = 8
-_UPLOADS = ("image_upload", "audio_upload", "video_upload", "file_upload")
+UPLOADS = ("image_upload", "audio_upload", "video_upload", "file_upload")
 _ANNOTATIONS = ("[output]", "[input]", "[temp]")
 # How the engine reads a number, and what it is called.
 _NUMBERS: Mapping[str, tuple[Callable[[Any], float], str]] = {
@@ -54,7 +54,7 @@ def declared_inputs(info: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
 def choices_of(specification: Any) -> list[Any] | None:
     """The choices of a combo input, in the old or the new form; None for any other input."""
     if isinstance(specification, list) and specification:
-        options = _settings(specification).get("options")
+        options = settings_of(specification).get("options")
         if isinstance(specification[0], list):
             return specification[0]
         if specification[0] == "COMBO" and isinstance(options, list):
@@ -69,10 +69,10 @@ def named_models(
     each, and its name there.
     """
     for name, specification in declared_inputs(info, "required", "optional").items():
-        value, settings = node.inputs.get(name), _settings(specification)
+        value, settings = node.inputs.get(name), settings_of(specification)
         if not isinstance(value, str) or not looks_like_a_model(value):
             continue
-        if choices_of(specification) is None or any(settings.get(flag) for flag in _UPLOADS):
+        if choices_of(specification) is None or any(settings.get(flag) for flag in UPLOADS):
             continue
         yield _searched_folders(node, name, models), value
 
@@ -118,10 +118,10 @@ def _problems_of_links(node: GraphNode, graph: Graph, known: Known) -> Iterator[
                 node, name, f"comes from output {slot} of {title}, which has no such output"
             )
             continue
-        given, wanted = outputs[slot], _kind(declared[name])
+        given, wanted = outputs[slot], kind_of(declared[name])
         if _may_connect(given, wanted):
             continue
-        if not any(known.code.has_own_rules(_module(each)) for each in (info, origin)):
+        if not any(known.code.has_own_rules(module_of(each)) for each in (info, origin)):
             yield _invalid(node, name, f"is {wanted}, but output {slot} of {title} is {given}")
 
 
@@ -139,7 +139,7 @@ def _problems_of_numbers(
 ) -> Iterator[Problem]:
     """Values that are no numbers, or out of range, as the engine reads them."""
     for name, specification in declared_inputs(info, "required", "optional").items():
-        kind, value = _kind(specification), node.inputs.get(name)
+        kind, value = kind_of(specification), node.inputs.get(name)
         if not isinstance(kind, str) or kind not in _NUMBERS or name not in node.inputs:
             continue
         if isinstance(value, list):
@@ -152,8 +152,8 @@ def _problems_of_numbers(
         except (TypeError, ValueError, OverflowError):
             yield _invalid(node, name, f"{json.dumps(value)} is not {words}")
             continue
-        fault = _beyond(number, _settings(specification))
-        if fault and not code.has_own_rules(_module(info)):
+        fault = _beyond(number, settings_of(specification))
+        if fault and not code.has_own_rules(module_of(info)):
             yield _invalid(node, name, f"{json.dumps(value)} is {fault}")
 
 
@@ -171,16 +171,16 @@ def _problems_of_choices(
     node: GraphNode, info: Mapping[str, Any], known: Known
 ) -> Iterator[Problem]:
     """Values that an input does not offer: files, models and plain choices."""
-    module, models, input_folder = _module(info), known.models, known.input_folder
+    module, models, input_folder = module_of(info), known.models, known.input_folder
     for name, specification in declared_inputs(info, "required", "optional").items():
         value, options = node.inputs.get(name), choices_of(specification)
-        settings = _settings(specification)
+        settings = settings_of(specification)
         if options is None or name not in node.inputs or value in options:
             continue
         if isinstance(value, list | dict) or settings.get("multiselect") or settings.get("remote"):
             continue
         folders = models.inputs.get(node.class_type, {}).get(name, ())
-        if isinstance(value, str) and any(settings.get(flag) for flag in _UPLOADS):
+        if isinstance(value, str) and any(settings.get(flag) for flag in UPLOADS):
             if not value.endswith(_ANNOTATIONS) and not is_there(input_folder / value):
                 yield _invalid(node, name, f'"{value}" is not in {input_folder}{known.also_not_in}')
         elif isinstance(value, str) and (folders or looks_like_a_model(value)):
@@ -231,24 +231,26 @@ def _searched(value: str, folders: Sequence[str], models: ModelFolders) -> str:
     return f"{place}, which {holds}"
 
 
-def _settings(specification: Any) -> Mapping[str, Any]:
+def settings_of(specification: Any) -> Mapping[str, Any]:
+    """The settings of an input, such as its default; empty without any."""
     if isinstance(specification, list) and len(specification) > 1:
         return specification[1] if isinstance(specification[1], dict) else {}
     return {}
 
 
-def _kind(specification: Any) -> Any:
+def kind_of(specification: Any) -> Any:
     """The type of an input; a list of choices for a combo in the old form."""
     return specification[0] if isinstance(specification, list) and specification else None
 
 
-def _module(info: Mapping[str, Any]) -> str:
+def module_of(info: Mapping[str, Any]) -> str:
+    """The module of a node class, `nodes` or `custom_nodes.a-node`; empty if it is not known."""
     return str(info.get("python_module", ""))
 
 
 def _has_a_shifting_shape(specification: Any) -> bool:
     """True for inputs that have other names in a graph (such as `COMFY_AUTOGROW_V3`)."""
-    kind = _kind(specification)
+    kind = kind_of(specification)
     return isinstance(kind, str) and kind.startswith("COMFY_")
 
 
