@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_files.progress import Progress, Say, say_nothing
 from comfy_files.user_paths import expanded
-from comfy_home.layout import find_home
+from comfy_home.layout import OBJECT_INFO_NAME, find_home
 from comfy_home.platforms import PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
@@ -25,11 +26,13 @@ from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.models import bring_models
+from runpod_comfy.images import image_paths
 from runpod_comfy.images.base.catalogue import find_base
 from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.connection import connect
+from runpod_comfy.images.docker.image_file import read_image_file
 from runpod_comfy.images.docker.run_container import ContainerRun, run_container
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, check_tag, pushed_names
 from runpod_comfy.images.registry.push import (
@@ -226,6 +229,24 @@ def _warn_of_another_lock(
             f"Warning: {built.reference} was not built from the current lock of "
             f"{built.version_id}; rebuild it with: runpod-comfy image build {built.version_id}"
         )
+
+
+def node_classes_of_image(image: str) -> dict[str, Any] | None:
+    """The `/object_info` of the version in an image, as recorded by its build; None without one.
+
+    Raises DockerUnavailableError, and OperationFailedError if the engine cannot read it.
+    """
+    recorded = read_image_file(connect(), image, f"{image_paths.HOME}/{OBJECT_INFO_NAME}")
+    if recorded is None:
+        return None
+    try:
+        classes: dict[str, Any] = json.loads(recorded)
+    except ValueError as error:
+        raise InvalidInputError(
+            f"the record of node classes in {image} is not valid JSON",
+            remedy="Build the image again: runpod-comfy image build ID",
+        ) from error
+    return classes
 
 
 def run_image(

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError, OperationFailedError, error_at_the_end, error_kind
 from comfy_files.user_paths import expanded
@@ -18,18 +18,23 @@ from runpod_comfy.cli.options import given, named_version
 from runpod_comfy.cli.realize import find_job, realize_visibly
 from runpod_comfy.cli.show.console import Console
 
+if TYPE_CHECKING:
+    from comfy_workflows.node_inputs import ObjectInfo
+
 # What only a home has.
-_OF_HOMES = ("target", "wheels_dir", "update", "port", "timeout")
+_OF_HOMES = ("target", "wheels_dir", "update", "port")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Runner:
     """`run` runs the workflow in a file on the version, and returns the result document; it raises
-    ComfyError and OSError.
+    ComfyError and OSError. `node_classes` gives the version's `/object_info`, as recorded when it
+    was checked; None if it was not.
     """
 
     version_id: str
     run: Callable[[Path], dict[str, Any]]
+    node_classes: Callable[[], ObjectInfo | None]
 
 
 def runner_of(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
@@ -43,33 +48,41 @@ def runner_of(arguments: argparse.Namespace, console: Console, *, output: str) -
 
 
 def _in_home(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
+    job = find_job(arguments, console)
+    realize_visibly(job, console)
+    return runner_at(
+        job.target,
+        job.lock.version_id,
+        output=output,
+        timeout_s=arguments.timeout,
+        **given(arguments, "models_dir", "output_dir", "port", "verbose"),
+    )
+
+
+def runner_at(home: Path, version_id: str, *, verbose: bool, **options: Any) -> Runner:
+    """What runs workflows in a realized home. `options` are those of `make_request`."""
     from comfy_files.progress import StatusLine
+    from rp_handler.home.realized import open_home
     from rp_handler.job.terminal import listening
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 
-    job = find_job(arguments, console)
-    realize_visibly(job, console)
-
     def run(workflow: Path) -> dict[str, Any]:
-        request = make_request(
-            os.environ,
-            workflow=workflow,
-            output=output,
-            timeout_s=arguments.timeout,
-            **given(arguments, "models_dir", "output_dir", "port", "verbose"),
-        )
-        request = replace(request, version_id=job.lock.version_id, home=job.target)
-        with listening(StatusLine(sys.stderr), shows_log=arguments.verbose) as listener:
+        request = make_request(os.environ, workflow=workflow, verbose=verbose, **options)
+        request = replace(request, version_id=version_id, home=home)
+        with listening(StatusLine(sys.stderr), shows_log=verbose) as listener:
             result = perform(request, listener)
         assert not isinstance(result, int), "only what serves ends with a code"
         return result
 
-    return Runner(version_id=job.lock.version_id, run=run)
+    def node_classes() -> ObjectInfo | None:
+        return open_home(home, version_id=version_id, id_was_asked=True).recorded_classes
+
+    return Runner(version_id=version_id, run=run, node_classes=node_classes)
 
 
 def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
-    from runpod_comfy.api.images import run_image
+    from runpod_comfy.api.images import node_classes_of_image, run_image
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.lock.store import load_lock
 
@@ -92,6 +105,7 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
             workflow=workflow,
             output=output,
             as_json=True,
+            timeout_s=arguments.timeout,
             **given(arguments, "output_dir", "models_dir", "image", "spec", "lock", "project"),
             out=said,
             err=sys.stderr.buffer if arguments.verbose else shown,
@@ -112,4 +126,8 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
             ) from error
         return result
 
-    return Runner(version_id=version_id, run=run)
+    return Runner(
+        version_id=version_id,
+        run=run,
+        node_classes=lambda: node_classes_of_image(arguments.image),
+    )
