@@ -42,6 +42,28 @@ def test_the_images_own_home_is_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["version"]["id"] == "demo"
 
 
+@pytest.mark.parametrize("named", ["", "sha256:" + "5e" * 32, "r:5000/me/x:1@sha256:" + "5e" * 32])
+def test_the_result_names_the_image_as_it_is_stated(
+    named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFY_IMAGE", named)
+    assert run() == 0
+    assert json.loads(capsys.readouterr().out)["version"]["image"] == (named or None)
+
+
+@pytest.mark.parametrize(
+    "named", ["latest", "sha256:5e", "me:secret@r/x@sha256:" + "5e" * 32, "sha256:" + "5E" * 32]
+)
+def test_what_is_no_digest_of_an_image_is_refused_and_not_shown(
+    named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFY_IMAGE", named)
+    assert run() == 2
+    said = capsys.readouterr().err
+    assert "COMFY_IMAGE is neither REPOSITORY@sha256:… nor sha256:…" in said
+    assert named not in said
+
+
 def test_a_home_on_the_volume_is_run_in_its_place(
     volume: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

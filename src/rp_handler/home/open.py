@@ -16,6 +16,7 @@ from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest, names_lock
 from comfy_home.manifest import load_manifest
+from rp_handler.home.image import image_digest
 from rp_handler.home.model_search import ModelSearch, make_search
 from rp_handler.home.realized import Home, open_home
 from rp_handler.run_request import RunRequest
@@ -65,6 +66,7 @@ def _opened(
         say(f'The version "{home.manifest.version_id}" at {home.root} replaces the image\'s own.')
     if choice.baked is None:
         return home, None
+    home = replace(home, image=image_digest(environment))
     return home, _search(home, choice, request, environment)
 
 

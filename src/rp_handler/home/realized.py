@@ -26,7 +26,8 @@ class Home(HomeLayout):
     name, or None. `linked_models` is a folder of links to models found elsewhere, which takes
     precedence over all others, or None. `job_models` is a folder with the models of the running
     job, which comes last, or None. `memory_files` hold hashes of models that were verified. If it
-    `is_locked`, its nodes and models were compared with its lock.
+    `is_locked`, its nodes and models were compared with its lock. `image` is the digest of the
+    image whose container runs it, None outside of one or if that is not known.
     """
 
     manifest: Manifest
@@ -35,6 +36,7 @@ class Home(HomeLayout):
     job_models: Path | None = None
     memory_files: tuple[Path, ...] = ()
     is_locked: bool = False
+    image: str | None = None
 
     def model_folders(self) -> ModelFolders:
         """Where this version's engine looks for models, the most relevant folder first."""

@@ -141,8 +141,7 @@ def _empty_document(home: Home, engine: Engine) -> dict[str, Any]:
         "version": {
             "id": home.manifest.version_id,
             "lock": home.manifest.lock_digest,
-            # Filled in for images.
-            "image": None,
+            "image": home.image,
             "comfyui": (engine.stats.get("system") or {}).get("comfyui_version"),
             **({"locked": "strict"} if home.is_locked else {}),
         },

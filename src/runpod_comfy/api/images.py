@@ -308,6 +308,8 @@ def run_image(
         settings, key_files = settings_of(mode, os.environ)
         readable = [workflow.absolute(), cache.models, *key_files]
         variables = {**settings, "COMFY_CACHE_MODELS": str(cache.models)}
+        # A container cannot learn which image it runs.
+        variables["COMFY_IMAGE"] = built.digest
         if shared_models is not None and shared_models.is_dir():
             readable.append(shared_models)
             variables["MODELS_DIR"] = str(shared_models)

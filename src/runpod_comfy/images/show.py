@@ -30,10 +30,13 @@ Fate = Literal["kept", "same", "new"]
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltImage:
-    """`reference` is the name used to find it, `image_id` the engine's id."""
+    """`reference` is the name used to find it, `image_id` the engine's id, and `digest` that of a
+    registry, `REPOSITORY@sha256:…`, or the id if the image is in none.
+    """
 
     reference: str
     image_id: str
+    digest: str
     version_id: str
     lock_digest: str
 
@@ -112,7 +115,11 @@ def find_built(
             remedy="Name an image that `runpod-comfy image build` built.",
         )
     return BuiltImage(
-        reference=reference, image_id=image["Id"], version_id=version_id, lock_digest=lock_digest
+        reference=reference,
+        image_id=image["Id"],
+        digest=next(iter(image.get("RepoDigests") or ()), image["Id"]),
+        version_id=version_id,
+        lock_digest=lock_digest,
     )
 
 
