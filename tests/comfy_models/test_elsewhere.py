@@ -106,9 +106,9 @@ def test_a_huge_volume_is_looked_through_only_so_far(tmp_path: Path) -> None:
         (crowd / f"{number}.png").touch()
     put(tmp_path / "z/deeper/x.safetensors")
     put(tmp_path / "z.safetensors")
-    started = time.monotonic()
+    started = time.process_time()
     assert [found.path.name for found in found_in(tmp_path)] == ["z.safetensors"]
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_links_in_a_circle_dead_links_and_missing_roots_do_not_stop_it(tmp_path: Path) -> None:

@@ -220,10 +220,10 @@ def test_no_text_is_a_pointer_or_a_web_page_instead() -> None:
 
 
 def test_a_page_made_to_take_long_is_named_at_once() -> None:
-    start_s = time.perf_counter()
+    start_s = time.process_time()
     for part in (b"<!---->", b"<!--", b"<html><title", b"<Error><Code>", b"<?xml", b'{"a":'):
         fault(part * HEAD_BYTES, "m.ckpt")
-    assert time.perf_counter() - start_s < 1
+    assert time.process_time() - start_s < 1
 
 
 def test_a_header_longer_than_the_first_bytes_is_read_in_a_whole_file(tmp_path: Path) -> None:

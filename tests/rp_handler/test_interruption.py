@@ -69,7 +69,7 @@ def test_many_at_once_each_have_a_thread() -> None:
     meeting = threading.Barrier(20)
 
     async def scenario() -> None:
-        await asyncio.gather(*(in_thread(lambda: meeting.wait(10)) for _ in range(20)))
+        await asyncio.gather(*(in_thread(lambda: meeting.wait(60)) for _ in range(20)))
 
     asyncio.run(scenario())
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import random
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -263,18 +264,20 @@ def test_base64_counts_too(folder: Path, limit: str) -> None:
 
 
 def test_files_arrive_at_the_same_time(folder: Path) -> None:
+    meeting = threading.Barrier(8)
+
     def answer(_: Request) -> Answer:
-        time.sleep(0.5)
+        meeting.wait(60)
         return Answer(body=b"content")
 
     with serve(answering=answer) as url:
-        began = time.monotonic()
-        fetch(folder, files(*(f"{url}/{n}" for n in range(8))))
-    assert time.monotonic() - began < 2
+        urls = (f"{url}/{n}" for n in range(8))
+        fetch(folder, files(*urls), replace(LOCAL, silence_s=60))
 
 
 def test_a_job_that_is_given_up_does_not_wait_for_a_slow_trickle(folder: Path) -> None:
-    with serve(answering=lambda _: Answer(body=CONTENT, rate=100_000)) as url:
+    # More than a minute.
+    with serve(answering=lambda _: Answer(body=bytes(10**7), rate=100_000)) as url:
         inputs = JobInputs.model_validate(files(url))
 
         async def within_half_a_second() -> None:
@@ -284,7 +287,7 @@ def test_a_job_that_is_given_up_does_not_wait_for_a_slow_trickle(folder: Path) -
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             asyncio.run(within_half_a_second())
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
     assert not list(folder.parent.iterdir())
 
 

@@ -43,16 +43,18 @@ def test_on_a_terminal_each_step_is_seen_and_nothing_stays() -> None:
 
 
 def test_in_a_pipe_only_a_node_that_takes_long_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rp_handler.job.terminal.SLOW_S", 0.3)
+    monkeypatch.setattr("rp_handler.job.terminal.SLOW_S", 1.0)
     stream = io.StringIO()
     display = NodesDisplay(StatusLine(stream, moving=False))
     for node in ("1", "2"):
         display.show(_at(node, "Quick"))
     display.show(_at("3"))
     display.show(_at("3", step=1, steps=20))
-    time.sleep(0.8)
+    ends = time.monotonic() + 60
+    while not stream.getvalue() and time.monotonic() < ends:
+        time.sleep(0.05)
     display.show(_at("3", step=2, steps=20))
     display.show(_at("9", "SaveImage"))
     display.end()
-    time.sleep(0.5)
+    time.sleep(1.2)
     assert stream.getvalue() == "[2/5] KSampler (3): 1/20\n"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,14 +116,29 @@ def test_it_ends_with_the_start_and_tells_how_much_it_read(
         events=lambda event, _, **facts: noted.append((event, facts["bytes"])),
     )
 
-    async def start(seconds: float) -> None:
-        async with prefetching(None, workflows, opened, listener):
-            await asyncio.sleep(seconds)
+    arrived: list[int] = []
 
-    asyncio.run(start(1))
+    def counted(
+        warm_up: str | None, folder: Path, classes: Any, models: Any, count: Callable[[int], None]
+    ) -> None:
+        def count_here(size: int) -> None:
+            count(size)
+            arrived.append(size)
+
+        prefetch(warm_up, folder, classes, models, count_here)
+
+    monkeypatch.setattr("rp_handler.modes.prefetch.prefetch", counted)
+
+    async def start(enough: int) -> None:
+        arrived.clear()
+        async with prefetching(None, workflows, opened, listener):
+            while sum(arrived) < enough:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(start(60), 60))
     # It takes longer than the start.
     os.truncate(folders.roots[0] / "checkpoints/a.safetensors", _FREE // 4)
     monkeypatch.setattr("rp_handler.modes.prefetch._CHUNK_BYTES", 512)
-    asyncio.run(start(0.1))
+    asyncio.run(asyncio.wait_for(start(512), 60))
     assert noted[0] == ("models_prefetched", 60)
     assert 0 < noted[1][1] < _FREE // 4
