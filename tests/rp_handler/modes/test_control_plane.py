@@ -8,11 +8,13 @@ import json
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +115,6 @@ def engine_of(process: subprocess.Popen[str]) -> int:
     pytest.fail("the worker has no engine")
 
 
-@contextlib.contextmanager
-def in_less_than(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    assert time.monotonic() - began < seconds
-
-
 def send_text(cloud: ControlPlane, name: str) -> CloudJob:
     """A job whose output is a file with its own name in it."""
     return cloud.send(name, workflow={"1": saving(name)})
@@ -163,12 +158,13 @@ def test_a_job_is_taken_and_done_once(cloud: ControlPlane) -> None:
 def test_jobs_in_a_row_are_all_done_once_each_with_its_own_outputs(cloud: ControlPlane) -> None:
     jobs = [send_text(cloud, f"job-{number}") for number in range(12)]
     with worker(cloud):
-        cloud.result_of(jobs[0])
-        # By itself the SDK takes one job in a second.
-        with in_less_than(8):
-            for job in jobs:
-                assert content(cloud.result_of(job)) == job.id
+        ended = []
+        for job in jobs:
+            assert content(cloud.result_of(job)) == job.id
+            ended.append(time.monotonic())
     assert all(job.deliveries == ["pod"] for job in jobs)
+    # By itself the SDK takes one job in a second, however fast the machine is.
+    assert statistics.median(later - one for one, later in pairwise(ended)) < 0.9
 
 
 def test_a_batch_is_done_one_by_one(cloud: ControlPlane) -> None:
@@ -227,9 +223,9 @@ def test_a_job_that_is_stopped_while_it_waits_never_runs(cloud: ControlPlane) ->
         first = send_sleeping(cloud, "a")
         waiting = cloud.send("b", workflow=sleeping("b"))
         last = send_text(cloud, "c")
-        cloud.until(lambda: waiting.deliveries and last.deliveries)
         # The SDK starts a job a moment after it has taken it, and cannot stop it before.
-        time.sleep(0.5)
+        wait_until(lambda: '"requestId": "b", "message": "Started."' in Path("pod.log").read_text())
+        cloud.until(lambda: last.deliveries)
         cloud.cancel(waiting)
         cloud.cancel(first)
         assert content(cloud.result_of(last)) == "c"
@@ -239,17 +235,21 @@ def test_a_job_that_is_stopped_while_it_waits_never_runs(cloud: ControlPlane) ->
 
 def test_the_job_after_one_that_is_stopped_at_any_moment_is_right(cloud: ControlPlane) -> None:
     moments = random.Random(50)
-    graph = {"0": saving("stopped"), **counting(300), "3": saving("stopped too", prefix="y")}
+    first = {"0": saving("stopped"), **counting(300)}
     jobs: list[CloudJob] = []
+
+    def graph(number: int) -> dict[str, Any]:
+        # However fast the machine is, only every third job ends by itself.
+        last = saving("stopped too", prefix="y") if number % 3 == 0 else sleeping("never")["1"]
+        return {**first, **counting(302 + number), "3": last}
+
     with worker(cloud) as process:
-        cloud.result_of(cloud.send("first", workflow=graph))
+        cloud.result_of(cloud.send("first", workflow=first))
         engine, began = engine_of(process), time.monotonic()
-        cloud.result_of(cloud.send("second", workflow={**graph, **counting(301)}))
+        cloud.result_of(cloud.send("second", workflow={**first, **counting(301)}))
         whole_s = time.monotonic() - began
         for number in range(50):
-            jobs.append(
-                cloud.send(f"stopped-{number}", workflow={**graph, **counting(302 + number)})
-            )
+            jobs.append(cloud.send(f"stopped-{number}", workflow=graph(number)))
             time.sleep(moments.uniform(0, 1.1 * whole_s))
             cloud.cancel(jobs[-1])
             following = cloud.result_of(send_text(cloud, f"following-{number}"))
@@ -265,10 +265,8 @@ def test_the_platform_hears_of_a_job_as_long_as_it_runs(cloud: ControlPlane) -> 
     with worker(cloud):
         job = send_sleeping(cloud, "a")
         began = time.monotonic()
-        cloud.until(lambda: cloud.pings["pod"][-1].at > began + 3)
-        heard = [ping for ping in cloud.pings["pod"] if ping.at > began]
-        assert len(heard) >= 3
-        assert all(ping.jobs == {"a"} for ping in heard)
+        cloud.until(lambda: sum(ping.at > began for ping in cloud.pings["pod"]) >= 3)
+        assert all(ping.jobs == {"a"} for ping in cloud.pings["pod"] if ping.at > began)
         Path("wake").touch()
         cloud.result_of(job)
         cloud.until(lambda: not cloud.pings["pod"][-1].jobs)
@@ -286,11 +284,14 @@ def counting(steps: int) -> dict[str, Any]:
 def test_progress_is_reported_in_order_merged_and_before_the_result(platform_s: float) -> None:
     with ControlPlane(progress_s=platform_s).served() as cloud, worker(cloud):
         # Progress after a result would be a breach.
+        began = time.monotonic()
         job = cloud.result_of(cloud.send("a", workflow=counting(2000), events=["progress"]))
+        seconds = time.monotonic() - began
         assert job.status == "COMPLETED"
         seen = [(one["node"], one["step"] or 0) for one in job.progress]
         assert seen == sorted(set(seen))
-        assert 2 <= len(seen) <= 40
+        # One in 0.3 seconds, and the last.
+        assert 2 <= len(seen) <= 2 + seconds / 0.3
         assert job.progress[-1] == {
             "node": "2",
             "class_type": "FixtureProgress",
@@ -310,23 +311,32 @@ def test_progress_is_not_sent_unless_a_job_asks_for_it(cloud: ControlPlane) -> N
 
 
 @pytest.mark.parametrize("state", ["willing", "busy", "stopped"])
-def test_a_worker_that_is_to_end_hands_its_job_back(cloud: ControlPlane, state: str) -> None:
+def test_a_worker_that_is_to_end_hands_its_job_back_within_five_seconds(state: str) -> None:
     ignores = {"FIXTURE_IGNORES_TERM": "1", "FIXTURE_IGNORES_INTERRUPT": "1"}
-    with worker(cloud, variables=ignores if state == "busy" else {}) as process:
-        job = send_sleeping(cloud, "a")
-        if state == "stopped":
-            os.kill(engine_of(process), signal.SIGSTOP)
-        with in_less_than(5):
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
-        ended = time.monotonic()
-    assert list(Path(tempfile.gettempdir()).iterdir()) == []
-    assert (job.status, job.progress, job.ignored) == ("IN_PROGRESS", [], 0)
-    Path("wake").touch()
-    with worker(cloud, "other"):
-        assert cloud.result_of(job).output["text"][0]["text"] == "slept"
-    assert job.deliveries == ["pod", "other"]
-    assert all(ping.at < ended + 0.5 for ping in cloud.pings["pod"])
+
+    def seconds(name: str) -> float:
+        with ControlPlane(silence_s=4).served() as cloud:
+            with worker(cloud, variables=ignores if state == "busy" else {}) as process:
+                job = send_sleeping(cloud, name)
+                if state == "stopped":
+                    os.kill(engine_of(process), signal.SIGSTOP)
+                began = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(30) == 0
+                ended = time.monotonic()
+            assert list(Path(tempfile.gettempdir()).iterdir()) == []
+            assert (job.status, job.progress, job.ignored) == ("IN_PROGRESS", [], 0)
+            Path("wake").touch()
+            with worker(cloud, "other"):
+                assert cloud.result_of(job).output["text"][0]["text"] == "slept"
+            Path("wake").unlink()
+            assert job.deliveries == ["pod", "other"]
+            # One may have been on its way.
+            assert sum(ping.at > ended for ping in cloud.pings["pod"]) <= 1
+        return ended - began
+
+    # A busy machine may be late once; what takes longer by itself does so each time.
+    assert any(seconds(name) < 5 for name in "abc")
 
 
 def test_a_worker_that_is_killed_no_longer_says_that_its_job_runs(cloud: ControlPlane) -> None:
@@ -398,11 +408,15 @@ def test_an_engine_that_hangs_is_replaced_after_its_job_was_stopped(cloud: Contr
 
 
 def test_a_worker_that_is_to_end_takes_no_more_jobs(cloud: ControlPlane) -> None:
-    with worker(cloud, variables={"FIXTURE_IGNORES_TERM": "1"}) as process:
+    variables = {"FIXTURE_IGNORES_TERM": "1", "COMFY_LOG_ENGINE": "1"}
+    with worker(cloud, variables=variables) as process:
         cloud.result_of(send_text(cloud, "a"))
         process.send_signal(signal.SIGTERM)
+        wait_until(
+            lambda: any(it["message"] == "asked to end" for it in log_of("pod", "engine_log"))
+        )
         # The control plane does not notice that a request which it holds was cancelled.
-        time.sleep(2 * POLL_S)
+        time.sleep(1.2 * POLL_S)
         assert process.poll() is None
         late = send_text(cloud, "b")
         assert process.wait(30) == 0
