@@ -177,25 +177,24 @@ def test_a_batch_is_done_one_by_one(cloud: ControlPlane) -> None:
 _RAISES = node("FixtureRaise", kind="ValueError", message="no")
 
 
-@pytest.mark.parametrize(
-    ("workflow", "kind", "said"),
-    [
-        ({"1": _RAISES}, "execution_error", "no"),
-        ({"1": node("FixtureSave")}, "invalid_workflow", "content"),
-        (3, "invalid_input", "workflow"),
-        ("nothing of that name", "invalid_input", "nothing of that name"),
-    ],
+_FAILING: tuple[tuple[Any, str, str], ...] = (
+    ({"1": _RAISES}, "execution_error", "no"),
+    ({"1": node("FixtureSave")}, "invalid_workflow", "content"),
+    (3, "invalid_input", "workflow"),
+    ("nothing of that name", "invalid_input", "nothing of that name"),
 )
-def test_a_job_that_fails_is_reported_and_leaves_the_next_alone(
-    cloud: ControlPlane, workflow: Any, kind: str, said: str
-) -> None:
-    failing = cloud.send("a", workflow=workflow)
+
+
+def test_a_job_that_fails_is_reported_and_leaves_the_next_alone(cloud: ControlPlane) -> None:
     with worker(cloud):
-        assert cloud.result_of(failing).status == "FAILED"
-        assert said in (failing.error or "")
-        assert failing.output["error_type"] == kind
-        assert failing.output["retryable"] is False
-        assert content(cloud.result_of(send_text(cloud, "b"))) == "b"
+        for number, (workflow, kind, said) in enumerate(_FAILING):
+            failing = cloud.result_of(cloud.send(f"failing-{number}", workflow=workflow))
+            assert failing.status == "FAILED"
+            assert said in (failing.error or "")
+            assert failing.output["error_type"] == kind
+            assert failing.output["retryable"] is False
+            following = cloud.result_of(send_text(cloud, f"following-{number}"))
+            assert content(following) == following.id
 
 
 def test_a_job_that_is_stopped_makes_room_for_the_next(cloud: ControlPlane) -> None:
@@ -375,11 +374,11 @@ def test_a_job_that_runs_out_of_memory_is_tried_once_more(cloud: ControlPlane) -
         assert content(cloud.result_of(send_text(cloud, "c"))) == "c"
 
 
-@pytest.mark.parametrize("deaf", [False, True])
-def test_a_job_whose_socket_breaks_succeeds(cloud: ControlPlane, deaf: bool) -> None:
+def test_a_job_whose_socket_breaks_succeeds(cloud: ControlPlane) -> None:
     with worker(cloud):
-        workflow = {"1": node("FixtureDropSocket", deaf=deaf), "2": saving("after")}
-        assert content(cloud.result_of(cloud.send("a", workflow=workflow))) == "after"
+        for name, deaf in (("a", False), ("b", True)):
+            workflow = {"1": node("FixtureDropSocket", deaf=deaf), "2": saving(name)}
+            assert content(cloud.result_of(cloud.send(name, workflow=workflow))) == name
 
 
 def test_an_engine_that_hangs_fails_a_job_at_its_timeout_and_is_replaced(
