@@ -302,14 +302,23 @@ def test_custom_nodes_do_not_see_the_keys(
 
 
 def test_an_interrupted_upload_ends_in_time(storage: GcsDouble) -> None:
-    storage.answer_next_uploads(cut(b"{}", 0, stalls=True))
     path = write_graph(Path("graph.json"), SAVE)
-    process = start_python("-m", "rp_handler.main", "--workflow", path, stderr=subprocess.PIPE)
-    with process:
-        while not any("uploadType" in str(it["path"]) for it in storage.asked):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.terminate()
-        _, told = process.communicate(timeout=5)
-    assert process.returncode == 130
-    assert "Traceback" not in told
+
+    def seconds() -> float:
+        storage.answer_next_uploads(cut(b"{}", 0, stalls=True))
+        asked = len(storage.asked)
+        process = start_python("-m", "rp_handler.main", "--workflow", path, stderr=subprocess.PIPE)
+        with process:
+            while not any("uploadType" in str(it["path"]) for it in storage.asked[asked:]):
+                assert process.poll() is None
+                time.sleep(0.05)
+            began = time.monotonic()
+            process.terminate()
+            _, told = process.communicate(timeout=60)
+            ended = time.monotonic()
+        assert process.returncode == 130
+        assert "Traceback" not in told
+        return ended - began
+
+    # A busy machine may be late once; what takes longer by itself does so each time.
+    assert any(seconds() < 5 for _ in range(3))
