@@ -12,7 +12,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -175,16 +175,38 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     writer.close()
 
 
-@pytest.fixture
-def scenario(home: Path) -> Callable[[Callable[[Jobs], Coroutine[Any, Any, None]]], None]:
-    def run(steps: Callable[[Jobs], Coroutine[Any, Any, None]]) -> None:
-        async def on_an_engine() -> None:
-            opened = open_home(home, version_id="jobs", id_was_asked=False)
-            said = Listener(say=lambda _: None, progress=lambda _: None)
-            async with ResidentEngine(opened, said) as engine:
-                await steps(Jobs(engine))
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
 
-        asyncio.run(asyncio.wait_for(on_an_engine(), 300))
+
+@pytest.fixture(scope="module")
+def engine(home: Path, loop: asyncio.Runner) -> Iterator[ResidentEngine]:
+    """One for all of these tests: most of a start is the import of PyTorch."""
+    opened = open_home(home, version_id="jobs", id_was_asked=False)
+    engine = ResidentEngine(opened, Listener(say=lambda _: None, progress=lambda _: None))
+    loop.run(engine.__aenter__())
+    yield engine
+    loop.run(engine.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def scenario(
+    engine: ResidentEngine, loop: asyncio.Runner
+) -> Callable[[Callable[[Jobs], Coroutine[Any, Any, None]]], None]:
+    """Runs the steps of a test on an engine that knows nothing of earlier jobs."""
+
+    def run(steps: Callable[[Jobs], Coroutine[Any, Any, None]]) -> None:
+        async def on_the_engine() -> None:
+            await engine.forget()
+            try:
+                await steps(Jobs(engine))
+            except BaseException:
+                await engine.stop()
+                raise
+
+        loop.run(asyncio.wait_for(on_the_engine(), 300))
 
     return run
 
@@ -386,8 +408,9 @@ def test_a_job_whose_connections_are_cut_by_a_proxy_succeeds(
 
 
 def test_a_slow_node_is_cancelled_within_a_second_and_the_next_job_is_right(scenario: Any) -> None:
-    async def steps(jobs: Jobs) -> None:
-        graph = {"1": image(1), "2": node("TestSleep", value=["1", 0], seconds=60.0)}
+    async def cancelled(jobs: Jobs, color: int) -> tuple[float, float]:
+        """The seconds of a small job, and those of one right after a cancellation with it."""
+        graph = {"1": image(color), "2": node("TestSleep", value=["1", 0], seconds=60.0)}
         graph["3"] = saved("2")
         began = asyncio.Event()
         told: list[Progress] = []
@@ -397,18 +420,29 @@ def test_a_slow_node_is_cancelled_within_a_second_and_the_next_job_is_right(scen
             if one.node == "2" and one.step:
                 began.set()
 
+        before = time.monotonic()
+        await jobs.run({"1": image(0xABC000 + color), "2": saved("1")})
+        usual_s = time.monotonic() - before
         work = asyncio.create_task(jobs.run(graph, progress))
         await began.wait()
         before = time.monotonic()
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
-        pictures, ran, _ = await jobs.run({"1": image(1), "2": saved("1")})
-        assert time.monotonic() - before < 2
+        pictures, ran, _ = await jobs.run({"1": image(color), "2": saved("1")})
+        both_s = time.monotonic() - before
         assert [name for _, name, _ in pictures] == ["x_00001_.png"]
         assert "1" not in ran
         steps_told = [one.step for one in told if one.node == "2" and one.step is not None]
         assert steps_told == sorted(steps_told)
+        return usual_s, both_s
+
+    async def steps(jobs: Jobs) -> None:
+        # A busy machine may be late once; what takes longer by itself does so each time.
+        seconds: list[tuple[float, float]] = []
+        while not any(both_s < 1 + 2 * usual_s for usual_s, both_s in seconds):
+            assert len(seconds) < 3, f"it was not cancelled in time: {seconds}"
+            seconds.append(await cancelled(jobs, 1 + len(seconds)))
 
     scenario(steps)
 
