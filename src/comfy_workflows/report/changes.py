@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from comfy_errors.names import quantity
-from comfy_workflows.report.elements import Element, element, section
+from comfy_workflows.report.elements import Element, element, section, with_short_hashes
 from comfy_workflows.report.parts import Change, Part, Replaced, Report, Side
 
 _HEADINGS: dict[Part, str] = {
@@ -19,13 +18,14 @@ _HEADINGS: dict[Part, str] = {
 }
 # Groups with more are closed at first.
 _OPEN = 12
-_LONG_HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 
 
 def changes_section(report: Report) -> Element:
     """Tables of changes, the nodes that were replaced, and the models that the workflow uses."""
     made = section("changes", "What differs between the versions")
-    models = _used_models(report.before, report.after)
+    known = {change.name for change in report.changes if change.part == "model"}
+    used = _used_models(report.before, report.after)
+    models = [change for change in used if change.name not in known]
     if not report.changes and not report.replaced and not models:
         made.append(
             element("p", {"class": "quiet"}, "No difference between the versions is known.")
@@ -43,7 +43,7 @@ def changes_section(report: Report) -> Element:
 
 def shortened(value: str) -> Element:
     """The value as code; long hashes with their first twelve digits, the whole as its title."""
-    short = _LONG_HEX.sub(r"\1…", value)
+    short = with_short_hashes(value)
     return element("code", {"title": value} if short != value else {}, short)
 
 

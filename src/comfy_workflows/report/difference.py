@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -14,18 +15,19 @@ from PIL import Image, ImageFilter
 from comfy_workflows.compare.decoded import Pixels, Track, full_scale
 from comfy_workflows.compare.measures import finite
 
-# The colours of differences of less than 2 steps of 255, less than 4, and so on; blue to yellow.
 COLOURS = (
     *("#3d7bff", "#7a5cff", "#b44bff", "#e844c8"),
     *("#ff4d8d", "#ff6b4a", "#ff9e2c", "#ffe14d"),
 )
+"""Of differences of less than 2 steps of 255, less than 4, and so on; blue to yellow."""
 _GREYS = 32
 _BRIGHTEST_GREY = 80
 _LONGEST_SIDE = 1024
 _STRIP_ROWS = 256
-# With fewer pixels than this part of the map, each is drawn as a dot.
-_FEW = 0.002
-_DOT_PIXELS = 7
+# Few pixels are drawn as dots, which have at most this part of the map's longest side, and together
+# this part of its area.
+_DOT_SIDE = 1 / 60
+_DOTS_AREA = 0.1
 
 Steps = npt.NDArray[np.float32]
 
@@ -78,16 +80,17 @@ def farthest_apart(before: Sequence[Track], after: Sequence[Track]) -> Stills | 
     return Stills(**found, count=count) if found else None
 
 
-def map_of(stills: Stills) -> Image.Image:
-    """The differences in colours, on the later frame in dark grey. At most 1024 pixels wide or
-    high: each pixel of a smaller map shows the largest difference of its field.
+def map_of(stills: Stills) -> tuple[Image.Image, bool]:
+    """The differences in colours, on the later frame in dark grey; and whether pixels were drawn as
+    dots, because they are few. At most 1024 pixels wide or high: each pixel of a smaller map shows
+    the largest difference of its field.
     """
     steps = stills.steps
     factor = -(-max(steps.shape) // _LONGEST_SIDE)
     bands = _bands(_largest_in_fields(steps, factor))
-    if 0 < np.count_nonzero(bands) < _FEW * bands.size:
-        dots = Image.fromarray(bands).filter(ImageFilter.MaxFilter(_DOT_PIXELS))
-        bands = np.asarray(dots)
+    dot = _dot_pixels(bands)
+    if dot > 1:
+        bands = np.asarray(Image.fromarray(bands).filter(ImageFilter.MaxFilter(dot)))
     size = (bands.shape[1], bands.shape[0])
     grey = picture_of(stills.after).convert("L").resize(size, Image.Resampling.BOX)
     indices = np.asarray(grey) // (256 // _GREYS)
@@ -96,7 +99,7 @@ def map_of(stills: Stills) -> Image.Image:
     palette = [level for grey_level in greys for level in (grey_level,) * 3]
     palette += [int(colour[at : at + 2], 16) for colour in COLOURS for at in (1, 3, 5)]
     drawn.putpalette(palette)
-    return drawn
+    return drawn, dot > 1
 
 
 def picture_of(pixels: Pixels) -> Image.Image:
@@ -127,6 +130,13 @@ def _largest_in_fields(steps: Steps, factor: int) -> Steps:
     padded[: steps.shape[0], : steps.shape[1]] = steps
     largest: Steps = padded.reshape(height, factor, width, factor).max(axis=(1, 3))
     return largest
+
+
+def _dot_pixels(bands: npt.NDArray[np.uint8]) -> int:
+    """The side of a dot: odd, and 1 if the pixels are many."""
+    count = int(np.count_nonzero(bands))
+    side = min(max(bands.shape) * _DOT_SIDE, math.sqrt(_DOTS_AREA * bands.size / max(count, 1)))
+    return max(int(side) // 2 * 2 + 1, 1)
 
 
 def _bands(steps: Steps) -> npt.NDArray[np.uint8]:

@@ -12,11 +12,11 @@ from comfy_workflows.report.elements import Element, add, element
 
 State = Literal["differs", "part", "same"]
 
-_WIDTH, _HEIGHT = 188, 52
+_WIDTH, _HEIGHT = 204, 52
 _GAP_X, _GAP_Y = 56, 18
 _MARGIN = 14
 _SWEEPS = 6
-_LETTERS = 23
+_LETTERS = 22
 _LABELS: dict[State, str] = {
     "differs": "its output differs",
     "part": "took part in an output that differs",
@@ -69,7 +69,8 @@ def drawing(
         state: State = "part" if cell.node in taking_part else "same"
         state = "differs" if cell.node in differing else state
         box = _box(graph.nodes[cell.node], state, is_replaced=cell.node in replaced)
-        box.set("transform", f"translate({_x(column_of[number])} {_MARGIN + cell.y:.0f})")
+        box.set("x", f"{_x(column_of[number])}")
+        box.set("y", f"{_MARGIN + cell.y:.0f}")
         svg.append(_linked(box, links.get(cell.node)))
     return svg
 
@@ -183,12 +184,21 @@ def _box(node: GraphNode, state: State, *, is_replaced: bool) -> Element:
     name = node.title or node.class_type
     below = f"{node.id} · {node.class_type}" if node.title else node.id
     said = f"{node.class_type}, node {node.id}: {_LABELS[state]}"
-    box = element("g", {"class": f"node {state}"})
+    # An inner drawing cuts off what is wider than it.
+    box = element("svg", {"class": f"node {state}", "width": str(_WIDTH), "height": str(_HEIGHT)})
     box.append(element("title", None, f"{said}; it was replaced" if is_replaced else said))
-    size = {"width": str(_WIDTH), "height": str(_HEIGHT), "rx": "8"}
+    size = {"width": str(_WIDTH - 2), "height": str(_HEIGHT - 2), "x": "1", "y": "1", "rx": "8"}
     box.append(element("rect", {"class": "box", **size}))
-    box.append(element("text", {"x": "12", "y": "22", "class": "name"}, _cut(name, _LETTERS)))
-    box.append(element("text", {"x": "12", "y": "40"}, _cut(below, _LETTERS + 4)))
+    box.append(
+        element(
+            "text",
+            {"x": "12", "y": "22", "class": "name"},
+            _cut(name, _LETTERS - (2 if state == "differs" else 0)),
+        )
+    )
+    box.append(
+        element("text", {"x": "12", "y": "40"}, _cut(below, _LETTERS + (-6 if is_replaced else 4)))
+    )
     if state == "differs":
         add(box, element("text", {"class": "mark", "x": str(_WIDTH - 12), "y": "22"}, "≠"))
     if is_replaced:

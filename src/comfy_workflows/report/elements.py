@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 Element = ElementTree.Element
 Child = Element | str | None
 
+_LONG_HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{20,}\b")
 # Control characters, and those that turn around the direction of the text after them.
 _UNSEEN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff]")
 
@@ -49,6 +50,11 @@ def section(identity: str, title: str, *children: Child) -> Element:
     heading = element("h2", {"id": f"{identity}-title"}, title)
     attributes = {"id": identity, "aria-labelledby": f"{identity}-title"}
     return element("section", attributes, heading, *children)
+
+
+def with_short_hashes(text: str) -> str:
+    """The text, in which long hashes have their first twelve digits only."""
+    return _LONG_HEX.sub(r"\1…", text)
 
 
 def written(page: Element) -> bytes:

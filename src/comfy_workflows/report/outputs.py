@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from comfy_errors.names import quantity
-from comfy_workflows.compare.compare import Finding
+from comfy_workflows.compare.compare import Finding, Verdict
 from comfy_workflows.compare.content import rule_of, tracks_of
 from comfy_workflows.compare.decoded import UndecodableError
 from comfy_workflows.compare.measures import size_in_words
@@ -18,7 +19,7 @@ from comfy_workflows.report.difference import (
     map_of,
     picture_of,
 )
-from comfy_workflows.report.elements import Element, add, element, section
+from comfy_workflows.report.elements import Element, add, element, section, with_short_hashes
 from comfy_workflows.report.embedded import (
     Embedded,
     NotShownError,
@@ -33,14 +34,16 @@ from comfy_workflows.report.parts import Report
 
 # Smaller pictures are enlarged, with sharp pixels.
 _SMALL_PIXELS = 256
-_TONES = {
-    "equal": "good",
-    "same content": "good",
-    "within tolerance": "warn",
+# In the order of the page.
+_TONES: dict[Verdict, str] = {
     "different": "bad",
-    "new": "new",
     "missing": "bad",
+    "new": "new",
+    "within tolerance": "warn",
+    "same content": "good",
+    "equal": "good",
 }
+_ORDER = tuple(_TONES)
 _VIEWS = (("side", "Side by side"), ("slide", "Slider"), ("map", "Difference"))
 
 
@@ -80,9 +83,7 @@ def pairs_of(report: Report) -> list[Pair]:
 
 
 def _rank(finding: Finding) -> int:
-    if not finding.holds:
-        return 0
-    return 1 if finding.verdict == "within tolerance" else 2
+    return _ORDER.index(finding.verdict)
 
 
 def outputs_section(report: Report, pairs: list[Pair]) -> Element:
@@ -108,7 +109,7 @@ def outputs_section(report: Report, pairs: list[Pair]) -> Element:
     return made
 
 
-def badge(verdict: str) -> Element:
+def badge(verdict: Verdict) -> Element:
     """The verdict as a coloured word."""
     return element("span", {"class": f"badge {_TONES[verdict]}"}, verdict)
 
@@ -136,10 +137,9 @@ def _card(pair: Pair, graph: Graph, titles: tuple[str, str], room: Room) -> Elem
             badge(finding.verdict),
         ),
     )
-    if finding.sentence and finding.numbers is None:
-        add(card, element("p", None, f"{finding.sentence[0].upper()}{finding.sentence[1:]}."))
     add(card, _numbers(finding))
     if pair.is_quiet or pair.before is None or pair.after is None:
+        _add_sentence(card, finding)
         _add_alone(card, pair, titles, room)
     else:
         _add_both(card, pair, pair.before, pair.after, titles, room)
@@ -151,10 +151,12 @@ def _numbers(finding: Finding) -> Element | None:
     numbers = finding.numbers
     if not numbers:
         return None
+    ssim = numbers.get("ssim")
     shown = {
-        "Largest difference": (numbers.get("max_difference"), "{:.6g} of 255"),
+        "Largest difference": (numbers.get("max_difference"), "{:.4g} of 255"),
         "PSNR": (numbers.get("psnr_db"), "{:.1f} dB"),
-        "SSIM": (numbers.get("ssim"), "{:.5f}"),
+        # Downwards: what differs is not 1.
+        "SSIM": (None if ssim is None else math.floor(ssim * 1e5) / 1e5, "{:.5f}"),
         "Changed": (numbers.get("changed"), "{:.2%}"),
         "Perceptual hash": (numbers.get("hash_distance"), "{:.0f} of 64 bits"),
     }
@@ -167,6 +169,13 @@ def _numbers(finding: Finding) -> Element | None:
             # What rounds to nothing is not nothing.
             item.append(element("dd", None, "under 0.01%" if text == "0.00%" else text))
     return made
+
+
+def _add_sentence(card: Element, finding: Finding) -> None:
+    """What differs, where no numbers say it."""
+    if finding.sentence and finding.numbers is None:
+        sentence = f"{finding.sentence[0].upper()}{finding.sentence[1:]}."
+        card.append(element("p", None, with_short_hashes(sentence)))
 
 
 def _add_alone(card: Element, pair: Pair, titles: tuple[str, str], room: Room) -> None:
@@ -196,6 +205,7 @@ def _add_both(
     if texts[0] is not None and texts[1] is not None:
         card.append(line_differences(texts[0], texts[1]))
         return
+    _add_sentence(card, pair.finding)
     shown = (_shown(before, room), _shown(after, room))
     if shown == (None, None):
         return
@@ -273,7 +283,7 @@ def _views(
 
 def _map(stills: Stills, titles: tuple[str, str], room: Room) -> Element:
     made = element("figure", {"class": "map"})
-    drawn = map_of(stills)
+    drawn, has_dots = map_of(stills)
     try:
         image = _img(as_png(drawn, room), drawn.width, f"Where {titles[0]} and {titles[1]} differ")
         made.append(element("div", {"class": "frame"}, image))
@@ -282,7 +292,11 @@ def _map(stills: Stills, titles: tuple[str, str], room: Room) -> Element:
     legend = element("ol", {"class": "legend", "aria-label": "Colours"})
     for number, colour in enumerate(COLOURS):
         swatch = element("i", {"style": f"background:{colour}"})
-        legend.append(element("li", None, swatch, f"{2**number}" if number else "≤1"))
+        legend.append(
+            element(
+                "li", None, swatch, f"{2**number}–{2 ** (number + 1) - 1}" if number else "up to 1"
+            )
+        )
     made.append(
         element(
             "figcaption",
@@ -292,8 +306,8 @@ def _map(stills: Stills, titles: tuple[str, str], room: Room) -> Element:
             element(
                 "span",
                 {"class": "quiet"},
-                "The largest difference of a channel, of 255; each colour reaches to the next. "
-                "Few pixels are drawn as dots.",
+                "Colours: the largest difference of a channel, in steps of 255."
+                + (" The few pixels are enlarged." if has_dots else ""),
             ),
         )
     )
@@ -314,7 +328,7 @@ def _figure(
     if shown.kind == "picture":
         figure.append(element("div", {"class": "frame"}, _img(shown.uri, shown.width, alt)))
     else:
-        attributes = {"controls": "controls", "preload": "metadata", "src": shown.uri}
+        attributes = {"controls": "controls", "preload": "auto", "src": shown.uri}
         if shown.kind == "video":
             attributes |= {"playsinline": "playsinline", "loop": "loop"}
         figure.append(element(shown.kind, attributes | {"aria-label": alt}))

@@ -7,12 +7,16 @@ const root = document.documentElement;
 // The theme: as the system has it, or as chosen here.
 const themes = ["system", "light", "dark"];
 const theme = document.getElementById("theme");
+const show = (name) => {
+  if (name === "system") delete root.dataset.theme;
+  else root.dataset.theme = name;
+  theme.lastElementChild.textContent = name;
+  theme.setAttribute("aria-label", `Theme: ${name}`);
+};
 theme.hidden = false;
+show("system");
 theme.addEventListener("click", () => {
-  const now = themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length];
-  if (now === "system") delete root.dataset.theme;
-  else root.dataset.theme = now;
-  theme.textContent = `Theme: ${now}`;
+  show(themes[(themes.indexOf(root.dataset.theme ?? "system") + 1) % themes.length]);
 });
 
 // The slider: where the later picture begins.

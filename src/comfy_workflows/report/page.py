@@ -7,6 +7,7 @@ import hashlib
 from importlib import resources
 
 from comfy_errors.names import quantity
+from comfy_workflows.compare.compare import Verdict
 from comfy_workflows.report.changes import changes_section, shortened
 from comfy_workflows.report.drawing import drawing
 from comfy_workflows.report.elements import Element, element, elements, section
@@ -78,9 +79,9 @@ def _top(report: Report) -> Element:
         element("li", None, element("a", {"href": f"#{identity}"}, name))
         for identity, name in _SECTIONS.items()
     ]
-    theme = element(
-        "button", {"type": "button", "id": "theme", "hidden": "hidden"}, "Theme: system"
-    )
+    theme = element("button", {"type": "button", "id": "theme", "hidden": "hidden"})
+    theme.append(element("span", {"class": "word"}, "Theme: "))
+    theme.append(element("span", None, "system"))
     return element(
         "header",
         {"class": "top"},
@@ -95,10 +96,12 @@ def _verdict(report: Report, pairs: list[Pair]) -> Element:
     tone = "good" if comparison.holds else "bad"
     made = section("verdict", _verdict_in_words(report))
     made.set("class", f"verdict {tone}")
-    counts: dict[str, int] = {}
+    counts: dict[Verdict, int] = {}
     for pair in pairs:
         counts[pair.finding.verdict] = counts.get(pair.finding.verdict, 0) + 1
     items = [element("li", None, f"{count} ", badge(verdict)) for verdict, count in counts.items()]
+    if comparison.tolerance is not None:
+        items.append(element("li", None, f"Tolerance: {comparison.tolerance.in_words()}"))
     if items:
         made.append(element("ul", {"class": "counts"}, *items))
     before, after = report.before, report.after
@@ -117,15 +120,13 @@ def _verdict_in_words(report: Report) -> str:
     findings = report.comparison.findings
     count = quantity(len(findings), "output")
     wrong = sum(not finding.holds for finding in findings)
-    tolerance = report.comparison.tolerance
-    accepted = f" with the tolerance {tolerance.in_words()}" if tolerance else ""
     if not findings:
         return "There are no outputs to compare"
     if wrong:
         verb = "differs" if wrong == 1 else "differ"
-        return f"{wrong} of {count} {verb}{accepted}"
+        return f"{wrong} of {count} {verb}"
     if any(finding.verdict == "within tolerance" for finding in findings):
-        return f"No difference is too large{accepted}"
+        return "No output differs by more than is accepted"
     return "The output is the same" if len(findings) == 1 else f"All {count} are the same"
 
 

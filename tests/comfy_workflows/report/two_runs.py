@@ -92,6 +92,11 @@ def full_report() -> Report:
     base = landscape()
     said = "A photo of a lake\nwith mountains behind it\nand a boat\nat dawn\n" * 3
     same = [file(picture(landscape(shift=each)), f"same_{each}.png", node="9") for each in range(3)]
+    same += [
+        file(video(frames(), sound=tone()), "same.mp4", node="11"),
+        file(sound_file(tone(), "flac", "flac"), "same.flac", node="13"),
+        file(sound_file(tone(), "ogg", "flac"), "same.ogg", node="15"),
+    ]
     before = [
         file(picture(base), "ComfyUI_00001_.png", node="6"),
         file(picture(base), "close_00001_.png", node="6"),
