@@ -213,8 +213,9 @@ def needed_packages(
 def stored_indexes(packages: Sequence[Package], cache: Cache, *, offline: bool) -> list[str]:
     """Indexes of files in the archive store, for uv to use instead of downloading.
 
-    Online, files that uv has already unpacked from the network are left out: they would be unpacked
-    a second time. Offline, uv's record of a network index may not be enough.
+    Online, only the best file of each package counts: what is installed must not depend on what the
+    store has. One that uv has already unpacked from the network is left out: it would be unpacked a
+    second time. Offline, uv's record of a network index may not be enough.
     """
     from packaging.utils import canonicalize_name
 
@@ -222,7 +223,7 @@ def stored_indexes(packages: Sequence[Package], cache: Cache, *, offline: bool) 
     found = (
         archive_index(canonicalize_name(package.name), file.name, file.sha256, cache)
         for package in packages
-        for file in package.files
+        for file in package.files[: None if offline else 1]
         if _uv_name(file) not in known
     )
     return [index for index in found if index is not None]

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.homes.environment import needed_packages
+from runpod_comfy.homes.environment import needed_packages, stored_indexes
 from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from tests.http_server import serve
+from tests.locks import locked_wheels
 from tests.package_index import make_wheel, write_index
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -50,6 +52,30 @@ def test_a_source_archive_is_taken_only_where_no_wheel_fits() -> None:
 
 def test_a_distribution_for_another_platform_is_not_needed() -> None:
     assert _needed(_distribution("x-1-py3-none-any.whl", marker="sys_platform == 'never'")) == []
+
+
+def test_what_is_installed_does_not_depend_on_what_the_store_has(tmp_path: Path) -> None:
+    cache = Cache(root=tmp_path / "cache")
+    (tmp_path / "wheels").mkdir()
+    distribution = locked_wheels(tmp_path / "wheels", "x", "1", "py3-none-any", f"{TAG}-none-any")
+
+    def keep(tag: str) -> None:
+        wheel = (tmp_path / "wheels" / f"x-1-{tag}.whl").read_bytes()
+        keep_archive([wheel], cache, where="a bundle", expected_sha256=None)
+
+    def offered(*, offline: bool) -> list[str]:
+        packages = needed_packages([distribution], python=PYTHON, cache=cache)
+        indexes = stored_indexes(packages, cache, offline=offline)
+        folders = [Path(index.removeprefix("file://")) for index in indexes]
+        return [wheel.name for folder in folders for wheel in folder.glob("*.whl")]
+
+    # A bundle for many machines brought one that fits less well.
+    keep("py3-none-any")
+    assert offered(offline=False) == []
+    assert offered(offline=True) == ["x-1-py3-none-any.whl"]
+    keep(f"{TAG}-none-any")
+    assert offered(offline=False) == [f"x-1-{TAG}-none-any.whl"]
+    assert offered(offline=True)[0] == f"x-1-{TAG}-none-any.whl"
 
 
 # So long that uv names its entry by a hash of them.
