@@ -11,17 +11,27 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from rp_handler.pictures.parts import (
+    JPEG,
+    PNG,
+    format_of,
+    jpeg_segments,
+    png_chunks,
+    webp_chunks,
+    webp_file,
+)
+
 if TYPE_CHECKING:
     from PIL.Image import Exif, Image
 
 _MODEL, _MAKE = 0x0110, 0x010F
 # What is below is not text.
 _LOWEST = 0x010B
-_FIELD = re.compile(r"(?P<name>[\w .-]{1,79}):(?P<value>.*)", re.DOTALL)
+FIELD_TAGS = range(_LOWEST, _MODEL + 1)
+FIELD = re.compile(r"(?P<name>[\w .-]{1,79}):(?P<value>.*)", re.DOTALL)
 # Of a segment of JPEG, without its length: https://www.w3.org/Graphics/JPEG/itu-t81.pdf, B.1.1.4.
-_JPEG_SEGMENT_BYTES = 65_533
+JPEG_SEGMENT_BYTES = 65_533
 
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 # The chunks that a decoder shows the picture with: https://www.w3.org/TR/png-3/#11Chunks.
 _SHOWN_OF_PNG = frozenset(
     b"IHDR PLTE IDAT IEND tRNS cHRM gAMA iCCP sBIT sRGB cICP mDCV cLLI bKGD hIST pHYs sPLT "
@@ -29,16 +39,15 @@ _SHOWN_OF_PNG = frozenset(
 )
 _SHOWN_OF_WEBP = frozenset((b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
 _EXIF_AND_XMP_FLAGS = 0x08 | 0x04
-_START_OF_SCAN = 0xDA
 
 
 def fields_of(image: Image) -> dict[str, str]:
     """The texts in an opened `image` by their names, the prompt first."""
     texts = getattr(image, "text", None)
     if texts is None:
-        found = dict(_fields_of_exif(image.getexif()))
+        found = dict(fields_of_exif(image.getexif()))
     else:
-        found = {name: str(text) for name, text in texts.items() if _FIELD.fullmatch(f"{name}:")}
+        found = {name: str(text) for name, text in texts.items() if FIELD.fullmatch(f"{name}:")}
     return dict(sorted(found.items(), key=lambda it: (it[0] != "prompt", it[0] != "workflow")))
 
 
@@ -53,7 +62,7 @@ def exif_with(exif: Exif, fields: Mapping[str, str], *, is_jpeg: bool) -> tuple[
             continue
         before = exif.get(tag)
         exif[tag] = f"{name}:{_in_ascii(text)}"
-        if is_jpeg and len(exif.tobytes()) > _JPEG_SEGMENT_BYTES:
+        if is_jpeg and len(exif.tobytes()) > JPEG_SEGMENT_BYTES:
             left_out.append(name)
             if before is None:
                 del exif[tag]
@@ -75,14 +84,14 @@ def without_metadata(content: bytes) -> bytes | None:
     The picture itself, its colour profile and its frames stay as they are, byte for byte. Raises
     ValueError for a file that is damaged.
     """
-    if content.startswith(_PNG):
-        return _PNG + b"".join(_chunks_of_png(content))
-    if content.startswith(_JPEG):
-        return _JPEG + b"".join(_segments_of_jpeg(content))
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        body = b"WEBP" + b"".join(_chunks_of_webp(content))
-        return b"RIFF" + len(body).to_bytes(4, "little") + body
-    return None
+    kind = format_of(content)
+    if kind == "png":
+        shown = (chunk for name, chunk in png_chunks(content) if name in _SHOWN_OF_PNG)
+        return PNG + b"".join(shown)
+    if kind == "jpeg":
+        segments = jpeg_segments(content)
+        return JPEG + b"".join(it for marker, it in segments if _is_shown_of_jpeg(marker, it[4:]))
+    return webp_file([*_bare_chunks_of_webp(content)]) if kind == "webp" else None
 
 
 def _in_ascii(text: str) -> str:
@@ -96,41 +105,16 @@ def _in_ascii(text: str) -> str:
 
 
 def _tags_with_fields(exif: Exif) -> Iterator[tuple[int, re.Match[str]]]:
-    for tag in range(_MODEL, _LOWEST - 1, -1):
+    for tag in reversed(FIELD_TAGS):
         text = exif.get(tag)
-        if isinstance(text, str) and (found := _FIELD.fullmatch(text)):
+        if isinstance(text, str) and (found := FIELD.fullmatch(text)):
             yield tag, found
 
 
-def _fields_of_exif(exif: Exif) -> Iterator[tuple[str, str]]:
+def fields_of_exif(exif: Exif) -> Iterator[tuple[str, str]]:
+    """ComfyUI's texts by their names."""
     for _, found in _tags_with_fields(exif):
         yield found["name"], found["value"]
-
-
-def _chunks_of_png(content: bytes) -> Iterator[bytes]:
-    at, kind = len(_PNG), b""
-    while kind != b"IEND":
-        kind = content[at + 4 : at + 8]
-        end = at + 12 + int.from_bytes(content[at : at + 4], "big")
-        _require(len(kind) == 4 and end <= len(content))
-        if kind in _SHOWN_OF_PNG:
-            yield content[at:end]
-        at = end
-
-
-def _segments_of_jpeg(content: bytes) -> Iterator[bytes]:
-    at = len(_JPEG)
-    while True:
-        _require(at + 4 <= len(content) and content[at] == 0xFF)
-        marker = content[at + 1]
-        if marker == _START_OF_SCAN:
-            yield content[at:]
-            return
-        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
-        _require(at + 4 <= end <= len(content))
-        if _is_shown_of_jpeg(marker, content[at + 4 : end]):
-            yield content[at:end]
-        at = end
 
 
 def _is_shown_of_jpeg(marker: int, body: bytes) -> bool:
@@ -140,22 +124,10 @@ def _is_shown_of_jpeg(marker: int, body: bytes) -> bool:
     return marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE)
 
 
-def _chunks_of_webp(content: bytes) -> Iterator[bytes]:
-    end_of_file = 8 + int.from_bytes(content[4:8], "little")
-    _require(end_of_file <= len(content))
-    at = 12
-    while at + 8 <= end_of_file:
-        kind, size = content[at : at + 4], int.from_bytes(content[at + 4 : at + 8], "little")
-        end = at + 8 + size + size % 2
-        _require(at + 8 + size <= end_of_file)
+def _bare_chunks_of_webp(content: bytes) -> Iterator[bytes]:
+    for kind, it in webp_chunks(content):
         if kind in _SHOWN_OF_WEBP:
-            chunk = bytearray(content[at:end])
-            if kind == b"VP8X" and size:
+            chunk = bytearray(it)
+            if kind == b"VP8X" and len(chunk) > 8:
                 chunk[8] &= ~_EXIF_AND_XMP_FLAGS
             yield bytes(chunk)
-        at = end
-
-
-def _require(holds: bool) -> None:
-    if not holds:
-        raise ValueError("the file is damaged")
