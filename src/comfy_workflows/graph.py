@@ -5,6 +5,7 @@ The UI format, which ComfyUI's page saves, is rejected with a message of its own
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -146,6 +147,16 @@ def parse_workflow(document: object, *, place: str) -> Graph:
         for node_id, node in document.items()
     }
     return Graph(nodes=nodes, document=document)
+
+
+def workflow_digest(graph: Graph) -> str:
+    """The digest of what a graph computes: without titles, in any order of its keys."""
+    nodes = {
+        node.id: {"class_type": node.class_type, "inputs": dict(node.inputs)}
+        for node in graph.nodes.values()
+    }
+    text = json.dumps(nodes, sort_keys=True, separators=(",", ":"))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _refuse_envelope(document: object, place: str) -> None:

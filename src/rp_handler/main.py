@@ -148,6 +148,7 @@ def _request_of(options: argparse.Namespace, mode: Mode) -> RunRequest:
         timeout_s=options.timeout,
         as_json=options.json,
         verbose=options.verbose,
+        provenance=options.provenance,
         image_id=baked_version_id(os.environ),
     )
     lock_path = os.environ.get("LOCK_PATH")
@@ -258,6 +259,7 @@ def perform(
                 sdk_arguments=request.sdk_arguments,
                 port=port,
                 search=search,
+                has_provenance=request.has_provenance,
             )
         # It has no outputs, but checks a bucket that is named.
         needs_none = is_smoke_test(graph) and lacks_bucket(request.output, os.environ)
@@ -267,7 +269,14 @@ def perform(
             job=run_name(graph.stem),
         )
         return await run_workflow(
-            home, graph, sink, listener, port=port, timeout_s=timeout_s, search=search
+            home,
+            graph,
+            sink,
+            listener,
+            port=port,
+            timeout_s=timeout_s,
+            search=search,
+            has_provenance=request.has_provenance,
         )
 
     with opened_for_run(request, os.environ, say=listener.say) as (home, search):

@@ -15,12 +15,21 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from comfy_files.user_paths import expanded
 from rp_handler.engine.command import LOOPBACK
+from rp_handler.variables import flag
 
 DEFAULT_VERSION_ID = "demo"
 DEFAULT_OUTPUT_MODE = "files"
 HANDLERS_OUTPUT_MODE = "gcs"
 """The default of the handler itself, as the user's guide has it."""
 DEFAULT_OUTPUT_DIR = Path("outputs")
+
+
+PROVENANCE_HELP = "say in the result and its pictures what they were made from (COMFY_PROVENANCE)"
+
+
+def asks_for_provenance(environment: Mapping[str, str]) -> bool:
+    """Raises InvalidInputError."""
+    return flag(environment, "COMFY_PROVENANCE", default=False)
 
 
 def output_help(usual: str) -> str:
@@ -43,6 +52,7 @@ def add_run_options(
     add(
         "--output-dir", type=named_path, metavar="DIR", help="where --output files writes (outputs)"
     )
+    add("--provenance", action="store_true", help=PROVENANCE_HELP)
     add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
     add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run (no limit)")
 
@@ -76,7 +86,7 @@ class RunRequest:
     `workflow`. `output` was not checked for the page and the smoke test. `timeout_s` limits the run
     in seconds; None means no limit. `lock_path` is the lock that the home must have been made from,
     None for any. Without page and workflow, RunPod jobs are served, and `sdk_arguments` go to
-    RunPod's SDK.
+    RunPod's SDK. If it `has_provenance`, results and pictures say what they were made from.
     """
 
     version_id: str
@@ -91,6 +101,7 @@ class RunRequest:
     timeout_s: float | None
     as_json: bool
     verbose: bool
+    has_provenance: bool = False
     listen: str = LOOPBACK
     lock_path: Path | None = None
     sdk_arguments: tuple[str, ...] = ()
@@ -112,6 +123,7 @@ def make_request(
     timeout_s: float | None = None,
     as_json: bool = False,
     verbose: bool = False,
+    provenance: bool = False,
     image_id: str | None = None,
 ) -> RunRequest:
     """The request of these flags: missing values come from `environment`, then from the defaults.
@@ -138,6 +150,7 @@ def make_request(
             "--output": output,
             "--output-dir": output_dir,
             "--timeout": timeout_s,
+            "--provenance": provenance or None,
         }
         _refuse_with_page([flag for flag, value in asked.items() if value is not None])
     if port is not None and not 0 < port < 65536:
@@ -166,6 +179,7 @@ def make_request(
         timeout_s=timeout_s,
         as_json=as_json,
         verbose=verbose,
+        has_provenance=provenance or asks_for_provenance(environment),
     )
 
 

@@ -107,6 +107,11 @@ def test_base64_is_one_document_on_standard_output(capsys: pytest.CaptureFixture
     assert not Path("outputs").exists()
 
 
+def test_provenance_is_in_the_result_when_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--workflow", workflow(SAVE), "--json", "--provenance"]) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"]["version"]["id"] == "demo"
+
+
 def test_the_smoke_test_reports_versions_devices_and_counts(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

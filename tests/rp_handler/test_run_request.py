@@ -17,6 +17,17 @@ def test_an_empty_id_is_not_the_version_that_happens_to_be_there() -> None:
         make_request(environment, version_id="", workflow=Path("w.json"))
 
 
+def test_provenance_is_asked_for_by_a_flag_or_a_variable() -> None:
+    workflow = Path("w.json")
+    assert not make_request({}, workflow=workflow).has_provenance
+    assert make_request({}, workflow=workflow, provenance=True).has_provenance
+    assert make_request({"COMFY_PROVENANCE": "1"}, worker=True).has_provenance
+    with pytest.raises(InvalidInputError, match="COMFY_PROVENANCE is 'maybe'"):
+        make_request({"COMFY_PROVENANCE": "maybe"}, worker=True)
+    with pytest.raises(InvalidInputError, match="--provenance cannot be used with --ui"):
+        make_request({}, ui=True, provenance=True)
+
+
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     workflow = Path("~/w.json")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.output import Output, outputs_of
-from comfy_workflows.graph import Graph
+from comfy_workflows.graph import workflow_digest as workflow_digest
 
 _RUN_AGAIN = (
     "Run it again with this version of runpod-comfy; rebuild the image, if it was made in one."
@@ -98,13 +96,3 @@ def run_of(result: Mapping[str, Any], *, title: str = "the run") -> Run:
         fault = f"the result of {title} cannot be used: {faults_in_words(error)}"
         raise InvalidInputError(fault, remedy=_RUN_AGAIN) from error
     return Run(title=title, circumstances=circumstances, outputs=outputs_of(result))
-
-
-def workflow_digest(graph: Graph) -> str:
-    """The digest of what a graph computes: without titles, in any order of its keys."""
-    nodes = {
-        node.id: {"class_type": node.class_type, "inputs": dict(node.inputs)}
-        for node in graph.nodes.values()
-    }
-    text = json.dumps(nodes, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"

@@ -49,15 +49,19 @@ class Home(HomeLayout):
             inputs=check.model_inputs if check else {},
         )
 
-    def sha256_of_model(self, file: Path) -> str | None:
-        """The sha256 (64 hex digits) of a model file as it was verified, None if it was not or has
-        changed since. Does not read the file.
+    def sha256_of_model(self, file: Path, *, may_read: bool = False) -> str | None:
+        """The sha256 (64 hex digits) of a model file as it was verified. If it was not, or has
+        changed since, the file is read where that is allowed, which is remembered, and else it is
+        None.
         """
         try:
-            known = self._hashes.recall(file)
+            known = self._hashes.recall(file) or names_stored(os.path.realpath(file))
+            if known is None and may_read:
+                known = self._hashes.hash_of(file)
+                self._hashes.save()
         except OSError:
             return None
-        return known or names_stored(os.path.realpath(file))
+        return known
 
     @cached_property
     def _hashes(self) -> HashMemory:

@@ -46,7 +46,7 @@ def with_content_input(
     """
     document = {}
     for node_id, node in graph.document.items():
-        if names := found(_texts_in(node["inputs"])):
+        if names := found(texts_in(node["inputs"])):
             text = "\n".join(f"{digests[name]} {name}" for name in sorted(names))
             digest = hashlib.sha256(text.encode()).hexdigest()
             node = {**node, "inputs": {**node["inputs"], key: digest}}
@@ -54,7 +54,8 @@ def with_content_input(
     return parse_workflow(document, place="of the job")
 
 
-def _texts_in(inputs: Mapping[str, Any]) -> Iterator[str]:
+def texts_in(inputs: Mapping[str, Any]) -> Iterator[str]:
+    """The texts in the inputs of a node, at any depth, in no particular order."""
     left: list[Any] = list(inputs.values())
     while left:
         value = left.pop()

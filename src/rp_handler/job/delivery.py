@@ -59,6 +59,7 @@ class Delivery:
     def __init__(self, sink: OutputSink, conversion: Conversion | None = None) -> None:
         self.warnings: list[str] = []
         self._sink = sink
+        self._conversion = conversion
         self._converter = None
         if conversion is not None and not conversion.changes_nothing:
             self._converter = Converter(conversion)
@@ -72,6 +73,12 @@ class Delivery:
     async def __aexit__(self, *_: object) -> None:
         if self._converter is not None:
             await self._converter.close()
+
+    def put_into_pictures(self, texts: Mapping[str, str]) -> None:
+        """Pictures that are delivered from now on get `texts`, unless the job strips metadata."""
+        asked = self._conversion or Conversion()
+        if asked.metadata == "keep":
+            self._converter = Converter(asked, texts)
 
     async def deliver(self, files: Sequence[OutputFile]) -> list[dict[str, Any]]:
         """The entries of `files` in the result. A file whose name is taken by another one gets the

@@ -25,7 +25,7 @@ class Job:
     into the engine's input folder for the time of a block, and gives their sha256 by name; `models`
     does so for models, by their paths below the models folder. `warnings` are added to its result.
     `report` gets what its `events` ask for while it runs. `at` is the node that runs, if any has
-    begun.
+    begun. If it `has_provenance`, its result and pictures say what they were made from.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Job:
     events: frozenset[Event] = frozenset()
     report: Report = lambda _: None
     is_checked: bool = False
+    has_provenance: bool = False
     at: str | None = None
 
     def progress(self, progress: Progress) -> None:

@@ -40,7 +40,8 @@ _REFUSED = f"this worker does not allow buckets of jobs, which {ALLOWED}=1 does"
 class JobRequest:
     """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
     `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs,
-    `bucket` is one of its own, `conversion` is how its pictures are delivered. It `is_checked` if
+    `bucket` is one of its own, `conversion` is how its pictures are delivered, `has_provenance` is
+    None for what the worker does. It `is_checked` if
     it is known that the version can run its graph.
     """
 
@@ -57,6 +58,7 @@ class JobRequest:
     webhook: str | None
     warnings: Sequence[str]
     bucket: S3Settings | None = None
+    has_provenance: bool | None = None
     is_checked: bool = False
 
     @property
@@ -97,6 +99,7 @@ class _Input(JobInputs):
     webhook: Annotated[str | None, AfterValidator(_webhook)] = None
     events: list[Event] | None = None
     convert: Conversion | None = None
+    provenance: bool | None = None
     comfy_org_api_key: str | None = None
     api_key_comfy_org: str | None = None
 
@@ -146,6 +149,7 @@ def read_job_input(
         output=asked.output,
         events=frozenset(asked.events or ()),
         conversion=asked.convert,
+        has_provenance=asked.provenance,
         files=asked,
         models=asked.models or (),
         extra_data={"api_key_comfy_org": api_key} if api_key else {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rp_handler.job.delivery import Delivery
 from rp_handler.job.job import Job
 from rp_handler.job.live import Live, preview_extra_data, preview_warnings
 from rp_handler.job.models import models_in_result
+from rp_handler.job.provenance import provenance_of, texts_for_pictures
 from rp_handler.job.result import result_document, smoke_report
 from rp_handler.job_models.cache_key import with_model_digests
 from rp_handler.outputs.sink import OutputSink
@@ -37,11 +39,12 @@ async def run_workflow(
     port: int | None,
     timeout_s: float | None,
     search: ModelSearch | None,
+    has_provenance: bool = False,
 ) -> dict[str, Any]:
     """Runs the graph in the file `workflow` on an engine of its own; returns the result document.
 
     `timeout_s` does not include the engine's start. `search` says how to search for the version's
-    models first; None skips that. Raises subclasses of ComfyError.
+    models first; None skips that. `has_provenance` is as in `Job`. Raises subclasses of ComfyError.
     """
     graph = load_workflow(workflow)
     job = Job(
@@ -51,6 +54,7 @@ async def run_workflow(
         sink=sink,
         listener=listener,
         timeout_s=timeout_s,
+        has_provenance=has_provenance,
     )
     try:
         # The smoke test reports what a machine has, and does not fail for missing models.
@@ -80,7 +84,7 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
         ):
             job.graph = with_model_digests(with_digests(job.graph, files), models)
             await check_job(job, engine.home, engine.input_folder)
-            result = sendable(await _result(job, engine, delivery))
+            result = sendable(await _result(job, engine, delivery, files))
             result["warnings"] = [*job.warnings, *result["warnings"]]
             await job.sink.finish(result)
         return result
@@ -97,12 +101,29 @@ async def run_job(job: Job, engine: ResidentEngine) -> dict[str, Any]:
         await job.sink.abandon()
 
 
-async def _result(job: Job, engine: ResidentEngine, delivery: Delivery) -> dict[str, Any]:
+async def _result(
+    job: Job, engine: ResidentEngine, delivery: Delivery, files: Mapping[str, str]
+) -> dict[str, Any]:
     if job.graph.is_empty:
         return await smoke_report(engine.home, await engine.running())
+    more = {}
+    if job.has_provenance:
+        more["provenance"] = await _provenance(job, engine, delivery, files)
     run, models = await together([_run(job, engine, delivery), _models(job.graph, engine.home)])
     result = await result_document(engine.home, engine.engine, job.graph, run, delivery)
-    return {**result, "models": models}
+    return {**result, "models": models, **more}
+
+
+async def _provenance(
+    job: Job, engine: ResidentEngine, delivery: Delivery, files: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the job is made from, which its pictures get."""
+    running = await engine.running()
+    found = await in_thread(
+        lambda: provenance_of(job.graph, engine.home, running, files, engine.input_folder)
+    )
+    delivery.put_into_pictures(texts_for_pictures(found, job.graph, engine.home))
+    return found
 
 
 async def _models(graph: Graph, home: Home) -> list[dict[str, Any]]:

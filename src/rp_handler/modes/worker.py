@@ -55,15 +55,16 @@ async def serve_jobs(
     sdk_arguments: Sequence[str],
     port: int | None,
     search: ModelSearch | None,
+    has_provenance: bool = False,
 ) -> int:
     """Runs jobs until cancelled, or until the SDK ends, as it does after a test. Returns its exit
     code.
 
     `workflows` is the folder of workflows that a job may name, `output` the mode of jobs that name
-    none. The engine is ready before the first job is taken; it listens on `port`, None for a free
-    one. The bucket is opened while it starts. Raises subclasses of ComfyError if it cannot be
-    started or outputs cannot be delivered, UnavailableError without the SDK, and for a port of its
-    local API that is in use.
+    none, and `has_provenance` counts for jobs that do not say. The engine is ready before the first
+    job is taken; it listens on `port`, None for a free one. The bucket is opened while it starts.
+    Raises subclasses of ComfyError if it cannot be started or outputs cannot be delivered,
+    UnavailableError without the SDK, and for a port of its local API that is in use.
     """
     boot = Boot(os.environ)
     log.of_home(home.manifest)
@@ -97,6 +98,7 @@ async def serve_jobs(
             workflows=workflows,
             outputs=outputs,
             output=output,
+            has_provenance=has_provenance,
             warnings=ready.warnings,
             view=view,
             policy=settings.inputs,
@@ -118,6 +120,7 @@ class Jobs:
     workflows: Path
     outputs: Outputs
     output: str
+    has_provenance: bool
     warnings: Sequence[str]
     view: InputView
     policy: InputPolicy
@@ -230,6 +233,9 @@ class Jobs:
             events=asked.events,
             report=report,
             conversion=asked.conversion,
+            has_provenance=self.has_provenance
+            if asked.has_provenance is None
+            else asked.has_provenance,
             timeout_s=asked.timeout_s,
             strict=asked.strict,
             # ComfyUI decides which parts can run: the check refuses all or nothing.

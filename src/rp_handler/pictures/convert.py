@@ -8,7 +8,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rp_handler.interruption import in_thread
 from rp_handler.outputs.mime import mime_of
 from rp_handler.pictures.metadata import exif_with, fields_of, without_fields, without_metadata
+from rp_handler.pictures.texts import with_texts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,10 +73,11 @@ class Converted:
 
 
 class Converter:
-    """Converts files into a folder of its own, which `close` removes."""
+    """Converts files into a folder of its own, which `close` removes. Pictures get `texts`."""
 
-    def __init__(self, asked: Conversion) -> None:
+    def __init__(self, asked: Conversion, texts: Mapping[str, str] | None = None) -> None:
         self._asked = asked
+        self._texts = texts or {}
         self._folder: Path | None = None
         self._at_once = asyncio.Semaphore(_AT_ONCE)
         self._number = 0
@@ -92,7 +95,11 @@ class Converter:
         self._number += 1
         target = self._folder / str(self._number)
         async with self._at_once:
-            return await in_thread(lambda: converted(path, self._asked, target))
+            return await in_thread(lambda: self._converted(path, target))
+
+    def _converted(self, path: Path, target: Path) -> Converted:
+        made = converted(path, self._asked, target)
+        return with_texts_in(made, self._texts, target) if self._texts else made
 
     async def close(self) -> None:
         folder, self._folder = self._folder, None
@@ -113,6 +120,28 @@ def converted(path: Path, asked: Conversion, target: Path) -> Converted:
     if asked.metadata == "strip":
         return _stripped(path, target, warning)
     return _unchanged(path, warning)
+
+
+def with_texts_in(made: Converted, texts: Mapping[str, str], target: Path) -> Converted:
+    """`made` with `texts` in it, written to `target`. Raises OSError for the files themselves."""
+    names = " and ".join(texts)
+    try:
+        found = with_texts(made.path.read_bytes(), texts)
+    except ValueError:
+        fault = f"was delivered without {names} in it: {_UNREADABLE}"
+    else:
+        if found is not None:
+            content, left_out = found
+            target.write_bytes(content)
+            names = " and ".join(left_out)
+            fault = f"has lost its metadata {names}, for which it has no room" if names else ""
+            return replace(made, path=target, warning=_joined(made.warning, fault))
+        fault = f"was delivered without {names} in it: only PNG, JPEG and WebP files have room"
+    return replace(made, warning=_joined(made.warning, fault))
+
+
+def _joined(*warnings: str) -> str:
+    return ", and ".join(filter(None, warnings))
 
 
 def _unchanged(path: Path, reason: str) -> Converted:

@@ -141,6 +141,7 @@ def run(
     offline: bool = False,
     project: StrPath | None = None,
     update: bool = False,
+    provenance: bool = False,
     say: Say = say_nothing,
     on_progress: Callable[[Any], None] = lambda _progress: None,
 ) -> dict[str, Any]:
@@ -148,8 +149,9 @@ def run(
     the document that `--json` prints, described in docs/contracts.md.
 
     `output` is `files`, written to `output_dir` (`outputs`), `base64`, `gcs` or `s3`. `update`
-    resolves again if a folder of the version was changed since it was locked. `on_progress`
-    receives the state of the run: an `rp_handler.engine.prompt.Progress`. Raises what `realize`
+    resolves again if a folder of the version was changed since it was locked. With
+    `provenance`, the result and its pictures say what they were made from. `on_progress` receives
+    the state of the run: an `rp_handler.engine.prompt.Progress`. Raises what `realize`
     raises, InvalidInputError for a workflow that cannot run on this version, OperationFailedError
     for one that fails.
     """
@@ -166,6 +168,7 @@ def run(
         output=output,
         output_dir=as_path(output_dir),
         timeout_s=timeout_s,
+        provenance=provenance,
     )
     assert request.workflow is not None, "one was passed"
     # Checked first, so that a mistake does not cost the minutes of a first realization.

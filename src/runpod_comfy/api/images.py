@@ -17,7 +17,7 @@ from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from comfy_workflows.folder import workflow_files
 from rp_handler.outputs.modes import check_output_mode, settings_of
-from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE
+from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE, asks_for_provenance
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
@@ -263,6 +263,7 @@ def run_image(
     project: StrPath | None = None,
     as_json: bool = False,
     verbose: bool = False,
+    provenance: bool = False,
     out: BinaryIO,
     err: BinaryIO,
     say: Say = say_nothing,
@@ -273,14 +274,15 @@ def run_image(
 
     The container sees the workflow, the model store, `models_dir` and the outputs folder, and can
     only write to the last. Models that are not in the store are fetched first. `timeout_s`,
-    `as_json` and `verbose` are the handler's. Raises MismatchError for an image that was not built
-    from the version's lock.
+    `as_json`, `verbose` and `provenance` are the handler's. Raises MismatchError for an image that
+    was not built from the version's lock.
     """
     workflow = expanded(workflow)
     if not workflow.is_file():
         raise UnavailableError(
             f"there is no workflow at {workflow}", remedy="Name a file with --workflow."
         )
+    has_provenance = provenance or asks_for_provenance(os.environ)
     version_id = version_id_of(version_id)
     client = connect()
     built = find_built(client, image or f"{DEFAULT_REPOSITORY}:{version_id}")
@@ -323,6 +325,7 @@ def run_image(
                 *(("--timeout", str(timeout_s)) if timeout_s is not None else ()),
                 *(("--json",) if as_json else ()),
                 *(("--verbose",) if verbose else ()),
+                *(("--provenance",) if has_provenance else ()),
             ],
             readable=readable,
             writable=[outputs] if mode == "files" else [],

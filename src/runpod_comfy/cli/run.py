@@ -53,7 +53,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     request = make_request(
         os.environ,
         version_id=named_version(arguments),
-        **given(arguments, *options),
+        **given(arguments, *options, "provenance"),
         timeout_s=arguments.timeout,
     )
     if request.workflow is not None:

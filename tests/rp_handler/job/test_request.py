@@ -40,6 +40,13 @@ def test_a_job_may_ask_for_events(workflows: Path, asked: object, events: set[st
     assert read({"workflow": GRAPH, "events": asked}, workflows).events == events
 
 
+@pytest.mark.parametrize("asked", [True, False, None])
+def test_a_job_may_ask_for_provenance(workflows: Path, asked: bool | None) -> None:
+    assert read({"workflow": GRAPH, "provenance": asked}, workflows).has_provenance is asked
+    with pytest.raises(InvalidInputError, match="'provenance' must be true or false, not text"):
+        read({"workflow": GRAPH, "provenance": "yes"}, workflows)
+
+
 def test_an_event_that_there_is_not_is_refused(workflows: Path) -> None:
     with pytest.raises(InvalidInputError, match=r"'events\[1\]' must be 'progress'"):
         read({"workflow": GRAPH, "events": ["progress", "smoke"]}, workflows)

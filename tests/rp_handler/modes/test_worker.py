@@ -124,6 +124,17 @@ def test_the_sdks_own_server_answers_jobs_and_ends_in_time() -> None:
     assert list(Path(tempfile.gettempdir()).iterdir()) == []
 
 
+def test_results_have_provenance_where_the_worker_or_the_job_wants_it() -> None:
+    with serving(COMFY_PROVENANCE="1", COMFY_IMAGE="sha256:" + "5e" * 32) as (process, post):
+        wait_for(process.stdout, "Uvicorn running")
+        first, second = (
+            post({"workflow": SAVE, **asked})["output"] for asked in ({}, {"provenance": False})
+        )
+    assert first["provenance"]["version"]["image"] == "sha256:" + "5e" * 32
+    assert first["version"]["image"] == second["version"]["image"] == "sha256:" + "5e" * 32
+    assert "provenance" not in second
+
+
 def test_a_worker_warms_up_lists_what_it_has_and_posts_results_to_a_webhook() -> None:
     heard: queue.SimpleQueue[Request] = queue.SimpleQueue()
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rp_handler.run_request import DEFAULT_OUTPUT_MODE, output_help, seconds
+from rp_handler.run_request import DEFAULT_OUTPUT_MODE, PROVENANCE_HELP, output_help, seconds
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -50,6 +50,7 @@ def add_parser(actions: Subparsers) -> None:
         metavar="SECONDS",
         help="how long the workflow may run (no limit)",
     )
+    add("--provenance", action="store_true", help=PROVENANCE_HELP)
     add("--image", metavar="IMAGE", help="default: runpod-comfy:<id>")
 
 
@@ -59,7 +60,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     options = ("workflow", "output", "output_dir", "models_dir", "image", "spec", "project")
     return run_image(
         named_version(arguments),
-        **given(arguments, *options, "as_json", "verbose"),
+        **given(arguments, *options, "as_json", "verbose", "provenance"),
         timeout_s=arguments.timeout,
         out=sys.stdout.buffer,
         err=sys.stderr.buffer,

@@ -113,7 +113,7 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     request = make_request(
         os.environ,
         version_id=named_version(arguments),
-        **given(arguments, *options),
+        **given(arguments, *options, "provenance"),
         timeout_s=arguments.timeout,
     )
     assert request.workflow is not None, "make_request requires one without a page"
