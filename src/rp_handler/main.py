@@ -151,12 +151,17 @@ def _request_of(options: argparse.Namespace, mode: Mode) -> RunRequest:
         provenance=options.provenance,
         image_id=baked_version_id(os.environ),
     )
+    if options.node_hashes and mode != "workflow":
+        raise InvalidInputError(
+            "--node-hashes only applies to a workflow", remedy="Use it together with --workflow."
+        )
     lock_path = os.environ.get("LOCK_PATH")
     return replace(
         request,
         listen=choose_listen(os.environ, asked=options.listen, mode=mode),
         lock_path=Path(lock_path) if lock_path else None,
         sdk_arguments=tuple(sdk_arguments(options)),
+        hashes_nodes=options.node_hashes,
     )
 
 
@@ -277,6 +282,7 @@ def perform(
             timeout_s=timeout_s,
             search=search,
             has_provenance=request.has_provenance,
+            hashes_nodes=request.hashes_nodes,
         )
 
     with opened_for_run(request, os.environ, say=listener.say) as (home, search):
@@ -331,6 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen", metavar="IP", help="where --ui serves (COMFY_LISTEN; 0.0.0.0 in an image)")
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
+    add("--node-hashes", action="store_true", help="with hashes of what each node gives")
     add_sdk_options(parser)
     return parser
 

@@ -86,7 +86,8 @@ class RunRequest:
     `workflow`. `output` was not checked for the page and the smoke test. `timeout_s` limits the run
     in seconds; None means no limit. `lock_path` is the lock that the home must have been made from,
     None for any. Without page and workflow, RunPod jobs are served, and `sdk_arguments` go to
-    RunPod's SDK. If it `has_provenance`, results and pictures say what they were made from.
+    RunPod's SDK. If it `has_provenance`, results and pictures say what they were made from. With
+    `hashes_nodes` the result has hashes of what each node gave.
     """
 
     version_id: str
@@ -105,6 +106,7 @@ class RunRequest:
     listen: str = LOOPBACK
     lock_path: Path | None = None
     sdk_arguments: tuple[str, ...] = ()
+    hashes_nodes: bool = False
 
 
 def make_request(

@@ -210,6 +210,9 @@ class Core:
         return json.dumps([node["class_type"], inputs], sort_keys=True)
 
     async def execute(self, prompt_id: str, body: dict[str, Any], outputs: list[str]) -> None:
+        import execution
+
+        dynprompt, caches = execution.DynamicPrompt(body["prompt"]), execution.CacheSet()
         self.running = (prompt_id, body.get("client_id", ""))
         self.interrupted = False
         messages: list[Any] = []
@@ -231,11 +234,11 @@ class Core:
                     inputs[name] = values[value[0]]
             at.append(node_id)
             await self.tell("executing", {"node": node_id, "display_node": node_id})
-            node_class = self.classes[node["class_type"]]
-            ui, values[node_id] = await node_class().run(self, node_id, inputs)
-            if ui is not None:
-                shown[node_id] = ui
-                await self.tell("executed", {"node": node_id, "output": ui})
+            entry = await execution.execute(self, dynprompt, caches, node_id, inputs, prompt_id)
+            ((values[node_id],),) = entry.outputs
+            if entry.ui is not None:
+                shown[node_id] = entry.ui
+                await self.tell("executed", {"node": node_id, "output": entry.ui})
 
         at: list[str] = []
         status = "error"

@@ -250,6 +250,24 @@ def test_verbose_shows_the_engines_log(capsys: pytest.CaptureFixture[str]) -> No
     assert "comfyui: Starting server" in capsys.readouterr().err
 
 
+def test_the_hashes_of_nodes_are_in_the_result_when_asked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    graph = workflow({"1": node("FixtureText", text="a"), "2": node("FixtureShow", ui=["1", 0])})
+    run = ["--workflow", graph, "--output", "base64"]
+    assert main(run) == 0
+    assert "node_hashes" not in json.loads(capsys.readouterr().out)
+    assert main([*run, "--node-hashes"]) == 0
+    hashed = json.loads(capsys.readouterr().out)["node_hashes"]
+    assert [(one["node"], one["class_type"]) for one in hashed] == [
+        ("1", "FixtureText"),
+        ("2", "FixtureShow"),
+    ]
+    assert {len(output["sha256"]) for one in hashed for output in one["outputs"]} == {64}
+    assert main(["--ui", "--node-hashes"]) == 2
+    assert "--node-hashes only applies to a workflow" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_ends_its_engine(number: signal.Signals) -> None:
     process = start("--workflow", workflow(SLEEP))

@@ -115,16 +115,19 @@ def hook_variables(
     report: Path,
     memory: int | None = None,
     left_out: Iterable[str] = (),
+    node_outputs: Path | None = None,
 ) -> dict[str, str]:
     """The variables with which an engine with this `environment` reports into the file `report`,
     answers at the descriptor `memory` of a PeakMemory, and fails to import the custom nodes
-    `left_out` instead of executing them.
+    `left_out` instead of executing them. It reports hashes of what nodes give into the existing
+    file `node_outputs`, if there is one.
     """
     setting = {
         "report": str(report),
         "core": str(core),
         "left_out": sorted(left_out),
         "memory": memory,
+        "node_outputs": str(node_outputs) if node_outputs is not None else None,
     }
     paths = [str(_HOOK), *filter(None, [environment.get("PYTHONPATH")])]
     return {

@@ -32,6 +32,7 @@ from rp_handler.engine.command import (
 from rp_handler.engine.cuda_driver import driver_cuda, require_driver
 from rp_handler.engine.gpu_memory import PeakMemory
 from rp_handler.engine.imports import ImportReport, hook_variables, read_report
+from rp_handler.engine.node_outputs import NodeOutputReport, read_node_outputs
 from rp_handler.errors import EngineCrashedError, EngineStartError
 
 _START_TIMEOUT_S = 600.0
@@ -68,8 +69,9 @@ class Engine:
     """A running ComfyUI; use it as `async with Engine(setup) as engine`.
 
     `port` is the port to serve on, None for a free one. `log_say` receives each line of the
-    engine's log, whose file stays after a crash if it `keeps_log`. At the end of the block the
-    process, everything it started and its temporary folders are gone.
+    engine's log, whose file stays after a crash if it `keeps_log`. If it `hashes_nodes`, it hashes
+    what each node gives. At the end of the block the process, everything it started and its
+    temporary folders are gone.
 
     Raises UnavailableError for a port in use and EngineStartError if the engine ends before it is
     ready, is not ready in time, or needs another driver.
@@ -82,11 +84,13 @@ class Engine:
         port: int | None = None,
         log_say: Callable[[str], None] | None = None,
         keeps_log: bool = True,
+        hashes_nodes: bool = False,
     ) -> None:
         self._setup = setup
         self._asked_port = port
         self._log_say = log_say
         self._keeps_log = keeps_log
+        self._hashes_nodes = hashes_nodes
         self._stack = contextlib.AsyncExitStack()
         self.port = 0
         self.start_ms = 0
@@ -95,6 +99,7 @@ class Engine:
         self.log_begin = 0
         self._log_removed_bytes = 0
         self._import_report = Path()
+        self._node_report: Path | None = None
         self._imports = ImportReport(is_observed=False, events=[])
 
     @property
@@ -156,6 +161,10 @@ class Engine:
             self._imports = read_report(self._import_report)
         return self._imports
 
+    def node_outputs(self, prompt_id: str) -> NodeOutputReport | None:
+        """What the nodes of a prompt gave; None if it does not hash that. Reads a file."""
+        return read_node_outputs(self._node_report, prompt_id) if self._node_report else None
+
     async def peak_vram_bytes(self) -> int | None:
         """The most GPU memory that PyTorch used since this was asked last; None without a GPU."""
         kinds = [device.get("type") for device in self.stats.get("devices") or ()]
@@ -203,6 +212,9 @@ class Engine:
             folder.mkdir(parents=True, exist_ok=True)
         self._import_report = scratch / "imports.jsonl"
         self._import_report.touch()
+        if self._hashes_nodes:
+            self._node_report = scratch / "node-outputs.jsonl"
+            self._node_report.touch()
         environment = engine_environment(setup, os.environ, spare_home=scratch / "home")
         self._peak_memory = peak_memory = PeakMemory()
         self._stack.callback(peak_memory.close)
@@ -212,6 +224,7 @@ class Engine:
             report=self._import_report,
             memory=peak_memory.theirs,
             left_out=setup.left_out,
+            node_outputs=self._node_report,
         )
         command = engine_command(
             setup,

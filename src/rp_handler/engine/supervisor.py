@@ -7,13 +7,14 @@ import contextlib
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from comfy_workflows.graph import Graph
+from comfy_workflows.node_outputs import NodeHashes
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs, remove
@@ -40,13 +41,15 @@ _FREED = "ComfyUI ran out of memory; the workflow ran once more, with all models
 class Run:
     """A graph that ran: its outputs by node id, in no particular order, and timings. `warnings` are
     faults that did not keep the engine from running the rest of the graph. `peak_vram_bytes` is the
-    most memory of a GPU that it used, None without one.
+    most memory of a GPU that it used, None without one. `node_hashes` are what its nodes gave, in
+    the order in which they ran; None if the engine does not hash that.
     """
 
     outputs: Mapping[str, NodeOutputs]
     timings: Timings
     warnings: tuple[str, ...]
     peak_vram_bytes: int | None = None
+    node_hashes: Sequence[NodeHashes] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,8 @@ class ResidentEngine:
 
     `port` is the port to serve on, None for a free one. `input_folder` is where nodes find input
     files, by default that of the home. With `is_isolated`, no run is answered from the engine's
-    cache, as far as `forget` is called between runs. Raises EngineStartError if it cannot be
+    cache, as far as `forget` is called between runs. With `hashes_nodes`, runs have `node_hashes`;
+    nodes that the cache answers for are not among them. Raises EngineStartError if it cannot be
     started, UnavailableError for a port in use.
     """
 
@@ -74,9 +78,11 @@ class ResidentEngine:
         port: int | None = None,
         input_folder: Path | None = None,
         is_isolated: bool = False,
+        hashes_nodes: bool = False,
     ) -> None:
         self.home = home
         self._is_isolated = is_isolated
+        self._hashes_nodes = hashes_nodes
         self.input_folder = input_folder or home.root / "input"
         self._own_input_folder = input_folder
         self._listener = listener
@@ -114,7 +120,12 @@ class ResidentEngine:
             self._listener.note("engine_starting", f"Starting ComfyUI of {self.home.root}.")
             made = engine_setup(self.home, input_folder=self._own_input_folder)
             setup = self._stack.enter_context(made)
-            starting = Engine(setup, port=self._port, log_say=self._listener.log)
+            starting = Engine(
+                setup,
+                port=self._port,
+                log_say=self._listener.log,
+                hashes_nodes=self._hashes_nodes,
+            )
             self._engine = await self._stack.enter_async_context(starting)
             self._client = await self._stack.enter_async_context(EngineClient(self._engine))
             self._kept = KeptOutputs(self._engine.folders)
@@ -173,11 +184,15 @@ class ResidentEngine:
                 outputs = None
             if execution.error is None and outputs is not None:
                 warnings = (*notes, *execution.warnings)
+                hashed = await in_thread(partial(engine.node_outputs, events.prompt_id))
+                if hashed is not None and hashed.fault is not None:
+                    warnings += (f"The outputs of nodes could not be hashed: {hashed.fault}.",)
                 return Run(
                     outputs=outputs,
                     timings=execution.timings,
                     warnings=warnings,
                     peak_vram_bytes=peak,
+                    node_hashes=None if hashed is None else hashed.nodes,
                 )
             is_retried = isinstance(execution.error, OutOfMemoryError) and not notes
             if execution.error is not None and not is_retried:

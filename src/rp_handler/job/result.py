@@ -35,6 +35,8 @@ async def result_document(
     document["warnings"] += run.warnings
     if run.peak_vram_bytes is not None:
         document["memory"] = {"peak_vram_bytes": run.peak_vram_bytes}
+    if run.node_hashes is not None:
+        document["node_hashes"] = [node.model_dump() for node in run.node_hashes]
     await add_outputs(document, run.outputs, graph, delivery)
     return document
 

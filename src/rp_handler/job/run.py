@@ -40,11 +40,13 @@ async def run_workflow(
     timeout_s: float | None,
     search: ModelSearch | None,
     has_provenance: bool = False,
+    hashes_nodes: bool = False,
 ) -> dict[str, Any]:
     """Runs the graph in the file `workflow` on an engine of its own; returns the result document.
 
     `timeout_s` does not include the engine's start. `search` says how to search for the version's
-    models first; None skips that. `has_provenance` is as in `Job`. Raises subclasses of ComfyError.
+    models first; None skips that. `has_provenance` is as in `Job`; with `hashes_nodes` the document
+    has `node_hashes`. Raises subclasses of ComfyError.
     """
     graph = load_workflow(workflow)
     job = Job(
@@ -62,7 +64,8 @@ async def run_workflow(
         async with at_hand as (home, warnings):
             job.warnings += warnings
             await check_job(job, home, home.root / "input")
-            async with ResidentEngine(home, listener, port=port) as engine:
+            starting = ResidentEngine(home, listener, port=port, hashes_nodes=hashes_nodes)
+            async with starting as engine:
                 return await run_job(job, engine)
     finally:
         await sink.abandon()

@@ -264,6 +264,7 @@ def run_image(
     as_json: bool = False,
     verbose: bool = False,
     provenance: bool = False,
+    node_hashes: bool = False,
     out: BinaryIO,
     err: BinaryIO,
     say: Say = say_nothing,
@@ -274,8 +275,8 @@ def run_image(
 
     The container sees the workflow, the model store, `models_dir` and the outputs folder, and can
     only write to the last. Models that are not in the store are fetched first. `timeout_s`,
-    `as_json`, `verbose` and `provenance` are the handler's. Raises MismatchError for an image that
-    was not built from the version's lock.
+    `as_json`, `verbose`, `provenance` and `node_hashes` are the handler's. Raises MismatchError for
+    an image that was not built from the version's lock.
     """
     workflow = expanded(workflow)
     if not workflow.is_file():
@@ -326,6 +327,7 @@ def run_image(
                 *(("--json",) if as_json else ()),
                 *(("--verbose",) if verbose else ()),
                 *(("--provenance",) if has_provenance else ()),
+                *(("--node-hashes",) if node_hashes else ()),
             ],
             readable=readable,
             writable=[outputs] if mode == "files" else [],

@@ -1,6 +1,6 @@
 """The folder that is put first on an engine's PYTHONPATH: `sitecustomize`, which Python imports at
-its start.
+its start, and what that loads by its path.
 
-Nothing else belongs here: every module of this folder would be visible to the engine. What the
-hook reports is read by `rp_handler.engine.imports`.
+Nothing else belongs here: until `sitecustomize` runs, every module of this folder is visible to the
+engine. What the hook reports is read by `rp_handler.engine.imports` and `.node_outputs`.
 """

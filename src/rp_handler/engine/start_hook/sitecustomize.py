@@ -4,8 +4,9 @@ executed, whatever the core or a node does with its log, and how much GPU memory
 The setting RP_HANDLER_IMPORTS is a JSON object: `report` is an existing file, which gets one JSON
 object per line, `core` is ComfyUI's folder, `left_out` are names of custom nodes that are not
 executed, and `memory` is null or the descriptor of a socket: for each byte that arrives, the peak
-of GPU memory since the last one is sent, in bytes as decimal text. Without the setting nothing is
-observed. Only the standard library, and Python 3.9.
+of GPU memory since the last one is sent, in bytes as decimal text. With `node_outputs`, an existing
+file, the outputs of nodes are reported there, by `node_outputs.py` beside this file. Without the
+setting nothing is observed. Only the standard library, and Python 3.9.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ _LONGEST_CHAIN = 8
 class _Watch:
     """Observes the modules of nodes in one process. Must never fail in the engine's code."""
 
-    def __init__(self, report: str, core: str, left_out: list[str]) -> None:
+    def __init__(
+        self, report: str, core: str, left_out: list[str], node_outputs: str | None
+    ) -> None:
         self._report = report
         self._left_out = left_out
+        self._node_outputs = node_outputs
+        self._execution = os.path.join(core, "execution.py")
         self._process = os.getpid()
         self._main_thread = _thread.get_ident()
         self._custom = os.path.join(core, "custom_nodes")
@@ -59,6 +64,8 @@ class _Watch:
                 if part is not None:
                     # On the instance, so that tracebacks of other modules stay as they are.
                     this.exec_module = functools.partial(self._execute, this.exec_module, part)
+                elif self._node_outputs is not None and os.path.normpath(path) == self._execution:
+                    this.exec_module = functools.partial(self._execute_core, this.exec_module)
 
         loader.__init__ = observed
         self._tell(event="start", python=sys.version.split()[0])
@@ -100,6 +107,11 @@ class _Watch:
             self._tell(event="finished", **part, **self._brought_by(module, part))
         finally:
             self._depth -= in_main
+
+    def _execute_core(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+        execute(module)
+        with contextlib.suppress(Exception):
+            _loaded("node_outputs").Recorder(self._node_outputs).install(module)
 
     def _brought_by(self, module: Any, part: _Facts) -> _Facts:
         """What the core will look for in a module that was executed."""
@@ -187,6 +199,14 @@ class _Watch:
                 os.write(handle, line)
             finally:
                 os.close(handle)
+
+
+def _loaded(name: str) -> Any:
+    """A module of this folder, which no other code can import by its name."""
+    spec: Any = importlib.util.spec_from_file_location(name, os.path.join(_HERE, f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _answer(memory: int) -> None:
@@ -301,7 +321,7 @@ def _main() -> None:
         with contextlib.suppress(Exception):
             options = json.loads(setting)
             core = os.path.realpath(options["core"])
-            _Watch(options["report"], core, options["left_out"]).start()
+            _Watch(options["report"], core, options["left_out"], options["node_outputs"]).start()
             if options["memory"] is not None:
                 _thread.start_new_thread(_answer, (options["memory"],))
     _run_hidden()
