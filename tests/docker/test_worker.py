@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,6 @@ from tests.runpod_cloud.control_plane import CloudJob, ControlPlane
 # RunPod and `docker stop` kill what has not ended by then.
 _KILLED_AFTER_S = 10
 _STOPS_WITHIN_S = 5
-
-
-@pytest.fixture
-def cloud() -> Iterator[ControlPlane]:
-    with ControlPlane(silence_s=4).served() as it:
-        yield it
 
 
 @pytest.fixture
@@ -86,31 +80,52 @@ def content(job: CloudJob) -> bytes:
     return base64.b64decode(file["data"])
 
 
-def test_jobs_are_taken_and_done(small_image: str, cloud: ControlPlane, shared: Path) -> None:
-    jobs = cloud.send_all({name: {"workflow": {"1": saving(name)}} for name in "abc"})
-    with worker(small_image, cloud, "pod", shared) as container:
-        assert [content(cloud.result_of(job)) for job in jobs] == [b"a", b"b", b"c"]
-        failed = cloud.result_of(cloud.send("d", workflow="none"))
-        assert (failed.status, failed.output["error_type"]) == ("FAILED", "invalid_input")
-        seconds, code = stopped(container)
-    assert (seconds < _STOPS_WITHIN_S, code) == (True, 0)
+def in_time(seconds: Callable[[ControlPlane], float]) -> bool:
+    """Whether a container that `seconds` starts is stopped soon enough."""
+    # A busy machine may be late once; what takes longer by itself does so each time.
+    for _ in range(3):
+        with ControlPlane(silence_s=4).served() as cloud:
+            if seconds(cloud) < _STOPS_WITHIN_S:
+                return True
+    return False
+
+
+def test_jobs_are_taken_and_done(small_image: str, shared: Path) -> None:
+    def seconds(cloud: ControlPlane) -> float:
+        jobs = cloud.send_all({name: {"workflow": {"1": saving(name)}} for name in "abc"})
+        with worker(small_image, cloud, "pod", shared) as container:
+            assert [content(cloud.result_of(job)) for job in jobs] == [b"a", b"b", b"c"]
+            failed = cloud.result_of(cloud.send("d", workflow="none"))
+            assert (failed.status, failed.output["error_type"]) == ("FAILED", "invalid_input")
+            taken_s, code = stopped(container)
+        assert code == 0
+        return taken_s
+
+    assert in_time(seconds)
 
 
 @pytest.mark.parametrize("ignores", [{}, {"FIXTURE_IGNORES_TERM": "1"}], ids=["willing", "busy"])
 def test_a_worker_that_is_stopped_during_a_job_hands_it_to_another_one(
-    small_image: str, cloud: ControlPlane, shared: Path, ignores: dict[str, str]
+    small_image: str, shared: Path, ignores: dict[str, str]
 ) -> None:
-    with worker(small_image, cloud, "pod", shared, **ignores) as container:
-        job = cloud.send("a", workflow=sleeping(shared))
-        wait_until_begun(shared)
-        cloud.until(lambda: cloud.pings["pod"][-1].jobs == {"a"})
-        seconds, code = stopped(container)
-        ended = time.monotonic()
-    # Not killed: the platform would not wait longer.
-    assert (seconds < _STOPS_WITHIN_S, code) == (True, 0)
-    assert (job.status, job.output, job.error, job.ignored) == ("IN_PROGRESS", None, None, 0)
-    (shared / "wake").touch()
-    with worker(small_image, cloud, "other", shared):
-        assert cloud.result_of(job).output["text"][0]["text"] == "slept"
-    assert job.deliveries == ["pod", "other"]
-    assert all(ping.at < ended for ping in cloud.pings["pod"])
+    def seconds(cloud: ControlPlane) -> float:
+        for left in shared.iterdir():
+            left.unlink()
+        with worker(small_image, cloud, "pod", shared, **ignores) as container:
+            job = cloud.send("a", workflow=sleeping(shared))
+            wait_until_begun(shared)
+            cloud.until(lambda: any(ping.jobs == {"a"} for ping in cloud.pings["pod"]))
+            taken_s, code = stopped(container)
+            ended = time.monotonic()
+        # Not killed: the platform would not wait longer.
+        assert code == 0
+        assert (job.status, job.output, job.error, job.ignored) == ("IN_PROGRESS", None, None, 0)
+        (shared / "wake").touch()
+        with worker(small_image, cloud, "other", shared):
+            assert cloud.result_of(job).output["text"][0]["text"] == "slept"
+        assert job.deliveries == ["pod", "other"]
+        # One may have been on its way.
+        assert sum(ping.at > ended for ping in cloud.pings["pod"]) <= 1
+        return taken_s
+
+    assert in_time(seconds)

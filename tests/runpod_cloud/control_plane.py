@@ -12,6 +12,7 @@ import json
 import re
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -88,7 +89,7 @@ class ControlPlane:
         self, *, silence_s: float = 60.0, take_s: float = 0.0, progress_s: float = 0.0
     ) -> None:
         self.jobs: dict[str, CloudJob] = {}
-        self.pings: dict[str, list[Ping]] = {}
+        self.pings: defaultdict[str, list[Ping]] = defaultdict(list)
         self.batch_sizes: list[int] = []
         self.breaches: list[str] = []
         self._silence_s = silence_s
@@ -260,7 +261,7 @@ class ControlPlane:
                     raise BreachError(f"the worker never took job {name}")
                 if _runs_on(job, worker):
                     job.heard_of = time.monotonic()
-            self.pings.setdefault(worker, []).append(Ping(at=time.monotonic(), jobs=names))
+            self.pings[worker].append(Ping(at=time.monotonic(), jobs=names))
             self._changed.notify_all()
         return Answer()
 

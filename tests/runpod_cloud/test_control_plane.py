@@ -76,7 +76,7 @@ def test_the_sdk_takes_jobs_reports_progress_and_pings_for_them() -> None:
         assert "no" in (failed.error or "")
         stopped = cloud.send("c", progress="began", waits=True)
         cloud.until(lambda: stopped.progress)
-        cloud.until(lambda: any("c" in ping.jobs for ping in cloud.pings.get("pod", ())))
+        cloud.until(lambda: any("c" in ping.jobs for ping in cloud.pings["pod"]))
         cloud.cancel(stopped)
         assert cloud.result_of(cloud.send("d")).output == {"said": {}}
         assert stopped.status == "CANCELLED"
