@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,13 +65,14 @@ def wait_until_begun(shared: Path) -> None:
         time.sleep(0.01)
 
 
-def stopped(container: DockerContainer) -> tuple[float, int]:
-    """The seconds that `docker stop` takes, and the exit code of the container."""
+def stopped(container: DockerContainer) -> float:
+    """The seconds that `docker stop` takes; infinite if the container did not end by itself."""
     began = time.monotonic()
     container.get_wrapped_container().stop(timeout=_KILLED_AFTER_S)
     seconds = time.monotonic() - began
     container.reload()
-    return seconds, container.get_wrapped_container().attrs["State"]["ExitCode"]
+    code = container.get_wrapped_container().attrs["State"]["ExitCode"]
+    return seconds if code == 0 else math.inf
 
 
 def content(job: CloudJob) -> bytes:
@@ -97,9 +99,7 @@ def test_jobs_are_taken_and_done(small_image: str, shared: Path) -> None:
             assert [content(cloud.result_of(job)) for job in jobs] == [b"a", b"b", b"c"]
             failed = cloud.result_of(cloud.send("d", workflow="none"))
             assert (failed.status, failed.output["error_type"]) == ("FAILED", "invalid_input")
-            taken_s, code = stopped(container)
-        assert code == 0
-        return taken_s
+            return stopped(container)
 
     assert in_time(seconds)
 
@@ -115,10 +115,8 @@ def test_a_worker_that_is_stopped_during_a_job_hands_it_to_another_one(
             job = cloud.send("a", workflow=sleeping(shared))
             wait_until_begun(shared)
             cloud.until(lambda: any(ping.jobs == {"a"} for ping in cloud.pings["pod"]))
-            taken_s, code = stopped(container)
+            taken_s = stopped(container)
             ended = time.monotonic()
-        # Not killed: the platform would not wait longer.
-        assert code == 0
         assert (job.status, job.output, job.error, job.ignored) == ("IN_PROGRESS", None, None, 0)
         (shared / "wake").touch()
         with worker(small_image, cloud, "other", shared):
