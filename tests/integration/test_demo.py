@@ -72,24 +72,31 @@ def test_run_makes_a_picture_with_real_content(demo: Program, place: Path) -> No
     assert result["version"]["comfyui"] == "0.3.75"
 
 
-def test_the_same_workflow_gives_the_same_bytes_and_another_seed_or_palette_does_not(
-    demo: Program, place: Path
+def _sha256(demo: Program, workflow: Path) -> str:
+    (image,) = _run(demo, workflow)["images"]
+    return str(image["sha256"])
+
+
+@pytest.fixture(scope="module")
+def first(demo: Program, place: Path) -> str:
+    """The sha256 of the small example's picture."""
+    return _sha256(demo, _example(place, "first"))
+
+
+def test_another_seed_or_palette_gives_another_picture(
+    demo: Program, place: Path, first: str
 ) -> None:
-    def sha256(name: str, **changes: Any) -> str:
-        (image,) = _run(demo, _example(place, name, **changes))["images"]
-        return str(image["sha256"])
-
-    first = sha256("first")
-    assert sha256("first") == first
-    assert sha256("first", seed=23) != first
-    assert sha256("first", palette="ember") != first
+    assert _sha256(demo, _example(place, "seed", seed=23)) != first
+    assert _sha256(demo, _example(place, "palette", palette="ember")) != first
 
 
-def test_base64_prints_one_document_with_the_bytes(demo: Program, place: Path) -> None:
-    done = demo("--workflow", _example(place, "coded"), "--output", "base64", module=RUN)
+def test_the_same_workflow_gives_the_same_bytes_and_base64_prints_them_in_one_document(
+    demo: Program, place: Path, first: str
+) -> None:
+    done = demo("--workflow", _example(place, "again"), "--output", "base64", module=RUN)
     (image,) = done.document()["images"]
     content = base64.b64decode(image["data"])
-    assert image["sha256"] == hashlib.sha256(content).hexdigest()
+    assert image["sha256"] == hashlib.sha256(content).hexdigest() == first
     assert Image.open(io.BytesIO(content)).size == (256, 128)
 
 
