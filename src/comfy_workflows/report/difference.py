@@ -50,7 +50,8 @@ class Stills:
         ends = ((columns.min(), rows.min()), (columns.max(), rows.max()))
         first, last = (f"({x}, {y})" for x, y in ends)
         where = f"at {first}" if first == last else f"between {first} and {last}"
-        return f"{len(rows):,} of {self.steps.size:,} pixels differ, {where}"
+        verb = "differs" if len(rows) == 1 else "differ"
+        return f"{len(rows):,} of {self.steps.size:,} pixels {verb}, {where}"
 
 
 def farthest_apart(before: Sequence[Track], after: Sequence[Track]) -> Stills | None:

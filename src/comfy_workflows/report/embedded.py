@@ -27,6 +27,9 @@ _VECTOR = "image/svg+xml"
 _PLAYED = {
     **{mime: mime for mime in ("video/mp4", "video/webm", "audio/mpeg", "audio/mp4", "audio/ogg")},
     **{mime: mime for mime in ("audio/aac", "audio/webm", "audio/wav", "audio/flac")},
+    # Close relatives; whether one can be played is up to what is inside.
+    "video/quicktime": "video/mp4",
+    "video/x-matroska": "video/webm",
     "audio/x-wav": "audio/wav",
     "audio/wave": "audio/wav",
     "audio/x-flac": "audio/flac",
@@ -63,8 +66,8 @@ class Room:
         """Raises NotShownError if there is not so much room."""
         if size_bytes > self._left_bytes:
             raise NotShownError(
-                f"it has {_megabytes(size_bytes)}, and this page holds "
-                f"{_megabytes(self.whole_bytes)} of files at most"
+                f"there is no room for its {_megabytes(size_bytes)}; this page holds "
+                f"{_megabytes(self.whole_bytes)} of files"
             )
         self._left_bytes -= size_bytes
 

@@ -44,7 +44,8 @@ def line_differences(before: str, after: str) -> Element:
     block.set("aria-label", "Lines that were removed and added")
     groups = list(matcher.get_grouped_opcodes(_AROUND))
     if not groups:
-        block.append(element("p", {"class": "gap"}, "The lines are the same."))
+        # The difference may be where lines end, or in what was cut off.
+        block.append(element("p", {"class": "gap"}, "No difference in the lines shown here."))
     end = 0
     for group in groups:
         _add_gap(block, group[0][1] - end)

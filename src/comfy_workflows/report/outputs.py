@@ -319,7 +319,7 @@ def _figure(
 ) -> Element:
     figure = element("figure", {"class": name})
     what = output.title if output else "Frame"
-    alt = f"{what}, {title}" if title else what
+    alt = f"{what}: {title}" if title else what
     if title:
         figure.append(element("figcaption", None, title))
     if isinstance(shown, NotShownError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import replace
 from importlib import resources
 
 from comfy_errors.names import quantity
@@ -25,6 +26,7 @@ _SECTIONS = {
 
 def page(report: Report) -> Element:
     """The whole document."""
+    report = _with_two_titles(report)
     pairs = pairs_of(report)
     return element(
         "html",
@@ -48,6 +50,18 @@ def page(report: Report) -> Element:
             element("footer", None, "Made by runpod-comfy. This page needs no network."),
             element("script", None, _resource("page.js")),
         ),
+    )
+
+
+def _with_two_titles(report: Report) -> Report:
+    """A version may have been compared with itself."""
+    before, after = report.before, report.after
+    if before.title != after.title:
+        return report
+    return replace(
+        report,
+        before=replace(before, title=f"{before.title}, first run"),
+        after=replace(after, title=f"{after.title}, second run"),
     )
 
 

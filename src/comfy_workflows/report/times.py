@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,8 @@ from comfy_workflows.report.parts import Report
 
 # The slowest are shown; the rest opens on demand.
 _AT_FIRST = 12
+# A day; more is no duration of a node.
+_LONGEST_MS = 86_400_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +154,7 @@ def _milliseconds(value: object) -> float | None:
     """None for what is no duration: the document comes from another program."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if 0 <= value < math.inf else None
+    return float(value) if 0 <= value < _LONGEST_MS else None
 
 
 def _capital(title: str) -> str:

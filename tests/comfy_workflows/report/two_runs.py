@@ -55,8 +55,12 @@ def graph(count: int = 25) -> Graph:
             inputs |= {"a": [str(number - 3), 0], "b": [str(number // 3), 0]}
         kind = ("CheckpointLoaderSimple", "CLIPTextEncode", "KSampler", "VAEDecode")[number % 4]
         nodes[str(number)] = {"class_type": kind, "inputs": inputs}
-    nodes["6"] |= {"class_type": "SaveImage", "_meta": {"title": "The whole picture"}}
-    nodes["12"]["class_type"] = HOSTILE
+    special = {
+        "6": {"class_type": "SaveImage", "_meta": {"title": "The whole picture"}},
+        "12": {"class_type": HOSTILE},
+    }
+    for node in special.keys() & nodes.keys():
+        nodes[node] |= special[node]
     return parse_workflow(nodes, place="x.json")
 
 
@@ -94,6 +98,7 @@ def full_report() -> Report:
     same = [file(picture(landscape(shift=each)), f"same_{each}.png", node="9") for each in range(3)]
     same += [
         file(video(frames(), sound=tone()), "same.mp4", node="11"),
+        file(video(frames(), "matroska"), "same.mkv", node="17"),
         file(sound_file(tone(), "flac", "flac"), "same.flac", node="13"),
         file(sound_file(tone(), "ogg", "flac"), "same.ogg", node="15"),
     ]
@@ -156,3 +161,20 @@ def full_report() -> Report:
         ],
         notes=["The first node whose output differs is 3 (KSampler)."],
     )
+
+
+def small_report(
+    before: dict[str, Any] | None = None, after: dict[str, Any] | None = None, **changes: Any
+) -> Report:
+    """Two runs with these result documents; one text each by default."""
+    documents = (before or result(text="one"), after or result(text="other"))
+    runs = [run_of(each) for each in documents]
+    usual: dict[str, Any] = {
+        "title": "demo and demo-next",
+        "workflow": "x.json",
+        "graph": graph(9),
+        "before": Side(title="demo", run=runs[0], result=documents[0]),
+        "after": Side(title="demo-next", run=runs[1], result=documents[1]),
+        "comparison": compare(*runs, tolerance=changes.pop("tolerance", None)),
+    }
+    return Report(**usual | changes)
