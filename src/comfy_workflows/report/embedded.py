@@ -11,6 +11,7 @@ from typing import Literal
 
 from PIL import Image
 
+from comfy_files.progress import readable_size
 from comfy_workflows.compare.content import tracks_of
 from comfy_workflows.compare.decoded import UndecodableError
 from comfy_workflows.compare.output import Output
@@ -19,7 +20,6 @@ from comfy_workflows.report.difference import picture_of
 ROOM_BYTES = 64 << 20
 _PICTURE_BYTES = 12 << 20
 _LONGEST_SIDE = 2048
-_MEGABYTE = 1_000_000
 # Formats of pictures that every browser shows, as Pillow names them.
 _SHOWN = frozenset({"PNG", "JPEG", "WEBP", "GIF"})
 _VECTOR = "image/svg+xml"
@@ -66,8 +66,8 @@ class Room:
         """Raises NotShownError if there is not so much room."""
         if size_bytes > self._left_bytes:
             raise NotShownError(
-                f"there is no room for its {_megabytes(size_bytes)}; this page holds "
-                f"{_megabytes(self.whole_bytes)} of files"
+                f"there is no room for its {readable_size(size_bytes)}; this page holds "
+                f"{readable_size(self.whole_bytes)} of files"
             )
         self._left_bytes -= size_bytes
 
@@ -173,7 +173,3 @@ def _read(output: Output, room: Room) -> bytes:
 
 def _uri(mime: str, content: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
-
-
-def _megabytes(count: int) -> str:
-    return f"{count / _MEGABYTE:.1f} MB"

@@ -89,5 +89,5 @@ def test_the_page_has_only_so_much_room() -> None:
     film = video([noise()] * 2)
     room = Room(len(film) + 1)
     assert embedded(_output(film, "x.mp4"), room) is not None
-    with pytest.raises(NotShownError, match="there is no room for its .* MB; this page holds"):
+    with pytest.raises(NotShownError, match="there is no room for its .* kB; this page holds"):
         embedded(_output(film, "x.mp4"), room)
