@@ -153,7 +153,7 @@ def _measure_sound(before: Track, after: Track) -> Measures:
         words = [f"{rate} Hz with {channels} channels" for rate, channels in shapes]
         raise IncomparableError(f"its sound has {words[1]}, and had {words[0]}")
     sums = _Sums()
-    for one, other in zip_longest(_portions(before), _portions(after)):
+    for one, other in zip_longest(portions(before), portions(after)):
         if one is None or other is None or len(one) != len(other):
             raise IncomparableError("its sound is longer or shorter than before")
         difference = np.abs(one - other)
@@ -175,8 +175,8 @@ def _measures(sums: _Sums, *, ssim: float | None) -> Measures:
     )
 
 
-def _portions(track: Track) -> Iterator[Floats]:
-    """The samples of a track, in portions of a fixed length."""
+def portions(track: Track) -> Iterator[Floats]:
+    """The samples of a track as parts of the full scale, in portions of a fixed length."""
     kept: list[Floats] = []
     count = 0
     for part in track.visible():

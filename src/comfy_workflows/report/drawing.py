@@ -20,7 +20,7 @@ _LETTERS = 22
 _LABELS: dict[State, str] = {
     "differs": "its output differs",
     "part": "took part in an output that differs",
-    "same": "no difference",
+    "same": "took no part in one",
 }
 
 

@@ -31,6 +31,7 @@ from comfy_workflows.report.embedded import (
 )
 from comfy_workflows.report.lines import line_differences, text_block, text_of
 from comfy_workflows.report.parts import Report
+from comfy_workflows.report.sounds import wave_drawing, waves_of
 
 # Smaller pictures are enlarged, with sharp pixels.
 _SMALL_PIXELS = 256
@@ -223,6 +224,7 @@ def _add_both(
         card.append(
             element("button", {"type": "button", "class": "both", "hidden": "hidden"}, "Play both")
         )
+        _add_waves(card, before, after, titles)
     elif stills is None:
         card.append(element("div", {"class": "pair"}, *figures))
     elif kinds == {"picture"} and stills.count == 1:
@@ -232,6 +234,18 @@ def _add_both(
         card.append(element("div", {"class": "pair"}, *figures))
     if stills is not None:
         _add_stills(card, pair, stills, titles, room)
+
+
+def _add_waves(card: Element, before: Output, after: Output, titles: tuple[str, str]) -> None:
+    """The sounds of both, if they can be laid over each other."""
+    if before.open is None or after.open is None:
+        return
+    try:
+        waves = waves_of(tracks_of(before.open, "media"), tracks_of(after.open, "media"))
+    except (UndecodableError, OSError):
+        return
+    if waves is not None:
+        card.append(wave_drawing(waves, titles))
 
 
 def _add_stills(

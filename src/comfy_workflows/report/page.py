@@ -191,7 +191,7 @@ def _graph(report: Report, pairs: list[Pair]) -> Element:
     keys = [
         ("differs", "Its output differs"),
         ("part", "Took part in it"),
-        ("same", "No difference"),
+        ("same", "Took no part in it"),
     ]
     legend = [element("li", {"class": f"key {name}"}, text) for name, text in keys]
     zoom = element("div", {"class": "zoom", "hidden": "hidden"})

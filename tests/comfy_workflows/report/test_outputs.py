@@ -114,6 +114,7 @@ def test_sounds_have_players_and_no_pictures() -> None:
     assert [player.get("src", "")[:15] for player in players] == ["data:audio/wav;"] * 2
     assert list(card.iter("img")) == []
     assert "both" in _classes(card)
+    assert "waves" in _classes(card)
 
 
 def test_texts_and_files_of_text_are_compared_by_line() -> None:

@@ -40,6 +40,15 @@ def with_one_pixel(pixels: Array) -> Array:
     return changed
 
 
+def fading(*, quieter: bool = False) -> Array:
+    """A second of sound that fades in and out three times; `quieter` towards the end."""
+    loudness = np.abs(np.sin(np.linspace(0, 3 * np.pi, len(tone()))))
+    if quieter:
+        loudness *= np.linspace(1.3, 0.7, len(loudness)).clip(max=1)
+    faded: Array = (tone() * loudness[:, np.newaxis]).astype(np.int16)
+    return faded
+
+
 def frames(count: int = 24, *, patched: int = -1) -> list[Array]:
     """A second of video, of which the frame `patched` has a patch."""
     made = [landscape(144, 192, shift=each / 4) for each in range(count)]
@@ -110,7 +119,7 @@ def full_report() -> Report:
         *same,
         file(picture(base, said="before"), "meta.png", node="10"),
         file(video(frames(), "webm", codec="libvpx"), "a.webm", node="20"),
-        file(sound_file(tone(), "wav"), "a.wav", node="21"),
+        file(sound_file(fading(), "wav"), "a.wav", node="21"),
         file(b'{\n "a": 1,\n "b": 2\n}\n', "a.json", node="22"),
         file(b"glTF", "a.glb", node="23"),
         file(animation(frames(6), "WEBP", lossless=True), "a.webp", node="24"),
@@ -123,7 +132,7 @@ def full_report() -> Report:
         file(picture(base, said="after"), "meta.png", node="10"),
         file(picture(landscape(shift=4)), "new.png", node="19"),
         file(video(frames(patched=9), "webm", codec="libvpx"), "a.webm", node="20"),
-        file(sound_file(tone() // 2, "wav"), "a.wav", node="21"),
+        file(sound_file(fading(quieter=True), "wav"), "a.wav", node="21"),
         file(b'{\n "a": 1,\n "b": 3\n}\n', "a.json", node="22"),
         file(b"glTG", "a.glb", node="23"),
         file(animation(frames(6, patched=3), "WEBP", lossless=True), "a.webp", node="24"),
