@@ -7,7 +7,6 @@ import hashlib
 from dataclasses import replace
 from importlib import resources
 
-from comfy_errors.names import quantity
 from comfy_workflows.compare.compare import Verdict
 from comfy_workflows.report.changes import changes_section, shortened
 from comfy_workflows.report.drawing import drawing
@@ -132,16 +131,18 @@ def _verdict(report: Report, pairs: list[Pair]) -> Element:
 
 def _verdict_in_words(report: Report) -> str:
     findings = report.comparison.findings
-    count = quantity(len(findings), "output")
+    count = len(findings)
     wrong = sum(not finding.holds for finding in findings)
     if not findings:
         return "There are no outputs to compare"
     if wrong:
         verb = "differs" if wrong == 1 else "differ"
-        return f"{wrong} of {count} {verb}"
+        return "The output differs" if count == 1 else f"{wrong} of {count} outputs {verb}"
     if any(finding.verdict == "within tolerance" for finding in findings):
         return "No output differs by more than is accepted"
-    return "The output is the same" if len(findings) == 1 else f"All {count} are the same"
+    if count == 1:
+        return "The output is the same"
+    return "Both outputs are the same" if count == 2 else f"All {count} outputs are the same"
 
 
 def _warnings(side: Side) -> list[str]:
@@ -182,18 +183,21 @@ def _graph(report: Report, pairs: list[Pair]) -> Element:
     if report.graph.is_empty:
         made.append(element("p", {"class": "quiet"}, "The workflow has no nodes."))
         return made
+    differing = {pair.finding.output.node for pair in pairs if not pair.is_quiet}
     drawn = drawing(
         report.graph,
-        differing={pair.finding.output.node for pair in pairs if not pair.is_quiet},
+        differing=differing,
         replaced={each.node for each in report.replaced},
         links={pair.finding.output.node: f"#{pair.identity}" for pair in reversed(pairs)},
     )
-    keys = [
-        ("differs", "Its output differs"),
-        ("part", "Took part in it"),
-        ("same", "Took no part in it"),
-    ]
-    legend = [element("li", {"class": f"key {name}"}, text) for name, text in keys]
+    keys = {
+        "differs": "Its output differs",
+        "part": "Took part in it",
+        "same": "Took no part in it",
+    }
+    legend = [element("li", {"class": f"key {name}"}, text) for name, text in keys.items()]
+    if not differing:
+        legend = elements("li", ["No output differs."])
     zoom = element("div", {"class": "zoom", "hidden": "hidden"})
     for name, label in (("–", "Smaller"), ("+", "Larger"), ("Fit", "Fit the width")):
         zoom.append(element("button", {"type": "button", "aria-label": label}, name))

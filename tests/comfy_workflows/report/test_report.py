@@ -5,14 +5,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from comfy_errors import OperationFailedError
+from comfy_workflows.compare.tolerance import parse_tolerance
 from comfy_workflows.report.report import write_report
+from tests.comfy_workflows.compare.runs import file, result
 from tests.comfy_workflows.report.two_runs import HOSTILE, full_report, small_report
+from tests.media_files import noise, picture, with_one_step
 
 # Elements without an end, as HTML has them.
 _VOID = frozenset({"meta", "img", "input", "br"})
@@ -85,6 +89,67 @@ def test_hostile_texts_are_text(document: Document, tmp_path: Path) -> None:
     # The drawing of the graph has titles as well.
     assert hostile.texts["title"].startswith(hostile.texts["h1"])
     assert len(hostile.texts["script"]) == len(document.texts["script"])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ([], [], "There are no outputs to compare"),
+        (["a"], ["a"], "The output is the same"),
+        (["a"], ["b"], "The output differs"),
+        (["a", "a"], ["a", "a"], "Both outputs are the same"),
+        (["a", "a"], ["a", "b"], "1 of 2 outputs differs"),
+        (["a"] * 3, ["a", "b"], "2 of 3 outputs differ"),
+        (["a"] * 3, ["a"] * 3, "All 3 outputs are the same"),
+    ],
+)
+def test_the_verdict_comes_first(
+    tmp_path: Path, before: list[str], after: list[str], verdict: str
+) -> None:
+    texts = [[{"node": "9", "text": each} for each in side] for side in (before, after)]
+    path = tmp_path / "out.html"
+    write_report(path, small_report(*(result() | {"text": each} for each in texts)))
+    assert Document(path).texts["h2"].startswith(f"{verdict}The two runs")
+
+
+def test_a_tolerance_is_stated(tmp_path: Path) -> None:
+    write_report(
+        tmp_path / "out.html",
+        small_report(
+            result(file(picture(noise()))),
+            result(file(picture(with_one_step(noise())))),
+            tolerance=parse_tolerance("max=1"),
+        ),
+    )
+    document = Document(tmp_path / "out.html")
+    assert document.texts["h2"].startswith("No output differs by more than is accepted")
+    assert "Tolerance: max=1" in document.texts["li"]
+
+
+def test_a_version_that_is_compared_with_itself_has_two_titles(tmp_path: Path) -> None:
+    report = small_report()
+    twice = replace(report, before=replace(report.before, title=report.after.title))
+    write_report(tmp_path / "out.html", twice)
+    heads = Document(tmp_path / "out.html").texts["th"]
+    assert "demo-next, first run" in heads
+    assert "demo-next, second run" in heads
+
+
+def test_notes_and_warnings_are_said_and_what_the_table_shows_is_not_said_again(
+    tmp_path: Path,
+) -> None:
+    version = {"id": "demo", "lock": None, "comfyui": "0.3.52"}
+    report = small_report(
+        result(text="one", version=version, warnings=["it is slow"]),
+        result(text="one"),
+        notes=["so"],
+    )
+    assert "ComfyUI was 0.3.52, and is 0.3.75." in report.comparison.changes
+    write_report(tmp_path / "out.html", report)
+    document = Document(tmp_path / "out.html")
+    assert "sodemo warns: it is slow" in document.texts["li"]
+    assert "ComfyUI was" not in document.texts["li"]
+    assert {"0.3.52", "0.3.75"} <= set(re.findall(r"0\.3\.\d\d", document.texts["code"]))
 
 
 def test_a_report_is_the_same_each_time(tmp_path: Path) -> None:
