@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_errors.names import listed
-from comfy_files.files import disk_errors, lock, replace_file, sha256_of
+from comfy_files.files import disk_errors, lock, os_reason, replace_file, sha256_of
 from comfy_files.json_file import read_model, read_object
 from comfy_files.progress import Say, say_nothing
 from comfy_workflows.compare.compare import Comparison, compare
@@ -79,6 +79,10 @@ def load_baseline(path: Path, *, workflow: str, may_be_empty: bool = False) -> B
     Raises UnavailableError if there is none, or none with an entry unless it `may_be_empty`, and
     InvalidInputError for one that is broken, of another format or of another workflow.
     """
+    if path.is_dir():
+        raise InvalidInputError(
+            f"the baseline {path} is a folder", remedy="Name a file that ends in .baseline.json."
+        )
     remedy = _RECORD_AGAIN if path.exists() else _RECORD
     _require_format(path, read_object(path, "baseline", remedy=remedy).get("schema"))
     baseline = read_model(path, Baseline, "baseline", remedy=_RECORD_AGAIN)
@@ -121,16 +125,14 @@ def compare_with_baseline(
     With a tolerance, the entry of another device is used where there is none for this one; the
     comparison's notes say so. Raises UnavailableError if no entry can be used, and OSError.
     """
-    entry = baseline.entry_for(run.circumstances)
+    before = recorded_run(path, baseline, run, tolerance=tolerance)
+    other, here = before.circumstances.device, run.circumstances.device
     notes = []
-    if entry is None:
-        here = run.circumstances.device
-        entry = _entry_of_another_device(path, baseline, run, tolerance)
-        other = entry.circumstances.device
+    if other.key != here.key:
         notes.append(
             f"The baseline has no entry for {here.in_words()}; that of {other.in_words()} was used."
         )
-    found = compare(_recorded_run(path, entry), run, tolerance=tolerance)
+    found = compare(before, run, tolerance=tolerance)
     return Comparison(
         findings=found.findings,
         changes=found.changes,
@@ -161,7 +163,17 @@ def _entry_of_another_device(
     )
 
 
-def _recorded_run(path: Path, entry: Entry) -> Run:
+def recorded_run(
+    path: Path, baseline: Baseline, run: Run, *, tolerance: Tolerance | None = None
+) -> Run:
+    """What a run is compared with: the entry of its device in the baseline at `path`.
+
+    With a tolerance, that of another device where there is none for this one. Raises
+    UnavailableError if no entry can be used, and OSError.
+    """
+    entry = baseline.entry_for(run.circumstances)
+    if entry is None:
+        entry = _entry_of_another_device(path, baseline, run, tolerance)
     folder = files_folder(path)
     return Run(
         title=f"the baseline {path}",
@@ -173,10 +185,13 @@ def _recorded_run(path: Path, entry: Entry) -> Run:
 def _recorded_output(recorded: RecordedOutput, folder: Path) -> Output:
     file = folder / recorded.file
     unreadable = ""
-    if not file.is_file():
+    try:
+        if sha256_of(file) != recorded.sha256:
+            unreadable = f"{file} is not the file that was recorded"
+    except (FileNotFoundError, NotADirectoryError):
         unreadable = f"the recorded file {file} is not there"
-    elif sha256_of(file) != recorded.sha256:
-        unreadable = f"{file} is not the file that was recorded"
+    except OSError as error:
+        unreadable = f"the recorded file cannot be read: {os_reason(error)}"
     return Output(
         node=recorded.node,
         kind=recorded.kind,

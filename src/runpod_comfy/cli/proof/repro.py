@@ -17,18 +17,21 @@ from runpod_comfy.cli.options import (
     add_update_option,
     add_version,
 )
+from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
 from runpod_comfy.cli.proof.runs import runner_of
 from runpod_comfy.cli.proof.show import mismatch, say_circumstances, table
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from comfy_workflows.compare.baseline import Baseline, Recording
+    from comfy_workflows.compare.baseline import Recording
+    from comfy_workflows.compare.compare import Comparison
     from comfy_workflows.compare.run import Run
-    from comfy_workflows.compare.tolerance import Tolerance
 
 TOLERANCE_HELP = (
     "accept this difference: max=N steps of 255 of a channel, psnr=DB, ssim=S, several with commas"
 )
+
+REPORT_HELP = "write a page that shows both runs side by side: one HTML file"
 
 _DETAILS = """\
 Outputs are equal if what they show is equal: pixels, frames, samples. Metadata, names and
@@ -72,6 +75,7 @@ def add_parser(commands: Subparsers) -> None:
     )
     add("--mode", choices=("record", "compare"), default="compare", help="default: compare")
     add("--tolerance", metavar="BOUNDS", help=TOLERANCE_HELP)
+    add("--report", type=named_path, metavar="FILE", help=REPORT_HELP)
     add("--image", metavar="IMAGE", help="run in a container of this image of the version")
     add("--output-dir", type=named_path, metavar="DIR", help="where the run's files go (outputs)")
     add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
@@ -79,7 +83,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    from comfy_workflows.compare.baseline import load_baseline
+    from comfy_workflows.compare.baseline import compare_with_baseline, load_baseline
     from comfy_workflows.compare.run import run_of, workflow_digest
     from comfy_workflows.compare.tolerance import parse_tolerance
     from comfy_workflows.folder import baseline_path
@@ -88,12 +92,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     workflow = expanded(arguments.workflow)
     path = expanded(arguments.baseline) if arguments.baseline else baseline_path(workflow)
     records = arguments.mode == "record"
-    if records and arguments.tolerance is not None:
-        raise InvalidInputError(
-            "--tolerance only applies to --mode compare", remedy="Leave out --tolerance."
-        )
+    for option in ("tolerance", "report"):
+        if records and getattr(arguments, option) is not None:
+            raise InvalidInputError(
+                f"--{option} only applies to --mode compare", remedy=f"Leave out --{option}."
+            )
     tolerance = None if arguments.tolerance is None else parse_tolerance(arguments.tolerance)
     # All of this before the run, which may take minutes.
+    require_page(arguments.report)
     digest = workflow_digest(load_workflow(workflow))
     baseline = None
     if path.exists() or not records:
@@ -105,7 +111,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if records:
         return _record(path, run, digest, console)
     assert baseline is not None, "it was loaded before the run"
-    return _compare(path, baseline, run, tolerance, result, console)
+    comparison = compare_with_baseline(path, baseline, run, tolerance=tolerance)
+    if arguments.report is not None:
+        report = report_on_baseline(workflow, path, baseline, result, comparison)
+        write_page(arguments.report, report, console)
+    return _tell(comparison, path, result, console)
 
 
 def _record(path: Path, run: Run, digest: str, console: Console) -> int:
@@ -127,17 +137,7 @@ def _recorded(recording: Recording) -> str:
     return f"{done} {outputs} of {device} in {recording.path}{beside}"
 
 
-def _compare(
-    path: Path,
-    baseline: Baseline,
-    run: Run,
-    tolerance: Tolerance | None,
-    result: dict[str, Any],
-    console: Console,
-) -> int:
-    from comfy_workflows.compare.baseline import compare_with_baseline
-
-    comparison = compare_with_baseline(path, baseline, run, tolerance=tolerance)
+def _tell(comparison: Comparison, path: Path, result: dict[str, Any], console: Console) -> int:
     document = comparison.document() | {"baseline": str(path), "result": result}
     console.result(table(comparison), document)
     say_circumstances(comparison, console)

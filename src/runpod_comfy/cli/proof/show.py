@@ -79,14 +79,22 @@ def say_circumstances(comparison: Comparison, console: Console) -> None:
 
 def mismatch(comparison: Comparison, baseline: Path, *, record: str) -> MismatchError | None:
     """The error of a comparison that does not hold. `record` says how to record a baseline."""
-    if comparison.holds:
-        return None
-    wrong = [finding.in_words() for finding in comparison.findings if not finding.holds]
-    return MismatchError(
-        f"the outputs differ from {baseline}:{in_lines(wrong)}",
+    return difference(
+        comparison,
+        than=f"the outputs differ from {baseline}",
         remedy="Find out what changed: the workflow, the lock, the device or the driver. If the "
         f"change is right, {record}",
     )
+
+
+def difference(comparison: Comparison, *, than: str, remedy: str) -> MismatchError | None:
+    """The error of a comparison that does not hold, with each output that differs; `than` is its
+    beginning.
+    """
+    if comparison.holds:
+        return None
+    wrong = [finding.in_words() for finding in comparison.findings if not finding.holds]
+    return MismatchError(f"{than}:{in_lines(wrong)}", remedy=remedy)
 
 
 def write_junit(path: Path, cases: Sequence[Case], *, suite: str) -> None:

@@ -24,7 +24,8 @@ from runpod_comfy.cli.options import (
     given,
     named_version,
 )
-from runpod_comfy.cli.proof.repro import TOLERANCE_HELP
+from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
+from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.proof.runs import Runner, runner_of
 from runpod_comfy.cli.proof.show import Case, mismatch, say_circumstances, table, write_junit
 from runpod_comfy.cli.realize import find_job, realize_visibly
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from comfy_workflows.compare.baseline import Baseline
     from comfy_workflows.compare.compare import Comparison
     from comfy_workflows.compare.tolerance import Tolerance
+
+_RECORD = "record it: run `repro` with the same workflow and --mode record."
 
 _EXAMPLES = """\
   runpod-comfy test demo --workflow workflows/example.json --output base64
@@ -59,6 +62,7 @@ def add_parser(commands: Subparsers) -> None:
     add("--all", action="store_true", help="every workflow of workflows/ that has a baseline")
     add("--junit", type=named_path, metavar="FILE", help="write a report in JUnit's format")
     add("--tolerance", metavar="BOUNDS", help=TOLERANCE_HELP)
+    add("--report", type=named_path, metavar="FILE", help=f"{REPORT_HELP}; of one workflow")
     parser.set_defaults(ui=False, image=None)
 
 
@@ -91,6 +95,15 @@ class _Test:
             self.path, self.baseline, run_of(result), tolerance=self.tolerance
         )
 
+    def write_page(
+        self, page: Path | None, result: dict[str, Any], comparison: Comparison, console: Console
+    ) -> None:
+        """Writes the page about a comparison, if one is asked for. Raises ComfyError."""
+        if page is not None:
+            assert self.baseline is not None, "there is a comparison"
+            report = report_on_baseline(self.workflow, self.path, self.baseline, result, comparison)
+            write_page(page, report, console)
+
 
 def _test_of(workflow: Path, tolerance: Tolerance | None) -> _Test:
     """Reads the files of a test, so that a broken one is reported without waiting for a run."""
@@ -100,7 +113,7 @@ def _test_of(workflow: Path, tolerance: Tolerance | None) -> _Test:
 
     path = baseline_path(workflow)
     digest = workflow_digest(load_workflow(workflow))
-    baseline = load_baseline(path, workflow=digest) if path.is_file() else None
+    baseline = load_baseline(path, workflow=digest) if path.exists() else None
     return _Test(workflow=workflow, path=path, baseline=baseline, tolerance=tolerance)
 
 
@@ -118,6 +131,12 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     )
     assert request.workflow is not None, "make_request requires one without a page"
     test = _test_of(request.workflow, tolerance)
+    require_page(arguments.report)
+    if arguments.report is not None and test.baseline is None:
+        raise UnavailableError(
+            f"--report shows a comparison, and there is no baseline at {test.path}",
+            remedy=_RECORD.capitalize(),
+        )
     job = find_job(arguments, console)
     realize_visibly(job, console)
     started = time.monotonic()
@@ -126,11 +145,14 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     def judge(result: dict[str, Any]) -> ComfyError | None:
         judged.append(_case(test, lambda: result, started))
         comparison = judged[0].comparison
-        if comparison is not None:
-            result["comparison"] = comparison.document()
-        record = "record it: run `repro` with the same workflow and --mode record."
-        error = mismatch(comparison, test.path, record=record) if comparison else None
-        return judged[0].error or error
+        if comparison is None:
+            return judged[0].error
+        try:
+            test.write_page(arguments.report, result, comparison, console)
+        except ComfyError as error:
+            return error
+        result["comparison"] = comparison.document()
+        return mismatch(comparison, test.path, record=_RECORD)
 
     code = execute(replace(request, version_id=job.lock.version_id, home=job.target), judge)
     if judged:
@@ -156,10 +178,11 @@ def _say_outcome(case: Case, console: Console) -> None:
 def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, console: Console) -> int:
     from runpod_comfy.api.workspace import find_project
 
-    if arguments.workflow is not None:
-        raise InvalidInputError(
-            "--workflow cannot be used with --all", remedy="Leave out one of the two."
-        )
+    for option in ("workflow", "report"):
+        if getattr(arguments, option) is not None:
+            raise InvalidInputError(
+                f"--{option} cannot be used with --all", remedy="Leave out one of the two."
+            )
     folder = find_project(arguments.project) / "workflows"
     workflows = _with_baselines(folder)
     runner = runner_of(arguments, console, output=arguments.output or DEFAULT_OUTPUT_MODE)
@@ -179,7 +202,7 @@ def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
 
 
 def _with_baselines(folder: Path) -> list[Path]:
-    found = [path for path in workflow_files(folder) if baseline_path(path).is_file()]
+    found = [path for path in workflow_files(folder) if baseline_path(path).exists()]
     if not found:
         raise UnavailableError(
             f"no workflow in {folder} has a baseline",

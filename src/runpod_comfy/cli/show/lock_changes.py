@@ -31,13 +31,17 @@ def change_lines(changes: Iterable[Change]) -> list[str]:
     return lines
 
 
+def telling_values(thing: Mapping[str, Any]) -> list[str]:
+    """What tells most about a thing that was added or removed, such as its version; in short."""
+    told = [_short(thing[key]) for key in _TELLING if thing.get(key)]
+    # The preferred source of a model in a lock.
+    return [*told, *thing.get("sources", [])[:1]]
+
+
 def _line(change: Change) -> str:
     if not change.key:
         sign, thing = ("+", change.after) if change.before is None else ("-", change.before)
-        told = [_short(thing[key]) for key in _TELLING if thing.get(key)]
-        # The preferred source of a model in a lock.
-        told += thing.get("sources", [])[:1]
-        return " ".join([sign, change.name, *told])
+        return " ".join([sign, change.name, *telling_values(thing)])
     if change.key == "files":
         gone, new = len(change.before), len(change.after)
         return f"~ {change.name} hashes: {gone} gone, {new} new"

@@ -48,7 +48,10 @@ def test_what_was_recorded_is_compared_by_what_it_shows(painted: PaintedVersion)
     assert done.out.startswith("same content  Image 1 of node 1 (x.png): only its file differs")
 
     painted.paint(NEAR)
-    done = painted.repro(workflow)
+    page = painted.project / "reports" / "shown.html"
+    done = painted.repro(workflow, "--report", page)
+    assert "shown.json on demo and its baseline" in page.read_text()
+    assert f"Wrote {page}" in done.err
     assert "Image 1 of node 1: different: max 1 of 255, PSNR 83.0 dB" in done.failed_with(4)
     assert "different  Image 1 of node 1 (x.png): max 1 of 255" in done.out
 
@@ -127,6 +130,21 @@ def test_a_baseline_that_cannot_be_used_is_a_sentence_before_any_run(
     assert baseline.read_bytes() == whole
 
 
+def test_a_recorded_picture_that_is_broken_is_a_sentence(painted: PaintedVersion) -> None:
+    workflow = painted.workflow("broken")
+    painted.paint(PICTURE)
+    assert painted.repro(workflow, "--mode", "record").code == 0
+    (kept,) = workflow.with_name("broken.baseline").iterdir()
+    kept.write_bytes(PICTURE[:100])
+    painted.paint(NEAR)
+    told = painted.repro(workflow, "--tolerance", "max=1").failed_with(4)
+    assert f"no tolerance can be applied, because {kept} is not the file that was recorded" in told
+    kept.unlink()
+    kept.mkdir()
+    told = painted.repro(workflow, "--tolerance", "max=1").failed_with(4)
+    assert f"because the recorded file cannot be read: is a directory: {kept}" in told
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -135,6 +153,8 @@ def test_a_baseline_that_cannot_be_used_is_a_sentence_before_any_run(
             ("--mode", "record", "--tolerance", "max=1"),
             "--tolerance only applies to --mode compare",
         ),
+        (("--mode", "record", "--report", "r.html"), "--report only applies to --mode compare"),
+        (("--report", "versions"), "--report names a folder: versions"),
         (("--image", "x", "--target", "y", "--port", "1"), "--target and --port cannot be used"),
         (("--mode", "prove"), "invalid choice"),
         (("--workflow", "nowhere.json"), "there is no workflow at nowhere.json"),

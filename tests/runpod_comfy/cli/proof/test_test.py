@@ -43,7 +43,9 @@ def test_the_result_is_printed_with_the_comparison(painted: PaintedVersion, reco
     assert document["comparison"]["holds"] is True
     assert "No output differs from" in done.err
     painted.paint(NEAR)
-    done = run_test(painted, "--workflow", recorded, "--output", "base64")
+    page = recorded.with_suffix(".html")
+    done = run_test(painted, "--workflow", recorded, "--output", "base64", "--report", page)
+    assert "good.json on demo and its baseline" in page.read_text()
     assert "max 1 of 255" in done.failed_with(4)
     assert json.loads(done.out)["comparison"]["holds"] is False
     done = run_test(painted, "--workflow", recorded, "--tolerance", "max=1")
@@ -57,6 +59,8 @@ def test_without_a_baseline_the_run_is_the_test(painted: PaintedVersion, tmp_pat
     assert done.code == 0
     assert "there is no baseline to compare with" in done.err
     assert count_reports(tmp_path) == Count(passed=0, failed=0)
+    told = run_test(painted, "--workflow", workflow, "--report", "r.html").failed_with(3)
+    assert "--report shows a comparison, and there is no baseline at" in told
 
 
 def test_a_report_has_the_failure_with_its_numbers(
@@ -115,6 +119,8 @@ def test_all_without_baselines_or_with_a_workflow_is_a_sentence(
 ) -> None:
     told = run_test(painted, "--all", "--workflow", recorded).failed_with(2)
     assert "--workflow cannot be used with --all" in told
+    told = run_test(painted, "--all", "--report", "r.html").failed_with(2)
+    assert "--report cannot be used with --all" in told
     recorded.with_name("good.baseline.json").unlink()
     told = run_test(painted, "--all").failed_with(3)
     assert "no workflow in" in told
