@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.files import os_remedy
 from comfy_files.json_faults import faults_in_words
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ def read_json(
         raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
     except OSError as error:
         fault = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
+        raise refusal(
+            f"the {what} {path} {fault}", remedy=os_remedy(error, otherwise=remedy)
+        ) from error
 
 
 def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:
