@@ -13,7 +13,7 @@ WITH_DEV = $(WITH) --dev
 CODE = src tests benchmarks scripts images versions
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run ui serve lock realize models base image verify-image push test test-fast test-all bench canary lint fmt clean
+.PHONY: help venv run ui serve lock realize models base image verify-image push prove test test-fast test-all bench canary lint fmt clean
 
 help: ## Print the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -51,6 +51,9 @@ verify-image: ## Build the image of VERSION twice on BASE, on each of ENGINES if
 
 push: ## Push the image of VERSION, or the one tagged TAG, to REGISTRY
 	@$(COMFY) image push "$(VERSION)" $(if $(REGISTRY),--registry "$(REGISTRY)") $(if $(TAG),--tag "$(TAG)")
+
+prove: ## Make VERSION twice, and compare locks, homes and outputs, also of WORKFLOW if given
+	@$(COMFY) prove "$(VERSION)" $(if $(filter-out file,$(origin WORKFLOW)),--workflow "$(WORKFLOW)")
 
 test: ## Run every test that needs no Docker engine
 	@$(WITH_DEV) python scripts/run_tests.py --tag=-docker ::

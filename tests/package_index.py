@@ -62,13 +62,14 @@ def make_wheel(
 # A backend of its own, so that building needs nothing but what `source` imports.
 _BACKEND = """
 import base64, hashlib, pathlib, zipfile
+STAMP = ""
 {source}
 NAME, VERSION = {name!r}, {version!r}
 INFO = f"{{NAME}}-{{VERSION}}.dist-info"
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
     files = {{
-        f"{{NAME}}.py": f"__version__ = {{VERSION!r}}\\n",
+        f"{{NAME}}.py": f"__version__ = {{VERSION!r}}\\n{{STAMP}}",
         f"{{INFO}}/METADATA": f"Metadata-Version: 2.1\\nName: {{NAME}}\\nVersion: {{VERSION}}\\n",
         f"{{INFO}}/WHEEL": "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
     }}
@@ -87,7 +88,7 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
 
 def make_sdist(folder: Path, name: str, version: str, *, source: str = "") -> Path:
     """Writes a source distribution that states nothing that it needs. `source` runs first in its
-    build: an import, say, or a compiler.
+    build: an import, say, or a compiler. What it assigns to STAMP ends the built module.
     """
     files = {
         "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",

@@ -24,6 +24,7 @@ from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.models import bring_models
 from runpod_comfy.images import image_paths
@@ -43,6 +44,7 @@ from runpod_comfy.images.registry.push import (
 )
 from runpod_comfy.images.registry.push import push as push_image
 from runpod_comfy.images.show import BuiltImage, find_built
+from runpod_comfy.lock.model import Lock
 
 DEFAULT_PLATFORM = "linux-x86_64"
 
@@ -141,13 +143,35 @@ def find_image_job(
     )
     fetch_context = fetch_context_for(selected.base_dir, offline=offline, say=say)
     keep_cache_for(selected, fetch_context.cache, say)
+    return image_job(
+        selected.lock,
+        fetch_context,
+        base=base,
+        platform=platform,
+        network=network,
+        ca_bundle=certificates,
+        project=project,
+    )
+
+
+def image_job(
+    lock: Lock,
+    fetch_context: FetchContext,
+    *,
+    base: str | None,
+    platform: str | None = None,
+    network: str | None,
+    ca_bundle: StrPath | None,
+    project: StrPath | None,
+) -> ImageJob:
+    """The build of a lock's image, with the workflows of the project."""
     return ImageJob(
-        lock=selected.lock,
-        base=find_base(selected.lock, asked=base),
+        lock=lock,
+        base=find_base(lock, asked=base),
         platform=platform_name(platform),
         fetch_context=fetch_context,
         workflows=workflow_files(find_project(project) / "workflows"),
-        ca_bundle=certificates,
+        ca_bundle=_certificates(ca_bundle),
         network=network,
     )
 

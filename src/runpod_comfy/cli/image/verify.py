@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from runpod_comfy.cli.image.options import add_build_options, add_image_version, build_options
@@ -11,6 +12,9 @@ from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
     import docker
+
+    from runpod_comfy.images.build import ImageJob
+    from runpod_comfy.images.proof.verify import EngineProof, NamedEngine
 
 
 _EXAMPLES = """\
@@ -41,27 +45,43 @@ def add_parser(actions: Subparsers) -> None:
 
 def _verify(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.images import find_image_job
+
+    engines = named_engines(arguments.engine)
+    job = find_image_job(named_version(arguments), **build_options(arguments, console))
+    document = {
+        "version_id": job.lock.version_id,
+        "lock_digest": job.lock.digest,
+        "engines": build_twice(job, engines, console),
+    }
+    console.result(f"{job.lock.version_id}: the image is reproducible", document)
+    return 0
+
+
+def named_engines(addresses: Sequence[str] | None) -> list[NamedEngine]:
+    """The engines at these addresses, by default the one in Docker's settings.
+
+    Raises DockerUnavailableError.
+    """
+    from runpod_comfy.images.docker.connection import connect
+    from runpod_comfy.images.proof.verify import NamedEngine
+
+    wanted: Sequence[str | None] = addresses or [None]
+    return [
+        NamedEngine(name=address or "the engine", client=connect(address)) for address in wanted
+    ]
+
+
+def build_twice(
+    job: ImageJob, engines: Sequence[NamedEngine], console: Console
+) -> list[EngineProof]:
+    """Builds the image twice on each engine, and compares. Raises as `verify_image` does."""
     from runpod_comfy.cli.show.images import BuildDisplay
     from runpod_comfy.images.build import build_image
-    from runpod_comfy.images.docker.connection import connect
-    from runpod_comfy.images.proof.verify import NamedEngine, verify_image
+    from runpod_comfy.images.proof.verify import verify_image
     from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY
-
-    engines = [
-        NamedEngine(name=address or "the engine", client=connect(address))
-        for address in arguments.engine or [None]
-    ]
-    job = find_image_job(named_version(arguments), **build_options(arguments, console))
 
     def build(client: docker.DockerClient, *, no_cache: bool, tag: str) -> str:
         show = BuildDisplay(console.status_line(), verbose=console.verbose)
         return build_image(job, client, tags=[tag], show=show, no_cache=no_cache).image_id
 
-    proofs = verify_image(engines, build, repository=DEFAULT_REPOSITORY, say=console.say)
-    document = {
-        "version_id": job.lock.version_id,
-        "lock_digest": job.lock.digest,
-        "engines": proofs,
-    }
-    console.result(f"{job.lock.version_id}: the image is reproducible", document)
-    return 0
+    return verify_image(engines, build, repository=DEFAULT_REPOSITORY, say=console.say)

@@ -1,25 +1,18 @@
-"""A comparison on a terminal, and as the JUnit report that continuous integration reads."""
+"""A comparison on a terminal, and the outcome of one workflow for a report."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError, MismatchError
 from comfy_errors.names import in_lines
-from comfy_files.files import disk_errors, replace_file
+from runpod_comfy.cli.proof.junit import JUnitCase
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
     from comfy_workflows.compare.compare import Comparison
-
-# What XML 1.0 cannot hold, not even as an escape.
-_NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +44,21 @@ class Case:
             "error": self.error.message if self.error else None,
             "exit_code": self.exit_code,
         }
+
+    def in_junit(self) -> JUnitCase:
+        """The case in a JUnit report; one without a baseline was skipped."""
+        comparison = self.comparison
+        if self.error is not None or comparison is None:
+            skipped = "" if self.error else "there is no baseline"
+            return JUnitCase(
+                name=self.workflow.stem, seconds=self.seconds, error=self.error, skipped=skipped
+            )
+        return JUnitCase(
+            name=self.workflow.stem,
+            seconds=self.seconds,
+            failure=comparison.summary() if self.differs else "",
+            text="\n".join((table(comparison), *comparison.notes, *comparison.changes)),
+        )
 
 
 def table(comparison: Comparison) -> str:
@@ -95,60 +103,3 @@ def difference(comparison: Comparison, *, than: str, remedy: str) -> MismatchErr
         return None
     wrong = [finding.in_words() for finding in comparison.findings if not finding.holds]
     return MismatchError(f"{than}:{in_lines(wrong)}", remedy=remedy)
-
-
-def write_junit(path: Path, cases: Sequence[Case], *, suite: str) -> None:
-    """Writes a JUnit report with a test case for each workflow. Raises OperationFailedError."""
-    from xml.etree import ElementTree
-
-    root = ElementTree.Element("testsuites")
-    attributes = {
-        "name": suite,
-        "tests": str(len(cases)),
-        "failures": str(sum(case.differs for case in cases)),
-        "errors": str(sum(case.error is not None for case in cases)),
-        "skipped": str(sum(_was_skipped(case) for case in cases)),
-        "time": f"{sum(case.seconds for case in cases):.3f}",
-    }
-    suite_element = ElementTree.SubElement(root, "testsuite", _clean(attributes))
-    for case in cases:
-        _add_case(suite_element, case, suite)
-    text = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
-    with disk_errors(f"the report {path} could not be written"):
-        replace_file(path, text + b"\n")
-
-
-def _add_case(suite: Element, case: Case, name: str) -> None:
-    from xml.etree import ElementTree
-
-    attributes = {
-        "classname": name,
-        "name": case.workflow.stem,
-        "time": f"{case.seconds:.3f}",
-    }
-    element = ElementTree.SubElement(suite, "testcase", _clean(attributes))
-    if case.error is not None:
-        fault = ElementTree.SubElement(element, "error", _clean({"message": case.error.message}))
-        fault.text = _in_xml(case.error.remedy)
-    elif _was_skipped(case):
-        ElementTree.SubElement(element, "skipped", {"message": "there is no baseline"})
-    elif case.comparison is not None:
-        comparison = case.comparison
-        lines = "\n".join((table(comparison), *comparison.notes, *comparison.changes))
-        if case.differs:
-            summary = _clean({"message": comparison.summary()})
-            ElementTree.SubElement(element, "failure", summary).text = _in_xml(lines)
-        else:
-            ElementTree.SubElement(element, "system-out").text = _in_xml(lines)
-
-
-def _was_skipped(case: Case) -> bool:
-    return case.error is None and case.comparison is None
-
-
-def _clean(attributes: Mapping[str, str]) -> dict[str, str]:
-    return {key: _in_xml(value) for key, value in attributes.items()}
-
-
-def _in_xml(text: str) -> str:
-    return _NOT_IN_XML.sub("\ufffd", text)

@@ -24,10 +24,11 @@ from runpod_comfy.cli.options import (
     given,
     named_version,
 )
+from runpod_comfy.cli.proof.junit import write_junit
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
 from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.proof.runs import Runner, runner_of
-from runpod_comfy.cli.proof.show import Case, mismatch, say_circumstances, table, write_junit
+from runpod_comfy.cli.proof.show import Case, mismatch, say_circumstances, table
 from runpod_comfy.cli.realize import find_job, realize_visibly
 from runpod_comfy.cli.show.console import Console
 
@@ -76,7 +77,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Test:
+class WorkflowTest:
     """A workflow, and its baseline if there is one."""
 
     workflow: Path
@@ -105,7 +106,7 @@ class _Test:
             write_page(page, report, console)
 
 
-def _test_of(workflow: Path, tolerance: Tolerance | None) -> _Test:
+def test_of(workflow: Path, tolerance: Tolerance | None) -> WorkflowTest:
     """Reads the files of a test, so that a broken one is reported without waiting for a run."""
     from comfy_workflows.compare.baseline import load_baseline
     from comfy_workflows.compare.run import workflow_digest
@@ -114,7 +115,7 @@ def _test_of(workflow: Path, tolerance: Tolerance | None) -> _Test:
     path = baseline_path(workflow)
     digest = workflow_digest(load_workflow(workflow))
     baseline = load_baseline(path, workflow=digest) if path.exists() else None
-    return _Test(workflow=workflow, path=path, baseline=baseline, tolerance=tolerance)
+    return WorkflowTest(workflow=workflow, path=path, baseline=baseline, tolerance=tolerance)
 
 
 def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, console: Console) -> int:
@@ -130,7 +131,7 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
         timeout_s=arguments.timeout,
     )
     assert request.workflow is not None, "make_request requires one without a page"
-    test = _test_of(request.workflow, tolerance)
+    test = test_of(request.workflow, tolerance)
     require_page(arguments.report)
     if arguments.report is not None and test.baseline is None:
         raise UnavailableError(
@@ -214,9 +215,9 @@ def _with_baselines(folder: Path) -> list[Path]:
 def _tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
     started = time.monotonic()
     try:
-        test = _test_of(workflow, tolerance)
+        test = test_of(workflow, tolerance)
     except ComfyError as error:
-        nothing = _Test(
+        nothing = WorkflowTest(
             workflow=workflow,
             path=baseline_path(workflow),
             baseline=None,
@@ -226,7 +227,7 @@ def _tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case
     return _case(test, lambda: runner.run(workflow), started)
 
 
-def _case(test: _Test, run: Callable[[], dict[str, Any]], started: float) -> Case:
+def _case(test: WorkflowTest, run: Callable[[], dict[str, Any]], started: float) -> Case:
     try:
         comparison = test.compare(run())
     except ComfyError as error:
@@ -241,7 +242,7 @@ def _case(test: _Test, run: Callable[[], dict[str, Any]], started: float) -> Cas
     )
 
 
-def _failed(test: _Test, error: ComfyError, started: float) -> Case:
+def _failed(test: WorkflowTest, error: ComfyError, started: float) -> Case:
     return Case(
         workflow=test.workflow,
         baseline=test.path,
@@ -265,4 +266,5 @@ def _indented(text: str) -> str:
 
 
 def _report(path: Path, cases: list[Case], version_id: str) -> None:
-    write_junit(expanded(path), cases, suite=f"runpod-comfy test {version_id}")
+    in_junit = [case.in_junit() for case in cases]
+    write_junit(expanded(path), in_junit, suite=f"runpod-comfy test {version_id}")

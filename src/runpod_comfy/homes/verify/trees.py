@@ -27,8 +27,8 @@ from runpod_comfy.lock.model import LockedTree
 _BYTECODE_CHECK = Path(bytecode.__file__)
 # Where the user and the engine put files in the core's folder.
 _PEOPLES = {*DATA_FOLDERS, "models", "temp"}
-# What the layer `models` makes there, whatever the core contains.
-_OTHERS = {*_PEOPLES, "extra_model_paths.yaml"}
+NOT_OF_CORE = frozenset({*_PEOPLES, "extra_model_paths.yaml"})
+"""What is in the core's folder and does not come from its tree."""
 
 
 @dataclass(kw_only=True)
@@ -68,7 +68,7 @@ class TreeCheck:
                 found = "a node that is not in the lock"
                 self.findings.add(UNMANAGED, path, expected="nothing", found=found)
         for name in nodes_of_start(self.job.home) - nodes:
-            for path in _files(self.job.home.custom_nodes / name):
+            for path in files_of(self.job.home.custom_nodes / name):
                 if path.name.endswith(IMPORTABLE) and path not in self.changed:
                     found = "a file that Python may import"
                     self.findings.add("check", path, expected="nothing", found=found)
@@ -110,7 +110,7 @@ class TreeCheck:
         if not path.is_dir():
             return False
         found = tree_hash(path)
-        for file in _files(path):
+        for file in files_of(path):
             self.findings.count(file)
         if found != expected:
             self.findings.add(name, path, expected=expected, found=found)
@@ -140,14 +140,14 @@ class TreeCheck:
 
     def _compare(self, layer: Layer, original: Path) -> None:
         folder = self._folder(layer)
-        left_out = _OTHERS if layer.kind == "core" else set()
-        expected = {path.relative_to(original): path for path in _files(original, left_out)}
+        left_out = NOT_OF_CORE if layer.kind == "core" else frozenset()
+        expected = {path.relative_to(original): path for path in files_of(original, left_out)}
         if layer.kind == "core":
             # See images/layers/core.sh.
             shipped = original / "models"
             expected |= {
                 Path("core_models", path.relative_to(shipped)): path
-                for path in _files(shipped)
+                for path in files_of(shipped)
                 if path.stat().st_size > 0
             }
         links = {Path(path): target for path, target in self._links(layer).items()}
@@ -156,13 +156,13 @@ class TreeCheck:
             self.findings.count(place)
             if place in self.changed:
                 continue
-            wanted = f"link to {links[inner]}" if inner in links else _described(expected[inner])
-            found = _described(place)
+            wanted = f"link to {links[inner]}" if inner in links else described(expected[inner])
+            found = described(place)
             if wanted != found:
                 self.findings.add(layer.name, place, expected=wanted, found=found)
         # Everything else in custom_nodes is compared with the nodes' trees.
         others = {*left_out, "custom_nodes"} if layer.kind == "core" else set()
-        for place in sorted(_files(folder, others)):
+        for place in sorted(files_of(folder, others)):
             inner = place.relative_to(folder)
             if inner in expected or inner in links or place in self.changed:
                 continue
@@ -174,7 +174,7 @@ class TreeCheck:
                 self.findings.notes.append(f"{place} was added")
 
 
-def _files(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
+def files_of(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
     """Files and links below a folder that belong to a tree, and bytecode in places where Python
     imports it without a source.
     """
@@ -192,8 +192,9 @@ def _files(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
                 yield Path(parent, name)
 
 
-def _described(path: Path) -> str:
-    described = hash_of(path)
-    if len(described) == 64 and path.stat().st_mode & stat.S_IXUSR:
-        return f"{described}, executable"
-    return described
+def described(path: Path) -> str:
+    """The hash of a file, and whether it is executable; what else is there in words."""
+    found = hash_of(path)
+    if len(found) == 64 and path.stat().st_mode & stat.S_IXUSR:
+        return f"{found}, executable"
+    return found

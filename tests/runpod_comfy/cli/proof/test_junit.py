@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 import pytest
 
 from comfy_errors import ComfyError, OperationFailedError
-from runpod_comfy.cli.proof.show import Case, write_junit
+from runpod_comfy.cli.proof.junit import JUnitCase, write_junit
 
 
-def _case(error: ComfyError | None) -> Case:
-    return Case(workflow=Path("w\x01.json"), baseline=Path("b.json"), seconds=1.5, error=error)
+def _case(error: ComfyError | None) -> JUnitCase:
+    return JUnitCase(name="w\x01", seconds=1.5, error=error)
 
 
 def test_a_report_is_xml_whatever_an_error_says(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""What `prove` makes twice: the lock, homes, runs of workflows, and the image, each compared."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfy_errors import ComfyError, UnavailableError
+from comfy_errors.names import quantity
+from comfy_files.files import os_reason, os_remedy
+from runpod_comfy.cli.image.verify import build_twice
+from runpod_comfy.cli.options import given
+from runpod_comfy.cli.proof.parts import Part, failed
+from runpod_comfy.cli.proof.runs import Runner, runner_at
+from runpod_comfy.cli.proof.test import WorkflowTest
+from runpod_comfy.cli.realize import realize_visibly
+from runpod_comfy.cli.show.console import Console
+
+if TYPE_CHECKING:
+    from comfy_workflows.compare.compare import Comparison
+    from comfy_workflows.compare.run import Run
+    from runpod_comfy.api.proof import ResolvedTwice
+    from runpod_comfy.cache.tree import FetchContext
+    from runpod_comfy.homes.job import Realization
+    from runpod_comfy.images.proof.verify import NamedEngine
+    from runpod_comfy.lock.model import Lock
+    from runpod_comfy.spec.load import LoadedSpec
+
+
+def timed(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts, each with the seconds that it took."""
+    started = time.monotonic()
+    for part in parts:
+        now = time.monotonic()
+        yield replace(part, seconds=now - started)
+        started = now
+
+
+def two_locks(
+    loaded: LoadedSpec, folder: Path, context: FetchContext, console: Console
+) -> tuple[Lock, Part]:
+    """The lock to go on with, the version's own if it has one, and what resolving proved."""
+    from runpod_comfy.api.proof import resolve_twice
+    from runpod_comfy.lock.store import find_lock
+
+    console.say(f"Resolving {loaded.path} twice")
+    try:
+        twice = resolve_twice(loaded, folder, context)
+    except ComfyError as error:
+        kept = find_lock(loaded, context.cache)
+        if kept is None:
+            raise
+        return kept[0], failed("lock", error)
+    return twice.kept or twice.first, _lock_part(twice)
+
+
+def _lock_part(twice: ResolvedTwice) -> Part:
+    from runpod_comfy.cli.show.lock_changes import change_lines
+
+    beside = f", and {twice.path}" if twice.path else ""
+    if not twice.is_repeatable:
+        sentence = "the second lock differs from the first"
+    elif not twice.is_kept:
+        sentence = f"two equal locks, which differ from {twice.path}"
+    else:
+        return Part(
+            name="lock",
+            verdict="equal",
+            digest=twice.first.digest,
+            sentence=f"two locks{beside}, {quantity(len(twice.first.to_bytes()), 'byte')}",
+        )
+    differences = change_lines(twice.changes) or ["only its bytes: resolve writes it again"]
+    return Part(
+        name="lock",
+        verdict="differs",
+        digest=twice.first.digest,
+        sentence=sentence,
+        differences=differences,
+    )
+
+
+def two_homes(
+    job: Realization,
+    folder: Path,
+    inputs: Path,
+    tests: Sequence[WorkflowTest],
+    arguments: argparse.Namespace,
+    console: Console,
+) -> Iterator[Part]:
+    """Realizes two homes, compares them, and runs the workflows in both."""
+    from runpod_comfy.api.proof import first_home, second_home
+    from runpod_comfy.homes.verify.compare import compare_homes
+
+    with first_home(job, folder, inputs=inputs) as first:
+        console.say("Realizing the first home, from the cache")
+        try:
+            realize_visibly(first, console)
+            with second_home(job, folder, inputs=inputs) as second:
+                console.say("Realizing the second home, with everything built again")
+                realize_visibly(second, console)
+                console.say("Comparing the two homes")
+                for part in compare_homes(first, second):
+                    yield Part(
+                        name=part.name,
+                        verdict="differs" if part.differences else "equal",
+                        digest=part.digest,
+                        sentence=part.size,
+                        differences=part.differences,
+                    )
+        except ComfyError as error:
+            yield failed("homes", error)
+            return
+        runners = [
+            runner_at(
+                home.target,
+                job.lock.version_id,
+                output="files",
+                output_dir=folder / f"outputs-{number}",
+                timeout_s=arguments.timeout,
+                verbose=console.verbose,
+            )
+            for number, home in enumerate((first, second), start=1)
+        ]
+        yield from _outputs(tests, runners, console)
+
+
+def _outputs(
+    tests: Sequence[WorkflowTest], runners: Sequence[Runner], console: Console
+) -> Iterator[Part]:
+    if not tests:
+        sentence = "no workflow has a baseline, and --workflow names none"
+        yield Part(name="outputs", verdict="not asked for", sentence=sentence)
+    for test in tests:
+        name = f"outputs:{test.workflow.stem}"
+        console.say(f"Running {test.workflow} in both homes")
+        try:
+            yield _compared_runs(name, test, [runner.run(test.workflow) for runner in runners])
+        except ComfyError as error:
+            yield failed(name, error)
+        except OSError as error:
+            yield failed(name, ComfyError(os_reason(error), remedy=os_remedy(error)))
+
+
+def _compared_runs(name: str, test: WorkflowTest, results: Sequence[dict[str, Any]]) -> Part:
+    from comfy_workflows.compare.compare import compare
+    from comfy_workflows.compare.run import run_of
+
+    one, other = (run_of(result) for result in results)
+    between = compare(one, other)
+    differences = _faults(between, "the two homes")
+    sentence = f"{between.summary()} in the two homes"
+    with_baseline: list[Comparison] = []
+    if test.baseline is None:
+        sentence += "; there is no baseline"
+    else:
+        try:
+            with_baseline = [found for result in results if (found := test.compare(result))]
+        except UnavailableError as error:
+            sentence += f"; {error.message}"
+        else:
+            sentence += f"; compared with {test.path}"
+        for comparison in with_baseline:
+            differences += [
+                fault for fault in _faults(comparison, "the baseline") if fault not in differences
+            ]
+    return Part(
+        name=name,
+        verdict="differs" if differences else "equal",
+        digest=_digest_of(one),
+        sentence=sentence,
+        differences=differences,
+        details={
+            "workflow": str(test.workflow),
+            "homes": between.document(),
+            "baseline": [comparison.document() for comparison in with_baseline],
+        },
+    )
+
+
+def _faults(comparison: Comparison, where: str) -> list[str]:
+    return [f"{where}: {it.in_words()}" for it in comparison.findings if not it.holds]
+
+
+def _digest_of(run: Run) -> str:
+    """Of what the outputs show: their places and their decoded content."""
+    shown = [
+        [*output.place, output.content.sha256 if output.content else output.sha256]
+        for output in run.outputs
+    ]
+    return f"sha256:{hashlib.sha256(json.dumps(shown).encode()).hexdigest()}"
+
+
+def two_images(
+    lock: Lock,
+    context: FetchContext,
+    engines: Sequence[NamedEngine],
+    arguments: argparse.Namespace,
+    console: Console,
+) -> Iterator[Part]:
+    """Builds the image twice on the one engine, if there is one."""
+    from runpod_comfy.api.images import image_job
+
+    if not engines:
+        yield Part(name="image", verdict="not asked for", sentence="--image builds it twice")
+        return
+    try:
+        options = given(arguments, "base", "network", "ca_bundle", "project")
+        (proof,) = build_twice(image_job(lock, context, **options), engines, console)
+    except ComfyError as error:
+        yield failed("image", error)
+        return
+    yield Part(
+        name="image",
+        verdict="equal",
+        digest=proof.image_ids[0],
+        sentence=f"{quantity(len(proof.layers), 'layer')}, built twice without a cache",
+        details={"layers": list(proof.layers), "engine": proof.version},
+    )
