@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+# JSON of this depth can be read and written anywhere on its way to the engine.
+_DEEPEST = 100
+
 _T = TypeVar("_T")
 
 
@@ -25,3 +28,16 @@ def _sendable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_sendable(each) for each in value]
     return value
+
+
+def is_too_deep(value: Any) -> bool:
+    """Whether `value`, a JSON value, is nested so deeply that not every program can read it."""
+    level: list[Any] = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for one in level
+            if isinstance(one, dict | list)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+    return bool(level)

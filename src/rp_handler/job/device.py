@@ -13,11 +13,13 @@ from typing import Any
 from comfy_home.platforms import this_platform
 
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
 PROCESSORS = Path("/proc/cpuinfo")
 
 # ComfyUI's name of a GPU starts with its number and ends with torch's allocator.
 _DECORATION = re.compile(r"^(?:cuda|xpu|mps):\d+ | : \w*$")
 _DRIVER_VERSION = re.compile(r"\bNVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s")
+_GPU = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 _PROCESSOR = re.compile(r"^model name\s*: *(.+?) *$", re.MULTILINE)
 
 
@@ -41,6 +43,12 @@ def device_of(
         "driver": _found(_DRIVER_VERSION, nvidia_driver) if kind == "cuda" else None,
         "processor": _found(_PROCESSOR, processors) or platform.processor() or None,
     }
+
+
+def nvidia_gpus(folder: Path = NVIDIA_GPUS) -> list[str]:
+    """The names of the GPUs that NVIDIA's driver has, as a device is named after them."""
+    places = sorted(folder.glob("*/information"))
+    return [name for place in places if (name := _found(_GPU, place))]
 
 
 @cache

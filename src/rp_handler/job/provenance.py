@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_files.files import sha256_of
 from comfy_workflows.graph import Graph, workflow_digest
 from comfy_workflows.model_files import is_there
 from rp_handler import __version__
-from rp_handler.engine.process import Engine
 from rp_handler.home.realized import Home
 from rp_handler.inputs.cache_key import texts_in
 from rp_handler.inputs.names import fault_of_name
 from rp_handler.job.device import device_of
 from rp_handler.job.models import models_in_result
+
+if TYPE_CHECKING:
+    from rp_handler.engine.process import Engine
 
 NAME, PROMPT = "provenance", "prompt"
 """The texts of a picture: this document, and the graph, as ComfyUI calls it."""

@@ -25,14 +25,12 @@ from rp_handler.outputs.job_s3 import ALLOWED, allows_job_buckets, read_s3_confi
 from rp_handler.outputs.modes import require_in_worker
 from rp_handler.outputs.s3_settings import S3Settings
 from rp_handler.pictures.convert import Conversion
-from rp_handler.sendable import sendable
+from rp_handler.sendable import is_too_deep, sendable
 from rp_handler.webhook import is_webhook_url
 
 _LONGEST_NAME = 100
 # Of keys that are reported as unknown.
 _MOST_UNKNOWN = 20
-# JSON of this depth can be read and written anywhere on its way to the engine.
-_DEEPEST = 100
 _REFUSED = f"this worker does not allow buckets of jobs, which {ALLOWED}=1 does"
 
 
@@ -182,7 +180,7 @@ def read_listed(document: object) -> Listed | None:
 def parsed_input(document: object) -> Any:
     """The JSON value that `document` is, or is the text of. Raises InvalidInputError."""
     value = _read_text(document) if isinstance(document, str) else document
-    if _is_too_deep(value):
+    if is_too_deep(value):
         raise _unusable(["it is nested too deeply"])
     return sendable(value)
 
@@ -217,18 +215,6 @@ def _unknown_in(
             meant = nearest(key, known)
             shown = key_path((*place, key[:_LONGEST_NAME]))
             yield f"'{shown}' is not a known key" + (f"; the nearest is '{meant}'" if meant else "")
-
-
-def _is_too_deep(document: object) -> bool:
-    level: list[Any] = [document]
-    for _ in range(_DEEPEST):
-        level = [
-            inner
-            for one in level
-            if isinstance(one, dict | list)
-            for inner in (one.values() if isinstance(one, dict) else one)
-        ]
-    return bool(level)
 
 
 def _unusable(faults: Sequence[str]) -> InvalidInputError:

@@ -28,7 +28,7 @@ from runpod_comfy.cli import (
 )
 from runpod_comfy.cli.image import commands as image
 from runpod_comfy.cli.options import add_project
-from runpod_comfy.cli.proof import prove, repro, test
+from runpod_comfy.cli.proof import prove, repro, test, verify_picture
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.spec import create, edit
 from runpod_comfy.cli.usage import completion
@@ -68,6 +68,7 @@ def build_parser() -> Parser:
         test,
         repro,
         prove,
+        verify_picture,
         verify_models,
         volumes,
         remove,

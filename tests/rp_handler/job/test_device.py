@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from comfy_home.platforms import this_platform
-from rp_handler.job.device import device_of
+from rp_handler.job.device import device_of, nvidia_gpus
 
 L4 = {"name": "cuda:0 NVIDIA L4 : cudaMallocAsync", "type": "cuda", "index": 0}
 
@@ -51,3 +51,11 @@ def test_an_engine_without_devices_has_an_unknown_one(
     none = tmp_path / "none"
     found = device_of(stats, nvidia_driver=none, processors=none)
     assert (found["name"], found["type"], found["driver"]) == ("unknown", "unknown", None)
+
+
+def test_the_gpus_of_a_machine_have_the_names_that_devices_have(tmp_path: Path) -> None:
+    assert nvidia_gpus(tmp_path / "none") == []
+    for number, name in enumerate(("NVIDIA L4", "Tesla T4")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "information").write_text(f"Model: \t\t {name}\nIRQ:  11\n")
+    assert nvidia_gpus(tmp_path) == ["NVIDIA L4", "Tesla T4"]
