@@ -80,6 +80,37 @@ def test_two_jobs_of_one_worker_make_the_recorded_picture(workflow: Path, place:
     assert compare(first, second).holds
 
 
+def test_a_picture_with_provenance_can_be_made_again_and_says_what_is_missing(
+    demo: Program, workflow: Path, place: Path
+) -> None:
+    options = ("--spec", SPEC, "--output-dir", place / "outputs")
+    run = demo("run", *options, "--workflow", workflow, "--provenance", "--json").document()
+    ((picture, sha256),) = ((one["path"], one["sha256"]) for one in run["images"])
+    assert hashlib.sha256(Path(picture).read_bytes()).hexdigest() == sha256
+    (model,) = run["provenance"]["models"]
+    assert len(model["sha256"]) == 64
+
+    again = place / "again.json"
+    verify = ("verify-picture", picture, "--extract", again, "--json")
+    found = demo(*verify, "--project", ROOT).document()
+    assert {one["state"] for one in found["findings"]} == {"here"}
+    assert found["provenance"]["models"] == run["provenance"]["models"]
+    assert load_workflow(again).document == load_workflow(workflow).document
+    baseline = ("--baseline", place / "example.baseline.json")
+    repeated = demo("repro", *options, "--workflow", again, *baseline, "--json").document()
+    assert [one["verdict"] for one in repeated["outputs"]] == ["equal"]
+    marked = demo("run", *options, "--workflow", again, "--provenance", "--json").document()
+    assert compare(run_of(run), run_of(marked)).holds
+    assert marked["images"][0]["sha256"] == sha256
+
+    # Another machine: neither the lock nor the model is there.
+    elsewhere = {"COMFY_CACHE_ROOT": str(place / "no-cache"), "COMFY_HOME": str(place / "no-home")}
+    done = Program(folder=place, variables=elsewhere)("verify-picture", picture)
+    said = done.failed_with(3)
+    for part in ("no lock of demo here is sha256:", "neither realized", f"model {model['path']}"):
+        assert part in said
+
+
 def test_a_colour_that_is_off_by_one_is_found_and_can_be_accepted(
     demo: Program, workflow: Path, place: Path
 ) -> None:

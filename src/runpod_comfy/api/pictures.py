@@ -291,7 +291,7 @@ def _inputs(made_from: Provenance, here: _Here) -> Iterator[Finding]:
     for used in made_from.inputs:
         title = f"the input file {in_one_line(used.name)}"
         is_plain = fault_of_name(used.name) is None
-        sha256 = _sha256_at(folder / used.name, memory, here.say) if is_plain else None
+        sha256 = _sha256_at(folder / used.name, memory, say_nothing) if is_plain else None
         if sha256 == used.sha256:
             state: State = "here"
             sentence, remedy = f"{title} is in {folder}", ""
