@@ -12,6 +12,15 @@ from tests.real_packages import held
 from tests.specs import FIXTURE_CORE, core_repository
 
 _NODE = """
+import os
+
+class Dice:
+    required = {}
+    output_node = False
+
+    async def run(self, core, node_id, inputs):
+        return None, os.urandom(8).hex()
+
 class Paint:
     required = {"name": ["STRING", {}]}
     output_node = True
@@ -22,13 +31,16 @@ class Paint:
         return {"images": [{"filename": name, "subfolder": "", "type": "output"}]}, None
 
 
-NODE_CLASS_MAPPINGS = {"Paint": Paint}
+NODE_CLASS_MAPPINGS = {"Dice": Dice, "Paint": Paint}
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class PaintedVersion:
-    """The version `demo` in `project`: its workflows show what `paint` put there last."""
+    """The version `demo` in `project`: its workflows show what `paint` put there last.
+
+    Its node `Dice` gives another text each time.
+    """
 
     project: Path
     home: Path

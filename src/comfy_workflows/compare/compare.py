@@ -58,13 +58,14 @@ class Finding:
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
     """Every output of two runs. `changes` are the circumstances that differ, a sentence each, and
-    `notes` what else a reader has to know.
+    `notes` what else a reader has to know. `explanation` is the document of an Explanation.
     """
 
     findings: tuple[Finding, ...]
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     tolerance: Tolerance | None = None
+    explanation: Mapping[str, Any] | None = None
 
     @property
     def holds(self) -> bool:
@@ -85,6 +86,7 @@ class Comparison:
             "changes": list(self.changes),
             "notes": list(self.notes),
             "tolerance": self.tolerance.in_words() if self.tolerance else None,
+            **({"explanation": dict(self.explanation)} if self.explanation is not None else {}),
         }
 
 

@@ -207,6 +207,16 @@ def test_a_blocked_output_has_a_hash(tmp_path: Path) -> None:
     assert report.nodes[0].outputs[0].unhashed == []
 
 
+def test_a_nested_tensor_of_the_core_is_its_tensors(tmp_path: Path) -> None:
+    report = Core(tmp_path, _ASYNC).run(
+        "class NestedTensor:\n"
+        "    def __init__(self, *tensors): self.tensors = list(tensors)\n"
+        "for number in (1, 2, 1): run('1', [NestedTensor(number, 3)])"
+    )
+    first, second, third = hashes(report)
+    assert first == third != second
+
+
 @pytest.mark.parametrize(
     "value",
     [

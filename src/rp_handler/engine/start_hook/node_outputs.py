@@ -162,8 +162,11 @@ class _Digest:
             return _sha256("dict", *sorted(pairs))
         if isinstance(value, (set, frozenset)):
             return _sha256("set", *sorted(self.of(one, around) for one in value))
+        # Classes of the core.
         if type(value).__name__ == "ExecutionBlocker":
             return _sha256("blocked", self.of(value.message, around))
+        if type(value).__name__ == "NestedTensor":
+            return _sha256("nested", self.of(value.tensors, around))
         return self._of_library(value, around)
 
     def _of_library(self, value: Any, around: tuple[int, ...]) -> bytes | None:

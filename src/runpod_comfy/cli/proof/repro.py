@@ -17,6 +17,7 @@ from runpod_comfy.cli.options import (
     add_update_option,
     add_version,
 )
+from runpod_comfy.cli.proof.explain import EXPLAIN_HELP, explained
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
 from runpod_comfy.cli.proof.runs import runner_of
 from runpod_comfy.cli.proof.show import mismatch, say_circumstances, table
@@ -43,6 +44,7 @@ _EXAMPLES = """\
   runpod-comfy repro demo --workflow workflows/example.json --mode record
   runpod-comfy repro demo --workflow workflows/example.json
   runpod-comfy repro demo --workflow workflows/example.json --tolerance max=1
+  runpod-comfy repro demo --workflow workflows/example.json --explain
   runpod-comfy repro demo --workflow workflows/example.json --image runpod-comfy:demo
 """
 
@@ -76,6 +78,7 @@ def add_parser(commands: Subparsers) -> None:
     add("--mode", choices=("record", "compare"), default="compare", help="default: compare")
     add("--tolerance", metavar="BOUNDS", help=TOLERANCE_HELP)
     add("--report", type=named_path, metavar="FILE", help=REPORT_HELP)
+    add("--explain", action="store_true", help=EXPLAIN_HELP)
     add("--image", metavar="IMAGE", help="run in a container of this image of the version")
     add("--output-dir", type=named_path, metavar="DIR", help="where the run's files go (outputs)")
     add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
@@ -92,8 +95,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     workflow = expanded(arguments.workflow)
     path = expanded(arguments.baseline) if arguments.baseline else baseline_path(workflow)
     records = arguments.mode == "record"
-    for option in ("tolerance", "report"):
-        if records and getattr(arguments, option) is not None:
+    for option in ("tolerance", "report", "explain"):
+        if records and getattr(arguments, option) not in (None, False):
             raise InvalidInputError(
                 f"--{option} only applies to --mode compare", remedy=f"Leave out --{option}."
             )
@@ -104,7 +107,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     baseline = None
     if path.exists() or not records:
         baseline = load_baseline(path, workflow=digest, may_be_empty=records)
-    result = runner_of(arguments, console, output="files").run(workflow)
+    runner = runner_of(arguments, console, output="files")
+    result = runner.run(workflow, hashes_nodes=arguments.explain)
     for warning in result.get("warnings") or ():
         console.say(f"Warning: {warning}")
     run = run_of(result)
@@ -112,6 +116,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         return _record(path, run, digest, console)
     assert baseline is not None, "it was loaded before the run"
     comparison = compare_with_baseline(path, baseline, run, tolerance=tolerance)
+    if arguments.explain:
+        comparison = explained(comparison, runner, workflow, console, first=result)
     if arguments.report is not None:
         report = report_on_baseline(workflow, path, baseline, result, comparison)
         write_page(arguments.report, report, console)

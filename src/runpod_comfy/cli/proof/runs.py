@@ -28,12 +28,12 @@ _OF_HOMES = ("target", "wheels_dir", "update", "port")
 @dataclass(frozen=True, kw_only=True)
 class Runner:
     """`run` runs the workflow in a file on the version, and returns the result document; it raises
-    ComfyError and OSError. `node_classes` gives the version's `/object_info`, as recorded when it
-    was checked; None if it was not.
+    ComfyError and OSError. With `hashes_nodes=True` the document has `node_hashes`. `node_classes`
+    gives the version's `/object_info`, as recorded when it was checked; None if it was not.
     """
 
     version_id: str
-    run: Callable[[Path], dict[str, Any]]
+    run: Callable[..., dict[str, Any]]
     node_classes: Callable[[], ObjectInfo | None]
 
 
@@ -67,9 +67,9 @@ def runner_at(home: Path, version_id: str, *, verbose: bool, **options: Any) -> 
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
 
-    def run(workflow: Path) -> dict[str, Any]:
+    def run(workflow: Path, *, hashes_nodes: bool = False) -> dict[str, Any]:
         request = make_request(os.environ, workflow=workflow, verbose=verbose, **options)
-        request = replace(request, version_id=version_id, home=home)
+        request = replace(request, version_id=version_id, home=home, hashes_nodes=hashes_nodes)
         with listening(StatusLine(sys.stderr), shows_log=verbose) as listener:
             result = perform(request, listener)
         assert not isinstance(result, int), "only what serves ends with a code"
@@ -97,7 +97,7 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
         named = load_lock(expanded(arguments.lock)).version_id
     version_id = version_id_of(named)
 
-    def run(workflow: Path) -> dict[str, Any]:
+    def run(workflow: Path, *, hashes_nodes: bool = False) -> dict[str, Any]:
         console.say(f"Running {workflow} in a container of {arguments.image}")
         said, shown = io.BytesIO(), io.BytesIO()
         code = run_image(
@@ -106,6 +106,7 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
             output=output,
             as_json=True,
             timeout_s=arguments.timeout,
+            node_hashes=hashes_nodes,
             **given(arguments, "output_dir", "models_dir", "image", "spec", "lock", "project"),
             out=said,
             err=sys.stderr.buffer if arguments.verbose else shown,

@@ -90,8 +90,16 @@ def mismatch(comparison: Comparison, baseline: Path, *, record: str) -> Mismatch
     return difference(
         comparison,
         than=f"the outputs differ from {baseline}",
-        remedy="Find out what changed: the workflow, the lock, the device or the driver. If the "
-        f"change is right, {record}",
+        remedy=f"{_where_to_look(comparison)} If the change is right, {record}",
+    )
+
+
+def _where_to_look(comparison: Comparison) -> str:
+    if comparison.changes or comparison.explanation is not None:
+        return "Find out what changed: the workflow, the lock, the device or the driver."
+    return (
+        "Neither the lock nor the device has changed: `repro` with --explain names the node whose "
+        "output differs first."
     )
 
 

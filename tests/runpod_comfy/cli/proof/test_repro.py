@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.graphs import node, saving, write_graph
 from tests.media_files import noise, picture, with_one_step
 from tests.painted_version import PaintedVersion
 from tests.program import Program
@@ -72,6 +73,44 @@ def test_what_was_recorded_is_compared_by_what_it_shows(painted: PaintedVersion)
 def _device(baseline: Path) -> str:
     device = json.loads(baseline.read_text())["entries"][0]["circumstances"]["device"]
     return f"{device['name']} on {device['platform']}"
+
+
+def test_the_node_that_differs_first_is_named_when_asked(painted: PaintedVersion) -> None:
+    workflow = painted.project / "workflows" / "diced.json"
+    workflow.parent.mkdir(exist_ok=True)
+    # Between and after the node that is made random are two that are not.
+    graph = {
+        "1": node("FixtureText", text="x"),
+        "2": node("Dice"),
+        "3": saving(["2", 0], prefix=["1", 0]),
+        "4": node("FixtureShow", ui=["1", 0]),
+    }
+    write_graph(workflow, graph)
+    assert painted.repro(workflow, "--mode", "record").code == 0
+    told = painted.repro(workflow).failed_with(4)
+    assert "Neither the lock nor the device has changed: `repro` with --explain names" in told
+
+    done = painted.repro(workflow, "--explain")
+    assert done.code == 4
+    first = "Node 2 (Dice) is the first whose output differs between two runs of this version."
+    assert f"Note: {first}" in done.err
+    assert "--explain" not in done.err
+    explanation = json.loads(painted.repro(workflow, "--explain", "--json").out)["explanation"]
+    assert (explanation["sentence"], explanation["first"]["node"]) == (first, "2")
+    verdicts = {one["node"]: one["verdict"] for one in explanation["nodes"]}
+    assert verdicts == {"1": "equal", "2": "different", "3": "equal", "4": "equal"}
+
+
+def test_a_version_that_makes_the_same_twice_is_said_to(painted: PaintedVersion) -> None:
+    workflow = painted.workflow("repainted")
+    painted.paint(PICTURE)
+    assert painted.repro(workflow, "--mode", "record").code == 0
+    done = painted.repro(workflow, "--explain", "--json")
+    assert "explanation" not in done.document()
+    painted.paint(NEAR)
+    done = painted.repro(workflow, "--explain")
+    assert done.code == 4
+    assert "Note: Two runs of this version are equal" in done.err
 
 
 def test_another_device_is_a_sentence_and_is_used_with_a_tolerance(painted: PaintedVersion) -> None:
@@ -155,6 +194,7 @@ def test_a_recorded_picture_that_is_broken_is_a_sentence(painted: PaintedVersion
         ),
         (("--mode", "record", "--report", "r.html"), "--report only applies to --mode compare"),
         (("--report", "versions"), "--report names a folder: versions"),
+        (("--mode", "record", "--explain"), "--explain only applies to --mode compare"),
         (("--image", "x", "--target", "y", "--port", "1"), "--target and --port cannot be used"),
         (("--mode", "prove"), "invalid choice"),
         (("--workflow", "nowhere.json"), "there is no workflow at nowhere.json"),
