@@ -17,9 +17,9 @@ from rp_handler.errors import reportable
 from runpod_comfy.cli.proof.reports import core_changes, lock_changes, require_page, write_page
 from runpod_comfy.cli.proof.runs import Runner, runner_of
 from runpod_comfy.cli.proof.show import difference, say_circumstances, table
+from runpod_comfy.cli.proof.sides import Side, compare_sides, document_of, locked, side_of
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.show.lock_changes import change_lines
-from runpod_comfy.cli.sides import Side, compare_sides, document_of, locked, side_of
 
 if TYPE_CHECKING:
     from comfy_workflows.compare.compare import Comparison
