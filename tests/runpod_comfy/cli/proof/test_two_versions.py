@@ -96,12 +96,21 @@ def test_a_run_that_fails_names_its_version(painted: PaintedVersion, other: Pain
     assert json.loads(done.out)["error"].startswith("other: ")
 
 
-def test_a_version_is_compared_with_itself(painted: PaintedVersion) -> None:
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("demo", "lockfiles/comfy-demo.lock.json"),
+        ("versions/demo.json", "versions/demo.json"),
+    ],
+)
+def test_a_version_is_compared_with_itself(
+    painted: PaintedVersion, before: str, after: str
+) -> None:
     painted.paint(PICTURE)
-    lock = painted.project / "lockfiles" / "comfy-demo.lock.json"
     done = painted.program(
-        *("diff", "--run", "demo", lock, "--workflow", painted.workflow("again")),
+        *("diff", "--run", before, after, "--workflow", painted.workflow("again"), "--json"),
         *("--target-a", painted.home, "--target-b", painted.home),
     )
-    assert done.code == 0, done.err
-    assert "no differences in the locks" in done.out
+    document = done.document()
+    assert (document["holds"], document["replaced"]) == (True, [])
+    assert (document["versions"]["form"], document["versions"]["equal"]) == ("lock", True)
