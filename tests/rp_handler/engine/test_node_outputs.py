@@ -79,8 +79,10 @@ class Core:
         self.imports.touch()
 
     def run(self, code: str, *, prompt: str = "p", asked: bool = True) -> NodeOutputReport:
+        # Our own packages: NumPy and Pillow.
+        packages = os.pathsep.join(filter(None, sys.path))
         variables = hook_variables(
-            {},
+            {"PYTHONPATH": packages},
             core=self.folder,
             report=self.imports,
             node_outputs=self.report if asked else None,
