@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runpod_comfy.cli.proof.runs import Runner
+from comfy_errors import ComfyError
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
@@ -18,27 +18,30 @@ EXPLAIN_HELP = "where outputs differ, run once more and name the node that diffe
 
 def explained(
     comparison: Comparison,
-    runner: Runner,
+    run: Callable[..., dict[str, Any]],
     workflow: Path,
     console: Console,
     *,
     first: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """`comparison`, with what two runs of the workflow on the version of `runner` show.
+    """`comparison`, with what two runs of the workflow on one version show.
 
-    One that holds is returned as it is. `first` is the result of a run with hashes of its nodes,
-    if there was one; else there are two runs more. Raises ComfyError and OSError.
+    One that holds is returned as it is. `run` is that of a Runner; where it fails, a note says so.
+    `first` is the result of a run with hashes of its nodes, if there was one; else there are two
+    runs more.
     """
-    from comfy_workflows.compare.nodes import explain_difference
+    from comfy_workflows.compare.nodes import Explanation, explain_difference
     from comfy_workflows.graph import load_workflow
 
     if comparison.holds:
         return comparison
     console.say("Running the workflow again, to find the node whose output differs first")
-    results = [
-        runner.run(workflow, hashes_nodes=True) if result is None else result
-        for result in (first, None)
-    ]
-    found = explain_difference(results[0], results[1], load_workflow(workflow))
+    try:
+        before = first if first is not None else run(workflow, hashes_nodes=True)
+        after = run(workflow, hashes_nodes=True)
+        found = explain_difference(before, after, load_workflow(workflow))
+    except (ComfyError, OSError) as error:
+        # The difference that was found stays the answer.
+        found = Explanation(sentence=f"No node can be named, because another run failed: {error}")
     notes = (*comparison.notes, found.sentence, *found.notes)
     return replace(comparison, notes=notes, explanation=found.document())
