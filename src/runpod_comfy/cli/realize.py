@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from comfy_errors import MismatchError
+from comfy_errors import InvalidInputError, MismatchError
 from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
 from comfy_http.redaction import without_secrets
@@ -62,9 +62,20 @@ def add_parser(commands: Subparsers) -> None:
         help="verify, remove what differs, and make it again",
     )
     add_update_option(modes)
+    parser.add_argument(
+        "--prove",
+        action="store_true",
+        help="then try the machine, the engine, and each workflow that has a baseline; the exit "
+        "code is that of the first that fails",
+    )
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
+    if arguments.prove and (arguments.dry_run or arguments.verify):
+        mode = "--dry-run" if arguments.dry_run else "--verify"
+        raise InvalidInputError(
+            f"{mode} realizes nothing that --prove could try", remedy="Leave out one of the two."
+        )
     request = request_of(arguments)
     if request is not None and request.answer(console):
         return 0
@@ -91,8 +102,23 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     result = realize_visibly(job, console)
     if request is not None:
         request.note(job, result)
-    tell(result.document(), console)
-    return _report_left_alone(found, console) if found is not None else 0
+    code, gates = _prove(job, arguments, console) if arguments.prove else (0, {})
+    tell(result.document() | gates, console)
+    left_alone = _report_left_alone(found, console) if found is not None else 0
+    return code or left_alone
+
+
+def _prove(
+    job: Realization, arguments: argparse.Namespace, console: Console
+) -> tuple[int, dict[str, object]]:
+    """Tries the gates; the exit code, and what they add to the document."""
+    from runpod_comfy.cli.proof.gates import pass_gates
+
+    gates = pass_gates(job, arguments, console)
+    last = gates[-1]
+    if last.error is not None:
+        console.say(f"The home stays realized.\n  → {last.error.remedy}".removesuffix("\n  → "))
+    return last.exit_code, {"gates": [gate.document() for gate in gates]}
 
 
 def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) -> Realization:

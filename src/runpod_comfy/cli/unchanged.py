@@ -119,7 +119,7 @@ class Request:
 def request_of(arguments: argparse.Namespace) -> Request | None:
     """The recorded request; None for one that always takes the normal path."""
     unusual = arguments.verbose or arguments.dry_run or arguments.update
-    unusual = unusual or arguments.verify or arguments.repair
+    unusual = unusual or arguments.verify or arguments.repair or arguments.prove
     project = find_project(arguments.project)
     # The lock of a spec that is named by its file is found by what stands in it.
     elsewhere = not arguments.lock and not _spec(_version_id(arguments), project).is_file()

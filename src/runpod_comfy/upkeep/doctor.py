@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -58,8 +58,15 @@ class Answer:
     remedy: str = ""
 
 
-def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[Answer]:
-    """The results of all checks, in a fixed order. `home` is where versions go, say `~`.
+def examine(
+    cache: Cache,
+    home: Path,
+    environment: Mapping[str, str],
+    *,
+    only: Collection[str] | None = None,
+) -> list[Answer]:
+    """The results of all checks, or of those `only`, in a fixed order. `home` is where versions go,
+    say `~`.
 
     A check that has not finished after a few seconds is reported as such.
     """
@@ -75,6 +82,7 @@ def examine(cache: Cache, home: Path, environment: Mapping[str, str]) -> list[An
         "docker": _docker,
         "gpu": _gpu,
     }
+    checks = {name: run for name, run in checks.items() if only is None or name in only}
     answers: dict[str, list[Answer]] = {}
 
     def run(name: str) -> None:

@@ -81,12 +81,6 @@ def table(parts: Sequence[Part]) -> str:
     return "\n".join(lines)
 
 
-def exit_code_of(parts: Sequence[Part]) -> int:
-    """What could not be compared at all comes before what differs."""
-    codes = [part.exit_code for part in parts if part.exit_code]
-    return next((code for code in codes if code != MismatchError.exit_code), max(codes, default=0))
-
-
 def _cells(part: Part) -> tuple[str, str, str]:
     kind, _, digits = part.digest.partition(":")
     return part.verdict, part.name, f"{kind}:{digits[:_SHORT]}" if digits else ""

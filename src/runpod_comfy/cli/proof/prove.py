@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
 from comfy_files.user_paths import expanded
-from comfy_workflows.folder import baseline_path, workflow_files
 from rp_handler.run_request import named_path, seconds
 from runpod_comfy.cli.image.options import add_build_options
 from runpod_comfy.cli.image.verify import named_engines
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, named_version
 from runpod_comfy.cli.proof.junit import write_junit
-from runpod_comfy.cli.proof.parts import Part, exit_code_of, table
-from runpod_comfy.cli.proof.test import WorkflowTest, test_of
+from runpod_comfy.cli.proof.parts import Part, table
+from runpod_comfy.cli.proof.show import worst_code
+from runpod_comfy.cli.proof.test import WorkflowTest, test_of, with_baselines
 from runpod_comfy.cli.proof.twice import timed, two_homes, two_images, two_locks
 from runpod_comfy.cli.show.console import Console
 
@@ -125,13 +125,12 @@ def _tests(arguments: argparse.Namespace) -> list[WorkflowTest]:
     if arguments.workflow:
         workflows = [expanded(workflow) for workflow in arguments.workflow]
     else:
-        found = workflow_files(find_project(arguments.project) / "workflows")
-        workflows = [path for path in found if baseline_path(path).is_file()]
+        workflows = with_baselines(find_project(arguments.project) / "workflows")
     return [test_of(workflow, None) for workflow in workflows]
 
 
 def _report(lock: Lock, parts: Sequence[Part], seconds: float, console: Console) -> int:
-    code = exit_code_of(parts)
+    code = worst_code(part.exit_code for part in parts)
     document = {
         "version_id": lock.version_id,
         "lock_digest": lock.digest,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,14 @@ class Case:
             failure=comparison.summary() if self.differs else "",
             text="\n".join((table(comparison), *comparison.notes, *comparison.changes)),
         )
+
+
+def worst_code(codes: Iterable[int]) -> int:
+    """The exit code of several: what could not be compared at all comes before what differs."""
+    failed = [code for code in codes if code]
+    return next(
+        (code for code in failed if code != MismatchError.exit_code), max(failed, default=0)
+    )
 
 
 def table(comparison: Comparison) -> str:

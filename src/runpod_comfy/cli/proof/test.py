@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_files.files import os_reason, os_remedy
 from comfy_files.user_paths import expanded
 from comfy_workflows.folder import baseline_path, workflow_files
@@ -28,7 +28,13 @@ from runpod_comfy.cli.proof.junit import write_junit
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
 from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.proof.runs import Runner, runner_of
-from runpod_comfy.cli.proof.show import Case, mismatch, say_circumstances, table
+from runpod_comfy.cli.proof.show import (
+    Case,
+    mismatch,
+    say_circumstances,
+    table,
+    worst_code,
+)
 from runpod_comfy.cli.realize import find_job, realize_visibly
 from runpod_comfy.cli.show.console import Console
 
@@ -185,11 +191,11 @@ def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
                 f"--{option} cannot be used with --all", remedy="Leave out one of the two."
             )
     folder = find_project(arguments.project) / "workflows"
-    workflows = _with_baselines(folder)
+    workflows = _require_baselines(folder)
     runner = runner_of(arguments, console, output=arguments.output or DEFAULT_OUTPUT_MODE)
     cases = []
     for workflow in workflows:
-        case = _tested(workflow, tolerance, runner)
+        case = tested(workflow, tolerance, runner)
         cases.append(case)
         _show(case, console)
     if arguments.junit is not None:
@@ -197,13 +203,16 @@ def _test_all(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     console.result("", {"workflows": [case.document() for case in cases]})
     failed = [case for case in cases if case.exit_code]
     console.say(f"{len(cases) - len(failed)} of {len(cases)} workflows hold")
-    # What could not be compared at all comes before what differs.
-    codes = [case.exit_code for case in failed]
-    return next((code for code in codes if code != MismatchError.exit_code), max(codes, default=0))
+    return worst_code(case.exit_code for case in failed)
 
 
-def _with_baselines(folder: Path) -> list[Path]:
-    found = [path for path in workflow_files(folder) if baseline_path(path).exists()]
+def with_baselines(folder: Path) -> list[Path]:
+    """The workflows in a folder that have a baseline, sorted."""
+    return [path for path in workflow_files(folder) if baseline_path(path).exists()]
+
+
+def _require_baselines(folder: Path) -> list[Path]:
+    found = with_baselines(folder)
     if not found:
         raise UnavailableError(
             f"no workflow in {folder} has a baseline",
@@ -212,7 +221,8 @@ def _with_baselines(folder: Path) -> list[Path]:
     return found
 
 
-def _tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
+def tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
+    """Runs a workflow and compares it with its baseline. An error becomes that of the case."""
     started = time.monotonic()
     try:
         test = test_of(workflow, tolerance)
