@@ -40,6 +40,13 @@ def test_what_is_needed_is_found_here(cache: Cache, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_some_checks_alone_do_not_wait_for_the_others(cache: Cache, tmp_path: Path) -> None:
+    answers = examine(cache, tmp_path, {}, only=("gpu", "room"))
+    names = [answer.name for answer in answers]
+    assert names[-1] == "gpu"
+    assert {name.partition(" for ")[0] for name in names} == {"space", "gpu"}
+
+
 def test_without_uv_the_program_is_to_be_installed_again(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
