@@ -53,6 +53,16 @@ def test_the_same_version_makes_the_same_picture_again(demo: Program, workflow: 
     assert output["verdict"] == "equal"
 
 
+def test_the_version_is_proved_with_its_baseline(demo: Program, workflow: Path) -> None:
+    document = demo("prove", "--spec", SPEC, "--workflow", workflow, "--json").document()
+    parts = {part["part"]: part for part in document["parts"]}
+    assert {name for name, part in parts.items() if part["verdict"] == "equal"} == {
+        *("lock", "core", "node:marbled_paper", "environment", "models", "outputs:example")
+    }
+    assert parts["lock"]["digest"] == document["lock_digest"]
+    assert [one["holds"] for one in parts["outputs:example"]["baseline"]] == [True, True]
+
+
 def test_two_jobs_of_one_worker_make_the_recorded_picture(workflow: Path, place: Path) -> None:
     graph = load_workflow(workflow)
     # The engine answers a repeated graph from its cache; this one computes all of it again.
