@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import docker
 import pytest
 from testcontainers.core.container import DockerContainer
 
 from tests.containers import Finished, run_to_end, running
-from tests.docker.small_version import MODEL, MODEL_BYTES, NODE_MODEL
+from tests.docker.small_version import MODEL, MODEL_BYTES, NODE_MODEL, SmallVersions
 
 _STOPS_WITHIN_S = 5
 _STARTS_WITHIN_S = 60
@@ -39,6 +40,22 @@ def test_help_is_the_handlers(small_image: str) -> None:
 
 def test_a_workflow_of_the_image_runs_once(small_image: str) -> None:
     assert picture(run_to_end(small_image, EXAMPLE)) == b"a picture"
+
+
+def test_a_result_names_the_image_that_image_run_started(
+    engine: docker.DockerClient, versions: SmallVersions, small_image: str
+) -> None:
+    workflow = versions.program.folder / "workflows/example.json"
+    options = ("--image", small_image, "--workflow", workflow, "--output", "base64")
+    done = versions.program("image", "run", "small", *options, "--provenance").document()
+    built = engine.images.get(small_image)
+    digest = next(iter(built.attrs["RepoDigests"]), built.id)
+    assert done["version"]["image"] == done["provenance"]["version"]["image"] == digest
+    # Whoever starts it with Docker alone has to say it.
+    plain = run_to_end(small_image, EXAMPLE)
+    assert json.loads(plain.out)["version"]["image"] is None
+    told = run_to_end(small_image, EXAMPLE, environment={"COMFY_IMAGE": digest})
+    assert json.loads(told.out)["version"]["image"] == digest
 
 
 def test_the_guides_smoke_test_runs_in_the_working_directory(small_image: str) -> None:
