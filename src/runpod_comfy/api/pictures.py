@@ -20,8 +20,9 @@ from comfy_home.platforms import this_platform
 from comfy_http.redaction import in_one_line
 from comfy_models.store import ModelStore, names_stored
 from comfy_models.verify import HashMemory, store_memory
+from comfy_workflows.compare.run import Device
 from rp_handler.inputs.names import fault_of_name
-from rp_handler.job.device import nvidia_gpus
+from rp_handler.job.device import device_of, nvidia_gpus
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.provenance import PictureOrigin, Provenance, UsedModel, read_origin
 from runpod_comfy.api.versions import read_spec
@@ -272,7 +273,7 @@ def _model(
     found = {place: _sha256_at(place, memory, here.say) for place in places}
     for place, sha256 in found.items():
         if sha256 == model.sha256:
-            return finding("here", f"{title} is {place}")
+            return finding("here", f"{title} is at {place}")
     locked = here.lock is not None and any(it.sha256 == model.sha256 for it in here.lock.models)
     if locked and store.holds(model.sha256):
         return finding("here", f"{title} is in the model store")
@@ -340,7 +341,17 @@ def _device(made_from: Provenance, here: _Here) -> Finding:
         remedy = (
             "Another device makes a picture that is slightly different: compare with tolerance."
         )
+    sentence += "".join(_changes_of(device) if state == "here" else ())
     return Finding(part="device", name=device.name, state=state, sentence=sentence, remedy=remedy)
+
+
+def _changes_of(device: Device) -> Iterator[str]:
+    """What may differ on equal devices, each as the end of a sentence."""
+    now = device_of({"devices": [{"type": device.type}]})
+    for what in ("driver", "processor"):
+        before, after = getattr(device, what), now[what]
+        if before and after and before != after:
+            yield f"; the {what} was {in_one_line(before)}, and is {after}"
 
 
 def _uses_gpu(lock: Lock | None) -> bool:

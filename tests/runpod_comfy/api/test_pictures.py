@@ -262,3 +262,17 @@ def test_the_device_has_to_be_one_of_this_machine(
     monkeypatch.setattr(pictures, "nvidia_gpus", lambda: gpus)
     machine.mark(device=device)
     assert states(machine.verified())["device"] == state
+
+
+def test_another_processor_is_said_and_does_not_count(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = {"driver": None, "processor": "CPU of today"}
+    monkeypatch.setattr(pictures, "device_of", lambda _: now)
+    device = {"name": "cpu", "type": "cpu", "platform": this_platform()}
+    for processor, said in (("CPU of then", True), ("CPU of today", False), (None, False)):
+        machine.mark(device=device | {"processor": processor})
+        finding = machine.verified().findings[-1]
+        assert finding.state == "here"
+        ending = "; the processor was CPU of then, and is CPU of today"
+        assert finding.sentence.endswith(ending) is said
