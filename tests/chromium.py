@@ -32,7 +32,7 @@ class PageError(Exception):
 @dataclass
 class Page:
     """A tab. `complaints` are the errors and warnings on its console, and what its security policy
-    refused; `requests` the addresses that it loaded, but for `data:`.
+    refused; `requests` the addresses that it loaded from outside itself.
     """
 
     _loop: asyncio.Runner
@@ -123,7 +123,7 @@ class Page:
             self.complaints.append(str(parameters["entry"]))
         elif method == "Network.requestWillBeSent":
             address = parameters["request"]["url"]
-            if not address.startswith("data:"):
+            if not address.startswith(("data:", "blob:")):
                 self.requests.append(address)
 
 

@@ -32,10 +32,19 @@ for (const slider of document.querySelectorAll(".stack > input")) {
 }
 
 // Videos and sounds: a sentence where one cannot be played, and both at once.
+// Some phones play files, but no data URIs.
+const asFile = (address) => {
+  const [head, content] = address.split(",");
+  const text = atob(content);
+  const bytes = new Uint8Array(text.length);
+  for (let at = 0; at < text.length; at += 1) bytes[at] = text.charCodeAt(at);
+  return URL.createObjectURL(new Blob([bytes], { type: head.slice("data:".length, -";base64".length) }));
+};
 for (const media of document.querySelectorAll("video, audio")) {
-  const failed = () => { media.parentElement.querySelector(".not-shown").hidden = false; };
-  media.addEventListener("error", failed);
-  if (media.error) failed();
+  media.addEventListener("error", () => {
+    media.parentElement.querySelector(".not-shown").hidden = false;
+  });
+  media.src = asFile(media.src);
 }
 for (const button of document.querySelectorAll(".both")) {
   const both = [...button.parentElement.querySelectorAll("video, audio")];

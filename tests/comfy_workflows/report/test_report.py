@@ -10,12 +10,16 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comfy_errors import OperationFailedError
 from comfy_workflows.compare.tolerance import parse_tolerance
+from comfy_workflows.report.elements import element, written
 from comfy_workflows.report.report import write_report
 from tests.comfy_workflows.compare.runs import file, result
 from tests.comfy_workflows.report.two_runs import HOSTILE, full_report, small_report
+from tests.hostile_texts import hostile
 from tests.media_files import noise, picture, with_one_step
 
 # Elements without an end, as HTML has them.
@@ -25,12 +29,12 @@ _VOID = frozenset({"meta", "img", "input", "br"})
 class Document(HTMLParser):
     """What a browser finds in a page: elements with their attributes, and the text."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
         self.elements: list[tuple[str, dict[str, str]]] = []
         self.texts: dict[str, str] = {}
         self._open: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
+        self.feed(text)
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -50,11 +54,15 @@ class Document(HTMLParser):
         return [attributes[name] for _, attributes in self.elements if name in attributes]
 
 
+def _read(path: Path) -> Document:
+    return Document(path.read_text(encoding="utf-8"))
+
+
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Document:
     path = tmp_path_factory.mktemp("report") / "out.html"
     write_report(path, full_report())
-    return Document(path)
+    return _read(path)
 
 
 def test_the_file_needs_no_other(document: Document) -> None:
@@ -84,11 +92,11 @@ def test_hostile_texts_are_text(document: Document, tmp_path: Path) -> None:
     assert [each for tag, each in document.elements if tag == "img" and each["src"] == "x"] == []
     path = tmp_path / "out.html"
     write_report(path, small_report(title=HOSTILE, workflow=f"{HOSTILE}\x1b\ud800"))
-    hostile = Document(path)
-    assert hostile.texts["h1"] == HOSTILE.replace("\u202e", "\ufffd")
+    attacked = _read(path)
+    assert attacked.texts["h1"] == HOSTILE.replace("\u202e", "\ufffd")
     # The drawing of the graph has titles as well.
-    assert hostile.texts["title"].startswith(hostile.texts["h1"])
-    assert len(hostile.texts["script"]) == len(document.texts["script"])
+    assert attacked.texts["title"].startswith(attacked.texts["h1"])
+    assert len(attacked.texts["script"]) == len(document.texts["script"])
 
 
 @pytest.mark.parametrize(
@@ -109,7 +117,7 @@ def test_the_verdict_comes_first(
     texts = [[{"node": "9", "text": each} for each in side] for side in (before, after)]
     path = tmp_path / "out.html"
     write_report(path, small_report(*(result() | {"text": each} for each in texts)))
-    assert Document(path).texts["h2"].startswith(f"{verdict}The two runs")
+    assert _read(path).texts["h2"].startswith(f"{verdict}The two runs")
 
 
 def test_a_tolerance_is_stated(tmp_path: Path) -> None:
@@ -121,7 +129,7 @@ def test_a_tolerance_is_stated(tmp_path: Path) -> None:
             tolerance=parse_tolerance("max=1"),
         ),
     )
-    document = Document(tmp_path / "out.html")
+    document = _read(tmp_path / "out.html")
     assert document.texts["h2"].startswith("No output differs by more than is accepted")
     assert "Tolerance: max=1" in document.texts["li"]
 
@@ -130,7 +138,7 @@ def test_a_version_that_is_compared_with_itself_has_two_titles(tmp_path: Path) -
     report = small_report()
     twice = replace(report, before=replace(report.before, title=report.after.title))
     write_report(tmp_path / "out.html", twice)
-    heads = Document(tmp_path / "out.html").texts["th"]
+    heads = _read(tmp_path / "out.html").texts["th"]
     assert "demo-next, first run" in heads
     assert "demo-next, second run" in heads
 
@@ -146,10 +154,19 @@ def test_notes_and_warnings_are_said_and_what_the_table_shows_is_not_said_again(
     )
     assert "ComfyUI was 0.3.52, and is 0.3.75." in report.comparison.changes
     write_report(tmp_path / "out.html", report)
-    document = Document(tmp_path / "out.html")
+    document = _read(tmp_path / "out.html")
     assert "sodemo warns: it is slow" in document.texts["li"]
     assert "ComfyUI was" not in document.texts["li"]
     assert {"0.3.52", "0.3.75"} <= set(re.findall(r"0\.3\.\d\d", document.texts["code"]))
+
+
+@hostile(200)
+@given(st.text())
+def test_any_text_stays_one_text(text: str) -> None:
+    written_page = written(element("p", {"title": text}, text, element("b"), text))
+    document = Document(written_page.decode())
+    assert [tag for tag, _ in document.elements] == ["p", "b"]
+    assert list(document.elements[0][1]) == ["title"]
 
 
 def test_a_report_is_the_same_each_time(tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def full_report() -> Report:
     same += [
         file(video(frames(), sound=tone()), "same.mp4", node="11"),
         file(video(frames(), "matroska"), "same.mkv", node="17"),
+        file(b"no video", "broken.mp4", node="16"),
         file(sound_file(tone(), "flac", "flac"), "same.flac", node="13"),
         file(sound_file(tone(), "ogg", "flac"), "same.ogg", node="15"),
     ]
