@@ -13,10 +13,8 @@ from comfy_workflows.compare.measures import size_in_words
 from comfy_workflows.compare.output import Output
 from comfy_workflows.graph import Graph
 from comfy_workflows.report.difference import (
-    COLOURS,
     Stills,
     farthest_apart,
-    map_of,
     picture_of,
 )
 from comfy_workflows.report.elements import Element, add, element, section, with_short_hashes
@@ -32,9 +30,8 @@ from comfy_workflows.report.embedded import (
 from comfy_workflows.report.lines import line_differences, text_block, text_of
 from comfy_workflows.report.parts import Report
 from comfy_workflows.report.sounds import wave_drawing, waves_of
+from comfy_workflows.report.viewer import figure, not_shown, viewer
 
-# Smaller pictures are enlarged, with sharp pixels.
-_SMALL_PIXELS = 256
 # In the order of the page.
 _TONES: dict[Verdict, str] = {
     "different": "bad",
@@ -45,7 +42,6 @@ _TONES: dict[Verdict, str] = {
     "equal": "good",
 }
 _ORDER = tuple(_TONES)
-_VIEWS = (("side", "Side by side"), ("slide", "Slider"), ("map", "Difference"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,7 +187,7 @@ def _add_alone(card: Element, pair: Pair, titles: tuple[str, str], room: Room) -
     shown = _shown(output, room)
     if shown is not None:
         caption = None if pair.is_quiet else f"Only in {title}"
-        card.append(_figure(shown, output, caption, "only"))
+        card.append(figure(shown, output.title, caption, "only"))
 
 
 def _add_both(
@@ -208,30 +204,24 @@ def _add_both(
         return
     _add_sentence(card, pair.finding)
     shown = (_shown(before, room), _shown(after, room))
-    if shown == (None, None):
-        return
     figures = [
-        _figure(each, output, title, name)
+        figure(each, output.title, title, name)
         for each, output, title, name in zip(
             shown, (before, after), titles, ("before", "after"), strict=True
         )
         if each is not None
     ]
-    stills = _stills(before, after)
-    kinds = {each.kind if isinstance(each, Embedded) else "" for each in shown}
-    if kinds <= {"video", "audio"}:
-        card.append(element("div", {"class": "pair"}, *figures))
-        card.append(
-            element("button", {"type": "button", "class": "both", "hidden": "hidden"}, "Play both")
-        )
-        _add_waves(card, before, after, titles)
-    elif stills is None:
-        card.append(element("div", {"class": "pair"}, *figures))
-    elif kinds == {"picture"} and stills.count == 1:
-        card.append(_views(pair, figures, stills, titles, room))
+    kinds = {each.kind if isinstance(each, Embedded) else "" for each in shown if each is not None}
+    stills = _stills(before, after) if figures else None
+    if stills is not None and stills.count == 1 and kinds == {"picture"}:
+        card.append(viewer(pair.identity, figures, stills, titles, room))
         return
-    else:
+    if figures:
         card.append(element("div", {"class": "pair"}, *figures))
+    if kinds and kinds <= {"video", "audio"}:
+        attributes = {"type": "button", "class": "both", "hidden": "hidden"}
+        card.append(element("button", attributes, "Play both"))
+        _add_waves(card, before, after, titles)
     if stills is not None:
         _add_stills(card, pair, stills, titles, room)
 
@@ -259,109 +249,16 @@ def _add_stills(
             for small in (small_enough(picture_of(pixels)),)
         ]
     except NotShownError as error:
-        card.append(_not_shown("The frame that differs most", error))
+        card.append(not_shown("The frame that differs most", error))
         return
     figures = [
-        _figure(picture, None, title, name)
+        figure(picture, f"Frame {stills.number}", title, name)
         for picture, title, name in zip(pictures, titles, ("before", "after"), strict=True)
     ]
-    heading = f"Frame {stills.number:,} of {stills.count:,}, which differs most"
-    card.append(element("h4", None, heading))
-    card.append(_views(pair, figures, stills, titles, room))
-
-
-def _views(
-    pair: Pair, figures: list[Element], stills: Stills, titles: tuple[str, str], room: Room
-) -> Element:
-    """The same two pictures side by side, under a slider, or as the map of their differences."""
-    name = f"view-{pair.number}"
-    choice = element("fieldset", {"class": "views"})
-    choice.append(element("legend", {"class": "unseen"}, f"View of {pair.finding.output.title}"))
-    for value, label in _VIEWS:
-        attributes = {"type": "radio", "name": name, "value": value}
-        if value == "side":
-            attributes["checked"] = "checked"
-        choice.append(
-            element("label", None, element("input", attributes), element("span", None, label))
-        )
-    slider = {
-        "type": "range",
-        "min": "0",
-        "max": "100",
-        "value": "50",
-        "aria-label": f"Where {titles[0]} ends and {titles[1]} begins, in percent",
-    }
-    stack = element("div", {"class": "pair stack"}, *figures, element("input", slider))
-    return element("div", {"class": "viewer"}, choice, stack, _map(stills, titles, room))
-
-
-def _map(stills: Stills, titles: tuple[str, str], room: Room) -> Element:
-    made = element("figure", {"class": "map"})
-    drawn, has_dots = map_of(stills)
-    try:
-        image = _img(as_png(drawn, room), drawn.width, f"Where {titles[0]} and {titles[1]} differ")
-        made.append(element("div", {"class": "frame"}, image))
-    except NotShownError as error:
-        made.append(_not_shown("The map of differences", error))
-    legend = element("ol", {"class": "legend", "aria-label": "Colours"})
-    for number, colour in enumerate(COLOURS):
-        swatch = element("i", {"style": f"background:{colour}"})
-        legend.append(
-            element(
-                "li", None, swatch, f"{2**number}–{2 ** (number + 1) - 1}" if number else "up to 1"
-            )
-        )
-    made.append(
-        element(
-            "figcaption",
-            None,
-            f"{stills.place()}.",
-            legend,
-            element(
-                "span",
-                {"class": "quiet"},
-                "Colours: the largest difference of a channel, in steps of 255."
-                + (" The few pixels are enlarged." if has_dots else ""),
-            ),
-        )
-    )
-    return made
-
-
-def _figure(
-    shown: Embedded | NotShownError, output: Output | None, title: str | None, name: str
-) -> Element:
-    figure = element("figure", {"class": name})
-    what = output.title if output else "Frame"
-    alt = f"{what}: {title}" if title else what
-    if title:
-        figure.append(element("figcaption", None, title))
-    if isinstance(shown, NotShownError):
-        figure.append(_not_shown("Not shown here", shown))
-        return figure
-    if shown.kind == "picture":
-        figure.append(element("div", {"class": "frame"}, _img(shown.uri, shown.width, alt)))
-    else:
-        attributes = {"controls": "controls", "preload": "auto", "src": shown.uri}
-        if shown.kind == "video":
-            attributes |= {"playsinline": "playsinline", "loop": "loop"}
-        figure.append(element(shown.kind, attributes | {"aria-label": alt}))
-        failed = "This browser cannot play this file."
-        figure.append(element("p", {"class": "not-shown", "hidden": "hidden"}, failed))
-    if shown.note:
-        figure.append(element("p", {"class": "quiet"}, shown.note))
-    return figure
-
-
-def _img(uri: str, width: int, alt: str) -> Element:
-    attributes = {"src": uri, "alt": alt}
-    if 0 < width < _SMALL_PIXELS:
-        attributes["class"] = "small"
-    return element("img", attributes)
-
-
-def _not_shown(what: str, error: NotShownError) -> Element:
-    return element("p", {"class": "not-shown"}, f"{what}: {error}.")
+    if stills.count > 1:
+        heading = f"Frame {stills.number:,} of {stills.count:,}, which differs most"
+        card.append(element("h4", None, heading))
+    card.append(viewer(pair.identity, figures, stills, titles, room))
 
 
 def _text(output: Output) -> str | None:
