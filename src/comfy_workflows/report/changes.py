@@ -27,9 +27,7 @@ def changes_section(report: Report) -> Element:
     used = _used_models(report.before, report.after)
     models = [change for change in used if change.name not in known]
     if not report.changes and not report.replaced and not models:
-        made.append(
-            element("p", {"class": "quiet"}, "No difference between the versions is known.")
-        )
+        made.append(element("p", {"class": "quiet"}, "Nothing else is known to differ."))
         return made
     made.extend(_replaced(report.replaced))
     for part, heading in _HEADINGS.items():

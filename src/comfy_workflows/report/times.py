@@ -104,7 +104,7 @@ def _row(times: NodeTimes, name: str, longest_ms: float | None) -> Element:
         label.append(element("span", {"class": "quiet"}, times.node))
     bars = element("td", {"class": "bars", "aria-hidden": "true"})
     for which, duration_ms in (("before", times.before_ms), ("after", times.after_ms)):
-        if longest_ms and duration_ms is not None:
+        if longest_ms and duration_ms:
             width = f"width:{duration_ms / longest_ms:.2%}"
             bars.append(element("i", {"class": which, "style": width}))
     return element(

@@ -63,4 +63,4 @@ def test_models_of_the_workflow_that_are_others_now_are_named() -> None:
 
 def test_without_changes_there_is_a_sentence() -> None:
     said = "".join(changes_section(small_report()).itertext())
-    assert "No difference between the versions is known." in said
+    assert "Nothing else is known to differ." in said
