@@ -7,6 +7,7 @@ import contextlib
 import mmap
 import os
 import re
+import socket
 import ssl
 import sys
 import threading
@@ -185,6 +186,9 @@ class _Handler(SimpleHTTPRequestHandler):
         return True
 
     def _send(self, content: bytes | memoryview, answer: Answer) -> None:
+        if answer.rate is not None:
+            # However slow its reader is, little is on its way to it.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE_BYTES)
         began = time.monotonic()
         for at in range(0, len(content), _PIECE_BYTES):
             piece = content[at : at + _PIECE_BYTES]
