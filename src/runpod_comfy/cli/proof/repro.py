@@ -117,7 +117,9 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     assert baseline is not None, "it was loaded before the run"
     comparison = compare_with_baseline(path, baseline, run, tolerance=tolerance)
     if arguments.explain:
-        comparison = explained(comparison, runner.run, workflow, console, first=result)
+        comparison = explained(
+            comparison, workflow, console, runners=(runner, runner), first=result
+        )
     if arguments.report is not None:
         report = report_on_baseline(workflow, path, baseline, result, comparison)
         write_page(arguments.report, report, console)

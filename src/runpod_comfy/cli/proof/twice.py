@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfy_errors import ComfyError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import os_reason, os_remedy
 from runpod_comfy.cli.image.verify import build_twice
 from runpod_comfy.cli.options import given
+from runpod_comfy.cli.proof.explain import explained
 from runpod_comfy.cli.proof.parts import Part, failed
 from runpod_comfy.cli.proof.runs import Runner, runner_at
 from runpod_comfy.cli.proof.test import WorkflowTest
@@ -140,20 +141,25 @@ def _outputs(
         name = f"outputs:{test.workflow.stem}"
         console.say(f"Running {test.workflow} in both homes")
         try:
-            yield _compared_runs(name, test, [runner.run(test.workflow) for runner in runners])
+            yield _compared_runs(name, test, runners, console)
         except ComfyError as error:
             yield failed(name, error)
         except OSError as error:
             yield failed(name, ComfyError(os_reason(error), remedy=os_remedy(error)))
 
 
-def _compared_runs(name: str, test: WorkflowTest, results: Sequence[dict[str, Any]]) -> Part:
+def _compared_runs(
+    name: str, test: WorkflowTest, runners: Sequence[Runner], console: Console
+) -> Part:
     from comfy_workflows.compare.compare import compare
     from comfy_workflows.compare.run import run_of
 
+    results = [runner.run(test.workflow) for runner in runners]
     one, other = (run_of(result) for result in results)
-    between = compare(one, other)
+    between = explained(compare(one, other), test.workflow, console, runners=runners)
     differences = _faults(between, "the two homes")
+    if not between.holds:
+        differences += between.notes
     sentence = f"{between.summary()} in the two homes"
     with_baseline: list[Comparison] = []
     if test.baseline is None:

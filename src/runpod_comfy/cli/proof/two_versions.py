@@ -14,6 +14,7 @@ from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.user_paths import expanded, real
 from comfy_home.layout import find_home
 from rp_handler.errors import reportable
+from runpod_comfy.cli.proof.explain import explained
 from runpod_comfy.cli.proof.reports import core_changes, lock_changes, require_page, write_page
 from runpod_comfy.cli.proof.runs import Runner, runner_of
 from runpod_comfy.cli.proof.show import difference, say_circumstances, table
@@ -89,6 +90,8 @@ def run_both(arguments: argparse.Namespace, console: Console) -> int:
         for version, runner in zip(versions, runners, strict=True)
     )
     comparison = compare(before.run, after.run, tolerance=tolerance)
+    if before.run.circumstances.lock == after.run.circumstances.lock:
+        comparison = explained(comparison, workflow, console, runners=runners)
     sides = [locked(version.side, arguments.project) for version in versions]
     form, changes = compare_sides(sides[0], sides[1], console)
     replaced, notes = _replaced(graph, before, after)

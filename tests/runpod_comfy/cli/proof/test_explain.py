@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from comfy_errors import OperationFailedError
 from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.run import run_of
 from runpod_comfy.cli.proof.explain import explained
+from runpod_comfy.cli.proof.runs import Runner
 from runpod_comfy.cli.show.console import Console
 from tests.comfy_workflows.compare.runs import file, result
 from tests.graphs import node
@@ -35,8 +35,10 @@ def hashed(content: dict[str, Any], digit: str) -> dict[str, Any]:
     return result(content, node_hashes=nodes)
 
 
-def runs(*results: dict[str, Any]) -> tuple[Callable[..., dict[str, Any]], list[Path]]:
-    """Runs with these results, each of which has to be asked for with hashes."""
+def runs(*results: dict[str, Any]) -> tuple[list[Runner], list[Path]]:
+    """Two runners that have these results in turn, each of which has to be asked for with hashes;
+    and the workflows that ran.
+    """
     left, asked = list(results), []
 
     def run(workflow: Path, *, hashes_nodes: bool = False) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def runs(*results: dict[str, Any]) -> tuple[Callable[..., dict[str, Any]], list[
             raise OperationFailedError("the disk is full")
         return left.pop(0)
 
-    return run, asked
+    return [Runner(version_id="demo", run=run, node_classes=lambda: None)] * 2, asked
 
 
 @pytest.fixture
@@ -62,28 +64,28 @@ def difference() -> Comparison:
 
 def test_two_runs_are_compared_and_one_that_was_hashed_counts(workflow: Path) -> None:
     first, second = hashed(PICTURE, "a"), hashed(NEAR, "b")
-    run, asked = runs(first, second)
-    found = explained(difference(), run, workflow, Console())
+    two, asked = runs(first, second)
+    found = explained(difference(), workflow, Console(), runners=two)
     (note,) = found.notes
     assert note.startswith("Node 6 (Noise) is the first whose output differs")
     assert (len(asked), found.holds) == (2, False)
     assert found.document()["explanation"]["first"]["node"] == "6"
 
-    run, asked = runs(second)
-    again = explained(difference(), run, workflow, Console(), first=first)
+    two, asked = runs(second)
+    again = explained(difference(), workflow, Console(), runners=two, first=first)
     assert again.document() == found.document()
     assert len(asked) == 1
 
 
 def test_a_comparison_that_holds_is_not_explained(workflow: Path) -> None:
-    run, asked = runs()
+    two, asked = runs()
     holds = compare(run_of(result(PICTURE)), run_of(result(PICTURE)))
-    assert explained(holds, run, workflow, Console()) is holds
+    assert explained(holds, workflow, Console(), runners=two) is holds
     assert asked == []
 
 
 def test_a_run_that_fails_leaves_the_difference_that_was_found(workflow: Path) -> None:
-    run, _ = runs(hashed(PICTURE, "a"))
-    found = explained(difference(), run, workflow, Console())
+    two, _ = runs(hashed(PICTURE, "a"))
+    found = explained(difference(), workflow, Console(), runners=two)
     assert found.notes == ("No node can be named, because another run failed: the disk is full",)
     assert [finding.verdict for finding in found.findings] == ["different"]

@@ -133,6 +133,7 @@ def test_what_is_different_each_time_is_named(tmp_path: Path) -> None:
     assert found["lock"] == found["environment"] == "equal"
     assert "ComfyUI/custom_nodes/Gambler/chosen.txt: " in done.out
     assert "the two homes: File 1 of node 1: different" in done.out
+    assert "file 1 of node 1 differs: the node writes it differently each time" in done.out
     assert "not proved: node:Gambler, install:Gambler, outputs:chance" in done.err
     # It had no lock, and has none now.
     assert not (version.project / "lockfiles").exists()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.graphs import node, saving, write_graph
 from tests.media_files import noise, picture, with_one_step
 from tests.painted_version import PaintedVersion
 from tests.program import Outcome
@@ -26,9 +27,9 @@ def other(painted: PaintedVersion) -> PaintedVersion:
     versions = painted.project / "versions"
     code = (versions / "Painter" / "__init__.py").read_text()
     (versions / "other" / "Painter").mkdir(parents=True)
-    node = code.replace('["STRING", {}]', '[["x.png", "y.png"]]')
-    assert node != code
-    (versions / "other" / "Painter" / "__init__.py").write_text(node)
+    changed = code.replace('["STRING", {}]', '[["x.png", "y.png"]]')
+    assert changed != code
+    (versions / "other" / "Painter" / "__init__.py").write_text(changed)
     spec = json.loads((versions / "demo.json").read_text()) | {"version_id": "other"}
     spec["custom_nodes"] = [{"name": "Painter", "repo": "other/Painter"}]
     (versions / "other.json").write_text(json.dumps(spec))
@@ -114,3 +115,16 @@ def test_a_version_is_compared_with_itself(
     document = done.document()
     assert (document["holds"], document["replaced"]) == (True, [])
     assert (document["versions"]["form"], document["versions"]["equal"]) == ("lock", True)
+
+
+def test_a_version_that_differs_from_itself_names_the_node(painted: PaintedVersion) -> None:
+    graph = {
+        "1": node("FixtureText", text="x"),
+        "2": node("Dice"),
+        "3": saving(["2", 0], prefix=["1", 0]),
+    }
+    workflow = write_graph(painted.project / "random.json", graph)
+    done = painted.program("diff", "--run", "demo", "demo", "--workflow", workflow)
+    assert "1 of node 3: different" in done.failed_with(4)
+    first = "Node 2 (Dice) is the first whose output differs between two runs of this version."
+    assert f"Note: {first}" in done.err
