@@ -115,6 +115,14 @@ def engine_of(process: subprocess.Popen[str]) -> int:
     pytest.fail("the worker has no engine")
 
 
+def kill_engine(process: subprocess.Popen[str]) -> None:
+    """Kills a worker's ComfyUI; returns once the worker has noticed it."""
+    engine = engine_of(process)
+    os.kill(engine, signal.SIGKILL)
+    # Only the worker takes a process that has ended out of the system's list.
+    wait_until(lambda: not Path(f"/proc/{engine}").exists())
+
+
 def send_text(cloud: ControlPlane, name: str) -> CloudJob:
     """A job whose output is a file with its own name in it."""
     return cloud.send(name, workflow={"1": saving(name)})
@@ -568,7 +576,7 @@ def test_memory_is_freed_once_when_no_job_comes_and_the_next_job_is_right(
         eaten = cloud.result_of(cloud.send("c", workflow=hungry))
         assert eaten.output["warnings"] == []
         wait_until(lambda: len(log_of("pod", "memory_freed")) == 2)
-        os.kill(engine_of(process), signal.SIGKILL)
+        kill_engine(process)
         time.sleep(1)
         assert content(cloud.result_of(send_text(cloud, "d"))) == "d"
 
@@ -587,7 +595,7 @@ def test_a_worker_whose_engine_does_not_start_again_asks_to_be_replaced(
     with worker(cloud) as process:
         assert not cloud.result_of(send_text(cloud, "a")).stops_worker
         main.rename(home / "away.py")
-        os.kill(engine_of(process), signal.SIGKILL)
+        kill_engine(process)
         lost = cloud.result_of(send_text(cloud, "b"))
         assert (lost.output["error_type"], lost.output["retryable"]) == ("engine_crashed", True)
         # The platform may take a moment, or may not do it.
