@@ -16,6 +16,14 @@ from PIL import Image
 from comfy_workflows.report.parts import Report
 from comfy_workflows.report.report import write_report
 from tests.chromium import Page, chromium
+from tests.comfy_workflows.report.seen import (
+    DESK,
+    LONGEST_WAIT_S,
+    PHONE,
+    PICTURES,
+    require_whole,
+    wait_until,
+)
 from tests.comfy_workflows.report.two_runs import (
     HOSTILE,
     full_report,
@@ -26,41 +34,6 @@ from tests.media_files import Array
 
 # Chromium is no Python package.
 pytestmark = pytest.mark.slow
-
-DESK, PHONE = 1280, 390
-PARTS = ("verdict", "sides", "outputs", "times", "changes", "graph")
-_LONGEST_WAIT_S = 60
-
-_FAINT = """
-(() => {
-  const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (colour) => parse(colour).slice(0, 3)
-    .map((part) => part / 255)
-    .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
-    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
-  const back = (element) => {
-    const box = element.closest("svg.node")?.querySelector(".box");
-    if (box) return getComputedStyle(box).fill;
-    for (let at = element; at; at = at.parentElement) {
-      const colour = getComputedStyle(at).backgroundColor;
-      if ((parse(colour)[3] ?? 1) === 1) return colour;
-    }
-  };
-  const faint = [];
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
-    if (element.closest("script, title, .unseen, .skip")) continue;
-    const style = getComputedStyle(element);
-    const colour = element.closest("svg") ? style.fill : style.color;
-    const [low, high] = [light(colour), light(back(element))].sort((a, b) => a - b);
-    const ratio = (high + 0.05) / (low + 0.05);
-    if (ratio < 4.5) faint.push([walker.currentNode.data, ratio]);
-  }
-  return faint;
-})()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -86,13 +59,6 @@ def address(saved: Path) -> str:
     return saved.as_uri()
 
 
-def _wait_until(page: Page, expression: str) -> None:
-    deadline = time.monotonic() + _LONGEST_WAIT_S
-    while not page.value(expression):
-        assert time.monotonic() < deadline, f"this did not become true: {expression}"
-        time.sleep(0.05)
-
-
 def _seen(page: Page, selector: str) -> Array:
     """The pixels of an element, as they are on the screen."""
     page.value(f"document.querySelector('{selector}').scrollIntoView({{behavior: 'instant'}})")
@@ -115,7 +81,7 @@ def _apart(one: Array, other: Array) -> float:
 
 def _wait_for_picture(page: Page, selector: str, wanted: Array, other: Array) -> None:
     """Chromium may paint later than it answers."""
-    deadline = time.monotonic() + _LONGEST_WAIT_S
+    deadline = time.monotonic() + LONGEST_WAIT_S
     while True:
         seen = _seen(page, selector)
         if _apart(seen, wanted) < 3 < _apart(seen, other):
@@ -128,32 +94,14 @@ def _wait_for_picture(page: Page, selector: str, wanted: Array, other: Array) ->
 def test_every_part_is_seen_and_nothing_is_wrong(
     page: Page, address: str, report: Report, width: int, scheme: str
 ) -> None:
-    page.complaints.clear()
-    page.requests.clear()
-    page.open(address, width=width, scheme=scheme)
-    for part in PARTS:
-        box = page.value(
-            f"(({{width, height}}) => [width, height])"
-            f"(document.querySelector('#{part}').getBoundingClientRect())"
-        )
-        assert box[0] > 200, part
-        assert box[1] > 50, part
-        assert page.value(f"document.querySelector('#{part} h2').checkVisibility()"), part
+    require_whole(page, address, width=width, scheme=scheme)
     shown = (
         "[...document.querySelectorAll('article')].filter(each => each.checkVisibility()).length"
     )
     assert page.value(shown) == len(report.comparison.findings)
-    pictures = "[...document.images].filter(each => each.checkVisibility())"
-    _wait_until(page, f"{pictures}.every(each => each.complete)")
-    assert page.value(f"{pictures}.filter(each => each.naturalWidth === 0).length") == 0
-    assert page.value(f"{pictures}.length") > 10
-    # Only the graph scrolls to the side, within its own box.
-    assert page.value("document.documentElement.scrollWidth") == width
+    assert page.value(f"{PICTURES}.length") > 10
     brightness = page.value("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0]")
     assert (int(brightness) > 128) == (scheme == "light")
-    assert page.value(_FAINT) == []
-    assert page.complaints == []
-    assert page.requests == [address]
 
 
 def test_the_slider_reveals_one_picture_or_the_other_by_keyboard(page: Page, address: str) -> None:
@@ -200,7 +148,7 @@ def test_both_videos_and_both_sounds_play_at_once(page: Page, address: str, name
     media = _media_in(name)
     assert page.value(f"{media}.length") == 2
     page.value(f"{media}[0].closest('article').querySelector('.both').click()")
-    _wait_until(page, f"{media}.every(each => each.currentTime > 0.2)")
+    wait_until(page, f"{media}.every(each => each.currentTime > 0.2)")
 
 
 @pytest.mark.parametrize("name", ["same.mp4", "same.mkv", "same.flac", "same.ogg"])
@@ -208,13 +156,13 @@ def test_the_formats_of_videos_and_sounds_play(page: Page, address: str, name: s
     page.open(address, width=DESK)
     media = _media_in(name)
     page.value(f"{media}[0].play()")
-    _wait_until(page, f"{media}[0].currentTime > 0.2")
+    wait_until(page, f"{media}[0].currentTime > 0.2")
 
 
 def test_a_video_that_cannot_be_played_says_so_and_no_other(page: Page, address: str) -> None:
     page.open(address, width=DESK)
     shown = "[...document.querySelectorAll('.not-shown')].filter(each => !each.hidden)"
-    _wait_until(page, f"{shown}.length === 1")
+    wait_until(page, f"{shown}.length === 1")
     assert page.value(f"{shown}[0].textContent") == "This browser cannot play this file."
     assert page.value(
         f"{shown}[0].closest('article') === {_media_in('broken.mp4')}[0].closest('article')"
