@@ -184,7 +184,9 @@ class ResidentEngine:
                 outputs = None
             if execution.error is None and outputs is not None:
                 warnings = (*notes, *execution.warnings)
-                hashed = await in_thread(partial(engine.node_outputs, events.prompt_id))
+                hashed = None
+                if self._hashes_nodes:
+                    hashed = await in_thread(partial(engine.node_outputs, events.prompt_id))
                 if hashed is not None and hashed.fault is not None:
                     warnings += (f"The outputs of nodes could not be hashed: {hashed.fault}.",)
                 return Run(
