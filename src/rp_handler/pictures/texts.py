@@ -1,6 +1,6 @@
 """Texts in PNG, JPEG and WebP files: put there without touching the picture, and read back.
 
-They are where `metadata.py` has them. What is read may be anything that anybody made.
+They are where `metadata.py` has them. A file that is read is not trusted.
 """
 
 from __future__ import annotations
@@ -112,9 +112,9 @@ def _jpeg_with(content: bytes, texts: Mapping[str, str]) -> tuple[bytes, list[st
 
 def _webp_with(content: bytes, texts: Mapping[str, str]) -> tuple[bytes, list[str]]:
     chunks = [*webp_chunks(content)]
-    require(bool(chunks) and len(chunks[0][1]) >= 8 + 10)
     before = next((chunk[8:] for kind, chunk in chunks if kind == b"EXIF"), b"")
     kept = [(kind, chunk) for kind, chunk in chunks if kind != b"EXIF"]
+    require(bool(kept) and len(kept[0][1]) >= 8 + 10)
     if kept[0][0] != b"VP8X":
         kept.insert(0, (b"VP8X", _extended_header(*kept[0])))
     header = bytearray(kept[0][1])
@@ -217,11 +217,14 @@ def _texts_of_tiff(tiff: bytes) -> Iterator[str]:
         require(order is not None)
         (begin,) = struct.unpack_from(f"{order}I", tiff, 4)
         (count,) = struct.unpack_from(f"{order}H", tiff, begin)
+        left = set(FIELD_TAGS)
         for number in range(count):
             entry = begin + 2 + number * _ENTRY_BYTES
             tag, kind, size, value = struct.unpack_from(f"{order}HHII", tiff, entry)
-            if kind != _ASCII or tag not in FIELD_TAGS:
+            if kind != _ASCII or tag not in left:
                 continue
+            # A directory has a tag once; one that repeats it would be read for minutes.
+            left.remove(tag)
             at = entry + 8 if size <= 4 else value
             require(at + size <= len(tiff))
             yield _checked(tiff[at : at + size]).rstrip(b"\0").decode("latin-1")
