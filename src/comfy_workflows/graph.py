@@ -5,7 +5,6 @@ The UI format, which ComfyUI's page saves, is rejected with a message of its own
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import in_lines
+from comfy_files.files import digest_of
 from comfy_files.json_file import read_json
 
 _EXPORT = "In ComfyUI choose Workflow > Export (API) and use the exported file."
@@ -155,8 +155,7 @@ def workflow_digest(graph: Graph) -> str:
         node.id: {"class_type": node.class_type, "inputs": dict(node.inputs)}
         for node in graph.nodes.values()
     }
-    text = json.dumps(nodes, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    return digest_of(json.dumps(nodes, sort_keys=True, separators=(",", ":")).encode())
 
 
 def _refuse_envelope(document: object, place: str) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from comfy_workflows.compare.baseline import compare_with_baseline, load_baseline
 from comfy_workflows.compare.compare import compare
-from comfy_workflows.compare.run import run_of, workflow_digest
-from comfy_workflows.graph import load_workflow
+from comfy_workflows.compare.run import run_of
+from comfy_workflows.graph import load_workflow, workflow_digest
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.home.realized import open_home

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.output import Output, outputs_of
-from comfy_workflows.graph import workflow_digest as workflow_digest
 
 _RUN_AGAIN = (
     "Run it again with this version of runpod-comfy; rebuild the image, if it was made in one."

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from comfy_errors import InvalidInputError
-from comfy_workflows.compare.run import run_of, workflow_digest
-from comfy_workflows.graph import parse_workflow
+from comfy_workflows.compare.run import run_of
+from comfy_workflows.graph import parse_workflow, workflow_digest
 from tests.comfy_workflows.compare.runs import CPU, result
 
 

@@ -87,10 +87,10 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_workflows.compare.baseline import compare_with_baseline, load_baseline
-    from comfy_workflows.compare.run import run_of, workflow_digest
+    from comfy_workflows.compare.run import run_of
     from comfy_workflows.compare.tolerance import parse_tolerance
     from comfy_workflows.folder import baseline_path
-    from comfy_workflows.graph import load_workflow
+    from comfy_workflows.graph import load_workflow, workflow_digest
 
     workflow = expanded(arguments.workflow)
     path = expanded(arguments.baseline) if arguments.baseline else baseline_path(workflow)
@@ -123,7 +123,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.report is not None:
         report = report_on_baseline(workflow, path, baseline, result, comparison)
         write_page(arguments.report, report, console)
-    return _tell(comparison, path, result, console)
+    return _show(comparison, path, result, console)
 
 
 def _record(path: Path, run: Run, digest: str, console: Console) -> int:
@@ -145,7 +145,7 @@ def _recorded(recording: Recording) -> str:
     return f"{done} {outputs} of {device} in {recording.path}{beside}"
 
 
-def _tell(comparison: Comparison, path: Path, result: dict[str, Any], console: Console) -> int:
+def _show(comparison: Comparison, path: Path, result: dict[str, Any], console: Console) -> int:
     document = comparison.document() | {"baseline": str(path), "result": result}
     console.result(table(comparison), document)
     say_circumstances(comparison, console)

@@ -115,8 +115,7 @@ class WorkflowTest:
 def test_of(workflow: Path, tolerance: Tolerance | None) -> WorkflowTest:
     """Reads the files of a test, so that a broken one is reported without waiting for a run."""
     from comfy_workflows.compare.baseline import load_baseline
-    from comfy_workflows.compare.run import workflow_digest
-    from comfy_workflows.graph import load_workflow
+    from comfy_workflows.graph import load_workflow, workflow_digest
 
     path = baseline_path(workflow)
     digest = workflow_digest(load_workflow(workflow))

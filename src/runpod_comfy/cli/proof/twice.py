@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from comfy_errors import ComfyError, UnavailableError
 from comfy_errors.names import quantity
-from comfy_files.files import os_reason, os_remedy
+from comfy_files.files import digest_of, os_reason, os_remedy
 from runpod_comfy.cli.image.verify import build_twice
 from runpod_comfy.cli.options import given
 from runpod_comfy.cli.proof.explain import explained
@@ -199,7 +198,7 @@ def _digest_of(run: Run) -> str:
         [*output.place, output.content.sha256 if output.content else output.sha256]
         for output in run.outputs
     ]
-    return f"sha256:{hashlib.sha256(json.dumps(shown).encode()).hexdigest()}"
+    return digest_of(json.dumps(shown).encode())
 
 
 def two_images(

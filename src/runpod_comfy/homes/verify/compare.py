@@ -6,7 +6,6 @@ Whether a home is what its lock says is the question of `verify`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors.names import quantity
+from comfy_files.files import digest_of
 from comfy_home.tree_hash import tree_hash
 from runpod_comfy.homes.home import Home, start_changes
 from runpod_comfy.homes.install_scripts import read_install_record
@@ -82,10 +82,8 @@ def _compared_tree(
 def _compared(
     name: str, mine: Mapping[str, str], others: Mapping[str, str], *, size: str
 ) -> ComparedPart:
-    digest = hashlib.sha256(json.dumps(mine, sort_keys=True).encode()).hexdigest()
-    return ComparedPart(
-        name=name, digest=f"sha256:{digest}", size=size, differences=_differences(mine, others)
-    )
+    digest = digest_of(json.dumps(mine, sort_keys=True).encode())
+    return ComparedPart(name=name, digest=digest, size=size, differences=_differences(mine, others))
 
 
 def _differences(mine: Mapping[str, str], others: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfy_workflows.compare.run import workflow_digest
-from comfy_workflows.graph import load_workflow
+from comfy_workflows.graph import load_workflow, workflow_digest
 from runpod_comfy.cli.app import run_command_line
 from tests.graphs import node, write_graph
 from tests.ordinary_user import as_ordinary_user, users_folder
