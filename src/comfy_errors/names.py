@@ -32,6 +32,11 @@ def quantity(count: int, noun: str, plural: str = "") -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
+def capitalized(sentence: str) -> str:
+    """The sentence with its first letter as a capital, and the others as they are."""
+    return sentence[:1].upper() + sentence[1:]
+
+
 def as_options(**options: Any) -> str:
     """Options of a spec, to be added to it: `"options": {"python": "3.12"}`."""
     return f'"options": {json.dumps(options)}'

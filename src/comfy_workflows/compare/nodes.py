@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError
-from comfy_errors.names import listed, quantity
+from comfy_errors.names import capitalized, listed, quantity
 from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.run import run_of
@@ -99,8 +99,8 @@ def explain_difference(
     found = next((node for node in nodes if node.verdict == "different"), None)
     if found is not None:
         return Explanation(
-            sentence=f"{_capital(found.title)} is the first whose {_which(found)} between two runs "
-            "of this version.",
+            sentence=f"{capitalized(found.title)} is the first whose {_which(found)} between two "
+            "runs of this version.",
             nodes=nodes,
             first=found,
             notes=(*_blind_spots(nodes, found, graph), *_only_once(nodes)),
@@ -156,10 +156,6 @@ def _pair(before: NodeHashes, after: NodeHashes) -> ComparedNode:
         different=tuple(number for number in range(count) if number not in same),
         not_compared=tuple(number for number, output in same.items() if output.unhashed),
     )
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _which(node: ComparedNode) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from comfy_errors.names import quantity
+from comfy_errors.names import capitalized, quantity
 from comfy_workflows.compare.compare import Finding, Verdict
 from comfy_workflows.compare.content import rule_of, tracks_of
 from comfy_workflows.compare.decoded import UndecodableError
@@ -171,7 +171,7 @@ def _numbers(finding: Finding) -> Element | None:
 def _add_sentence(card: Element, finding: Finding) -> None:
     """What differs, where no numbers say it."""
     if finding.sentence and finding.numbers is None:
-        sentence = f"{finding.sentence[0].upper()}{finding.sentence[1:]}."
+        sentence = f"{capitalized(finding.sentence)}."
         card.append(element("p", None, with_short_hashes(sentence)))
 
 

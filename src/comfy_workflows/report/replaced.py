@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from comfy_errors.names import listed
+from comfy_errors.names import capitalized, listed
 from comfy_workflows.graph import Graph
 from comfy_workflows.node_inputs import (
     UPLOADS,
@@ -39,10 +39,8 @@ def replaced_nodes(graph: Graph, before: ObjectInfo, after: ObjectInfo) -> list[
             continue
         changes = list(_changes(then, now))
         if changes:
-            sentence = f"{'; '.join(changes)}."
-            found.append(
-                Replaced(node=node.id, class_type=node.class_type, sentence=_capital(sentence))
-            )
+            sentence = f"{capitalized('; '.join(changes))}."
+            found.append(Replaced(node=node.id, class_type=node.class_type, sentence=sentence))
     return found
 
 
@@ -131,7 +129,3 @@ def _names(types: Sequence[str]) -> str:
 
 def _value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comfy_errors.names import capitalized
 from comfy_workflows.graph import Graph
 from comfy_workflows.report.elements import Element, element, section
 from comfy_workflows.report.parts import Report
@@ -49,7 +50,7 @@ def times_section(report: Report) -> Element:
         return made
     for side in (report.before, report.after):
         if side.result is None:
-            note = f"{_capital(side.title)} has no times: they are not recorded."
+            note = f"{capitalized(side.title)} has no times: they are not recorded."
             made.append(element("p", {"class": "quiet"}, note))
     titles = (report.before.title, report.after.title)
     longest = max((each.longest_ms for each in rows), default=0)
@@ -155,7 +156,3 @@ def _milliseconds(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value < _LONGEST_MS else None
-
-
-def _capital(title: str) -> str:
-    return title[:1].upper() + title[1:]

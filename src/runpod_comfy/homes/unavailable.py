@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comfy_errors import ComfyError, MismatchError, UnavailableError
-from comfy_errors.names import in_lines, quantity
+from comfy_errors.names import capitalized, in_lines, quantity
 from comfy_files.files import sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size, say_nothing, when_slow
@@ -81,8 +81,7 @@ def _error(lack: _Lack, *, offline: bool, wheels_dir: Path | None) -> ComfyError
         ways.append("name a folder of wheels with --wheels-dir")
     else:
         ways.append(f"put the locked wheels into {wheels_dir}, or leave out --wheels-dir")
-    remedy = "; or ".join(ways)
-    remedy = remedy[0].upper() + remedy[1:] + "."
+    remedy = f"{capitalized('; or '.join(ways))}."
     items = quantity(len(lack.wrong) + len(lack.missing), "item is", "items are")
     if lack.wrong:
         return MismatchError(f"{items} missing or wrong:{lines}", remedy=remedy)
