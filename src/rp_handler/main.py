@@ -337,7 +337,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen", metavar="IP", help="where --ui serves (COMFY_LISTEN; 0.0.0.0 in an image)")
     add("--json", action="store_true", help="print the result as one JSON document")
     add("--verbose", action="store_true", help="show ComfyUI's log while it runs")
-    add("--node-hashes", action="store_true", help="with hashes of what each node gives")
+    add("--node-hashes", action="store_true", help="add hashes of what each node gives")
     add_sdk_options(parser)
     return parser
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from comfy_files.files import disk_errors, replace_file
 from comfy_workflows.report.elements import written
 from comfy_workflows.report.page import page
-from comfy_workflows.report.parts import Change, Replaced, Report, Side
-
-__all__ = ["Change", "Replaced", "Report", "Side", "write_report"]
+from comfy_workflows.report.parts import Report
 
 
 def write_report(path: Path, report: Report) -> None:

@@ -39,8 +39,8 @@ class JobRequest:
     """A validated input. `place` names its workflow in messages, `warnings` what was ignored.
     `output` is None for the worker's own mode, `events` are what it wants to hear of while it runs,
     `bucket` is one of its own, `conversion` is how its pictures are delivered, `has_provenance` is
-    None for what the worker does. It `is_checked` if
-    it is known that the version can run its graph.
+    None for what the worker does. It `is_checked` if it is known that the version can run its
+    graph.
     """
 
     graph: Graph

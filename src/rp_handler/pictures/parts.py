@@ -86,5 +86,6 @@ def webp_file(chunks: list[bytes]) -> bytes:
 
 
 def require(holds: bool) -> None:
+    """Raises ValueError if a condition that every such file fulfils does not hold."""
     if not holds:
         raise ValueError("the file is damaged")

@@ -16,6 +16,7 @@ from comfy_home.platforms import PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from comfy_workflows.folder import workflow_files
+from rp_handler.home.image import IMAGE_VARIABLE
 from rp_handler.outputs.modes import check_output_mode, settings_of
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE, asks_for_provenance
 from runpod_comfy.api.arguments import checked
@@ -164,7 +165,7 @@ def image_job(
     ca_bundle: StrPath | None,
     project: StrPath | None,
 ) -> ImageJob:
-    """The build of a lock's image, with the workflows of the project."""
+    """The build of a lock's image, with the workflows of the project. Raises InvalidInputError."""
     return ImageJob(
         lock=lock,
         base=find_base(lock, asked=base),
@@ -336,7 +337,7 @@ def run_image(
         readable = [workflow.absolute(), cache.models, *key_files]
         variables = {**settings, "COMFY_CACHE_MODELS": str(cache.models)}
         # A container cannot learn which image it runs.
-        variables["COMFY_IMAGE"] = built.digest
+        variables[IMAGE_VARIABLE] = built.digest
         if shared_models is not None and shared_models.is_dir():
             readable.append(shared_models)
             variables["MODELS_DIR"] = str(shared_models)

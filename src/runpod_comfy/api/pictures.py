@@ -1,4 +1,4 @@
-"""Whether this machine can make a picture again, by what the picture says of itself."""
+"""Whether this machine can make a picture again, from the provenance in its file."""
 
 from __future__ import annotations
 

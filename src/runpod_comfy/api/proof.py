@@ -128,8 +128,8 @@ def first_home(job: Realization, folder: Path, *, inputs: Path) -> Iterator[Real
 
 @contextlib.contextmanager
 def second_home(job: Realization, folder: Path, *, inputs: Path) -> Iterator[Realization]:
-    """The same for a home for which everything is built again, from what the cache of `job` has
-    downloaded by now.
+    """The realization of another home below `folder`, for which everything is built again, from
+    what the cache of `job` has downloaded by now. It reads the user's files from `inputs` too.
     """
     with unbuilt_cache(job.cache, folder / "cache") as unbuilt:
         second = replace(job, target=folder / "second", cache=unbuilt)

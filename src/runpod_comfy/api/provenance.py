@@ -1,4 +1,4 @@
-"""What a picture says that it was made from, read from a file that anybody may have made."""
+"""What a picture was made from, as the file says, which is not trusted."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def files_of(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
 
 
 def described(path: Path) -> str:
-    """The hash of a file, and whether it is executable; what else is there in words."""
+    """What `hash_of` says of a path, and of a file whether it is executable."""
     found = hash_of(path)
     if len(found) == 64 and path.stat().st_mode & stat.S_IXUSR:
         return f"{found}, executable"
