@@ -100,22 +100,22 @@ def run_command_line(arguments: Sequence[str]) -> int:
             # Even after `--help`, which raises SystemExit.
             sys.stdout.flush()
     except UsageError as error:
-        return _tell(f"{error.usage}{error.in_words()}", error, error.exit_code, console)
+        return _show(f"{error.usage}{error.in_words()}", error, error.exit_code, console)
     except ComfyError as error:
-        return _tell(error.in_words(), error, error.exit_code, console)
+        return _show(error.in_words(), error, error.exit_code, console)
     except KeyboardInterrupt:
         interrupted = ComfyError("interrupted", remedy="Run the same command again to continue.")
         words = f"{interrupted.message}\n  → {interrupted.remedy}"
-        return _tell(words, interrupted, INTERRUPTED, console)
+        return _show(words, interrupted, INTERRUPTED, console)
     except BrokenPipeError:
         raise
     except OSError as error:
         refused = ComfyError(os_reason(error), remedy=os_remedy(error))
-        return _tell(refused.in_words(), refused, refused.exit_code, console)
+        return _show(refused.in_words(), refused, refused.exit_code, console)
     return code
 
 
-def _tell(words: str, error: ComfyError, exit_code: int, console: Console) -> int:
+def _show(words: str, error: ComfyError, exit_code: int, console: Console) -> int:
     console.say(words)
     console.result("", {"error": error.message, "remedy": error.remedy, "exit_code": exit_code})
     return exit_code

@@ -27,7 +27,7 @@ _PARTS: dict[str, Part] = {
     "models": "model",
     "environment": "setting",
 }
-_ASKERS = ("requested_by", "required_by")
+_NOT_SHOWN = ("requested_by", "required_by")
 
 
 def require_page(path: Path | None) -> None:
@@ -86,7 +86,7 @@ def core_changes(before: Circumstances, after: Circumstances) -> list[Change]:
 
 
 def lock_changes(changes: Iterable[LockChange]) -> list[Change]:
-    """The differences between two locks as the page shows them, without who asks for what."""
+    """The differences between two locks as the page shows them, without what requires what."""
     from comfy_workflows.report.parts import Change
 
     return [
@@ -98,7 +98,7 @@ def lock_changes(changes: Iterable[LockChange]) -> list[Change]:
             after=_text(change.key, change.after),
         )
         for change in changes
-        if change.key not in _ASKERS
+        if change.key not in _NOT_SHOWN
     ]
 
 
@@ -107,10 +107,10 @@ def _text(key: str, value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     if not key:
-        from runpod_comfy.cli.show.lock_changes import telling_values
+        from runpod_comfy.cli.show.lock_changes import main_values
 
         # All of a thing that was added or removed.
-        return " ".join(telling_values(value)) or "there"
+        return " ".join(main_values(value)) or "there"
     if key == "files":
         return quantity(len(value), "other file")
     if key == "size":

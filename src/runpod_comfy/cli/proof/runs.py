@@ -12,7 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfy_errors import InvalidInputError, OperationFailedError, error_at_the_end, error_kind
+from comfy_errors import (
+    ComfyError,
+    InvalidInputError,
+    OperationFailedError,
+    error_at_the_end,
+    error_kind,
+)
 from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import given, named_version
 from runpod_comfy.cli.realize import find_job, realize_visibly
@@ -114,21 +120,29 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
             explain=console.explain,
         )
         if code:
-            lines = shown.getvalue().decode(errors="replace").splitlines()
-            error_said = error_at_the_end(lines)
-            message, remedy = error_said or (f"the container ended with exit code {code}", "")
-            raise error_kind(code)(message, remedy=remedy)
-        try:
-            result: dict[str, Any] = json.loads(said.getvalue())
-        except ValueError as error:
-            raise OperationFailedError(
-                f"the container of {arguments.image} printed no result",
-                remedy="Run the command again with --verbose.",
-            ) from error
-        return result
+            raise _error_of(code, shown.getvalue())
+        return _result_in(said.getvalue(), arguments.image)
 
     return Runner(
         version_id=version_id,
         run=run,
         node_classes=lambda: node_classes_of_image(arguments.image),
     )
+
+
+def _error_of(code: int, shown: bytes) -> ComfyError:
+    """The error that a container ended with, from what it printed."""
+    found = error_at_the_end(shown.decode(errors="replace").splitlines())
+    message, remedy = found or (f"the container ended with exit code {code}", "")
+    return error_kind(code)(message, remedy=remedy)
+
+
+def _result_in(printed: bytes, image: str) -> dict[str, Any]:
+    try:
+        result: dict[str, Any] = json.loads(printed)
+    except ValueError as error:
+        raise OperationFailedError(
+            f"the container of {image} printed no result",
+            remedy="Run the command again with --verbose.",
+        ) from error
+    return result

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from runpod_comfy.api.proof import ResolvedTwice
     from runpod_comfy.cache.tree import FetchContext
     from runpod_comfy.homes.job import Realization
+    from runpod_comfy.homes.verify.compare import ComparedPart
     from runpod_comfy.images.proof.verify import NamedEngine
     from runpod_comfy.lock.model import Lock
     from runpod_comfy.spec.load import LoadedSpec
@@ -105,14 +106,7 @@ def two_homes(
                 console.say("Realizing the second home, with everything built again")
                 realize_visibly(second, console)
                 console.say("Comparing the two homes")
-                for part in compare_homes(first, second):
-                    yield Part(
-                        name=part.name,
-                        verdict="differs" if part.differences else "equal",
-                        digest=part.digest,
-                        sentence=part.size,
-                        differences=part.differences,
-                    )
+                yield from map(_home_part, compare_homes(first, second))
         except ComfyError as error:
             yield failed("homes", error)
             return
@@ -128,6 +122,16 @@ def two_homes(
             for number, home in enumerate((first, second), start=1)
         ]
         yield from _outputs(tests, runners, console)
+
+
+def _home_part(part: ComparedPart) -> Part:
+    return Part(
+        name=part.name,
+        verdict="differs" if part.differences else "equal",
+        digest=part.digest,
+        sentence=part.size,
+        differences=part.differences,
+    )
 
 
 def _outputs(

@@ -17,7 +17,7 @@ _TITLES = {
 }
 _SHORT = 12
 # The keys shown for an item that was added or removed.
-_TELLING = ("version", "ref", "commit", "value", "source")
+_MAIN_KEYS = ("version", "ref", "commit", "value", "source")
 
 
 def change_lines(changes: Iterable[Change]) -> list[str]:
@@ -31,17 +31,17 @@ def change_lines(changes: Iterable[Change]) -> list[str]:
     return lines
 
 
-def telling_values(thing: Mapping[str, Any]) -> list[str]:
-    """What tells most about a thing that was added or removed, such as its version; in short."""
-    told = [_short(thing[key]) for key in _TELLING if thing.get(key)]
+def main_values(thing: Mapping[str, Any]) -> list[str]:
+    """Short forms of what identifies a thing that was added or removed, such as its version."""
+    found = [_short(thing[key]) for key in _MAIN_KEYS if thing.get(key)]
     # The preferred source of a model in a lock.
-    return [*told, *thing.get("sources", [])[:1]]
+    return [*found, *thing.get("sources", [])[:1]]
 
 
 def _line(change: Change) -> str:
     if not change.key:
         sign, thing = ("+", change.after) if change.before is None else ("-", change.before)
-        return " ".join([sign, change.name, *telling_values(thing)])
+        return " ".join([sign, change.name, *main_values(thing)])
     if change.key == "files":
         gone, new = len(change.before), len(change.after)
         return f"~ {change.name} hashes: {gone} gone, {new} new"
