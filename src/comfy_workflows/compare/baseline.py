@@ -132,6 +132,7 @@ def compare_with_baseline(
         notes.append(
             f"The baseline has no entry for {here.in_words()}; that of {other.in_words()} was used."
         )
+    notes += [f"{one.title}: {one.unreadable}." for one in before.outputs if one.unreadable]
     found = compare(before, run, tolerance=tolerance)
     return Comparison(
         findings=found.findings,

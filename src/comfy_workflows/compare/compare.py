@@ -153,7 +153,8 @@ def _without_file(
         sentence = "its content differs"
     else:
         distance = hash_distance(then.perceptual, now.perceptual)
-        sentence = f"its content differs, and {distance} of 64 bits of its perceptual hash"
+        hashes = f"{distance} of 64 bits of its perceptual hash differ"
+        sentence = f"its content differs; {hashes if distance else 'its perceptual hash is equal'}"
     if tolerance is not None:
         sentence = f"{sentence}; no tolerance can be applied, because {reason}"
     numbers = None if distance is None else {"hash_distance": distance}

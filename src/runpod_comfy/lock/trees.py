@@ -18,6 +18,7 @@ from runpod_comfy.lock.requirements.read import REQUIREMENTS
 from runpod_comfy.lock.upgrade import Upgrade, trees_of
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
 from runpod_comfy.sources.kinds import look_up, source_of
+from runpod_comfy.sources.pypi import refuse_foreign_file
 from runpod_comfy.sources.tree_source import TreeSource
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import TreePlace
@@ -116,9 +117,9 @@ def _fetch(
     fetched = source.fetch(request, fetch_context)
     if isinstance(tree, CustomNode):
         _report_unimportable(tree, fetched.path, fetch_context.say)
-    if tree.kind == "git" and tree.commit and not known:
-        # Reported once: from now on the lock has this commit, and it is not checked again.
-        warn_of_foreign_commit(request, fetch_context)
+    if tree.commit and not known:
+        # Once: from now on the lock has this commit, and it is not checked again.
+        _check_commit(tree, request, fetch_context)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
             f"{tree.repo} at {commit} has the files {fetched.tree_hash}, but the lock has "
@@ -154,6 +155,14 @@ def _requirements_above(
         return None
     above = [(folder / REQUIREMENTS).as_posix() for folder in PurePosixPath(request.subdir).parents]
     return next((path for path in above if source.has_file(request, path, fetch_context)), None)
+
+
+def _check_commit(tree: Tree, request: TreeRequest, fetch_context: FetchContext) -> None:
+    """Whether a commit of the spec is one of its ref, which a person may have changed alone."""
+    if tree.kind == "git":
+        warn_of_foreign_commit(request, fetch_context)
+    elif tree.kind == "pypi":
+        refuse_foreign_file(request, fetch_context)
 
 
 def _previous_tree(tree: Tree, previous: Lock | None) -> LockedTree | None:

@@ -5,6 +5,7 @@ It is unpacked, never built or installed: none of its code runs.
 
 from __future__ import annotations
 
+import contextlib
 import zipfile
 from collections.abc import Iterable
 from functools import partial
@@ -32,10 +33,7 @@ class PypiSource(TreeSource):
         files = _files_of_version(request, fetch_context)
         if request.commit is not None:
             if not any(_pin(file) == request.commit for file in files):
-                raise MismatchError(
-                    f"no file of {request.title} has the pin {request.commit}",
-                    remedy="Remove 'commit' to use the file that the index has.",
-                )
+                raise _foreign(request)
             return request.commit
         chosen = _choose(files, request.title)
         if chosen.yanked is not None:
@@ -59,6 +57,26 @@ class PypiSource(TreeSource):
                 remedy=f"To use one anyway, name it: {repo}@VERSION",
             )
         return versions[0]
+
+
+def refuse_foreign_file(request: TreeRequest, fetch_context: FetchContext) -> None:
+    """Raises MismatchError if a pinned request has the pin of another version's file.
+
+    Does nothing offline, and where the index cannot tell.
+    """
+    if request.ref is None or fetch_context.offline:
+        return
+    with contextlib.suppress(UnavailableError):
+        pins = [_pin(file) for file in _files_of_version(request, fetch_context)]
+        if None not in pins and request.commit not in pins:
+            raise _foreign(request)
+
+
+def _foreign(request: TreeRequest) -> MismatchError:
+    return MismatchError(
+        f"no file of {request.title} has the pin {request.commit}",
+        remedy="Remove 'commit' to use the file that the index has.",
+    )
 
 
 def _holds_wheel_metadata(archive: Path) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from runpod_comfy.cache.tree import FetchContext, FetchedTree, TreeRequest
 from runpod_comfy.sources.kinds import settle
-from runpod_comfy.sources.pypi import PypiSource
+from runpod_comfy.sources.pypi import PypiSource, refuse_foreign_file
 from runpod_comfy.spec.model import Tree
 from tests.http_server import Answer, Request, cut
 from tests.package_index import Listed, html_page, json_page, make_wheel, serve_index
@@ -105,6 +105,19 @@ def test_the_pin_is_the_hash_of_the_wheel_for_every_platform(
     expected = index.add(make_wheel(tmp_path, "thing", "1.0"))
     assert PypiSource().pin(REQUEST, fetch_context) == expected
     assert index.asked == ["/simple/thing/"]
+
+
+def test_a_pin_of_another_version_is_refused(
+    index: Index, fetch_context: FetchContext, tmp_path: Path
+) -> None:
+    old = index.add(make_wheel(tmp_path, "thing", "1.0"))
+    new = index.add(make_wheel(tmp_path, "thing", "2.0"))
+    refuse_foreign_file(replace(REQUEST, ref="2.0", commit=new), fetch_context)
+    with pytest.raises(MismatchError, match=f"no file of .* has the pin {old}"):
+        refuse_foreign_file(replace(REQUEST, ref="2.0", commit=old), fetch_context)
+    # An index without hashes cannot tell.
+    index.announced = dict.fromkeys(index.files)
+    refuse_foreign_file(replace(REQUEST, ref="2.0", commit=old), fetch_context)
 
 
 def test_a_wheel_is_unpacked(index: Index, fetch_context: FetchContext, tmp_path: Path) -> None:

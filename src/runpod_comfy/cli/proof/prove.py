@@ -17,6 +17,7 @@ from runpod_comfy.cli.image.verify import named_engines
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, named_version
 from runpod_comfy.cli.proof.junit import write_junit
 from runpod_comfy.cli.proof.parts import Part, table
+from runpod_comfy.cli.proof.reports import require_files
 from runpod_comfy.cli.proof.show import worst_code
 from runpod_comfy.cli.proof.test import WorkflowTest, test_of, with_baselines
 from runpod_comfy.cli.proof.twice import timed, two_homes, two_images, two_locks
@@ -75,6 +76,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
     started = time.monotonic()
     # All of this first: the rest takes minutes.
+    require_files(junit=arguments.junit)
     engines = _engines(arguments)
     version_id = version_id_of(named_version(arguments))
     loaded = read_spec(version_id, arguments.spec, arguments.project)

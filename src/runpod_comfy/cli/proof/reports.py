@@ -30,12 +30,13 @@ _PARTS: dict[str, Part] = {
 _NOT_SHOWN = ("requested_by", "required_by")
 
 
-def require_page(path: Path | None) -> None:
-    """Raises InvalidInputError if no page can be written to `path`, before a run takes minutes."""
-    if path is not None and expanded(path).is_dir():
-        raise InvalidInputError(
-            f"--report names a folder: {path}", remedy="Name a file in it: report.html"
-        )
+def require_files(**paths: Path | None) -> None:
+    """Raises InvalidInputError for an option, by its name, that names a folder instead of the file
+    to write: before a run takes minutes.
+    """
+    for option, path in paths.items():
+        if path is not None and expanded(path).is_dir():
+            raise InvalidInputError(f"--{option} names a folder: {path}", remedy="Name a file.")
 
 
 def write_page(path: Path, report: Report, console: Console) -> None:

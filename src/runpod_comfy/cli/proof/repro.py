@@ -18,7 +18,7 @@ from runpod_comfy.cli.options import (
     add_version,
 )
 from runpod_comfy.cli.proof.explain import EXPLAIN_HELP, explained
-from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
+from runpod_comfy.cli.proof.reports import report_on_baseline, require_files, write_page
 from runpod_comfy.cli.proof.runs import runner_of
 from runpod_comfy.cli.proof.show import mismatch, say_circumstances, table
 from runpod_comfy.cli.show.console import Console
@@ -102,7 +102,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             )
     tolerance = None if arguments.tolerance is None else parse_tolerance(arguments.tolerance)
     # All of this before the run, which may take minutes.
-    require_page(arguments.report)
+    require_files(report=arguments.report)
     digest = workflow_digest(load_workflow(workflow))
     baseline = None
     if path.exists() or not records:

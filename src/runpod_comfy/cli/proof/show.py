@@ -104,7 +104,10 @@ def mismatch(comparison: Comparison, baseline: Path, *, record: str) -> Mismatch
 
 
 def _where_to_look(comparison: Comparison) -> str:
-    if comparison.changes or comparison.explanation is not None:
+    explanation = comparison.explanation or {}
+    if explanation.get("first"):
+        return "Look at the node that differs first, and at its inputs."
+    if comparison.changes or explanation:
         return "Find out what changed: the workflow, the lock, the device or the driver."
     return (
         "Neither the lock nor the device has changed: `repro` with --explain names the node whose "

@@ -25,7 +25,7 @@ from runpod_comfy.cli.options import (
     named_version,
 )
 from runpod_comfy.cli.proof.junit import write_junit
-from runpod_comfy.cli.proof.reports import report_on_baseline, require_page, write_page
+from runpod_comfy.cli.proof.reports import report_on_baseline, require_files, write_page
 from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.proof.runs import Runner, runner_of
 from runpod_comfy.cli.proof.show import (
@@ -77,6 +77,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_workflows.compare.tolerance import parse_tolerance
 
     tolerance = None if arguments.tolerance is None else parse_tolerance(arguments.tolerance)
+    require_files(report=arguments.report, junit=arguments.junit)
     if arguments.all:
         return _test_all(arguments, tolerance, console)
     return _test_one(arguments, tolerance, console)
@@ -137,7 +138,6 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     )
     assert request.workflow is not None, "make_request requires one without a page"
     test = test_of(request.workflow, tolerance)
-    require_page(arguments.report)
     if arguments.report is not None and test.baseline is None:
         raise UnavailableError(
             f"--report shows a comparison, and there is no baseline at {test.path}",

@@ -15,7 +15,7 @@ from comfy_files.user_paths import expanded, real
 from comfy_home.layout import find_home
 from rp_handler.errors import reportable
 from runpod_comfy.cli.proof.explain import explained
-from runpod_comfy.cli.proof.reports import core_changes, lock_changes, require_page, write_page
+from runpod_comfy.cli.proof.reports import core_changes, lock_changes, require_files, write_page
 from runpod_comfy.cli.proof.runs import Runner, runner_of
 from runpod_comfy.cli.proof.show import difference, say_circumstances, table
 from runpod_comfy.cli.proof.sides import Side, compare_sides, document_of, locked, side_of
@@ -82,9 +82,11 @@ def run_both(arguments: argparse.Namespace, console: Console) -> int:
     workflow = expanded(arguments.workflow)
     graph = load_workflow(workflow)
     tolerance = None if arguments.tolerance is None else parse_tolerance(arguments.tolerance)
-    require_page(arguments.report)
+    require_files(report=arguments.report)
     versions = _versions(arguments)
     runners = [_runner(version, arguments, console) for version in versions]
+    sides = [locked(version.side, arguments.project) for version in versions]
+    form, changes = compare_sides(sides[0], sides[1], console)
     before, after = (
         _run(version, runner, workflow, console)
         for version, runner in zip(versions, runners, strict=True)
@@ -92,8 +94,6 @@ def run_both(arguments: argparse.Namespace, console: Console) -> int:
     comparison = compare(before.run, after.run, tolerance=tolerance)
     if before.run.circumstances.lock == after.run.circumstances.lock:
         comparison = explained(comparison, workflow, console, runners=runners)
-    sides = [locked(version.side, arguments.project) for version in versions]
-    form, changes = compare_sides(sides[0], sides[1], console)
     replaced, notes = _replaced(graph, before, after)
     comparison = replace(comparison, notes=(*comparison.notes, *notes))
     if arguments.report is not None:
@@ -105,7 +105,7 @@ def run_both(arguments: argparse.Namespace, console: Console) -> int:
         "results": {"before": before.result, "after": after.result},
     }
     console.result(_text(before, after, comparison, changes, replaced), document)
-    return _say_outcome(before, after, comparison, console)
+    return _say_outcome(before, after, comparison, arguments.report, console)
 
 
 def _versions(arguments: argparse.Namespace) -> tuple[_Version, _Version]:
@@ -245,14 +245,17 @@ def _text(
     return "\n".join(lines).lstrip()
 
 
-def _say_outcome(before: _Done, after: _Done, comparison: Comparison, console: Console) -> int:
+def _say_outcome(
+    before: _Done, after: _Done, comparison: Comparison, report: Path | None, console: Console
+) -> int:
     say_circumstances(comparison, console)
+    place = f"in {report}" if report else "with --report FILE"
     then, now = before.version.title, after.version.title
     error = difference(
         comparison,
         than=f"the outputs of {now} differ from those of {then}",
-        remedy="Look at them side by side with --report FILE; a difference that is small enough is "
-        "accepted with --tolerance.",
+        remedy=f"Look at them side by side {place}; a difference that is small enough is accepted "
+        "with --tolerance.",
     )
     if error is None:
         console.say(f"No output of {now} differs from {then}: {comparison.summary()}")

@@ -13,6 +13,7 @@ from comfy_files.files import disk_errors, replace_file
 from comfy_files.user_paths import expanded
 from rp_handler.run_request import named_path
 from runpod_comfy.cli.options import Subparsers, add_command
+from runpod_comfy.cli.proof.reports import require_files
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from rp_handler.sendable import sendable
     from runpod_comfy.api.pictures import picture_document, verify_picture
 
+    require_files(extract=arguments.extract)
     verified = verify_picture(
         arguments.picture, project=arguments.project, say=console.say, explain=console.explain
     )

@@ -152,6 +152,8 @@ def test_an_interrupted_proof_leaves_nothing(painted: PaintedVersion) -> None:
 def test_mistakes_are_sentences_before_any_work(painted: PaintedVersion, tmp_path: Path) -> None:
     told = painted.program("prove", "demo", "--base", "cuda").failed_with(2)
     assert "--base is for the image, which is only built with --image" in told
+    told = painted.program("prove", "demo", "--junit", tmp_path).failed_with(2)
+    assert f"--junit names a folder: {tmp_path}" in told
     told = painted.program("prove", "demo", "--workflow", tmp_path / "no.json").failed_with(3)
     assert "no.json" in told
     assert "Resolving" not in told
