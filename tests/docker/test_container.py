@@ -51,7 +51,7 @@ def test_a_result_names_the_image_that_image_run_started(
     built = engine.images.get(small_image)
     digest = next(iter(built.attrs["RepoDigests"]), built.id)
     assert done["version"]["image"] == done["provenance"]["version"]["image"] == digest
-    # Whoever starts it with Docker alone has to say it.
+    # Plain `docker run` does not state it.
     plain = run_to_end(small_image, EXAMPLE)
     assert json.loads(plain.out)["version"]["image"] is None
     told = run_to_end(small_image, EXAMPLE, environment={"COMFY_IMAGE": digest})

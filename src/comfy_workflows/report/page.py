@@ -121,7 +121,7 @@ def _verdict(report: Report, pairs: list[Pair]) -> Element:
     known = before.run.circumstances.changes(after.run.circumstances)
     # The table of both sides already shows these changes.
     said = [change for change in comparison.changes if change not in known]
-    notes = [*report.notes, *comparison.notes, *said]
+    notes = [*comparison.notes, *said]
     for side in (before, after):
         notes += [f"{side.title} warns: {warning}" for warning in _warnings(side)]
     if notes:

@@ -55,10 +55,7 @@ class Replaced:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A comparison, and what explains it.
-
-    `workflow` is the name of its file. `notes` are sentences, such as which node differs first.
-    """
+    """A comparison, and what explains it. `workflow` is the name of its file."""
 
     title: str
     workflow: str
@@ -68,4 +65,3 @@ class Report:
     comparison: Comparison
     changes: Sequence[Change] = ()
     replaced: Sequence[Replaced] = ()
-    notes: Sequence[str] = ()

@@ -150,8 +150,9 @@ def test_notes_and_warnings_are_said_and_what_the_table_shows_is_not_said_again(
     report = small_report(
         result(text="one", version=version, warnings=["it is slow"]),
         result(text="one"),
-        notes=["so"],
     )
+    noted = replace(report.comparison, notes=("so",))
+    report = replace(report, comparison=noted)
     assert "ComfyUI was 0.3.52, and is 0.3.75." in report.comparison.changes
     write_report(tmp_path / "out.html", report)
     document = _read(tmp_path / "out.html")

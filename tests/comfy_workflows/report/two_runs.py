@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -162,14 +163,16 @@ def full_report() -> Report:
         graph=graph(),
         before=Side(title="demo", run=runs[0], result=then),
         after=Side(title="demo-next", run=runs[1], result=now),
-        comparison=compare(*runs, tolerance=parse_tolerance("max=4")),
+        comparison=replace(
+            compare(*runs, tolerance=parse_tolerance("max=4")),
+            notes=("The first node whose output differs is 3 (KSampler).",),
+        ),
         changes=changes(),
         replaced=[
             Replaced(
                 node="3", class_type="KSampler", sentence="Its code in ComfyUI is not the same."
             )
         ],
-        notes=["The first node whose output differs is 3 (KSampler)."],
     )
 
 
