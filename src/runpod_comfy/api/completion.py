@@ -11,7 +11,6 @@ from pathlib import Path
 from comfy_errors import ComfyError, UnavailableError
 from comfy_files.progress import Progress, Say
 from comfy_models.store import ModelStore
-from runpod_comfy.cache.locks import key_lock, using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.lock.model import Lock, UnhashedModel
 from runpod_comfy.lock.store import find_lock, load_lock, write_lock_again
@@ -69,7 +68,7 @@ def complete(
         )
     cache = Cache.from_environment()
     key = f"models of {lock.digest}"
-    with using(cache, say), key_lock(cache, key, what="this lock complete", say=say):
+    with cache.using(say), cache.key_lock(key, what="this lock complete", say=say):
         current = place.read(cache)
         if current and current.spec_digest == lock.spec_digest and not current.unhashed_models:
             return current

@@ -19,7 +19,6 @@ from comfy_models.verify import store_memory
 from runpod_comfy.api.arguments import as_text, checked
 from runpod_comfy.api.versions import editing, fetch_context_for
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.kinds import settle
 from runpod_comfy.spec.add import new_models, new_nodes
@@ -68,7 +67,7 @@ def add_node(
     loaded, folders = _opened(version_id, spec, project)
     asked = new_nodes(as_text(node), loaded, folders, name=name)
     fetch_context = fetch_context_for(loaded.path.parent, offline=False, say=say)
-    with using(fetch_context.cache, say):
+    with fetch_context.cache.using(say):
         nodes = in_parallel(lambda each: settle(each, fetch_context), asked)
     return _with_entries(loaded, "custom_nodes", nodes, say)
 

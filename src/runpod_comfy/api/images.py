@@ -23,7 +23,6 @@ from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.home import Home
@@ -232,7 +231,7 @@ def push(
             lock_digest=built.lock_digest,
             image_id=built.image_id,
         )
-        with using(cache, say):
+        with cache.using(say):
             explain(f"Recorded in {record_push(cache, record)}")
         records.append(record)
     return records
@@ -328,7 +327,7 @@ def run_image(
         output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE, os.environ
     )
     outputs = expanded(output_dir or DEFAULT_OUTPUT_DIR).absolute()
-    with using(cache, say):
+    with cache.using(say):
         bring_models(
             selected.lock.models, folders, base_dir=selected.base_dir, say=say, progress=Progress()
         )

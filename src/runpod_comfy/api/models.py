@@ -16,7 +16,6 @@ from runpod_comfy.api.arguments import Seconds, checked
 from runpod_comfy.api.model_request import ModelRequest, find_request, recalled
 from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, select
 from runpod_comfy.api.workspace import StrPath, version_id_of
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import UnhashedModel
 from runpod_comfy.models.asked import AskedFolder, AskedModel, in_one_folder
@@ -84,7 +83,7 @@ def verify_models(
     if errors and not selections:
         raise together(errors)
     asked = _asked_folders(request, selections)
-    with using(cache, say):
+    with cache.using(say):
         for folder in asked:
             if folder.models:
                 # The links in it keep models in the store.

@@ -12,7 +12,6 @@ from comfy_errors import UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say
 from comfy_files.read_only import remove_tree
 from comfy_models.store import ModelStore
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
 from runpod_comfy.cache.tree import FetchContext
@@ -57,7 +56,7 @@ def proving(cache: Cache, say: Say) -> Iterator[Path]:
     """An empty folder beside the cache's content, for homes that share files with it; it is removed
     at the end, with everything in it. Keeps `gc` out meanwhile.
     """
-    with using(cache, say):
+    with cache.using(say):
         with cache.writing():
             cache.tmp.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(dir=cache.tmp, prefix="prove-"))

@@ -17,7 +17,6 @@ from comfy_models.store import ModelStore
 from runpod_comfy.api.arguments import as_text, checked
 from runpod_comfy.api.completion import LockPlace, complete
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
-from runpod_comfy.cache.locks import key_lock, using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.cache.tree import FetchContext
@@ -99,7 +98,7 @@ def create(
     default = find_project(project) / "versions" / f"{version_id}.json"
     path = (as_path(output) or default).absolute()
     fetch_context = FetchContext(cache=Cache.from_environment(), base_dir=path.parent, say=say)
-    with using(fetch_context.cache, say):
+    with fetch_context.cache.using(say):
         spec = create_spec(
             version_id,
             repo=as_text(repo),
@@ -186,7 +185,7 @@ def resolve_spec(
     def is_version(name: str) -> bool:
         return (loaded.path.parent / f"{name}.json").is_file()
 
-    with using(fetch_context.cache, say):
+    with fetch_context.cache.using(say):
         previous = previous_lock(loaded, fetch_context.cache)
         chosen = UPGRADE_ALL
         if update:
@@ -363,7 +362,7 @@ def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) ->
 def editing(spec: Path, cache: Cache, say: Say) -> contextlib.AbstractContextManager[int | None]:
     """Keeps other commands from editing a spec file during the block."""
     path = real(spec)
-    return key_lock(cache, f"spec {path}", what=str(path), say=say)
+    return cache.key_lock(f"spec {path}", what=str(path), say=say)
 
 
 def fetch_context_for(folder: Path, *, offline: bool, say: Say) -> FetchContext:
@@ -376,7 +375,7 @@ def keep_cache_for(selected: Selected, cache: Cache, say: Say) -> None:
     path = selected.path
     if path is None or path.absolute().is_relative_to(cache.resolved) or is_recorded(cache, path):
         return
-    with using(cache, say):
+    with cache.using(say):
         record_root(cache, kind="lock", path=path, lock_bytes=selected.lock.to_bytes())
 
 

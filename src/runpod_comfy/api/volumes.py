@@ -11,7 +11,6 @@ from comfy_models.volumes.volume import volume_named
 from runpod_comfy.api.arguments import Seconds, checked
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.model_hosts import model_hosts
 
@@ -53,7 +52,7 @@ def sync_volumes(
     cache = Cache.from_environment()
     keep_cache_for(selected, cache, say)
     hosts = model_hosts(selected.base_dir, timeout_s=timeout_s, say=say)
-    with using(cache, say):
+    with cache.using(say):
         return fill_volumes(
             selected.lock.models,
             named,

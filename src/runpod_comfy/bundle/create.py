@@ -33,7 +33,6 @@ from runpod_comfy.bundle.format import (
     tree_path,
 )
 from runpod_comfy.bundle.reader import is_bundle
-from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, FetchedTree
 from runpod_comfy.cache.tree_files import add_tree
 from runpod_comfy.lock.model import Lock, LockedTree, PythonLock
@@ -160,7 +159,7 @@ def _workbench(target: Path, fetch_context: FetchContext) -> Iterator[Path]:
     """
     bench = target.with_name(f".{target.name}.parts")
     cache, say = fetch_context.cache, fetch_context.say
-    alone = key_lock(cache, str(bench.absolute()), what=str(target), say=say)
+    alone = cache.key_lock(str(bench.absolute()), what=str(target), say=say)
     with disk_errors(f"{target} could not be written"), alone:
         shutil.rmtree(bench, ignore_errors=True)
         bench.mkdir(parents=True)

@@ -115,7 +115,6 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle, require_target
-    from runpod_comfy.cache.locks import using
     from runpod_comfy.lock.handler import handler_packages
 
     version_id = named_version(arguments)
@@ -141,7 +140,7 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
         handler=handler_packages(python, platform) if has_handler else None,
     )
     fetch_context = fetch_context_for(selected.base_dir, offline=False, say=console.say)
-    with console.arrivals() as (say, progress), using(fetch_context.cache, say):
+    with console.arrivals() as (say, progress), fetch_context.cache.using(say):
         fetch_context = replace(fetch_context, say=say)
         summary = create_bundle(request, output, fetch_context, progress=progress)
     _warn_of_sources(summary, console)
@@ -155,13 +154,12 @@ def _load(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_home.platforms import this_platform
     from runpod_comfy.api.workspace import find_project
     from runpod_comfy.bundle.load import load_bundle
-    from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.homes.environment import find_interpreter
     from runpod_comfy.lock.store import committed_lock_path, load_lock
 
     project, cache = find_project(arguments.project), Cache.from_environment()
-    with console.arrivals() as (say, progress), using(cache, say):
+    with console.arrivals() as (say, progress), cache.using(say):
         summary = load_bundle(
             expanded(arguments.file), cache, platform=this_platform(), say=say, progress=progress
         )

@@ -20,7 +20,6 @@ from comfy_files.files import place_folder, sha256_of
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import SLOW_S, Progress, Say, readable_size, say_nothing, when_slow
 from comfy_files.read_only import make_read_only
-from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
     Package,
@@ -104,7 +103,7 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
         for note in _notes_of(entry):
             job.say(note)
         return {}
-    with key_lock(cache, str(entry), what="the same Python environment", say=job.say):
+    with cache.key_lock(str(entry), what="the same Python environment", say=job.say):
         if has_environment(layers, cache):
             return {}
         with cache.scratch("environment") as folder:
@@ -175,7 +174,7 @@ def _compiled_tree(
     entry = cache.compiled / f"{tree.tree_hash.replace(':', '-')}-{python}-{compiler}"
     if entry.is_dir():
         return entry
-    with key_lock(cache, str(entry)):
+    with cache.key_lock(str(entry)):
         if entry.is_dir():
             return entry
         with cache.scratch("compile") as scratch:

@@ -9,7 +9,6 @@ from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors
 from comfy_home.in_use import home_alone
 from comfy_home.platforms import this_platform
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.roots import is_recorded, record_home
 from runpod_comfy.homes.changes import find_changes, require_space
 from runpod_comfy.homes.fetch import fetch
@@ -38,10 +37,10 @@ def realize(job: Realization) -> RealizeResult:
     if changes.is_nothing:
         # A home may be older than the cache, or made with another one.
         if not is_recorded(job.cache, job.home.root):
-            with using(job.cache, job.say):
+            with job.cache.using(job.say):
                 _keep_caches(job)
     else:
-        with disk_errors(f"{job.target} could not be made"), using(job.cache, job.say) as cache_fd:
+        with disk_errors(f"{job.target} could not be made"), job.cache.using(job.say) as cache_fd:
             context = LayerContext(
                 job=job,
                 venv=job.home.venv,

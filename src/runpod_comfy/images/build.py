@@ -15,7 +15,6 @@ import docker
 
 from comfy_files.progress import readable_size, when_slow
 from comfy_files.space import require_room
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
@@ -68,7 +67,7 @@ def build_image(
     """
     build_plan = make_build_plan(job.lock, job.base, platform=job.platform)
     cache = job.fetch_context.cache
-    with using(cache, job.fetch_context.say):
+    with cache.using(job.fetch_context.say):
         ensure_image(client, job.base.reference, platform=build_plan.engine_platform, show=show)
         build_inputs = gather_inputs(
             build_plan,

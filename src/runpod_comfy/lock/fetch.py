@@ -7,7 +7,6 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of
@@ -21,7 +20,7 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
     if TreeStore(cache=fetch_context.cache).find(tree.request) is None:
         fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
     key = f"tree {tree.repo} {tree.commit} {tree.subdir or ''}"
-    with key_lock(fetch_context.cache, key, what=name, say=fetch_context.say):
+    with fetch_context.cache.key_lock(key, what=name, say=fetch_context.say):
         try:
             fetched = source_of(tree.kind).fetch(tree.request, fetch_context)
         except ComfyError as error:

@@ -21,7 +21,6 @@ from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.progress import Say, say_nothing, when_slow
 from comfy_files.read_only import remove_tree
 from comfy_models.store import ModelStore
-from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
 from runpod_comfy.sources.git.process import GitFailedError, run_git
@@ -82,7 +81,7 @@ def clear_cache(
         with looking:
             return _with_kept(_look(contents, models, now)[0], contents, models)
     refused = f"not everything in the cache {cache.root} could be removed"
-    with alone(cache, say):
+    with cache.alone(say):
         with looking:
             clearing, commits = _look(contents, models, now)
         with cache.writing():

@@ -15,7 +15,6 @@ from typing import Literal
 from comfy_home.lock_bytes import lock_digest
 from comfy_models.store import ModelStore, linked_models
 from comfy_models.unused import UnusedModels, is_resumed, unused_models
-from runpod_comfy.cache.locks import IN_USE_NAME
 from runpod_comfy.cache.paths import Cache, children
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, distribution_key
@@ -187,7 +186,7 @@ def _of_others(contents: Contents) -> list[Path]:
     own = {
         *(cache.git, cache.trees, cache.compiled, cache.archives.parent, cache.uv, cache.resolved),
         *(cache.environments, cache.checks, cache.roots, cache.tmp, cache.root / "models"),
-        *(cache.loaded, cache.tools, cache.pushed, cache.logs, cache.root / IN_USE_NAME),
+        *(cache.loaded, cache.tools, cache.pushed, cache.logs, cache.in_use),
         *(cache.archives, cache.named_archives, cache.asked),
         # COMFY_CACHE_MODELS may name any folder in here.
         *(cache.models, *cache.models.parents),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.cache.locks import alone
 from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.cli.app import run_command_line
 from tests.runpod_comfy.cli.test_unchanged import Project
@@ -135,7 +134,7 @@ def test_what_keeps_the_cache_is_not_recorded_while_it_is_cleared(project: Proje
     for file in cache.roots.iterdir():
         file.unlink()
     realizing = threading.Thread(target=project.realize)
-    with alone(cache):
+    with cache.alone():
         realizing.start()
         realizing.join(timeout=1)
         assert realizing.is_alive()

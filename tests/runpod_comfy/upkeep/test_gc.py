@@ -17,7 +17,6 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_models.model_file import ModelSource
 from comfy_models.store import MEMORY_NAME
 from comfy_models.transfer.place import unhashed_key
-from runpod_comfy.cache.locks import using
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots, record_root
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
@@ -423,7 +422,7 @@ def test_it_waits_for_a_command_that_uses_the_cache(version: Version) -> None:
         "clear_cache(Cache(root=Path(sys.argv[1])), say=lambda m: print(m, flush=True))\n"
         "print('done', flush=True)\n"
     )
-    with using(version.cache):
+    with version.cache.using():
         process = start_python("-c", program, version.cache.root)
         assert next_line(process).startswith("Waiting for the commands")
         (version.cache.tmp / "mine").mkdir()

@@ -105,14 +105,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _normalize(arguments: argparse.Namespace, console: Console) -> int:
-    from runpod_comfy.cache.locks import using
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.images.docker.connection import connect
     from runpod_comfy.images.proof.normalize import normalize
 
     client = connect()
     cache = Cache.from_environment()
-    with using(cache, console.say), cache.scratch("image") as scratch:
+    with cache.using(console.say), cache.scratch("image") as scratch:
         normalized = normalize(
             client, arguments.image, base=arguments.base, scratch=scratch, say=console.say
         )

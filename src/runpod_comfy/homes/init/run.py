@@ -14,7 +14,6 @@ from comfy_home.in_use import home_alone
 from comfy_home.layout import MARKER_NAME
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.locks import using
 from runpod_comfy.homes.home import Home, refuse_protected, require_folder
 from runpod_comfy.homes.init.core import bring_core, refuse_another_core
 from runpod_comfy.homes.init.environment import (
@@ -65,7 +64,7 @@ def initialize(job: Initialization) -> InitResult:
         return InitResult(target=home.root, venv=job.environment, changed=False)
     if job.torch_index:
         require_index(job.torch_index)
-    with using(job.cache, job.say) as cache_fd:
+    with job.cache.using(job.say) as cache_fd:
         core = None
         if not home.comfyui.exists():
             repo = job.repo or DEFAULT_REPO

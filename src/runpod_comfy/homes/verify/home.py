@@ -23,7 +23,6 @@ from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
-from runpod_comfy.cache.locks import alone, using
 from runpod_comfy.homes.environment import clean_uv, environment_entry
 from runpod_comfy.homes.home import BEGUN, IMPORTABLE, manifest_for, start_changes
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
@@ -58,7 +57,7 @@ def verify(job: Realization) -> Verification:
             remedy=f"Run: runpod-comfy realize {job.lock.version_id}",
         )
     findings = Verification()
-    with using(job.cache, job.say), home_in_use(job.home.root, job.say):
+    with job.cache.using(job.say), home_in_use(job.home.root, job.say):
         found = [read_install_record(job.home, node) for node in job.lock.run_install_scripts]
         records = [record for record in found if record is not None]
         _check_marker(job, plan, manifest, findings)
@@ -85,7 +84,7 @@ def take_away(found: Verification, job: Realization) -> None:
         pass
     with (
         disk_errors("faulty files could not be removed", remedy=PERMISSIONS),
-        alone(job.cache, job.say),
+        job.cache.alone(job.say),
         home_alone(job.home.root, job.say),
     ):
         manifest = manifest_for(job.home, job.lock.version_id)

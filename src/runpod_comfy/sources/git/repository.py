@@ -10,7 +10,6 @@ from pathlib import Path
 from comfy_errors import UnavailableError
 from comfy_files.progress import Say, TransferLines
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.locks import key_lock
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, slug_of
 from runpod_comfy.sources.git.process import GitFailedError, run_git
@@ -56,7 +55,7 @@ class GitRepository:
             "access is off (--offline)"
         )
         cache = fetch_context.cache
-        with cache.writing(), key_lock(cache, str(self.path)):
+        with cache.writing(), cache.key_lock(str(self.path)):
             # Locks of a killed git are removed first; it may have been killed during
             # initialisation.
             for stale in (*self.path.glob("*.lock"), *(self.path / "refs").rglob("*.lock")):

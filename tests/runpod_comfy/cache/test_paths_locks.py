@@ -16,7 +16,6 @@ import pytest
 
 from comfy_errors import InvalidInputError, OperationFailedError
 from comfy_files.parallel import in_parallel
-from runpod_comfy.cache.locks import alone, key_lock, using
 from runpod_comfy.cache.paths import Cache
 from tests.program import next_line, start_python
 
@@ -25,10 +24,9 @@ _HOLDER = """
 import sys
 from pathlib import Path
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache import locks
 def say(message):
     print(message, flush=True)
-with getattr(locks, sys.argv[2])(Cache(root=Path(sys.argv[1])), say):
+with getattr(Cache(root=Path(sys.argv[1])), sys.argv[2])(say):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -50,7 +48,7 @@ def _release(process: subprocess.Popen[str]) -> None:
 
 
 def test_several_use_it_at_once(cache: Cache) -> None:
-    with using(cache) as first, _start(cache, "using") as other:
+    with cache.using() as first, _start(cache, "using") as other:
         assert first is not None
         assert next_line(other) == "held"
 
@@ -74,12 +72,12 @@ def test_a_command_waits_for_the_one_that_clears_it(cache: Cache) -> None:
             said.append(message)
             _release(clearer)
 
-        with using(cache, release):
+        with cache.using(release):
             assert said == [f"Waiting for gc, which is clearing the cache {cache.root}"]
 
 
 def test_a_program_that_inherited_it_keeps_it_when_its_parent_is_gone(cache: Cache) -> None:
-    with using(cache) as descriptor:
+    with cache.using() as descriptor:
         assert descriptor is not None
         child = subprocess.Popen(
             ["sh", "-c", "read -r line"], stdin=subprocess.PIPE, pass_fds=[descriptor]
@@ -90,7 +88,7 @@ def test_a_program_that_inherited_it_keeps_it_when_its_parent_is_gone(cache: Cac
         said.append(message)
         child.communicate()
 
-    with alone(cache, end_child):
+    with cache.alone(end_child):
         assert len(said) == 1
 
 
@@ -99,9 +97,9 @@ def test_with_a_read_only_cache_a_command_continues_and_clearing_is_refused(
 ) -> None:
     (tmp_path / "file").touch()
     cache = Cache(root=tmp_path / "file" / "cache")
-    with using(cache) as descriptor:
+    with cache.using() as descriptor:
         assert descriptor is None
-    with pytest.raises(OperationFailedError, match="cannot be written"), alone(cache):
+    with pytest.raises(OperationFailedError, match="cannot be written"), cache.alone():
         pass
 
 
@@ -109,8 +107,7 @@ _MAKER = """
 import sys
 from pathlib import Path
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.locks import key_lock
-with key_lock(Cache(root=Path(sys.argv[1])), "tree"):
+with Cache(root=Path(sys.argv[1])).key_lock("tree"):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -137,12 +134,12 @@ def test_another_process_waits_and_says_for_what(cache: Cache) -> None:
             said.append(message)
             maker.kill()
 
-        with key_lock(cache, "tree", what="the same tree", say=release):
+        with cache.key_lock("tree", what="the same tree", say=release):
             assert said == ["Waiting for another command that is making the same tree"]
 
 
 def test_other_keys_do_not_wait(cache: Cache) -> None:
-    with _maker(cache) as maker, key_lock(cache, "another"):
+    with _maker(cache) as maker, cache.key_lock("another"):
         maker.kill()
 
 
@@ -150,7 +147,7 @@ def test_who_waits_stops_when_the_work_is_given_up(cache: Cache) -> None:
     waiting = threading.Event()
 
     def wait() -> None:
-        with key_lock(cache, "tree", what="it", say=lambda _message: waiting.set()):
+        with cache.key_lock("tree", what="it", say=lambda _message: waiting.set()):
             raise AssertionError("the lock was never free")
 
     def fail() -> None:
@@ -165,5 +162,5 @@ def test_who_waits_stops_when_the_work_is_given_up(cache: Cache) -> None:
 
 def test_a_read_only_cache_has_no_locks_and_no_command_waits(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with key_lock(Cache(root=tmp_path / "file"), "tree"):
+    with Cache(root=tmp_path / "file").key_lock("tree"):
         pass
