@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache as remembered
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, UnavailableError
@@ -24,9 +25,62 @@ from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
 from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.upkeep.kept import Kept, kept_by_roots
-from runpod_comfy.upkeep.needs import look_at_roots, needs_of
+from runpod_comfy.upkeep.needs import Needs, lock_of, look_at_roots, model_folder_of, needs_of
 from runpod_comfy.upkeep.unused import Contents, Unused, find_unused, unused_commits
+
+_OF_NO_ROOT = ("leftover", "image tool", "unknown")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """`size_bytes` on the disk are kept for `root`; what several roots need counts for each."""
+
+    root: Root
+    size_bytes: int
+
+
+def kept_by_roots(roots: Sequence[Root], contents: Contents, *, with_models: bool) -> list[Kept]:
+    """What each root keeps of `contents`, the largest first. Needs no lock: what other commands
+    remove meanwhile has no size.
+    """
+
+    def unused(needs: Needs, folders: Sequence[Path]) -> set[Path]:
+        found = find_unused(contents, needs, model_folders=folders, with_models=with_models)
+        return {entry.path for entry in found if entry.kind not in _OF_NO_ROOT}
+
+    # Hard links of one file, say in an environment and in uv's cache, count once.
+    sizes = remembered(_sizes)
+    everything = unused(Needs(), ())
+
+    def kept(root: Root) -> int:
+        needs = needs_of([lock_of(root)] if root.lock is not None else [], contents.cache)
+        folder = model_folder_of(root)
+        paths = everything - unused(needs, [folder] if folder else [])
+        found: dict[tuple[int, int], int] = {}
+        for path in paths:
+            found.update(sizes(path))
+        return sum(found.values())
+
+    found = [Kept(root=root, size_bytes=kept(root)) for root in roots]
+    return sorted(found, key=lambda each: (-each.size_bytes, str(each.root.path)))
+
+
+def _sizes(path: Path) -> dict[tuple[int, int], int]:
+    """The bytes on the disk of each file at and below `path`, by device and inode."""
+    found: dict[tuple[int, int], int] = {}
+
+    def add(place: str) -> None:
+        # Commands at work may take a file away meanwhile.
+        with contextlib.suppress(FileNotFoundError):
+            status = os.lstat(place)
+            found[(status.st_dev, status.st_ino)] = status.st_blocks * 512
+            if stat.S_ISDIR(status.st_mode):
+                with os.scandir(place) as entries:
+                    for entry in entries:
+                        add(entry.path)
+
+    add(str(path))
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
