@@ -6,11 +6,10 @@ import argparse
 
 from comfy_errors import InvalidInputError
 from rp_handler.run_request import named_path
-from runpod_comfy.cli.options import Subparsers, add_command
+from runpod_comfy.cli.options import Subparsers, add_command, with_version_ids
 from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.proof.sides import compare_sides, document_of, side_of
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.cli.usage.completers import with_version_ids
 
 DIFFERENT = 4
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from runpod_comfy.api.workspace import find_project, spec_files
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.cli.usage.completers import with_version_ids
 from runpod_comfy.cli.usage.parser import Parser
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[Parser]"
@@ -130,3 +131,13 @@ def named_version(arguments: argparse.Namespace) -> str | None:
 def given(arguments: object, *names: str) -> dict[str, Any]:
     """The options with these names, to be passed on."""
     return {name: getattr(arguments, name) for name in names}
+
+
+def with_version_ids(action: argparse.Action) -> None:
+    """Has a shell complete this argument with the versions of the project."""
+    # argcomplete reads the attribute.
+    action.completer = _version_ids  # type: ignore[attr-defined]
+
+
+def _version_ids(*, parsed_args: argparse.Namespace, **_rest: object) -> list[str]:
+    return list(spec_files(find_project(parsed_args.project), Cache.from_environment()))

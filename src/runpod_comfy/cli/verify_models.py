@@ -14,9 +14,8 @@ from comfy_errors import MismatchError
 from comfy_errors.names import quantity
 from comfy_models.proof import Report, State
 from rp_handler.run_request import seconds
-from runpod_comfy.cli.options import Subparsers, add_command, given, named_version
+from runpod_comfy.cli.options import Subparsers, add_command, given, named_version, with_version_ids
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.cli.usage.completers import with_version_ids
 
 if TYPE_CHECKING:
     from runpod_comfy.models.verify import VerifiedModels

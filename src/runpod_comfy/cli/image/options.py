@@ -6,9 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runpod_comfy.cli.options import add_version, given, named_version
+from runpod_comfy.cli.options import add_version, given, named_version, with_version_ids
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.cli.usage.completers import with_version_ids
 
 if TYPE_CHECKING:
     from runpod_comfy.api.versions import Selected
