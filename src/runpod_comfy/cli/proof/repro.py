@@ -17,9 +17,8 @@ from runpod_comfy.cli.options import (
     add_update_option,
     add_version,
 )
-from runpod_comfy.cli.proof.explain import EXPLAIN_HELP, explained
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_files, write_page
-from runpod_comfy.cli.proof.runs import runner_of
+from runpod_comfy.cli.proof.runs import EXPLAIN_HELP, explained, runner_of
 from runpod_comfy.cli.proof.show import mismatch, say_circumstances, table
 from runpod_comfy.cli.show.console import Console
 

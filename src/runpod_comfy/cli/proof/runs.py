@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from runpod_comfy.cli.realize import find_job, realize_visibly
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
+    from comfy_workflows.compare.compare import Comparison
     from comfy_workflows.node_inputs import ObjectInfo
 
 # What only a home has.
@@ -146,3 +147,37 @@ def _result_in(printed: bytes, image: str) -> dict[str, Any]:
             remedy="Run the command again with --verbose.",
         ) from error
     return result
+
+
+EXPLAIN_HELP = "where outputs differ, run once more and name the node that differs first"
+
+
+def explained(
+    comparison: Comparison,
+    workflow: Path,
+    console: Console,
+    *,
+    runners: Sequence[Runner],
+    first: Mapping[str, Any] | None = None,
+) -> Comparison:
+    """`comparison`, with what two runs of the workflow on one version show.
+
+    One that holds is returned as it is. The workflow runs once on each of the two `runners`; where
+    that fails, a note says so. `first` is the result of a run of the first one with hashes of its
+    nodes, if there was one.
+    """
+    from comfy_workflows.compare.nodes import Explanation, explain_difference
+    from comfy_workflows.graph import load_workflow
+
+    if comparison.holds:
+        return comparison
+    console.say("Running the workflow again, to find the node whose output differs first")
+    try:
+        before = first if first is not None else runners[0].run(workflow, hashes_nodes=True)
+        after = runners[1].run(workflow, hashes_nodes=True)
+        found = explain_difference(before, after, load_workflow(workflow))
+    except (ComfyError, OSError) as error:
+        # The difference that was found stays the answer.
+        found = Explanation(sentence=f"No node can be named, because another run failed: {error}")
+    notes = (*comparison.notes, found.sentence, *found.notes)
+    return replace(comparison, notes=notes, explanation=found.document())

@@ -11,8 +11,7 @@ import pytest
 from comfy_errors import OperationFailedError
 from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.run import run_of
-from runpod_comfy.cli.proof.explain import explained
-from runpod_comfy.cli.proof.runs import Runner
+from runpod_comfy.cli.proof.runs import Runner, explained
 from runpod_comfy.cli.show.console import Console
 from tests.comfy_workflows.compare.runs import file, result
 from tests.graphs import node
