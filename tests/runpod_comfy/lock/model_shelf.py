@@ -11,8 +11,7 @@ from typing import Any
 from comfy_errors import ComfyError
 from comfy_models.verify import MEMORY_NAME, HashMemory
 from runpod_comfy.lock.models.asked import KnownModel
-from runpod_comfy.lock.models.lock import LockedModels, lock_models, pin_models
-from runpod_comfy.lock.models.pin import PinnedFile
+from runpod_comfy.lock.models.pin import LockedModels, PinnedFile, lock_models, pin_models
 from runpod_comfy.sources.model_hosts import model_hosts
 from runpod_comfy.spec.model import Spec
 from tests.http_server import Answer, Request, serve

@@ -24,9 +24,8 @@ from comfy_models.sources.kinds import asked
 from comfy_models.sources.source import HostFile
 from runpod_comfy.lock.drift.tree import Answer, Finding, answer
 from runpod_comfy.lock.model import Lock
-from runpod_comfy.lock.models.asked import KnownModel
-from runpod_comfy.lock.models.folder import is_file_of
-from runpod_comfy.lock.models.pin_changes import change_of_pin
+from runpod_comfy.lock.models.asked import KnownModel, is_file_of
+from runpod_comfy.lock.models.pin import change_of_pin
 from runpod_comfy.spec.model import Model, Spec
 
 _ASKED_AT_ONCE = 16

@@ -20,7 +20,7 @@ from comfy_models.store import ModelStore
 from comfy_models.verify import HashMemory
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.models.complete import hash_models
-from runpod_comfy.lock.models.lock import lock_models, pin_models
+from runpod_comfy.lock.models.pin import lock_models, pin_models
 from runpod_comfy.spec.model import Spec
 from tests.hostile_texts import hostile
 from tests.locks import small_lock

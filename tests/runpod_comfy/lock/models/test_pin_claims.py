@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from comfy_errors import MismatchError
-from runpod_comfy.lock.models.claims import Claim, agreed, claim_of_lock, claim_of_spec
+from runpod_comfy.lock.models.pin import Claim, agreed
 
 A, B = "a" * 64, "b" * 64
 
 
 def test_what_nobody_says_is_unknown_and_one_word_is_enough() -> None:
     assert agreed("m", []) == (None, None)
-    claims = [claim_of_spec(None, None), Claim(by="hf://x", sha256=A), Claim(by="gs://x", size=3)]
+    claims = [Claim(by="the spec"), Claim(by="hf://x", sha256=A), Claim(by="gs://x", size=3)]
     assert agreed("m", claims) == (A, 3)
 
 
@@ -18,17 +18,17 @@ def test_what_nobody_says_is_unknown_and_one_word_is_enough() -> None:
     ("claims", "message", "remedy"),
     [
         (
-            [claim_of_spec(A, None), Claim(by="hf://x", sha256=B)],
+            [Claim(by="the spec", sha256=A), Claim(by="hf://x", sha256=B)],
             f"model m: hf://x has sha256 {B}, the spec says {A}",
             "Correct 'source' or 'checksum'",
         ),
         (
-            [claim_of_spec(None, 1), Claim(by="/x", size=2, is_here=True)],
+            [Claim(by="the spec", size=1), Claim(by="/x", size=2, is_here=True)],
             "model m: /x has 2 bytes, the spec says 1",
             "Put the right file there, or correct 'size'",
         ),
         (
-            [claim_of_lock(A, None), Claim(by="/x", sha256=B, is_here=True)],
+            [Claim(by="the lock", sha256=A), Claim(by="/x", sha256=B, is_here=True)],
             f"model m: /x has sha256 {B}, the lock says {A}",
             "--upgrade m",
         ),

@@ -12,7 +12,7 @@ from comfy_models.model_file import ModelSource, Pin
 from comfy_models.verify import HashMemory
 from runpod_comfy.lock.model import LockedModel, UnhashedModel
 from runpod_comfy.lock.models.asked import KnownModel
-from runpod_comfy.lock.models.lock import lock_models
+from runpod_comfy.lock.models.pin import lock_models
 from tests.http_server import Answer
 from tests.runpod_comfy.lock.model_shelf import Shelf
 
