@@ -17,9 +17,8 @@ from runpod_comfy.lock.model import Lock, LockedNode, LockedTree, Submodule
 from runpod_comfy.lock.requirements.read import REQUIREMENTS
 from runpod_comfy.lock.upgrade import Upgrade, trees_of
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
-from runpod_comfy.sources.kinds import look_up, source_of
+from runpod_comfy.sources.kinds import TreeSource, look_up, source_of
 from runpod_comfy.sources.pypi import refuse_foreign_file
-from runpod_comfy.sources.tree_source import TreeSource
 from runpod_comfy.spec.model import CustomNode, Spec, Tree
 from runpod_comfy.spec.write import TreePlace
 

@@ -18,7 +18,7 @@ from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.tree import FetchContext, Fill, Filling, TreeRequest
 from runpod_comfy.sources.extract import TopFolder, begins_like_an_archive, extract
 from runpod_comfy.sources.index.pip_settings import web_client
-from runpod_comfy.sources.tree_source import TreeSource
+from runpod_comfy.sources.kinds import TreeSource
 
 _BEGINNING_BYTES = 512
 _CHUNK_BYTES = 1024 * 1024

@@ -20,7 +20,7 @@ from runpod_comfy.cache.tree import (
     Filling,
     TreeRequest,
 )
-from runpod_comfy.sources.tree_source import TreeSource
+from runpod_comfy.sources.kinds import TreeSource
 
 # 1 January 1980, the first time that a zip file can store: the epoch of a folder in a lock.
 FOLDER_EPOCH = 315532800

@@ -21,7 +21,7 @@ from runpod_comfy.sources.archive import stored_archive, unpack
 from runpod_comfy.sources.extract import TopFolder
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_pip_settings
-from runpod_comfy.sources.tree_source import TreeSource
+from runpod_comfy.sources.kinds import TreeSource
 
 _NAMED_AT_MOST = 3
 

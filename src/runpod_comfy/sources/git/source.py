@@ -15,7 +15,7 @@ from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.git.checkout import check_out
 from runpod_comfy.sources.git.process import GitFailedError, run_git
 from runpod_comfy.sources.git.repository import GitRepository, commits_of
-from runpod_comfy.sources.tree_source import TreeSource
+from runpod_comfy.sources.kinds import TreeSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # git shows at least seven digits of a commit.
