@@ -14,8 +14,7 @@ from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.fetch import require_install_scripts
 from runpod_comfy.lock.model import Base, Lock, LockedNode, LockedTree, PythonLock
 from runpod_comfy.lock.models.pin import PinnedFile, lock_models, pin_models
-from runpod_comfy.lock.python.interpreter import require_python
-from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked
+from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked, require_python
 from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE
 from runpod_comfy.lock.trees import (

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -10,7 +13,9 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+from uv import find_uv_bin
 
+from comfy_errors import InvalidInputError
 from comfy_errors.names import listed, quantity
 from comfy_files.progress import Say, say_nothing
 from comfy_home.platforms import DEFAULT_PLATFORM
@@ -26,12 +31,12 @@ from runpod_comfy.lock.python.torch_family import cuda_of, in_torch_group, torch
 from runpod_comfy.lock.python.uv_compile import Pin, files_of, undated_files
 from runpod_comfy.lock.python.uv_failure import NoSolutionError
 from runpod_comfy.lock.python.uv_request import CompileRequest
-from runpod_comfy.lock.requirements.elsewhere import listed_elsewhere
 from runpod_comfy.lock.requirements.read import (
     CORE,
     SPEC,
     Reading,
     RequirementLine,
+    listed_elsewhere,
     name_of,
     read_requirements,
 )
@@ -278,3 +283,21 @@ def _asked_lines(request: CompileRequest) -> Mapping[str, dict[str, list[str]]]:
             if line.asked not in lines:
                 lines.append(line.asked)
     return found
+
+
+def require_python(python: str | None) -> None:
+    """Raises InvalidInputError for a minor version, say `3.99`, that no CPython has.
+
+    Those that uv can install are known without a network, and so is the one that runs this.
+    """
+    if python in (None, f"{sys.version_info.major}.{sys.version_info.minor}"):
+        return
+    command = [find_uv_bin(), "python", "list", "--only-downloads", "--no-config", "--offline"]
+    listed = subprocess.run(command, cwd="/", capture_output=True, text=True, check=False).stdout
+    minors = {int(minor) for minor in re.findall(r"^cpython-3\.(\d+)\.", listed, re.MULTILINE)}
+    if not minors or int(str(python).partition(".")[2]) in minors:
+        return
+    raise InvalidInputError(
+        f"'options.python' is '{python}', but there is no Python {python} to install",
+        remedy=f"Use one from 3.{min(minors)} to 3.{max(minors)}; without the option it is 3.11.",
+    )

@@ -4,15 +4,15 @@ and one set of overrides that settles all of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
-from comfy_errors.names import as_options, listed
-from runpod_comfy.lock.python.advice.conflict import Conflict, conflicts_in, named
+from comfy_errors.names import as_options, listed, nearest
+from runpod_comfy.lock.python.advice.conflict import Conflict, Oracle, conflicts_in, named
 from runpod_comfy.lock.python.advice.dead_ends import DeadEnds, dead_ends
 from runpod_comfy.lock.python.advice.offer import replaced_in
-from runpod_comfy.lock.python.advice.oracle import Oracle
 from runpod_comfy.lock.python.advice.reason import (
     NOT_CACHED,
     fault_of_one_line,
@@ -20,10 +20,9 @@ from runpod_comfy.lock.python.advice.reason import (
     needed_python,
 )
 from runpod_comfy.lock.python.advice.refused import replacements_for
-from runpod_comfy.lock.python.advice.spelling import misspelt
-from runpod_comfy.lock.python.advice.together import kept_together
-from runpod_comfy.lock.python.advice.unmet import unmet
+from runpod_comfy.lock.python.advice.together import kept_together, unmet
 from runpod_comfy.lock.python.solved import NEVER, Solved
+from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.python.uv_compile import names_in, undated_files
 from runpod_comfy.lock.python.uv_failure import NoSolutionError, UnbuiltError
 from runpod_comfy.lock.python.uv_request import CompileRequest
@@ -311,3 +310,30 @@ def _another_python(oracle: Oracle, conflicts: Sequence[Conflict]) -> str:
         if oracle.solves(other, conflict.lines) and oracle.solves(other):
             return f"With {as_options(python=python)} in the spec there is a solution."
     return ""
+
+
+_UNKNOWN = re.compile(
+    r"\b([a-z0-9][a-z0-9._-]*) was not found in the (?:package registry|provided)"
+)
+
+
+def unknown_names(reason: str) -> set[str]:
+    """The names that no index has, by uv's explanation."""
+    return set(_UNKNOWN.findall(" ".join(reason.split())))
+
+
+def misspelt(lines: Sequence[RequirementLine], reason: str, known: Collection[str]) -> str:
+    """Sentences about the names in `lines` that no index has: each may be a typing error.
+
+    `known` are names that exist, such as those of the other lines.
+    """
+    unknown = unknown_names(reason)
+    others = {*known, *FAMILY} - unknown
+    sentences = []
+    for line in lines:
+        if line.name in unknown:
+            meant = nearest(line.name, others)
+            hint = f", probably of {meant}" if meant else ""
+            place = line.place or line.tree
+            sentences.append(f"{line.name} may be a typing error{hint}: look at {place}.")
+    return " ".join(dict.fromkeys(sentences))

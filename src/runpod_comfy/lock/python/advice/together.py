@@ -6,7 +6,7 @@ releases, even where older ones are made for the version that is overridden. Con
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from packaging.version import Version
@@ -14,13 +14,12 @@ from packaging.version import Version
 from comfy_errors import ComfyError
 from comfy_files.progress import say_nothing
 from runpod_comfy.lock.python.advice.offer import replaced_in
-from runpod_comfy.lock.python.advice.unmet import is_met
-from runpod_comfy.lock.python.solve import solve_in_steps, unmet_needs
-from runpod_comfy.lock.python.solved import NEVER, Solved
+from runpod_comfy.lock.python.solve import all_fit, solve_in_steps, unmet_needs
+from runpod_comfy.lock.python.solved import NEVER, Solved, given_for
 from runpod_comfy.lock.python.uv_compile import Dependency
 from runpod_comfy.lock.python.uv_failure import NoSolutionError
 from runpod_comfy.lock.python.uv_request import CompileRequest
-from runpod_comfy.lock.requirements.read import name_of
+from runpod_comfy.lock.requirements.read import RefusedLine, RequirementLine, name_of
 
 _MOST_ROUNDS = 4
 
@@ -83,3 +82,53 @@ def _older(broken: Sequence[Dependency], example: dict[str, str]) -> list[str]:
         if need.who in example and Version(example[need.who]) < Version(need.version)
     }
     return list(found.values())
+
+
+def unmet(
+    solved: Solved,
+    offered: Sequence[str],
+    *,
+    lines: Sequence[RequirementLine],
+    refused: Sequence[RefusedLine],
+    why: Mapping[str, str],
+) -> list[str]:
+    """The lines, and the needs of distributions, that the offered overrides pass over.
+
+    `lines` are those that can be pinned; `why` has reasons for names that are left out.
+    """
+    names = set(map(name_of, offered))
+    versions = solved.solution.versions
+    return [
+        *(
+            f"{line.place}: {line.text} {_from_the_index(line.name, versions, why)}"
+            for line in refused
+            if line.name in names
+        ),
+        *(
+            f"{line.place}: {line.asked} {_instead(line.name, versions)}"
+            for line in lines
+            if line.name in names and not is_met(line, versions.get(line.name, ()))
+        ),
+        *(
+            f"{need.who} {need.version}: {need.name}{need.bounds} {_instead(need.name, versions)}"
+            for need in unmet_needs(solved.request, solved.solution, names)
+        ),
+    ]
+
+
+def is_met(line: RequirementLine, versions: Collection[str]) -> bool:
+    """True if these versions are what the line asks for."""
+    return all_fit(line.parsed.specifier, versions) if versions else line.is_constraint
+
+
+def _from_the_index(
+    name: str, versions: Mapping[str, Collection[str]], why: Mapping[str, str]
+) -> str:
+    if versions.get(name):
+        return f"{_instead(name, versions)} from the index"
+    return f"is left out: {why[name]}" if why.get(name) else "is left out"
+
+
+def _instead(name: str, versions: Mapping[str, Collection[str]]) -> str:
+    found = versions.get(name)
+    return f"gets {given_for(name, found)}" if found else "is left out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.lock.python.interpreter import require_python
+from runpod_comfy.lock.python.pins import require_python
 
 
 @pytest.mark.parametrize("python", [None, "3.11", "3.13"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.lock.requirements.elsewhere import listed_elsewhere
+from runpod_comfy.lock.requirements.read import listed_elsewhere
 
 _OPTION = "options.requirements of the spec"
 
