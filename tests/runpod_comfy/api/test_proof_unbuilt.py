@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from runpod_comfy.api.proof import unbuilt_cache
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.unbuilt import unbuilt_cache
 
 
 def _write(path: Path, text: str = "x") -> None:
