@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 
 from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors
-from comfy_home.in_use import home_alone
+from comfy_home.in_use import home_alone, home_in_use
+from comfy_home.manifest import CheckReport
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.roots import is_recorded, record_home
 from runpod_comfy.homes.changes import find_changes, require_space
@@ -15,6 +17,7 @@ from runpod_comfy.homes.fetch import fetch
 from runpod_comfy.homes.home import manifest_for
 from runpod_comfy.homes.job import LayerContext, Realization
 from runpod_comfy.homes.result import LayerResult, RealizeResult, result_of
+from runpod_comfy.homes.script import build_layer
 from runpod_comfy.homes.steps import change_home
 from runpod_comfy.homes.unavailable import refuse_missing
 from runpod_comfy.layers.plan import Plan, make_plan
@@ -97,3 +100,19 @@ def _keep_caches(job: Realization) -> None:
         lock_bytes=job.lock.to_bytes(),
         models_dir=job.model_folders.shared if job.lock.models else None,
     )
+
+
+def check_start(job: Realization) -> CheckReport:
+    """Runs the check in the home of `job`, and returns its report.
+
+    Raises OperationFailedError if the engine does not start, a node does not import, or the start
+    changes the Python environment; the engine's output is then in the home.
+    """
+    layer = next(layer for layer in plan_here(job.lock).layers if layer.kind == "check")
+    home = job.home
+    context = LayerContext(job=job, venv=home.venv, logs=home.logs, packages=(), lock_fds=())
+    with home_in_use(home.root, job.say):
+        build_layer(layer, context)
+        report = CheckReport.model_validate_json(context.check_report.read_bytes())
+        shutil.rmtree(home.logs, ignore_errors=True)
+    return report

@@ -90,7 +90,7 @@ def _machine(job: Realization, console: Console) -> str:
 
 
 def _engine(job: Realization, console: Console) -> str:
-    from runpod_comfy.homes.verify.start import check_start
+    from runpod_comfy.homes.run import check_start
 
     report = check_start(job)
     for name, node in sorted(report.not_imported.items()):
