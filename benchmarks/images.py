@@ -23,7 +23,7 @@ from benchmarks.worker_image import WorkerImage
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import find_base
-from runpod_comfy.images.context.installer import image_installer
+from runpod_comfy.images.context.inputs import image_installer
 from runpod_comfy.images.context.packages import packages_for
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.buildkit import BuildOutcome, run_build

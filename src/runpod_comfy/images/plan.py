@@ -4,6 +4,7 @@ and the text of their Dockerfile. Fetches nothing.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +12,11 @@ from functools import cached_property
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import digest_of
+from comfy_files.files import digest_of, sha256_of
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.dockerfile import WRAPPER, Step, dockerfile
-from runpod_comfy.images.handler import handler_sources, sources_digest
 from runpod_comfy.images.labels import labels
 from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import (
@@ -33,6 +33,7 @@ from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
 from runpod_comfy.lock.python.torch_family import cuda_on
 from runpod_comfy.lock.python.wheels import PlatformFile, platform_files
+from runpod_comfy.project import PACKAGE_NAMES, PACKAGES
 
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
 
@@ -242,3 +243,25 @@ def _user_of(lock: Lock) -> str:
             remedy="Write uid:gid, such as 1000:1000.",
         )
     return asked if ":" in asked else f"{asked}:{asked}"
+
+
+_BUILD_SIDE = "runpod_comfy"
+# It decodes pictures and videos, for which an image has no libraries.
+_COMPARISON = "comfy_workflows/compare"
+
+
+def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
+    """The handler's sources by their path below `folder`, which also has other packages."""
+    return {
+        source.relative_to(folder).as_posix(): source
+        for package in PACKAGE_NAMES
+        if package != _BUILD_SIDE
+        for source in sorted((folder / package).rglob("*.py"))
+        if not source.is_relative_to(folder / _COMPARISON)
+    }
+
+
+def sources_digest(sources: Mapping[str, Path]) -> str:
+    """A hash over the names and contents of the sources: 64 hex digits."""
+    lines = (f"{name} {sha256_of(path)}\n" for name, path in sorted(sources.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -19,8 +19,7 @@ from comfy_home.layout import MARKER_NAME
 from comfy_home.manifest import Manifest, NotImported
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.docker.build_progress import layer_in
-from runpod_comfy.images.docker.image_file import read_image_file
-from runpod_comfy.images.docker.local_images import inspect_image
+from runpod_comfy.images.docker.local_images import inspect_image, read_image_file
 from runpod_comfy.images.docker.stream import engine_errors
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_keys

@@ -6,8 +6,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runpod_comfy.images.docker.build_progress import BuildProgress, BuildShow, BuildStep
-from runpod_comfy.images.docker.buildkit_status import read_trace
+from runpod_comfy.images.docker.build_progress import (
+    BuildProgress,
+    BuildShow,
+    BuildStep,
+    read_trace,
+)
 
 ENGINES = ("20.10", "26.1")
 _STREAMS = Path(__file__).parent / "streams"

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import platform
 import shlex
+import sys
+import zipfile
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-from comfy_errors import InvalidInputError
+from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.files import replace_file
 from comfy_files.parallel import in_parallel
+from comfy_home.platforms import PLATFORMS
+from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.context.archive import BuildInputs
-from runpod_comfy.images.context.installer import image_installer
 from runpod_comfy.images.context.packages import Packages, packages_for
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import BuildPlan
 from runpod_comfy.layers.inputs import fetch_trees
+from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.sources.index.files import Index
+from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _CA_BUNDLE = "ca-bundle.pem"
 _TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
@@ -96,3 +106,42 @@ def _wheels(step: Step, packages: Packages) -> dict[str, Path]:
     files = (file for distribution in step.distributions for file in distribution.files)
     copied = (packages.copied[each.sha256] for each in files if each.sha256 in packages.copied)
     return {f"{step.folder}/wheels/{name}": path for name, path in copied}
+
+
+def image_installer(image_platform: str, cache: Cache) -> Path:
+    """The uv program for `linux-x86_64` or `linux-aarch64`, in this project's version.
+
+    Raises UnavailableError if it is neither cached nor on an index.
+    """
+    machine = PLATFORMS[image_platform].machine
+    if sys.platform == "linux" and platform.machine() == machine:
+        return uv_program()
+    wanted = version("uv")
+    place = cache.tools / f"uv-{wanted}-{image_platform}"
+    if not place.is_file():
+        wheel = _wheel(wanted, machine, cache)
+        with cache.writing(), zipfile.ZipFile(wheel) as archive:
+            replace_file(place, archive.read(f"uv-{wanted}.data/scripts/uv"), mode=0o755)
+    return place
+
+
+def _wheel(wanted: str, machine: str, cache: Cache) -> Path:
+    index = Index(settings=read_pip_settings())
+    fitting = [
+        file
+        for file in index.files_of("uv")
+        if file.name.startswith(f"uv-{wanted}-")
+        and "manylinux" in file.name
+        and machine in file.name
+    ]
+    if not fitting or fitting[0].sha256 is None:
+        raise UnavailableError(
+            f"no index has a wheel of uv {wanted} for Linux on {machine}",
+            remedy="Check the indexes that pip is configured to use: pip config list",
+        )
+    if found := find_archive(fitting[0].sha256, cache):
+        return found
+    with index.open(fitting[0]) as chunks:
+        return keep_archive(
+            chunks, cache, where=fitting[0].name, expected_sha256=fitting[0].sha256
+        )[0]

@@ -18,8 +18,12 @@ from docker.errors import create_api_error_from_http_exception
 
 from comfy_errors import OperationFailedError, error_at_the_end
 from comfy_http.redaction import without_secrets
-from runpod_comfy.images.docker.build_progress import BuildProgress, BuildShow, BuildStep
-from runpod_comfy.images.docker.buildkit_status import read_trace
+from runpod_comfy.images.docker.build_progress import (
+    BuildProgress,
+    BuildShow,
+    BuildStep,
+    read_trace,
+)
 from runpod_comfy.images.docker.stream import (
     Message,
     engine_errors,

@@ -6,11 +6,13 @@ import pytest
 
 from runpod_comfy.images.docker.build_progress import (
     BuildProgress,
+    Vertex,
+    VertexLog,
+    VertexWarning,
     layer_in,
     readable_line,
     step_name,
 )
-from runpod_comfy.images.docker.buildkit_status import Vertex, VertexLog, VertexWarning
 from tests.runpod_comfy.images.recorded_streams import ENGINES, WrittenDown, replay
 
 LAYERS = ["node:paper", "torch 1/2"]

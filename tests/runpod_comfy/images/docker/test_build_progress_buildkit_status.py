@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from runpod_comfy.images.docker.buildkit_status import Vertex, VertexLog, read_trace
+from runpod_comfy.images.docker.build_progress import Vertex, VertexLog, read_trace
 from tests.runpod_comfy.images.recorded_streams import ENGINES, traces
 
 
