@@ -16,8 +16,7 @@ from comfy_files.progress import Say
 from comfy_http.redaction import without_secrets
 from comfy_models.hashing import hash_files
 from comfy_models.verify import HashMemory
-from runpod_comfy.spec.asked import Folders, read_objects
-from runpod_comfy.spec.document import validated
+from runpod_comfy.spec.document import Folders, read_objects, validated
 from runpod_comfy.spec.model import Model, Strict
 from runpod_comfy.spec.model_sources import (
     SourceAddress,

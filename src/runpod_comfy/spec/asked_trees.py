@@ -14,8 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError, for_each
 from comfy_files.json_faults import fault_words
-from runpod_comfy.spec.asked import Folders, read_objects
-from runpod_comfy.spec.document import validated
+from runpod_comfy.spec.document import Folders, read_objects, validated
 from runpod_comfy.spec.model import CustomNode, Strict, Tree
 from runpod_comfy.spec.values import ARCHIVE_SUFFIXES, NodeName, is_archive_name, tree_kind
 

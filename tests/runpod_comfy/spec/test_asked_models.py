@@ -11,8 +11,8 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from comfy_models.verify import HashMemory
-from runpod_comfy.spec.asked import Folders
 from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
+from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.model import Model
 
 
