@@ -16,8 +16,8 @@ from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.versions import keep_cache_for, select
 from runpod_comfy.api.workspace import StrPath, as_path
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.homes.job import Realization
-from runpod_comfy.homes.result import RealizeResult
+from runpod_comfy.homes.home import Realization
+from runpod_comfy.homes.run import RealizeResult
 from runpod_comfy.homes.run import realize as realize_job
 
 

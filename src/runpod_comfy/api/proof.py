@@ -17,7 +17,7 @@ from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.lock.diff import Change, compare_locks
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, previous_lock

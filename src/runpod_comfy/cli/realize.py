@@ -23,8 +23,8 @@ from runpod_comfy.cli.unchanged import request_of, tell
 
 if TYPE_CHECKING:
     from runpod_comfy.homes.changes import Changes
-    from runpod_comfy.homes.job import Realization
-    from runpod_comfy.homes.result import RealizeResult
+    from runpod_comfy.homes.home import Realization
+    from runpod_comfy.homes.run import RealizeResult
     from runpod_comfy.homes.verify.findings import Verification
 
 _EXAMPLES = """\

@@ -27,8 +27,8 @@ from runpod_comfy.cli.show.console import Console
 from runpod_comfy.project import program_digest
 
 if TYPE_CHECKING:
-    from runpod_comfy.homes.job import Realization
-    from runpod_comfy.homes.result import RealizeResult
+    from runpod_comfy.homes.home import Realization
+    from runpod_comfy.homes.run import RealizeResult
 
 _NOTE_SCHEMA = "runpod-comfy/unchanged/2"
 _VARIABLES = ("LOCK_PATH", "MODELS_DIR", "HOME")

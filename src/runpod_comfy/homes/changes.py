@@ -12,8 +12,7 @@ from comfy_files.progress import when_slow
 from comfy_files.space import disk_of, require_room
 from comfy_home.manifest import Manifest
 from runpod_comfy.homes.environment import Package, needed_packages
-from runpod_comfy.homes.home import Home, nodes_of_start
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Home, Realization, nodes_of_start
 from runpod_comfy.homes.models import model_changes
 from runpod_comfy.layers.plan import (
     ENVIRONMENT,

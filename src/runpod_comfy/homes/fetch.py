@@ -28,9 +28,15 @@ from runpod_comfy.homes.environment import (
     has_environment,
     link_tree,
 )
-from runpod_comfy.homes.job import LayerContext, Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.models import bring_models
-from runpod_comfy.homes.script import CONTROL_SEQUENCE, build_layer, notes_in, run_script
+from runpod_comfy.homes.script import (
+    CONTROL_SEQUENCE,
+    LayerContext,
+    build_layer,
+    notes_in,
+    run_script,
+)
 from runpod_comfy.homes.stand_ins import find_stand_ins, write_record
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees

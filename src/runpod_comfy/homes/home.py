@@ -1,14 +1,17 @@
-"""A home on this machine: its paths, and which version it belongs to."""
+"""A home on this machine: its paths, its version, and the request to realize one."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import Below
+from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.user_paths import home_folder, real
 from comfy_home.layout import (
     DATA_FOLDERS,
@@ -19,6 +22,11 @@ from comfy_home.layout import (
     HomeLayout,
 )
 from comfy_home.manifest import ChangedFile, Manifest, load_manifest
+from comfy_models.links import ModelFolders
+from comfy_models.store import ModelStore
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import PACKAGES
 
 IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
@@ -56,6 +64,46 @@ class Home(HomeLayout):
             self.root / UNCHANGED_NAME,
             self.root / f".{UNCHANGED_NAME}.partial",
             self.root / LOCK_NAME,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realization:
+    """A lock, its target, and its sources.
+
+    Relative sources are based on `base_dir`, the spec's folder. `models_dir` is the shared models
+    folder, None for the home's own. If `wheels_dir` is given, packages only come from there.
+    `progress` counts what has arrived. Scripts' output goes to `show` as it arrives, and to their
+    logs.
+    """
+
+    lock: Lock
+    target: Path
+    base_dir: Path
+    cache: Cache
+    models_dir: Path | None = None
+    wheels_dir: Path | None = None
+    offline: bool = False
+    say: Say = say_nothing
+    progress: Progress = UNSEEN
+    show: BinaryIO | None = None
+
+    @property
+    def home(self) -> Home:
+        return Home(root=self.target.absolute())
+
+    @property
+    def model_folders(self) -> ModelFolders:
+        return ModelFolders(
+            store=ModelStore(self.cache.models),
+            shared=(self.models_dir or self.home.models).absolute(),
+            home=self.home.models,
+        )
+
+    @property
+    def fetch_context(self) -> FetchContext:
+        return FetchContext(
+            cache=self.cache, base_dir=self.base_dir, offline=self.offline, say=self.say
         )
 
 

@@ -25,8 +25,7 @@ from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
 from runpod_comfy.homes.home import Home, added_by_start
-from runpod_comfy.homes.job import LayerContext
-from runpod_comfy.homes.script import build_layer
+from runpod_comfy.homes.script import LayerContext, build_layer
 from runpod_comfy.homes.verify.listing import hash_of, write_listing
 from runpod_comfy.layers.plan import Layer
 from runpod_comfy.spec.model import Strict

@@ -4,24 +4,74 @@ from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors
 from comfy_home.in_use import home_alone, home_in_use
-from comfy_home.manifest import CheckReport
+from comfy_home.manifest import ChangedFile, CheckReport, NotImported, load_manifest
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.roots import is_recorded, record_home
 from runpod_comfy.homes.changes import find_changes, require_space
 from runpod_comfy.homes.fetch import fetch
-from runpod_comfy.homes.home import manifest_for
-from runpod_comfy.homes.job import LayerContext, Realization
-from runpod_comfy.homes.result import LayerResult, RealizeResult, result_of
-from runpod_comfy.homes.script import build_layer
-from runpod_comfy.homes.steps import change_home
+from runpod_comfy.homes.home import Realization, manifest_for
+from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
+from runpod_comfy.homes.script import LayerContext, build_layer
+from runpod_comfy.homes.steps import LayerResult, change_home
 from runpod_comfy.homes.unavailable import refuse_missing
-from runpod_comfy.layers.plan import Plan, make_plan
+from runpod_comfy.layers.plan import INSTALL_PREFIX, Plan, make_plan
 from runpod_comfy.lock.model import Lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealizeResult:
+    """A complete version at `target`. `linked` names models that were linked, `removed_nodes` nodes
+    that were removed, `install_scripts` the scripts that ran now and their changes. `not_imported`
+    are nodes that this machine, or that of the check, cannot import. `changed_by_start` are the
+    files of the home that the start of the engine changed when the version was checked. `changed`
+    is false if everything already existed.
+    """
+
+    version_id: str
+    lock_digest: str
+    target: Path
+    models_dir: Path
+    layers: tuple[LayerResult, ...]
+    linked: tuple[str, ...]
+    removed_nodes: tuple[str, ...]
+    install_scripts: tuple[InstallRecord, ...]
+    not_imported: Mapping[str, NotImported]
+    changed_by_start: tuple[ChangedFile, ...]
+    changed: bool
+    seconds: float
+
+    def again(self) -> RealizeResult:
+        """The result of running the same realization again."""
+        kept = [LayerResult(name=layer.name, outcome="kept", seconds=0.0) for layer in self.layers]
+        return replace(
+            self,
+            layers=tuple(kept),
+            linked=(),
+            removed_nodes=(),
+            install_scripts=(),
+            changed=False,
+            seconds=0.0,
+        )
+
+    def document(self) -> dict[str, object]:
+        """The result as a JSON document."""
+        return {
+            **vars(self),
+            "target": str(self.target),
+            "models_dir": str(self.models_dir),
+            "layers": [asdict(layer) for layer in self.layers],
+            "not_imported": {name: it.model_dump() for name, it in self.not_imported.items()},
+            "changed_by_start": [file.model_dump() for file in self.changed_by_start],
+            "install_scripts": [record.document() for record in self.install_scripts],
+            "seconds": round(self.seconds, 3),
+        }
 
 
 def realize(job: Realization) -> RealizeResult:
@@ -116,3 +166,39 @@ def check_start(job: Realization) -> CheckReport:
         report = CheckReport.model_validate_json(context.check_report.read_bytes())
         shutil.rmtree(home.logs, ignore_errors=True)
     return report
+
+
+def result_of(
+    job: Realization,
+    plan: Plan,
+    *,
+    done: Sequence[LayerResult],
+    linked: Sequence[str],
+    removed: Sequence[str],
+    seconds: float,
+) -> RealizeResult:
+    """The result of a realization that made the layers `done`."""
+    made = {layer.name: layer for layer in done}
+    installed = [name for name in made if name.startswith(INSTALL_PREFIX)]
+    manifest = load_manifest(job.home.root)
+    check = manifest.check if manifest else None
+    records = [
+        read_install_record(job.home, name.removeprefix(INSTALL_PREFIX)) for name in installed
+    ]
+    return RealizeResult(
+        version_id=job.lock.version_id,
+        lock_digest=job.lock.digest,
+        target=job.home.root,
+        models_dir=job.model_folders.shared,
+        layers=tuple(
+            made.get(layer.name) or LayerResult(name=layer.name, outcome="kept", seconds=0.0)
+            for layer in plan.layers
+        ),
+        linked=tuple(linked),
+        removed_nodes=tuple(removed),
+        install_scripts=tuple(record for record in records if record),
+        not_imported=check.not_imported if check else {},
+        changed_by_start=tuple(check.changed) if check else (),
+        changed=bool(done or linked or removed),
+        seconds=seconds,
+    )

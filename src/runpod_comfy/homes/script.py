@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,9 +27,9 @@ from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
 from comfy_files.progress import NOTE
 from comfy_http.redaction import without_secrets
-from runpod_comfy.homes.environment import find_interpreter, stored_indexes
-from runpod_comfy.homes.job import LayerContext
-from runpod_comfy.homes.stand_ins import requirements_with
+from runpod_comfy.homes.environment import Package, find_interpreter, stored_indexes
+from runpod_comfy.homes.home import Realization
+from runpod_comfy.homes.stand_ins import StandIn, requirements_with
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,
@@ -74,6 +75,31 @@ shift
 ) >/dev/null 2>&1 &
 exec "$@"
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerContext:
+    """The inputs of a realization's scripts.
+
+    `venv` is the Python environment, `logs` the folder for output. `packages` are what they
+    install, `stand_ins` the wheels that they install for sdists, `trees` the fetched trees by hash,
+    `lock_fds` the locks of the home and the cache, which a script holds while it runs.
+    """
+
+    job: Realization
+    venv: Path
+    logs: Path
+    packages: Sequence[Package]
+    stand_ins: Sequence[StandIn] = ()
+    trees: Mapping[str, Path] = field(default_factory=dict)
+    lock_fds: tuple[int, ...]
+
+    @property
+    def check_report(self) -> Path:
+        return self.logs / "check-report.json"
+
+    def log_of(self, layer: Layer) -> Path:
+        return self.logs / f"{layer.name.replace(':', '-')}.log"
 
 
 def build_layer(

@@ -11,9 +11,10 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -27,6 +28,7 @@ from comfy_home.platforms import this_platform
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
+    LinkMode,
     environment_entry,
     forget_environment,
     put_environment,
@@ -39,10 +41,8 @@ from runpod_comfy.homes.install_scripts import (
     undo_install_scripts,
     undo_start,
 )
-from runpod_comfy.homes.job import LayerContext
 from runpod_comfy.homes.models import link_models, links_to_make
-from runpod_comfy.homes.result import LayerResult
-from runpod_comfy.homes.script import build_layer
+from runpod_comfy.homes.script import LayerContext, build_layer
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan, make_plan
@@ -50,6 +50,19 @@ from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan, make
 _REPORT_NAME = "report.json"
 _OBJECT_INFO_NAME = "object_info.json"
 _LOG_NAME = "check.log"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerResult:
+    """`kept` already existed, `built` was made now, `recalled` was known from an earlier run.
+
+    `link_mode` says how an environment's files came from the cache.
+    """
+
+    name: str
+    outcome: Literal["kept", "built", "recalled"]
+    seconds: float
+    link_mode: LinkMode | None = None
 
 
 class Marker:

@@ -28,7 +28,7 @@ from runpod_comfy.homes.environment import (
     has_environment,
     stored_indexes,
 )
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.models import refuse_missing_sources, without_source
 from runpod_comfy.homes.stand_ins import find_stand_ins
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text

@@ -10,7 +10,7 @@ from comfy_files.progress import say_nothing
 from runpod_comfy.api.proof import first_home, proving, resolve_twice, second_home
 from runpod_comfy.api.versions import fetch_context_for
 from runpod_comfy.cache.roots import read_roots
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.compare import ComparedPart, compare_homes
 from runpod_comfy.lock.model import Distribution

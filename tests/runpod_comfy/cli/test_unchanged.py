@@ -19,7 +19,7 @@ from runpod_comfy.cache import tree_files
 from runpod_comfy.cli import unchanged
 from runpod_comfy.cli.app import run_command_line
 from runpod_comfy.homes import run
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.project import LAYER_SCRIPTS, PACKAGES
 from runpod_comfy.spec.load import load_spec, spec_digest
 from tests.runpod_comfy.homes.conftest import Version, version

@@ -13,7 +13,7 @@ import pytest
 
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.lock.model import Distribution, Lock, LockedModel, PythonLock
 from tests.locks import bare_lock, locked_model, locked_node, locked_tree, locked_wheels
 

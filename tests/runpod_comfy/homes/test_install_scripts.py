@@ -15,8 +15,7 @@ from comfy_home.manifest import load_manifest
 from runpod_comfy.homes.changes import find_changes
 from runpod_comfy.homes.install_scripts import InstallRecord
 from runpod_comfy.homes.remove import plan_removal, remove
-from runpod_comfy.homes.result import RealizeResult
-from runpod_comfy.homes.run import plan_here, realize
+from runpod_comfy.homes.run import RealizeResult, plan_here, realize
 from tests.http_server import serve
 from tests.package_index import make_wheel, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot

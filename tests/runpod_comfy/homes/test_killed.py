@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from comfy_home.manifest import load_manifest
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
 from tests.program import start_python
 from tests.runpod_comfy.homes.conftest import Version, snapshot

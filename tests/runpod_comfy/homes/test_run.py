@@ -23,10 +23,9 @@ from comfy_home.lock_bytes import canonical_bytes
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_models.model_file import ModelSource, Pin
 from runpod_comfy.homes.changes import Changes, find_changes
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.remove import plan_removal, remove
-from runpod_comfy.homes.result import RealizeResult
-from runpod_comfy.homes.run import plan_here, realize
+from runpod_comfy.homes.run import RealizeResult, plan_here, realize
 from runpod_comfy.homes.verify.home import take_away, verify
 from tests.locks import in_version_1, model_in_version_1
 from tests.package_index import serve_index, write_index

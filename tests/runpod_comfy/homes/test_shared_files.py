@@ -12,7 +12,7 @@ import pytest
 
 from comfy_errors import ComfyError
 from comfy_home.manifest import load_manifest
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.home import take_away, verify

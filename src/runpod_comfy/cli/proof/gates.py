@@ -20,7 +20,7 @@ from runpod_comfy.cli.proof.runs import runner_at
 from runpod_comfy.cli.proof.show import Case, mismatch, worst_code
 from runpod_comfy.cli.proof.test import tested, with_baselines
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.proof import proving, whole_lock
     from runpod_comfy.api.versions import fetch_context_for, read_spec
     from runpod_comfy.api.workspace import version_id_of
-    from runpod_comfy.homes.job import Realization
+    from runpod_comfy.homes.home import Realization
 
     started = time.monotonic()
     # All of this first: the rest takes minutes.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from comfy_workflows.compare.run import Run
     from runpod_comfy.api.proof import ResolvedTwice
     from runpod_comfy.cache.tree import FetchContext
-    from runpod_comfy.homes.job import Realization
+    from runpod_comfy.homes.home import Realization
     from runpod_comfy.homes.verify.compare import ComparedPart
     from runpod_comfy.images.proof.verify import NamedEngine
     from runpod_comfy.lock.model import Lock

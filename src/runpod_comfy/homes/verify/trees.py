@@ -15,8 +15,7 @@ from comfy_home.layout import DATA_FOLDERS
 from comfy_home.tree_hash import is_left_out, tree_hash
 from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.homes.environment import find_interpreter
-from runpod_comfy.homes.home import IMPORTABLE, nodes_of_start, unmanaged_nodes
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import IMPORTABLE, Realization, nodes_of_start, unmanaged_nodes
 from runpod_comfy.homes.verify import bytecode
 from runpod_comfy.homes.verify.findings import UNMANAGED, Verification
 from runpod_comfy.homes.verify.listing import hash_of

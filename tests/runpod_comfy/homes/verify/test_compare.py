@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.compare import compare_homes
 from tests.runpod_comfy.homes.conftest import Version

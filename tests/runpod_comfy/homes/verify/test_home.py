@@ -14,7 +14,7 @@ from comfy_errors import UnavailableError
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.homes.job import Realization
+from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.home import take_away, verify
