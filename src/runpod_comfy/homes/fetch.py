@@ -25,8 +25,10 @@ from runpod_comfy.homes.environment import (
     Package,
     environment_entry,
     find_interpreter,
+    find_stand_ins,
     has_environment,
     link_tree,
+    write_record,
 )
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.models import bring_models
@@ -37,7 +39,6 @@ from runpod_comfy.homes.script import (
     notes_in,
     run_script,
 )
-from runpod_comfy.homes.stand_ins import find_stand_ins, write_record
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer

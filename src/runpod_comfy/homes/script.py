@@ -27,9 +27,14 @@ from comfy_files.parallel import interrupted
 from comfy_files.processes import end_group
 from comfy_files.progress import NOTE
 from comfy_http.redaction import without_secrets
-from runpod_comfy.homes.environment import Package, find_interpreter, stored_indexes
+from runpod_comfy.homes.environment import (
+    Package,
+    StandIn,
+    find_interpreter,
+    requirements_with,
+    stored_indexes,
+)
 from runpod_comfy.homes.home import Realization
-from runpod_comfy.homes.stand_ins import StandIn, requirements_with
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
 from runpod_comfy.layers.uv import (
     install_script_variables,

@@ -25,12 +25,12 @@ from runpod_comfy.homes.changes import Changes
 from runpod_comfy.homes.environment import (
     Package,
     find_interpreter,
+    find_stand_ins,
     has_environment,
     stored_indexes,
 )
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.models import refuse_missing_sources, without_source
-from runpod_comfy.homes.stand_ins import find_stand_ins
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
 from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
