@@ -31,8 +31,11 @@ _SDISTS = "sdists-v"
 
 @contextlib.contextmanager
 def unbuilt_cache(cache: Cache, root: Path) -> Iterator[Cache]:
-    """Makes the cache in the folder `root`, which must not exist and be on the same file system.
+    """A cache with everything that `cache` downloaded, and nothing that was built from it: trees,
+    bytecode, wheels of source distributions, environments and results of checks are made again in
+    it, which proves that what is built is the same each time.
 
+    It is made in the folder `root`, which must not exist and be on the same file system.
     `cache` has to be in use during the block, and keeps what is downloaded within it, except
     packages. What the block put elsewhere in it is removed at the end. Raises OSError.
     """

@@ -273,7 +273,12 @@ RECORD = "comfy-stand-ins.json"
 
 @dataclass(frozen=True, kw_only=True)
 class StandIn:
-    """The wheel `file` in a folder of wheels, for `distribution`."""
+    """The wheel `file` of `--wheels-dir`, which stands in for the sdist of `distribution`.
+
+    The lock has no hash of such a wheel. It is taken if it has the distribution's name and version
+    and fits this machine, and if the lock has no wheel of it for this machine, which is then the
+    one that counts. It is recorded in the environment that it is installed in.
+    """
 
     distribution: Distribution
     file: DistributionFile

@@ -153,7 +153,7 @@ def _keep_caches(job: Realization) -> None:
 
 
 def check_start(job: Realization) -> CheckReport:
-    """Runs the check in the home of `job`, and returns its report.
+    """Runs the check in the home of `job`, whatever the cache knows, and returns its report.
 
     Raises OperationFailedError if the engine does not start, a node does not import, or the start
     changes the Python environment; the engine's output is then in the home.

@@ -47,6 +47,9 @@ class VertexWarning:
 def read_trace(encoded: str) -> list[Vertex | VertexLog | VertexWarning]:
     """The changes since the previous message: steps, then output, then warnings.
 
+    The format is `StatusResponse` of moby/buildkit, api/services/control/control.proto. Only fields
+    that are shown to the user are read; unknown fields are skipped, so that newer engines work.
+
     `encoded` is the message in `aux` of a `moby.buildkit.trace` line: base64 of a StatusResponse.
     Raises ValueError for anything else.
     """
