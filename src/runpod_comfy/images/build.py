@@ -23,7 +23,7 @@ from runpod_comfy.images.context.inputs import gather_inputs
 from runpod_comfy.images.docker.build_progress import BuildShow
 from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome, run_build
 from runpod_comfy.images.docker.local_images import ensure_image, inspect_image
-from runpod_comfy.images.labels import BASE_DIGEST
+from runpod_comfy.images.dockerfile import BASE_DIGEST
 from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, split_reference
 from runpod_comfy.images.show import not_imported_in

@@ -16,8 +16,7 @@ from comfy_files.files import digest_of, sha256_of
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.base.catalogue import BaseImage
-from runpod_comfy.images.dockerfile import WRAPPER, Step, dockerfile
-from runpod_comfy.images.labels import labels
+from runpod_comfy.images.dockerfile import WRAPPER, Step, dockerfile, labels
 from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import (
     ENVIRONMENT,

@@ -21,8 +21,7 @@ from runpod_comfy.images import image_paths
 from runpod_comfy.images.docker.build_progress import layer_in
 from runpod_comfy.images.docker.local_images import inspect_image, read_image_file
 from runpod_comfy.images.docker.stream import engine_errors
-from runpod_comfy.images.dockerfile import Step
-from runpod_comfy.images.labels import BASE_NAME, CUDA, LOCK, VERSION, layer_keys
+from runpod_comfy.images.dockerfile import BASE_NAME, CUDA, LOCK, VERSION, Step, layer_keys
 
 Fate = Literal["kept", "same", "new"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.build import base_digest_label, image_tags, proxies
-from runpod_comfy.images.labels import BASE_DIGEST
+from runpod_comfy.images.dockerfile import BASE_DIGEST
 from tests.locks import small_lock
 
 DIGEST = "sha256:" + "5" * 64

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import docker
 
 from runpod_comfy.images.docker.connection import connect
-from runpod_comfy.images.labels import BASE_NAME
+from runpod_comfy.images.dockerfile import BASE_NAME
 from runpod_comfy.images.proof.verify import NamedEngine
 from tests.runpod_comfy.images.saved_archives import Member, layer
 from tests.runpod_comfy.images_engine.builds import build

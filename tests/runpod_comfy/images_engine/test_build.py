@@ -26,7 +26,7 @@ from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.base.debian import trusted_certificates
 from runpod_comfy.images.context.archive import write_context
 from runpod_comfy.images.context.inputs import gather_inputs
-from runpod_comfy.images.labels import LAYERS
+from runpod_comfy.images.dockerfile import LAYERS
 from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.lock.store import load_lock
 from tests.containers import base_image, run_to_end

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runpod_comfy.images.labels import CREATED
+from runpod_comfy.images.dockerfile import CREATED
 from runpod_comfy.images.proof.saved_image import (
     is_removal,
     names_of_files,

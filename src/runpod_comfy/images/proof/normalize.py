@@ -27,7 +27,7 @@ from comfy_files.space import require_room
 from runpod_comfy.cache.paths import MORE_ROOM
 from runpod_comfy.images.docker.local_images import inspect_image, saved_chunks
 from runpod_comfy.images.docker.stream import engine_errors, read_messages
-from runpod_comfy.images.labels import BASE_NAME
+from runpod_comfy.images.dockerfile import BASE_NAME
 from runpod_comfy.images.proof.normal_form import (
     normal_config,
     normal_entries,

@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from runpod_comfy.images.labels import CREATED
+from runpod_comfy.images.dockerfile import CREATED
 from runpod_comfy.images.proof.normal_form import (
     normal_config,
     normal_entries,

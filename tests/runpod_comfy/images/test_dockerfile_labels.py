@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from runpod_comfy.images.labels import labels, layer_keys
+from runpod_comfy.images.dockerfile import labels, layer_keys
 from runpod_comfy.lock.store import load_lock
 
 DEMO = load_lock(Path(__file__).parents[3] / "lockfiles" / "comfy-demo.lock.json")
