@@ -18,8 +18,7 @@ from comfy_files.space import require_room
 from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
-from runpod_comfy.images.context.archive import write_context
-from runpod_comfy.images.context.inputs import gather_inputs
+from runpod_comfy.images.context.inputs import gather_inputs, write_context
 from runpod_comfy.images.docker.build_progress import BuildShow
 from runpod_comfy.images.docker.buildkit import BuildFailedError, BuildOutcome, run_build
 from runpod_comfy.images.docker.local_images import ensure_image, inspect_image

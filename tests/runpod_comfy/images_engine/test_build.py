@@ -24,8 +24,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.images.base.catalogue import BaseImage
 from runpod_comfy.images.base.debian import trusted_certificates
-from runpod_comfy.images.context.archive import write_context
-from runpod_comfy.images.context.inputs import gather_inputs
+from runpod_comfy.images.context.inputs import gather_inputs, write_context
 from runpod_comfy.images.dockerfile import LAYERS
 from runpod_comfy.images.plan import make_build_plan
 from runpod_comfy.lock.store import load_lock

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.images.context.archive import BuildInputs, write_context
+from runpod_comfy.images.context.inputs import BuildInputs, write_context
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import make_steps
 from runpod_comfy.layers.plan import TreeInput, make_plan
