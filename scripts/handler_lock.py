@@ -19,9 +19,9 @@ from packaging.utils import canonicalize_name
 
 from comfy_home.platforms import PLATFORMS
 from pex_lock import locked_distributions
-from runpod_comfy.lock.handler import HANDLER_LOCK, HandlerLock
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from runpod_comfy.lock.python.fit import fits_platform, fits_python, platforms_of
+from runpod_comfy.lock.python.wheels import HANDLER_LOCK, HandlerLock
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_LOCK = ROOT / "lockfiles" / "default.lock"

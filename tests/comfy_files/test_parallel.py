@@ -12,7 +12,7 @@ import pytest
 
 from comfy_errors import UnavailableError
 from comfy_files.parallel import in_parallel, interrupted
-from runpod_comfy.sources.git.process import run_git
+from runpod_comfy.sources.git.repository import run_git
 from tests.program import start_python
 
 # For a busy machine; less than a silent server is given.

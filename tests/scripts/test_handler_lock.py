@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from handler_lock import handler_lock, lock_text, locked_by_name, required_names
-from runpod_comfy.lock.handler import HANDLER_LOCK
+from runpod_comfy.lock.python.wheels import HANDLER_LOCK
 
 
 def test_the_lock_is_that_of_the_default_lock() -> None:

@@ -25,11 +25,10 @@ from runpod_comfy.sources.kinds import settle
 from runpod_comfy.spec.asked_models import LocalModels, local_models, read_models, with_checksums
 from runpod_comfy.spec.asked_trees import read_nodes
 from runpod_comfy.spec.document import Folders
-from runpod_comfy.spec.edit import append_entry, put_override
 from runpod_comfy.spec.load import LoadedSpec, find_spec, fold, load_spec, parse_spec
 from runpod_comfy.spec.model import CustomNode, Model, Spec, Tree
 from runpod_comfy.spec.values import ReleasedRequirement
-from runpod_comfy.spec.write import replace_spec
+from runpod_comfy.spec.write import append_entry, put_override, replace_spec
 
 _Edit = Callable[[str], str]
 

@@ -115,7 +115,7 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle, require_target
-    from runpod_comfy.lock.handler import handler_packages
+    from runpod_comfy.lock.python.wheels import handler_packages
 
     version_id = named_version(arguments)
     output = expanded(arguments.output).absolute()

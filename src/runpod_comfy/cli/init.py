@@ -47,8 +47,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
-    from runpod_comfy.homes.init.environment import has_torch
-    from runpod_comfy.homes.init.job import Initialization
+    from runpod_comfy.homes.init.environment import Initialization, has_torch
     from runpod_comfy.homes.init.run import initialize
 
     watched = console.on_a_terminal or console.verbose

@@ -28,10 +28,9 @@ from runpod_comfy.layers.plan import (
     requirements_text,
     torch_parts,
 )
-from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
 from runpod_comfy.lock.python.torch_family import cuda_on
-from runpod_comfy.lock.python.wheels import PlatformFile, platform_files
+from runpod_comfy.lock.python.wheels import PlatformFile, handler_packages, platform_files
 from runpod_comfy.project import PACKAGE_NAMES, PACKAGES
 
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")

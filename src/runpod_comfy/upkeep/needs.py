@@ -25,8 +25,8 @@ from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.homes.environment import environment_entry
 from runpod_comfy.homes.steps import check_entry
 from runpod_comfy.layers.plan import ENVIRONMENT, make_plan
-from runpod_comfy.lock.handler import handler_lock
 from runpod_comfy.lock.model import Lock, LockedTree
+from runpod_comfy.lock.python.wheels import handler_lock
 from runpod_comfy.lock.store import load_lock
 from runpod_comfy.sources.git.repository import GitRepository
 

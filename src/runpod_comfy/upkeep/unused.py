@@ -16,7 +16,7 @@ from comfy_home.lock_bytes import lock_digest
 from comfy_models.store import ModelStore, linked_models
 from comfy_models.unused import UnusedModels, is_resumed, unused_models
 from runpod_comfy.cache.paths import Cache, children
-from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.repository import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, distribution_key
 
 Kind = Literal[

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.images.plan import handler_sources, sources_digest
-from runpod_comfy.lock.handler import HANDLER_LOCK
+from runpod_comfy.lock.python.wheels import HANDLER_LOCK
 from runpod_comfy.project import PACKAGES
 
 _SOURCES = (

@@ -9,8 +9,8 @@ import pytest
 from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import make_steps
 from runpod_comfy.layers.plan import TORCH_PARTS, TextInput, make_plan, requirements_text
-from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import Distribution, Lock
+from runpod_comfy.lock.python.wheels import handler_packages
 from tests.locks import distribution, node, python_lock, small_lock
 
 _CUDA = {

@@ -11,7 +11,8 @@ import pytest
 from comfy_errors import InvalidInputError, UnavailableError
 from runpod_comfy.cli.app import build_parser
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.images import labels
+from runpod_comfy.images.dockerfile import LOCK as LOCK_LABEL
+from runpod_comfy.images.dockerfile import VERSION
 from tests.containers import Registry
 from tests.runpod_comfy.images_engine.builds import build
 from tests.runpod_comfy.images_engine.small_image import context
@@ -34,7 +35,7 @@ def image(engine: docker.DockerClient, base: str, name: str) -> str:
         engine,
         context(f"FROM {base}\nRUN LAYER=node:a sh -c 'echo a > /node'\n"),
         tags=[reference],
-        labels={labels.VERSION: "not-a-version", labels.LOCK: LOCK},
+        labels={VERSION: "not-a-version", LOCK_LABEL: LOCK},
     )
     return reference
 

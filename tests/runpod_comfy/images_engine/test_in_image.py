@@ -9,8 +9,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from runpod_comfy.images.proof.difference import first_digest_difference
-from runpod_comfy.images.proof.verify import saved_files
+from runpod_comfy.images.proof.verify import first_digest_difference, saved_files
 from tests.runpod_comfy.images_engine.builds import build
 from tests.runpod_comfy.images_engine.small_image import base_tar, context
 

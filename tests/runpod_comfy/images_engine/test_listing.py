@@ -10,7 +10,8 @@ import pytest
 
 from runpod_comfy.api.versions import select
 from runpod_comfy.cli.app import run_command_line
-from runpod_comfy.images import labels
+from runpod_comfy.images.dockerfile import LOCK as LOCK_LABEL
+from runpod_comfy.images.dockerfile import VERSION
 from tests.runpod_comfy.images_engine.builds import build
 from tests.runpod_comfy.images_engine.small_image import context
 
@@ -42,7 +43,7 @@ def test_images_of_the_lock_and_of_an_older_one_are_listed(
             engine,
             context(f"FROM {base}\nRUN LAYER=a sh -c 'echo {digest} > /a'\n"),
             tags=tags,
-            labels={labels.VERSION: version_id, labels.LOCK: digest},
+            labels={VERSION: version_id, LOCK_LABEL: digest},
         )
     capsys.readouterr()
 

@@ -15,11 +15,11 @@ import docker.errors
 import pytest
 
 from comfy_errors import InvalidInputError, UnavailableError
-from runpod_comfy.images.proof.difference import first_difference
 from runpod_comfy.images.proof.normalize import normalize
 from runpod_comfy.images.proof.verify import (
     ImageDiffersError,
     NamedEngine,
+    first_difference,
     saved_files,
     verify_image,
 )

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.repository import GitFailedError, run_git
 
 
 @pytest.mark.parametrize("scheme", ["http", "git"])

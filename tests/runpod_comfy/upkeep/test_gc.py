@@ -23,8 +23,8 @@ from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.home import verify
-from runpod_comfy.lock.handler import handler_packages
 from runpod_comfy.lock.model import LockedNode, UnhashedModel
+from runpod_comfy.lock.python.wheels import handler_packages
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.git.source import GitSource
 from runpod_comfy.upkeep.gc import Clearing, clear_cache
@@ -489,7 +489,7 @@ _CLEARS = """
 import sys, time
 from pathlib import Path
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.lock.handler import handler_packages
+from runpod_comfy.lock.python.wheels import handler_packages
 from runpod_comfy.upkeep.gc import clear_cache
 while True:
     clear_cache(Cache(root=Path(sys.argv[1])))

@@ -69,7 +69,7 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    from runpod_comfy.api.volumes import sync_volumes
+    from runpod_comfy.api.models import sync_volumes
 
     with console.arrivals() as (say, progress):
         filled = sync_volumes(

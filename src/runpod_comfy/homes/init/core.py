@@ -11,9 +11,8 @@ from comfy_files.files import ROOM_AND_PERMISSIONS
 from comfy_files.user_paths import real
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
-from runpod_comfy.homes.init.job import Initialization
-from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.sources.git.repository import GitRepository
+from runpod_comfy.homes.init.environment import Initialization
+from runpod_comfy.sources.git.repository import GitFailedError, GitRepository, run_git
 from runpod_comfy.sources.git.source import is_commit, list_refs
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.values import TreeKind, check_repo, tree_kind

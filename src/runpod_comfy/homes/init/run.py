@@ -17,6 +17,8 @@ from comfy_http.redaction import without_secrets
 from runpod_comfy.homes.home import Home, refuse_protected, require_folder
 from runpod_comfy.homes.init.core import bring_core, refuse_another_core
 from runpod_comfy.homes.init.environment import (
+    DEFAULT_REPO,
+    Initialization,
     find_interpreter,
     has_torch,
     install_requirements,
@@ -25,8 +27,8 @@ from runpod_comfy.homes.init.environment import (
     refuse_another_python,
     refuse_foreign_environment,
     require_index,
+    run_step,
 )
-from runpod_comfy.homes.init.job import DEFAULT_REPO, Initialization, run_step
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.project import LAYER_SCRIPTS
 

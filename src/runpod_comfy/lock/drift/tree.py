@@ -16,8 +16,7 @@ from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
 from runpod_comfy.lock.model import LockedTree
-from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.sources.git.repository import NO_COMMIT, init_bare
+from runpod_comfy.sources.git.repository import NO_COMMIT, GitFailedError, init_bare, run_git
 from runpod_comfy.sources.git.source import RemoteRefs, is_commit, is_short_for, list_refs
 from runpod_comfy.sources.index.files import Index
 from runpod_comfy.sources.index.pip_settings import (

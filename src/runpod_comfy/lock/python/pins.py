@@ -26,11 +26,9 @@ from runpod_comfy.lock.python.advice.explain import Question, explained
 from runpod_comfy.lock.python.distribution_files import locked_files, source_warning
 from runpod_comfy.lock.python.fit import brief_marker, platforms_of
 from runpod_comfy.lock.python.solve import solve_in_steps
-from runpod_comfy.lock.python.solved import Solved
 from runpod_comfy.lock.python.torch_family import cuda_of, in_torch_group, torch_group
-from runpod_comfy.lock.python.uv_compile import Pin, files_of, undated_files
-from runpod_comfy.lock.python.uv_failure import NoSolutionError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_compile import Pin, Solved, files_of, undated_files
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError
 from runpod_comfy.lock.requirements.read import (
     CORE,
     SPEC,

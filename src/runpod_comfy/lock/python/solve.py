@@ -12,12 +12,20 @@ from packaging.specifiers import SpecifierSet
 from comfy_errors import ComfyError
 from comfy_files.progress import Say
 from runpod_comfy.lock.model import Replaced
-from runpod_comfy.lock.python.solved import Solved, given_for, replaced_line, replaced_need
 from runpod_comfy.lock.python.torch_family import torch_group
 from runpod_comfy.lock.python.torch_members import family_around, whole_family
-from runpod_comfy.lock.python.uv_compile import Dependency, Pin, Solution, needs_in, solve
-from runpod_comfy.lock.python.uv_failure import NoSolutionError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_compile import (
+    Dependency,
+    Pin,
+    Solution,
+    Solved,
+    given_for,
+    needs_in,
+    replaced_line,
+    replaced_need,
+    solve,
+)
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError
 from runpod_comfy.lock.python.variants import one_of_each, within_platforms
 from runpod_comfy.lock.requirements.read import CORE, SPEC, RequirementLine, name_of
 

@@ -20,8 +20,7 @@ from comfy_files.parallel import in_parallel
 from comfy_files.progress import Say
 from runpod_comfy.lock.python.torch_family import MEMBERS
 from runpod_comfy.lock.python.uv_compile import Pin, Solution, solve
-from runpod_comfy.lock.python.uv_failure import NoSolutionError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError
 from runpod_comfy.lock.requirements.read import SPEC, RequirementLine, name_of
 
 # How many releases of torch are tried until one has a complete family.

@@ -11,7 +11,7 @@ import re
 import subprocess
 import tomllib
 import venv
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,10 +22,10 @@ from packaging.version import Version
 from uv import find_uv_bin
 
 from comfy_errors import ComfyError, OperationFailedError
-from runpod_comfy.lock.model import DistributionFile
+from runpod_comfy.lock.model import DistributionFile, Replaced
 from runpod_comfy.lock.python.torch_family import FAMILY
-from runpod_comfy.lock.python.uv_failure import NoSolutionError, failure
-from runpod_comfy.lock.python.uv_request import CompileRequest, project
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError, failure, project
+from runpod_comfy.lock.requirements.read import RequirementLine
 from runpod_comfy.sources.index.pip_settings import (
     read_pip_settings,
     uv_arguments,
@@ -252,3 +252,38 @@ def _compiled(document: dict[str, Any]) -> Compiled:
         for entry in entries
     }
     return Compiled(name=name, version=version, marker=document.get("marker"), files=files)
+
+
+NEVER = "python_version < '3'"
+"""A marker that is never true: an override with it removes a distribution from the solution."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solved:
+    """A solution, its request, and the requirements that something else satisfies.
+
+    `also_required_by` names distributions that need one under another name.
+    """
+
+    request: CompileRequest
+    solution: Solution
+    replaced: Sequence[Replaced] = ()
+    also_required_by: Mapping[str, set[str]] = field(default_factory=dict)
+
+
+def replaced_line(line: RequirementLine, given: str) -> Replaced:
+    _, _, place = line.place.partition(", ")
+    return Replaced(asked_by=line.tree, place=place or None, requirement=line.asked, given=given)
+
+
+def replaced_need(need: Dependency, given: str) -> Replaced:
+    return Replaced(
+        asked_by=f"{need.who} {need.version}",
+        requirement=f"{need.name}{need.bounds}",
+        given=given,
+    )
+
+
+def given_for(name: str, versions: Iterable[str]) -> str:
+    """What is installed instead of something: `name` in these versions."""
+    return " or ".join(f"{name}=={version}" for version in versions) or "nothing"

@@ -14,16 +14,16 @@ from packaging.markers import Marker
 from comfy_files.progress import Say
 from comfy_home.platforms import LINUX_X86_64, marker_of
 from runpod_comfy.lock.python.fit import platforms_of
-from runpod_comfy.lock.python.solved import (
+from runpod_comfy.lock.python.uv_compile import (
     NEVER,
+    Dependency,
     Solved,
     given_for,
     replaced_line,
     replaced_need,
+    solve,
 )
-from runpod_comfy.lock.python.uv_compile import Dependency, solve
-from runpod_comfy.lock.python.uv_failure import NoSolutionError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError
 from runpod_comfy.lock.requirements.read import RequirementLine, name_of
 
 

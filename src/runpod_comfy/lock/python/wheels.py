@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_errors import ComfyError, MismatchError, UnavailableError
+from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import in_lines, quantity
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
@@ -16,8 +16,10 @@ from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
 from runpod_comfy.lock.python.fit import files_on_platform, platforms_of
+from runpod_comfy.project import IMAGES
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import PipSettings, read_pip_settings
+from runpod_comfy.spec.model import Strict
 
 _TRANSFERS_AT_ONCE = 4
 
@@ -135,3 +137,47 @@ def _download(
     with Index(settings=settings).open(places[0]) as chunks:
         keep_archive(chunks, fetch_context.cache, where=file.name, expected_sha256=file.sha256)
     fetch_context.say(f"Downloaded {file.name}")
+
+
+HANDLER_LOCK = IMAGES / "handler" / "lock.json"
+
+
+class HandlerLock(Strict):
+    """What the handler needs under each of `pythons` (`3.11`) on each of `platforms`."""
+
+    pythons: list[str]
+    platforms: list[str]
+    distributions: list[Distribution]
+
+
+def handler_lock(path: Path = HANDLER_LOCK) -> HandlerLock:
+    return HandlerLock.model_validate_json(path.read_bytes())
+
+
+def handler_packages(python: str, platform: str) -> PythonLock:
+    """What the handler needs under Python `python` on `platform`, as one group, `wheels`, in which
+    every distribution has the files that fit and no marker.
+
+    Raises InvalidInputError for a Python or a platform that the handler is not locked for.
+    """
+    lock = handler_lock()
+    if python not in lock.pythons or platform not in lock.platforms:
+        raise InvalidInputError(
+            f"the handler does not run on Python {python} on {platform}, so there is no image of "
+            f"this version: it is for Python {', '.join(lock.pythons)} "
+            f"on {' and '.join(lock.platforms)}",
+            remedy="Set 'options.python' in the spec to one of them and resolve again.",
+        )
+    return PythonLock(
+        version=python,
+        platforms=[platform],
+        wheels=[
+            Distribution(
+                name=each.name,
+                version=each.version,
+                files=files_on_platform(each, python=python, platform=platform),
+            )
+            for each in lock.distributions
+            if platforms_of(each.marker, python=python, platforms=[platform])
+        ],
+    )

@@ -22,8 +22,7 @@ from comfy_files.lfs import POINTER_START
 from comfy_home.tree_hash import MODULE_FILE
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, FetchedSubmodule, Filling
-from runpod_comfy.sources.git.process import GitFailedError, end_git, start_git
-from runpod_comfy.sources.git.repository import GitRepository
+from runpod_comfy.sources.git.repository import GitFailedError, GitRepository, end_git, start_git
 from runpod_comfy.sources.tree_writer import TreeWriter
 from runpod_comfy.spec.values import check_repo, tree_kind
 

@@ -13,8 +13,7 @@ from comfy_errors.names import listed, nearest_names
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.git.checkout import check_out
-from runpod_comfy.sources.git.process import GitFailedError, run_git
-from runpod_comfy.sources.git.repository import GitRepository, commits_of
+from runpod_comfy.sources.git.repository import GitFailedError, GitRepository, commits_of, run_git
 from runpod_comfy.sources.kinds import TreeSource
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")

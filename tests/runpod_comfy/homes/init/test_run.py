@@ -15,7 +15,7 @@ import pytest
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.homes.init.job import TORCH_CPU_INDEX_VARIABLE, Initialization
+from runpod_comfy.homes.init.environment import TORCH_CPU_INDEX_VARIABLE, Initialization
 from runpod_comfy.homes.init.run import initialize
 from runpod_comfy.homes.remove import plan_removal, remove
 from tests.full_disk import nearly_full

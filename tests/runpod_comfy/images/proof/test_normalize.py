@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from runpod_comfy.images.proof.difference import first_difference
 from runpod_comfy.images.proof.normalize import Rewriting
 from runpod_comfy.images.proof.saved_image import read_image
+from runpod_comfy.images.proof.verify import first_difference
 from tests.runpod_comfy.images.saved_archives import (
     Member,
     config_of,

@@ -14,10 +14,8 @@ from dataclasses import dataclass, field, replace
 from comfy_errors import ComfyError, OperationFailedError
 from runpod_comfy.lock.python.advice.offer import Candidate, candidates, replaced_in
 from runpod_comfy.lock.python.advice.reason import fault_of_one_line, in_words
-from runpod_comfy.lock.python.solved import NEVER
-from runpod_comfy.lock.python.uv_compile import solve
-from runpod_comfy.lock.python.uv_failure import NoSolutionError, UnbuiltError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_compile import NEVER, solve
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError, UnbuiltError
 from runpod_comfy.lock.requirements.read import RequirementLine
 
 # How long a user will wait for an explanation.

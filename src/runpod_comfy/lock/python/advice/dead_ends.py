@@ -15,8 +15,7 @@ from comfy_errors.names import as_options, listed
 from comfy_home.platforms import PLATFORMS, marker_of
 from runpod_comfy.lock.python.advice.reason import is_for, marker_of_split
 from runpod_comfy.lock.python.uv_compile import needs_in, solve
-from runpod_comfy.lock.python.uv_failure import NoSolutionError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError
 from runpod_comfy.lock.requirements.read import name_of
 
 _MOST = 12

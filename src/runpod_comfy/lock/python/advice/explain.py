@@ -12,20 +12,17 @@ from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, Un
 from comfy_errors.names import as_options, listed, nearest
 from runpod_comfy.lock.python.advice.conflict import Conflict, Oracle, conflicts_in, named
 from runpod_comfy.lock.python.advice.dead_ends import DeadEnds, dead_ends
-from runpod_comfy.lock.python.advice.offer import replaced_in
+from runpod_comfy.lock.python.advice.offer import replaced_in, replacements_for
 from runpod_comfy.lock.python.advice.reason import (
     NOT_CACHED,
     fault_of_one_line,
     in_words,
     needed_python,
 )
-from runpod_comfy.lock.python.advice.refused import replacements_for
 from runpod_comfy.lock.python.advice.together import kept_together, unmet
-from runpod_comfy.lock.python.solved import NEVER, Solved
 from runpod_comfy.lock.python.torch_family import FAMILY
-from runpod_comfy.lock.python.uv_compile import names_in, undated_files
-from runpod_comfy.lock.python.uv_failure import NoSolutionError, UnbuiltError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_compile import NEVER, Solved, names_in, undated_files
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError, UnbuiltError
 from runpod_comfy.lock.requirements.read import (
     SPEC,
     RefusedLine,

@@ -15,10 +15,8 @@ from comfy_errors import ComfyError
 from comfy_files.progress import say_nothing
 from runpod_comfy.lock.python.advice.offer import replaced_in
 from runpod_comfy.lock.python.solve import all_fit, solve_in_steps, unmet_needs
-from runpod_comfy.lock.python.solved import NEVER, Solved, given_for
-from runpod_comfy.lock.python.uv_compile import Dependency
-from runpod_comfy.lock.python.uv_failure import NoSolutionError
-from runpod_comfy.lock.python.uv_request import CompileRequest
+from runpod_comfy.lock.python.uv_compile import NEVER, Dependency, Solved, given_for
+from runpod_comfy.lock.python.uv_request import CompileRequest, NoSolutionError
 from runpod_comfy.lock.requirements.read import RefusedLine, RequirementLine, name_of
 
 _MOST_ROUNDS = 4

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import UnavailableError
-from runpod_comfy.sources.git.process import GitFailedError, run_git
+from runpod_comfy.sources.git.repository import GitFailedError, run_git
 from tests.program import write_program
 
 

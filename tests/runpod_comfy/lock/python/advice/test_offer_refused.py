@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runpod_comfy.lock.python.advice.refused import repository_of
+from runpod_comfy.lock.python.advice.offer import repository_of
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from runpod_comfy.images.proof.difference import (
+from runpod_comfy.images.proof.saved_image import ImageFiles, read_image
+from runpod_comfy.images.proof.verify import (
     first_difference,
     first_digest_difference,
 )
-from runpod_comfy.images.proof.saved_image import ImageFiles, read_image
 from tests.runpod_comfy.images.saved_archives import (
     Member,
     config_of,

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from runpod_comfy.images.dockerfile import CREATED
-from runpod_comfy.images.proof.normal_form import (
+from runpod_comfy.images.proof.normalize import (
     normal_config,
     normal_entries,
     normal_size,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runpod_comfy.spec.edit import append_entry, put_override
+from runpod_comfy.spec.write import append_entry, put_override
 
 _NODE = {"name": "new", "repo": "https://h/new", "ref": "main"}
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from comfy_errors import InvalidInputError
-from runpod_comfy.lock.handler import handler_lock, handler_packages
 from runpod_comfy.lock.python.fit import fits_platform, fits_python
-from runpod_comfy.lock.python.wheels import platform_files
+from runpod_comfy.lock.python.wheels import handler_lock, handler_packages, platform_files
 
 
 @pytest.mark.parametrize("python", handler_lock().pythons)
