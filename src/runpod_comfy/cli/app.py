@@ -16,24 +16,22 @@ from runpod_comfy import __version__
 from runpod_comfy.cli import (
     bundle,
     diff,
-    doctor,
-    gc,
     init,
     listing,
     realize,
     remove,
     resolve,
-    run,
+    spec,
+    upkeep,
     verify_models,
+    volumes,
 )
 from runpod_comfy.cli.image import commands as image
 from runpod_comfy.cli.options import add_project
 from runpod_comfy.cli.proof import prove, repro, test, verify_picture
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.cli.spec import create, edit
 from runpod_comfy.cli.usage import completion
 from runpod_comfy.cli.usage.parser import Parser, UsageError
-from runpod_comfy.cli.volumes import sync as volumes
 
 INTERRUPTED = 130
 
@@ -58,13 +56,11 @@ def build_parser() -> Parser:
     add_project(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
-        create,
-        edit,
+        spec,
         listing,
         resolve,
         diff,
         realize,
-        run,
         test,
         repro,
         prove,
@@ -74,8 +70,7 @@ def build_parser() -> Parser:
         remove,
         bundle,
         image,
-        gc,
-        doctor,
+        upkeep,
         init,
         completion,
     ):

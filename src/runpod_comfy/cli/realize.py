@@ -1,14 +1,19 @@
-"""`realize`: installs a version on this machine, or shows what that would take."""
+"""`realize` and `run`: install a version on this machine, or show what that would take, and run
+workflows there.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import InvalidInputError, MismatchError
 from comfy_errors.names import quantity
 from comfy_files.progress import readable_size
 from comfy_http.redaction import without_secrets
+from rp_handler.run_request import RunRequest, add_run_options, add_ui_option, make_request
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -36,6 +41,11 @@ _EXAMPLES = """\
 
 
 def add_parser(commands: Subparsers) -> None:
+    _add_realize(commands)
+    _add_run(commands)
+
+
+def _add_realize(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "realize",
@@ -123,8 +133,6 @@ def _prove(
 
 def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) -> Realization:
     """The realization that the options of `add_version` and `add_realize_options` ask for."""
-    from dataclasses import replace
-
     from comfy_files.progress import UNSEEN
     from runpod_comfy.api.homes import find_realization
 
@@ -144,8 +152,6 @@ def find_job(arguments: argparse.Namespace, console: Console, **changes: Any) ->
 
 def realize_visibly(job: Realization, console: Console) -> RealizeResult:
     """Realizes; on a terminal a status line shows progress, unless scripts' output is shown."""
-    from dataclasses import replace
-
     from runpod_comfy.homes.run import realize
 
     with console.arrivals() as (say, progress):
@@ -257,3 +263,52 @@ def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:
         "links": changes.links,
         "removed_nodes": changes.removed_nodes,
     }
+
+
+_RUN_EXAMPLES = """\
+  runpod-comfy run --version-id demo --workflow workflows/example.json --output files
+  runpod-comfy run --version-id demo --workflow workflows/minimal.json --output base64
+  runpod-comfy run --version-id demo --workflow workflows/example.json --update
+  runpod-comfy run --version-id demo --ui
+"""
+
+
+def _add_run(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "run",
+        run=_realize_and_run,
+        summary="Run a workflow on a version, headless, or serve the version's own page.",
+        details="The version is realized first if it is not. The workflow {} is a smoke test.\n"
+        "A folder that was edited since it was locked is reported; --update runs it as it is now.",
+        examples=_RUN_EXAMPLES,
+    )
+    add_version(parser)
+    add_realize_options(parser)
+    add_update_option(parser)
+    add_run_options(parser)
+    add_ui_option(parser)
+
+
+def _realize_and_run(arguments: argparse.Namespace, console: Console) -> int:
+    from comfy_workflows.graph import load_workflow
+    from rp_handler.main import execute
+
+    request = run_request(arguments)
+    if request.workflow is not None:
+        # Checked first, so that a mistake does not cost the minutes of a first realization.
+        load_workflow(request.workflow)
+    job = find_job(arguments, console)
+    realize_visibly(job, console)
+    return execute(replace(request, version_id=job.lock.version_id, home=job.target))
+
+
+def run_request(arguments: argparse.Namespace) -> RunRequest:
+    """The run that the options of `run` ask for. Raises as `make_request` does."""
+    options = ("workflow", "models_dir", "output", "output_dir", "ui", "port", "as_json", "verbose")
+    return make_request(
+        os.environ,
+        version_id=named_version(arguments),
+        **given(arguments, *options, "provenance"),
+        timeout_s=arguments.timeout,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,8 +20,6 @@ from runpod_comfy.cli.options import (
     add_realize_options,
     add_update_option,
     add_version,
-    given,
-    named_version,
 )
 from runpod_comfy.cli.proof.junit import write_junit
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_files, write_page
@@ -35,7 +32,7 @@ from runpod_comfy.cli.proof.show import (
     table,
     worst_code,
 )
-from runpod_comfy.cli.realize import find_job, realize_visibly
+from runpod_comfy.cli.realize import find_job, realize_visibly, run_request
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
@@ -127,15 +124,8 @@ def test_of(workflow: Path, tolerance: Tolerance | None) -> WorkflowTest:
 def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, console: Console) -> int:
     """Runs one workflow as `run` does, and compares. The result is printed as `run` prints it."""
     from rp_handler.main import execute
-    from rp_handler.run_request import make_request
 
-    options = ("workflow", "models_dir", "output", "output_dir", "ui", "port", "as_json", "verbose")
-    request = make_request(
-        os.environ,
-        version_id=named_version(arguments),
-        **given(arguments, *options, "provenance"),
-        timeout_s=arguments.timeout,
-    )
+    request = run_request(arguments)
     assert request.workflow is not None, "make_request requires one without a page"
     test = test_of(request.workflow, tolerance)
     if arguments.report is not None and test.baseline is None:

@@ -1,33 +1,41 @@
-"""`gc`: frees the space of everything that no version needs any more."""
+"""`gc` and `doctor`: free the space of what nothing needs any more, and check this machine."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from comfy_errors.names import quantity
-from comfy_files.progress import readable_size
+from comfy_files.progress import readable_size, when_slow
+from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
+    from runpod_comfy.upkeep.doctor import Answer
     from runpod_comfy.upkeep.gc import Clearing
 
-_EXAMPLES = """\
+_GC_EXAMPLES = """\
   runpod-comfy gc --dry-run
   runpod-comfy gc
 """
 
 
 def add_parser(commands: Subparsers) -> None:
+    _add_gc(commands)
+    _add_doctor(commands)
+
+
+def _add_gc(commands: Subparsers) -> None:
     parser = add_command(
         commands,
         "gc",
-        run=_run,
+        run=_gc,
         summary="Remove from the cache what no lock and no realized version needs.",
         details="A lock or home whose path is gone is still counted for 7 days.",
-        examples=_EXAMPLES,
+        examples=_GC_EXAMPLES,
     )
     add = parser.add_argument
     add("--dry-run", action="store_true", help="show what would be freed, and change nothing")
@@ -40,7 +48,7 @@ def add_parser(commands: Subparsers) -> None:
     )
 
 
-def _run(arguments: argparse.Namespace, console: Console) -> int:
+def _gc(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.cache.paths import Cache
     from runpod_comfy.upkeep.gc import clear_cache
 
@@ -108,3 +116,41 @@ def _document(clearing: Clearing) -> dict[str, object]:
         "left_alone": clearing.unknown,
         "notes": clearing.remarks,
     }
+
+
+_DOCTOR_EXAMPLES = """\
+  runpod-comfy doctor
+  runpod-comfy doctor --json
+"""
+_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "warn"}
+
+
+def _add_doctor(commands: Subparsers) -> None:
+    add_command(
+        commands,
+        "doctor",
+        run=_doctor,
+        summary="Check that this machine has everything the commands need; each line says ok or "
+        "what to do.",
+        details="Exit 3 if something required is missing. Docker and a GPU are not required.",
+        examples=_DOCTOR_EXAMPLES,
+    )
+
+
+def _doctor(_arguments: argparse.Namespace, console: Console) -> int:
+    from comfy_errors import UnavailableError
+    from runpod_comfy.cache.paths import Cache
+    from runpod_comfy.upkeep.doctor import examine, is_ready
+
+    home = expanded(os.environ.get("COMFY_HOME") or "~").absolute()
+    with when_slow(console.say, "Waiting for the package index or the Docker engine"):
+        answers = examine(Cache.from_environment(), home, os.environ)
+    ready = is_ready(answers)
+    document = {"ready": ready, "checks": answers}
+    console.result("\n".join(_line(answer) for answer in answers), document)
+    return 0 if ready else UnavailableError.exit_code
+
+
+def _line(answer: Answer) -> str:
+    line = f"{_WORDS[answer.state]:<8} {answer.name:<18} {answer.found}"
+    return f"{line}\n{'':<28}→ {answer.remedy}" if answer.remedy else line
