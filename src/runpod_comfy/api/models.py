@@ -17,7 +17,7 @@ from comfy_models.volumes.volume import volume_named
 from runpod_comfy.api.arguments import Seconds, checked
 from runpod_comfy.api.model_request import ModelRequest, find_request, recalled
 from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, select
-from runpod_comfy.api.workspace import StrPath, version_id_of
+from runpod_comfy.api.workspace import StrPath
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import UnhashedModel
@@ -114,7 +114,7 @@ def verify_models(
 
 
 def _has_models(version_id: str | None, request: ModelRequest) -> bool:
-    loaded = read_spec(version_id_of(version_id), request.spec, request.project)
+    loaded = read_spec(version_id, request.spec, request.project)
     return bool(loaded.spec.models)
 
 

@@ -140,7 +140,7 @@ def resolve(
     without a solution.
     """
     return resolve_spec(
-        read_spec(version_id_of(version_id), spec, project),
+        read_spec(version_id, spec, project),
         offline=offline,
         upgrade=upgrade,
         hash_models=hash_models,
@@ -262,13 +262,12 @@ def select(
             f"--update makes a new lock, but {chosen} names one to use as it is",
             remedy=f"Leave out --update, or {chosen}.",
         )
-    asked = version_id_of(version_id)
     loaded = None
     if (path := as_path(lock)) is not None:
         selected = _selected_file(path)
         changed = _changed_folders(selected)
     else:
-        loaded = read_spec(asked, spec, project)
+        loaded = read_spec(version_id, spec, project)
         selected, changed = _selected_answer(
             loaded,
             offline=offline,
@@ -345,8 +344,11 @@ def _selected_answer(
     return Selected(lock=resolved.lock, base_dir=loaded.path.parent), []
 
 
-def read_spec(version_id: str, spec: StrPath | None, project: StrPath | None) -> LoadedSpec:
-    """The spec of a version, by file or by id; if the project does not have it, from a bundle."""
+def read_spec(version_id: str | None, spec: StrPath | None, project: StrPath | None) -> LoadedSpec:
+    """The spec of a version, by file or by id (`COMFY_VERSION_NAME`, then `demo`); if the project
+    does not have it, from a bundle.
+    """
+    version_id = version_id_of(version_id)
     path = as_path(spec)
     if path is not None:
         return load_spec(path)

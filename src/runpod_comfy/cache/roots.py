@@ -59,15 +59,6 @@ def record_root(
                 raise
 
 
-def record_home(cache: Cache, home: Path, *, lock_bytes: bytes, models_dir: Path | None) -> None:
-    """Records what a home needs, even while it is unfinished: its lock, and the models folder that
-    its models are linked from.
-    """
-    record_root(cache, kind="home", path=home, lock_bytes=lock_bytes)
-    if models_dir is not None:
-        record_root(cache, kind="models", path=models_dir)
-
-
 def is_recorded(cache: Cache, path: Path) -> bool:
     """True if `path` is a recorded root. A fast check for commands that must not wait."""
     return root_file(cache, path).exists()

@@ -113,7 +113,6 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_home.platforms import PLATFORMS, this_platform
     from runpod_comfy.api.homes import find_models_dir
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
-    from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.bundle.create import BundleRequest, create_bundle, require_target
     from runpod_comfy.lock.python.wheels import handler_packages
 
@@ -127,7 +126,7 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
         say=console.say,
         explain=console.explain,
     )
-    spec = read_spec(version_id_of(version_id), arguments.spec, arguments.project)
+    spec = read_spec(version_id, arguments.spec, arguments.project)
     python, platform = selected.lock.python.version, arguments.platform or this_platform()
     has_images = platform in PLATFORMS and PLATFORMS[platform].docker is not None
     has_handler = has_images and not arguments.without_handler

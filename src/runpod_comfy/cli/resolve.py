@@ -132,11 +132,10 @@ def _resolve(version_id: str | None, arguments: argparse.Namespace, console: Con
 
 def _check(version_id: str | None, arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.api.versions import fetch_context_for, read_spec
-    from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.lock.drift.check import look_for_drift
     from runpod_comfy.lock.store import last_lock
 
-    loaded = read_spec(version_id_of(version_id), arguments.spec, arguments.project)
+    loaded = read_spec(version_id, arguments.spec, arguments.project)
     fetch_context = fetch_context_for(
         loaded.path.parent, offline=arguments.offline, say=console.say
     )

@@ -13,7 +13,7 @@ from comfy_files.files import disk_errors
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import ChangedFile, CheckReport, NotImported, load_manifest
 from comfy_home.platforms import this_platform
-from runpod_comfy.cache.roots import is_recorded, record_home
+from runpod_comfy.cache.roots import is_recorded, record_root
 from runpod_comfy.homes.changes import find_changes, require_space
 from runpod_comfy.homes.fetch import fetch
 from runpod_comfy.homes.home import Realization, manifest_for
@@ -143,13 +143,12 @@ def plan_here(lock: Lock) -> Plan:
 
 
 def _keep_caches(job: Realization) -> None:
-    """Keeps what this home needs in the caches, even while it is unfinished."""
-    record_home(
-        job.cache,
-        job.home.root,
-        lock_bytes=job.lock.to_bytes(),
-        models_dir=job.model_folders.shared if job.lock.models else None,
-    )
+    """Keeps what this home needs in the caches, even while it is unfinished: its lock, and the
+    models folder that its models are linked from.
+    """
+    record_root(job.cache, kind="home", path=job.home.root, lock_bytes=job.lock.to_bytes())
+    if job.lock.models:
+        record_root(job.cache, kind="models", path=job.model_folders.shared)
 
 
 def check_start(job: Realization) -> CheckReport:

@@ -15,7 +15,6 @@ from packaging.version import InvalidVersion, Version
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import listed
-from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.tree import FetchContext, Fill, TreeRequest
 from runpod_comfy.sources.archive import stored_archive, unpack
 from runpod_comfy.sources.extract import TopFolder
@@ -106,10 +105,7 @@ def _find(request: TreeRequest, fetch_context: FetchContext) -> Path:
 
 def _download(file: IndexFile, fetch_context: FetchContext) -> tuple[Path, str]:
     fetch_context.say(f"Downloading {file.name}")
-    with Index(settings=read_pip_settings()).open(file) as chunks:
-        return keep_archive(
-            chunks, fetch_context.cache, where=file.name, expected_sha256=file.sha256
-        )
+    return Index(settings=read_pip_settings()).keep(file, fetch_context.cache)
 
 
 def _all_files(repo: str, fetch_context: FetchContext) -> list[IndexFile]:

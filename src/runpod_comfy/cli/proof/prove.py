@@ -70,15 +70,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from comfy_home.layout import find_home
     from runpod_comfy.api.proof import proving, whole_lock
     from runpod_comfy.api.versions import fetch_context_for, read_spec
-    from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.homes.home import Realization
 
     started = time.monotonic()
     # All of this first: the rest takes minutes.
     require_files(junit=arguments.junit)
     engines = _engines(arguments)
-    version_id = version_id_of(named_version(arguments))
-    loaded = read_spec(version_id, arguments.spec, arguments.project)
+    loaded = read_spec(named_version(arguments), arguments.spec, arguments.project)
     tests = _tests(arguments)
     context = fetch_context_for(loaded.path.parent, offline=arguments.offline, say=console.say)
     with proving(context.cache, console.say) as folder:

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from packaging.markers import Marker
 from packaging.utils import canonicalize_name
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
@@ -39,6 +38,7 @@ from runpod_comfy.homes.verify.listing import (
 from runpod_comfy.homes.verify.trees import TreeCheck
 from runpod_comfy.layers.plan import ENVIRONMENT, Plan
 from runpod_comfy.lock.model import Lock, LockedModel
+from runpod_comfy.lock.python.fit import fitting_files
 
 
 def verify(job: Realization) -> Verification:
@@ -196,12 +196,9 @@ def _check_environment(
 
 def _locked_here(lock: Lock, records: Sequence[InstallRecord]) -> dict[str, str | None]:
     """The versions of the lock's distributions for this machine, as changed by install scripts."""
-    python = lock.python.version
-    here = {"python_version": python, "python_full_version": f"{python}.0"}
+    here = fitting_files(lock.python.distributions, python=lock.python.version)
     expected: dict[str, str | None] = {
-        canonicalize_name(each.name): each.version
-        for each in lock.python.distributions
-        if each.marker is None or Marker(each.marker).evaluate(here)
+        canonicalize_name(each.name): each.version for each, _ in here
     }
     for change in (each for record in records for each in record.distributions):
         expected[canonicalize_name(change.name)] = change.after

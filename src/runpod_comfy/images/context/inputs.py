@@ -19,7 +19,7 @@ from comfy_files.files import replace_file
 from comfy_files.parallel import in_parallel
 from comfy_files.space import size_of
 from comfy_home.platforms import PLATFORMS
-from runpod_comfy.cache.archive_store import find_archive, keep_archive
+from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.cache.tree_files import add_file, add_tree
@@ -272,7 +272,4 @@ def _wheel(wanted: str, machine: str, cache: Cache) -> Path:
         )
     if found := find_archive(fitting[0].sha256, cache):
         return found
-    with index.open(fitting[0]) as chunks:
-        return keep_archive(
-            chunks, cache, where=fitting[0].name, expected_sha256=fitting[0].sha256
-        )[0]
+    return index.keep(fitting[0], cache)[0]

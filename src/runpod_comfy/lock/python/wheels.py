@@ -11,7 +11,6 @@ from comfy_errors.names import in_lines, quantity
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
 from comfy_files.space import require_room
-from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, DistributionFile, PythonLock
@@ -134,8 +133,8 @@ def _download(
                 f"{file.name} has sha256 {others[0]} on the index, the lock says {file.sha256}"
             )
         raise UnavailableError(f"{file.name} is on no index any more (sha256 {file.sha256})")
-    with Index(settings=settings).open(places[0]) as chunks:
-        keep_archive(chunks, fetch_context.cache, where=file.name, expected_sha256=file.sha256)
+    index = Index(settings=settings)
+    index.keep(places[0], fetch_context.cache, expected_sha256=file.sha256)
     fetch_context.say(f"Downloaded {file.name}")
 
 

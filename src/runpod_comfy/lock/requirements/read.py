@@ -15,7 +15,7 @@ import functools
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -93,18 +93,13 @@ class RequirementLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefusedLine:
-    """A line that cannot be pinned: its position, its text, and the name that an override in the
-    spec would need, if there is one. `plain` is what that override stands for. `address` is the
-    repository, URL or path that the line names in place of a release.
+class RefusedLine(Refused):
+    """A line that cannot be pinned, with its position and its text. An override in the spec would
+    need its `name`.
     """
 
     place: str
     text: str
-    why: str
-    name: str | None
-    plain: str | None = None
-    address: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,11 +185,11 @@ class _TreeReader:
             # Files that include each other are read once.
             return
         if not resolved.is_relative_to(root):
-            self._refuse(place, text, "leads outside the tree")
+            self._refuse(place, text, Refused(why="leads outside the tree"))
         elif not resolved.is_file():
-            self._refuse(place, text, "names a file that is not in the tree")
+            self._refuse(place, text, Refused(why="names a file that is not in the tree"))
         elif resolved.stat().st_size > _LARGEST_FILE_BYTES or len(self.seen) >= _MOST_FILES:
-            self._refuse(place, text, "is too large for a requirements file")
+            self._refuse(place, text, Refused(why="is too large for a requirements file"))
         else:
             self.seen.add((resolved, is_constraint))
             name = resolved.relative_to(root).as_posix()
@@ -209,7 +204,8 @@ class _TreeReader:
                     self._add(place, line, text, note, is_constraint=is_constraint)
                 case Include(path=path):
                     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:|$", path):
-                        self._refuse(place, line, "does not name a file of the tree")
+                        fault = Refused(why="does not name a file of the tree")
+                        self._refuse(place, line, fault)
                         continue
                     bounds = is_constraint or outcome.is_constraint
                     self._file(folder / path, place, line, is_constraint=bounds)
@@ -219,12 +215,11 @@ class _TreeReader:
                     name = outcome.name or self._own_name(line)
                     if marker is not None and not self.applies(marker):
                         continue
-                    plain = outcome.plain
                     if name is None or name not in self.overridden:
-                        self._refuse(place, line, why, name, plain, outcome.address)
+                        self._refuse(place, line, replace(outcome, name=name))
                         continue
                     note = f"{why}; the spec's override for {name} is used"
-                    self._add(place, line, plain or name, note, is_constraint=is_constraint)
+                    self._add(place, line, outcome.plain or name, note, is_constraint=is_constraint)
 
     def _add(self, place: str, asked: str, text: str, note: str, *, is_constraint: bool) -> None:
         parsed = Requirement(text)
@@ -252,19 +247,9 @@ class _TreeReader:
         name = _project(self.folder).get("name")
         return canonicalize_name(name) if isinstance(name, str) else None
 
-    def _refuse(
-        self,
-        place: str,
-        text: str,
-        why: str,
-        name: str | None = None,
-        plain: str | None = None,
-        address: str | None = None,
-    ) -> None:
-        shown = quoted(text)
-        self.reading.refused.append(
-            RefusedLine(place=place, text=shown, why=why, name=name, plain=plain, address=address)
-        )
+    def _refuse(self, place: str, text: str, fault: Refused) -> None:
+        line = RefusedLine(place=place, text=quoted(text), **vars(fault))
+        self.reading.refused.append(line)
 
     def _mention_pyproject(self) -> None:
         """ComfyUI-Manager and the Comfy Registry install requirements.txt only, and so do we; a

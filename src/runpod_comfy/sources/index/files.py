@@ -16,6 +16,8 @@ from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel
 from comfy_errors import ComfyError, UnavailableError
 from comfy_files.parallel import in_parallel
 from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.archive_store import keep_archive
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of
 
 if TYPE_CHECKING:
@@ -106,6 +108,16 @@ class Index:
             return
         with self._client().download(file.place) as chunks:
             yield chunks
+
+    def keep(
+        self, file: IndexFile, cache: Cache, *, expected_sha256: str | None = None
+    ) -> tuple[Path, str]:
+        """Downloads a file into the cache; returns its path and its sha256. Raises as `open` and
+        `keep_archive` do.
+        """
+        expected = expected_sha256 or file.sha256
+        with self.open(file) as chunks:
+            return keep_archive(chunks, cache, where=file.name, expected_sha256=expected)
 
     def addresses_in_metadata(self, wheel: IndexFile) -> list[str]:
         """The project's addresses in a wheel's metadata: its home page, its repository and others.
