@@ -18,7 +18,7 @@ from comfy_files.user_paths import real
 from comfy_models.store import ModelStore
 from comfy_models.verify import store_memory
 from runpod_comfy.api.arguments import as_text, checked
-from runpod_comfy.api.versions import editing, fetch_context_for
+from runpod_comfy.api.versions import Created, editing, fetch_context_for
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.kinds import settle
@@ -34,14 +34,11 @@ _Edit = Callable[[str], str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Edited:
+class Edited(Created):
     """A spec's file after an edit. `added` is what was added, as JSON, and `replaced` the removed
-    overrides. `written` is false if the file already had this content.
+    overrides.
     """
 
-    version_id: str
-    path: Path
-    written: bool
     added: tuple[Any, ...]
     replaced: tuple[str, ...] = ()
 

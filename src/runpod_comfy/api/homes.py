@@ -10,11 +10,10 @@ from typing import Any, BinaryIO
 
 from comfy_errors import UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
-from comfy_files.user_paths import expanded
 from comfy_home.layout import find_home
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.versions import keep_cache_for, select
-from runpod_comfy.api.workspace import StrPath, as_path
+from runpod_comfy.api.workspace import StrPath, as_path, find_models_dir
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import RealizeResult
@@ -120,12 +119,6 @@ def find_realization(
         progress=progress,
         show=show,
     )
-
-
-def find_models_dir(models_dir: StrPath | None) -> Path | None:
-    """The shared models folder: the argument, else `MODELS_DIR`; None without either."""
-    named = models_dir or os.environ.get("MODELS_DIR")
-    return expanded(named).absolute() if named else None
 
 
 @checked

@@ -12,7 +12,7 @@ from comfy_errors import ComfyError, InvalidInputError, MismatchError, Unavailab
 from comfy_files.progress import Progress, Say, say_nothing
 from comfy_files.user_paths import expanded
 from comfy_home.layout import OBJECT_INFO_NAME, find_home
-from comfy_home.platforms import PLATFORMS
+from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from comfy_workflows.folder import workflow_files
@@ -20,9 +20,14 @@ from rp_handler.home.image import IMAGE_VARIABLE
 from rp_handler.outputs.modes import check_output_mode, settings_of
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE, asks_for_provenance
 from runpod_comfy.api.arguments import checked
-from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
-from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
+from runpod_comfy.api.workspace import (
+    StrPath,
+    as_path,
+    find_models_dir,
+    find_project,
+    version_id_of,
+)
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.home import Home
@@ -45,8 +50,6 @@ from runpod_comfy.images.registry.push import (
 from runpod_comfy.images.registry.push import push as push_image
 from runpod_comfy.images.show import BuiltImage, find_built
 from runpod_comfy.lock.model import Lock
-
-DEFAULT_PLATFORM = "linux-x86_64"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from comfy_models.store import ModelStore
 from runpod_comfy.api.workspace import (
     StrPath,
     as_path,
+    find_models_dir,
     find_project,
     lock_sources,
     spec_files,
@@ -147,8 +148,7 @@ def find_request(
                 remedy="Name the project folder with --project, or write a version with: "
                 "runpod-comfy create ID --repo URL@REF",
             )
-    named_folder = models_dir or os.environ.get("MODELS_DIR")
-    chosen = expanded(named_folder).absolute() if named_folder else None
+    chosen = find_models_dir(models_dir)
     sources = [lock_file.absolute()] if lock_file else []
     for each in () if lock_file else version_ids:
         sources += lock_sources(each, specs.get(each, folder / "versions" / f"{each}.json"), cache)

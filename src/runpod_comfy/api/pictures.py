@@ -23,10 +23,9 @@ from comfy_models.verify import HashMemory, store_memory
 from comfy_workflows.compare.run import Device
 from rp_handler.inputs.names import fault_of_name
 from rp_handler.job.device import device_of, nvidia_gpus
-from runpod_comfy.api.homes import find_models_dir
 from runpod_comfy.api.provenance import PictureOrigin, Provenance, UsedModel, read_origin
 from runpod_comfy.api.versions import read_spec
-from runpod_comfy.api.workspace import StrPath, as_path, find_project
+from runpod_comfy.api.workspace import StrPath, as_path, find_models_dir, find_project
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.images.docker.connection import connect

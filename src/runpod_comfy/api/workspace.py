@@ -37,6 +37,12 @@ def find_project(project: StrPath | None) -> Path:
     return next((each for each in (here, *here.parents) if (each / "versions").is_dir()), here)
 
 
+def find_models_dir(models_dir: StrPath | None) -> Path | None:
+    """The shared models folder: the argument, else `MODELS_DIR`; None without either."""
+    named = models_dir or os.environ.get("MODELS_DIR")
+    return expanded(named).absolute() if named else None
+
+
 def spec_files(project: Path, cache: Cache) -> dict[str, Path]:
     """The specs of a project and of loaded bundles, by id; the project's take precedence."""
     folders = (cache.loaded / "versions", project / "versions")

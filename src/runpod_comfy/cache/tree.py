@@ -23,6 +23,9 @@ from comfy_home.tree_hash import tree_hash
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.paths import Cache
 
+FIRST_TIME_S = 315_532_800
+"""1980-01-01, the first time that a ZIP archive can store, in seconds since 1970."""
+
 _LONGEST_SLUG = 120
 
 

@@ -111,8 +111,8 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     from dataclasses import replace
 
     from comfy_home.platforms import PLATFORMS, this_platform
-    from runpod_comfy.api.homes import find_models_dir
     from runpod_comfy.api.versions import fetch_context_for, read_spec, select
+    from runpod_comfy.api.workspace import find_models_dir
     from runpod_comfy.bundle.create import BundleRequest, create_bundle, require_target
     from runpod_comfy.lock.python.wheels import handler_packages
 

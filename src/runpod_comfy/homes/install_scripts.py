@@ -24,6 +24,7 @@ from comfy_files.json_faults import faults_in_words
 from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
+from comfy_home.manifest import ChangedFile
 from runpod_comfy.homes.home import Home, added_by_start
 from runpod_comfy.homes.script import LayerContext, build_layer
 from runpod_comfy.homes.verify.listing import hash_of, write_listing
@@ -31,14 +32,6 @@ from runpod_comfy.layers.plan import Layer
 from runpod_comfy.spec.model import Strict
 
 _UNFINISHED = "unfinished"
-
-
-class ChangedFile(Strict):
-    """`sha256` is 64 hex digits of a file's new content, None for a link or a removed file."""
-
-    path: str
-    change: Literal["added", "changed", "removed"]
-    sha256: str | None
 
 
 class ChangedDistribution(Strict):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from comfy_files.files import digest_of, sha256_of
 from comfy_home.manifest import CHECK_SCHEMA
+from runpod_comfy.cache.tree import FIRST_TIME_S
 from runpod_comfy.lock.model import Distribution, Lock, LockedModel, LockedTree, PythonLock
 from runpod_comfy.lock.python.building import build_table
 from runpod_comfy.lock.python.fit import platforms_of
@@ -33,9 +34,6 @@ TORCH_PARTS = 4
 """A worker pulls and unpacks an image's layers in parallel, three at a time by default."""
 
 _KEY_SCHEMA = "runpod-comfy layer key 1"
-
-_FIRST_TIME_S = 315_532_800
-"""1980-01-01, the first time that a ZIP archive can store."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ class Layer:
         every node, and would change torch too; a single constant time would let a browser confuse
         cached pages of different versions.
         """
-        return _FIRST_TIME_S + int(self.key.removeprefix("sha256:")[:6], 16)
+        return FIRST_TIME_S + int(self.key.removeprefix("sha256:")[:6], 16)
 
 
 def layer_key(

@@ -25,6 +25,7 @@ from typing import IO, Any, Literal
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
 from comfy_home.tree_hash import MODULE_FILE
+from runpod_comfy.cache.tree import FIRST_TIME_S
 from runpod_comfy.sources.tree_writer import (
     MOST_BYTES,
     MOST_FILES,
@@ -37,8 +38,8 @@ from runpod_comfy.sources.tree_writer import (
 TopFolder = Literal["kept", "entered", "entered if it is the only one"]
 
 _CHUNK_BYTES = 1024 * 1024
-# The first and the last time that a zip file can store; members without a time count as the oldest.
-_EARLIEST_EPOCH, _LATEST_EPOCH = 315532800, 4354819199
+# The last time that a zip file can store; members without a time count as the oldest.
+_LATEST_EPOCH = 4354819199
 # Above a minimum size, an archive may expand to this many times its own size. For source code it is
 # seldom 10.
 _FREE_BYTES, _MOST_TIMES_ITS_SIZE = 64 * 1024**2, 200
@@ -206,10 +207,10 @@ def _zip_member(opened: zipfile.ZipFile, origin: zipfile.ZipInfo) -> _Member | N
             raise zipfile.BadZipFile(f"the link {name!a} is {origin.file_size:,} bytes long")
         link = opened.read(origin).decode("utf-8", "surrogateescape")
     try:
-        epoch = max(_EARLIEST_EPOCH, calendar.timegm((*origin.date_time, 0, 0, 0)))
+        epoch = max(FIRST_TIME_S, calendar.timegm((*origin.date_time, 0, 0, 0)))
     except ValueError:
         # Tools that know no time write month or day 0.
-        epoch = _EARLIEST_EPOCH
+        epoch = FIRST_TIME_S
     return _Member(
         name=name,
         epoch=epoch,
@@ -230,7 +231,7 @@ def _tar_member(opened: tarfile.TarFile, origin: tarfile.TarInfo, where: str) ->
         )
     return _Member(
         name=origin.name.removeprefix("./"),
-        epoch=min(max(_EARLIEST_EPOCH, int(origin.mtime)), _LATEST_EPOCH),
+        epoch=min(max(FIRST_TIME_S, int(origin.mtime)), _LATEST_EPOCH),
         size_bytes=origin.size,
         executable=bool(origin.mode & stat.S_IXUSR),
         link=origin.linkname if origin.issym() else None,

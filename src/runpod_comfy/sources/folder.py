@@ -15,15 +15,13 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import disk_errors
 from comfy_home.tree_hash import MODULE_FILE, is_left_out, tree_hash
 from runpod_comfy.cache.tree import (
+    FIRST_TIME_S,
     FetchContext,
     Fill,
     Filling,
     TreeRequest,
 )
 from runpod_comfy.sources.kinds import TreeSource
-
-# 1 January 1980, the first time that a zip file can store: the epoch of a folder in a lock.
-FOLDER_EPOCH = 315532800
 
 
 class FolderSource(TreeSource):
@@ -84,7 +82,7 @@ def _hash(folder: Path) -> str:
 def _copy_folder(source: Path, target: Path) -> Filling:
     if source.is_file():
         _copy_file(source, target / MODULE_FILE)
-        return Filling(epoch=FOLDER_EPOCH)
+        return Filling(epoch=FIRST_TIME_S)
     for item in sorted(os.scandir(source), key=lambda entry: entry.name):
         if is_left_out(item.name):
             continue
@@ -96,7 +94,7 @@ def _copy_folder(source: Path, target: Path) -> Filling:
             _copy_folder(Path(item.path), place)
         else:
             _copy_file(Path(item.path), place)
-    return Filling(epoch=FOLDER_EPOCH)
+    return Filling(epoch=FIRST_TIME_S)
 
 
 def _copy_file(source: Path, place: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_home.tree_hash import tree_hash
-from runpod_comfy.cache.tree import FetchContext, TreeRequest
+from runpod_comfy.cache.tree import FIRST_TIME_S, FetchContext, TreeRequest
 from runpod_comfy.cache.tree_files import tree_state
-from runpod_comfy.sources.folder import FOLDER_EPOCH, FolderSource
+from runpod_comfy.sources.folder import FolderSource
 
 REQUEST = TreeRequest(repo="nodes/mine")
 
@@ -38,7 +38,7 @@ def test_a_copy_with_the_same_content_is_fetched(folder: Path, fetch_context: Fe
     commit = source.pin(REQUEST, fetch_context)
     fetched = source.fetch(replace(REQUEST, commit=commit), fetch_context)
     assert fetched.tree_hash == commit == tree_hash(fetched.path)
-    assert fetched.epoch == FOLDER_EPOCH
+    assert fetched.epoch == FIRST_TIME_S
     assert sorted(item.name for item in fetched.path.iterdir()) == ["__init__.py", "link", "run.sh"]
     assert (fetched.path / "run.sh").stat().st_mode & 0o777 == 0o755
     assert (fetched.path / "__init__.py").stat().st_mode & 0o777 == 0o644

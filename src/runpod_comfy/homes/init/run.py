@@ -14,6 +14,7 @@ from comfy_home.in_use import home_alone
 from comfy_home.layout import MARKER_NAME
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.tree import FIRST_TIME_S
 from runpod_comfy.homes.home import Home, refuse_protected, require_folder
 from runpod_comfy.homes.init.core import bring_core, refuse_another_core
 from runpod_comfy.homes.init.environment import (
@@ -31,8 +32,6 @@ from runpod_comfy.homes.init.environment import (
 )
 from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.project import LAYER_SCRIPTS
-
-_EPOCH = "315532800"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +121,7 @@ def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
             "INPUTS": folder,
             "COMFY_HOME": str(job.home.root),
             "VENV": str(job.environment),
-            "SOURCE_DATE_EPOCH": _EPOCH,
+            "SOURCE_DATE_EPOCH": str(FIRST_TIME_S),
         }
         command = ["/bin/sh", str(LAYER_SCRIPTS / "models.sh")]
         run_step("making folders", command, variables, job, lock_fds)

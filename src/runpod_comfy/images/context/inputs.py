@@ -21,7 +21,7 @@ from comfy_files.space import size_of
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.tree import FetchContext
+from runpod_comfy.cache.tree import FIRST_TIME_S, FetchContext
 from runpod_comfy.cache.tree_files import add_file, add_tree
 from runpod_comfy.images import image_paths
 from runpod_comfy.images.context.packages import Packages, packages_for
@@ -35,8 +35,6 @@ from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _Member = tuple[tarfile.TarInfo, IO[bytes]]
 
-_FIRST_TIME_S = 315_532_800
-"""1980-01-01: none of our files is older."""
 
 # The runtime mounts its own over both; in a base without them it would create them with the time of
 # the build.
@@ -153,7 +151,7 @@ def _file(name: str, content: bytes, user: str = "0:0") -> _Member:
 
 def _member(name: str, user: str = "0:0") -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
-    member.mtime = _FIRST_TIME_S
+    member.mtime = FIRST_TIME_S
     member.uid, member.gid = (int(number) for number in user.split(":"))
     return member
 
