@@ -15,7 +15,6 @@ from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.user_paths import real
 from comfy_models.store import ModelStore
 from runpod_comfy.api.arguments import as_text, checked
-from runpod_comfy.api.completion import LockPlace, complete
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import is_recorded, record_root
@@ -285,6 +284,9 @@ def select(
             remedy="Leave out one of the two.",
         )
     if write and selected.lock.unhashed_models:
+        # Imported late: a complete lock needs no network.
+        from runpod_comfy.lock.models.complete import LockPlace, complete
+
         place = LockPlace(path=selected.path, loaded=loaded, base_dir=selected.base_dir)
         refused: list[tuple[UnhashedModel, ComfyError]] = []
         whole = complete(

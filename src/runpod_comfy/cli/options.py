@@ -74,17 +74,12 @@ def add_project(parser: argparse.ArgumentParser, *, default: str | None = None) 
     )
 
 
-def add_version(parser: argparse.ArgumentParser) -> None:
+def add_version(
+    parser: argparse.ArgumentParser, *, default: str = "default $COMFY_VERSION_NAME, then demo"
+) -> None:
     """Adds the version, as an argument or an option, or by its spec file."""
     add = parser.add_argument
-    with_version_ids(
-        add(
-            "version",
-            metavar="ID",
-            nargs="?",
-            help="version id; default $COMFY_VERSION_NAME, then demo",
-        )
-    )
+    with_version_ids(add("version", metavar="ID", nargs="?", help=f"version id; {default}"))
     with_version_ids(add("--version-id", metavar="ID", help="the version id, as an option"))
     add("--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json")
 

@@ -14,7 +14,13 @@ from comfy_errors import MismatchError
 from comfy_errors.names import quantity
 from comfy_models.proof import Report, State
 from rp_handler.run_request import seconds
-from runpod_comfy.cli.options import Subparsers, add_command, given, named_version, with_version_ids
+from runpod_comfy.cli.options import (
+    Subparsers,
+    add_command,
+    add_version,
+    given,
+    named_version,
+)
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
@@ -52,11 +58,8 @@ def add_parser(commands: Subparsers) -> None:
         details=_DETAILS,
         examples=_EXAMPLES,
     )
+    add_version(parser, default="default: $COMFY_VERSION_NAME, else every version")
     add = parser.add_argument
-    default = "default: $COMFY_VERSION_NAME, else every version"
-    with_version_ids(add("version", metavar="ID", nargs="?", help=f"version id; {default}"))
-    with_version_ids(add("--version-id", metavar="ID", help="the version id, as an option"))
-    add("--spec", metavar="FILE", type=Path, help="a spec file instead of versions/<id>.json")
     add("--lock", metavar="FILE", type=Path, help="a lock file to use as it is")
     add(
         "--models-dir",

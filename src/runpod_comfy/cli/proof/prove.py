@@ -15,9 +15,8 @@ from rp_handler.run_request import named_path, seconds
 from runpod_comfy.cli.image.options import add_build_options
 from runpod_comfy.cli.image.verify import named_engines
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, named_version
-from runpod_comfy.cli.proof.junit import write_junit
 from runpod_comfy.cli.proof.reports import require_files
-from runpod_comfy.cli.proof.show import worst_code
+from runpod_comfy.cli.proof.show import worst_code, write_junit
 from runpod_comfy.cli.proof.test import WorkflowTest, test_of, with_baselines
 from runpod_comfy.cli.proof.twice import Part, table, timed, two_homes, two_images, two_locks
 from runpod_comfy.cli.show.console import Console

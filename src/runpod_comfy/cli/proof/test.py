@@ -21,7 +21,6 @@ from runpod_comfy.cli.options import (
     add_update_option,
     add_version,
 )
-from runpod_comfy.cli.proof.junit import write_junit
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_files, write_page
 from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.proof.runs import Runner, runner_of
@@ -31,6 +30,7 @@ from runpod_comfy.cli.proof.show import (
     say_circumstances,
     table,
     worst_code,
+    write_junit,
 )
 from runpod_comfy.cli.realize import find_job, realize_visibly, run_request
 from runpod_comfy.cli.show.console import Console

@@ -15,8 +15,8 @@ from comfy_errors.names import in_lines, quantity
 from comfy_files.files import digest_of, os_reason, os_remedy
 from runpod_comfy.cli.image.verify import build_twice
 from runpod_comfy.cli.options import given
-from runpod_comfy.cli.proof.junit import JUnitCase
 from runpod_comfy.cli.proof.runs import Runner, explained, runner_at
+from runpod_comfy.cli.proof.show import JUnitCase
 from runpod_comfy.cli.proof.test import WorkflowTest
 from runpod_comfy.cli.realize import realize_visibly
 from runpod_comfy.cli.show.console import Console

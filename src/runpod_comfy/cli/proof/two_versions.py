@@ -14,10 +14,10 @@ from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.user_paths import expanded, real
 from comfy_home.layout import find_home
 from rp_handler.errors import reportable
+from runpod_comfy.cli.diff import Side, compare_sides, document_of, locked, side_of
 from runpod_comfy.cli.proof.reports import core_changes, lock_changes, require_files, write_page
 from runpod_comfy.cli.proof.runs import Runner, explained, runner_of
 from runpod_comfy.cli.proof.show import difference, say_circumstances, table
-from runpod_comfy.cli.proof.sides import Side, compare_sides, document_of, locked, side_of
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.show.lock_changes import change_lines
 

@@ -46,10 +46,10 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     places = _places(loaded, lock, fetch_context)
     distributions = lock.python.distributions
     hosts = model_hosts(loaded.path.parent, say=fetch_context.say)
-    models = look_at_models(loaded.spec, lock, hosts, offline=fetch_context.offline)
+    models, skipped = look_at_models(loaded.spec, lock, hosts, offline=fetch_context.offline)
     left_out = []
-    if models.skipped:
-        left_out.append(f"{quantity(models.skipped, 'model')} not on this machine")
+    if skipped:
+        left_out.append(f"{quantity(skipped, 'model')} not on this machine")
     if fetch_context.offline:
         left_out += [place.name for place in places if not place.is_local]
         left_out.append(quantity(len(distributions), "Python distribution"))
@@ -58,7 +58,7 @@ def look_for_drift(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) 
     answers = [
         Answer(moved=tuple(_at_spec(loaded, lock))),
         *in_parallel(LockedPlace.look, places),
-        *models.answers,
+        *models,
         *look_at_distributions(distributions, lock),
     ]
     return Drift(

@@ -7,7 +7,6 @@ as realizing, which does it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from comfy_errors import InvalidInputError, MismatchError
@@ -32,18 +31,13 @@ _ASKED_AT_ONCE = 16
 _REFUSED = (AccessDeniedError, GoneError, InvalidInputError, MismatchError)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelAnswers:
-    """One answer for each model file that is no part of a folder, and for each folder of the Hub.
-    `skipped` are the models that could not be looked at offline.
+def look_at_models(
+    spec: Spec, lock: Lock, hosts: Hosts, *, offline: bool
+) -> tuple[list[Answer], int]:
+    """What changed since the lock was made: one answer for each model file that is no part of a
+    folder, and for each folder of the Hub. Offline, only files on this machine are looked at; the
+    number of the other models comes second.
     """
-
-    answers: list[Answer]
-    skipped: int
-
-
-def look_at_models(spec: Spec, lock: Lock, hosts: Hosts, *, offline: bool) -> ModelAnswers:
-    """What changed since the lock was made. Offline, only files on this machine are looked at."""
     version_id = lock.version_id
     left: list[KnownModel] = [*lock.models, *lock.unhashed_models]
     looks: list[Callable[[], Answer]] = []
@@ -64,8 +58,7 @@ def look_at_models(spec: Spec, lock: Lock, hosts: Hosts, *, offline: bool) -> Mo
             skipped += 1
         else:
             looks.append(partial(_look, model, version_id, hosts, offline=offline))
-    answers = in_parallel(lambda look: look(), looks, threads=_ASKED_AT_ONCE)
-    return ModelAnswers(answers=answers, skipped=skipped)
+    return in_parallel(lambda look: look(), looks, threads=_ASKED_AT_ONCE), skipped
 
 
 def _look(model: KnownModel, version_id: str, hosts: Hosts, *, offline: bool) -> Answer:

@@ -36,7 +36,7 @@ class Watch:
 
     def look(self, *, offline: bool = False) -> list[Answer]:
         hosts = model_hosts(self._shelf.folder)
-        return look_at_models(self._spec, self._lock, hosts, offline=offline).answers
+        return look_at_models(self._spec, self._lock, hosts, offline=offline)[0]
 
     def moved(self) -> list[Finding]:
         (answer,) = self.look()

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import pytest
 
 from comfy_errors import ComfyError, OperationFailedError
-from runpod_comfy.cli.proof.junit import JUnitCase, write_junit
+from runpod_comfy.cli.proof.show import JUnitCase, write_junit
 
 
 def _case(error: ComfyError | None) -> JUnitCase:
