@@ -25,8 +25,7 @@ from runpod_comfy.api.workspace import (
     version_id_of,
 )
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.models.asked import AskedFolder, AskedModel
-from runpod_comfy.models.verify import VerifiedModels, settled
+from runpod_comfy.models.verify import AskedFolder, AskedModel, VerifiedModels, settled
 from runpod_comfy.project import program_digest
 
 _SCHEMA = "runpod-comfy/asked-models/1"

@@ -21,8 +21,14 @@ from runpod_comfy.api.workspace import StrPath
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import UnhashedModel
-from runpod_comfy.models.asked import AskedFolder, AskedModel, in_one_folder
-from runpod_comfy.models.verify import VerifiedModel, VerifiedModels, verify
+from runpod_comfy.models.verify import (
+    AskedFolder,
+    AskedModel,
+    VerifiedModel,
+    VerifiedModels,
+    in_one_folder,
+    verify,
+)
 from runpod_comfy.sources.model_hosts import model_hosts
 
 

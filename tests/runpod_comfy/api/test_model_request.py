@@ -7,7 +7,7 @@ import pytest
 
 from runpod_comfy.api.model_request import Request
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.models.asked import AskedFolder, AskedModel, in_one_folder
+from runpod_comfy.models.verify import AskedFolder, AskedModel, in_one_folder
 
 MODEL = AskedModel(
     name="x", target_path="vae/x", sha256="1" * 64, size=1, versions=("a",), base_dir=Path()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from comfy_models.model_file import ModelSource
 from comfy_models.store import ModelStore
-from runpod_comfy.models.asked import AskedModel, in_one_folder
+from runpod_comfy.models.verify import AskedModel, in_one_folder
 
 FOLDER = Path("/models")
 
