@@ -20,7 +20,7 @@ from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, selec
 from runpod_comfy.api.workspace import StrPath
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
-from runpod_comfy.lock.model import UnhashedModel
+from runpod_comfy.lock.model import LockedModel, UnhashedModel
 from runpod_comfy.models.verify import (
     AskedFolder,
     AskedModel,
@@ -131,7 +131,7 @@ def _asked_folders(request: ModelRequest, selections: Sequence[Selected]) -> lis
     return [
         in_one_folder(
             models_dir,
-            (model for selected in some for model in _asked_models(selected)),
+            (_asked_model(model, each) for each in some for model in each.lock.models),
             is_own=len(some) == 1 and _is_own(models_dir, some[0]),
         )
         for models_dir, some in by_folder.items()
@@ -142,16 +142,10 @@ def _lacking(
     model: UnhashedModel, error: ComfyError, models_dir: Path, selected: Selected
 ) -> VerifiedModel:
     return VerifiedModel(
-        name=model.name,
+        **vars(_asked_model(model, selected)),
         models_dir=models_dir,
-        target_path=model.target_path,
         state="missing",
         reason=error.message.removeprefix(f"model {model.target_path}: "),
-        sha256=model.sha256 or "",
-        size=model.size or 0,
-        versions=(selected.lock.version_id,),
-        base_dir=selected.base_dir,
-        sources=model.sources,
         linked=False,
     )
 
@@ -168,19 +162,16 @@ def _home_of(selected: Selected) -> HomeLayout:
     return HomeLayout(root=find_home(selected.lock.version_id, None, os.environ))
 
 
-def _asked_models(selected: Selected) -> list[AskedModel]:
-    return [
-        AskedModel(
-            name=model.name,
-            target_path=model.target_path,
-            sha256=model.sha256,
-            size=model.size,
-            versions=(selected.lock.version_id,),
-            base_dir=selected.base_dir,
-            sources=model.sources,
-        )
-        for model in selected.lock.models
-    ]
+def _asked_model(model: LockedModel | UnhashedModel, selected: Selected) -> AskedModel:
+    return AskedModel(
+        name=model.name,
+        target_path=model.target_path,
+        sha256=model.sha256 or "",
+        size=model.size or 0,
+        versions=(selected.lock.version_id,),
+        base_dir=selected.base_dir,
+        sources=model.sources,
+    )
 
 
 @checked

@@ -76,16 +76,15 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         )
     if arguments.check:
         return _check(version_id, arguments, console)
-    if arguments.upgrade and arguments.offline:
-        raise InvalidInputError(
-            "--upgrade needs network access, which --offline turns off",
-            remedy="Leave out one of the two.",
-        )
-    if arguments.hash_models and arguments.offline:
-        raise InvalidInputError(
-            "--hash-models needs network access, which --offline turns off",
-            remedy="Leave out one of the two.",
-        )
+    for option, is_asked in (
+        ("upgrade", arguments.upgrade),
+        ("hash-models", arguments.hash_models),
+    ):
+        if is_asked and arguments.offline:
+            raise InvalidInputError(
+                f"--{option} needs network access, which --offline turns off",
+                remedy="Leave out one of the two.",
+            )
     return _resolve(version_id, arguments, console)
 
 

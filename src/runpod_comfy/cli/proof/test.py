@@ -155,7 +155,7 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
         _say_outcome(judged[0], console)
     if arguments.junit is not None:
         failed = ComfyError(f"the run failed with exit code {code}")
-        case = judged[0] if judged else _failed(test, failed, started)
+        case = judged[0] if judged else _ended(test.workflow, started, error=failed)
         _report(arguments.junit, [case], job.lock.version_id)
     return code
 
@@ -216,36 +216,32 @@ def tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
     try:
         test = test_of(workflow, tolerance)
     except ComfyError as error:
-        nothing = WorkflowTest(
-            workflow=workflow,
-            path=baseline_path(workflow),
-            baseline=None,
-            tolerance=None,
-        )
-        return _failed(nothing, error, started)
+        return _ended(workflow, started, error=error)
     return _case(test, lambda: runner.run(workflow), started)
 
 
 def _case(test: WorkflowTest, run: Callable[[], dict[str, Any]], started: float) -> Case:
     try:
-        comparison = test.compare(run())
+        return _ended(test.workflow, started, comparison=test.compare(run()))
     except ComfyError as error:
-        return _failed(test, error, started)
+        return _ended(test.workflow, started, error=error)
     except OSError as error:
-        return _failed(test, ComfyError(os_reason(error), remedy=os_remedy(error)), started)
+        refused = ComfyError(os_reason(error), remedy=os_remedy(error))
+        return _ended(test.workflow, started, error=refused)
+
+
+def _ended(
+    workflow: Path,
+    started: float,
+    *,
+    comparison: Comparison | None = None,
+    error: ComfyError | None = None,
+) -> Case:
     return Case(
-        workflow=test.workflow,
-        baseline=test.path,
+        workflow=workflow,
+        baseline=baseline_path(workflow),
         seconds=time.monotonic() - started,
         comparison=comparison,
-    )
-
-
-def _failed(test: WorkflowTest, error: ComfyError, started: float) -> Case:
-    return Case(
-        workflow=test.workflow,
-        baseline=test.path,
-        seconds=time.monotonic() - started,
         error=error,
     )
 
