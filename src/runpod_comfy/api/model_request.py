@@ -1,4 +1,6 @@
-"""Which models `verify-models` is about, before any pydantic model is imported."""
+"""Which models `verify-models` is about, before any pydantic model is imported: to import those
+takes longer than to look at thousands of files. What a request was about is remembered.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The models of versions in models folders, verified and completed."""
+"""The models of versions, verified and completed in models folders and on network volumes."""
 
 from __future__ import annotations
 

@@ -263,7 +263,7 @@ def select(
         )
     loaded = None
     if (path := as_path(lock)) is not None:
-        selected = _selected_file(path)
+        selected = Selected(lock=load_lock(path), base_dir=_spec_folder_of(path), path=path)
         changed = _changed_folders(selected)
     else:
         loaded = read_spec(version_id, spec, project)
@@ -305,10 +305,6 @@ def select(
         names = listed([model.name for model in selected.lock.unhashed_models])
         say(f"The lock is incomplete: to learn their sha256, realize would download {names}")
     return selected
-
-
-def _selected_file(path: Path) -> Selected:
-    return Selected(lock=load_lock(path), base_dir=_spec_folder_of(path), path=path)
 
 
 def _selected_answer(

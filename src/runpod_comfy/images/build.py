@@ -150,15 +150,11 @@ def _scratch_file(cache: Cache) -> BinaryIO:
         return cast(BinaryIO, tempfile.TemporaryFile(dir=cache.tmp))
 
 
-def image_tags(
-    lock: Lock, *, repository: str = DEFAULT_REPOSITORY, tag: str | None = None
-) -> list[str]:
-    """`<repository>:<id>`, or `tag` instead, and `<repository>:<id>-<lock digest 12>`."""
+def image_tags(lock: Lock, *, tag: str | None = None) -> list[str]:
+    """`runpod-comfy:<id>`, or `tag` instead, and `<repository>:<id>-<lock digest 12>`."""
+    tag = tag or f"{DEFAULT_REPOSITORY}:{lock.version_id}"
+    repository, _ = split_reference(tag)
     digest = lock.digest.removeprefix("sha256:")[:12]
-    if tag is None:
-        tag = f"{repository}:{lock.version_id}"
-    else:
-        repository, _ = split_reference(tag)
     return [tag, f"{repository}:{lock.version_id}-{digest}"]
 
 

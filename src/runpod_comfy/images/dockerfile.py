@@ -1,8 +1,9 @@
-"""The steps of an image's build, and the text of their Dockerfile. Pure: the text only depends on
-the steps.
+"""The steps of an image's build, the text of their Dockerfile, and the image's labels. Pure: the
+text only depends on the steps.
 
 No `# syntax=` line, no heredoc and no `COPY --link`: Engine 20.10 does not support them, or not
-without a download.
+without a download. Labels that begin with `org.opencontainers.image.` are those of
+https://github.com/opencontainers/image-spec/blob/main/annotations.md.
 """
 
 from __future__ import annotations

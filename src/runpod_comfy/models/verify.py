@@ -1,4 +1,4 @@
-"""Verifies the models of versions, and completes them: what `verify-models` does."""
+"""Verifies and completes the models of versions in models folders: what `verify-models` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kinds of trees: the source of each, and how a tree gets its ref and commit."""
+"""The kinds of trees: what each implements, its source, and how a tree gets its ref and commit."""
 
 from __future__ import annotations
 

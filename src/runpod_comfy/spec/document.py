@@ -1,6 +1,7 @@
 """Reads JSON written by hand into a model, or reports what is wrong and where.
 
-Stricter than `json.loads`: duplicate keys, NaN and Infinity are errors.
+Stricter than `json.loads`: duplicate keys, NaN and Infinity are errors. An argument may be a JSON
+object, or name a file with several.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Writes a spec to its file: in the guide's layout, atomically, never over a different spec."""
+"""Writes a spec to its file: in the guide's layout, atomically, never over a different spec. Edits
+its text, which is valid then: adds an entry or an override, and keeps every other character.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Runs workflows for a comparison: in a home that is realized first, or in an image."""
+"""Runs workflows for a comparison: in a home that is realized first, or in an image. Two of
+them also show the node whose output differs first, for `--explain`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A comparison on a terminal, and the outcome of one workflow for a report."""
+"""A comparison on a terminal, and the outcome of one workflow for a report in JUnit's format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What `prove` makes twice: the lock, homes, runs of workflows, and the image, each compared."""
+"""What `prove` makes twice: the lock, homes, runs of workflows, and the image, each compared and
+reported as a part.
+"""
 
 from __future__ import annotations
 

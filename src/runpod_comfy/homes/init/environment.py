@@ -1,4 +1,6 @@
-"""The environment of `init`: made, or taken as it is, and ComfyUI's requirements put into it."""
+"""What `init` is asked for, and its environment: made, or taken as it is, with ComfyUI's
+requirements.
+"""
 
 from __future__ import annotations
 

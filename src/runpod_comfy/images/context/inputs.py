@@ -1,4 +1,9 @@
-"""Plan → inputs: everything that its steps need, fetched and made in parallel."""
+"""Plan → inputs: everything that its steps need, fetched and made in parallel, and written as the
+context of a build: one reproducible tar file.
+
+It is in GNU format with whole seconds: the builder mistakes Python's default format, PAX, for a
+Dockerfile.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The progress of a build: BuildKit's messages combined into steps, and reported to a display."""
+"""The progress of a build: BuildKit's protobuf messages, read from an engine's build stream,
+combined into steps, and reported to a display.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images on an engine: inspecting, saving and pulling them.
+"""Images on an engine: inspecting, saving and pulling them, and reading one file of them.
 
 The image in a Dockerfile's FROM is pulled before the build: a builder without a session cannot log
 in to a registry, but a pull uses the user's login.

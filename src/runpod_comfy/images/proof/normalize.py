@@ -1,7 +1,10 @@
 """Rewrites an image so that its id only depends on its files, not on the engine that built it.
 
 The image is saved, the layers above its base get fixed headers and the configuration fixed times,
-and the result is loaded with the same tags.
+and the result is loaded with the same tags. The format of a layer is pax (POSIX.1-2001) as Python's
+tarfile writes it: entries sorted by path, whole seconds, numbers for owners and no names, extended
+attributes as `SCHILY.xattr.*`. Of a configuration, only what containers see is kept
+(https://github.com/opencontainers/image-spec/blob/main/config.md, and Docker's additions).
 """
 
 from __future__ import annotations

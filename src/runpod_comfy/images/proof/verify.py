@@ -1,7 +1,7 @@
 """Proof that a version's image is reproducible: builds it twice, on every given engine.
 
 On one engine the digests of all layers must be equal. Engines write tar headers differently, so
-between engines every file of every layer is compared instead.
+between engines every file of every layer is compared instead. The first difference is named.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The model files that a spec asks for, each with what the previous lock has of it."""
+"""The model files that a spec asks for, each with what the previous lock has of it. A folder of the
+Hugging Face Hub is one model in the spec, and many files in the lock.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What uv is asked: a request, and the temporary project that states it."""
+"""What uv is asked, a request and the temporary project that states it, and why it failed: its
+explanation as an error that names the spec's lines.
+"""
 
 from __future__ import annotations
 

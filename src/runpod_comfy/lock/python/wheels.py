@@ -1,4 +1,6 @@
-"""Downloads the distribution files for a platform into the archive store."""
+"""Downloads the distribution files for a platform into the archive store: those of a version, and
+of the handler in images. No version decides on the latter: their lock comes with this program.
+"""
 
 from __future__ import annotations
 

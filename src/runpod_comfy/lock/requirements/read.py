@@ -4,7 +4,7 @@ positions.
 A node's requirements are untrusted input: each line is accepted, translated, reported as ignored,
 or rejected. Nothing outside the tree is read. Bytes are decoded and split by pip's "Requirements
 File Format": byte order marks, a PEP 263 coding line, continuation by a backslash, comments after a
-space.
+space. Packages that a node lists elsewhere are only mentioned.
 """
 
 from __future__ import annotations

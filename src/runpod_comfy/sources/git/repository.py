@@ -1,4 +1,10 @@
-"""Bare repositories in the cache, filled commit by commit with as little history as possible."""
+"""Runs git, and keeps bare repositories in the cache, filled commit by commit with as little
+history as possible.
+
+git is isolated from surprises in repositories or in the user's configuration: credential helpers,
+ssh keys and `insteadOf` keep working; hooks, prompts, remote helpers (`ext::`) and optional
+housekeeping do not run.
+"""
 
 from __future__ import annotations
 

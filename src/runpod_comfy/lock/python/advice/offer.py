@@ -3,6 +3,10 @@
 An override replaces every requirement for its distribution. So each one keeps as many as possible
 of them: those of the core and the spec first, then the lines of nodes and what distributions need.
 Among the releases that keep equally many, the newest counts.
+
+Lines that cannot be pinned, such as repositories, get overrides too. A release of that name on the
+index stands in for a repository only if its metadata names the repository; anybody may have
+published something else under the name.
 """
 
 from __future__ import annotations

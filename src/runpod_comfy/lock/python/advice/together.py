@@ -1,4 +1,4 @@
-"""Constraints that go with overrides.
+"""Constraints that go with overrides, and what does not get what it asks for under both.
 
 An override decides for every distribution that needs the overridden one, so uv takes their newest
 releases, even where older ones are made for the version that is overridden. Constraints keep those.
