@@ -13,7 +13,7 @@ import stat
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache as remembered
 from pathlib import Path
@@ -68,20 +68,19 @@ def kept_by_roots(roots: Sequence[Root], contents: Contents, *, with_models: boo
 
 def _sizes(path: Path) -> dict[tuple[int, int], int]:
     """The bytes on the disk of each file at and below `path`, by device and inode."""
-    found: dict[tuple[int, int], int] = {}
+    return {(it.st_dev, it.st_ino): it.st_blocks * 512 for it in _statuses(str(path))}
 
-    def add(place: str) -> None:
-        # Commands at work may take a file away meanwhile.
-        with contextlib.suppress(FileNotFoundError):
-            status = os.lstat(place)
-            found[(status.st_dev, status.st_ino)] = status.st_blocks * 512
-            if stat.S_ISDIR(status.st_mode):
-                with os.scandir(place) as entries:
-                    for entry in entries:
-                        add(entry.path)
 
-    add(str(path))
-    return found
+def _statuses(path: str) -> Iterator[os.stat_result]:
+    """The status of a path, then of everything below it, without following symbolic links. What
+    commands at work take away meanwhile is left out.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        status = os.lstat(path)
+        yield status
+        if stat.S_ISDIR(status.st_mode):
+            for name in os.listdir(path):  # noqa: PTH208
+                yield from _statuses(f"{path}/{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,24 +203,19 @@ def _look(
     return clearing, commits
 
 
-def _freed_by(path: Path | str, links_seen: Counter[tuple[int, int]]) -> int:
+def _freed_by(path: Path, links_seen: Counter[tuple[int, int]]) -> int:
     """Bytes on disk that removing `path` frees: a file's space is free once its last link is gone,
-    and `links_seen` counts the links removed before. Symbolic links are not followed.
+    and `links_seen` counts the links removed before.
     """
-    # A dry run takes no lock: files that running commands remove meanwhile are not counted.
-    with contextlib.suppress(FileNotFoundError):
-        status = os.lstat(path)
-        on_disk = status.st_blocks * 512
-        if stat.S_ISDIR(status.st_mode):
-            # A folder's links are its subfolders.
-            with contextlib.suppress(FileNotFoundError):
-                for name in os.listdir(path):  # noqa: PTH208
-                    on_disk += _freed_by(f"{path}/{name}", links_seen)
-            return on_disk
+    on_disk = 0
+    for status in _statuses(str(path)):
         inode = (status.st_dev, status.st_ino)
-        links_seen[inode] += 1
-        return on_disk if links_seen[inode] == status.st_nlink else 0
-    return 0
+        # A folder's links are its subfolders.
+        is_folder = stat.S_ISDIR(status.st_mode)
+        links_seen[inode] += not is_folder
+        if is_folder or links_seen[inode] == status.st_nlink:
+            on_disk += status.st_blocks * 512
+    return on_disk
 
 
 def _move_away(entries: Sequence[Unused], cache: Cache) -> list[Path]:
