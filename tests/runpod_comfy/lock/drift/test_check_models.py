@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from runpod_comfy.lock.drift.models import look_at_models
+from runpod_comfy.lock.drift.check import look_at_models
 from runpod_comfy.lock.drift.tree import Answer, Finding
 from runpod_comfy.sources.model_hosts import model_hosts
 from runpod_comfy.spec.model import Spec
