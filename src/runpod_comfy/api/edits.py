@@ -22,8 +22,13 @@ from runpod_comfy.api.versions import Created, editing, fetch_context_for
 from runpod_comfy.api.workspace import StrPath, as_path, find_project, version_id_of
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.kinds import settle
-from runpod_comfy.spec.asked_models import LocalModels, local_models, read_models, with_checksums
-from runpod_comfy.spec.asked_trees import read_nodes
+from runpod_comfy.spec.asked import (
+    LocalModels,
+    local_models,
+    read_models,
+    read_nodes,
+    with_checksums,
+)
 from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.load import LoadedSpec, find_spec, fold, load_spec, parse_spec
 from runpod_comfy.spec.model import CustomNode, Model, Spec, Tree

@@ -17,14 +17,12 @@ from runpod_comfy.cli import (
     bundle,
     diff,
     init,
-    listing,
+    models,
     realize,
     remove,
     resolve,
     spec,
     upkeep,
-    verify_models,
-    volumes,
 )
 from runpod_comfy.cli.image import commands as image
 from runpod_comfy.cli.options import add_project
@@ -57,7 +55,6 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for module in (
         spec,
-        listing,
         resolve,
         diff,
         realize,
@@ -65,8 +62,7 @@ def build_parser() -> Parser:
         repro,
         prove,
         verify_picture,
-        verify_models,
-        volumes,
+        models,
         remove,
         bundle,
         image,

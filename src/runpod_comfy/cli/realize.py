@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from runpod_comfy.homes.changes import Changes
     from runpod_comfy.homes.home import Realization
     from runpod_comfy.homes.run import RealizeResult
-    from runpod_comfy.homes.verify.findings import Verification
+    from runpod_comfy.homes.verify.trees import Verification
 
 _EXAMPLES = """\
   runpod-comfy realize demo

@@ -13,8 +13,13 @@ from comfy_files.progress import Say
 from comfy_files.user_paths import real
 from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS, this_platform
 from comfy_models.verify import HashMemory
-from runpod_comfy.spec.asked_models import local_models, read_models, with_checksums
-from runpod_comfy.spec.asked_trees import read_core, read_nodes
+from runpod_comfy.spec.asked import (
+    local_models,
+    read_core,
+    read_models,
+    read_nodes,
+    with_checksums,
+)
 from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.load import check_version_id, parse_spec
 from runpod_comfy.spec.model import Options, Spec, Tree

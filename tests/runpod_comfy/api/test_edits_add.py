@@ -12,7 +12,7 @@ from comfy_errors import InvalidInputError
 from comfy_files.progress import say_nothing
 from comfy_models.verify import HashMemory
 from runpod_comfy.api.edits import new_models, new_nodes
-from runpod_comfy.spec.asked_models import LocalModels
+from runpod_comfy.spec.asked import LocalModels
 from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.load import LoadedSpec, parse_spec
 from runpod_comfy.spec.model import CustomNode, Model

@@ -11,7 +11,7 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from comfy_models.verify import HashMemory
-from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
+from runpod_comfy.spec.asked import LocalModels, read_models, with_checksums
 from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.model import Model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
-from runpod_comfy.spec.asked_trees import read_core, read_nodes
+from runpod_comfy.spec.asked import read_core, read_nodes
 from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.model import CustomNode, Tree
 from tests.git_repositories import GitRepository

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from comfy_errors import ComfyError
 from comfy_files.progress import say_nothing
 from comfy_models.verify import HashMemory
-from runpod_comfy.spec.asked_models import LocalModels, read_models, with_checksums
+from runpod_comfy.spec.asked import LocalModels, read_models, with_checksums
 from runpod_comfy.spec.document import Folders
 from runpod_comfy.spec.load import parse_spec, spec_digest
 from runpod_comfy.spec.model import Model

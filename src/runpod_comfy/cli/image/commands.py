@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runpod_comfy.cli.image import base, build, push, run, show, verify
+from runpod_comfy.cli.image import base, build, push, show, verify
 from runpod_comfy.cli.options import Subparsers, add_group
 
 _EXAMPLES = """\
@@ -16,5 +16,5 @@ _EXAMPLES = """\
 def add_parser(commands: Subparsers) -> None:
     summary = "Build a version's container image; run, show, verify and push it."
     actions = add_group(commands, "image", summary=summary, examples=_EXAMPLES)
-    for module in (build, run, show, push, verify, base):
+    for module in (build, show, push, verify, base):
         module.add_parser(actions)

@@ -18,7 +18,7 @@ from comfy_home.platforms import this_platform
 from runpod_comfy.cli.options import given
 from runpod_comfy.cli.proof.runs import runner_at
 from runpod_comfy.cli.proof.show import Case, mismatch, worst_code
-from runpod_comfy.cli.proof.test import tested, with_baselines
+from runpod_comfy.cli.proof.test import RECORD, tested, with_baselines
 from runpod_comfy.cli.show.console import Console
 from runpod_comfy.homes.home import Realization
 
@@ -140,5 +140,4 @@ def _error_of(case: Case) -> ComfyError | None:
     if case.error is not None:
         return case.error.within(str(case.workflow))
     assert case.comparison is not None, "each of them has a baseline"
-    record = "record it: run `repro` with the same workflow and --mode record."
-    return mismatch(case.comparison, case.baseline, record=record)
+    return mismatch(case.comparison, case.baseline, record=RECORD)

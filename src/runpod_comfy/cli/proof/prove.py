@@ -3,27 +3,314 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from comfy_errors import InvalidInputError
+from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from comfy_errors.names import in_lines, quantity
+from comfy_files.files import digest_of, os_reason, os_remedy
 from comfy_files.user_paths import expanded
 from rp_handler.run_request import named_path, seconds
 from runpod_comfy.cli.image.options import add_build_options
-from runpod_comfy.cli.image.verify import named_engines
-from runpod_comfy.cli.options import Subparsers, add_command, add_version, named_version
+from runpod_comfy.cli.image.verify import build_twice, named_engines
+from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
 from runpod_comfy.cli.proof.reports import require_files
-from runpod_comfy.cli.proof.show import worst_code, write_junit
+from runpod_comfy.cli.proof.runs import Runner, explained, runner_at
+from runpod_comfy.cli.proof.show import JUnitCase, worst_code, write_junit
 from runpod_comfy.cli.proof.test import WorkflowTest, test_of, with_baselines
-from runpod_comfy.cli.proof.twice import Part, table, timed, two_homes, two_images, two_locks
+from runpod_comfy.cli.realize import realize_visibly
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
+    from comfy_workflows.compare.compare import Comparison
+    from comfy_workflows.compare.run import Run
+    from runpod_comfy.api.proof import ResolvedTwice
+    from runpod_comfy.cache.tree import FetchContext
+    from runpod_comfy.homes.home import Realization
+    from runpod_comfy.homes.verify.compare import ComparedPart
     from runpod_comfy.images.proof.verify import NamedEngine
     from runpod_comfy.lock.model import Lock
+    from runpod_comfy.spec.load import LoadedSpec
+
+Verdict = Literal["equal", "differs", "failed", "not asked for"]
+
+_NAMED_AT_MOST = 10
+_SHORT = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a proof. `digest` is what was equal, if it has one; `sentence` says what was
+    compared, or why not; `differences` are a sentence each. `error` is that of a part that failed,
+    and `details` more fields of its JSON document.
+    """
+
+    name: str
+    verdict: Verdict
+    digest: str = ""
+    sentence: str = ""
+    differences: Sequence[str] = ()
+    error: ComfyError | None = None
+    details: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
+        return MismatchError.exit_code if self.verdict == "differs" else 0
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "part": self.name,
+            "verdict": self.verdict,
+            "digest": self.digest or None,
+            "sentence": self.sentence,
+            "differences": list(self.differences),
+            "error": self.error.message if self.error else None,
+            "seconds": round(self.seconds, 3),
+            **(self.details or {}),
+        }
+
+    def in_junit(self) -> JUnitCase:
+        """The case in a JUnit report; what was not asked for was skipped."""
+        case = JUnitCase(name=self.name, seconds=self.seconds)
+        if self.verdict == "not asked for":
+            return replace(case, skipped=f"{self.verdict}: {self.sentence}")
+        if self.verdict == "failed":
+            return replace(case, error=self.error)
+        failure = self.sentence or "it differs" if self.verdict == "differs" else ""
+        return replace(case, failure=failure, text=table([self]))
+
+
+def failed(name: str, error: ComfyError) -> Part:
+    """The part that an error ended: with a comparison that did not hold, it differs."""
+    differs = isinstance(error, MismatchError)
+    return Part(name=name, verdict="differs" if differs else "failed", error=error)
+
+
+def table(parts: Sequence[Part]) -> str:
+    """A line for each part, and below it what differs."""
+    widths = [max(len(text) for text in column) for column in zip(*map(_cells, parts), strict=True)]
+    lines = []
+    for part in parts:
+        cells = [text.ljust(width) for text, width in zip(_cells(part), widths, strict=True)]
+        lines.append("  ".join([*cells, part.sentence]).rstrip())
+        if part.differences:
+            lines.append(in_lines(part.differences, at_most=_NAMED_AT_MOST).removeprefix("\n"))
+        if part.error is not None:
+            lines.append(in_lines([part.error.in_words()]).removeprefix("\n"))
+    return "\n".join(lines)
+
+
+def _cells(part: Part) -> tuple[str, str, str]:
+    kind, _, digits = part.digest.partition(":")
+    return part.verdict, part.name, f"{kind}:{digits[:_SHORT]}" if digits else ""
+
+
+def timed(parts: Iterable[Part]) -> Iterator[Part]:
+    """The parts, each with the seconds that it took."""
+    started = time.monotonic()
+    for part in parts:
+        now = time.monotonic()
+        yield replace(part, seconds=now - started)
+        started = now
+
+
+def two_locks(
+    loaded: LoadedSpec, folder: Path, context: FetchContext, console: Console
+) -> tuple[Lock, Part]:
+    """The lock to go on with, the version's own if it has one, and what resolving proved."""
+    from runpod_comfy.api.proof import resolve_twice
+    from runpod_comfy.lock.store import find_lock
+
+    console.say(f"Resolving {loaded.path} twice")
+    try:
+        twice = resolve_twice(loaded, folder, context)
+    except ComfyError as error:
+        kept = find_lock(loaded, context.cache)
+        if kept is None:
+            raise
+        return kept[0], failed("lock", error)
+    return twice.kept or twice.first, _lock_part(twice)
+
+
+def _lock_part(twice: ResolvedTwice) -> Part:
+    from runpod_comfy.cli.show.lock_changes import change_lines
+
+    beside = f", and {twice.path}" if twice.path else ""
+    if not twice.is_repeatable:
+        sentence = "the second lock differs from the first"
+    elif not twice.is_kept:
+        sentence = f"two equal locks, which differ from {twice.path}"
+    else:
+        return Part(
+            name="lock",
+            verdict="equal",
+            digest=twice.first.digest,
+            sentence=f"two locks{beside}, {quantity(len(twice.first.to_bytes()), 'byte')}",
+        )
+    differences = change_lines(twice.changes) or ["only its bytes: resolve writes it again"]
+    return Part(
+        name="lock",
+        verdict="differs",
+        digest=twice.first.digest,
+        sentence=sentence,
+        differences=differences,
+    )
+
+
+def two_homes(
+    job: Realization,
+    folder: Path,
+    inputs: Path,
+    tests: Sequence[WorkflowTest],
+    arguments: argparse.Namespace,
+    console: Console,
+) -> Iterator[Part]:
+    """Realizes two homes, compares them, and runs the workflows in both."""
+    from runpod_comfy.api.proof import first_home, second_home
+    from runpod_comfy.homes.verify.compare import compare_homes
+
+    with first_home(job, folder, inputs=inputs) as first:
+        console.say("Realizing the first home, from the cache")
+        try:
+            realize_visibly(first, console)
+            with second_home(job, folder, inputs=inputs) as second:
+                console.say("Realizing the second home, with everything built again")
+                realize_visibly(second, console)
+                console.say("Comparing the two homes")
+                yield from map(_home_part, compare_homes(first, second))
+        except ComfyError as error:
+            yield failed("homes", error)
+            return
+        runners = [
+            runner_at(
+                home.target,
+                job.lock.version_id,
+                output="files",
+                output_dir=folder / f"outputs-{number}",
+                timeout_s=arguments.timeout,
+                verbose=console.verbose,
+            )
+            for number, home in enumerate((first, second), start=1)
+        ]
+        yield from _outputs(tests, runners, console)
+
+
+def _home_part(part: ComparedPart) -> Part:
+    return Part(
+        name=part.name,
+        verdict="differs" if part.differences else "equal",
+        digest=part.digest,
+        sentence=part.size,
+        differences=part.differences,
+    )
+
+
+def _outputs(
+    tests: Sequence[WorkflowTest], runners: Sequence[Runner], console: Console
+) -> Iterator[Part]:
+    if not tests:
+        sentence = "no workflow has a baseline, and --workflow names none"
+        yield Part(name="outputs", verdict="not asked for", sentence=sentence)
+    for test in tests:
+        name = f"outputs:{test.workflow.stem}"
+        console.say(f"Running {test.workflow} in both homes")
+        try:
+            yield _compared_runs(name, test, runners, console)
+        except ComfyError as error:
+            yield failed(name, error)
+        except OSError as error:
+            yield failed(name, ComfyError(os_reason(error), remedy=os_remedy(error)))
+
+
+def _compared_runs(
+    name: str, test: WorkflowTest, runners: Sequence[Runner], console: Console
+) -> Part:
+    from comfy_workflows.compare.compare import compare
+    from comfy_workflows.compare.run import run_of
+
+    results = [runner.run(test.workflow) for runner in runners]
+    one, other = (run_of(result) for result in results)
+    between = explained(compare(one, other), test.workflow, console, runners=runners)
+    differences = _faults(between, "the two homes")
+    if not between.holds:
+        differences += between.notes
+    sentence = f"{between.summary()} in the two homes"
+    with_baseline: list[Comparison] = []
+    if test.baseline is None:
+        sentence += "; there is no baseline"
+    else:
+        try:
+            with_baseline = [found for result in results if (found := test.compare(result))]
+        except UnavailableError as error:
+            sentence += f"; {error.message}"
+        else:
+            sentence += f"; compared with {test.path}"
+        for comparison in with_baseline:
+            differences += [
+                fault for fault in _faults(comparison, "the baseline") if fault not in differences
+            ]
+    return Part(
+        name=name,
+        verdict="differs" if differences else "equal",
+        digest=_digest_of(one),
+        sentence=sentence,
+        differences=differences,
+        details={
+            "workflow": str(test.workflow),
+            "homes": between.document(),
+            "baseline": [comparison.document() for comparison in with_baseline],
+        },
+    )
+
+
+def _faults(comparison: Comparison, where: str) -> list[str]:
+    return [f"{where}: {it.in_words()}" for it in comparison.findings if not it.holds]
+
+
+def _digest_of(run: Run) -> str:
+    """Of what the outputs show: their places and their decoded content."""
+    shown = [
+        [*output.place, output.content.sha256 if output.content else output.sha256]
+        for output in run.outputs
+    ]
+    return digest_of(json.dumps(shown).encode())
+
+
+def two_images(
+    lock: Lock,
+    context: FetchContext,
+    engines: Sequence[NamedEngine],
+    arguments: argparse.Namespace,
+    console: Console,
+) -> Iterator[Part]:
+    """Builds the image twice on the one engine, if there is one."""
+    from runpod_comfy.api.images import image_job
+
+    if not engines:
+        yield Part(name="image", verdict="not asked for", sentence="--image builds it twice")
+        return
+    try:
+        options = given(arguments, "base", "network", "ca_bundle", "project")
+        (proof,) = build_twice(image_job(lock, context, **options), engines, console)
+    except ComfyError as error:
+        yield failed("image", error)
+        return
+    yield Part(
+        name="image",
+        verdict="equal",
+        digest=proof.image_ids[0],
+        sentence=f"{quantity(len(proof.layers), 'layer')}, built twice without a cache",
+        details={"layers": list(proof.layers), "engine": proof.version},
+    )
+
 
 _DETAILS = """\
 Resolves the spec twice and compares the locks, also with the version's own. Realizes two temporary

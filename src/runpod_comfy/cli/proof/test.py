@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from comfy_workflows.compare.compare import Comparison
     from comfy_workflows.compare.tolerance import Tolerance
 
-_RECORD = "record it: run `repro` with the same workflow and --mode record."
+RECORD = "record it: run `repro` with the same workflow and --mode record."
 
 _EXAMPLES = """\
   runpod-comfy test demo --workflow workflows/example.json --output base64
@@ -131,7 +131,7 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     if arguments.report is not None and test.baseline is None:
         raise UnavailableError(
             f"--report shows a comparison, and there is no baseline at {test.path}",
-            remedy=_RECORD.capitalize(),
+            remedy=RECORD.capitalize(),
         )
     job = find_job(arguments, console)
     realize_visibly(job, console)
@@ -148,7 +148,7 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
         except ComfyError as error:
             return error
         result["comparison"] = comparison.document()
-        return mismatch(comparison, test.path, record=_RECORD)
+        return mismatch(comparison, test.path, record=RECORD)
 
     code = execute(replace(request, version_id=job.lock.version_id, home=job.target), judge)
     if judged:

@@ -17,9 +17,8 @@ from comfy_files.files import digest_of
 from comfy_home.tree_hash import tree_hash
 from runpod_comfy.homes.home import Home, Realization, start_changes
 from runpod_comfy.homes.install_scripts import read_install_record
-from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.listing import walk
-from runpod_comfy.homes.verify.trees import NOT_OF_CORE, described, files_of
+from runpod_comfy.homes.verify.trees import NOT_OF_CORE, Verification, described, files_of
 
 
 @dataclass(frozen=True, kw_only=True)

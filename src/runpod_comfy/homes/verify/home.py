@@ -27,7 +27,6 @@ from runpod_comfy.homes.home import BEGUN, IMPORTABLE, Realization, manifest_for
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.models import links_to_make
 from runpod_comfy.homes.run import plan_here
-from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.listing import (
     LISTING,
     hash_of,
@@ -35,7 +34,7 @@ from runpod_comfy.homes.verify.listing import (
     recorded_files,
     walk,
 )
-from runpod_comfy.homes.verify.trees import TreeCheck
+from runpod_comfy.homes.verify.trees import TreeCheck, Verification
 from runpod_comfy.layers.plan import ENVIRONMENT, Plan
 from runpod_comfy.lock.model import Lock, LockedModel
 from runpod_comfy.lock.python.fit import fitting_files

@@ -16,8 +16,8 @@ from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
-from runpod_comfy.homes.verify.findings import Verification
 from runpod_comfy.homes.verify.home import take_away, verify
+from runpod_comfy.homes.verify.trees import Verification
 from runpod_comfy.lock.model import Distribution
 from tests.locks import locked_file
 from tests.package_index import make_wheel
