@@ -1,8 +1,8 @@
-"""`image`: a version as a container image. Each command has a module of its own."""
+"""`image`: a version as a container image, with the commands of the modules beside this one."""
 
 from __future__ import annotations
 
-from runpod_comfy.cli.image import base, build, push, show, verify
+from runpod_comfy.cli.image import build, show, verify
 from runpod_comfy.cli.options import Subparsers, add_group
 
 _EXAMPLES = """\
@@ -16,5 +16,5 @@ _EXAMPLES = """\
 def add_parser(commands: Subparsers) -> None:
     summary = "Build a version's container image; run, show, verify and push it."
     actions = add_group(commands, "image", summary=summary, examples=_EXAMPLES)
-    for module in (build, show, push, verify, base):
+    for module in (build, show, verify):
         module.add_parser(actions)

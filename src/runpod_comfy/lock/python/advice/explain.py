@@ -10,8 +10,14 @@ from dataclasses import dataclass, field, replace
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError, UnavailableError
 from comfy_errors.names import as_options, listed, nearest
-from runpod_comfy.lock.python.advice.conflict import Conflict, Oracle, conflicts_in, named
-from runpod_comfy.lock.python.advice.dead_ends import DeadEnds, dead_ends
+from runpod_comfy.lock.python.advice.conflict import (
+    Conflict,
+    DeadEnds,
+    Oracle,
+    conflicts_in,
+    dead_ends,
+    named,
+)
 from runpod_comfy.lock.python.advice.offer import replaced_in, replacements_for
 from runpod_comfy.lock.python.advice.reason import (
     NOT_CACHED,
