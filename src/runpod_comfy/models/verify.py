@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from comfy_errors import ComfyError, Faults
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
@@ -105,11 +104,6 @@ class VerifiedModels:
         return self.error is None and all(
             model.state not in ("wrong", "missing") for model in self.models
         )
-
-    def counts(self) -> dict[State, int]:
-        """How many models are in each state."""
-        counted = Counter(model.state for model in self.models)
-        return {state: counted[state] for state in get_args(State)}
 
 
 HostsFor = Callable[[Path], "Hosts"]
