@@ -35,8 +35,8 @@ from benchmarks.scratch import Scratch, scratch
 from comfy_errors import ComfyError
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.images.base.catalogue import DEFAULT_BASE
-from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.project import PACKAGES
+from runpod_comfy.sources.index.pip_settings import uv_program
 
 TARGETS = tuple(range(1, 20))
 _INSTALLING = {1, 2, 3, 4, 16}

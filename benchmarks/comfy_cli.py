@@ -15,8 +15,7 @@ from pathlib import Path
 from benchmarks.material import Material
 from benchmarks.processes import Program, free_port
 from benchmarks.variables import plain_variables, variables_in_home
-from runpod_comfy.layers.uv import uv_program
-from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_environment
+from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_environment, uv_program
 
 VERSION = "1.23.0"
 _LOOPBACK = "127.0.0.1"

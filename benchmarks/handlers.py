@@ -24,9 +24,8 @@ from benchmarks.variables import plain_variables
 from benchmarks.worker_image import FILES
 from comfy_errors import UnavailableError
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.project import PACKAGES
-from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_environment
+from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_environment, uv_program
 
 OURS, THEIRS = "ours", "worker-comfyui"
 REPOSITORY = "https://github.com/runpod-workers/worker-comfyui"

@@ -15,7 +15,7 @@ from benchmarks.rows import Row, ratio_at_most
 from benchmarks.samples import Samples
 from benchmarks.scratch import Scratch
 from benchmarks.variables import plain_variables
-from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.sources.index.pip_settings import uv_program
 from tests.comfy_releases import comfy_repository, downloads_folder
 
 NODES = Path(__file__).parent / "popular_nodes"

@@ -35,9 +35,9 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.verify.listing import recorded_files
 from runpod_comfy.layers.plan import Layer, requirements_text
-from runpod_comfy.layers.uv import outside_variables, uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
 from runpod_comfy.lock.python.fit import fitting_files
+from runpod_comfy.sources.index.pip_settings import outside_variables, uv_program
 
 LinkMode = Literal["hardlink", "copy"]
 

@@ -42,9 +42,9 @@ from runpod_comfy.homes.script import (
 from runpod_comfy.homes.verify.listing import write_listing
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer
-from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.project import LAYER_SCRIPTS
+from runpod_comfy.sources.index.pip_settings import outside_variables
 
 # Beside the listing of an environment: what is said of it, also where it comes from the cache.
 _NOTES = "comfy-notes.txt"

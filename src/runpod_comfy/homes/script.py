@@ -36,14 +36,14 @@ from runpod_comfy.homes.environment import (
 )
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, TreeInput
-from runpod_comfy.layers.uv import (
+from runpod_comfy.lock.python.building import build_remedy
+from runpod_comfy.sources.index.pip_settings import (
     install_script_variables,
     outside_variables,
+    read_pip_settings,
     uv_program,
     uv_variables,
 )
-from runpod_comfy.lock.python.building import build_remedy
-from runpod_comfy.sources.index.pip_settings import read_pip_settings
 
 _TAIL_LINES = 12
 _GRACE_S = 10

@@ -32,10 +32,14 @@ from runpod_comfy.homes.environment import (
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.models import refuse_missing_sources, without_source
 from runpod_comfy.layers.plan import ENVIRONMENT, Layer, requirements_text
-from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.fetch import fetch_tree
 from runpod_comfy.lock.python.building import build_remedy, build_table
-from runpod_comfy.sources.index.pip_settings import read_pip_settings
+from runpod_comfy.sources.index.pip_settings import (
+    outside_variables,
+    read_pip_settings,
+    uv_program,
+    uv_variables,
+)
 
 _PROBES_AT_ONCE = 4
 

@@ -133,7 +133,7 @@ def _git() -> Iterator[Answer]:
 
 
 def _uv() -> Iterator[Answer]:
-    from runpod_comfy.layers.uv import uv_program
+    from runpod_comfy.sources.index.pip_settings import uv_program
 
     said = None
     with contextlib.suppress(ImportError, FileNotFoundError):

@@ -11,8 +11,8 @@ import pytest
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.environment import needed_packages, stored_indexes
-from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.lock.model import Distribution, DistributionFile
+from runpod_comfy.sources.index.pip_settings import uv_program
 from tests.http_server import serve
 from tests.locks import locked_wheels
 from tests.package_index import make_wheel, write_index

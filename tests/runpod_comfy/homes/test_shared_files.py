@@ -16,7 +16,7 @@ from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import realize
 from runpod_comfy.homes.verify.home import take_away, verify
-from runpod_comfy.layers.uv import uv_program
+from runpod_comfy.sources.index.pip_settings import uv_program
 from runpod_comfy.upkeep.gc import clear_cache
 from tests.ordinary_user import as_ordinary_user, users_folder
 from tests.package_index import make_wheel

@@ -53,7 +53,7 @@ def test_without_uv_the_program_is_to_be_installed_again(
     def missing() -> Path:
         raise FileNotFoundError
 
-    monkeypatch.setattr("runpod_comfy.layers.uv.uv_program", missing)
+    monkeypatch.setattr("runpod_comfy.sources.index.pip_settings.uv_program", missing)
     uv = _examine(cache, tmp_path)["uv"]
     assert uv.state == "missing"
     assert uv.remedy.startswith("Install runpod-comfy again")

@@ -22,10 +22,14 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.home import Home
 from runpod_comfy.homes.script import run_script
-from runpod_comfy.layers.uv import outside_variables, uv_program, uv_variables
 from runpod_comfy.lock.python.torch_family import FAMILY
 from runpod_comfy.lock.requirements.read import name_of, requirements_of_core
-from runpod_comfy.sources.index.pip_settings import read_pip_settings
+from runpod_comfy.sources.index.pip_settings import (
+    outside_variables,
+    read_pip_settings,
+    uv_program,
+    uv_variables,
+)
 
 DEFAULT_REPO = "https://github.com/comfyanonymous/ComfyUI.git"
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"

@@ -34,10 +34,10 @@ from runpod_comfy.homes.init.environment import (
     require_index,
     run_step,
 )
-from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.project import LAYER_SCRIPTS
 from runpod_comfy.sources.git.repository import GitFailedError, GitRepository, run_git
 from runpod_comfy.sources.git.source import is_commit, list_refs
+from runpod_comfy.sources.index.pip_settings import outside_variables
 from runpod_comfy.sources.kinds import source_of
 from runpod_comfy.spec.values import TreeKind, check_repo, tree_kind
 

@@ -21,8 +21,8 @@ from runpod_comfy.homes.home import IMPORTABLE, Realization, nodes_of_start, unm
 from runpod_comfy.homes.verify import bytecode
 from runpod_comfy.homes.verify.listing import hash_of, hashes_of
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer, node_links
-from runpod_comfy.layers.uv import outside_variables
 from runpod_comfy.lock.model import LockedTree
+from runpod_comfy.sources.index.pip_settings import outside_variables
 
 # The part of a node that was added by hand: it is reported, and stays.
 UNMANAGED = "custom_nodes"

@@ -34,9 +34,8 @@ from runpod_comfy.images.dockerfile import Step
 from runpod_comfy.images.plan import BuildPlan
 from runpod_comfy.layers.inputs import fetch_trees
 from runpod_comfy.layers.plan import TreeInput
-from runpod_comfy.layers.uv import uv_program
 from runpod_comfy.sources.index.files import Index
-from runpod_comfy.sources.index.pip_settings import read_pip_settings
+from runpod_comfy.sources.index.pip_settings import read_pip_settings, uv_program
 
 _Member = tuple[tarfile.TarInfo, IO[bytes]]
 

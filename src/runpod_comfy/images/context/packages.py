@@ -27,11 +27,16 @@ from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.layers.plan import LayerKind
-from runpod_comfy.layers.uv import install_script_variables, uv_variables
 from runpod_comfy.lock.model import PythonLock
 from runpod_comfy.lock.python.wheels import PlatformFile, absent_bytes, bring_wheels
 from runpod_comfy.sources.index.files import Index
-from runpod_comfy.sources.index.pip_settings import PipSettings, local_path_of, read_index_settings
+from runpod_comfy.sources.index.pip_settings import (
+    PipSettings,
+    install_script_variables,
+    local_path_of,
+    read_index_settings,
+    uv_variables,
+)
 
 _REMEMBERED_S = 3600.0
 
