@@ -7,12 +7,12 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
-from comfy_errors.names import in_lines, quantity
+from comfy_errors import ComfyError, InvalidInputError, UnavailableError
+from comfy_errors.names import quantity
 from comfy_files.files import digest_of, os_reason, os_remedy
 from comfy_files.user_paths import expanded
 from rp_handler.run_request import named_path, seconds
@@ -21,7 +21,7 @@ from runpod_comfy.cli.image.verify import build_twice, named_engines
 from runpod_comfy.cli.options import Subparsers, add_command, add_version, given, named_version
 from runpod_comfy.cli.proof.reports import require_files
 from runpod_comfy.cli.proof.runs import Runner, explained, runner_at
-from runpod_comfy.cli.proof.show import JUnitCase, worst_code, write_junit
+from runpod_comfy.cli.proof.show import Part, failed, table_of_parts, worst_code, write_junit
 from runpod_comfy.cli.proof.test import WorkflowTest, test_of, with_baselines
 from runpod_comfy.cli.realize import realize_visibly
 from runpod_comfy.cli.show.console import Console
@@ -36,81 +36,6 @@ if TYPE_CHECKING:
     from runpod_comfy.images.proof.verify import NamedEngine
     from runpod_comfy.lock.model import Lock
     from runpod_comfy.spec.load import LoadedSpec
-
-Verdict = Literal["equal", "differs", "failed", "not asked for"]
-
-_NAMED_AT_MOST = 10
-_SHORT = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One part of a proof. `digest` is what was equal, if it has one; `sentence` says what was
-    compared, or why not; `differences` are a sentence each. `error` is that of a part that failed,
-    and `details` more fields of its JSON document.
-    """
-
-    name: str
-    verdict: Verdict
-    digest: str = ""
-    sentence: str = ""
-    differences: Sequence[str] = ()
-    error: ComfyError | None = None
-    details: dict[str, Any] | None = None
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        if self.error is not None:
-            return self.error.exit_code
-        return MismatchError.exit_code if self.verdict == "differs" else 0
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "part": self.name,
-            "verdict": self.verdict,
-            "digest": self.digest or None,
-            "sentence": self.sentence,
-            "differences": list(self.differences),
-            "error": self.error.message if self.error else None,
-            "seconds": round(self.seconds, 3),
-            **(self.details or {}),
-        }
-
-    def in_junit(self) -> JUnitCase:
-        """The case in a JUnit report; what was not asked for was skipped."""
-        case = JUnitCase(name=self.name, seconds=self.seconds)
-        if self.verdict == "not asked for":
-            return replace(case, skipped=f"{self.verdict}: {self.sentence}")
-        if self.verdict == "failed":
-            return replace(case, error=self.error)
-        failure = self.sentence or "it differs" if self.verdict == "differs" else ""
-        return replace(case, failure=failure, text=table([self]))
-
-
-def failed(name: str, error: ComfyError) -> Part:
-    """The part that an error ended: with a comparison that did not hold, it differs."""
-    differs = isinstance(error, MismatchError)
-    return Part(name=name, verdict="differs" if differs else "failed", error=error)
-
-
-def table(parts: Sequence[Part]) -> str:
-    """A line for each part, and below it what differs."""
-    widths = [max(len(text) for text in column) for column in zip(*map(_cells, parts), strict=True)]
-    lines = []
-    for part in parts:
-        cells = [text.ljust(width) for text, width in zip(_cells(part), widths, strict=True)]
-        lines.append("  ".join([*cells, part.sentence]).rstrip())
-        if part.differences:
-            lines.append(in_lines(part.differences, at_most=_NAMED_AT_MOST).removeprefix("\n"))
-        if part.error is not None:
-            lines.append(in_lines([part.error.in_words()]).removeprefix("\n"))
-    return "\n".join(lines)
-
-
-def _cells(part: Part) -> tuple[str, str, str]:
-    kind, _, digits = part.digest.partition(":")
-    return part.verdict, part.name, f"{kind}:{digits[:_SHORT]}" if digits else ""
 
 
 def timed(parts: Iterable[Part]) -> Iterator[Part]:
@@ -423,7 +348,7 @@ def _report(lock: Lock, parts: Sequence[Part], seconds: float, console: Console)
         "parts": [part.document() for part in parts],
         "seconds": round(seconds, 3),
     }
-    console.result(table(parts), document)
+    console.result(table_of_parts(parts), document)
     names = [part.name for part in parts if part.exit_code]
     outcome = (
         f"not proved: {', '.join(names)}" if names else "everything that was made twice is equal"

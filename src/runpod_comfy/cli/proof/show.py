@@ -1,12 +1,14 @@
-"""A comparison on a terminal, and the outcome of one workflow for a report in JUnit's format."""
+"""A comparison on a terminal, and the outcome of one workflow, or of one part of a proof, there and
+in a report in JUnit's format.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_errors import ComfyError, MismatchError
 from comfy_errors.names import in_lines
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
     from comfy_workflows.compare.compare import Comparison
 
+Verdict = Literal["equal", "differs", "failed", "not asked for"]
+
+_NAMED_AT_MOST = 10
+_SHORT = 12
 # What XML 1.0 cannot hold, not even as an escape.
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -189,3 +195,73 @@ def difference(comparison: Comparison, *, than: str, remedy: str) -> MismatchErr
         return None
     wrong = [finding.in_words() for finding in comparison.findings if not finding.holds]
     return MismatchError(f"{than}:{in_lines(wrong)}", remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of a proof. `digest` is what was equal, if it has one; `sentence` says what was
+    compared, or why not; `differences` are a sentence each. `error` is that of a part that failed,
+    and `details` more fields of its JSON document.
+    """
+
+    name: str
+    verdict: Verdict
+    digest: str = ""
+    sentence: str = ""
+    differences: Sequence[str] = ()
+    error: ComfyError | None = None
+    details: dict[str, Any] | None = None
+    seconds: float = 0.0
+
+    @property
+    def exit_code(self) -> int:
+        if self.error is not None:
+            return self.error.exit_code
+        return MismatchError.exit_code if self.verdict == "differs" else 0
+
+    def document(self) -> dict[str, Any]:
+        return {
+            "part": self.name,
+            "verdict": self.verdict,
+            "digest": self.digest or None,
+            "sentence": self.sentence,
+            "differences": list(self.differences),
+            "error": self.error.message if self.error else None,
+            "seconds": round(self.seconds, 3),
+            **(self.details or {}),
+        }
+
+    def in_junit(self) -> JUnitCase:
+        """The case in a JUnit report; what was not asked for was skipped."""
+        case = JUnitCase(name=self.name, seconds=self.seconds)
+        if self.verdict == "not asked for":
+            return replace(case, skipped=f"{self.verdict}: {self.sentence}")
+        if self.verdict == "failed":
+            return replace(case, error=self.error)
+        failure = self.sentence or "it differs" if self.verdict == "differs" else ""
+        return replace(case, failure=failure, text=table_of_parts([self]))
+
+
+def failed(name: str, error: ComfyError) -> Part:
+    """The part that an error ended: with a comparison that did not hold, it differs."""
+    differs = isinstance(error, MismatchError)
+    return Part(name=name, verdict="differs" if differs else "failed", error=error)
+
+
+def table_of_parts(parts: Sequence[Part]) -> str:
+    """A line for each part, and below it what differs."""
+    widths = [max(len(text) for text in column) for column in zip(*map(_cells, parts), strict=True)]
+    lines = []
+    for part in parts:
+        cells = [text.ljust(width) for text, width in zip(_cells(part), widths, strict=True)]
+        lines.append("  ".join([*cells, part.sentence]).rstrip())
+        if part.differences:
+            lines.append(in_lines(part.differences, at_most=_NAMED_AT_MOST).removeprefix("\n"))
+        if part.error is not None:
+            lines.append(in_lines([part.error.in_words()]).removeprefix("\n"))
+    return "\n".join(lines)
+
+
+def _cells(part: Part) -> tuple[str, str, str]:
+    kind, _, digits = part.digest.partition(":")
+    return part.verdict, part.name, f"{kind}:{digits[:_SHORT]}" if digits else ""
