@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.cli.app import build_parser
-from runpod_comfy.cli.usage.parser import UsageError
+from runpod_comfy.cli.options import UsageError
 from tests.docs.documents import DOCUMENTS, ROOT, name_of, shell_lines
 
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()

@@ -1,4 +1,6 @@
-"""The program `runpod-comfy`: its commands, and the one place where errors become exit codes."""
+"""The program `runpod-comfy`: its commands, and the one place where errors become exit codes. Also
+`completion`, which lets a shell complete commands, options and version ids: argcomplete does it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,9 @@ from runpod_comfy.cli import (
     upkeep,
 )
 from runpod_comfy.cli.image import commands as image
-from runpod_comfy.cli.options import add_project
+from runpod_comfy.cli.options import Parser, Subparsers, UsageError, add_command, add_project
 from runpod_comfy.cli.proof import prove, repro, test, verify_picture
 from runpod_comfy.cli.show.console import Console
-from runpod_comfy.cli.usage import completion
-from runpod_comfy.cli.usage.parser import Parser, UsageError
 
 INTERRUPTED = 130
 
@@ -38,6 +38,11 @@ _EXIT_CODES = """exit codes:
   3 something required could not be reached or found
   4 a verification or comparison failed
   5 no usable Docker engine   130 interrupted
+"""
+_COMPLETION_EXAMPLES = """\
+  eval "$(runpod-comfy completion bash)"       # in ~/.bashrc
+  eval "$(runpod-comfy completion zsh)"        # in ~/.zshrc, after compinit
+  runpod-comfy completion fish | source        # in ~/.config/fish/config.fish
 """
 
 
@@ -68,10 +73,38 @@ def build_parser() -> Parser:
         image,
         upkeep,
         init,
-        completion,
     ):
         module.add_parser(commands)
+    _add_completion(commands)
     return parser
+
+
+def _add_completion(commands: Subparsers) -> None:
+    parser = add_command(
+        commands,
+        "completion",
+        run=_print_completion,
+        summary="Print what makes a shell complete commands, options and version ids.",
+        details="The examples say where it goes.",
+        examples=_COMPLETION_EXAMPLES,
+        json=False,
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that reads it")
+
+
+def answer_shell(parser: Parser) -> None:
+    """If a shell asks what could come next, answers it and ends the program."""
+    if "_ARGCOMPLETE" in os.environ:
+        from argcomplete import autocomplete
+
+        autocomplete(parser, always_complete_options=False)
+
+
+def _print_completion(arguments: argparse.Namespace, console: Console) -> int:
+    from argcomplete.shell_integration import shellcode
+
+    console.result(shellcode(["runpod-comfy"], shell=arguments.shell).strip(), {})
+    return 0
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
@@ -82,7 +115,7 @@ def run_command_line(arguments: Sequence[str]) -> int:
     console = Console(as_json="--json" in arguments)
     try:
         parser = build_parser()
-        completion.answer_shell(parser)
+        answer_shell(parser)
         try:
             parsed = parser.parse_args(arguments)
             console = Console(as_json=parsed.as_json, verbose=parsed.verbose)

@@ -119,7 +119,7 @@ def test_an_error_before_the_command_starts_is_reported_too(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("runpod_comfy.cli.usage.completion.answer_shell", fail)
+    monkeypatch.setattr("runpod_comfy.cli.app.answer_shell", fail)
     assert run_command_line(["list", "--json"]) == code
     told = capsys.readouterr()
     document = json.loads(told.out)
