@@ -25,6 +25,8 @@ from comfy_files.progress import Say, say_nothing
 
 _POLL_S = 0.05
 _CHUNK_BYTES = 1 << 20
+# How far the system reads ahead while a file is hashed.
+_AHEAD_BYTES = 16 << 20
 
 ROOM_AND_PERMISSIONS = "Check the free space and the permissions there, then run the command again."
 PERMISSIONS = "Check the permissions there, then run the command again to finish."
@@ -185,23 +187,26 @@ def sha256_of(path: Path, *, counted: Callable[[int], object] = lambda _: None) 
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as stream:
         size_bytes = os.fstat(stream.fileno()).st_size
-        if size_bytes > _CHUNK_BYTES:
-            _announce_whole_read(stream)
         # One byte more, so that the end of a small file is seen without another buffer.
         buffer = memoryview(bytearray(min(_CHUNK_BYTES, size_bytes + 1)))
+        position = 0
         while count := stream.readinto(buffer):
             if interrupted():
                 raise KeyboardInterrupt
+            position += count
+            if position < size_bytes:
+                _read_ahead(stream, position)
             digest.update(buffer[:count])
             counted(count)
     return digest.hexdigest()
 
 
-def _announce_whole_read(stream: BinaryIO) -> None:
-    """Makes the system read further ahead of what is asked for, where it takes such advice."""
+def _read_ahead(stream: BinaryIO, position: int) -> None:
+    """Has the system read on while the bytes before `position` are hashed, where it can."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            ahead = position + _AHEAD_BYTES
+            os.posix_fadvise(stream.fileno(), ahead, _CHUNK_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:
