@@ -20,7 +20,7 @@ from comfy_models.verify import fault_of, store_memory
 from comfy_models.volumes.bucket import Bucket
 from comfy_models.volumes.record import Record
 from comfy_models.volumes.volume import Volume
-from comfy_models.volumes.volume_file import VolumeFile, VolumeModel, VolumeState
+from comfy_models.volumes.volume_file import VolumeFile, VolumeState
 
 _ASKED_AT_ONCE, _READ_AT_ONCE, _FILES_AT_ONCE = 16, 4, 4
 
@@ -31,7 +31,7 @@ class Filled:
     not all of them hold.
     """
 
-    models: tuple[VolumeModel, ...]
+    models: tuple[VolumeFile, ...]
     error: ComfyError | None = None
 
     def report(self) -> Report:
@@ -69,7 +69,7 @@ def fill_volumes(
     opened = in_parallel(lambda volume: _opened(volume, hosts), distinct)
     files = [VolumeFile(*each, model) for each in opened for model in models]
     in_parallel(VolumeFile.look, files, threads=_ASKED_AT_ONCE)
-    unread = [file for file in files if file.state is None]
+    unread = [file for file in files if file.is_unread]
     progress.expect("hashed", count=len(unread), size_bytes=sum(it.model.size for it in unread))
     records, faults = [record for _, record in opened], Faults()
     try:
@@ -82,7 +82,7 @@ def fill_volumes(
         faults.each(Record.save, records)
     for error in (file.error for file in files if file.error is not None):
         faults.add(error)
-    return Filled(models=tuple(file.result() for file in files), error=faults.error)
+    return Filled(models=tuple(files), error=faults.error)
 
 
 def _opened(volume: Volume, hosts: Hosts) -> tuple[Bucket, Record]:

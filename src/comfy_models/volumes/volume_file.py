@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import Literal
 
 from comfy_errors import ComfyError, MismatchError, OperationFailedError
@@ -15,45 +14,39 @@ from comfy_models.store import ModelStore
 from comfy_models.volumes.bucket import Bucket, Entry
 from comfy_models.volumes.record import FOLDER, Record
 from comfy_models.volumes.upload import Upload
-from comfy_models.volumes.volume import Volume
 
 VolumeState = Literal["present", "verified", "uploaded", "wrong", "missing"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class VolumeModel:
-    """`present` has not changed since its sha256 was computed, `verified` was read back and hashed
-    now, `uploaded` was sent now. `wrong` and `missing` models have a `reason`.
-    """
-
-    volume: Volume
-    model: ModelFile
-    state: VolumeState
-    reason: str = ""
-
-
 class VolumeFile:
-    """Where a model lies on a volume, and what is known of the file there. `state` is None until
-    that is known, `error` is why the model does not hold there.
+    """Where a model lies on a volume, and what is known of the file there. It `is_unread` if only
+    its bytes can tell its `state`; `error` is why the model does not hold there.
+
+    A `present` file has not changed since its sha256 was computed, a `verified` one was read back
+    and hashed now, an `uploaded` one was sent now. `wrong` and `missing` ones have a `reason`.
     """
 
     def __init__(self, bucket: Bucket, record: Record, model: ModelFile) -> None:
         self.bucket, self.record, self.model = bucket, record, model
+        self.volume = bucket.volume
         self.key = f"{FOLDER}/{model.target_path}"
-        self.state: VolumeState | None = None
+        self.state: VolumeState = "missing"
+        self.is_unread = False
         self.reason = ""
         self.error: ComfyError | None = None
         self._entry: Entry | None = None
 
     def look(self) -> None:
-        """Leaves the state open if only the bytes can tell."""
+        """Learns the state, unless only the bytes can tell it."""
         self._entry = self.bucket.entry(self.key)
         if self._entry is None:
-            self.state, self.reason = "missing", "does not exist"
+            self.reason = "does not exist"
         elif self._entry.size != self.model.size:
             self._is_wrong(f"has {self._entry.size} bytes, not {self.model.size}")
         elif (sha256 := self.record.recall(self.key, self._entry)) is not None:
             self._judge(sha256, "present")
+        else:
+            self.is_unread = True
 
     def read_back(self, progress: Progress) -> None:
         """Hashes the file on the volume, and remembers the result there."""
@@ -72,7 +65,7 @@ class VolumeFile:
 
     def upload(self, store: ModelStore, progress: Progress) -> None:
         """Sends the model, which is in the store. Keeps the error if that fails."""
-        path, title = store.path_of(self.model.sha256), f"{self.model.target_path} → {self._name}"
+        path, title = store.path_of(self.model.sha256), f"{self.model.target_path} → {self.volume}"
         try:
             with progress.file("uploaded", title, size_bytes=self.model.size) as count:
                 upload = Upload(bucket=self.bucket, key=self.key, path=path, count=count)
@@ -84,19 +77,9 @@ class VolumeFile:
             self.error = error
         except OSError as error:
             self.error = OperationFailedError(
-                f"{path} could not be sent to volume {self._name}: {os_reason(error)}",
+                f"{path} could not be sent to volume {self.volume}: {os_reason(error)}",
                 remedy="Run the command again.",
             )
-
-    def result(self) -> VolumeModel:
-        assert self.state is not None
-        return VolumeModel(
-            volume=self.bucket.volume, model=self.model, state=self.state, reason=self.reason
-        )
-
-    @property
-    def _name(self) -> str:
-        return str(self.bucket.volume)
 
     def _judge(self, sha256: str, state: VolumeState) -> None:
         if sha256 == self.model.sha256:
@@ -107,6 +90,6 @@ class VolumeFile:
     def _is_wrong(self, reason: str) -> None:
         self.state, self.reason = "wrong", reason
         self.error = MismatchError(
-            f"{self.key} on volume {self._name} {reason}; it was left alone",
+            f"{self.key} on volume {self.volume} {reason}; it was left alone",
             remedy="Use --overwrite to replace it.",
         )
