@@ -20,7 +20,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter, Retry
 # urllib3's own errors, which requests does not translate when raw bytes are read.
 from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
-from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_files.progress import Say, TransferLines, say_nothing
 from comfy_http.errors import SilenceError
@@ -132,19 +132,12 @@ class HttpClient:
         )
 
     @contextlib.contextmanager
-    def download(
-        self, url: str, *, size_bytes: int | None = None, say: Say = say_nothing
-    ) -> Iterator[Iterator[bytes]]:
+    def download(self, url: str, *, say: Say = say_nothing) -> Iterator[Iterator[bytes]]:
         """The bytes of a file as they arrive; a broken connection is resumed where it broke.
 
-        `size_bytes` is the size that the file must have; where it is None, there is a limit. Raises
-        UnavailableError if the file cannot be read, MismatchError if its size differs,
-        InvalidInputError if it exceeds the limit.
+        Raises UnavailableError if the file cannot be read, InvalidInputError if it exceeds a limit.
         """
-        with (
-            self.session() as session,
-            contextlib.closing(_Transfer(self, session, url, size_bytes)) as file,
-        ):
+        with self.session() as session, contextlib.closing(_Transfer(self, session, url)) as file:
             yield file.chunks(say)
 
     def unreachable(self, url: str, error: Exception) -> UnavailableError:
@@ -245,11 +238,8 @@ class _UnverifiedAdapter(LimitedAdapter):
 class _Transfer:
     """One download, over as many connections as it takes."""
 
-    def __init__(
-        self, client: HttpClient, session: requests.Session, url: str, expected: int | None
-    ) -> None:
+    def __init__(self, client: HttpClient, session: requests.Session, url: str) -> None:
         self._client, self._session, self._url = client, session, url
-        self._expected = expected
         self._arrived = 0
         self._response = self._ask({})
         length = self._response.headers.get("Content-Length", "")
@@ -262,20 +252,18 @@ class _Transfer:
         self._response.close()
 
     def chunks(self, say: Say) -> Iterator[bytes]:
-        if self._size is not None:
-            self._judge(self._size, is_whole=True)
+        self._require_small(self._size or 0)
         lines = TransferLines(say, without_secrets(self._url), self._size)
         for _ in range(_RETRIES + 1):
             try:
                 # Not decoded: decoding would change the bytes of an archive.
                 for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
                     self._arrived += len(chunk)
-                    self._judge(self._arrived, is_whole=False)
+                    self._require_small(self._arrived)
                     if interrupted():
                         raise KeyboardInterrupt
                     yield chunk
                     lines.note(self._arrived)
-                self._judge(self._arrived, is_whole=True)
                 return
             except (BaseHTTPError, OSError) as error:
                 broken = error
@@ -302,17 +290,9 @@ class _Transfer:
             raise self._client.unreachable(self._url, error) from error
         return response
 
-    def _judge(self, size_bytes: int, *, is_whole: bool) -> None:
-        """Raises if a file of this size, or at least this size, is not the one expected."""
-        expected = self._expected
-        if expected is None and size_bytes > _LARGEST_BYTES:
+    def _require_small(self, size_bytes: int) -> None:
+        if size_bytes > _LARGEST_BYTES:
             raise InvalidInputError(
                 f"{without_secrets(self._url)} is larger than {_LARGEST_BYTES:,} bytes",
                 remedy="An archive of that size is probably a mistake; name a smaller one.",
-            )
-        if expected is not None and (size_bytes > expected or (is_whole and size_bytes < expected)):
-            size = f"{size_bytes} bytes" if is_whole else f"{size_bytes} bytes or more"
-            raise MismatchError(
-                f"{without_secrets(self._url)} has {size}, not {expected}",
-                remedy=self._client.remedy,
             )
