@@ -58,14 +58,10 @@ class HttpClient:
         """A server that sends nothing for this long is given up."""
         return self.settings.timeout_s or _STALL_S
 
-    @contextlib.contextmanager
-    def session(self) -> Iterator[requests.Session]:
-        """A session that keeps connections open between requests."""
-        with self.new_session() as session:
-            yield session
-
-    def new_session(self) -> requests.Session:
-        """As `session`, for the caller to close. Several threads may use it."""
+    def session(self) -> requests.Session:
+        """A session that keeps connections open between requests, until it is closed. Several
+        threads may use it.
+        """
         # `Retry-After` is ignored: a server could make us wait for days.
         retry = _Retry(
             total=self.retries,

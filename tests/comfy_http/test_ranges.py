@@ -29,7 +29,7 @@ def _open(
 ) -> HttpStream:
     client = _client()
     return open_range(
-        client, client.new_session(), Location(url=url), start=start, end=end, validator=validator
+        client, client.session(), Location(url=url), start=start, end=end, validator=validator
     )
 
 
@@ -171,7 +171,7 @@ def _signing(valid: Callable[[str], bool], asked: list[Request]) -> Iterator[str
 def _reader(url: str) -> RangeReader:
     client = _client()
     location = Location(url=url, headers={"Authorization": "Bearer secret"}, uses_netrc=False)
-    return RangeReader(client, client.new_session(), lambda: location)
+    return RangeReader(client, client.session(), lambda: location)
 
 
 def test_the_address_behind_a_redirect_is_remembered_until_it_has_expired(

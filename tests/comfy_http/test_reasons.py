@@ -15,7 +15,7 @@ from tests.http_server import Answer, Answering, cut, redirect, serve
 def _failure(url: str) -> UnavailableError:
     client = HttpClient(settings=NetworkSettings(timeout_s=0.3), remedy="", retries=0)
     with pytest.raises(UnavailableError) as caught:
-        _read(open_range(client, client.new_session(), Location(url=url)))
+        _read(open_range(client, client.session(), Location(url=url)))
     return caught.value
 
 

@@ -62,7 +62,7 @@ class Hosts:
     @cached_property
     def session(self) -> requests.Session:
         """One session for all hosts, with room for many connections to each."""
-        return self.client.new_session()
+        return self.client.session()
 
     @cached_property
     def google(self) -> GoogleLogin:

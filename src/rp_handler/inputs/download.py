@@ -51,7 +51,7 @@ class Downloads:
         self._client = GuardedClient(
             settings=settings, remedy=_NEXT, retries=0, allows_private=policy.allows_private
         )
-        self._session = self._client.new_session()
+        self._session = self._client.session()
         self._session.max_redirects = _REDIRECTS
         # Buckets are at endpoints that the worker's own variables name, with the worker's login.
         plain = HttpClient(settings=settings, remedy=_NEXT)
