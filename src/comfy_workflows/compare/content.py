@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Literal
+import json
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
@@ -18,7 +20,6 @@ from comfy_workflows.compare.decoded import (
     UndecodableError,
     full_scale,
 )
-from comfy_workflows.compare.mesh import gltf_parts
 
 Rule = Literal["pixels", "media", "mesh", "bytes"]
 
@@ -26,6 +27,10 @@ _MESHES = frozenset({"model/gltf+json", "model/gltf-binary"})
 # Pictures that are text.
 _VECTOR = frozenset({"image/svg+xml"})
 _RULES: dict[str, Rule] = {"image": "pixels", "video": "media", "audio": "media"}
+# The first bytes of binary glTF, and the kind of its first chunk.
+_GLTF, _JSON_CHUNK = b"glTF", b"JSON"
+_MOST_JSON_BYTES = 1 << 26
+_CHUNK_BYTES = 1 << 20
 
 
 class Content(BaseModel):
@@ -142,6 +147,34 @@ def _difference_hash(part: Part) -> str:
 def _mesh_digest(open_file: Opener) -> str:
     digest = hashlib.sha256()
     with open_file() as stream:
-        for part in gltf_parts(stream):
+        for part in _gltf_parts(stream):
             digest.update(part)
     return digest.hexdigest()
+
+
+def _gltf_parts(stream: BinaryIO) -> Iterator[bytes]:
+    """What counts of a glTF file, as text or binary, without what says who made it."""
+    start = stream.read(20)
+    if not start.startswith(_GLTF):
+        yield _without_origin(start + stream.read(_MOST_JSON_BYTES + 1))
+        return
+    if len(start) < 20 or start[16:] != _JSON_CHUNK:
+        raise UndecodableError("it is a broken glTF file")
+    (size_bytes,) = struct.unpack("<I", start[12:16])
+    yield _without_origin(stream.read(min(size_bytes, _MOST_JSON_BYTES + 1)))
+    while chunk := stream.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _without_origin(text: bytes) -> bytes:
+    if len(text) > _MOST_JSON_BYTES:
+        raise UndecodableError("its JSON is longer than 64 MiB")
+    try:
+        document: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UndecodableError("its JSON is broken") from error
+    asset = document.get("asset") if isinstance(document, dict) else None
+    if isinstance(asset, dict):
+        asset.pop("generator", None)
+        asset.pop("extras", None)
+    return json.dumps(document, sort_keys=True).encode()
