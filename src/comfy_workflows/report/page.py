@@ -1,4 +1,6 @@
-"""The page around the parts of a report: the verdict first, then what it rests on."""
+"""The page around the parts of a report: the verdict first, then what it rests on. It is one HTML
+file that needs nothing else, for any browser.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,13 @@ import base64
 import hashlib
 from dataclasses import replace
 from importlib import resources
+from pathlib import Path
 
+from comfy_files.files import disk_errors, replace_file
 from comfy_workflows.compare.compare import Verdict
 from comfy_workflows.report.changes import changes_section, shortened
 from comfy_workflows.report.drawing import drawing
-from comfy_workflows.report.elements import Element, element, elements, section
+from comfy_workflows.report.elements import Element, element, elements, section, written
 from comfy_workflows.report.outputs import Pair, badge, outputs_section, pairs_of
 from comfy_workflows.report.parts import Report, Side
 from comfy_workflows.report.times import times_section
@@ -21,6 +25,13 @@ _SECTIONS = {
     "changes": "Versions",
     "graph": "Graph",
 }
+
+
+def write_report(path: Path, report: Report) -> None:
+    """Writes the report to `path`, whole or not at all. Raises OperationFailedError."""
+    content = written(page(report))
+    with disk_errors(f"the report {path} could not be written"):
+        replace_file(path, content)
 
 
 def page(report: Report) -> Element:

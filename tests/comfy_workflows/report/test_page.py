@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from comfy_workflows.report.page import write_report
 from comfy_workflows.report.parts import Report
-from comfy_workflows.report.report import write_report
 from tests.chromium import Page, chromium
 from tests.comfy_workflows.report.seen import (
     DESK,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from comfy_errors import OperationFailedError
 from comfy_workflows.compare.tolerance import parse_tolerance
 from comfy_workflows.report.elements import element, written
-from comfy_workflows.report.report import write_report
+from comfy_workflows.report.page import write_report
 from tests.comfy_workflows.compare.runs import file, result
 from tests.comfy_workflows.report.two_runs import HOSTILE, full_report, small_report
 from tests.hostile_texts import hostile

@@ -41,7 +41,7 @@ def require_files(**paths: Path | None) -> None:
 
 def write_page(path: Path, report: Report, console: Console) -> None:
     """Writes the page to `path` and says so. Raises OperationFailedError."""
-    from comfy_workflows.report.report import write_report
+    from comfy_workflows.report.page import write_report
 
     write_report(expanded(path), report)
     console.say(f"Wrote {path}")
