@@ -111,7 +111,8 @@ class _Watch:
     def _execute_core(self, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
         execute(module)
         with contextlib.suppress(Exception):
-            _loaded("node_outputs").Recorder(self._node_outputs).install(module)
+            write = functools.partial(_append, str(self._node_outputs))
+            _loaded("node_outputs").Recorder(write).install(module)
 
     def _brought_by(self, module: Any, part: _Facts) -> _Facts:
         """What the core will look for in a module that was executed."""
@@ -190,15 +191,18 @@ class _Watch:
         self._tell(event="raised", **part, **told, is_fatal=not isinstance(error, Exception))
 
     def _tell(self, **facts: Any) -> None:
-        if os.getpid() != self._process:
-            return
-        with contextlib.suppress(Exception):
-            line = (json.dumps(facts) + "\n").encode()
-            handle = os.open(self._report, os.O_WRONLY | os.O_APPEND)
-            try:
-                os.write(handle, line)
-            finally:
-                os.close(handle)
+        if os.getpid() == self._process:
+            _append(self._report, **facts)
+
+
+def _append(report: str, **facts: Any) -> None:
+    with contextlib.suppress(Exception):
+        line = (json.dumps(facts) + "\n").encode()
+        handle = os.open(report, os.O_WRONLY | os.O_APPEND)
+        try:
+            os.write(handle, line)
+        finally:
+            os.close(handle)
 
 
 def _loaded(name: str) -> Any:
