@@ -25,6 +25,14 @@ def flag(environment: Mapping[str, str], name: str, *, default: bool) -> bool:
     return _BOOLEANS[text.lower()]
 
 
+def is_strict(environment: Mapping[str, str], name: str) -> bool:
+    """Whether the variable is `strict`. Raises InvalidInputError for any other value."""
+    asked = environment.get(name) or None
+    if asked not in (None, "strict"):
+        raise InvalidInputError(f'{name} is "{asked}".', remedy="Set it to strict, or unset it.")
+    return asked is not None
+
+
 def number(
     environment: Mapping[str, str], name: str, *, default: float, least: float, most: float
 ) -> float:

@@ -36,14 +36,6 @@ _IMPORTABLE = frozenset({".py", ".pyc", ".so", ".pth", ".dylib"})
 _MOST_SHOWN = 5
 
 
-def asks_for_lock(variables: Mapping[str, str]) -> bool:
-    """Whether the environment's variables ask for strictness. Raises InvalidInputError."""
-    asked = variables.get(LOCKED) or None
-    if asked not in (None, "strict"):
-        raise InvalidInputError(f'{LOCKED} is "{asked}".', remedy="Set it to strict, or unset it.")
-    return asked is not None
-
-
 def require_locked(home: Home, lock_path: str | None, memory_files: Sequence[Path] = ()) -> Home:
     """`home`, known to have the nodes of its lock, and no model file that is not in it.
 

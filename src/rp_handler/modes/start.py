@@ -11,7 +11,7 @@ from pathlib import Path
 from comfy_errors import InvalidInputError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
-from rp_handler.home.locked import LOCKED, asks_for_lock, require_locked
+from rp_handler.home.locked import LOCKED, require_locked
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.models import models_at_hand
 from rp_handler.home.realized import Home
@@ -26,6 +26,7 @@ from rp_handler.modes.prefetch import prefetches, prefetching
 from rp_handler.modes.turns import TurnSettings, turn_settings
 from rp_handler.modes.warm_up import WORKFLOW, check_warm_up, warm_up
 from rp_handler.outputs.job_s3 import allows_job_buckets
+from rp_handler.variables import is_strict
 from rp_handler.webhook import WebhookSettings, webhook_settings
 
 
@@ -51,7 +52,7 @@ def worker_settings(variables: Mapping[str, str], workflows: Path) -> WorkerSett
         check_warm_up(workflow, workflows)
     # Each job asks again; here a value that cannot be used ends the worker.
     allows_job_buckets(variables)
-    models, is_locked = model_policy(variables), asks_for_lock(variables)
+    models, is_locked = model_policy(variables), is_strict(variables, LOCKED)
     if models is not None and is_locked:
         raise InvalidInputError(
             f"{LOCKED}=strict allows the models of the lock only, and {JOB_MODELS} those of jobs.",

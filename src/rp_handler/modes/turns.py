@@ -7,11 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from comfy_errors import InvalidInputError
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError
-from rp_handler.variables import number
+from rp_handler.variables import is_strict, number
 
 ISOLATION = "COMFY_JOB_ISOLATION"
 IDLE = "COMFY_IDLE_FREE_S"
@@ -30,13 +29,10 @@ class TurnSettings:
 
 def turn_settings(variables: Mapping[str, str]) -> TurnSettings:
     """What the environment's variables set. Raises InvalidInputError."""
-    isolation = variables.get(ISOLATION) or None
-    if isolation not in (None, "strict"):
-        raise InvalidInputError(
-            f'{ISOLATION} is "{isolation}".', remedy="Set it to strict, or unset it."
-        )
-    idle_s = number(variables, IDLE, default=0, least=0, most=_LONGEST_S)
-    return TurnSettings(is_isolated=isolation is not None, idle_s=idle_s)
+    return TurnSettings(
+        is_isolated=is_strict(variables, ISOLATION),
+        idle_s=number(variables, IDLE, default=0, least=0, most=_LONGEST_S),
+    )
 
 
 class Turns:

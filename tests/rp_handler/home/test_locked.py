@@ -12,8 +12,9 @@ from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_home.lock_bytes import lock_digest
 from comfy_home.manifest import ChangedFile, CheckReport, Manifest, ManifestModel, save_manifest
 from comfy_home.tree_hash import tree_hash
-from rp_handler.home.locked import asks_for_lock, require_locked
+from rp_handler.home.locked import LOCKED, require_locked
 from rp_handler.home.realized import Home, open_home
+from rp_handler.variables import is_strict
 
 _MODEL = b"the bytes of a model"
 _PLACES = ("loras/a.safetensors", "node_models/n/weights/b.pth")
@@ -184,10 +185,10 @@ def test_the_lock_may_be_named_and_has_to_be_the_homes(home: Path, tmp_path: Pat
 
 
 def test_only_strict_is_known() -> None:
-    assert not asks_for_lock({})
-    assert asks_for_lock({"COMFY_LOCKED": "strict"})
+    assert not is_strict({}, LOCKED)
+    assert is_strict({"COMFY_LOCKED": "strict"}, LOCKED)
     with pytest.raises(InvalidInputError, match='COMFY_LOCKED is "yes"'):
-        asks_for_lock({"COMFY_LOCKED": "yes"})
+        is_strict({"COMFY_LOCKED": "yes"}, LOCKED)
 
 
 @pytest.mark.usefixtures("node")
