@@ -36,15 +36,6 @@ class HeldModel:
         self._file.close()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Entry:
-    """A stored file, or the bytes of an interrupted download. `size_bytes` is its room on disk."""
-
-    path: Path
-    used_ns: int
-    size_bytes: int
-
-
 class KeptModels:
     """The models of jobs below `root`, together `limit_bytes` at most."""
 
@@ -92,14 +83,14 @@ class KeptModels:
         Kept are the files whose sha256, and the interrupted downloads whose key, is in `keep`, and
         what other workers use. Raises InputFetchError if that leaves too little.
         """
-        used_bytes = sum(entry.size_bytes for entry in self._entries(set()))
+        used_bytes = sum(room_bytes for _, room_bytes, _ in self._entries(set()))
         free_bytes = shutil.disk_usage(self.store.root).free
         excess = used_bytes + size_bytes - min(self.limit_bytes, used_bytes + free_bytes)
-        for entry in sorted(self._entries(set(keep)), key=lambda entry: entry.used_ns):
+        for _, room_bytes, path in sorted(self._entries(set(keep))):
             if excess <= 0:
                 return
-            if self._remove(entry.path):
-                excess -= entry.size_bytes
+            if self._remove(path):
+                excess -= room_bytes
         if excess > 0:
             raise InputFetchError(
                 f"The job's models need {readable_size(size_bytes)} more below {self.store.root}, "
@@ -112,15 +103,18 @@ class KeptModels:
     def _record(self, sha256: str) -> Path:
         return self._records / f"{sha256}.json"
 
-    def _entries(self, keep: set[str]) -> Iterator[_Entry]:
+    def _entries(self, keep: set[str]) -> Iterator[tuple[int, int, Path]]:
+        """When each stored file, and the bytes of each interrupted download, were used last, in
+        nanoseconds; their room on disk in bytes; and where they are.
+        """
         for path in [*self.store.root.glob("sha256/*/*"), *self._partials.glob(f"*{PARTIAL}")]:
             if path.stem not in keep:
                 # It may be gone by now.
                 with contextlib.suppress(OSError):
                     status = path.stat()
-                    size_bytes = min(status.st_size, status.st_blocks * 512)
+                    room_bytes = min(status.st_size, status.st_blocks * 512)
                     used_ns = self._used_ns(path.stem, otherwise=status.st_mtime_ns)
-                    yield _Entry(path=path, used_ns=used_ns, size_bytes=size_bytes)
+                    yield used_ns, room_bytes, path
 
     def _used_ns(self, sha256: str, *, otherwise: int) -> int:
         try:
