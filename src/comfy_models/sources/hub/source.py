@@ -8,7 +8,7 @@ next while the bytes stay the same.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import quote, unquote, urlsplit
 
 from comfy_http.asking import Answer
@@ -25,12 +25,6 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 _ETAG = re.compile(r'(?:W/)?"?([\w.:+=-]{1,200})"?')
 # Where a request about a file has been answered, also below the path of a mirror.
 _REPO = re.compile(r".*?/(?:api/resolve-cache/\w+/)?([^/]+/[^/]+)/(?:resolve/|[0-9a-f]{40}/)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    told: HostFile
-    location: Location
 
 
 class HubSource:
@@ -51,7 +45,7 @@ class HubSource:
         self._reader = RangeReader(hosts.client, hosts.session, self._locate)
 
     def pin(self) -> HostFile:
-        return self._hosts.answer(lambda: self._find().told, url=self._hub.endpoint)
+        return self._hosts.answer(lambda: self._find()[0], url=self._hub.endpoint)
 
     def open(self, start: int, end: int | None, *, validator: str | None = None) -> HttpStream:
         # Without If-Range: each host behind the Hub has entity tags of its own.
@@ -70,20 +64,17 @@ class HubSource:
         return stream
 
     def _locate(self) -> Location:
-        found = self._find()
-        self._told = found.told
-        return found.location
+        self._told, location = self._find()
+        return location
 
-    def _find(self) -> _Found:
+    def _find(self) -> tuple[HostFile, Location]:
+        """What the Hub says about the file, and where it is."""
         answer = self._hub.ask(self._path, self._address, method="HEAD")
         told = self._checked(answer)
         if answer.leads_to is None:
             path = answer.url.removeprefix(f"{self._hub.endpoint}/")
-            location = self._hub.location(path, self._address)
-        else:
-            url = answer.leads_to
-            location = Location(url=url, uses_netrc=False, name=self._address.url)
-        return _Found(told=told, location=location)
+            return told, self._hub.location(path, self._address)
+        return told, Location(url=answer.leads_to, uses_netrc=False, name=self._address.url)
 
     def _checked(self, answer: Answer) -> HostFile:
         commit = answer.headers.get("X-Repo-Commit", "")
