@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from comfy_files.progress import Progress, Rate, Say, readable_size
+from comfy_files.progress import Progress, Rate, Say, StatusLine, readable_size
 
 _BETWEEN_S = 0.1
 _REFRESHED_EVERY_S = 1.0
@@ -61,19 +60,9 @@ class _File:
         return f"{text}  {self.rate.left(self.size_bytes - self.here_bytes)}".rstrip()
 
 
-class Line(Protocol):
-    """What a `StatusLine` can do."""
-
-    @property
-    def moving(self) -> bool: ...
-    def show(self, text: str) -> None: ...
-    def say(self, sentence: str) -> None: ...
-    def clear(self) -> None: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """A line that never changes in place."""
+    """What a `StatusLine` is where no line can change."""
 
     say: Say
     moving: bool = False
@@ -83,6 +72,9 @@ class Sentences:
 
     def clear(self) -> None:
         pass
+
+
+Line = StatusLine | Sentences
 
 
 class ArrivalsDisplay(Progress):

@@ -86,13 +86,9 @@ class StatusLine:
 
     def __init__(self, stream: TextIO, *, moving: bool | None = None) -> None:
         self._stream = stream
-        self._moving = stream.isatty() if moving is None else moving
+        self.moving = stream.isatty() if moving is None else moving
         self._text = ""
         self._lock = threading.Lock()
-
-    @property
-    def moving(self) -> bool:
-        return self._moving
 
     def show(self, text: str) -> None:
         """Replaces the lines, each cut to the terminal's width."""
@@ -100,13 +96,13 @@ class StatusLine:
             erase = self._erase()
             width = shutil.get_terminal_size().columns - 1
             self._text = "\n".join(line[:width] for line in text.split("\n"))
-            if self._moving:
+            if self.moving:
                 self._write(erase + self._text)
 
     def say(self, sentence: str) -> None:
         """Writes a line of its own, above the one that changes."""
         with self._lock:
-            if self._moving and self._text:
+            if self.moving and self._text:
                 self._write(f"{self._erase()}{sentence}\n{self._text}")
             else:
                 # One write for the whole line: other threads and processes write as well.
