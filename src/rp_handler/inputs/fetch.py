@@ -53,7 +53,11 @@ def _fetched(
     remote = [entry for entry in entries if is_address(entry.content)]
     with disk_errors("the job's input files could not be written"):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _Arrivals(folder.parent, policy) as arrivals:
+        partial = tempfile.TemporaryDirectory(
+            prefix=".partial-", dir=folder.parent, ignore_cleanup_errors=True
+        )
+        with partial as place:
+            arrivals = _Arrivals(Path(place), policy)
             # What the job itself holds is checked before anything is asked for.
             digests = _each(arrivals.write, here, threads=1)
             if remote:
@@ -69,24 +73,15 @@ def _fetched(
 
 
 class _Arrivals:
-    """Writes files in a temporary folder below `parent`, and those that are whole to `files`."""
+    """Writes files in the folder `partial`, and those that are whole to `files` in it."""
 
-    def __init__(self, parent: Path, policy: InputPolicy) -> None:
-        self._policy = policy
-        self._partial = tempfile.TemporaryDirectory(
-            prefix=".partial-", dir=parent, ignore_cleanup_errors=True
-        )
+    def __init__(self, partial: Path, policy: InputPolicy) -> None:
+        self._partial, self._policy = partial, policy
         self._numbers = count()
-        self.files = Path(self._partial.name, "files")
+        self.files = partial / "files"
         self.files.mkdir()
         self._left_bytes = policy.total_bytes
         self._lock = threading.Lock()
-
-    def __enter__(self) -> _Arrivals:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._partial.cleanup()
 
     def write(self, entry: Entry) -> str:
         """Puts a file that the job itself holds; returns its sha256. Raises InvalidInputError."""
@@ -113,7 +108,7 @@ class _Arrivals:
         )
 
     def _put(self, entry: Entry, fill: Callable[[BinaryIO], str]) -> str:
-        arriving = Path(self._partial.name, str(next(self._numbers)))
+        arriving = self._partial / str(next(self._numbers))
         with arriving.open("xb") as target:
             found = fill(target)
         require_sha256(found, entry.sha256)
