@@ -83,7 +83,7 @@ def _fill_from(
     connections: int,
 ) -> None:
     source = source_of(one, traffic)
-    was_empty = filling.received_bytes == 0
+    was_empty = filling.partial.received_bytes == 0
     try:
         sha256 = filling.fill(
             one,
@@ -94,7 +94,7 @@ def _fill_from(
         )
     except NotAModelError:
         # Bytes from earlier are not those of a page.
-        if was_empty and filling.prefix == 0:
+        if was_empty and filling.partial.prefix == 0:
             filling.start_over()
         raise
     if sha256 != model.sha256:

@@ -26,7 +26,7 @@ _FRESH_STARTS = 4
 
 
 class Filling:
-    """Fills the partial file of a claim. Entered, it has what earlier processes left.
+    """Fills the `partial` file of a claim. Entered, it has what earlier processes left.
 
     `count` is called with the bytes that arrive, and with a negative number for lost ones.
     """
@@ -35,9 +35,9 @@ class Filling:
         self, claim: Claim, form: Form, traffic: Traffic, count: Callable[[int], None]
     ) -> None:
         self._claim, self._traffic, self._count = claim, traffic, count
-        self._partial = PartialFile(claim.place, claim.descriptor, form, claim.require)
-        self._hashing = FollowingHash(self._partial)
-        self._count(self._partial.received_bytes)
+        self.partial = PartialFile(claim.place, claim.descriptor, form, claim.require)
+        self._hashing = FollowingHash(self.partial)
+        self._count(self.partial.received_bytes)
 
     def __enter__(self) -> Filling:
         return self
@@ -49,20 +49,12 @@ class Filling:
         _trace: TracebackType | None,
     ) -> None:
         self._hashing.stop()
-        is_empty = self._partial.received_bytes == 0
+        is_empty = self.partial.received_bytes == 0
         if kind is not None:
-            self._count(-self._partial.received_bytes)
-        self._partial.close()
+            self._count(-self.partial.received_bytes)
+        self.partial.close()
         if kind is not None and is_empty and self._claim.holds():
             self._claim.place.discard()
-
-    @property
-    def received_bytes(self) -> int:
-        return self._partial.received_bytes
-
-    @property
-    def prefix(self) -> int:
-        return self._partial.prefix
 
     def fill(
         self,
@@ -87,13 +79,13 @@ class Filling:
             pauses=self._traffic.pauses,
             validator=validator,
         )
-        if isinstance(source, FileSource) or self._partial.form.size_bytes is None:
+        if isinstance(source, FileSource) or self.partial.form.size_bytes is None:
             connections = 1
         reason = ""
         for _ in range(_FRESH_STARTS):
             try:
                 Connections(
-                    self._partial,
+                    self.partial,
                     self._hashing,
                     origin,
                     at_once=connections,
@@ -126,9 +118,9 @@ class Filling:
     def start_over(self) -> None:
         """Forgets all bytes."""
         self._hashing.stop()
-        self._count(-self._partial.received_bytes)
-        self._partial.restart()
-        self._hashing = FollowingHash(self._partial)
+        self._count(-self.partial.received_bytes)
+        self.partial.restart()
+        self._hashing = FollowingHash(self.partial)
 
 
 def source_of(one: ModelSource, traffic: Traffic) -> Source:

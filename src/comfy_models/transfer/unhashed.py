@@ -82,7 +82,7 @@ def _fetch_from(
                         filling.start_over()
                         raise
                     claim.require(now=True)
-                    found = sha256, filling.received_bytes
+                    found = sha256, filling.partial.received_bytes
                     place.put(sha256, claim.descriptor)
                     _note(place, form, *found)
                     return found
