@@ -18,6 +18,8 @@ DAMAGE_NAME = "changed-environment.json"
 """Beside the report of a check: the paths in the environment that the engine changed."""
 DATA_FOLDERS = ("input", "output", "user")
 """The user's own files, kept when a version is removed."""
+IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
+"""Suffixes of files that Python, and so the core, may import."""
 UNCHANGED_NAME = ".comfy_unchanged.json"
 """What the command line recorded to conclude "nothing to do" quickly next time."""
 
@@ -41,6 +43,8 @@ class HomeLayout:
     object_info = Below(OBJECT_INFO_NAME)
     # What ComfyUI printed when the version was checked.
     check_log = Below(".comfy_check.log")
+    # Records of what nodes' install scripts changed, one file per node.
+    install_records = Below(".comfy_install")
     # The list of files that the layer `core` writes, each name ended by a zero byte.
     core_files = Below(".comfy_core_files")
 

@@ -74,8 +74,9 @@ class NotImported(_Strict):
 
 
 class ChangedFile(_Strict):
-    """A file that a start of the engine changed. `path` is relative to the home; `sha256` is 64 hex
-    digits of its new content, None for a link or a removed file.
+    """A file that a start of the engine, or an install script, changed. `path` is relative to the
+    home, or to a part of it; `sha256` is 64 hex digits of its new content, None for a link or a
+    removed file.
     """
 
     path: str

@@ -19,6 +19,7 @@ from comfy_files.files import sha256_of
 from comfy_files.json_file import read_object
 from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.user_paths import expanded
+from comfy_home.layout import IMPORTABLE
 from comfy_home.lock_bytes import names_lock
 from comfy_home.manifest import ChangedFile, ManifestModel
 from comfy_home.tree_hash import tree_hash
@@ -30,9 +31,6 @@ LOCKED = "COMFY_LOCKED"
 # Where an image has its lock.
 _LOCK_NAME = "lock.json"
 _NODE_MODELS = "node_models"
-_INSTALL_RECORDS = ".comfy_install"
-# What the core may import from its folder of nodes.
-_IMPORTABLE = frozenset({".py", ".pyc", ".so", ".pth", ".dylib"})
 _MOST_SHOWN = 5
 
 
@@ -114,7 +112,7 @@ def _names(custom_nodes: Path) -> set[str]:
     return {
         path.name
         for path in there
-        if path.name != "__pycache__" and (path.is_dir() or path.suffix in _IMPORTABLE)
+        if path.name != "__pycache__" and (path.is_dir() or path.suffix in IMPORTABLE)
     }
 
 
@@ -138,7 +136,7 @@ def _known_additions(home: Home, node: str) -> set[Path]:
 
 def _is_as_recorded(path: Path, sha256: str | None) -> bool:
     """Other files than those that Python imports may have changed since."""
-    if path.suffix not in _IMPORTABLE:
+    if path.suffix not in IMPORTABLE:
         return True
     return path.is_file() and sha256_of(path) == sha256
 
@@ -147,7 +145,7 @@ def _installed(home: Home, node: str) -> list[ChangedFile]:
     """What the install script of a node changed in its folder."""
     folder = home.custom_nodes.relative_to(home.root) / node
     try:
-        record = json.loads((home.root / _INSTALL_RECORDS / f"{node}.json").read_bytes())
+        record = json.loads((home.install_records / f"{node}.json").read_bytes())
         return [
             ChangedFile.model_validate({**file, "path": f"{folder}/{file['path']}"})
             for file in record["files"]["node"]

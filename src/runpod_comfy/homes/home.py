@@ -15,6 +15,7 @@ from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.user_paths import home_folder, real
 from comfy_home.layout import (
     DATA_FOLDERS,
+    IMPORTABLE,
     LOCK_NAME,
     MARKER_NAME,
     OBJECT_INFO_NAME,
@@ -29,9 +30,6 @@ from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import PACKAGES
 
-IMPORTABLE = (".py", ".pyc", ".so", ".pth", ".dylib")
-"""Suffixes of files that Python, and so the core, may import."""
-
 BEGUN = ""
 """Used instead of a key in the marker: the home may hold a part of this layer."""
 
@@ -41,8 +39,6 @@ class Home(HomeLayout):
 
     venv_staging = Below(".comfy_venv_staging")
     logs = Below(".comfy_logs")
-    # Records of what nodes' install scripts changed, one file per node.
-    install_records = Below(".comfy_install")
     install_scratch = Below(".comfy_install_scratch")
 
     @property

@@ -20,10 +20,11 @@ from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
+from comfy_home.layout import IMPORTABLE
 from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.homes.environment import clean_uv, environment_entry
-from runpod_comfy.homes.home import BEGUN, IMPORTABLE, Realization, manifest_for, start_changes
+from runpod_comfy.homes.home import BEGUN, Realization, manifest_for, start_changes
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.models import links_to_make
 from runpod_comfy.homes.run import plan_here

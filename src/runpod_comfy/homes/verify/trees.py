@@ -13,11 +13,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from comfy_home.layout import DATA_FOLDERS
+from comfy_home.layout import DATA_FOLDERS, IMPORTABLE
 from comfy_home.tree_hash import is_left_out, tree_hash
 from runpod_comfy.cache.tree import TreeStore
 from runpod_comfy.homes.environment import find_interpreter
-from runpod_comfy.homes.home import IMPORTABLE, Realization, nodes_of_start, unmanaged_nodes
+from runpod_comfy.homes.home import Realization, nodes_of_start, unmanaged_nodes
 from runpod_comfy.homes.verify import bytecode
 from runpod_comfy.homes.verify.listing import hash_of, hashes_of
 from runpod_comfy.layers.plan import NODE_PREFIX, Layer, node_links
