@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,8 +45,12 @@ def disk_of(folder: Path) -> int:
 
 
 def size_of(folder: Path) -> int:
-    """The bytes in all files below `folder`."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+    """The bytes in all files below `folder`, 0 if it does not exist."""
+    return sum(
+        os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
 
 
 def share_blocks(source: Path, target: Path) -> None:

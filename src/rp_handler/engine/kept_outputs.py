@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections import OrderedDict
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_files.files import sha256_of
+from comfy_files.space import size_of
 from comfy_workflows.graph import Graph, is_link
 from comfy_workflows.model_files import is_there
 from rp_handler.engine.client import Execution
@@ -172,7 +172,7 @@ class KeptOutputs:
                 folder.mkdir(parents=True, exist_ok=True)
                 ours.rename(theirs)
                 ours.mkdir()
-        return _Run(folder, _size_of(folder)), kept
+        return _Run(folder, size_of(folder)), kept
 
     def _use(self, key: str, known: _Known) -> None:
         self._known.move_to_end(key)
@@ -222,14 +222,6 @@ def node_keys(graph: Graph) -> dict[str, str]:
             text = json.dumps([node.class_type, inputs], sort_keys=True)
             keys[node_id] = hashlib.sha256(text.encode()).hexdigest()
     return keys
-
-
-def _size_of(folder: Path) -> int:
-    return sum(
-        os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118
-        for parent, _, names in os.walk(folder)
-        for name in names
-    )
 
 
 def remove(paths: Iterable[Path]) -> None:
