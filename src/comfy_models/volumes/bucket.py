@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_http.redaction import without_secrets
-from comfy_models.sources.buckets.s3_client import s3_client
+from comfy_models.sources.buckets.s3_client import code_of, s3_client
 from comfy_models.sources.errors import AccessDeniedError, GoneError
 
 if TYPE_CHECKING:
@@ -133,8 +133,3 @@ class Bucket:
             f"there is no volume {self.volume}",
             remedy="Look for its id and its data center in RunPod's console under Storage.",
         )
-
-
-def code_of(error: Any) -> str:
-    """The code of an error of the service, or the status where there is none."""
-    return str(error.response.get("Error", {}).get("Code", ""))

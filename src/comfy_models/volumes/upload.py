@@ -16,7 +16,8 @@ from typing import Any
 
 from comfy_errors import OperationFailedError
 from comfy_files.parallel import in_parallel, interrupted
-from comfy_models.volumes.bucket import Bucket, Entry, code_of
+from comfy_models.sources.buckets.s3_client import code_of
+from comfy_models.volumes.bucket import Bucket, Entry
 
 # RunPod takes at most 500 MB, and S3 at most 10,000 parts.
 PART_BYTES = 64 << 20

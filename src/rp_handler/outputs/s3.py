@@ -14,7 +14,7 @@ from comfy_errors import ComfyError, InvalidInputError, UnavailableError
 from comfy_files.parallel import interrupted
 from comfy_http.guarded import PrivateAddressError
 from comfy_http.redaction import in_one_line
-from comfy_models.sources.buckets.s3_client import s3_client
+from comfy_models.sources.buckets.s3_client import code_of, s3_client
 from rp_handler.errors import OutputUploadError
 from rp_handler.inputs.policy import PRIVATE
 from rp_handler.outputs.job_s3 import connect_only_to_public
@@ -56,7 +56,7 @@ class S3Bucket:
             )
         except ClientError as error:
             # A key that may only write may not list.
-            if _code_of(error) not in ("AccessDenied", "403"):
+            if code_of(error) not in ("AccessDenied", "403"):
                 raise self._failure(error, self.settings.bucket) from error
         except (BotoCoreError, Boto3Error) as error:
             raise self._failure(error, self.settings.bucket) from error
@@ -103,7 +103,7 @@ class S3Bucket:
                 f"{place} cannot be reached at {self.settings.endpoint}: {in_one_line(str(error))}",
                 remedy=f"Check the network of this machine, and {self.settings.endpoint_name}.",
             )
-        code = _code_of(refused)
+        code = code_of(refused)
         message = refused.response.get("Error", {}).get("Message", "")
         reason = in_one_line(f"{code} {message}".strip()).rstrip(". ")
         if code in _GONE:
@@ -133,7 +133,3 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _code_of(error: Any) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

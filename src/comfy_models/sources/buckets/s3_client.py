@@ -94,6 +94,11 @@ def aws_session(variables: Mapping[str, str]) -> Any:
     return core
 
 
+def code_of(error: Any) -> str:
+    """The code of an error of the service, or the status where there is none."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
 def _unusable(error: Exception) -> AccessDeniedError:
     return AccessDeniedError(
         f"the settings of AWS are unusable: {without_secrets(str(error))}",
