@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 from comfy_models.transfer.journal import Form, Journal
 from comfy_models.transfer.place import Place
@@ -124,10 +125,7 @@ class PartialFile:
     def ends_at(self, size_bytes: int) -> None:
         """Sets the size, which was unknown."""
         with self.changed:
-            form = self.form
-            self._journal.form = Form(
-                size_bytes=size_bytes, part_bytes=form.part_bytes, tag=form.tag
-            )
+            self._journal.form = replace(self.form, size_bytes=size_bytes)
             self.grown.notify_all()
             self.changed.notify_all()
 

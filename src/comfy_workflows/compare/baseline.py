@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -133,13 +133,7 @@ def compare_with_baseline(
             f"The baseline has no entry for {here.in_words()}; that of {other.in_words()} was used."
         )
     notes += [f"{one.title}: {one.unreadable}." for one in before.outputs if one.unreadable]
-    found = compare(before, run, tolerance=tolerance)
-    return Comparison(
-        findings=found.findings,
-        changes=found.changes,
-        notes=(*notes, *found.notes),
-        tolerance=tolerance,
-    )
+    return replace(compare(before, run, tolerance=tolerance), notes=tuple(notes))
 
 
 def _entry_of_another_device(
@@ -194,12 +188,7 @@ def _recorded_output(recorded: RecordedOutput, folder: Path) -> Output:
     except OSError as error:
         unreadable = f"the recorded file cannot be read: {os_reason(error)}"
     return Output(
-        node=recorded.node,
-        kind=recorded.kind,
-        number=recorded.number,
-        name=recorded.name,
-        mime=recorded.mime,
-        sha256=recorded.sha256,
+        **recorded.model_dump(exclude={"content", "file"}),
         open=None if unreadable else lambda: file.open("rb"),
         unreadable=unreadable,
         recorded=recorded.content,
