@@ -25,9 +25,6 @@ class Claim:
     descriptor: int
     lease: Lease
 
-    def holds(self) -> bool:
-        return self.lease.holds()
-
     def require(self, *, now: bool = False) -> None:
         """Raises LostError unless the file is still ours to write; with `now`, looks again."""
         if now:

@@ -53,7 +53,7 @@ class Filling:
         if kind is not None:
             self._count(-self.partial.received_bytes)
         self.partial.close()
-        if kind is not None and is_empty and self._claim.holds():
+        if kind is not None and is_empty and self._claim.lease.holds():
             self._claim.place.discard()
 
     def fill(
