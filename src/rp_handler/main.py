@@ -25,11 +25,11 @@ from rp_handler.modes.init_process import run_as_init
 from rp_handler.run_request import (
     HANDLERS_OUTPUT_MODE,
     RunRequest,
+    add_home_options,
     add_run_options,
     add_ui_option,
     is_smoke_test,
     make_request,
-    named_path,
 )
 from rp_handler.worker_log import WorkerLog
 
@@ -325,13 +325,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
-    add(
-        "--home", type=named_path, help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)"
-    )
-    add(
-        "--models-dir", type=named_path, metavar="DIR", help="models (MODELS_DIR, then HOME/models)"
-    )
+    add_home_options(parser, models_help="models (MODELS_DIR, then HOME/models)")
     add_run_options(parser, usual_output=HANDLERS_OUTPUT_MODE)
     add_ui_option(parser)
     add("--listen", metavar="IP", help="where --ui serves (COMFY_LISTEN; 0.0.0.0 in an image)")

@@ -57,6 +57,15 @@ def add_run_options(
     add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run (no limit)")
 
 
+def add_home_options(parser: argparse.ArgumentParser, *, models_help: str) -> None:
+    """Adds the handler's options for the version, its home and its models folder."""
+    add = parser.add_argument
+    home_help = "where it is realized (COMFY_HOME, the image's, ~/comfy-ID)"
+    add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
+    add("--home", type=named_path, help=home_help)
+    add("--models-dir", type=named_path, metavar="DIR", help=models_help)
+
+
 def add_ui_option(parser: argparse.ArgumentParser) -> None:
     """Adds the option that serves the page instead of running a workflow."""
     parser.add_argument("--ui", action="store_true", help="serve ComfyUI's own page until Ctrl-C")

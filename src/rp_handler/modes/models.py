@@ -16,7 +16,7 @@ from comfy_files.progress import Progress, Say, StatusLine
 from comfy_models.proof import Proof, Report, State
 from rp_handler.errors import reportable
 from rp_handler.home.open import baked_version_id, opened_for_models
-from rp_handler.run_request import make_request, named_path, seconds
+from rp_handler.run_request import add_home_options, make_request, seconds
 
 if TYPE_CHECKING:
     from comfy_models.volumes.fill import Filled
@@ -123,19 +123,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     sync = commands.add_parser("sync", help="bring into the folder what it lacks")
     verify = commands.add_parser("verify", help="say whether all are there, and change nothing")
     for command in (sync, verify):
+        folder = "the folder (MODELS_DIR, then models/ of the volume, then HOME/models)"
+        add_home_options(command, models_help=folder)
         add = command.add_argument
-        add("--version-id", metavar="ID", help="the version (COMFY_VERSION_NAME, then demo)")
-        add(
-            "--home",
-            type=named_path,
-            help="where it is realized (COMFY_HOME, the image's, ~/comfy-ID)",
-        )
-        add(
-            "--models-dir",
-            type=named_path,
-            metavar="DIR",
-            help="the folder (MODELS_DIR, then models/ of the volume, then HOME/models)",
-        )
         add("--rehash", action="store_true", help="read every byte again")
         add("--json", action="store_true", help="print one JSON document")
         add("--verbose", action="store_true", help="say where each model is, and its sha256")
