@@ -86,17 +86,6 @@ class HttpClient:
         """What a session makes its connections with."""
         return LimitedAdapter(**options)
 
-    def get(
-        self,
-        session: requests.Session,
-        url: str,
-        *,
-        stream: bool = False,
-        headers: Mapping[str, str] | None = None,
-    ) -> requests.Response:
-        """The response, whatever its status. Raises requests.RequestException if there is none."""
-        return self.send(session, "GET", url, stream=stream, headers=headers)
-
     def send(
         self,
         session: requests.Session,
@@ -109,7 +98,8 @@ class HttpClient:
         follow: bool = True,
         uses_netrc: bool = True,
     ) -> requests.Response:
-        """As `get`, with any method, and with redirects and logins from ~/.netrc left out if asked.
+        """The response, whatever its status; redirects and logins from ~/.netrc are left out if
+        asked. Raises requests.RequestException if there is none.
 
         A login from ~/.netrc takes precedence over an `Authorization` in `headers`.
         """
@@ -280,7 +270,9 @@ class _Transfer:
     def _ask(self, headers: dict[str, str]) -> requests.Response:
         headers = {"Accept-Encoding": "identity", **headers}
         try:
-            response = self._client.get(self._session, self._url, stream=True, headers=headers)
+            response = self._client.send(
+                self._session, "GET", self._url, stream=True, headers=headers
+            )
             response.raise_for_status()
         except requests.RequestException as error:
             raise self._client.unreachable(self._url, error) from error

@@ -173,8 +173,8 @@ class Registry:
         try:
             with (
                 client.session() as session,
-                client.get(
-                    session, url, stream=True, headers={"Accept": "application/json"}
+                client.send(
+                    session, "GET", url, stream=True, headers={"Accept": "application/json"}
                 ) as response,
             ):
                 if response.status_code in missing:

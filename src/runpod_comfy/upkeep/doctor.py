@@ -308,7 +308,7 @@ def _index() -> Iterator[Answer]:
             with client.session() as session:
                 # A small page first; a private index may not have pip.
                 for url in (f"{top}pip/", top):
-                    with client.get(session, url, stream=True) as answer:
+                    with client.send(session, "GET", url, stream=True) as answer:
                         status = answer.status_code
                     if status != _NOT_FOUND:
                         break

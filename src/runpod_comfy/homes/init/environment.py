@@ -178,7 +178,7 @@ def require_index(index: str) -> None:
     )
     try:
         with client.session() as session:
-            client.get(session, url).raise_for_status()
+            client.send(session, "GET", url).raise_for_status()
     except (requests.RequestException, OSError) as error:
         raise client.unreachable(url, error) from error
 

@@ -269,7 +269,7 @@ def _answers(url: str) -> bool:
     client = web_client(remedy="Check the network and the proxy.")
     try:
         # Not HEAD, which servers reject for signed URLs; the body is not read.
-        with client.session() as session, client.get(session, url, stream=True) as response:
+        with client.session() as session, client.send(session, "GET", url, stream=True) as response:
             if response.status_code in _GONE:
                 return False
             response.raise_for_status()

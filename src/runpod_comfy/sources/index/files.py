@@ -149,7 +149,7 @@ class Index:
                 url = f"{root.removesuffix('simple')}pypi/{name}/json"
                 # Few indexes have these pages, and any may answer anything.
                 with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-                    found += _addresses(self._client().get(session, url).json()["info"])
+                    found += _addresses(self._client().send(session, "GET", url).json()["info"])
         return found
 
     def _offered(self, session: requests.Session, distribution: str) -> list[IndexFile]:
@@ -175,7 +175,7 @@ class Index:
         from pypi_simple import ACCEPT_ANY, ProjectPage, UnsupportedContentTypeError
 
         try:
-            response = self._client().get(session, url, headers={"Accept": ACCEPT_ANY})
+            response = self._client().send(session, "GET", url, headers={"Accept": ACCEPT_ANY})
             if response.status_code in (404, 410):
                 return []
             response.raise_for_status()
