@@ -25,9 +25,6 @@ class OutputBucket(Protocol):
     def prefix(self) -> str:
         """Where the names of outputs in it start."""
 
-    def require(self) -> None:
-        """Raises UnavailableError if the bucket is not there, or may not be written."""
-
     def upload(self, path: Path, name: str, mime: str) -> dict[str, Any]:
         """Sends the file at `path`. Returns how to reach it: `type`, and the keys of that type.
 

@@ -55,7 +55,7 @@ class GcsBucket:
         """`explain` gets signed URLs. Raises InvalidInputError, and UnavailableError without an
         account.
         """
-        self.settings = settings
+        self.settings, self.prefix = settings, settings.prefix
         self._explain = explain
         self._account = _account(settings)
         if settings.signed_url_ttl_s and not isinstance(self._account, Signing):
@@ -68,10 +68,6 @@ class GcsBucket:
             credentials=self._account,
             client_options={"api_endpoint": settings.endpoint} if settings.endpoint else None,
         ).bucket(settings.bucket)
-
-    @property
-    def prefix(self) -> str:
-        return self.settings.prefix
 
     def require(self) -> None:
         """Raises UnavailableError if the bucket is not there, or the account may not write to it,

@@ -32,7 +32,7 @@ class S3Bucket:
     """The bucket that outputs go to. Several threads may use it."""
 
     def __init__(self, settings: S3Settings) -> None:
-        self.settings = settings
+        self.settings, self.prefix = settings, settings.prefix
         self._client = s3_client(
             {
                 "AWS_ACCESS_KEY_ID": settings.key_id,
@@ -44,16 +44,10 @@ class S3Bucket:
         if settings.only_public:
             connect_only_to_public(self._client, settings.endpoint)
 
-    @property
-    def prefix(self) -> str:
-        return self.settings.prefix
-
     def require(self) -> None:
         """Raises UnavailableError if the bucket is not there, or the key is refused."""
         try:
-            self._client.list_objects_v2(
-                Bucket=self.settings.bucket, Prefix=self.settings.prefix, MaxKeys=1
-            )
+            self._client.list_objects_v2(Bucket=self.settings.bucket, Prefix=self.prefix, MaxKeys=1)
         except ClientError as error:
             # A key that may only write may not list.
             if code_of(error) not in ("AccessDenied", "403"):
