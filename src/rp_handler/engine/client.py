@@ -124,16 +124,13 @@ class EngineClient:
 
         It does so when idle, at the latest after the next prompt.
         """
-        body = {"unload_models": True, "free_memory": True}
-        posting = self._session.post(f"{self._engine.url}/free", json=body)
-        response = await self._while_alive(posting, lambda: "while dropping its cached results")
-        response.release()
+        posting = self._posted("/free", {"unload_models": True, "free_memory": True})
+        await self._while_alive(posting, lambda: "while dropping its cached results")
 
     async def forget_history(self) -> None:
         """Makes the engine drop what it shows of earlier prompts."""
-        posting = self._session.post(f"{self._engine.url}/history", json={"clear": True})
-        response = await self._while_alive(posting, lambda: "while dropping its history")
-        response.release()
+        posting = self._posted("/history", {"clear": True})
+        await self._while_alive(posting, lambda: "while dropping its history")
 
     async def _post(
         self, events: PromptEvents, *, strict: bool, extra_data: Mapping[str, Any]
