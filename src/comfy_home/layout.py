@@ -56,6 +56,12 @@ class HomeLayout:
             return []
         return [Path(os.fsdecode(name)) for name in names if name]
 
+    def importable_nodes(self) -> list[Path]:
+        """The entries of custom_nodes that the core imports, sorted."""
+        there = sorted(self.custom_nodes.iterdir()) if self.custom_nodes.is_dir() else []
+        found = [path for path in there if path.is_dir() or path.name.endswith(IMPORTABLE)]
+        return [path for path in found if path.name != "__pycache__"]
+
     def nodes_of_core(self) -> set[str]:
         """The entries of custom_nodes that came with the core."""
         paths = [path.parts for path in self.files_of_core()]

@@ -47,10 +47,9 @@ def require_locked(home: Home, lock_path: str | None, memory_files: Sequence[Pat
 
 def _require_nodes(home: Home, lock: Mapping[str, Any]) -> None:
     trees = {str(node["name"]): str(node["tree_hash"]) for node in lock.get("custom_nodes", [])}
-    faults = [
-        f"{name} is not in the lock"
-        for name in _names(home.custom_nodes) - trees.keys() - home.nodes_of_core()
-    ]
+    known = trees.keys() | home.nodes_of_core()
+    there = [path.name for path in home.importable_nodes()]
+    faults = [f"{name} is not in the lock" for name in there if name not in known]
     for name, expected in trees.items():
         folder = home.custom_nodes / name
         if not folder.is_dir():
@@ -105,15 +104,6 @@ def _lock_of(home: Home, lock_path: str | None) -> dict[str, Any]:
             remedy="Name that one in LOCK_PATH.",
         )
     return lock
-
-
-def _names(custom_nodes: Path) -> set[str]:
-    there = custom_nodes.iterdir() if custom_nodes.is_dir() else ()
-    return {
-        path.name
-        for path in there
-        if path.name != "__pycache__" and (path.is_dir() or path.suffix in IMPORTABLE)
-    }
 
 
 def _known_additions(home: Home, node: str) -> set[Path]:

@@ -15,7 +15,6 @@ from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_files.user_paths import home_folder, real
 from comfy_home.layout import (
     DATA_FOLDERS,
-    IMPORTABLE,
     LOCK_NAME,
     MARKER_NAME,
     OBJECT_INFO_NAME,
@@ -182,13 +181,8 @@ def unmanaged_nodes(home: Home, nodes: Collection[str]) -> list[Path]:
     """Entries of custom_nodes, where the core imports them, that are not in `nodes` and did not
     come with the core or from a node's start: the user added them by hand.
     """
-    known = {*nodes, *nodes_of_start(home), *home.nodes_of_core(), "__pycache__"}
-    there = sorted(home.custom_nodes.iterdir()) if home.custom_nodes.is_dir() else []
-    return [
-        path
-        for path in there
-        if (path.is_dir() or path.name.endswith(IMPORTABLE)) and path.name not in known
-    ]
+    known = {*nodes, *nodes_of_start(home), *home.nodes_of_core()}
+    return [path for path in home.importable_nodes() if path.name not in known]
 
 
 def _was_left_by_remove(folder: Path) -> bool:
