@@ -35,10 +35,8 @@ class TransientError(UnavailableError):
 class SilenceError(TransientError):
     """The server sent nothing for `silence_s` seconds."""
 
-    def __init__(
-        self, message: str, *, remedy: str, silence_s: float, host: str | None = None
-    ) -> None:
-        super().__init__(message, remedy=remedy, host=host)
+    def __init__(self, message: str, *, remedy: str, silence_s: float) -> None:
+        super().__init__(message, remedy=remedy)
         self.silence_s = silence_s
 
 
