@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from comfy_errors import UnavailableError
 from comfy_errors.names import listed, quantity
@@ -19,14 +19,10 @@ from comfy_files.json_file import read_model
 from comfy_home.import_needs import needs_in_words, unmet_needs
 from comfy_home.layout import MARKER_NAME, VENV_NAME
 from comfy_home.lock_bytes import current_model
-from comfy_models.model_file import ModelSource, Sha256, TargetPath
+from comfy_models.model_file import ModelSource, Sha256, Strict, TargetPath
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
-
-
-class ManifestModel(_Strict):
+class ManifestModel(Strict):
     """A model that the version needs, below its models folder. `size` is in bytes.
 
     `sources` say where the file comes from, as in the lock.
@@ -43,7 +39,7 @@ class ManifestModel(_Strict):
         return current_model(model)
 
 
-class ManifestNode(_Strict):
+class ManifestNode(Strict):
     """A custom node of the version. `repo` is where its author can be found, None for one
     from the user's own machine. `subdir` is the folder of its repository that it is made from, and
     `requirements_above` the requirements file that lies above that folder and is not read.
@@ -55,7 +51,7 @@ class ManifestNode(_Strict):
     requirements_above: str | None = None
 
 
-class NotImported(_Strict):
+class NotImported(Strict):
     """A node that failed to import on a machine that lacked some of its `needs`; `reason` is how it
     failed. It may be imported on another machine. One that `ends_engine` there ended ComfyUI
     itself, and is not executed where it lacks what it needs.
@@ -73,7 +69,7 @@ class NotImported(_Strict):
         )
 
 
-class ChangedFile(_Strict):
+class ChangedFile(Strict):
     """A file that a start of the engine, or an install script, changed. `path` is relative to the
     home, or to a part of it; `sha256` is 64 hex digits of its new content, None for a link or a
     removed file.
@@ -94,7 +90,7 @@ def in_environment(files: Iterable[ChangedFile]) -> dict[str, ChangedFile]:
     return {file.path.removeprefix(inside): file for file in files if file.path.startswith(inside)}
 
 
-class CheckReport(_Strict):
+class CheckReport(Strict):
     """What one normal start of the engine showed: see `rp_handler.check.run`.
 
     `node_classes` maps each custom node package to the node classes it registered. `folder_names`
@@ -127,7 +123,7 @@ class CheckReport(_Strict):
         )
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """The marker file. `layers` maps a finished layer's name to its content key.
 
     `complete` is true when every layer of the plan is done and the models are linked.

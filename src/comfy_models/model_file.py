@@ -11,7 +11,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from comfy_files.inner_path import check_inner_file
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a lock or a manifest, which rejects unknown keys and converts nothing."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
@@ -29,7 +31,7 @@ TargetPath = Annotated[str, AfterValidator(check_inner_file)]
 """A POSIX path of a file below a models folder."""
 
 
-class Pin(_Strict):
+class Pin(Strict):
     """What the host of a URL promises; None is what it did not tell.
 
     `commit` is the Hugging Face Hub's, 40 hex digits. `etag` is a strong ETag without its quotes,
@@ -47,7 +49,7 @@ class Pin(_Strict):
     length: int | None = None
 
 
-class ModelSource(_Strict):
+class ModelSource(Strict):
     """Where a model file comes from: the URL or path of the spec, and what its host promises."""
 
     url: str

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
-class _Reported(BaseModel):
+class Reported(BaseModel):
+    """A part of a document of another program, or another release, which may have more keys."""
+
     model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
 
 
-class HashedOutput(_Reported):
+class HashedOutput(Reported):
     """One output of a node: its type as the core names it (`LATENT`, empty if not known), and the
     sha256 of its content. `unhashed` are the types of objects in it whose content does not count.
     """
@@ -19,7 +21,7 @@ class HashedOutput(_Reported):
     unhashed: list[str] = []
 
 
-class NodeHashes(_Reported):
+class NodeHashes(Reported):
     """The outputs of a node that has run. `display_node` is the node of the graph that stands for
     it: another one where a node added it while it ran.
     """

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from comfy_errors import InvalidInputError, OperationFailedError, UnavailableError
 from comfy_errors.names import listed
@@ -24,6 +24,7 @@ from comfy_files.json_file import read_model, read_object
 from comfy_files.progress import Say, say_nothing
 from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.content import Content
+from comfy_workflows.compare.decoded import Strict
 from comfy_workflows.compare.output import Output, OutputKind
 from comfy_workflows.compare.run import Circumstances, Run
 from comfy_workflows.compare.tolerance import Tolerance
@@ -36,11 +37,7 @@ _RECORD = "Run the same command with --mode record."
 _RECORD_AGAIN = "Delete it, and record it again."
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class RecordedOutput(_Strict):
+class RecordedOutput(Strict):
     """One output: its place, its hashes, and the name of its file in the baseline's folder."""
 
     node: str
@@ -53,14 +50,14 @@ class RecordedOutput(_Strict):
     file: str = Field(pattern=f"^{_FILE_NAME.pattern}$")
 
 
-class Entry(_Strict):
+class Entry(Strict):
     """The outputs on one device."""
 
     circumstances: Circumstances
     outputs: list[RecordedOutput]
 
 
-class Baseline(_Strict):
+class Baseline(Strict):
     """A baseline file. `workflow` is the digest of the graph, as `workflow_digest` gives it."""
 
     schema_tag: Literal["runpod-comfy/baseline/2"] = Field(alias="schema")

@@ -10,12 +10,13 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from comfy_workflows.compare.decoded import (
     Facts,
     Opener,
     Part,
+    Strict,
     Track,
     UndecodableError,
     full_scale,
@@ -33,7 +34,7 @@ _MOST_JSON_BYTES = 1 << 26
 _CHUNK_BYTES = 1 << 20
 
 
-class Content(BaseModel):
+class Content(Strict):
     """Decoded content: its sha256 (64 hex digits) by one of the rules, and facts about it.
 
     - `pixels`: a picture; every frame, its duration and its pixels.
@@ -45,8 +46,6 @@ class Content(BaseModel):
     alike differ in few of its 64 bits. `note` says why a picture, video or sound is compared by its
     bytes.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     rule: Rule
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

@@ -26,10 +26,14 @@ class UndecodableError(Exception):
     """A file that cannot be decoded; the message is the end of a sentence."""
 
 
-class Facts(BaseModel):
-    """What is worth knowing about a decoded file, as far as it applies to it."""
+class Strict(BaseModel):
+    """A part of a baseline, which rejects unknown keys and converts nothing."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Facts(Strict):
+    """What is worth knowing about a decoded file, as far as it applies to it."""
 
     width: int | None = None
     height: int | None = None

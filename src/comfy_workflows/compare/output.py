@@ -13,12 +13,13 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.content import Content, content_of
 from comfy_workflows.compare.decoded import Opener
+from comfy_workflows.node_outputs import Reported
 
 OutputKind = Literal["image", "file", "text"]
 # The node, the kind, and the index among that node's outputs of that kind.
@@ -74,11 +75,7 @@ class Output:
         return suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) < 12 else ""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class _File(_Part):
+class _File(Reported):
     node: str
     filename: str
     mime: str
@@ -88,12 +85,12 @@ class _File(_Part):
     data: str | None = None
 
 
-class _Text(_Part):
+class _Text(Reported):
     node: str
     text: str
 
 
-class _Result(_Part):
+class _Result(Reported):
     images: list[_File]
     files: list[_File]
     text: list[_Text]

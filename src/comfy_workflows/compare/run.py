@@ -6,23 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.output import Output, outputs_of
+from comfy_workflows.node_outputs import Reported
 
 _RUN_AGAIN = (
     "Run it again with this version of runpod-comfy; rebuild the image, if it was made in one."
 )
 
 
-class Device(BaseModel):
+class Device(Reported):
     """Where a run computed: the name and the type as ComfyUI has them (`NVIDIA L4`, `cuda`), the
     platform (`linux-x86_64`), the version of the GPU's driver, and the processor's name.
     """
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     name: str
     type: str
@@ -39,10 +38,8 @@ class Device(BaseModel):
         return f"{self.name} on {self.platform}"
 
 
-class Circumstances(BaseModel):
+class Circumstances(Reported):
     """What outputs may depend on, beside the workflow."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     version_id: str | None
     lock: str | None

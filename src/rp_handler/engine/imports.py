@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
+
+from comfy_workflows.node_outputs import Reported
 
 CUSTOM_NODES = "custom_nodes"
 # Absolute: the engine has another working directory.
@@ -21,18 +23,14 @@ _SETTING = "RP_HANDLER_IMPORTS"
 _LARGEST_REPORT_BYTES = 32 * 1024 * 1024
 
 
-class _Reported(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
-
-
-class Place(_Reported):
+class Place(Reported):
     """A line of a source file."""
 
     file: str
     line: int
 
 
-class Raised(_Reported):
+class Raised(Reported):
     """One exception. `module` is that of an ImportError, `errno` and `filename` are those of an
     OSError.
     """
@@ -50,7 +48,7 @@ class Raised(_Reported):
         return f"{self.type}: {message}" if message else self.type
 
 
-class ImportEvent(_Reported):
+class ImportEvent(Reported):
     """One event of a module that the core looks for in a node package.
 
     `group` is `custom_nodes`, or `comfy_extras` or `comfy_api_nodes` for the core's own; `name` is
@@ -89,7 +87,7 @@ def title_of(group: str, name: str) -> str:
     return f"the custom node {name}" if group == CUSTOM_NODES else f"{group}/{name}"
 
 
-class ImportReport(_Reported):
+class ImportReport(Reported):
     """The events of one engine, in order. `is_observed` is false if the hook never ran."""
 
     is_observed: bool

@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from comfy_files.inner_path import check_path_length
+from comfy_models.model_file import Strict as Strict
 from comfy_models.model_file import TargetPath
 from runpod_comfy.spec import values
 from runpod_comfy.spec.model_sources import SourceAddress, hub_folder
@@ -33,12 +34,6 @@ _PINS: dict[TreeKind, tuple[str, str]] = {
 
 NODE_MODELS = "node_models"
 """The folder, below the models folder, of models that lie in nodes' folders."""
-
-
-class Strict(BaseModel):
-    """A model with strict types that rejects unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
 
 
 class Tree(Strict):
@@ -206,5 +201,5 @@ class Spec(Strict):
         }
 
 
-def _what_is_set(model: BaseModel) -> dict[str, Any]:
+def _what_is_set(model: Strict) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude_defaults=True)
