@@ -188,16 +188,9 @@ def _is_own_module(module: str, folder: Path) -> bool:
 
 def lfs_pointers(folder: Path) -> list[str]:
     """The files below `folder` that only name content in Git LFS, relative to it, sorted."""
-    return sorted(
-        path.relative_to(folder).as_posix()
-        for path in islice(_files(folder), _MOST_FILES)
-        if _is_pointer(path)
-    )
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _folders, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)
+    files = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    pointers = filter(_is_pointer, islice(files, _MOST_FILES))
+    return sorted(path.relative_to(folder).as_posix() for path in pointers)
 
 
 def _is_pointer(path: Path) -> bool:
