@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import rp_handler
+from comfy_files.machine import started_at
 from rp_handler.home.open import baked_home
-
-# The fields of /proc/PID/stat after the program's name; the 22nd of all is its start.
-_START_FIELD = 19
 
 
 class Boot:
@@ -25,7 +23,7 @@ class Boot:
         self.stages_ms: dict[str, int] = {}
         self._at = rp_handler.BEGAN_S
         is_first = baked_home(variables) is not None and os.getppid() == 1
-        began_s = _start_of("1" if is_first else "self")
+        began_s = _start_of(1 if is_first else os.getpid())
         if began_s is not None:
             self.stages_ms["container"] = max(0, round((self._at - began_s) * 1000))
 
@@ -48,12 +46,11 @@ class Boot:
         return f"Ready for jobs after {self.total_ms / 1000:.1f} s ({stages})."
 
 
-def _start_of(process: str) -> float | None:
+def _start_of(process: int) -> float | None:
     """When a process started, in seconds of the monotonic clock; None where that is not known."""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2]
         uptime_s = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
-        age_s = uptime_s - int(fields.split()[_START_FIELD]) / os.sysconf("SC_CLK_TCK")
+        age_s = uptime_s - int(started_at(process) or "") / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return None
     return time.monotonic() - age_s
