@@ -1,11 +1,14 @@
-"""Reads settings from variables of the environment: yes or no, numbers, the start of names."""
+"""Reads settings from variables of the environment: yes or no, numbers, names, a digest."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from comfy_errors import InvalidInputError
 
+IMAGE_VARIABLE = "COMFY_IMAGE"
+_DIGEST = re.compile(r"(?:[a-z0-9][a-z0-9._:/-]{0,254}@)?sha256:[0-9a-f]{64}")
 _BOOLEANS = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
     **dict.fromkeys(("false", "0", "no", "off"), False),
@@ -70,3 +73,17 @@ def prefix(environment: Mapping[str, str], name: str, *, default: str) -> str:
             remedy=f"Correct {name}, or unset it for {default}.",
         )
     return text.strip("/")
+
+
+def image_digest(environment: Mapping[str, str]) -> str | None:
+    """The digest of the image that a container runs, `REPOSITORY@sha256:…` or `sha256:…`; None if
+    it is not stated. Raises InvalidInputError.
+    """
+    stated = environment.get(IMAGE_VARIABLE, "").strip()
+    if stated and not _DIGEST.fullmatch(stated):
+        # A wrong value may be a login.
+        raise InvalidInputError(
+            f"{IMAGE_VARIABLE} is neither REPOSITORY@sha256:… nor sha256:…, with 64 hex digits",
+            remedy="Set it to the digest that `runpod-comfy image push` prints, or unset it.",
+        )
+    return stated or None

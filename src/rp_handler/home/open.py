@@ -16,10 +16,10 @@ from comfy_home.in_use import home_in_use
 from comfy_home.layout import MARKER_NAME, find_home
 from comfy_home.lock_bytes import lock_digest, names_lock
 from comfy_home.manifest import load_manifest
-from rp_handler.home.image import image_digest
 from rp_handler.home.model_search import ModelSearch, make_search
 from rp_handler.home.realized import Home, open_home
 from rp_handler.run_request import RunRequest
+from rp_handler.variables import image_digest
 
 
 @dataclass(frozen=True, kw_only=True)

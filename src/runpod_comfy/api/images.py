@@ -16,9 +16,9 @@ from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from comfy_workflows.folder import workflow_files
-from rp_handler.home.image import IMAGE_VARIABLE
 from rp_handler.outputs.modes import check_output_mode, settings_of
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE, asks_for_provenance
+from rp_handler.variables import IMAGE_VARIABLE
 from runpod_comfy.api.arguments import checked
 from runpod_comfy.api.versions import fetch_context_for, keep_cache_for, select
 from runpod_comfy.api.workspace import (
