@@ -96,8 +96,6 @@ class GcsBucket:
         blob = self._bucket.blob(name, chunk_size=_PIECE_BYTES)
         try:
             self._answer(lambda: self._send(path, blob, mime), uri)
-        except OutputUploadError:
-            raise
         except ComfyError as error:
             raise OutputUploadError(
                 error.message, remedy=error.remedy, details={"uri": uri}
