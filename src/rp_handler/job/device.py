@@ -12,10 +12,9 @@ from typing import Any
 
 from comfy_home.platforms import this_platform
 
-NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
-PROCESSORS = Path("/proc/cpuinfo")
-
+_NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
+_NVIDIA_GPUS = Path("/proc/driver/nvidia/gpus")
+_PROCESSORS = Path("/proc/cpuinfo")
 # ComfyUI's name of a GPU starts with its number and ends with torch's allocator.
 _DECORATION = re.compile(r"^(?:cuda|xpu|mps):\d+ | : \w*$")
 _DRIVER_VERSION = re.compile(r"\bNVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s")
@@ -23,12 +22,7 @@ _GPU = re.compile(r"^Model:\s*(\S.*?)\s*$", re.MULTILINE)
 _PROCESSOR = re.compile(r"^model name\s*: *(.+?) *$", re.MULTILINE)
 
 
-def device_of(
-    stats: Mapping[str, Any],
-    *,
-    nvidia_driver: Path = NVIDIA_DRIVER,
-    processors: Path = PROCESSORS,
-) -> dict[str, Any]:
+def device_of(stats: Mapping[str, Any]) -> dict[str, Any]:
     """The `device` of a result document, from the engine's system stats.
 
     `driver` is the version of NVIDIA's driver, None for other devices.
@@ -40,14 +34,14 @@ def device_of(
         "name": name or kind,
         "type": kind,
         "platform": this_platform(),
-        "driver": _found(_DRIVER_VERSION, nvidia_driver) if kind == "cuda" else None,
-        "processor": _found(_PROCESSOR, processors) or platform.processor() or None,
+        "driver": _found(_DRIVER_VERSION, _NVIDIA_DRIVER) if kind == "cuda" else None,
+        "processor": _found(_PROCESSOR, _PROCESSORS) or platform.processor() or None,
     }
 
 
-def nvidia_gpus(folder: Path = NVIDIA_GPUS) -> list[str]:
+def nvidia_gpus() -> list[str]:
     """The names of the GPUs that NVIDIA's driver has, as a device is named after them."""
-    places = sorted(folder.glob("*/information"))
+    places = sorted(_NVIDIA_GPUS.glob("*/information"))
     return [name for place in places if (name := _found(_GPU, place))]
 
 
