@@ -107,10 +107,8 @@ class Webhooks:
         settings: WebhookSettings,
         client: Callable[[bool], HttpClient],
         say: Callable[[str], None],
-        *,
-        waits_s: tuple[float, ...] = _WAITS_S,
     ) -> None:
-        self._settings, self._client, self._say, self._waits_s = settings, client, say, waits_s
+        self._settings, self._client, self._say = settings, client, say
         self._waiting: deque[_Message] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -154,7 +152,7 @@ class Webhooks:
     async def _attempt(self, message: _Message) -> str | None:
         """Why the message could not be delivered; None once it was, or was given up."""
         reason = None
-        for wait_s in self._waits_s:
+        for wait_s in _WAITS_S:
             await asyncio.sleep(wait_s)
             if message not in self._waiting:
                 return None

@@ -40,11 +40,13 @@ def deliver(
 
     async def run() -> None:
         client = partial(webhook_client, allows_private=allows_private)
-        async with Webhooks(settings, client, said.append, waits_s=waits_s) as webhooks:
+        async with Webhooks(settings, client, said.append) as webhooks:
             for result in results:
                 webhooks.post(*result)
 
-    asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rp_handler.webhook._WAITS_S", waits_s)
+        asyncio.run(run())
     return said
 
 

@@ -68,15 +68,13 @@ def prefetch(
     object_info: ObjectInfo,
     folders: ModelFolders,
     count: Callable[[int], None],
-    *,
-    free_bytes: int | None = None,
 ) -> None:
     """Reads the models that the workflow named `warm_up` uses, else those of all in the folder
     `workflows`, until it is interrupted; `count` gets the bytes of each chunk.
 
     Models that do not fit into half of the free memory are left out.
     """
-    free_bytes = free_memory_bytes() if free_bytes is None else free_bytes
+    free_bytes = free_memory_bytes()
     if free_bytes >= _LEAST_FREE_BYTES:
         graphs = _graphs(warm_up, workflows)
         models = [it for graph in graphs for it in used_models(graph, object_info, folders)]

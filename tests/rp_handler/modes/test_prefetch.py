@@ -59,7 +59,9 @@ def test_a_file_with_several_links_is_read_once(
 
 def read(warm_up: str | None, workflows: Path, folders: ModelFolders, free: int) -> int:
     counted: list[int] = []
-    prefetch(warm_up, workflows, _CLASSES, folders, counted.append, free_bytes=free)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rp_handler.modes.prefetch.free_memory_bytes", lambda: free)
+        prefetch(warm_up, workflows, _CLASSES, folders, counted.append)
     return sum(counted)
 
 
