@@ -56,7 +56,6 @@ class Cache:
     # Which models requests of `verify-models` were about.
     asked = Below("asked")
     tmp = Below("tmp")
-    in_use = Below(".in-use")
 
     @classmethod
     def from_environment(cls) -> Cache:
@@ -97,6 +96,11 @@ class Cache:
                 yield folder
             finally:
                 remove_tree(folder, ignore_errors=True)
+
+    @property
+    def in_use(self) -> Path:
+        """The file whose lock the commands that use the cache share."""
+        return self.root / ".in-use"
 
     def using(self, say: Say = say_nothing) -> contextlib.AbstractContextManager[int | None]:
         """Keeps `gc` out during the block; other commands may use the cache at the same time.
