@@ -28,6 +28,8 @@ Answer = TypeVar("Answer")
 # The history is authoritative. It is also polled while the socket is silent, because a core forgets
 # a client whose new socket arrives before it has noticed the end of the old one.
 _QUIET_S = 2.0
+# The history can be ahead of messages that are still on their way.
+_LAST_MESSAGES_S = 0.2
 _RECONNECT_S = 0.2
 # For both requests together: everything must end within 5 seconds, including the engine's grace
 # period.
@@ -170,15 +172,12 @@ class EngineClient:
             if message is None or message.type not in _DATA:
                 entry = await self._history(events.prompt_id)
                 if entry is not None:
+                    await _take_last_messages(events, socket)
                     return entry
-            elif message.type is aiohttp.WSMsgType.TEXT:
-                said = json.loads(message.data)
-                if events.take(said.get("type", ""), said.get("data") or {}):
-                    while (entry := await self._history(events.prompt_id)) is None:
-                        await asyncio.sleep(0.01)
-                    return entry
-            else:
-                events.take_binary(message.data)
+            elif _take(events, message):
+                while (entry := await self._history(events.prompt_id)) is None:
+                    await asyncio.sleep(0.01)
+                return entry
 
     async def _listen(self) -> aiohttp.ClientWebSocketResponse:
         """The open socket, which nothing else reads; connected first if there is none."""
@@ -248,6 +247,26 @@ class EngineClient:
 
 
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+
+
+def _take(events: PromptEvents, message: aiohttp.WSMessage) -> bool:
+    """Handles a message with data. True if it says that the engine is done with the prompt."""
+    if message.type is aiohttp.WSMsgType.BINARY:
+        events.take_binary(message.data)
+        return False
+    said = json.loads(message.data)
+    return events.take(said.get("type", ""), said.get("data") or {})
+
+
+async def _take_last_messages(
+    events: PromptEvents, socket: aiohttp.ClientWebSocketResponse
+) -> None:
+    """Handles what the engine still sends about a prompt that is in the history."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_MESSAGES_S):
+            async for message in socket:
+                if message.type not in _DATA or _take(events, message):
+                    return
 
 
 async def _cancelled(task: asyncio.Future[Any]) -> None:

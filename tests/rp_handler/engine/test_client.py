@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import uuid
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import pytest
+from aiohttp import web
 
 from comfy_workflows.graph import parse_workflow
+from rp_handler.engine import client as client_module
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.command import EngineSetup
 from rp_handler.engine.process import Engine
@@ -158,6 +162,72 @@ def test_an_error_after_a_dropped_socket_is_still_reported(setup_of: EngineSetup
     )
     with pytest.raises(JobError, match="late"):
         run(setup_of, document)
+
+
+class SlowSocket:
+    """A server in front of an engine that holds back what the engine's socket sends until a prompt
+    is seen in the history."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._seen = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def __aenter__(self) -> SlowSocket:
+        self._session = aiohttp.ClientSession()
+        app = web.Application()
+        app.router.add_get("/ws", self._socket)
+        app.router.add_route("*", "/{path:.*}", self._request)
+        self._runner = web.AppRunner(app, shutdown_timeout=0)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        await self._runner.cleanup()
+
+    async def _request(self, request: web.Request) -> web.Response:
+        url, body = f"{self._engine.url}{request.path_qs}", await request.read()
+        async with self._session.request(request.method, url, data=body) as answer:
+            text = await answer.text()
+            if request.path.startswith("/history/") and json.loads(text):
+                self._seen.set()
+            return web.Response(text=text, status=answer.status, content_type="application/json")
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async with self._session.ws_connect(f"{self._engine.url}{request.path_qs}") as engine:
+            async for message in engine:
+                await self._seen.wait()
+                await socket.send_str(message.data)
+        return socket
+
+
+def test_messages_that_come_after_the_history_are_heard(
+    setup_of: EngineSetup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_QUIET_S", 0.1)
+    # Only so that a busy machine does not fail the test.
+    monkeypatch.setattr(client_module, "_LAST_MESSAGES_S", 10.0)
+
+    async def scenario() -> Execution:
+        async with (
+            Engine(setup_of) as engine,
+            SlowSocket(engine) as slow,
+            EngineClient(cast("Engine", slow)) as client,
+        ):
+            return await client.run(events_of(graph(n1=("FixtureSave", SAVE))))
+
+    execution = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert execution.ran == {"1"}
+    assert set(execution.timings.nodes) == {"1"}
 
 
 def test_previews_may_be_larger_than_a_usual_message(setup_of: EngineSetup) -> None:
