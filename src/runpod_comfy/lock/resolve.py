@@ -126,11 +126,14 @@ def _fetch(
     title = tree.name if isinstance(tree, CustomNode) else "the core"
     if TreeStore(cache=fetch_context.cache).find(request) is None:
         fetch_context.say(f"Fetching {title} at {commit.removeprefix('sha256:')[:12]}")
+    # Once: from now on the lock has this commit, and it is not checked again.
+    is_new_commit = tree.commit is not None and known is None
+    if is_new_commit and isinstance(source, ArchiveSource):
+        source.refuse_foreign_archive(request, fetch_context)
     fetched = source.fetch(request, fetch_context)
     if isinstance(tree, CustomNode):
         _report_unimportable(tree, fetched.path, fetch_context.say)
-    if tree.commit and not known:
-        # Once: from now on the lock has this commit, and it is not checked again.
+    if is_new_commit:
         _check_commit(tree, request, fetch_context)
     if known and known.commit == commit and known.tree_hash != fetched.tree_hash:
         raise MismatchError(
@@ -170,7 +173,10 @@ def _requirements_above(
 
 
 def _check_commit(tree: Tree, request: TreeRequest, fetch_context: FetchContext) -> None:
-    """Whether a commit of the spec is one of its ref, which a person may have changed alone."""
+    """Whether a commit of the spec is one of its ref, which a person may have changed alone.
+
+    That of an archive is checked before it is fetched.
+    """
     if tree.kind == "git":
         warn_of_foreign_commit(request, fetch_context)
     elif tree.kind == "pypi":

@@ -6,6 +6,7 @@ folder.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from comfy_errors import MismatchError, UnavailableError
 from comfy_files.files import disk_errors
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
-from runpod_comfy.cache.tree import FetchContext, Fill, Filling, TreeRequest
+from runpod_comfy.cache.tree import FetchContext, Fill, Filling, TreeRequest, TreeStore
 from runpod_comfy.sources.extract import TopFolder, begins_like_an_archive, extract
 from runpod_comfy.sources.index.pip_settings import web_client
 from runpod_comfy.sources.kinds import TreeSource
@@ -30,11 +31,26 @@ class ArchiveSource(TreeSource):
     top_folder: TopFolder = "entered if it is the only one"
 
     def pin(self, request: TreeRequest, fetch_context: FetchContext) -> str:
+        self.refuse_foreign_archive(request, fetch_context)
         return self._archive(request, fetch_context)[1]
 
     def bring(self, request: TreeRequest, fetch_context: FetchContext) -> Fill:
         archive, _ = self._archive(request, fetch_context)
         return partial(unpack, request, archive, self.top_folder)
+
+    def refuse_foreign_archive(self, request: TreeRequest, fetch_context: FetchContext) -> None:
+        """Raises MismatchError if the cache has the pin of a request, but its URL another archive.
+
+        Does nothing offline, and where the URL cannot be reached. What is not in the cache is
+        compared when it is fetched.
+        """
+        if request.commit is None or fetch_context.offline:
+            return
+        if TreeStore(cache=fetch_context.cache).find(request) or stored_archive(
+            request, fetch_context
+        ):
+            with contextlib.suppress(UnavailableError):
+                _download(self.url_of(request, fetch_context), request, fetch_context)
 
     def url_of(self, request: TreeRequest, _fetch_context: FetchContext) -> str:
         """The URL of a request's archive."""

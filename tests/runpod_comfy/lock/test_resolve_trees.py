@@ -104,6 +104,35 @@ def test_an_archive_that_gives_other_bytes_than_the_lock_knows_is_refused(
     assert "--upgrade" in caught.value.remedy
 
 
+def test_a_commit_of_another_version_of_a_registry_node_is_refused(
+    workspace: Workspace, registry: RegistryDouble
+) -> None:
+    packed = node_zip({"__init__.py": ""})
+    registry.publish("painter", "1.0.0", packed)
+    registry.publish("painter", "2.0.0", node_zip({"__init__.py": "VERSION = 2\n"}))
+    commit = f"sha256:{hashlib.sha256(packed).hexdigest()}"
+    node = {"name": "painter", "repo": "comfy://painter", "ref": "1.0.0", "commit": commit}
+    workspace.document["custom_nodes"] = [node]
+    lock = workspace.resolve()
+    node["ref"] = "2.0.0"
+    with pytest.raises(MismatchError, match=r"node painter: comfy://painter@2\.0\.0 has sha256"):
+        workspace.resolve(lock)
+
+
+def test_a_commit_of_an_archive_at_another_url_is_refused(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    commit = f"sha256:{_write_archive(tmp_path / 'shelf/one.tgz')}"
+    _write_archive(tmp_path / "shelf/two.tgz", "alpha")
+    with serve(tmp_path / "shelf") as url:
+        node = {"name": "brush", "repo": f"{url}/one.tgz", "commit": commit}
+        workspace.document["custom_nodes"] = [node]
+        lock = workspace.resolve()
+        node["repo"] = f"{url}/two.tgz"
+        with pytest.raises(MismatchError, match=f"{url}/two.tgz has sha256"):
+            workspace.resolve(lock)
+
+
 @pytest.fixture
 def pinned_to_a_fork(workspace: Workspace, index: Path, node_git: GitRepository) -> GitRepository:
     """The spec's node is pinned to a commit that `main`, which it names, never had."""

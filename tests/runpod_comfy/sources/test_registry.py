@@ -104,6 +104,26 @@ def test_other_bytes_than_the_pinned_ones_are_refused_by_name(
         RegistrySource().pin(asked, fetch_context)
 
 
+def test_a_pin_of_another_version_is_refused_though_the_cache_has_it(
+    registry: RegistryDouble, fetch_context: FetchContext
+) -> None:
+    registry.publish("painter", "1.0.0", ARCHIVE)
+    registry.publish("painter", "2.0.0", node_zip({"__init__.py": "VERSION = 2\n"}))
+    RegistrySource().fetch(request(), fetch_context)
+    right, changed = (
+        Tree(repo="comfy://painter", ref=ref, commit=PIN) for ref in ("1.0.0", "2.0.0")
+    )
+    assert settle(right, fetch_context) == right
+    with pytest.raises(MismatchError, match=r"comfy://painter@2\.0\.0 has sha256") as caught:
+        settle(changed, fetch_context)
+    assert "remove its 'commit'" in caught.value.remedy
+    assert settle(changed, replace(fetch_context, offline=True)) == changed
+    # An unreachable registry cannot tell.
+    registry.answers["/nodes/painter/install"] = Answer(status=404)
+    registry.answers["/nodes/painter/versions"] = Answer(status=404)
+    assert settle(changed, fetch_context) == changed
+
+
 def test_the_newest_version_is_by_number_and_not_by_text(
     registry: RegistryDouble, fetch_context: FetchContext
 ) -> None:
