@@ -25,22 +25,34 @@ def read_json(
     if it is broken.
     """
     try:
-        return json.loads(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise UnavailableError(f"there is no {what} at {path}", remedy=remedy) from error
-    except json.JSONDecodeError as error:
-        fault = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
-    except RecursionError as error:
-        raise refusal(f"the {what} {path} is nested too deeply", remedy=remedy) from error
-    except UnicodeDecodeError as error:
-        fault = f"is not text in UTF-8 (byte {error.start})"
-        raise refusal(f"the {what} {path} {fault}", remedy=remedy) from error
     except OSError as error:
         fault = f"cannot be read: {(error.strerror or str(error)).lower()}"
         raise refusal(
             f"the {what} {path} {fault}", remedy=os_remedy(error, otherwise=remedy)
         ) from error
+    return parse_json(content, f"the {what} {path}", remedy=remedy, refusal=refusal)
+
+
+def parse_json(
+    content: bytes, title: str, *, remedy: str, refusal: type[InvalidInputError] = InvalidInputError
+) -> Any:
+    """The document in `content`; `title` names it in messages ("the workflow a.json").
+
+    Raises `refusal` with the fault and its position if it is broken.
+    """
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        fault = f"is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        raise refusal(f"{title} {fault}", remedy=remedy) from error
+    except RecursionError as error:
+        raise refusal(f"{title} is nested too deeply", remedy=remedy) from error
+    except UnicodeDecodeError as error:
+        fault = f"is not text in UTF-8 (byte {error.start})"
+        raise refusal(f"{title} {fault}", remedy=remedy) from error
 
 
 def read_object(path: Path, what: str, *, remedy: str) -> dict[str, Any]:

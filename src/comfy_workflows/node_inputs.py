@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comfy_errors import InvalidInputError
 from comfy_errors.names import listed, nearest
 from comfy_workflows.graph import Graph, GraphNode, Problem, ProblemKind, is_link
 from comfy_workflows.model_files import ModelFolders, is_there, looks_like_a_model
@@ -36,6 +37,21 @@ class Known:
     code: NodeCode
 
 
+def object_info_in(document: object, title: str, *, remedy: str) -> dict[str, Any]:
+    """`document` as the engine's `/object_info`: an object for each node class.
+
+    `title` names it in messages. Raises InvalidInputError if it is anything else.
+    """
+    if not isinstance(document, dict):
+        raise InvalidInputError(f"{title} is not a JSON object", remedy=remedy)
+    broken = next((name for name, it in document.items() if not isinstance(it, dict)), None)
+    if broken is not None:
+        raise InvalidInputError(
+            f"{title} has no JSON object for the node class {json.dumps(broken)}", remedy=remedy
+        )
+    return document
+
+
 def problems_of_node(node: GraphNode, graph: Graph, known: Known) -> Iterator[Problem]:
     """The problems of a node's inputs. Its class is in `known.object_info`."""
     info = known.object_info[node.class_type]
@@ -47,8 +63,14 @@ def problems_of_node(node: GraphNode, graph: Graph, known: Known) -> Iterator[Pr
 
 def declared_inputs(info: Mapping[str, Any], *kinds: str) -> dict[str, Any]:
     """The inputs of a node class with their specifications, of `kinds` (required, optional)."""
-    declared = info.get("input") or {}
-    return {name: it for kind in kinds for name, it in (declared.get(kind) or {}).items()}
+    declared = _object_at(info, "input")
+    return {name: it for kind in kinds for name, it in _object_at(declared, kind).items()}
+
+
+def _object_at(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """The object at a key; an empty one if a custom node gave anything else."""
+    value = document.get(key)
+    return value if isinstance(value, Mapping) else {}
 
 
 def choices_of(specification: Any) -> list[Any] | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.json_file import read_object
+from comfy_files.json_file import read_json
 from comfy_files.user_paths import expanded, real
 from comfy_home.layout import HomeLayout
 from comfy_home.manifest import Manifest, load_manifest
 from comfy_models.store import MEMORY_NAME, names_stored
 from comfy_models.verify import HashMemory
 from comfy_workflows.model_files import ModelFolders
+from comfy_workflows.node_inputs import object_info_in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,13 +75,14 @@ class Home(HomeLayout):
     def recorded_classes(self) -> dict[str, Any] | None:
         """The engine's `/object_info` as recorded by the check; None if there was no check.
 
-        It has several megabytes, so it is read once.
+        It has several megabytes, so it is read once. Raises InvalidInputError if it is broken.
         """
-        remedy = f"Delete it and realize {self.root} again."
+        what, remedy = "record of node classes", f"Delete it and realize {self.root} again."
         try:
-            return read_object(self.object_info, "record of node classes", remedy=remedy)
+            document = read_json(self.object_info, what, remedy=remedy)
         except UnavailableError:
             return None
+        return object_info_in(document, f"the {what} {self.object_info}", remedy=remedy)
 
 
 def open_home(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
+from comfy_files.json_file import parse_json
 from comfy_files.progress import Progress, Say, say_nothing
 from comfy_files.user_paths import expanded
 from comfy_home.layout import OBJECT_INFO_NAME, find_home
@@ -16,6 +16,7 @@ from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from comfy_workflows.folder import workflow_files
+from comfy_workflows.node_inputs import object_info_in
 from rp_handler.outputs.modes import check_output_mode, settings_of
 from rp_handler.run_request import DEFAULT_OUTPUT_DIR, DEFAULT_OUTPUT_MODE, asks_for_provenance
 from rp_handler.variables import IMAGE_VARIABLE
@@ -260,19 +261,15 @@ def _warn_of_another_lock(
 def node_classes_of_image(image: str) -> dict[str, Any] | None:
     """The `/object_info` of the version in an image, as recorded by its build; None without one.
 
-    Raises DockerUnavailableError, and OperationFailedError if the engine cannot read it.
+    Raises DockerUnavailableError, OperationFailedError if the engine cannot read it, and
+    InvalidInputError if it is broken.
     """
     recorded = read_image_file(connect(), image, f"{image_paths.HOME}/{OBJECT_INFO_NAME}")
     if recorded is None:
         return None
-    try:
-        classes: dict[str, Any] = json.loads(recorded)
-    except ValueError as error:
-        raise InvalidInputError(
-            f"the record of node classes in {image} is not valid JSON",
-            remedy="Build the image again: runpod-comfy image build ID",
-        ) from error
-    return classes
+    title = f"the record of node classes in {image}"
+    remedy = "Build the image again: runpod-comfy image build ID"
+    return object_info_in(parse_json(recorded, title, remedy=remedy), title, remedy=remedy)
 
 
 def run_image(

@@ -27,6 +27,7 @@ from runpod_comfy.lock.python.pins import is_asked, lock_python, read_asked, req
 from runpod_comfy.lock.python.torch_family import cuda_of
 from runpod_comfy.lock.requirements.read import CORE, REQUIREMENTS
 from runpod_comfy.lock.upgrade import NO_UPGRADE, Upgrade, trees_of
+from runpod_comfy.sources.archive import ArchiveSource
 from runpod_comfy.sources.git.source import warn_of_foreign_commit
 from runpod_comfy.sources.kinds import TreeSource, look_up, source_of
 from runpod_comfy.sources.model_hosts import model_hosts

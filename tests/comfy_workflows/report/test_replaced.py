@@ -101,3 +101,5 @@ def test_what_a_node_says_about_itself_may_be_anything(odd: Any) -> None:
     )
     assert len(found) == 1
     replaced_nodes(GRAPH, {"Blur": {"input": {"required": {"radius": odd}}}}, {"Blur": BLUR})
+    for broken in ({"input": odd}, {"input": {"required": odd}}):
+        replaced_nodes(GRAPH, {"Blur": broken}, {"Blur": BLUR})

@@ -24,6 +24,26 @@ def test_a_finished_version_is_opened(home: Path) -> None:
     assert opened.recorded_classes is None
 
 
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        ("{", "is not valid JSON"),
+        ("[]", "is not a JSON object"),
+        ('{"KSampler": 5}', 'has no JSON object for the node class "KSampler"'),
+    ],
+)
+def test_a_broken_record_of_node_classes_is_one_sentence(
+    home: Path, record: str, fault: str
+) -> None:
+    opened = open_home(home, version_id="demo", id_was_asked=True)
+    opened.object_info.write_text(record)
+    with pytest.raises(InvalidInputError) as caught:
+        _ = opened.recorded_classes
+    where = f"the record of node classes {opened.object_info}"
+    assert caught.value.message.startswith(f"{where} {fault}")
+    assert caught.value.remedy == f"Delete it and realize {home} again."
+
+
 def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="no version is realized at") as caught:
         open_home(tmp_path, version_id="mine", id_was_asked=True)

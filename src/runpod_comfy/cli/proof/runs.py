@@ -5,6 +5,7 @@ them also show the node whose output differs first, for `--explain`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -141,14 +142,14 @@ def _error_of(code: int, shown: bytes) -> ComfyError:
 
 
 def _result_in(printed: bytes, image: str) -> dict[str, Any]:
-    try:
-        result: dict[str, Any] = json.loads(printed)
-    except ValueError as error:
-        raise OperationFailedError(
-            f"the container of {image} printed no result",
-            remedy="Run the command again with --verbose.",
-        ) from error
-    return result
+    with contextlib.suppress(ValueError, RecursionError):
+        result = json.loads(printed)
+        if isinstance(result, dict):
+            return result
+    raise OperationFailedError(
+        f"the container of {image} printed no result",
+        remedy="Run the command again with --verbose.",
+    )
 
 
 EXPLAIN_HELP = "where outputs differ, run once more and name the node that differs first"
