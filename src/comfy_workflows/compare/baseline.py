@@ -26,7 +26,7 @@ from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.content import Content
 from comfy_workflows.compare.decoded import Strict
 from comfy_workflows.compare.output import Output, OutputKind
-from comfy_workflows.compare.run import Circumstances, Run
+from comfy_workflows.compare.run import Circumstances, Device, Run
 from comfy_workflows.compare.tolerance import Tolerance
 from comfy_workflows.folder import is_baseline
 
@@ -64,10 +64,11 @@ class Baseline(Strict):
     workflow: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     entries: list[Entry]
 
-    def entry_for(self, circumstances: Circumstances) -> Entry | None:
+    def entry_for(self, device: Device) -> Entry | None:
         """The entry of this device."""
-        key = circumstances.device.key
-        return next((one for one in self.entries if one.circumstances.device.key == key), None)
+        return next(
+            (one for one in self.entries if one.circumstances.device.key == device.key), None
+        )
 
 
 def load_baseline(path: Path, *, workflow: str, may_be_empty: bool = False) -> Baseline:
@@ -133,18 +134,22 @@ def compare_with_baseline(
     return replace(compare(before, run, tolerance=tolerance), notes=tuple(notes))
 
 
+def _no_entry_for(path: Path, baseline: Baseline, device: Device) -> UnavailableError:
+    known = [entry.circumstances.device.in_words() for entry in baseline.entries]
+    return UnavailableError(
+        f"the baseline {path} has no entry for this device, {device.in_words()}; it has "
+        f"{listed(known)}",
+        remedy="Record one here: run `repro` with the same workflow and --mode record. Or "
+        "compare with that of another device: --tolerance max=2",
+    )
+
+
 def _entry_of_another_device(
     path: Path, baseline: Baseline, run: Run, tolerance: Tolerance | None
 ) -> Entry:
     here = run.circumstances.device
     if tolerance is None:
-        known = [entry.circumstances.device.in_words() for entry in baseline.entries]
-        raise UnavailableError(
-            f"the baseline {path} has no entry for this device, {here.in_words()}; it has "
-            f"{listed(known)}",
-            remedy="Record one here: run `repro` with the same workflow and --mode record. Or "
-            "compare with that of another device: --tolerance max=2",
-        )
+        raise _no_entry_for(path, baseline, here)
     # `min` keeps the first of several that are equally close.
     return min(
         baseline.entries,
@@ -155,6 +160,12 @@ def _entry_of_another_device(
     )
 
 
+def require_entry(path: Path, baseline: Baseline, device: Device | None) -> None:
+    """Raises UnavailableError if the baseline at `path` has no entry of a device that is known."""
+    if device is not None and baseline.entry_for(device) is None:
+        raise _no_entry_for(path, baseline, device)
+
+
 def recorded_run(
     path: Path, baseline: Baseline, run: Run, *, tolerance: Tolerance | None = None
 ) -> Run:
@@ -163,7 +174,7 @@ def recorded_run(
     With a tolerance, that of another device where there is none for this one. Raises
     UnavailableError if no entry can be used, and OSError.
     """
-    entry = baseline.entry_for(run.circumstances)
+    entry = baseline.entry_for(run.circumstances.device)
     if entry is None:
         entry = _entry_of_another_device(path, baseline, run, tolerance)
     folder = files_folder(path)
@@ -244,7 +255,7 @@ def record(path: Path, run: Run, *, workflow: str, say: Say = say_nothing) -> Re
             circumstances=run.circumstances,
             outputs=[_keep(output, folder) for output in run.outputs],
         )
-        old = baseline.entry_for(run.circumstances) if baseline else None
+        old = baseline.entry_for(run.circumstances.device) if baseline else None
         entries = [one for one in (baseline.entries if baseline else []) if one is not old]
         entries.append(entry)
         entries.sort(key=lambda one: one.circumstances.device.key)

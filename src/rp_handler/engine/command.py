@@ -216,6 +216,11 @@ def _has_name(user: int) -> bool:
     return True
 
 
-def runs_on_cpu(setup: EngineSetup, environment: Mapping[str, str]) -> bool:
-    """True if the engine uses no GPU, because of its arguments or because there is none."""
-    return "--cpu" in setup.arguments or needs_cpu({**setup.variables, **environment})
+def runs_on_cpu(
+    arguments: Sequence[str], variables: Mapping[str, str], environment: Mapping[str, str]
+) -> bool:
+    """True if an engine uses no GPU, because of its arguments or because there is none.
+
+    `variables` are the version's own, over which those of `environment` take precedence.
+    """
+    return "--cpu" in arguments or needs_cpu({**variables, **environment})

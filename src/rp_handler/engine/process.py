@@ -180,7 +180,7 @@ class Engine:
 
     async def _start(self) -> None:
         began = time.monotonic()
-        if not runs_on_cpu(self._setup, os.environ):
+        if not runs_on_cpu(self._setup.arguments, self._setup.variables, os.environ):
             require_driver(self._setup.cuda, driver_cuda())
         host, asked = self._setup.listen, self._asked_port
         for attempt in range(_TRIES):
@@ -231,7 +231,7 @@ class Engine:
             folders,
             port=self.port,
             database=setup.database or scratch / "comfyui.db",
-            needs_cpu=runs_on_cpu(setup, os.environ),
+            needs_cpu=runs_on_cpu(setup.arguments, setup.variables, os.environ),
         )
         watched, lifeline = os.pipe()
         guarded = ["/bin/sh", "-c", _GUARDED_START, "comfy-engine", str(watched), str(scratch)]

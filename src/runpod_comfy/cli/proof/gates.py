@@ -13,7 +13,6 @@ from typing import Any
 
 from comfy_errors import ComfyError, error_kind
 from comfy_errors.names import in_lines, quantity
-from comfy_home.import_needs import needs_cpu
 from comfy_home.platforms import this_platform
 from runpod_comfy.cli.options import given
 from runpod_comfy.cli.proof.runs import runner_at
@@ -75,12 +74,13 @@ def _tried(name: str, gate: Callable[[], str]) -> Gate:
 
 def _machine(job: Realization, console: Console) -> str:
     """The platform, which realizing has required, the driver, and the room."""
+    from rp_handler.engine.command import runs_on_cpu
     from rp_handler.engine.cuda_driver import driver_cuda, require_driver
     from runpod_comfy.lock.python.torch_family import cuda_on
     from runpod_comfy.upkeep.doctor import examine
 
     platform = this_platform()
-    if not ("--cpu" in job.lock.comfy_args or needs_cpu({**job.lock.env, **os.environ})):
+    if not runs_on_cpu(job.lock.comfy_args, job.lock.env, os.environ):
         require_driver(cuda_on(job.lock.python, platform), driver_cuda())
     answers = examine(job.cache, job.home.root, os.environ, only=("room", "gpu"))
     for answer in answers:

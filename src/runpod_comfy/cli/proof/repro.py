@@ -85,7 +85,11 @@ def add_parser(commands: Subparsers) -> None:
 
 
 def _run(arguments: argparse.Namespace, console: Console) -> int:
-    from comfy_workflows.compare.baseline import compare_with_baseline, load_baseline
+    from comfy_workflows.compare.baseline import (
+        compare_with_baseline,
+        load_baseline,
+        require_entry,
+    )
     from comfy_workflows.compare.run import run_of
     from comfy_workflows.compare.tolerance import parse_tolerance
     from comfy_workflows.folder import baseline_path
@@ -107,6 +111,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if path.exists() or not records:
         baseline = load_baseline(path, workflow=digest, may_be_empty=records)
     runner = runner_of(arguments, console, output="files")
+    if baseline is not None and not records and tolerance is None:
+        require_entry(path, baseline, runner.known_device())
     result = runner.run(workflow, hashes_nodes=arguments.explain)
     for warning in result.get("warnings") or ():
         console.say(f"Warning: {warning}")

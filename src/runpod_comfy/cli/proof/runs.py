@@ -29,6 +29,7 @@ from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
     from comfy_workflows.compare.compare import Comparison
+    from comfy_workflows.compare.run import Device
     from comfy_workflows.node_inputs import ObjectInfo
 
 # What only a home has.
@@ -40,11 +41,13 @@ class Runner:
     """`run` runs the workflow in a file on the version, and returns the result document; it raises
     ComfyError and OSError. With `hashes_nodes=True` the document has `node_hashes`. `node_classes`
     gives the version's `/object_info`, as recorded when it was checked; None if it was not.
+    `known_device` gives the device of the next run; None if only the run will show it.
     """
 
     version_id: str
     run: Callable[..., dict[str, Any]]
     node_classes: Callable[[], ObjectInfo | None]
+    known_device: Callable[[], Device | None] = lambda: None
 
 
 def runner_of(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
@@ -72,7 +75,10 @@ def _in_home(arguments: argparse.Namespace, console: Console, *, output: str) ->
 def runner_at(home: Path, version_id: str, *, verbose: bool, **options: Any) -> Runner:
     """What runs workflows in a realized home. `options` are those of `make_request`."""
     from comfy_files.progress import StatusLine
+    from comfy_workflows.compare.run import Device
+    from rp_handler.engine.command import runs_on_cpu
     from rp_handler.home.realized import open_home
+    from rp_handler.job.device import device_of
     from rp_handler.job.terminal import listening
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
@@ -88,7 +94,15 @@ def runner_at(home: Path, version_id: str, *, verbose: bool, **options: Any) -> 
     def node_classes() -> ObjectInfo | None:
         return open_home(home, version_id=version_id, id_was_asked=True).recorded_classes
 
-    return Runner(version_id=version_id, run=run, node_classes=node_classes)
+    def known_device() -> Device | None:
+        manifest = open_home(home, version_id=version_id, id_was_asked=True).manifest
+        if not runs_on_cpu(manifest.comfy_args, manifest.env, os.environ):
+            return None
+        return Device.model_validate(device_of({"devices": [{"type": "cpu"}]}))
+
+    return Runner(
+        version_id=version_id, run=run, node_classes=node_classes, known_device=known_device
+    )
 
 
 def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:

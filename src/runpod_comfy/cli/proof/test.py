@@ -89,6 +89,13 @@ class WorkflowTest:
     baseline: Baseline | None
     tolerance: Tolerance | None
 
+    def require_entry(self, runner: Runner) -> None:
+        """Raises UnavailableError if it is known before a run that the baseline has no entry."""
+        from comfy_workflows.compare.baseline import require_entry
+
+        if self.baseline is not None and self.tolerance is None:
+            require_entry(self.path, self.baseline, runner.known_device())
+
     def compare(self, result: dict[str, Any]) -> Comparison | None:
         """None without a baseline. Raises ComfyError."""
         from comfy_workflows.compare.baseline import compare_with_baseline
@@ -217,7 +224,12 @@ def tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
         test = test_of(workflow, tolerance)
     except ComfyError as error:
         return _ended(workflow, started, error=error)
-    return _case(test, lambda: runner.run(workflow), started)
+
+    def run() -> dict[str, Any]:
+        test.require_entry(runner)
+        return runner.run(workflow)
+
+    return _case(test, run, started)
 
 
 def _case(test: WorkflowTest, run: Callable[[], dict[str, Any]], started: float) -> Case:

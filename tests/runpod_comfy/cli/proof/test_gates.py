@@ -89,7 +89,7 @@ def test_what_realizes_nothing_cannot_be_proved(painted: PaintedVersion, mode: s
 def test_a_driver_that_is_too_old_fails_the_machine_before_any_start(
     version: Version, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("runpod_comfy.cli.proof.gates.needs_cpu", lambda _environment: False)
+    monkeypatch.setattr("rp_handler.engine.command.needs_cpu", lambda _environment: False)
     monkeypatch.setattr("rp_handler.engine.cuda_driver.driver_cuda", lambda: (12, 8))
     monkeypatch.setattr(
         "runpod_comfy.lock.python.torch_family.cuda_on", lambda _python, _platform: "13.0"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from runpod_comfy.cli.proof.runs import runner_at
+from runpod_comfy.cli.proof.test import tested
 from tests.graphs import node, saving, write_graph
 from tests.media_files import noise, picture, with_one_step
 from tests.painted_version import PaintedVersion
@@ -113,18 +116,29 @@ def test_a_version_that_makes_the_same_twice_is_said_to(painted: PaintedVersion)
     assert "Note: Two runs of this version are equal" in done.err
 
 
-def test_another_device_is_a_sentence_and_is_used_with_a_tolerance(painted: PaintedVersion) -> None:
+def test_another_device_is_a_sentence_and_is_used_with_a_tolerance(
+    painted: PaintedVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that the device is known before the run.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     workflow = painted.workflow("elsewhere")
     baseline = workflow.with_name("elsewhere.baseline.json")
     painted.paint(PICTURE)
     assert painted.repro(workflow, "--mode", "record").code == 0
     as_another_device(baseline)
-    told = painted.repro(workflow).failed_with(3)
+    done = painted.repro(workflow)
+    told = done.failed_with(3)
     assert "has no entry for this device, cpu on" in told
     assert "it has NVIDIA L4 on" in told
+    assert "Starting ComfyUI" not in done.err
+    runner = runner_at(painted.home, "demo", output="files", verbose=False)
+    case = tested(workflow, None, replace(runner, run=lambda _: pytest.fail("it runs")))
+    assert case.error is not None
+    assert "has no entry for this device, cpu on" in case.error.message
     painted.paint(NEAR)
     done = painted.repro(workflow, "--tolerance", "max=1")
     assert done.code == 0, done.err
+    assert "Starting ComfyUI" in done.err
     assert "Note: The baseline has no entry for cpu on" in done.err
     assert "Note: The device was NVIDIA L4, and is cpu." in done.err
     done = painted.repro(workflow, "--mode", "record")
