@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, ParamSpec, Self, TypeVar
 
-from comfy_errors.names import in_lines
+from comfy_errors.names import in_lines, printable
 
 _BEGINNING, _NEXT_STEP = "error: ", "  → "
 
@@ -35,9 +35,12 @@ class ComfyError(Exception):
         return self
 
     def in_words(self) -> str:
-        """The error as a terminal shows it: the message, then the next step on its own line."""
+        """The error as a terminal shows it: the message, then the next step on its own line.
+
+        Control characters are escapes.
+        """
         next_step = f"\n{_NEXT_STEP}{self.remedy}" if self.remedy else ""
-        return f"{_BEGINNING}{self.message}{next_step}"
+        return printable(f"{_BEGINNING}{self.message}{next_step}")
 
 
 class OperationFailedError(ComfyError):

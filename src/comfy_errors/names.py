@@ -27,6 +27,21 @@ def in_lines(sentences: Sequence[str], *, at_most: int = 20) -> str:
     return "".join("\n  " + each.replace("\n", "\n  ") for each in shown)
 
 
+def printable(text: str) -> str:
+    """`text` for a terminal: what it would obey or not show becomes escapes. Lines and tabs stay.
+
+    Names in a workflow, a spec or an answer of a host may hold anything.
+    """
+    if text.isprintable():
+        return text
+    return "".join(it if it.isprintable() or it in "\n\t" else ascii(it)[1:-1] for it in text)
+
+
+def escaped(text: str) -> str:
+    """`text` as a part of a line: as `printable`, with lines and tabs as escapes as well."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
 def quantity(count: int, noun: str, plural: str = "") -> str:
     """`1 pin`, `2 pins`; `plural` is for nouns that take more than an s."""
     return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
+from comfy_errors.names import printable
+
 Say = Callable[[str], None]
 
 NOTE = "Note: "
@@ -91,16 +93,17 @@ class StatusLine:
         self._lock = threading.Lock()
 
     def show(self, text: str) -> None:
-        """Replaces the lines, each cut to the terminal's width."""
+        """Replaces the lines, each cut to the terminal's width. Control characters are escapes."""
         with self._lock:
             erase = self._erase()
             width = shutil.get_terminal_size().columns - 1
-            self._text = "\n".join(line[:width] for line in text.split("\n"))
+            self._text = "\n".join(line[:width] for line in printable(text).split("\n"))
             if self.moving:
                 self._write(erase + self._text)
 
     def say(self, sentence: str) -> None:
-        """Writes a line of its own, above the one that changes."""
+        """Writes a line of its own, above the one that changes. Control characters are escapes."""
+        sentence = printable(sentence)
         with self._lock:
             if self.moving and self._text:
                 self._write(f"{self._erase()}{sentence}\n{self._text}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from comfy_errors import InvalidInputError
-from comfy_errors.names import in_lines
+from comfy_errors.names import escaped, in_lines
 from comfy_files.files import digest_of
 from comfy_files.json_file import read_json
 
@@ -168,7 +168,7 @@ def _refuse_envelope(document: object, place: str) -> None:
             )
         path = ".".join(keys)
         if isinstance(inner, str):
-            remedy = f"Pass the file of the workflow '{inner}', which it names."
+            remedy = f"Pass the file of the workflow '{escaped(inner)}', which it names."
         elif isinstance(inner, dict) and "class_type" not in inner:
             remedy = f"Write its '{path}' into a file of its own: jq .{path} FILE"
         else:
@@ -197,13 +197,13 @@ def _faults(document: object) -> Iterator[str]:
         return
     for node_id, node in document.items():
         if not isinstance(node, dict):
-            yield f'"{node_id}" is {_in_words(node)}, not a node'
+            yield f'"{escaped(node_id)}" is {_in_words(node)}, not a node'
             continue
         if not isinstance(node.get("class_type"), str) or not node["class_type"]:
-            yield f'"{node_id}" has no "class_type"'
+            yield f'"{escaped(node_id)}" has no "class_type"'
         if not isinstance(node.get("inputs"), dict):
-            named = f" ({node['class_type']})" if node.get("class_type") else ""
-            yield f'node {node_id}{named} has no "inputs"'
+            named = f" ({escaped(str(node['class_type']))})" if node.get("class_type") else ""
+            yield f'node {escaped(node_id)}{named} has no "inputs"'
 
 
 def _in_words(value: object) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import InvalidInputError
-from comfy_errors.names import listed, nearest
+from comfy_errors.names import escaped, listed, nearest
 from comfy_workflows.graph import Graph, GraphNode, Problem, ProblemKind, is_link
 from comfy_workflows.model_files import ModelFolders, is_there, looks_like_a_model
 from comfy_workflows.node_code import NodeCode
@@ -237,9 +237,7 @@ def _invalid(
 
 
 def problem_of(node: GraphNode, sentence: str, kind: ProblemKind = "invalid_input") -> Problem:
-    # Ids and names of a graph may hold anything; control characters are shown as escapes.
-    shown = "".join(it if it.isprintable() else ascii(it)[1:-1] for it in sentence)
-    return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=shown)
+    return Problem(kind=kind, node=node.id, class_type=node.class_type, sentence=escaped(sentence))
 
 
 def _searched(value: str, folders: Sequence[str], models: ModelFolders) -> str:

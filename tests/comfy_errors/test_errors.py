@@ -56,6 +56,13 @@ def test_an_error_is_found_after_other_output_with_all_its_lines() -> None:
     assert error_at_the_end(["no such thing"]) is None
 
 
+def test_control_characters_are_printed_as_escapes() -> None:
+    error = ComfyError("no \x1b[31mnode\x07\n  at all\u202e", remedy="Add \x9b it\ud800.")
+    assert error.in_words() == (
+        "error: no \\x1b[31mnode\\x07\n  at all\\u202e\n  → Add \\x9b it\\ud800."
+    )
+
+
 def test_the_faults_of_several_steps_are_raised_together() -> None:
     def halve(number: int) -> int:
         if number % 2:

@@ -78,3 +78,12 @@ def test_a_transfer_is_reported_after_a_short_wait_and_then_regularly(
         "  a.bin: 3.0 MB of 40.0 MB, 1.0 MB/s",
         "  a.bin: 14.0 MB of 40.0 MB, 1.0 MB/s",
     ]
+
+
+def test_control_characters_of_a_sentence_are_escapes() -> None:
+    stream = io.StringIO()
+    line = StatusLine(stream, moving=True)
+    line.show("at \x1b[2J")
+    line.say("a\tb\x1b]0;x\x07")
+    assert "at \\x1b[2J" in stream.getvalue()
+    assert "a\tb\\x1b]0;x\\x07\n" in stream.getvalue()

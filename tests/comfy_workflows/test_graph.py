@@ -114,3 +114,12 @@ def test_nodes_may_be_called_like_the_keys_of_a_job(tmp_path: Path) -> None:
     node = {"class_type": "A", "inputs": {}}
     document = {"input": node, "workflow": node, "prompt": node}
     assert load_workflow(write(tmp_path, json.dumps(document))).document == document
+
+
+def test_ids_are_reported_on_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"a\nb": 1, "c\x1b[2J": {"class_type": "K\n", "inputs": 1}}))
+    with pytest.raises(InvalidWorkflowError) as caught:
+        load_workflow(path)
+    assert '"a\\nb" is the value 1, not a node' in caught.value.message
+    assert 'node c\\x1b[2J (K\\n) has no "inputs"' in caught.value.message

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError, OperationFailedError, UnavailableError
-from comfy_errors.names import in_lines
+from comfy_errors.names import in_lines, printable
 from comfy_files.files import replace_file
 from comfy_files.progress import NOTE
 from comfy_home.layout import DAMAGE_NAME, OBJECT_INFO_NAME, HomeLayout
@@ -318,7 +318,7 @@ def _judge(faults: Sequence[ImportFault], home: HomeLayout, manifest: Manifest) 
     for fault in faults:
         # These call paid services over the network; workflows seldom need them.
         if fault.group == "comfy_api_nodes":
-            sys.stderr.write(f"Warning: {fault.sentence}\n")
+            sys.stderr.write(f"Warning: {printable(fault.sentence)}\n")
         else:
             fatal.append(fault)
     if not fatal:

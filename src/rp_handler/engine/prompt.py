@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from comfy_errors.names import in_lines
+from comfy_errors.names import escaped, in_lines
 from comfy_workflows.graph import Graph, as_reasons
 from rp_handler.engine.command import EngineFolders
 from rp_handler.engine.preview import Preview, preview_of
@@ -149,7 +149,9 @@ class PromptEvents:
         if self.running is None:
             return "while running the workflow"
         node = self.graph.nodes.get(self.running)
-        return f"while running node {self.running}" + (f" ({node.class_type})" if node else "")
+        return escaped(
+            f"while running node {self.running}" + (f" ({node.class_type})" if node else "")
+        )
 
     def timings(self) -> Timings:
         """The measurements so far."""
@@ -228,7 +230,7 @@ def refusal(answer: Mapping[str, Any]) -> RefusedPromptError:
 def node_error_sentences(node_errors: Mapping[str, Any]) -> list[str]:
     """`node_errors` as text, one sentence per fault."""
     return [
-        f"node {node_id} ({errors.get('class_type', '?')}): {_error_sentence(error)}"
+        escaped(f"node {node_id} ({errors.get('class_type', '?')}): ") + _error_sentence(error)
         for node_id, errors in node_errors.items()
         for error in errors.get("errors") or ()
     ]
@@ -242,7 +244,9 @@ def failure(status: Mapping[str, Any]) -> JobError | None:
     if "execution_interrupted" in messages:
         node = messages["execution_interrupted"]
         return JobCancelledError(
-            f"The run was interrupted at node {node.get('node_id')} ({node.get('node_type')}).",
+            escaped(
+                f"The run was interrupted at node {node.get('node_id')} ({node.get('node_type')})."
+            ),
             remedy="Run it again.",
             details={"node": node.get("node_id"), "class_type": node.get("node_type")},
         )
@@ -262,7 +266,7 @@ def _execution_error(data: Mapping[str, Any]) -> JobError:
     is_device_fault = _DEVICE_FAULT.search(text) is not None
     kind = OutOfMemoryError if out_of_memory else DeviceFaultError if is_device_fault else JobError
     return kind(
-        f"Node {node} ({class_type}) failed with {exception}: {text}"
+        f"{escaped(f'Node {node} ({class_type}) failed with {exception}')}: {text}"
         + (f"\nThe traceback ends with:{quoted}" if quoted else ""),
         remedy="Use smaller sizes or a machine with more memory."
         if out_of_memory

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from comfy_errors.names import escaped
 from comfy_files.progress import SLOW_S, StatusLine
 from rp_handler.engine.prompt import Listener, Progress
 
@@ -62,7 +63,7 @@ def progress_text(progress: Progress) -> str:
     title = "" if progress.title in ("", progress.class_type) else f' "{progress.title}"'
     name = f"{progress.class_type}{title}".strip() or "node"
     place = f"[{progress.done + 1}/{max(progress.total, progress.done + 1)}]"
-    return f"{place} {name} ({progress.node}){_steps(progress)}"
+    return escaped(f"{place} {name} ({progress.node}){_steps(progress)}")
 
 
 def _steps(progress: Progress) -> str:
@@ -84,7 +85,7 @@ def result_lines(result: Mapping[str, Any]) -> list[str]:
     for text in result["text"]:
         first, *rest = text["text"].splitlines() or [""]
         lines.append(f"text of node {text['node']}: {first}{' …' if rest else ''}")
-    return lines
+    return [escaped(line) for line in lines]
 
 
 def _place(output: Mapping[str, Any]) -> str:

@@ -58,3 +58,8 @@ def test_in_a_pipe_only_a_node_that_takes_long_is_a_line(monkeypatch: pytest.Mon
     display.end()
     time.sleep(1.2)
     assert stream.getvalue() == "[2/5] KSampler (3): 1/20\n"
+
+
+def test_names_of_a_workflow_are_on_one_line() -> None:
+    progress = Progress(node="1\n2", class_type="A\x1b[2J", title="t\r", done=0, total=1)
+    assert progress_text(progress) == '[1/1] A\\x1b[2J "t\\r" (1\\n2)'

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from comfy_errors.names import printable
 from comfy_files.arrivals import arrivals
 from comfy_files.progress import Progress, Say, StatusLine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Console:
-    """`as_json` keeps standard output to one JSON document; `verbose` explains each step."""
+    """`as_json` keeps standard output to one JSON document; `verbose` explains each step.
+
+    Control characters in a text are shown as escapes.
+    """
 
     as_json: bool = False
     verbose: bool = False
@@ -45,7 +49,7 @@ class Console:
     def say(self, message: str) -> None:
         """A step, or a message that the user should see."""
         # One write for the whole line: several threads report progress.
-        sys.stderr.write(f"{message}\n")
+        sys.stderr.write(f"{printable(message)}\n")
         sys.stderr.flush()
 
     def explain(self, message: str) -> None:
@@ -61,7 +65,7 @@ class Console:
         if self.as_json:
             print(as_json(document))
         elif text:
-            print(text)
+            print(printable(text))
 
 
 def as_json(document: object) -> str:
