@@ -19,7 +19,7 @@ from runpod_comfy.api.model_request import ModelRequest, find_request, recalled
 from runpod_comfy.api.versions import Selected, keep_cache_for, read_spec, select
 from runpod_comfy.api.workspace import StrPath
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.cache.roots import record_root
+from runpod_comfy.cache.roots import record_models
 from runpod_comfy.lock.model import LockedModel, UnhashedModel
 from runpod_comfy.models.verify import (
     AskedFolder,
@@ -93,10 +93,7 @@ def verify_models(
         raise together(errors)
     asked = _asked_folders(request, selections)
     with cache.using(say):
-        for folder in asked:
-            if folder.models:
-                # The links in it keep models in the store.
-                record_root(cache, kind="models", path=folder.models_dir)
+        _keep_models_for(asked, cache)
         found = verify(
             asked,
             store,
@@ -107,6 +104,8 @@ def verify_models(
             say=say,
             progress=progress,
         )
+        # Those that were made now.
+        _keep_models_for(asked, cache)
     if errors:
         return replace(
             found,
@@ -117,6 +116,13 @@ def verify_models(
     if request.request is not None:
         request.request.note(asked)
     return found
+
+
+def _keep_models_for(asked: Sequence[AskedFolder], cache: Cache) -> None:
+    """Records the folders: the links in them keep models in the store."""
+    for folder in asked:
+        if folder.models:
+            record_models(cache, folder.models_dir)
 
 
 def _has_models(version_id: str | None, request: ModelRequest) -> bool:

@@ -59,6 +59,12 @@ def record_root(
                 raise
 
 
+def record_models(cache: Cache, folder: Path) -> None:
+    """Records a models folder whose links keep models; nothing if there is no such folder yet."""
+    if folder.is_dir():
+        record_root(cache, kind="models", path=folder)
+
+
 def is_recorded(cache: Cache, path: Path) -> bool:
     """True if `path` is a recorded root. A fast check for commands that must not wait."""
     return root_file(cache, path).exists()

@@ -13,7 +13,7 @@ from comfy_files.files import disk_errors
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import ChangedFile, CheckReport, NotImported, load_manifest
 from comfy_home.platforms import this_platform
-from runpod_comfy.cache.roots import is_recorded, record_root
+from runpod_comfy.cache.roots import is_recorded, record_models, record_root
 from runpod_comfy.homes.changes import find_changes, require_space
 from runpod_comfy.homes.fetch import fetch
 from runpod_comfy.homes.home import Realization, manifest_for
@@ -117,6 +117,8 @@ def realize(job: Realization) -> RealizeResult:
                         context, trees=fetched.trees, lock_fds=(home_fd, *context.lock_fds)
                     )
                     linked, done = change_home(changes, fetched, context, plan)
+                    # Now the models folder is there.
+                    _keep_caches(job)
     return result_of(
         job,
         plan,
@@ -148,7 +150,7 @@ def _keep_caches(job: Realization) -> None:
     """
     record_root(job.cache, kind="home", path=job.home.root, lock_bytes=job.lock.to_bytes())
     if job.lock.models:
-        record_root(job.cache, kind="models", path=job.model_folders.shared)
+        record_models(job.cache, job.model_folders.shared)
 
 
 def check_start(job: Realization) -> CheckReport:

@@ -8,6 +8,8 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from runpod_comfy import verify_models
+from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import read_roots
 from tests.model_versions import ModelVersion
 
 
@@ -34,16 +36,21 @@ def test_it_prints_nothing_and_says_what_is_true(
     assert (model.name, model.versions, model.linked) == ("a.dat", ("small",), True)
     again = verify_models("small", models_dir=models, project=small.project)
     assert [model.state for model in again.models] == ["present"]
+    roots = read_roots(Cache.from_environment())
+    assert [root.path for root in roots if root.kind == "models"] == [models]
     assert capsys.readouterr() == ("", "")
 
 
 def test_what_does_not_hold_is_told_and_not_raised(small: ModelVersion, tmp_path: Path) -> None:
     (small.project / "versions" / "a.dat").unlink()
+    cache = Cache.from_environment()
     found = verify_models("small", models_dir=tmp_path / "models", project=small.project)
     assert not found.holds
     assert found.error is not None
     assert "a.dat" in found.error.message
     assert found.models[0].state == "missing"
+    # `gc` is not to miss a folder that never was.
+    assert "models" not in {root.kind for root in read_roots(cache)}
 
 
 def test_a_wrong_argument_is_named(small: ModelVersion) -> None:

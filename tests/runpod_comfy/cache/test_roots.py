@@ -14,6 +14,7 @@ from runpod_comfy.cache.roots import (
     forget_root,
     is_recorded,
     read_roots,
+    record_home,
     record_root,
     save_root,
 )
@@ -36,6 +37,15 @@ def test_a_path_has_one_root_the_last_one(cache: Cache, tmp_path: Path) -> None:
     assert read_roots(cache)[0].gone_since == 17
     record_root(cache, kind="lock", path=place, lock_bytes=b'{"version_id": "new"}')
     assert read_roots(cache) == [Root(kind="lock", path=place, lock={"version_id": "new"})]
+
+
+def test_a_models_folder_that_is_not_there_is_not_recorded(cache: Cache, tmp_path: Path) -> None:
+    home, shared = tmp_path / "home", tmp_path / "shared"
+    record_home(cache, home, lock_bytes=b"{}", models_dir=shared)
+    assert [root.path for root in read_roots(cache)] == [home]
+    shared.mkdir()
+    record_home(cache, home, lock_bytes=b"{}", models_dir=shared)
+    assert [root.path for root in read_roots(cache)] == [home, shared]
 
 
 def test_a_forgotten_root_is_gone_and_forgetting_twice_is_nothing(

@@ -22,6 +22,7 @@ from comfy_files.files import digest_of
 from comfy_home.lock_bytes import canonical_bytes
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_models.model_file import ModelSource, Pin
+from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.homes.changes import Changes, find_changes
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.remove import plan_removal, remove
@@ -222,6 +223,7 @@ def test_models_go_from_the_store_through_the_shared_folder_to_the_home(version:
     shared = version.folder / "shared"
     result = realize(version.job(models_dir=shared))
     assert result.linked == ("a.bin",)
+    assert shared in [root.path for root in read_roots(version.cache)]
     seen = _home(version) / "models/upscale_models/a.bin"
     assert seen.readlink() == Path("../../../shared/upscale_models/a.bin")
     stored = version.cache.models / "sha256" / model.sha256[:2] / model.sha256
