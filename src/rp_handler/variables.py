@@ -36,7 +36,7 @@ def is_strict(environment: Mapping[str, str], name: str) -> bool:
     return asked is not None
 
 
-def number(
+def number_between(
     environment: Mapping[str, str], name: str, *, default: float, least: float, most: float
 ) -> float:
     """Raises InvalidInputError unless the variable is a number within the limits."""
@@ -55,7 +55,7 @@ def number(
 
 def whole(environment: Mapping[str, str], name: str, *, default: int, least: int, most: int) -> int:
     """Raises InvalidInputError unless the variable is a whole number within the limits."""
-    value = number(environment, name, default=default, least=least, most=most)
+    value = number_between(environment, name, default=default, least=least, most=most)
     if value != int(value):
         raise InvalidInputError(
             f"{name} is '{environment[name]}', which is no whole number",

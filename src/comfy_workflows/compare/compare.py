@@ -24,7 +24,7 @@ _HOLD = ("equal", "same content", "within tolerance")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class ComparedOutput:
     """What became of one output. `numbers` are the fields of Measures, and `hash_distance`, as far
     as they are known; `sentence` says what differs, without the output's title.
     """
@@ -61,7 +61,7 @@ class Comparison:
     `notes` what else a reader has to know. `explanation` is the document of an Explanation.
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[ComparedOutput, ...]
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     tolerance: Tolerance | None = None
@@ -101,9 +101,9 @@ def compare(before: Run, after: Run, *, tolerance: Tolerance | None = None) -> C
     findings = []
     for place in [*now, *(place for place in then if place not in now)]:
         if place not in then:
-            findings.append(Finding(output=now[place], verdict="new"))
+            findings.append(ComparedOutput(output=now[place], verdict="new"))
         elif place not in now:
-            findings.append(Finding(output=then[place], verdict="missing"))
+            findings.append(ComparedOutput(output=then[place], verdict="missing"))
         else:
             findings.append(_compared(then[place], now[place], tolerance))
     return Comparison(
@@ -113,27 +113,27 @@ def compare(before: Run, after: Run, *, tolerance: Tolerance | None = None) -> C
     )
 
 
-def _compared(before: Output, after: Output, tolerance: Tolerance | None) -> Finding:
+def _compared(before: Output, after: Output, tolerance: Tolerance | None) -> ComparedOutput:
     if before.sha256 == after.sha256:
-        return Finding(output=after, verdict="equal")
+        return ComparedOutput(output=after, verdict="equal")
     then, now = before.content, after.content
     if then is None or now is None:
         reason = after.unreadable if now is None else before.unreadable
         fault = f"its file differs, and its content cannot be compared: {reason}"
-        return Finding(output=after, verdict="different", sentence=fault)
+        return ComparedOutput(output=after, verdict="different", sentence=fault)
     if (then.rule, then.sha256) == (now.rule, now.sha256):
         return _same_content(after)
     if then.rule != now.rule or then.rule not in ("pixels", "media"):
-        return Finding(output=after, verdict="different", sentence=_in_bytes(then, now))
+        return ComparedOutput(output=after, verdict="different", sentence=_in_bytes(then, now))
     if before.open is None or after.open is None:
         reason = before.unreadable if before.open is None else after.unreadable
         return _without_file(after, then, now, reason, tolerance)
     return _measured(before, after, then, now, tolerance)
 
 
-def _same_content(output: Output) -> Finding:
+def _same_content(output: Output) -> ComparedOutput:
     sentence = "only its file differs: metadata, or how it is compressed"
-    return Finding(output=output, verdict="same content", sentence=sentence)
+    return ComparedOutput(output=output, verdict="same content", sentence=sentence)
 
 
 def _in_bytes(then: Content, now: Content) -> str:
@@ -144,7 +144,7 @@ def _in_bytes(then: Content, now: Content) -> str:
 
 def _without_file(
     output: Output, then: Content, now: Content, reason: str, tolerance: Tolerance | None
-) -> Finding:
+) -> ComparedOutput:
     sizes = [size_in_words(content.facts) for content in (then, now)]
     distance = None
     if sizes[0] != sizes[1]:
@@ -158,18 +158,18 @@ def _without_file(
     if tolerance is not None:
         sentence = f"{sentence}; no tolerance can be applied, because {reason}"
     numbers = None if distance is None else {"hash_distance": distance}
-    return Finding(output=output, verdict="different", sentence=sentence, numbers=numbers)
+    return ComparedOutput(output=output, verdict="different", sentence=sentence, numbers=numbers)
 
 
 def _measured(
     before: Output, after: Output, then: Content, now: Content, tolerance: Tolerance | None
-) -> Finding:
+) -> ComparedOutput:
     assert before.open is not None, "it was opened before"
     assert after.open is not None, "it was opened before"
     try:
         found = measure(tracks_of(before.open, then.rule), tracks_of(after.open, now.rule))
     except (IncomparableError, UndecodableError) as error:
-        return Finding(output=after, verdict="different", sentence=str(error))
+        return ComparedOutput(output=after, verdict="different", sentence=str(error))
     numbers: dict[str, float | None] = asdict(found)
     if then.perceptual is not None and now.perceptual is not None:
         numbers["hash_distance"] = hash_distance(then.perceptual, now.perceptual)
@@ -177,4 +177,4 @@ def _measured(
         return _same_content(after)
     accepted = tolerance is not None and tolerance.accepts(found)
     verdict: Verdict = "within tolerance" if accepted else "different"
-    return Finding(output=after, verdict=verdict, sentence=found.in_words(), numbers=numbers)
+    return ComparedOutput(output=after, verdict=verdict, sentence=found.in_words(), numbers=numbers)

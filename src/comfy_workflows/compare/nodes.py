@@ -18,7 +18,7 @@ from comfy_files.json_faults import faults_in_words
 from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.run import run_of
 from comfy_workflows.graph import Graph
-from comfy_workflows.node_outputs import HashedOutput, NodeHashes
+from comfy_workflows.node_hashes import HashedOutput, NodeHashes
 
 NodeVerdict = Literal["equal", "different", "not compared", "only once"]
 

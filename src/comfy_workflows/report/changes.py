@@ -7,7 +7,7 @@ from typing import Any
 
 from comfy_errors.names import quantity
 from comfy_workflows.report.elements import Element, element, section, with_short_hashes
-from comfy_workflows.report.parts import Change, Part, Replaced, Report, Side
+from comfy_workflows.report.parts import Part, Replaced, Report, ShownChange, ShownRun
 
 _HEADINGS: dict[Part, str] = {
     "core": "ComfyUI",
@@ -57,7 +57,7 @@ def _replaced(nodes: Sequence[Replaced]) -> list[Element]:
     return [heading, element("ul", {"class": "replaced"}, *items)]
 
 
-def _group(heading: str, changes: Sequence[Change]) -> Element:
+def _group(heading: str, changes: Sequence[ShownChange]) -> Element:
     rows = [_row(change) for change in changes]
     names = ("What", "Before", "After")
     head = element("tr", None, *(element("th", {"scope": "col"}, name) for name in names))
@@ -70,7 +70,7 @@ def _group(heading: str, changes: Sequence[Change]) -> Element:
     return element("details", {"class": "group", **attributes}, summary, table)
 
 
-def _row(change: Change) -> Element:
+def _row(change: ShownChange) -> Element:
     name = element("th", {"scope": "row"}, change.name)
     if change.key:
         name.append(element("span", {"class": "quiet"}, change.key))
@@ -87,13 +87,13 @@ def _value(value: str | None, absent: str) -> Element:
     return element("em", {"class": "quiet"}, absent) if value is None else shortened(value)
 
 
-def _used_models(before: Side, after: Side) -> list[Change]:
+def _used_models(before: ShownRun, after: ShownRun) -> list[ShownChange]:
     """The models of the workflow whose content is not the same in both runs."""
     if before.result is None or after.result is None:
         return []
     then, now = (_hashes(side.result) for side in (before, after))
     return [
-        Change(part="model", name=path, before=then.get(path), after=now.get(path))
+        ShownChange(part="model", name=path, before=then.get(path), after=now.get(path))
         for path in dict.fromkeys([*now, *then])
         if then.get(path) != now.get(path)
     ]

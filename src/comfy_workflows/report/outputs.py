@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from comfy_errors.names import capitalized, quantity
-from comfy_workflows.compare.compare import Finding, Verdict
+from comfy_workflows.compare.compare import ComparedOutput, Verdict
 from comfy_workflows.compare.content import rule_of, tracks_of
 from comfy_workflows.compare.decoded import UndecodableError
 from comfy_workflows.compare.measures import size_in_words
@@ -48,7 +48,7 @@ _ORDER = tuple(_TONES)
 class Pair:
     """A finding with both outputs, as far as they are there. `number` is that of its card."""
 
-    finding: Finding
+    finding: ComparedOutput
     number: int
     before: Output | None
     after: Output | None
@@ -79,7 +79,7 @@ def pairs_of(report: Report) -> list[Pair]:
     ]
 
 
-def _rank(finding: Finding) -> int:
+def _rank(finding: ComparedOutput) -> int:
     return _ORDER.index(finding.verdict)
 
 
@@ -144,7 +144,7 @@ def _card(pair: Pair, graph: Graph, titles: tuple[str, str], room: Room) -> Elem
     return card
 
 
-def _numbers(finding: Finding) -> Element | None:
+def _numbers(finding: ComparedOutput) -> Element | None:
     numbers = finding.numbers
     if not numbers:
         return None
@@ -168,7 +168,7 @@ def _numbers(finding: Finding) -> Element | None:
     return made
 
 
-def _add_sentence(card: Element, finding: Finding) -> None:
+def _add_sentence(card: Element, finding: ComparedOutput) -> None:
     """What differs, where no numbers say it."""
     if finding.sentence and finding.numbers is None:
         sentence = f"{capitalized(finding.sentence)}."

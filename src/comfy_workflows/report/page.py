@@ -16,7 +16,7 @@ from comfy_workflows.report.changes import changes_section, shortened
 from comfy_workflows.report.drawing import drawing
 from comfy_workflows.report.elements import Element, element, elements, section, written
 from comfy_workflows.report.outputs import Pair, badge, outputs_section, pairs_of
-from comfy_workflows.report.parts import Report, Side
+from comfy_workflows.report.parts import Report, ShownRun
 from comfy_workflows.report.times import times_section
 
 _SECTIONS = {
@@ -156,7 +156,7 @@ def _verdict_in_words(report: Report) -> str:
     return "Both outputs are the same" if count == 2 else f"All {count} outputs are the same"
 
 
-def _warnings(side: Side) -> list[str]:
+def _warnings(side: ShownRun) -> list[str]:
     warnings = (side.result or {}).get("warnings")
     return [str(each) for each in warnings] if isinstance(warnings, list) else []
 

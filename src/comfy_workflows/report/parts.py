@@ -14,7 +14,7 @@ Part = Literal["core", "node", "package", "model", "setting"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
+class ShownRun:
     """One of the two runs.
 
     `title` names it: `demo`, `the baseline workflows/x.baseline.json`. `result` is its result
@@ -27,7 +27,7 @@ class Side:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class ShownChange:
     """One difference between the two versions. `before` is None for what was added, `after` for
     what was removed.
 
@@ -60,8 +60,8 @@ class Report:
     title: str
     workflow: str
     graph: Graph
-    before: Side
-    after: Side
+    before: ShownRun
+    after: ShownRun
     comparison: Comparison
-    changes: Sequence[Change] = ()
+    changes: Sequence[ShownChange] = ()
     replaced: Sequence[Replaced] = ()

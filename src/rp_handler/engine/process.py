@@ -32,7 +32,7 @@ from rp_handler.engine.command import (
 from rp_handler.engine.cuda_driver import driver_cuda, require_driver
 from rp_handler.engine.gpu_memory import PeakMemory
 from rp_handler.engine.imports import ImportReport, hook_variables, read_report
-from rp_handler.engine.node_outputs import NodeOutputReport, read_node_outputs
+from rp_handler.engine.node_report import NodeOutputReport, read_node_outputs
 from rp_handler.errors import EngineCrashedError, EngineStartError
 
 _START_TIMEOUT_S = 600.0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_workflows.graph import Graph
-from comfy_workflows.node_outputs import NodeHashes
+from comfy_workflows.node_hashes import NodeHashes
 from rp_handler.engine.client import EngineClient, Execution
 from rp_handler.engine.import_faults import import_faults
 from rp_handler.engine.kept_outputs import KeptOutputs, NodeOutputs, remove

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError
-from rp_handler.variables import is_strict, number
+from rp_handler.variables import is_strict, number_between
 
 ISOLATION = "COMFY_JOB_ISOLATION"
 IDLE = "COMFY_IDLE_FREE_S"
@@ -31,7 +31,7 @@ def turn_settings(variables: Mapping[str, str]) -> TurnSettings:
     """What the environment's variables set. Raises InvalidInputError."""
     return TurnSettings(
         is_isolated=is_strict(variables, ISOLATION),
-        idle_s=number(variables, IDLE, default=0, least=0, most=_LONGEST_S),
+        idle_s=number_between(variables, IDLE, default=0, least=0, most=_LONGEST_S),
     )
 
 

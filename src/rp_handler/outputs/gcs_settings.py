@@ -17,7 +17,7 @@ from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import os_reason
 from comfy_files.user_paths import expanded
 from rp_handler.outputs.names import DEFAULT_PREFIX
-from rp_handler.variables import flag, number, prefix, whole
+from rp_handler.variables import flag, number_between, prefix, whole
 
 KEY_FILE, KEY = "GOOGLE_APPLICATION_CREDENTIALS", "GCS_CREDENTIALS_JSON"
 SET_KEY = (
@@ -64,7 +64,7 @@ class GcsSettings:
             project=given.get("GCS_PROJECT") or given.get("GOOGLE_CLOUD_PROJECT"),
             prefix=prefix(given, "GCS_PREFIX", default=DEFAULT_PREFIX),
             retries=whole(given, "GCS_RETRIES", default=3, least=1, most=100),
-            retry_base_sleep_s=number(
+            retry_base_sleep_s=number_between(
                 given, "GCS_RETRY_BASE_SLEEP", default=0.5, least=0, most=3600
             ),
             is_public=flag(given, "GCS_PUBLIC", default=False),

@@ -40,7 +40,7 @@ _WAIT_S = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class PictureFinding:
     """One thing that the picture was made from, and whether it is here. Of something that is
     `different`, this machine has another one. `unknown` is what the picture does not say, or what
     cannot be found out. `sentence` may have texts of the picture, made printable.
@@ -65,7 +65,7 @@ class VerifiedPicture:
 
     path: Path
     origin: PictureOrigin
-    findings: Sequence[Finding]
+    findings: Sequence[PictureFinding]
     command: str
 
     @property
@@ -195,7 +195,7 @@ def _image(digest: str | None, explain: Say) -> str | None:
     return next((image.tags[0] for image in images if image.lock_digest == digest), None)
 
 
-def _graph(origin: PictureOrigin) -> Finding:
+def _graph(origin: PictureOrigin) -> PictureFinding:
     stated, found = origin.provenance.workflow, origin.graph_digest
     if origin.graph is None:
         state: State = "missing"
@@ -206,10 +206,10 @@ def _graph(origin: PictureOrigin) -> Finding:
     else:
         state, remedy = "different", "Take the file as it was made."
         sentence = f"the graph was changed after the picture was made: it is {found}, not {stated}"
-    return Finding(part="graph", name=stated, state=state, sentence=sentence, remedy=remedy)
+    return PictureFinding(part="graph", name=stated, state=state, sentence=sentence, remedy=remedy)
 
 
-def _lock(made_from: Provenance, here: _Here) -> Finding:
+def _lock(made_from: Provenance, here: _Here) -> PictureFinding:
     digest, version_id = made_from.version.lock, made_from.version.id
     state: State = "missing"
     remedy = ""
@@ -220,10 +220,12 @@ def _lock(made_from: Provenance, here: _Here) -> Finding:
     else:
         sentence = f"no lock of {version_id} here is {digest}"
         remedy = "Check out the commit of the project that has it, or name it with --project."
-    return Finding(part="lock", name=digest or "", state=state, sentence=sentence, remedy=remedy)
+    return PictureFinding(
+        part="lock", name=digest or "", state=state, sentence=sentence, remedy=remedy
+    )
 
 
-def _version(made_from: Provenance, here: _Here) -> Finding:
+def _version(made_from: Provenance, here: _Here) -> PictureFinding:
     state: State = "here"
     remedy = ""
     if here.is_ready:
@@ -236,13 +238,13 @@ def _version(made_from: Provenance, here: _Here) -> Finding:
         if here.lock is not None:
             remedy = f"Run: runpod-comfy realize {_named(made_from, here)}"
     name = made_from.version.id or ""
-    return Finding(part="version", name=name, state=state, sentence=sentence, remedy=remedy)
+    return PictureFinding(part="version", name=name, state=state, sentence=sentence, remedy=remedy)
 
 
-def _models(made_from: Provenance, here: _Here) -> Iterator[Finding]:
+def _models(made_from: Provenance, here: _Here) -> Iterator[PictureFinding]:
     if made_from.models is None:
         sentence = "which models it was made with is not known: its version was never checked"
-        yield Finding(part="model", name="", state="unknown", sentence=sentence)
+        yield PictureFinding(part="model", name="", state="unknown", sentence=sentence)
         return
     store = ModelStore(here.cache.models)
     shared = find_models_dir(None)
@@ -260,11 +262,13 @@ def _model(
     store: ModelStore,
     folders: Sequence[Path],
     memory: HashMemory,
-) -> Finding:
+) -> PictureFinding:
     title = f"the model {in_one_line(model.path)}"
 
-    def finding(state: State, sentence: str, remedy: str = "") -> Finding:
-        return Finding(part="model", name=model.path, state=state, sentence=sentence, remedy=remedy)
+    def finding(state: State, sentence: str, remedy: str = "") -> PictureFinding:
+        return PictureFinding(
+            part="model", name=model.path, state=state, sentence=sentence, remedy=remedy
+        )
 
     if model.sha256 is None:
         return finding("unknown", f"{title} was not verified when the picture was made")
@@ -285,7 +289,7 @@ def _model(
     return finding("missing", f"{title} with sha256 {model.sha256} is not here", remedy)
 
 
-def _inputs(made_from: Provenance, here: _Here) -> Iterator[Finding]:
+def _inputs(made_from: Provenance, here: _Here) -> Iterator[PictureFinding]:
     folder = here.home.root / "input"
     memory = HashMemory([])
     for used in made_from.inputs:
@@ -299,7 +303,9 @@ def _inputs(made_from: Provenance, here: _Here) -> Iterator[Finding]:
             state = "missing" if sha256 is None else "different"
             sentence = f"{title} with sha256 {used.sha256} is not in {folder}"
             remedy = "Put it there: a picture does not carry the files that it was made from."
-        yield Finding(part="input", name=used.name, state=state, sentence=sentence, remedy=remedy)
+        yield PictureFinding(
+            part="input", name=used.name, state=state, sentence=sentence, remedy=remedy
+        )
 
 
 def _sha256_at(path: Path, memory: HashMemory, say: Say) -> str | None:
@@ -314,7 +320,7 @@ def _sha256_at(path: Path, memory: HashMemory, say: Say) -> str | None:
     return None
 
 
-def _device(made_from: Provenance, here: _Here) -> Finding:
+def _device(made_from: Provenance, here: _Here) -> PictureFinding:
     device = made_from.device
     title = in_one_line(device.in_words())
     state: State = "different"
@@ -341,7 +347,9 @@ def _device(made_from: Provenance, here: _Here) -> Finding:
             "Another device makes a picture that is slightly different: compare with tolerance."
         )
     sentence += "".join(_changes_of(device) if state == "here" else ())
-    return Finding(part="device", name=device.name, state=state, sentence=sentence, remedy=remedy)
+    return PictureFinding(
+        part="device", name=device.name, state=state, sentence=sentence, remedy=remedy
+    )
 
 
 def _changes_of(device: Device) -> Iterator[str]:

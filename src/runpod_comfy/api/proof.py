@@ -18,7 +18,7 @@ from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.homes.home import Realization
-from runpod_comfy.lock.diff import Change, compare_locks
+from runpod_comfy.lock.diff import LockChange, compare_locks
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import find_lock, previous_lock
 from runpod_comfy.spec.load import LoadedSpec
@@ -116,7 +116,7 @@ class ResolvedTwice:
         return self.path is None or self.path.read_bytes() == self.first.to_bytes()
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[LockChange]:
         """What differs between the two, else between the version's lock and them."""
         if self.is_repeatable and self.kept is not None:
             return compare_locks(self.kept, self.first)

@@ -25,7 +25,7 @@ from runpod_comfy.lock.store import find_lock, load_lock, previous_lock, write_l
 from runpod_comfy.spec.load import LoadedSpec, find_spec, load_spec
 
 if TYPE_CHECKING:
-    from runpod_comfy.lock.diff import Change
+    from runpod_comfy.lock.diff import LockChange
     from runpod_comfy.lock.upgrade import MovedPin
 
 
@@ -48,7 +48,7 @@ class Resolved:
     path: Path
     previous: Lock | None = None
     moved: tuple[MovedPin, ...] = ()
-    changes: tuple[Change, ...] = ()
+    changes: tuple[LockChange, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.lock.diff import Change
+    from runpod_comfy.lock.diff import LockChange
     from runpod_comfy.lock.model import Lock
     from runpod_comfy.spec.model import Spec
 
@@ -143,7 +143,7 @@ def locked(side: Side, project: Path | None) -> Side:
     return replace(side, lock=found[0] if found else None)
 
 
-def compare_sides(before: Side, after: Side, console: Console) -> tuple[str, list[Change]]:
+def compare_sides(before: Side, after: Side, console: Console) -> tuple[str, list[LockChange]]:
     """What was compared, `lock` or `spec`, and every difference.
 
     Raises InvalidInputError for a lock and a spec without one.
@@ -164,7 +164,9 @@ def compare_sides(before: Side, after: Side, console: Console) -> tuple[str, lis
     )
 
 
-def document_of(before: Side, after: Side, form: str, changes: Sequence[Change]) -> dict[str, Any]:
+def document_of(
+    before: Side, after: Side, form: str, changes: Sequence[LockChange]
+) -> dict[str, Any]:
     """The comparison of two sides, as `diff --json` prints it."""
     return {
         "form": form,

@@ -31,7 +31,7 @@ _ORDERS = ("order of custom nodes", "order of models")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class LockChange:
     """One difference. `before` is None for what was added, `after` for what was removed.
 
     `name` is that of a node, a distribution, a model's path or a setting. `key` is the part of it
@@ -49,22 +49,22 @@ class Change:
 _Things = dict[tuple[Part, str], dict[str, Any]]
 
 
-def compare_locks(before: Lock, after: Lock) -> list[Change]:
+def compare_locks(before: Lock, after: Lock) -> list[LockChange]:
     """Every difference in content, ordered by part and name; empty if there is none."""
     return _compare(_things_of_lock(before), _things_of_lock(after))
 
 
-def compare_specs(before: Spec, after: Spec) -> list[Change]:
+def compare_specs(before: Spec, after: Spec) -> list[LockChange]:
     """Every difference in content between two specs, ordered by part and name."""
     return _compare(_things_of_spec(before), _things_of_spec(after))
 
 
-def _compare(before: _Things, after: _Things) -> list[Change]:
-    found: list[Change] = []
+def _compare(before: _Things, after: _Things) -> list[LockChange]:
+    found: list[LockChange] = []
     for part, name in sorted({*before, *after}, key=lambda key: (PARTS.index(key[0]), key[1])):
         old, new = before.get((part, name)), after.get((part, name))
         if old is None or new is None:
-            found.append(Change(part=part, name=name, before=old, after=new))
+            found.append(LockChange(part=part, name=name, before=old, after=new))
         else:
             found += _changed_keys(part, name, old, new)
     # An order that differs because something was added or removed is not a separate change.
@@ -77,7 +77,7 @@ def _compare(before: _Things, after: _Things) -> list[Change]:
 
 def _changed_keys(
     part: str, name: str, before: Mapping[str, Any], after: Mapping[str, Any]
-) -> list[Change]:
+) -> list[LockChange]:
     # The pins of sources that were added or removed are not separate changes.
     keys = [key for key in {**before, **after} if not key.startswith(PIN_OF)]
     keys += [key for key in before if key.startswith(PIN_OF) and key in after]
@@ -93,7 +93,7 @@ def _changed_keys(
             )
         elif key.startswith(PIN_OF):
             old, new = _only_in(before[key], after[key]), _only_in(after[key], before[key])
-        changes.append(Change(part=part, name=name, key=key, before=old, after=new))
+        changes.append(LockChange(part=part, name=name, key=key, before=old, after=new))
     return changes
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_workflows.report.changes import changes_section
 from comfy_workflows.report.elements import Element
-from comfy_workflows.report.parts import Change, Replaced
+from comfy_workflows.report.parts import Replaced, ShownChange
 from tests.comfy_workflows.compare.runs import result
 from tests.comfy_workflows.report.two_runs import changes, small_report
 
@@ -28,9 +28,9 @@ def test_changes_are_grouped_and_long_groups_are_closed() -> None:
 def test_a_change_has_both_values_and_long_hashes_are_short() -> None:
     report = small_report(
         changes=[
-            Change(part="core", name="ComfyUI", key="commit", before="a" * 40, after="b" * 40),
-            Change(part="core", name="x", before=None, after="1"),
-            Change(part="core", name="y", before="1", after=None),
+            ShownChange(part="core", name="ComfyUI", key="commit", before="a" * 40, after="b" * 40),
+            ShownChange(part="core", name="x", before=None, after="1"),
+            ShownChange(part="core", name="y", before="1", after=None),
         ]
     )
     section = changes_section(report)
@@ -56,7 +56,7 @@ def test_models_of_the_workflow_that_are_others_now_are_named() -> None:
     )
     groups = _groups(changes_section(small_report(before, after)))
     assert _rows(groups["Models that the workflow uses"]) == [["b", "2", "not verified"]]
-    known = [Change(part="model", name="b", key="sha256", before="2", after="3")]
+    known = [ShownChange(part="model", name="b", key="sha256", before="2", after="3")]
     groups = _groups(changes_section(small_report(before, after, changes=known)))
     assert list(groups) == ["Models"]
 

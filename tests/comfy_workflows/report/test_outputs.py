@@ -11,7 +11,7 @@ import pytest
 from comfy_workflows.compare.tolerance import parse_tolerance
 from comfy_workflows.report.elements import Element
 from comfy_workflows.report.outputs import outputs_section, pairs_of
-from comfy_workflows.report.parts import Report, Side
+from comfy_workflows.report.parts import Report, ShownRun
 from tests.comfy_workflows.compare.runs import file, result
 from tests.comfy_workflows.report.two_runs import frames, landscape, small_report, with_one_pixel
 from tests.media_files import animation, deep_png, noise, picture, sound_file, tone, video
@@ -161,6 +161,6 @@ def test_a_side_that_made_nothing_has_a_sentence() -> None:
 @pytest.mark.parametrize("recorded", [True, False])
 def test_a_recorded_side_needs_no_result(recorded: bool) -> None:
     report = small_report()
-    side = Side(title="the baseline x", run=report.before.run, result=None)
+    side = ShownRun(title="the baseline x", run=report.before.run, result=None)
     (card,) = _cards(replace(report, before=side) if recorded else report)
     assert ("the baseline x" in _text(card)) == recorded

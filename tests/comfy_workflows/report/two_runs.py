@@ -11,7 +11,7 @@ from comfy_workflows.compare.compare import compare
 from comfy_workflows.compare.run import run_of
 from comfy_workflows.compare.tolerance import parse_tolerance
 from comfy_workflows.graph import Graph, parse_workflow
-from comfy_workflows.report.parts import Change, Part, Replaced, Report, Side
+from comfy_workflows.report.parts import Part, Replaced, Report, ShownChange, ShownRun
 from tests.comfy_workflows.compare.runs import CPU, GPU, file, result
 from tests.media_files import Array, animation, deep_png, noise, picture, sound_file, tone, video
 
@@ -74,7 +74,7 @@ def graph(count: int = 25) -> Graph:
     return parse_workflow(nodes, place="x.json")
 
 
-def changes() -> list[Change]:
+def changes() -> list[ShownChange]:
     """More than thirty, of every part."""
     parts: tuple[tuple[Part, str, str, str, str], ...] = (
         ("core", "ComfyUI", "version", "0.3.52", "0.3.75"),
@@ -83,9 +83,9 @@ def changes() -> list[Change]:
         ("model", "checkpoints/sd_xl_base_1.0.safetensors", "sha256", "5b" * 32, "6a" * 32),
         ("setting", "options.comfy_args", "value", '["--lowvram"]', '["--deterministic"]'),
     )
-    made = [Change(part=a, name=b, key=c, before=d, after=e) for a, b, c, d, e in parts]
+    made = [ShownChange(part=a, name=b, key=c, before=d, after=e) for a, b, c, d, e in parts]
     made += [
-        Change(
+        ShownChange(
             part="package",
             name=f"package-{number}",
             key="version",
@@ -95,9 +95,9 @@ def changes() -> list[Change]:
         for number in range(26)
     ]
     made.append(
-        Change(part="package", name="comfyui-frontend-package", before=None, after="1.32.9")
+        ShownChange(part="package", name="comfyui-frontend-package", before=None, after="1.32.9")
     )
-    made.append(Change(part="node", name=HOSTILE, before="an old one", after=None))
+    made.append(ShownChange(part="node", name=HOSTILE, before="an old one", after=None))
     return made
 
 
@@ -161,8 +161,8 @@ def full_report() -> Report:
         title="demo and demo-next",
         workflow="workflows/example.json",
         graph=graph(),
-        before=Side(title="demo", run=runs[0], result=then),
-        after=Side(title="demo-next", run=runs[1], result=now),
+        before=ShownRun(title="demo", run=runs[0], result=then),
+        after=ShownRun(title="demo-next", run=runs[1], result=now),
         comparison=replace(
             compare(*runs, tolerance=parse_tolerance("max=4")),
             notes=("The first node whose output differs is 3 (KSampler).",),
@@ -186,8 +186,8 @@ def small_report(
         "title": "demo and demo-next",
         "workflow": "x.json",
         "graph": graph(9),
-        "before": Side(title="demo", run=runs[0], result=documents[0]),
-        "after": Side(title="demo-next", run=runs[1], result=documents[1]),
+        "before": ShownRun(title="demo", run=runs[0], result=documents[0]),
+        "after": ShownRun(title="demo-next", run=runs[1], result=documents[1]),
         "comparison": compare(*runs, tolerance=changes.pop("tolerance", None)),
     }
     return Report(**usual | changes)

@@ -14,7 +14,7 @@ from runpod_comfy.cache.roots import (
     forget_root,
     is_recorded,
     read_roots,
-    record_home,
+    record_models,
     record_root,
     save_root,
 )
@@ -40,12 +40,11 @@ def test_a_path_has_one_root_the_last_one(cache: Cache, tmp_path: Path) -> None:
 
 
 def test_a_models_folder_that_is_not_there_is_not_recorded(cache: Cache, tmp_path: Path) -> None:
-    home, shared = tmp_path / "home", tmp_path / "shared"
-    record_home(cache, home, lock_bytes=b"{}", models_dir=shared)
-    assert [root.path for root in read_roots(cache)] == [home]
-    shared.mkdir()
-    record_home(cache, home, lock_bytes=b"{}", models_dir=shared)
-    assert [root.path for root in read_roots(cache)] == [home, shared]
+    record_models(cache, tmp_path / "shared")
+    assert not read_roots(cache)
+    (tmp_path / "shared").mkdir()
+    record_models(cache, tmp_path / "shared")
+    assert [root.path for root in read_roots(cache)] == [tmp_path / "shared"]
 
 
 def test_a_forgotten_root_is_gone_and_forgetting_twice_is_nothing(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from runpod_comfy.lock.diff import Change, compare_locks
+from runpod_comfy.lock.diff import LockChange, compare_locks
 from runpod_comfy.lock.model import Distribution, Lock, UnhashedModel
 from tests.locks import bare_lock, distribution, model, python_lock, tree
 
@@ -41,7 +41,7 @@ def test_other_files_under_the_same_commit_are_reported() -> None:
 def test_of_files_only_those_that_differ_are_reported() -> None:
     newer = {"name": "a-1-cp311-cp311-macosx_11_0_arm64.whl", "sha256": "b" * 64, "size": None}
     (change,) = compare_locks(_lock(_distribution()), _lock(_distribution(files=[_FILE, newer])))
-    assert change == Change(
+    assert change == LockChange(
         part="python",
         name="a",
         key="files",
@@ -89,7 +89,7 @@ def test_of_a_models_pins_only_what_differs_is_reported() -> None:
     before = model("vae/x", sources=[_pinned("hf://a", commit="1", etag="e"), _pinned("https://b")])
     after = model("vae/x", sources=[_pinned("hf://a", commit="2", etag="e"), _pinned("https://b")])
     assert compare_locks(_lock(models=[before]), _lock(models=[after])) == [
-        Change(
+        LockChange(
             part="models",
             name="vae/x",
             key="pin of hf://a",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from comfy_workflows.compare.baseline import Baseline
     from comfy_workflows.compare.compare import Comparison
     from comfy_workflows.compare.run import Circumstances
-    from comfy_workflows.report.parts import Change, Part, Report
-    from runpod_comfy.lock.diff import Change as LockChange
+    from comfy_workflows.report.parts import Part, Report, ShownChange
+    from runpod_comfy.lock.diff import LockChange
 
 _PARTS: dict[str, Part] = {
     "core": "core",
@@ -61,7 +61,7 @@ def report_on_baseline(
     from comfy_workflows.compare.baseline import recorded_run
     from comfy_workflows.compare.run import run_of
     from comfy_workflows.graph import load_workflow
-    from comfy_workflows.report.parts import Report, Side
+    from comfy_workflows.report.parts import Report, ShownRun
 
     run = run_of(result)
     recorded = recorded_run(path, baseline, run, tolerance=comparison.tolerance)
@@ -70,28 +70,28 @@ def report_on_baseline(
         title=f"{workflow.name} on {version_id} and its baseline",
         workflow=workflow.name,
         graph=load_workflow(workflow),
-        before=Side(title=recorded.title, run=recorded),
-        after=Side(title=version_id, run=run, result=result),
+        before=ShownRun(title=recorded.title, run=recorded),
+        after=ShownRun(title=version_id, run=run, result=result),
         comparison=comparison,
         changes=core_changes(recorded.circumstances, run.circumstances),
     )
 
 
-def core_changes(before: Circumstances, after: Circumstances) -> list[Change]:
+def core_changes(before: Circumstances, after: Circumstances) -> list[ShownChange]:
     """The change of ComfyUI's own version, if it is another one."""
-    from comfy_workflows.report.parts import Change
+    from comfy_workflows.report.parts import ShownChange
 
     if before.comfyui == after.comfyui:
         return []
-    return [Change(part="core", name="ComfyUI", before=before.comfyui, after=after.comfyui)]
+    return [ShownChange(part="core", name="ComfyUI", before=before.comfyui, after=after.comfyui)]
 
 
-def lock_changes(changes: Iterable[LockChange]) -> list[Change]:
+def lock_changes(changes: Iterable[LockChange]) -> list[ShownChange]:
     """The differences between two locks as the page shows them, without what requires what."""
-    from comfy_workflows.report.parts import Change
+    from comfy_workflows.report.parts import ShownChange
 
     return [
-        Change(
+        ShownChange(
             part=_PARTS[change.part],
             name=change.name,
             key=change.key if change.key != "value" else "",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from comfy_workflows.compare.run import Run
     from comfy_workflows.graph import Graph
     from comfy_workflows.report.parts import Replaced, Report
-    from runpod_comfy.lock.diff import Change
+    from runpod_comfy.lock.diff import LockChange
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +203,13 @@ def _report(
     before: _Done,
     after: _Done,
     comparison: Comparison,
-    changes: Sequence[Change],
+    changes: Sequence[LockChange],
     replaced: Sequence[Replaced],
 ) -> Report:
-    from comfy_workflows.report.parts import Report
-    from comfy_workflows.report.parts import Side as Shown
+    from comfy_workflows.report.parts import Report, ShownRun
 
     then, now = (
-        Shown(title=done.version.title, run=done.run, result=done.result)
+        ShownRun(title=done.version.title, run=done.run, result=done.result)
         for done in (before, after)
     )
     return Report(
@@ -232,7 +231,7 @@ def _text(
     before: _Done,
     after: _Done,
     comparison: Comparison,
-    changes: Sequence[Change],
+    changes: Sequence[LockChange],
     replaced: Sequence[Replaced],
 ) -> str:
     """The outputs, what differs between the versions, and the nodes that it changed."""

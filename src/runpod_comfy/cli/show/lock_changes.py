@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from comfy_files.progress import readable_size
-from runpod_comfy.lock.diff import PARTS, PIN_OF, Change
+from runpod_comfy.lock.diff import PARTS, PIN_OF, LockChange
 
 _TITLES = {
     "core": "core",
@@ -20,7 +20,7 @@ _SHORT = 12
 _MAIN_KEYS = ("version", "ref", "commit", "value", "source")
 
 
-def change_lines(changes: Iterable[Change]) -> list[str]:
+def change_lines(changes: Iterable[LockChange]) -> list[str]:
     """The changes, grouped under the titles of their parts."""
     known = list(changes)
     lines: list[str] = []
@@ -38,7 +38,7 @@ def main_values(thing: Mapping[str, Any]) -> list[str]:
     return [*found, *thing.get("sources", [])[:1]]
 
 
-def _line(change: Change) -> str:
+def _line(change: LockChange) -> str:
     if not change.key:
         sign, thing = ("+", change.after) if change.before is None else ("-", change.before)
         return " ".join([sign, change.name, *main_values(thing)])

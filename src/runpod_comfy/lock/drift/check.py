@@ -25,7 +25,7 @@ from comfy_models.sources.hub_address import parse_hub_address
 from comfy_models.sources.kinds import asked
 from comfy_models.sources.source import HostFile
 from runpod_comfy.cache.tree import FetchContext
-from runpod_comfy.lock.drift.tree import Answer, Finding, LockedPlace, answer
+from runpod_comfy.lock.drift.tree import Answer, DriftFinding, LockedPlace, answer
 from runpod_comfy.lock.model import Distribution, DistributionFile, Lock
 from runpod_comfy.lock.models.asked import KnownModel, is_file_of
 from runpod_comfy.lock.models.pin import change_of_pin
@@ -85,7 +85,7 @@ def _look(model: KnownModel, version_id: str, hosts: Hosts, *, offline: bool) ->
 
 def _changes(
     model: KnownModel, source: ModelSource, version_id: str, hosts: Hosts
-) -> Iterator[Finding]:
+) -> Iterator[DriftFinding]:
     is_here = local_path(source.url, hosts.base_dir) is not None
     remedy = f"{'Put the right file back, or' if is_here else 'Accept it with'}: " + (
         f"runpod-comfy resolve {version_id} --upgrade {model.name}"
@@ -104,7 +104,7 @@ def _changes(
 
 def _lost_commit(
     model: KnownModel, source: ModelSource, hosts: Hosts, remedy: str
-) -> Finding | None:
+) -> DriftFinding | None:
     """Of a repository whose history was rewritten: the file is there, but not as it is pinned."""
     try:
         asked(source.url, hosts, source.pin)
@@ -119,7 +119,7 @@ def _lost_commit(
 
 def _changes_of_folder(
     folder: Model, files: Sequence[KnownModel], version_id: str, hosts: Hosts
-) -> Iterator[Finding]:
+) -> Iterator[DriftFinding]:
     shown = without_secrets(folder.source)
     remedy = f"Accept it with: runpod-comfy resolve {version_id} --upgrade {folder.name}"
     try:
@@ -141,7 +141,9 @@ def _changes_of_folder(
         yield _finding(folder.name, message, remedy)
 
 
-def _change(model: KnownModel, source: ModelSource, now: HostFile, remedy: str) -> Finding | None:
+def _change(
+    model: KnownModel, source: ModelSource, now: HostFile, remedy: str
+) -> DriftFinding | None:
     """How the file at one source differs from the lock, if it does."""
     shown = without_secrets(source.url)
     known: list[tuple[str, object, object]] = [
@@ -174,8 +176,8 @@ def _change(model: KnownModel, source: ModelSource, now: HostFile, remedy: str) 
 
 def _finding(
     name: str, message: str, remedy: str, *, before: str | None = None, after: str | None = None
-) -> Finding:
-    return Finding(
+) -> DriftFinding:
+    return DriftFinding(
         part="models", name=name, message=message, remedy=remedy, before=before, after=after
     )
 
@@ -189,8 +191,8 @@ class Drift:
     `looked_at` counts the rest.
     """
 
-    moved: tuple[Finding, ...]
-    unanswered: tuple[Finding, ...]
+    moved: tuple[DriftFinding, ...]
+    unanswered: tuple[DriftFinding, ...]
     not_looked_at: tuple[str, ...]
     looked_at: int
 
@@ -243,10 +245,10 @@ def _places(loaded: LoadedSpec, lock: Lock, fetch_context: FetchContext) -> list
     return [core, *nodes]
 
 
-def _at_spec(loaded: LoadedSpec, lock: Lock) -> Iterator[Finding]:
+def _at_spec(loaded: LoadedSpec, lock: Lock) -> Iterator[DriftFinding]:
     now = spec_digest(loaded.spec)
     if now != lock.spec_digest:
-        yield Finding(
+        yield DriftFinding(
             part="spec",
             name=loaded.path.name,
             message=f"{loaded.path} was changed since the lock was made",
@@ -281,7 +283,7 @@ def _look_up(names: Sequence[str], torch_index: str | None) -> list[_Offered]:
 
 def _findings(
     locked: Distribution, offered_there: Sequence[_Offered], version_id: str
-) -> Iterator[Finding]:
+) -> Iterator[DriftFinding]:
     offered: list[IndexFile] = []
     for found in offered_there:
         there = found.get(locked.name, [])
@@ -290,7 +292,7 @@ def _findings(
         offered += there
     for message, after in _messages(locked, offered):
         name = "torch" if locked.name in FAMILY else locked.name
-        yield Finding(
+        yield DriftFinding(
             part="python",
             name=locked.name,
             message=f"{locked.name} {locked.version}{message}",

@@ -49,7 +49,7 @@ Part = Literal["spec", "core", "nodes", "python", "models"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class DriftFinding:
     """One sentence, and what to do about it. `before` is the value in the lock, `after` the value
     now, if they are short.
     """
@@ -66,16 +66,16 @@ class Finding:
 class Answer:
     """The result of one check. If both are empty, nothing changed."""
 
-    moved: tuple[Finding, ...] = ()
-    unanswered: tuple[Finding, ...] = ()
+    moved: tuple[DriftFinding, ...] = ()
+    unanswered: tuple[DriftFinding, ...] = ()
 
 
-def answer(part: Part, name: str, look: Callable[[], Iterable[Finding]]) -> Answer:
+def answer(part: Part, name: str, look: Callable[[], Iterable[DriftFinding]]) -> Answer:
     """The findings of `look`; if it raises UnavailableError, there was no answer."""
     try:
         return Answer(moved=tuple(look()))
     except UnavailableError as error:
-        finding = Finding(part=part, name=name, message=error.message, remedy=error.remedy)
+        finding = DriftFinding(part=part, name=name, message=error.message, remedy=error.remedy)
         return Answer(unanswered=(finding,))
 
 
@@ -115,7 +115,7 @@ class LockedPlace:
     def _pinned_by_spec(self) -> bool:
         return self.asked is not None and self.asked.commit is not None
 
-    def _at_git(self) -> Iterator[Finding]:
+    def _at_git(self) -> Iterator[DriftFinding]:
         try:
             refs = list_refs(self.tree.repo, self.tree.ref, self.fetch_context)
         except UnavailableError as error:
@@ -130,7 +130,7 @@ class LockedPlace:
             )
         yield from self._at_submodules()
 
-    def _moved_ref(self, refs: RemoteRefs) -> Iterator[Finding]:
+    def _moved_ref(self, refs: RemoteRefs) -> Iterator[DriftFinding]:
         ref, commit = self.tree.ref, self.tree.commit
         if is_commit(ref) if ref else self._pinned_by_spec:
             return
@@ -156,7 +156,7 @@ class LockedPlace:
                 after=now,
             )
 
-    def _at_submodules(self) -> Iterator[Finding]:
+    def _at_submodules(self) -> Iterator[DriftFinding]:
         for module in self.tree.submodules:
             shown = f"{without_secrets(module.repo)} (submodule {module.path})"
             try:
@@ -170,7 +170,7 @@ class LockedPlace:
                     self._upgrade("Caches may still have it. Another commit of the node: "),
                 )
 
-    def _gone_repository(self, shown: str, error: UnavailableError) -> Finding:
+    def _gone_repository(self, shown: str, error: UnavailableError) -> DriftFinding:
         """Raises the error again unless it says that the repository is gone."""
         reason = error.__cause__.reason if isinstance(error.__cause__, GitFailedError) else ""
         if not any(sign in reason for sign in _NO_REPOSITORY):
@@ -180,7 +180,7 @@ class LockedPlace:
             "Use another 'repo' in the spec, such as a fork; caches may still have the commit.",
         )
 
-    def _at_distribution(self) -> Iterator[Finding]:
+    def _at_distribution(self) -> Iterator[DriftFinding]:
         name = self.tree.repo.removeprefix("pypi://")
         offered = Index(settings=read_pip_settings()).look_up([name])[name]
         if isinstance(offered, UnavailableError):
@@ -202,7 +202,7 @@ class LockedPlace:
             message = f"{self._shown}@{version} was yanked by its authors: {withdrawn[0]}"
             yield self._found(message, other)
 
-    def _at_registry(self) -> Iterator[Finding]:
+    def _at_registry(self) -> Iterator[DriftFinding]:
         from runpod_comfy.sources.registry import Registry
 
         node, version = self.tree.repo.removeprefix("comfy://"), self.tree.ref or ""
@@ -222,7 +222,7 @@ class LockedPlace:
         else:
             yield from self._at_address(registry.archive_url(node, found))
 
-    def _at_address(self, url: str) -> Iterator[Finding]:
+    def _at_address(self, url: str) -> Iterator[DriftFinding]:
         path = local_path_of(url)
         if path.is_file() if path else _answers(url):
             return
@@ -231,7 +231,7 @@ class LockedPlace:
             "Use another URL in the spec; caches may still have the archive.",
         )
 
-    def _at_folder(self) -> Iterator[Finding]:
+    def _at_folder(self) -> Iterator[DriftFinding]:
         request = TreeRequest(repo=self.tree.repo, subdir=self.tree.subdir)
         try:
             now = source_of("folder").pin(request, self.fetch_context)
@@ -251,8 +251,8 @@ class LockedPlace:
     def _upgrade(self, words: str) -> str:
         return f"{words}runpod-comfy resolve {self.version_id} --upgrade {self.name}"
 
-    def _found(self, message: str, remedy: str, *, after: str | None = None) -> Finding:
-        return Finding(
+    def _found(self, message: str, remedy: str, *, after: str | None = None) -> DriftFinding:
+        return DriftFinding(
             part=self.part,
             name=self.name,
             message=f"{self.name}: {message}",

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runpod_comfy.cli.proof.reports import lock_changes
-from runpod_comfy.lock.diff import Change
+from runpod_comfy.lock.diff import LockChange
 
 COMMIT = "0123456789" * 4
 
@@ -16,40 +16,40 @@ COMMIT = "0123456789" * 4
     ("change", "shown"),
     [
         (
-            Change(part="core", name="core", key="commit", before=COMMIT, after=None),
+            LockChange(part="core", name="core", key="commit", before=COMMIT, after=None),
             ("core", "core", "commit", COMMIT, None),
         ),
         (
-            Change(part="nodes", name="a", after={"ref": "main", "commit": COMMIT}),
+            LockChange(part="nodes", name="a", after={"ref": "main", "commit": COMMIT}),
             ("node", "a", "", None, "main 012345678901"),
         ),
         (
-            Change(part="python", name="numpy", key="version", before="1.0", after="2.0"),
+            LockChange(part="python", name="numpy", key="version", before="1.0", after="2.0"),
             ("package", "numpy", "version", "1.0", "2.0"),
         ),
         (
-            Change(part="python", name="numpy", key="files", before=["a", "b"], after=["c"]),
+            LockChange(part="python", name="numpy", key="files", before=["a", "b"], after=["c"]),
             ("package", "numpy", "files", "2 other files", "1 other file"),
         ),
         (
-            Change(part="models", name="vae/x", key="size", before=1500, after=None),
+            LockChange(part="models", name="vae/x", key="size", before=1500, after=None),
             ("model", "vae/x", "size", "1.5 kB", None),
         ),
         (
-            Change(part="models", name="vae/x", key="sources", before=["u", "v"], after=[]),
+            LockChange(part="models", name="vae/x", key="sources", before=["u", "v"], after=[]),
             ("model", "vae/x", "sources", "u, v", ""),
         ),
         (
-            Change(part="environment", name="env.A", key="value", before=1, after={"b": [2]}),
+            LockChange(part="environment", name="env.A", key="value", before=1, after={"b": [2]}),
             ("setting", "env.A", "", "1", '{"b": [2]}'),
         ),
     ],
 )
-def test_every_kind_of_change_is_text(change: Change, shown: tuple[Any, ...]) -> None:
+def test_every_kind_of_change_is_text(change: LockChange, shown: tuple[Any, ...]) -> None:
     (found,) = lock_changes([change])
     assert (found.part, found.name, found.key, found.before, found.after) == shown
 
 
 def test_who_asks_for_a_package_is_left_out() -> None:
-    change = Change(part="python", name="numpy", key="required_by", before=["a"], after=["b"])
+    change = LockChange(part="python", name="numpy", key="required_by", before=["a"], after=["b"])
     assert lock_changes([change]) == []

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runpod_comfy.lock.drift.check import look_at_models
-from runpod_comfy.lock.drift.tree import Answer, Finding
+from runpod_comfy.lock.drift.tree import Answer, DriftFinding
 from runpod_comfy.sources.model_hosts import model_hosts
 from runpod_comfy.spec.model import Spec
 from tests.http_server import Answer as Served
@@ -38,7 +38,7 @@ class Watch:
         hosts = model_hosts(self._shelf.folder)
         return look_at_models(self._spec, self._lock, hosts, offline=offline)[0]
 
-    def moved(self) -> list[Finding]:
+    def moved(self) -> list[DriftFinding]:
         (answer,) = self.look()
         assert answer.unanswered == ()
         return list(answer.moved)

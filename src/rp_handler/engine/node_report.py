@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from comfy_workflows.node_outputs import NodeHashes
+from comfy_workflows.node_hashes import NodeHashes
 
 _LARGEST_REPORT_BYTES = 256 * 1024 * 1024
 

@@ -16,7 +16,7 @@ import pytest
 from comfy_workflows.graph import Graph, parse_workflow
 from rp_handler.engine.command import EngineSetup
 from rp_handler.engine.imports import hook_variables
-from rp_handler.engine.node_outputs import NodeOutputReport, read_node_outputs
+from rp_handler.engine.node_report import NodeOutputReport, read_node_outputs
 from rp_handler.engine.process import Engine
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine, Run
