@@ -39,6 +39,10 @@ class ModelStore:
     def holds(self, sha256: str) -> bool:
         return self.path_of(sha256).is_file() and not may_be_lost(self.mark_of(sha256))
 
+    def names(self) -> set[str]:
+        """The sha256 of the stored files."""
+        return {path.name for path in (self.root / "sha256").glob("*/*")}
+
     def doubtful(self) -> set[str]:
         """The sha256 of stored files that have to be hashed: the disk may not have all of them."""
         marks = (self.root / "tmp").glob(f"*{UNSYNCED}")

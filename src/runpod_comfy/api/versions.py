@@ -289,6 +289,7 @@ def select(
 
         place = LockPlace(path=selected.path, loaded=loaded, base_dir=selected.base_dir)
         refused: list[tuple[UnhashedModel, ComfyError]] = []
+        stored = ModelStore(Cache.from_environment().models).names()
         whole = complete(
             selected.lock,
             place,
@@ -299,7 +300,7 @@ def select(
             progress=progress,
         )
         known = {model.sha256 for model in selected.lock.models}
-        downloaded = frozenset(model.sha256 for model in whole.models) - known
+        downloaded = frozenset(model.sha256 for model in whole.models) - known - stored
         return replace(selected, lock=whole, downloaded=downloaded, refused=tuple(refused))
     if selected.lock.unhashed_models:
         names = listed([model.name for model in selected.lock.unhashed_models])

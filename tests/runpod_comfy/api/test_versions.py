@@ -116,6 +116,21 @@ def test_an_incomplete_lock_is_completed_on_its_first_use(lock_path: Path) -> No
     assert select("small", offline=True).lock == lock
 
 
+def test_a_model_that_is_stored_already_was_not_downloaded_to_complete_the_lock(
+    lock_path: Path,
+) -> None:
+    copies = [lock_path, Cache.from_environment().resolved / "small.lock.json"]
+    incomplete = [copy.read_bytes() for copy in copies]
+    first = select("small")
+    assert first.downloaded == {model.sha256 for model in first.lock.models}
+    # As where another of its models could not be downloaded.
+    for copy, content in zip(copies, incomplete, strict=True):
+        copy.write_bytes(content)
+    again = select("small")
+    assert again.lock == first.lock
+    assert again.downloaded == frozenset()
+
+
 def test_a_lock_that_was_named_by_its_file_is_completed_there(
     lock_path: Path, tmp_path: Path
 ) -> None:

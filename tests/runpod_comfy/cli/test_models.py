@@ -379,7 +379,9 @@ def test_a_model_that_cannot_complete_the_lock_does_not_keep_the_others_from_bei
     assert "b.gguf" in document["error"]
     assert bare_world.lock == before
     assert run_command_line(["verify-models", "--models-dir", str(models), "--verbose"]) == 4
-    assert "  missing     vae/b.gguf   70.0 kB" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "  present  vae/a.gguf  100.0 kB" in out
+    assert "  missing  vae/b.gguf   70.0 kB" in out
     web.contents["/b.gguf"] = B
     assert states(capsys, "--models-dir", models)[0] == 0
     assert [model["name"] for model in bare_world.lock["models"]] == ["b.gguf", "a.gguf"]
