@@ -115,7 +115,9 @@ async def together(works: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
         return await asyncio.gather(*tasks)
     finally:
         for task in tasks:
-            task.cancel()
+            # A second time, it would cancel what a task does about the first one.
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -94,3 +94,24 @@ def test_of_works_that_run_together_one_that_fails_ends_the_others() -> None:
     with pytest.raises(ValueError, match="no"):
         asyncio.run(together([waits(), fails()]))
     assert ended == ["waits"]
+
+
+def test_works_that_are_cancelled_together_may_each_clean_up() -> None:
+    cleaned = []
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append("up")
+
+    async def scenario() -> None:
+        work = asyncio.create_task(together([cleans_up(), asyncio.sleep(60)]))
+        await asyncio.sleep(0.01)
+        work.cancel()
+        await asyncio.wait({work})
+        assert work.cancelled()
+
+    asyncio.run(scenario())
+    assert cleaned == ["up"]
