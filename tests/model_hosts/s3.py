@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
@@ -205,16 +206,19 @@ class S3Double:
 
 @contextmanager
 def s3() -> Iterator[S3Double]:
+    double = S3Double(_moto())
+    requests.post(f"{double.moto}/moto-api/reset", timeout=60)
+    with serve(answering=double.answer) as double.url:
+        yield double
+
+
+@cache
+def _moto() -> str:
+    """The address of this process's moto, which ends with it: to stop one takes half a second."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    try:
-        double = S3Double("http://{}:{}".format(*server.get_host_and_port()))
-        requests.post(f"{double.moto}/moto-api/reset", timeout=60)
-        with serve(answering=double.answer) as double.url:
-            yield double
-    finally:
-        server.stop()
+    return "http://{}:{}".format(*server.get_host_and_port())
 
 
 @dataclass(frozen=True, kw_only=True)
