@@ -35,8 +35,13 @@ def device_of(stats: Mapping[str, Any]) -> dict[str, Any]:
         "type": kind,
         "platform": this_platform(),
         "driver": _found(_DRIVER_VERSION, _NVIDIA_DRIVER) if kind == "cuda" else None,
-        "processor": _found(_PROCESSOR, _PROCESSORS) or platform.processor() or None,
+        "processor": processor_name(),
     }
+
+
+def processor_name() -> str | None:
+    """The name of this machine's processor, None if the system does not say it."""
+    return _found(_PROCESSOR, _PROCESSORS) or platform.processor() or None
 
 
 def nvidia_gpus() -> list[str]:

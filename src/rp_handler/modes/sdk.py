@@ -27,6 +27,7 @@ from comfy_errors import UnavailableError
 from comfy_files.files import os_reason
 from rp_handler.errors import JobError
 from rp_handler.interruption import in_thread
+from rp_handler.job.device import processor_name
 from rp_handler.job.live import Report, Update
 from rp_handler.modes.progress_updates import ProgressUpdates
 
@@ -55,6 +56,19 @@ def require_sdk() -> None:
             remedy="Use an image, which has it, or install it: pip install 'runpod-comfy[worker]'; "
             "in a clone: make venv DEV=1",
         )
+
+
+def load_sdk() -> Any:
+    """The module `runpod.serverless`, without what takes it most of its time to load."""
+    # Loaded for its command line alone, which is a third of the time and 12 MB.
+    sys.modules.setdefault("paramiko", ModuleType("paramiko"))
+    # Asked for the name of the processor, it starts programs for about a second.
+    processor = ModuleType("cpuinfo")
+    vars(processor)["get_cpu_info"] = lambda: {"brand_raw": processor_name()}
+    sys.modules.setdefault("cpuinfo", processor)
+    import runpod.serverless  # type: ignore[import-untyped]
+
+    return runpod.serverless
 
 
 def require_api_port(arguments: Sequence[str]) -> None:
@@ -159,16 +173,13 @@ class Sdk:
         if not any(name in os.environ for name in _LOG_LEVELS):
             # By default it logs every result, including the image data.
             os.environ[_LOG_LEVELS[0]] = "INFO"
-        # Loaded for its command line alone, which is a third of the time and 12 MB.
-        sys.modules.setdefault("paramiko", ModuleType("paramiko"))
         try:
-            import runpod.serverless  # type: ignore[import-untyped]
-
-            self._adapt(runpod.serverless)
+            sdk = load_sdk()
+            self._adapt(sdk)
             self._ready.wait()
             sys.argv = [sys.argv[0], *self._arguments]
             config = {"handler": self._handle, "concurrency_modifier": self._concurrency}
-            runpod.serverless.start(config)
+            sdk.start(config)
         except SystemExit as ended:
             return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
         except BaseException as error:
