@@ -35,6 +35,10 @@ END = bytes(2 * tarfile.BLOCKSIZE)
 INDEX = "bundle.json"
 LOCK = "lock.json"
 SPEC = "spec.json"
+_CHUNK_BYTES = 1 << 20
+_LARGEST_TEXT_BYTES = 64 * 1024**2
+_MAKE_AGAIN = "Make it again with this program: runpod-comfy bundle create ID"
+_BRING_AGAIN = "Copy the bundle here again, or make it again: runpod-comfy bundle create ID"
 
 
 class Entry(Strict):
@@ -157,12 +161,6 @@ def summary_of(index: Index, lock: Lock) -> BundleSummary:
 
 def _canonical(document: dict[str, Any]) -> bytes:
     return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-_CHUNK_BYTES = 1 << 20
-_LARGEST_TEXT_BYTES = 64 * 1024**2
-_MAKE_AGAIN = "Make it again with this program: runpod-comfy bundle create ID"
-_BRING_AGAIN = "Copy the bundle here again, or make it again: runpod-comfy bundle create ID"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,6 +50,23 @@ _EXAMPLES = """\
   runpod-comfy verify-models --version-id demo --overwrite
   runpod-comfy verify-models --rehash --json
 """
+_SYNC_DETAILS = """\
+What a volume lacks is uploaded to its models/ folder, and verified on the way:
+from the model store of this machine, or else from the model's sources, through
+the store. No pod is needed. In an image: docker run IMAGE models sync --volume …
+
+An S3 API key of RunPod is needed, in $RUNPOD_S3_ACCESS_KEY_ID and
+$RUNPOD_S3_SECRET_ACCESS_KEY.
+
+  present     right, and not changed since it was last hashed
+  verified    read back now, and right
+  uploaded    sent now
+  wrong       another file is there; it was left alone
+  missing     not there, and it could not be brought there"""
+_SYNC_EXAMPLES = """\
+  runpod-comfy models sync demo --volume EU-RO-1/4jw1fcocwl
+  runpod-comfy models sync --volume EU-RO-1/4jw1fcocwl --volume US-KS-2/x7f2k9q1ab
+"""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -161,26 +178,6 @@ def _table(report: Report) -> Iterator[str]:
             yield f"  {row}"
             if model.reason:
                 yield "    " + model.reason.replace("\n", "\n    ")
-
-
-_SYNC_DETAILS = """\
-What a volume lacks is uploaded to its models/ folder, and verified on the way:
-from the model store of this machine, or else from the model's sources, through
-the store. No pod is needed. In an image: docker run IMAGE models sync --volume …
-
-An S3 API key of RunPod is needed, in $RUNPOD_S3_ACCESS_KEY_ID and
-$RUNPOD_S3_SECRET_ACCESS_KEY.
-
-  present     right, and not changed since it was last hashed
-  verified    read back now, and right
-  uploaded    sent now
-  wrong       another file is there; it was left alone
-  missing     not there, and it could not be brought there"""
-
-_SYNC_EXAMPLES = """\
-  runpod-comfy models sync demo --volume EU-RO-1/4jw1fcocwl
-  runpod-comfy models sync --volume EU-RO-1/4jw1fcocwl --volume US-KS-2/x7f2k9q1ab
-"""
 
 
 def _add_sync(commands: Subparsers) -> None:

@@ -38,6 +38,12 @@ _EXAMPLES = """\
   runpod-comfy realize --version-id demo --target /runpod-volume/comfy-demo \\
     --models-dir /workspace/models --wheels-dir /workspace/wheels
 """
+_RUN_EXAMPLES = """\
+  runpod-comfy run --version-id demo --workflow workflows/example.json --output files
+  runpod-comfy run --version-id demo --workflow workflows/minimal.json --output base64
+  runpod-comfy run --version-id demo --workflow workflows/example.json --update
+  runpod-comfy run --version-id demo --ui
+"""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -263,14 +269,6 @@ def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:
         "links": changes.links,
         "removed_nodes": changes.removed_nodes,
     }
-
-
-_RUN_EXAMPLES = """\
-  runpod-comfy run --version-id demo --workflow workflows/example.json --output files
-  runpod-comfy run --version-id demo --workflow workflows/minimal.json --output base64
-  runpod-comfy run --version-id demo --workflow workflows/example.json --update
-  runpod-comfy run --version-id demo --ui
-"""
 
 
 def _add_run(commands: Subparsers) -> None:

@@ -33,6 +33,15 @@ _OVERRIDE_EXAMPLES = """\
   runpod-comfy override mine "some-package ; python_version < '3'"   # leaves it out
 """
 _KEEPS = "Everything else in the file is kept as it is written."
+_CREATE_EXAMPLES = """\
+  runpod-comfy create mine --repo https://github.com/comfyanonymous/ComfyUI@v0.3.75
+  runpod-comfy create mine --repo URL@main --nodes URL@main --nodes node.json \\
+    --models '{"source": "file:///models/x.safetensors", "target_subdir": "checkpoints"}'
+"""
+_LIST_EXAMPLES = """\
+  runpod-comfy list
+  runpod-comfy list --project ~/pictures --json
+"""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -149,13 +158,6 @@ def _report(edited: Edited, console: Console) -> int:
     return 0
 
 
-_CREATE_EXAMPLES = """\
-  runpod-comfy create mine --repo https://github.com/comfyanonymous/ComfyUI@v0.3.75
-  runpod-comfy create mine --repo URL@main --nodes URL@main --nodes node.json \\
-    --models '{"source": "file:///models/x.safetensors", "target_subdir": "checkpoints"}'
-"""
-
-
 def _add_create_parser(commands: Subparsers) -> None:
     parser = add_command(
         commands,
@@ -197,12 +199,6 @@ def _create(arguments: argparse.Namespace, console: Console) -> int:
     console.say(f"Wrote {path}" if created.written else f"{path} already has this content")
     console.result(str(path), created)
     return 0
-
-
-_LIST_EXAMPLES = """\
-  runpod-comfy list
-  runpod-comfy list --project ~/pictures --json
-"""
 
 
 def _add_list_parser(commands: Subparsers) -> None:

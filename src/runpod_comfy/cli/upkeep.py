@@ -21,6 +21,11 @@ _GC_EXAMPLES = """\
   runpod-comfy gc --dry-run
   runpod-comfy gc
 """
+_DOCTOR_EXAMPLES = """\
+  runpod-comfy doctor
+  runpod-comfy doctor --json
+"""
+_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "warn"}
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -116,13 +121,6 @@ def _document(clearing: Clearing) -> dict[str, object]:
         "left_alone": clearing.unknown,
         "notes": clearing.remarks,
     }
-
-
-_DOCTOR_EXAMPLES = """\
-  runpod-comfy doctor
-  runpod-comfy doctor --json
-"""
-_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "warn"}
 
 
 def _add_doctor(commands: Subparsers) -> None:

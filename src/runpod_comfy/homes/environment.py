@@ -43,6 +43,8 @@ LinkMode = Literal["hardlink", "copy"]
 
 _HASHED_TAGS = re.compile(r"([^-]+)-[0-9a-f]{16}")
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+RECORD = "comfy-stand-ins.json"
+"""The file of an environment that lists its wheels of this kind."""
 
 
 def has_environment(layers: Sequence[Layer], cache: Cache) -> bool:
@@ -265,10 +267,6 @@ def _unpacked_wheels(uv_cache: Path, *, downloaded: bool = False) -> set[str]:
 
 def _content(path: Path) -> bytes:
     return path.read_bytes() if path.is_file() else b""
-
-
-RECORD = "comfy-stand-ins.json"
-"""The file of an environment that lists its wheels of this kind."""
 
 
 @dataclass(frozen=True, kw_only=True)

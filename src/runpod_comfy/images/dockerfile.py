@@ -32,6 +32,15 @@ CREATED = "org.opencontainers.image.created"
 LOCK = "io.runpod-comfy.lock"
 CUDA = "io.runpod-comfy.cuda"
 LAYERS = "io.runpod-comfy.layers"
+CACHE_ID = "runpod-comfy-packages"
+_ENVIRONMENT = {
+    "HOME": image_paths.USER_HOME,
+    "COMFY_BAKED_HOME": image_paths.HOME,
+    "NVIDIA_VISIBLE_DEVICES": "all",
+    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+}
+WRAPPER = LAYER_SCRIPTS / "in_image.sh"
+_INSTALLING: tuple[LayerKind, ...] = (*ENVIRONMENT, "handler")
 
 
 def labels(
@@ -68,20 +77,6 @@ def layer_keys(found: Mapping[str, str]) -> list[tuple[str, str]]:
         return [(str(name), str(key)) for name, key in json.loads(found.get(LAYERS, "[]"))]
     except (ValueError, TypeError):
         return []
-
-
-CACHE_ID = "runpod-comfy-packages"
-
-_ENVIRONMENT = {
-    "HOME": image_paths.USER_HOME,
-    "COMFY_BAKED_HOME": image_paths.HOME,
-    "NVIDIA_VISIBLE_DEVICES": "all",
-    "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
-}
-
-WRAPPER = LAYER_SCRIPTS / "in_image.sh"
-
-_INSTALLING: tuple[LayerKind, ...] = (*ENVIRONMENT, "handler")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,9 @@ from runpod_comfy.lock.python.wheels import PlatformFile, handler_packages, plat
 from runpod_comfy.project import PACKAGE_NAMES, PACKAGES
 
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
+_BUILD_SIDE = "runpod_comfy"
+# It decodes pictures and videos, for which an image has no libraries.
+_COMPARISON = "comfy_workflows/compare"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,11 +244,6 @@ def _user_of(lock: Lock) -> str:
             remedy="Write uid:gid, such as 1000:1000.",
         )
     return asked if ":" in asked else f"{asked}:{asked}"
-
-
-_BUILD_SIDE = "runpod_comfy"
-# It decodes pictures and videos, for which an image has no libraries.
-_COMPARISON = "comfy_workflows/compare"
 
 
 def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:

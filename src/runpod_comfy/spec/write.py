@@ -22,6 +22,9 @@ from runpod_comfy.spec.model import Spec
 # A tree's position in a spec: the core, or the index of a custom node.
 CORE_PLACE: Literal["core"] = "core"
 TreePlace = Literal["core"] | int
+_DECODER = json.JSONDecoder()
+_BLANK = re.compile(r"[ \t\r\n]*")
+_MARK = "\ufeff"
 
 
 def spec_text(spec: Spec) -> str:
@@ -93,11 +96,6 @@ def replace_commit(path: Path, place: TreePlace, before: str, after: str) -> Non
         f"{path}: the commit {before} could not be replaced",
         remedy=f"Edit it by hand: the new commit is {after}.",
     )
-
-
-_DECODER = json.JSONDecoder()
-_BLANK = re.compile(r"[ \t\r\n]*")
-_MARK = "\ufeff"
 
 
 @dataclass(frozen=True, kw_only=True)

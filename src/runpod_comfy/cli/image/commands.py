@@ -32,6 +32,20 @@ _EXAMPLES = """\
   runpod-comfy image push demo --registry ghcr.io/me
   runpod-comfy image base
 """
+_BUILD_EXAMPLES = """\
+  runpod-comfy image build demo
+  runpod-comfy image build --version demo --tag registry.example.org/me/comfy:1 --base cuda
+  runpod-comfy image build demo --base runpod-comfy-base:local
+"""
+_DOCKERFILE_EXAMPLES = """\
+  runpod-comfy image dockerfile demo
+  runpod-comfy image dockerfile --version demo --base cuda-devel
+"""
+_RUN_EXAMPLES = """\
+  runpod-comfy image run demo --workflow workflows/example.json
+  runpod-comfy image run demo --workflow workflows/minimal.json --output base64
+  runpod-comfy image run demo --workflow workflows/example.json --output gcs --verbose
+"""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -42,17 +56,6 @@ def add_parser(commands: Subparsers) -> None:
     _add_run(actions)
     show.add_parser(actions)
     verify.add_parser(actions)
-
-
-_BUILD_EXAMPLES = """\
-  runpod-comfy image build demo
-  runpod-comfy image build --version demo --tag registry.example.org/me/comfy:1 --base cuda
-  runpod-comfy image build demo --base runpod-comfy-base:local
-"""
-_DOCKERFILE_EXAMPLES = """\
-  runpod-comfy image dockerfile demo
-  runpod-comfy image dockerfile --version demo --base cuda-devel
-"""
 
 
 def _add_build(actions: Subparsers) -> None:
@@ -114,13 +117,6 @@ def _dockerfile(arguments: argparse.Namespace, console: Console) -> int:
     }
     console.result(build_plan.text.rstrip("\n"), document)
     return 0
-
-
-_RUN_EXAMPLES = """\
-  runpod-comfy image run demo --workflow workflows/example.json
-  runpod-comfy image run demo --workflow workflows/minimal.json --output base64
-  runpod-comfy image run demo --workflow workflows/example.json --output gcs --verbose
-"""
 
 
 def _add_run(actions: Subparsers) -> None:

@@ -26,6 +26,10 @@ _FATES = {
     "same": "runs again, with the same result",
     "new": "runs again, and is pushed again",
 }
+_PUSH_EXAMPLES = """\
+  runpod-comfy image push demo --registry ghcr.io/me
+  runpod-comfy image push --tag ghcr.io/me/comfy:1
+"""
 
 
 def add_parser(actions: Subparsers) -> None:
@@ -120,12 +124,6 @@ def _redone_lines(redone: list[Redone]) -> list[str]:
 
 def _short(key: str | None) -> str:
     return key.removeprefix("sha256:")[:_SHORT] if key else ""
-
-
-_PUSH_EXAMPLES = """\
-  runpod-comfy image push demo --registry ghcr.io/me
-  runpod-comfy image push --tag ghcr.io/me/comfy:1
-"""
 
 
 def _add_push(actions: Subparsers) -> None:

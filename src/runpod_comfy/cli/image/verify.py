@@ -25,6 +25,16 @@ _EXAMPLES = """\
   runpod-comfy image verify demo
   runpod-comfy image verify demo --engine unix:///var/run/docker.sock --engine tcp://10.0.0.5:2375
 """
+_DEFAULT_SUITE = "bookworm"
+_BASE_EXAMPLES = """\
+  runpod-comfy image base
+  runpod-comfy image base --suite bookworm --mirror https://debian.example.org/debian
+  runpod-comfy image build demo --base runpod-comfy-base:local
+"""
+_NORMALIZE_EXAMPLES = """\
+  runpod-comfy image normalize runpod-comfy:demo
+  runpod-comfy image normalize me/comfy:1 --base debian:bookworm-slim
+"""
 
 
 def add_parser(actions: Subparsers) -> None:
@@ -91,19 +101,6 @@ def build_twice(
         return build_image(job, client, tags=[tag], show=show, no_cache=no_cache).image_id
 
     return verify_image(engines, build, repository=DEFAULT_REPOSITORY, say=console.say)
-
-
-_DEFAULT_SUITE = "bookworm"
-_BASE_EXAMPLES = """\
-  runpod-comfy image base
-  runpod-comfy image base --suite bookworm --mirror https://debian.example.org/debian
-  runpod-comfy image build demo --base runpod-comfy-base:local
-"""
-
-_NORMALIZE_EXAMPLES = """\
-  runpod-comfy image normalize runpod-comfy:demo
-  runpod-comfy image normalize me/comfy:1 --base debian:bookworm-slim
-"""
 
 
 def _add_base(actions: Subparsers) -> None:

@@ -37,6 +37,18 @@ if TYPE_CHECKING:
     from runpod_comfy.lock.model import Lock
     from runpod_comfy.spec.load import LoadedSpec
 
+_DETAILS = """\
+Resolves the spec twice and compares the locks, also with the version's own. Realizes two temporary
+homes, the second with everything built again from what was downloaded, and compares their files.
+Runs workflows in both and compares the outputs, also with their baselines. With --image it builds
+the image twice too. Nothing of the version is changed: no lock is written, no home is left.
+Exit code 4 if anything differs."""
+_EXAMPLES = """\
+  runpod-comfy prove demo
+  runpod-comfy prove demo --workflow workflows/example.json
+  runpod-comfy prove demo --image --base cuda --junit report.xml
+"""
+
 
 def timed(parts: Iterable[Part]) -> Iterator[Part]:
     """The parts, each with the seconds that it took."""
@@ -235,20 +247,6 @@ def two_images(
         sentence=f"{quantity(len(proof.layers), 'layer')}, built twice without a cache",
         details={"layers": list(proof.layers), "engine": proof.version},
     )
-
-
-_DETAILS = """\
-Resolves the spec twice and compares the locks, also with the version's own. Realizes two temporary
-homes, the second with everything built again from what was downloaded, and compares their files.
-Runs workflows in both and compares the outputs, also with their baselines. With --image it builds
-the image twice too. Nothing of the version is changed: no lock is written, no home is left.
-Exit code 4 if anything differs."""
-
-_EXAMPLES = """\
-  runpod-comfy prove demo
-  runpod-comfy prove demo --workflow workflows/example.json
-  runpod-comfy prove demo --image --base cuda --junit report.xml
-"""
 
 
 def add_parser(commands: Subparsers) -> None:

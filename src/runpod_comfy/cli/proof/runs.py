@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from comfy_workflows.compare.run import Device
     from comfy_workflows.node_inputs import ObjectInfo
 
+EXPLAIN_HELP = "where outputs differ, run once more and name the node that differs first"
 # What only a home has.
 _OF_HOMES = ("target", "wheels_dir", "update", "port")
 
@@ -164,9 +165,6 @@ def _result_in(printed: bytes, image: str) -> dict[str, Any]:
         f"the container of {image} printed no result",
         remedy="Run the command again with --verbose.",
     )
-
-
-EXPLAIN_HELP = "where outputs differ, run once more and name the node that differs first"
 
 
 def explained(

@@ -36,6 +36,9 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TORCH_CPU_INDEX_VARIABLE = "TORCH_CPU_INDEX_URL"
 
 InstallTorch = Literal["auto", "cpu", "skip"]
+# What PyTorch takes unpacked, at least: with the libraries of CUDA, and for CPUs alone.
+_LEAST_CUDA_BYTES, _LEAST_CPU_BYTES = 4_000_000_000, 500_000_000
+_CACHED_TORCH = ("wheels-v*/pypi/torch", "wheels-v*/index/*/torch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +98,6 @@ def run_step(
         show=job.show,
         keep_open=lock_fds,
     )
-
-
-# What PyTorch takes unpacked, at least: with the libraries of CUDA, and for CPUs alone.
-_LEAST_CUDA_BYTES, _LEAST_CPU_BYTES = 4_000_000_000, 500_000_000
-_CACHED_TORCH = ("wheels-v*/pypi/torch", "wheels-v*/index/*/torch")
 
 
 def refuse_another_python(job: Initialization, interpreter: Path) -> None:

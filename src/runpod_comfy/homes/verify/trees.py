@@ -26,6 +26,11 @@ from runpod_comfy.sources.index.pip_settings import outside_variables
 
 # The part of a node that was added by hand: it is reported, and stays.
 UNMANAGED = "custom_nodes"
+_BYTECODE_CHECK = Path(bytecode.__file__)
+# Where the user and the engine put files in the core's folder.
+_PEOPLES = {*DATA_FOLDERS, "models", "temp"}
+NOT_OF_CORE = frozenset({*_PEOPLES, "extra_model_paths.yaml"})
+"""What is in the core's folder and does not come from its tree."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,13 +116,6 @@ class Verification:
         for path, found in zip(unread, hashes_of(folder, unread), strict=True):
             self._hashes[keys[path]] = found
         return {path: self._hashes[key] for path, key in keys.items()}
-
-
-_BYTECODE_CHECK = Path(bytecode.__file__)
-# Where the user and the engine put files in the core's folder.
-_PEOPLES = {*DATA_FOLDERS, "models", "temp"}
-NOT_OF_CORE = frozenset({*_PEOPLES, "extra_model_paths.yaml"})
-"""What is in the core's folder and does not come from its tree."""
 
 
 @dataclass(kw_only=True)

@@ -43,6 +43,8 @@ _Member = tuple[tarfile.TarInfo, IO[bytes]]
 # The runtime mounts its own over both; in a base without them it would create them with the time of
 # the build.
 _HOSTS = b"127.0.0.1 localhost\n::1 localhost\n"
+_CA_BUNDLE = "ca-bundle.pem"
+_TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +160,6 @@ def _member(name: str, user: str = "0:0") -> tarfile.TarInfo:
     member.mtime = FIRST_TIME_S
     member.uid, member.gid = (int(number) for number in user.split(":"))
     return member
-
-
-_CA_BUNDLE = "ca-bundle.pem"
-_TRUST = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE")
 
 
 def gather_inputs(

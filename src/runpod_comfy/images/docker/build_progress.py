@@ -15,6 +15,9 @@ from comfy_http.redaction import without_secrets
 _VARINT, _FIXED_64, _BYTES, _FIXED_32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED_64: 8, _FIXED_32: 4}
 _NANOSECONDS = 1e-9
+_LAST_LINES = 20
+_LAYER = re.compile(r"""\bLAYER=(?:'([^']*)'|"([^"]*)"|(\S+))""")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,11 +151,6 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
             return value, at
         shift += 7
     raise ValueError("it ends in the middle of a number")
-
-
-_LAST_LINES = 20
-_LAYER = re.compile(r"""\bLAYER=(?:'([^']*)'|"([^"]*)"|(\S+))""")
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[@-_])")
 
 
 @dataclass(frozen=True, kw_only=True)

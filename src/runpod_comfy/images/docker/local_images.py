@@ -37,6 +37,8 @@ _NO_BASE = (
     "Check its name, or build a base that needs no registry: run `runpod-comfy image base`, then "
     "pass --base with the name it prints."
 )
+_STOP_WITHIN_S = 10
+_NVIDIA = "nvidia"
 
 
 def inspect_image(
@@ -132,10 +134,6 @@ def read_image_file(client: docker.DockerClient, reference: str, path: str) -> b
         member = files.next()
         stream = files.extractfile(member) if member is not None else None
         return stream.read() if stream is not None else None
-
-
-_STOP_WITHIN_S = 10
-_NVIDIA = "nvidia"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,6 +60,9 @@ _SETTINGS = (
     "OnBuild",
 )
 _UNKNOWN_TIME = "1970-01-01T00:00:00Z"
+_GZIP = b"\x1f\x8b"
+_CHUNK_BYTES = 1 << 20
+_TOLD_EVERY_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +169,6 @@ def _linked(path: str, first: str, content: tarfile.TarInfo) -> NormalEntry:
 
 def _header_bytes(entry: NormalEntry) -> bytes:
     return entry.header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-_GZIP = b"\x1f\x8b"
-_CHUNK_BYTES = 1 << 20
-_TOLD_EVERY_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)

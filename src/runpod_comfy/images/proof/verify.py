@@ -33,6 +33,10 @@ _PROPERTIES = {
     "number": "device number",
     "xattrs": "extended attributes",
 }
+_BUILDS = 2
+# Times in layers are whole seconds, and a small image is built in less.
+_APART_S = 2.0
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,12 +133,6 @@ def _in_words(key: str, value: Any) -> str:
     if key == "size":
         return f"{value} bytes"
     return str(value)
-
-
-_BUILDS = 2
-# Times in layers are whole seconds, and a small image is built in less.
-_APART_S = 2.0
-_READ_BYTES = 1 << 20
 
 
 class Build(Protocol):

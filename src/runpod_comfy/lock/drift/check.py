@@ -39,6 +39,7 @@ from runpod_comfy.spec.model import Model, Spec
 _ASKED_AT_ONCE = 16
 _NAMED_AT_MOST = 3
 _REFUSED = (AccessDeniedError, GoneError, InvalidInputError, MismatchError)
+_Offered = dict[str, list[IndexFile] | UnavailableError]
 
 
 def look_at_models(
@@ -180,9 +181,6 @@ def _finding(
     return DriftFinding(
         part="models", name=name, message=message, remedy=remedy, before=before, after=after
     )
-
-
-_Offered = dict[str, list[IndexFile] | UnavailableError]
 
 
 @dataclass(frozen=True, kw_only=True)

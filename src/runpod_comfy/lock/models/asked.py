@@ -24,6 +24,7 @@ from runpod_comfy.spec.load import fold
 from runpod_comfy.spec.model import Model
 
 KnownModel = LockedModel | UnhashedModel
+_TARGET_PATH: TypeAdapter[str] = TypeAdapter(TargetPath)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +108,6 @@ def faults_of_pickles(files: Sequence[AskedFile], allowed: Sequence[str]) -> Ite
         remedy="Use a .safetensors file instead, or if you trust the author, add to the spec: "
         f"{as_options(allow_pickle=[*allowed, *names])}",
     )
-
-
-_TARGET_PATH: TypeAdapter[str] = TypeAdapter(TargetPath)
 
 
 def asked_files_of_folder(

@@ -52,6 +52,8 @@ _DEPENDENCY = re.compile(
     r"(?P<name>[a-z0-9._-]+)(\[[^\]]*\])?(\{(?P<marker>[^}]*)\})?(?P<bounds>.*)$"
 )
 _UNDATED = re.compile(r"`([^`]+)` is missing an upload date")
+NEVER = "python_version < '3'"
+"""A marker that is never true: an override with it removes a distribution from the solution."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,10 +254,6 @@ def _compiled(document: dict[str, Any]) -> Compiled:
         for entry in entries
     }
     return Compiled(name=name, version=version, marker=document.get("marker"), files=files)
-
-
-NEVER = "python_version < '3'"
-"""A marker that is never true: an override with it removes a distribution from the solution."""
 
 
 @dataclass(frozen=True, kw_only=True)

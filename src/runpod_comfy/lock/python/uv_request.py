@@ -22,6 +22,15 @@ from runpod_comfy.sources.index.pip_settings import uv_indexes
 
 # The name of the temporary project, which uv's explanations use for all lines together.
 PROJECT = "these-requirements"
+# uv formats its explanation with box characters and a multiplication sign.
+_DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
+_NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
+_NOT_THE_REASON = ("DEBUG", "TRACE", "INFO", "WARN ", "warning: Requirements file")
+_UNREADABLE = re.compile(
+    r"Couldn't parse requirement in `(?P<file>[^`]+)` at position (?P<at>\d+)\s+"
+    r"(?:cause: )?(?P<why>[^\n]+)"
+)
+_UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,17 +117,6 @@ def _index(url: str) -> list[str]:
     """
     valid = 'api = "max-age=0", files = "max-age=365000000, immutable"'
     return ["[[tool.uv.index]]", f"url = {json.dumps(url)}", f"cache-control = {{ {valid} }}"]
-
-
-# uv formats its explanation with box characters and a multiplication sign.
-_DRAWING = re.compile(r"[\u00d7\u2500-\u257f\u25b6]")
-_NETWORK_TROUBLE = ("error sending request", "Failed to fetch", "dns error", "timed out", "connect")
-_NOT_THE_REASON = ("DEBUG", "TRACE", "INFO", "WARN ", "warning: Requirements file")
-_UNREADABLE = re.compile(
-    r"Couldn't parse requirement in `(?P<file>[^`]+)` at position (?P<at>\d+)\s+"
-    r"(?:cause: )?(?P<why>[^\n]+)"
-)
-_UNBUILDABLE = re.compile(r"Failed to (?:download and )?build `(?P<what>[^`]+)`")
 
 
 class NoSolutionError(Exception):

@@ -23,6 +23,7 @@ from runpod_comfy.sources.index.pip_settings import PipSettings, read_pip_settin
 from runpod_comfy.spec.model import Strict
 
 _TRANSFERS_AT_ONCE = 4
+HANDLER_LOCK = IMAGES / "handler" / "lock.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +139,6 @@ def _download(
     index = Index(settings=settings)
     index.keep(places[0], fetch_context.cache, expected_sha256=file.sha256)
     fetch_context.say(f"Downloaded {file.name}")
-
-
-HANDLER_LOCK = IMAGES / "handler" / "lock.json"
 
 
 class HandlerLock(Strict):

@@ -60,6 +60,8 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 # files.
 _ODD_SPACE = re.compile(r"[\t\f\v\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _NO_WIDTH = re.compile(r"[\ufeff\u200b]")
+_SCRIPT = "install.py"
+_NAMED_AT_MOST = 4
 
 
 def name_of(text: str) -> str:
@@ -318,10 +320,6 @@ def logical_lines(text: str) -> Iterator[tuple[int, str]]:
         line = _COMMENT.sub("", _ODD_SPACE.sub(" ", _NO_WIDTH.sub("", joined))).strip()
         if line:
             yield first, line
-
-
-_SCRIPT = "install.py"
-_NAMED_AT_MOST = 4
 
 
 def listed_elsewhere(tree: str, folder: Path, *, runs_script: bool) -> str | None:

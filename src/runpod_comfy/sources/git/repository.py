@@ -54,6 +54,12 @@ _FOREIGN_VARIABLES = (
     "GIT_NAMESPACE",
     "GIT_PREFIX",
 )
+_KEPT = "refs/kept"
+_UNITS = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
+_RECEIVED = re.compile(rb"Receiving objects: [^\r\n]*?, ([\d.]+) (bytes|KiB|MiB|GiB)")
+NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
+# Old servers only serve commits that a ref names, and plain web servers no shallow history.
+_REFUSALS = ("unadvertised object", "dumb http", "does not support shallow")
 
 
 class GitFailedError(OperationFailedError):
@@ -197,14 +203,6 @@ def _advice(stderr: bytes) -> str:
     lines = stderr.decode("utf-8", "replace").splitlines()
     told = [line.strip().removeprefix("hint: ") for line in lines if line.startswith(_ADVICE)]
     return f"git's advice: {without_secrets('; '.join(told))[:600]}" if told else ""
-
-
-_KEPT = "refs/kept"
-_UNITS = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
-_RECEIVED = re.compile(rb"Receiving objects: [^\r\n]*?, ([\d.]+) (bytes|KiB|MiB|GiB)")
-NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
-# Old servers only serve commits that a ref names, and plain web servers no shallow history.
-_REFUSALS = ("unadvertised object", "dumb http", "does not support shallow")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,6 +37,7 @@ _UV_INDEX_VARIABLES = (
     "UV_EXTRA_INDEX_URL",
     "UV_FIND_LINKS",
 )
+_ANOTHERS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "UV_COMPILE_BYTECODE", "__PYVENV_LAUNCHER__")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,9 +300,6 @@ def _seconds(text: str | None) -> float | None:
             f"pip's option 'timeout' is {text!r}, which is not a number of seconds",
             remedy="Correct it in pip's configuration or in PIP_DEFAULT_TIMEOUT.",
         ) from error
-
-
-_ANOTHERS = ("VIRTUAL_ENV", "VIRTUAL_ENV_PROMPT", "UV_COMPILE_BYTECODE", "__PYVENV_LAUNCHER__")
 
 
 def uv_program() -> Path:

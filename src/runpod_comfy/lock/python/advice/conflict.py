@@ -36,6 +36,16 @@ _LONGEST_S = 90.0
 _MOST_RUNS = 150
 # What uv says if its cache may be to blame.
 _LACKING = re.compile(r"\b(cache|network)\b", re.IGNORECASE)
+_MOST_CONFLICTS = 6
+_MOST_OVERRIDES_TRIED = 8
+_MOST = 12
+_VERSIONS = r"(?:\[[^]]*\])?(?:\{[^}]*\})?(?:[=<>!~][^\s,]*(?:, ?[=<>!~][^\s,]*)*)?"
+_WITHOUT_WHEEL = re.compile(
+    rf"(?<!\S)(?P<name>[a-z0-9][a-z0-9._-]*?){_VERSIONS} ha(?:s|ve) no "
+    r"(?:`(?P<marker>[^`]*)`-compatible wheels|wheels with a matching platform tag)"
+)
+Attempt = Callable[[Sequence[str]], NoSolutionError | None]
+"""Solves everything with these overrides; returns the error if there is no solution."""
 
 
 @dataclass(kw_only=True)
@@ -84,10 +94,6 @@ class Oracle:
         self, request: CompileRequest, lines: Sequence[RequirementLine] | None = None
     ) -> bool:
         return self.ask(request, lines) == ""
-
-
-_MOST_CONFLICTS = 6
-_MOST_OVERRIDES_TRIED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,17 +212,6 @@ def _fewest(oracle: Oracle, request: CompileRequest, reason: str) -> list[Requir
         if size == 1 or oracle.spent:
             return [line for line in lines if any(line is each for each in kept)]
         size //= 2
-
-
-_MOST = 12
-_VERSIONS = r"(?:\[[^]]*\])?(?:\{[^}]*\})?(?:[=<>!~][^\s,]*(?:, ?[=<>!~][^\s,]*)*)?"
-_WITHOUT_WHEEL = re.compile(
-    rf"(?<!\S)(?P<name>[a-z0-9][a-z0-9._-]*?){_VERSIONS} ha(?:s|ve) no "
-    r"(?:`(?P<marker>[^`]*)`-compatible wheels|wheels with a matching platform tag)"
-)
-
-Attempt = Callable[[Sequence[str]], NoSolutionError | None]
-"""Solves everything with these overrides; returns the error if there is no solution."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,6 +51,9 @@ _FROM_A_REPOSITORY = (
     "wheel's folder to pip's find-links, and override it with its name alone."
 )
 _CONSTRAINTS = "options.constraints["
+_UNKNOWN = re.compile(
+    r"\b([a-z0-9][a-z0-9._-]*) was not found in the (?:package registry|provided)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,11 +316,6 @@ def _another_python(oracle: Oracle, conflicts: Sequence[Conflict]) -> str:
         if oracle.solves(other, conflict.lines) and oracle.solves(other):
             return f"With {as_options(python=python)} in the spec there is a solution."
     return ""
-
-
-_UNKNOWN = re.compile(
-    r"\b([a-z0-9][a-z0-9._-]*) was not found in the (?:package registry|provided)"
-)
 
 
 def unknown_names(reason: str) -> set[str]:

@@ -29,6 +29,9 @@ from runpod_comfy.lock.requirements.read import CORE, SPEC, RefusedLine, Require
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import read_index_settings
 
+# What follows the address of a repository in the addresses of its parts.
+_PARTS = re.compile(r"/(-/)?(archive|releases|tree|blob|raw|tarball|zipball|issues|wiki)(/|$).*$")
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Ask:
@@ -221,10 +224,6 @@ def is_installable(file: IndexFile, request: CompileRequest) -> bool:
         and fits_python(file.name, request.python)
         and any(fits_platform(file.name, platform) for platform in request.platforms)
     )
-
-
-# What follows the address of a repository in the addresses of its parts.
-_PARTS = re.compile(r"/(-/)?(archive|releases|tree|blob|raw|tarball|zipball|issues|wiki)(/|$).*$")
 
 
 @dataclass(frozen=True, kw_only=True)
