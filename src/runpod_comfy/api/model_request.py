@@ -35,9 +35,9 @@ _KEPT = ("name", "target_path", "sha256", "size", "versions")
 _VARIABLES = ("COMFY_HOME", "MODELS_DIR", "LOCK_PATH", "HOME")
 
 
-class Request:
-    """`options` decide which models are meant, with `sources`, the files of specs and locks, which
-    may not exist.
+class RequestMemory:
+    """Remembers what a request was about. `options` decide which models are meant, with `sources`,
+    the files of specs and locks, which may not exist.
     """
 
     def __init__(self, cache: Cache, options: Mapping[str, str], sources: Sequence[Path]) -> None:
@@ -105,7 +105,7 @@ def _model(row: list[Any]) -> AskedModel:
 class ModelRequest:
     """The versions by `version_ids`, or the one that the file `spec` or `lock` belongs to.
 
-    `request` remembers what it was about, None if that is not possible.
+    `memory` is None if what the request is about cannot be remembered.
     """
 
     version_ids: tuple[str, ...]
@@ -114,7 +114,7 @@ class ModelRequest:
     models_dir: Path | None
     project: Path
     cache: Cache
-    request: Request | None
+    memory: RequestMemory | None
 
 
 def find_request(
@@ -153,7 +153,7 @@ def find_request(
     sources = [lock_file.absolute()] if lock_file else []
     for each in () if lock_file else version_ids:
         sources += lock_sources(each, specs.get(each, folder / "versions" / f"{each}.json"), cache)
-    request = Request(
+    memory = RequestMemory(
         cache,
         {"versions": repr(version_ids), "models_dir": str(chosen), "models": str(cache.models)},
         sources,
@@ -166,11 +166,11 @@ def find_request(
         project=folder,
         cache=cache,
         # The lock of a spec that is named by its file is found by what stands in it.
-        request=None if spec_file else request,
+        memory=None if spec_file else memory,
     )
 
 
 def recalled(request: ModelRequest) -> VerifiedModels | None:
     """The result if nothing has changed since the same request, None otherwise."""
-    asked = request.request.recall() if request.request else None
+    asked = request.memory.recall() if request.memory else None
     return settled(asked, ModelStore(request.cache.models)) if asked is not None else None

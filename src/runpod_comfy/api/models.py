@@ -113,8 +113,8 @@ def verify_models(
             models=tuple(sorted((*found.models, *lacking), key=lambda model: model.models_dir)),
             error=together([*errors, *([found.error] if found.error else [])]),
         )
-    if request.request is not None:
-        request.request.note(asked)
+    if request.memory is not None:
+        request.memory.note(asked)
     return found
 
 

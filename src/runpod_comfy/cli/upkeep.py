@@ -25,7 +25,7 @@ _DOCTOR_EXAMPLES = """\
   runpod-comfy doctor
   runpod-comfy doctor --json
 """
-_WORDS = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "warn"}
+_STATES = {"ok": "ok", "missing": "MISSING", "optional": "none", "warning": "warn"}
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -150,5 +150,5 @@ def _doctor(_arguments: argparse.Namespace, console: Console) -> int:
 
 
 def _line(answer: Answer) -> str:
-    line = f"{_WORDS[answer.state]:<8} {answer.name:<18} {answer.found}"
+    line = f"{_STATES[answer.state]:<8} {answer.name:<18} {answer.found}"
     return f"{line}\n{'':<28}→ {answer.remedy}" if answer.remedy else line

@@ -43,8 +43,8 @@ LinkMode = Literal["hardlink", "copy"]
 
 _HASHED_TAGS = re.compile(r"([^-]+)-[0-9a-f]{16}")
 _CANNOT_LINK = {errno.EXDEV, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
-RECORD = "comfy-stand-ins.json"
-"""The file of an environment that lists its wheels of this kind."""
+# The file of an environment that lists the wheels which stand in for sdists.
+_STAND_INS = "comfy-stand-ins.json"
 
 
 def has_environment(layers: Sequence[Layer], cache: Cache) -> bool:
@@ -332,8 +332,8 @@ def requirements_with(distributions: Sequence[Distribution], stand_ins: Collecti
     )
 
 
-def write_record(venv: Path, stand_ins: Sequence[StandIn]) -> None:
-    """Records the wheels in an environment; writes nothing if there are none."""
+def record_stand_ins(venv: Path, stand_ins: Sequence[StandIn]) -> None:
+    """Records these wheels in their environment; writes nothing if there are none."""
     if stand_ins:
         entries = [
             {
@@ -345,7 +345,7 @@ def write_record(venv: Path, stand_ins: Sequence[StandIn]) -> None:
             for each in stand_ins
         ]
         text = json.dumps(entries, indent=2, sort_keys=True) + "\n"
-        (venv / RECORD).write_text(text, encoding="utf-8")
+        (venv / _STAND_INS).write_text(text, encoding="utf-8")
 
 
 def _is_of(wheel: str, distribution: Distribution) -> bool:

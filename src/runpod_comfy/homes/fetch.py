@@ -28,7 +28,7 @@ from runpod_comfy.homes.environment import (
     find_stand_ins,
     has_environment,
     link_tree,
-    write_record,
+    record_stand_ins,
 )
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.models import bring_models
@@ -129,7 +129,7 @@ def _make_environment(layers: Sequence[Layer], context: LayerContext) -> dict[st
             notes += [note for layer in layers for note in notes_in(beside.log_of(layer))]
             if notes:
                 (whole / _NOTES).write_text("".join(f"{note}\n" for note in notes), "utf-8")
-            write_record(whole, given)
+            record_stand_ins(whole, given)
             with when_slow(job.say, "Hashing the files of the Python environment"):
                 write_listing(whole)
             make_read_only(whole)

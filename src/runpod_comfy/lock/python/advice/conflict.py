@@ -38,7 +38,7 @@ _MOST_RUNS = 150
 _LACKING = re.compile(r"\b(cache|network)\b", re.IGNORECASE)
 _MOST_CONFLICTS = 6
 _MOST_OVERRIDES_TRIED = 8
-_MOST = 12
+_MOST_DEAD_ENDS = 12
 _VERSIONS = r"(?:\[[^]]*\])?(?:\{[^}]*\})?(?:[=<>!~][^\s,]*(?:, ?[=<>!~][^\s,]*)*)?"
 _WITHOUT_WHEEL = re.compile(
     rf"(?<!\S)(?P<name>[a-z0-9][a-z0-9._-]*?){_VERSIONS} ha(?:s|ve) no "
@@ -296,7 +296,7 @@ class _Search:
         """Goes from one dead end to the next, with the error that each one hid. Returns the error
         that is none.
         """
-        for _ in range(_MOST):
+        for _ in range(_MOST_DEAD_ENDS):
             if error is None or not self._take(error):
                 break
             error = again()
