@@ -35,8 +35,8 @@ from runpod_comfy.project import PACKAGE_NAMES, PACKAGES
 
 _USER = re.compile(r"[0-9]{1,9}(:[0-9]{1,9})?")
 _BUILD_SIDE = "runpod_comfy"
-# It decodes pictures and videos, for which an image has no libraries.
-_COMPARISON = "comfy_workflows/compare"
+# They decode pictures and videos, for which an image has no libraries, and show what differs.
+_COMPARISON = ("comfy_workflows/compare", "comfy_workflows/report")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +253,7 @@ def handler_sources(folder: Path = PACKAGES) -> dict[str, Path]:
         for package in PACKAGE_NAMES
         if package != _BUILD_SIDE
         for source in sorted((folder / package).rglob("*.py"))
-        if not source.is_relative_to(folder / _COMPARISON)
+        if not any(source.is_relative_to(folder / part) for part in _COMPARISON)
     }
 
 
