@@ -1,5 +1,5 @@
-"""`image`: a version as a container image. Its commands `build`, `dockerfile` and `run` are here,
-the others in the modules beside this one.
+"""`image`: a version as a container image. Its commands `build`, `dockerfile`, `run` and `push`
+are here, the others in the modules beside this one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from runpod_comfy.cli.image import show, verify
 from runpod_comfy.cli.image.options import (
     add_build_options,
     add_image_version,
+    add_named_version,
     build_options,
     selected_lock,
 )
@@ -46,6 +47,10 @@ _RUN_EXAMPLES = """\
   runpod-comfy image run demo --workflow workflows/minimal.json --output base64
   runpod-comfy image run demo --workflow workflows/example.json --output gcs --verbose
 """
+_PUSH_EXAMPLES = """\
+  runpod-comfy image push demo --registry ghcr.io/me
+  runpod-comfy image push --tag ghcr.io/me/comfy:1
+"""
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -55,6 +60,7 @@ def add_parser(commands: Subparsers) -> None:
     _add_dockerfile(actions)
     _add_run(actions)
     show.add_parser(actions)
+    _add_push(actions)
     verify.add_parser(actions)
 
 
@@ -163,3 +169,48 @@ def _run_workflow(arguments: argparse.Namespace, console: Console) -> int:
         say=console.say,
         explain=console.explain,
     )
+
+
+def _add_push(actions: Subparsers) -> None:
+    parser = add_command(
+        actions,
+        "push",
+        run=_push,
+        summary="Push the image of a version to a registry.",
+        details="Its names there are REGISTRY/runpod-comfy:<id> and "
+        "REGISTRY/runpod-comfy:<id>-<digest of the lock>.\n"
+        "The login is that of `docker login`. Layers that the registry has are not sent again.",
+        examples=_PUSH_EXAMPLES,
+    )
+    add_named_version(parser)
+    add = parser.add_argument
+    add(
+        "--registry",
+        metavar="REGISTRY",
+        help="registry and account, such as ghcr.io/me; default: the one in the tag",
+    )
+    add(
+        "--tag",
+        metavar="TAG",
+        help="the tag that the image was built with; default runpod-comfy:<id>",
+    )
+
+
+def _push(arguments: argparse.Namespace, console: Console) -> int:
+    from runpod_comfy.api.images import push
+    from runpod_comfy.cli.show.images import PushDisplay
+
+    line = console.status_line()
+    try:
+        records = push(
+            named_version(arguments),
+            **given(arguments, "registry", "tag", "spec", "project"),
+            say=line.say,
+            explain=console.explain,
+            show=PushDisplay(line),
+        )
+    finally:
+        line.clear()
+    text = "\n".join(f"{each.pushed.reference}  {each.pushed.digest}" for each in records)
+    console.result(text, {"pushed": [record.document() for record in records]})
+    return 0

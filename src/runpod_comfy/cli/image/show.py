@@ -1,6 +1,4 @@
-"""`image show`, the layers of an image and what a build would do again, and `image push`, which
-pushes it to a registry, under its public names.
-"""
+"""`image show`: the layers of an image, and what a build would do again."""
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from comfy_files.progress import readable_size
-from runpod_comfy.cli.image.options import add_image_version, add_named_version, selected_lock
-from runpod_comfy.cli.options import Subparsers, add_command, given, named_version
+from runpod_comfy.cli.image.options import add_image_version, selected_lock
+from runpod_comfy.cli.options import Subparsers, add_command, given
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
@@ -26,10 +24,6 @@ _FATES = {
     "same": "runs again, with the same result",
     "new": "runs again, and is pushed again",
 }
-_PUSH_EXAMPLES = """\
-  runpod-comfy image push demo --registry ghcr.io/me
-  runpod-comfy image push --tag ghcr.io/me/comfy:1
-"""
 
 
 def add_parser(actions: Subparsers) -> None:
@@ -53,7 +47,6 @@ def add_parser(actions: Subparsers) -> None:
         help="assume that this layer changed: core, torch, wheels, handler, node:NAME, …; "
         "repeatable",
     )
-    _add_push(actions)
 
 
 def _show(arguments: argparse.Namespace, console: Console) -> int:
@@ -124,48 +117,3 @@ def _redone_lines(redone: list[Redone]) -> list[str]:
 
 def _short(key: str | None) -> str:
     return key.removeprefix("sha256:")[:_SHORT] if key else ""
-
-
-def _add_push(actions: Subparsers) -> None:
-    parser = add_command(
-        actions,
-        "push",
-        run=_push,
-        summary="Push the image of a version to a registry.",
-        details="Its names there are REGISTRY/runpod-comfy:<id> and "
-        "REGISTRY/runpod-comfy:<id>-<digest of the lock>.\n"
-        "The login is that of `docker login`. Layers that the registry has are not sent again.",
-        examples=_PUSH_EXAMPLES,
-    )
-    add_named_version(parser)
-    add = parser.add_argument
-    add(
-        "--registry",
-        metavar="REGISTRY",
-        help="registry and account, such as ghcr.io/me; default: the one in the tag",
-    )
-    add(
-        "--tag",
-        metavar="TAG",
-        help="the tag that the image was built with; default runpod-comfy:<id>",
-    )
-
-
-def _push(arguments: argparse.Namespace, console: Console) -> int:
-    from runpod_comfy.api.images import push
-    from runpod_comfy.cli.show.images import PushDisplay
-
-    line = console.status_line()
-    try:
-        records = push(
-            named_version(arguments),
-            **given(arguments, "registry", "tag", "spec", "project"),
-            say=line.say,
-            explain=console.explain,
-            show=PushDisplay(line),
-        )
-    finally:
-        line.clear()
-    text = "\n".join(f"{each.pushed.reference}  {each.pushed.digest}" for each in records)
-    console.result(text, {"pushed": [record.document() for record in records]})
-    return 0
