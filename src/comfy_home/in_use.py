@@ -17,8 +17,8 @@ from typing import BinaryIO
 from comfy_errors import OperationFailedError
 from comfy_files.files import lock
 from comfy_files.progress import Say
-from comfy_files.running import Running, holders_of, running_script
 from comfy_home.layout import LOCK_NAME, HomeLayout
+from comfy_home.running import Running, holders_of, running_script
 
 _PATIENCE_S = 2.0
 _POLL_S = 0.1

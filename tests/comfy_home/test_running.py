@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfy_files.files import lock
-from comfy_files.running import holders_of, running_script
+from comfy_home.running import holders_of, running_script
 from tests.program import next_line, start_python
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs /proc")
