@@ -16,10 +16,11 @@ from comfy_errors import UnavailableError
 from comfy_errors.names import listed, quantity
 from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
+from comfy_files.json_model import Strict
 from comfy_home.import_needs import needs_in_words, unmet_needs
 from comfy_home.layout import MARKER_NAME, VENV_NAME
 from comfy_home.lock_bytes import current_model
-from comfy_models.model_file import ModelSource, Sha256, Strict, TargetPath
+from comfy_models.model_file import ModelSource, Sha256, TargetPath
 
 
 class ManifestModel(Strict):

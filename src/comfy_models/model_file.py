@@ -6,15 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Protocol
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from comfy_files.inner_path import check_inner_file
-
-
-class Strict(BaseModel):
-    """A part of a lock or a manifest, which rejects unknown keys and converts nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+from comfy_files.json_model import Strict
 
 
 def _check_sha256(value: str) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-
-class Reported(BaseModel):
-    """A part of a document of another program, or another release, which may have more keys."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True, defer_build=True)
+from comfy_files.json_model import Reported
 
 
 class HashedOutput(Reported):

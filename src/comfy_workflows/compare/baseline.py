@@ -21,10 +21,10 @@ from comfy_errors import InvalidInputError, OperationFailedError, UnavailableErr
 from comfy_errors.names import listed
 from comfy_files.files import disk_errors, lock, os_reason, replace_file, sha256_of
 from comfy_files.json_file import read_model, read_object
+from comfy_files.json_model import Strict
 from comfy_files.progress import Say, say_nothing
 from comfy_workflows.compare.compare import Comparison, compare
 from comfy_workflows.compare.content import Content
-from comfy_workflows.compare.decoded import Strict
 from comfy_workflows.compare.output import Output, OutputKind
 from comfy_workflows.compare.run import Circumstances, Device, Run
 from comfy_workflows.compare.tolerance import Tolerance

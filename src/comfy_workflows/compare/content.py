@@ -12,15 +12,8 @@ import numpy as np
 from PIL import Image
 from pydantic import Field
 
-from comfy_workflows.compare.decoded import (
-    Facts,
-    Opener,
-    Part,
-    Strict,
-    Track,
-    UndecodableError,
-    full_scale,
-)
+from comfy_files.json_model import Strict
+from comfy_workflows.compare.decoded import Facts, Opener, Part, Track, UndecodableError, full_scale
 
 Rule = Literal["pixels", "media", "mesh", "bytes"]
 

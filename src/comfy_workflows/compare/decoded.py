@@ -13,7 +13,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+
+from comfy_files.json_model import Strict
 
 Opener = Callable[[], BinaryIO]
 Pixels = npt.NDArray[Any]
@@ -24,12 +25,6 @@ MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)
 
 class UndecodableError(Exception):
     """A file that cannot be decoded; the message is the end of a sentence."""
-
-
-class Strict(BaseModel):
-    """A part of a baseline, which rejects unknown keys and converts nothing."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Facts(Strict):

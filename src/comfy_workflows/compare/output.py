@@ -17,9 +17,9 @@ from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
+from comfy_files.json_model import Reported
 from comfy_workflows.compare.content import Content, content_of
 from comfy_workflows.compare.decoded import Opener
-from comfy_workflows.node_hashes import Reported
 
 OutputKind = Literal["image", "file", "text"]
 # The node, the kind, and the index among that node's outputs of that kind.

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError
 from comfy_files.json_faults import faults_in_words
+from comfy_files.json_model import Reported
 from comfy_workflows.compare.output import Output, outputs_of
-from comfy_workflows.node_hashes import Reported
 
 _RUN_AGAIN = (
     "Run it again with this version of runpod-comfy; rebuild the image, if it was made in one."

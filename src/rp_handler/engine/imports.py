@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from comfy_workflows.node_hashes import Reported
+from comfy_files.json_model import Reported
 
 CUSTOM_NODES = "custom_nodes"
 # Absolute: the engine has another working directory.

@@ -21,12 +21,12 @@ from pydantic import NonNegativeInt, ValidationError
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_files.files import digest_of
+from comfy_files.json_model import Strict
 from comfy_home.lock_bytes import canonical_bytes, lock_bytes
 from comfy_http.redaction import without_secrets
 from runpod_comfy.lock.model import DistributionFile, Lock, LockedTree
 from runpod_comfy.lock.store import invalid_lock
 from runpod_comfy.spec.load import parse_spec, spec_digest
-from runpod_comfy.spec.model import Strict
 
 BUNDLE_VERSION: Final = 3
 END = bytes(2 * tarfile.BLOCKSIZE)

@@ -21,6 +21,7 @@ from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import quantity
 from comfy_files.files import os_reason
 from comfy_files.json_faults import faults_in_words
+from comfy_files.json_model import Strict
 from comfy_files.read_only import make_read_only
 from comfy_files.space import share_blocks
 from comfy_home.layout import DATA_FOLDERS
@@ -29,7 +30,6 @@ from runpod_comfy.homes.home import Home, added_by_start
 from runpod_comfy.homes.script import LayerContext, build_layer
 from runpod_comfy.homes.verify.listing import hash_of, write_listing
 from runpod_comfy.layers.plan import Layer
-from runpod_comfy.spec.model import Strict
 
 _UNFINISHED = "unfinished"
 

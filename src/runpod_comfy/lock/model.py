@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from comfy_files.json_model import Strict
 from comfy_home.lock_bytes import current_lock, lock_bytes, lock_digest, names_lock
 from comfy_models.model_file import ModelSource, Sha256, TargetPath
 from runpod_comfy.cache.tree import TreeRequest
-from runpod_comfy.spec.model import Strict, Tree
+from runpod_comfy.spec.model import Tree
 from runpod_comfy.spec.values import NodeName, VersionId
 
 

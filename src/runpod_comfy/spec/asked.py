@@ -16,12 +16,13 @@ from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError, for_each
 from comfy_files.json_faults import fault_words
+from comfy_files.json_model import Strict
 from comfy_files.progress import Say
 from comfy_http.redaction import without_secrets
 from comfy_models.hashing import hash_files
 from comfy_models.verify import HashMemory
 from runpod_comfy.spec.document import Folders, read_objects, validated
-from runpod_comfy.spec.model import CustomNode, Model, Strict, Tree
+from runpod_comfy.spec.model import CustomNode, Model, Tree
 from runpod_comfy.spec.model_sources import (
     SourceAddress,
     hub_folder,

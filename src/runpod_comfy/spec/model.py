@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from comfy_files.inner_path import check_path_length
-from comfy_models.model_file import Strict as Strict
+from comfy_files.json_model import Strict
 from comfy_models.model_file import TargetPath
 from runpod_comfy.spec import values
 from runpod_comfy.spec.model_sources import SourceAddress, hub_folder

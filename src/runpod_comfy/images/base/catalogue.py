@@ -9,10 +9,10 @@ from pydantic import TypeAdapter, ValidationError
 from comfy_errors import InvalidInputError
 from comfy_files.files import os_reason
 from comfy_files.json_faults import faults_in_words
+from comfy_files.json_model import Strict
 from runpod_comfy.images.registry.names import is_reference
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import IMAGES
-from runpod_comfy.spec.model import Strict
 
 CATALOGUE = IMAGES / "bases.json"
 """`{name: {Python: {"image", "digest", "packages"}}}`: `packages` are Debian packages with the

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import in_lines, quantity
+from comfy_files.json_model import Strict
 from comfy_files.parallel import in_parallel
 from comfy_files.progress import readable_size
 from comfy_files.space import require_room
@@ -20,7 +21,6 @@ from runpod_comfy.lock.python.fit import files_on_platform, platforms_of
 from runpod_comfy.project import IMAGES
 from runpod_comfy.sources.index.files import Index, IndexFile
 from runpod_comfy.sources.index.pip_settings import PipSettings, read_pip_settings
-from runpod_comfy.spec.model import Strict
 
 _TRANSFERS_AT_ONCE = 4
 HANDLER_LOCK = IMAGES / "handler" / "lock.json"
