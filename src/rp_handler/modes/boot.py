@@ -48,9 +48,11 @@ class Boot:
 
 def _start_of(process: int) -> float | None:
     """When a process started, in seconds of the monotonic clock; None where that is not known."""
+    if (started_ticks := started_at(process)) is None:
+        return None
     try:
         uptime_s = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
-        age_s = uptime_s - int(started_at(process) or "") / os.sysconf("SC_CLK_TCK")
+        age_s = uptime_s - int(started_ticks) / os.sysconf("SC_CLK_TCK")
     except (OSError, ValueError, IndexError):
         return None
     return time.monotonic() - age_s

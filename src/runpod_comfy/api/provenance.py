@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.json_faults import faults_in_words
+from comfy_files.json_model import Reported
 from comfy_models.model_file import Sha256
 from comfy_workflows.compare.run import Device
 from comfy_workflows.graph import Graph, parse_workflow, workflow_digest
@@ -27,11 +28,7 @@ _SCHEMA = re.compile(r"runpod-comfy/provenance/\d{1,9}")
 _MAKE_ONE = "Pictures of a run with --provenance say what they were made from."
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
-
-
-class MadeBy(_Part):
+class MadeBy(Reported):
     """The version; `id` and `lock` are None for a ComfyUI that `init` installed."""
 
     id: VersionId | None
@@ -41,21 +38,21 @@ class MadeBy(_Part):
     handler: str
 
 
-class UsedModel(_Part):
+class UsedModel(Reported):
     """A model by its path below the models folder."""
 
     path: str
     sha256: Sha256 | None
 
 
-class UsedInput(_Part):
+class UsedInput(Reported):
     """A file by its name in the input folder."""
 
     name: str
     sha256: Sha256
 
 
-class Provenance(_Part):
+class Provenance(Reported):
     """The document, as docs/contracts.md has it."""
 
     schema_tag: Literal["runpod-comfy/provenance/1"] = Field(alias="schema")
