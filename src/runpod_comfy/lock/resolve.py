@@ -58,8 +58,8 @@ def resolve(
     """
     spec = loaded.spec
     (core, *nodes), model_files = _all_pinned(loaded, fetch_context, previous, upgrade, timeout_s)
-    refuse_what_is_no_core(core)
-    refuse_unknown_arguments(spec.options.comfy_args, core.fetched.path)
+    _refuse_what_is_no_core(core)
+    _refuse_unknown_arguments(spec.options.comfy_args, core.fetched.path)
     folders = {
         node.name: pinned.fetched.path
         for node, pinned in zip(spec.custom_nodes, nodes, strict=True)
@@ -102,12 +102,12 @@ def _all_pinned(
     previous: Lock | None,
     upgrade: Upgrade,
     timeout_s: float | None,
-) -> tuple[list[PinnedTree], list[PinnedFile]]:
+) -> tuple[list[_PinnedTree], list[PinnedFile]]:
     """The core and the nodes, and the files of the models. Python is looked for too, so that
     everything missing is reported together, before the long work.
     """
     spec = loaded.spec
-    found = pin_trees(spec, previous, upgrade, fetch_context)
+    found = _pin_trees(spec, previous, upgrade, fetch_context)
     model_files, of_models = pin_models(
         spec,
         upgrade.kept_models(previous),
@@ -118,7 +118,7 @@ def _all_pinned(
     faults = Faults([*(each for each in found if isinstance(each, ComfyError)), *of_models])
     faults.catch(require_python, spec.options.python)
     faults.raise_all()
-    return [each for each in found if isinstance(each, PinnedTree)], model_files
+    return [each for each in found if isinstance(each, _PinnedTree)], model_files
 
 
 def _unchanged_python(
@@ -175,19 +175,19 @@ def _solve(
 
 
 @dataclass(frozen=True, kw_only=True)
-class PinnedTree:
+class _PinnedTree:
     """A tree of the spec as it will be in the lock, with its files in the cache."""
 
     locked: LockedTree
     fetched: FetchedTree
 
 
-def pin_trees(
+def _pin_trees(
     spec: Spec, previous: Lock | None, upgrade: Upgrade, fetch_context: FetchContext
-) -> list[PinnedTree | ComfyError]:
+) -> list[_PinnedTree | ComfyError]:
     """The core, then the nodes, each with its files or its error."""
 
-    def pin(item: tuple[TreePlace, Tree]) -> PinnedTree | ComfyError:
+    def pin(item: tuple[TreePlace, Tree]) -> _PinnedTree | ComfyError:
         place, tree = item
         known = _previous_tree(tree, previous)
         try:
@@ -198,7 +198,7 @@ def pin_trees(
     return in_parallel(pin, trees_of(spec))
 
 
-def refuse_what_is_no_core(core: PinnedTree) -> None:
+def _refuse_what_is_no_core(core: _PinnedTree) -> None:
     """Raises InvalidInputError for a tree that lacks ComfyUI's files."""
     tree = core.locked
     missing = [name for name in _CORE_FILES if not (core.fetched.path / name).is_file()]
@@ -212,7 +212,7 @@ def refuse_what_is_no_core(core: PinnedTree) -> None:
         )
 
 
-def refuse_unknown_arguments(arguments: Sequence[str], core: Path) -> None:
+def _refuse_unknown_arguments(arguments: Sequence[str], core: Path) -> None:
     """Raises InvalidInputError for options of ComfyUI that the core at `core` does not have.
 
     Like argparse, it takes the beginning of an option for the option.
@@ -250,7 +250,7 @@ def _report_unimportable(node: CustomNode, folder: Path, say: Say) -> None:
 
 def _fetch(
     tree: Tree, fetch_context: FetchContext, known: LockedTree | None, *, keep_pin: bool
-) -> PinnedTree:
+) -> _PinnedTree:
     source = source_of(tree.kind)
     kept = known.commit if known and keep_pin else None
     request = TreeRequest(repo=tree.repo, ref=tree.ref, commit=tree.commit, subdir=tree.subdir)
@@ -281,7 +281,7 @@ def _fetch(
         "submodules": [Submodule(**vars(item)) for item in fetched.submodules],
     }
     if not isinstance(tree, CustomNode):
-        return PinnedTree(locked=LockedTree(**(tree.model_dump() | found)), fetched=fetched)
+        return _PinnedTree(locked=LockedTree(**(tree.model_dump() | found)), fetched=fetched)
     if isinstance(known, LockedNode) and known.commit == commit:
         above = known.requirements_above
     else:
@@ -292,7 +292,7 @@ def _fetch(
                 "not read"
             )
     node = LockedNode(**(tree.model_dump() | found), requirements_above=above)
-    return PinnedTree(locked=node, fetched=fetched)
+    return _PinnedTree(locked=node, fetched=fetched)
 
 
 def _requirements_above(

@@ -40,7 +40,7 @@ class Kept:
     size_bytes: int
 
 
-def kept_by_roots(roots: Sequence[Root], contents: Contents, *, with_models: bool) -> list[Kept]:
+def _kept_by_roots(roots: Sequence[Root], contents: Contents, *, with_models: bool) -> list[Kept]:
     """What each root keeps of `contents`, the largest first. Needs no lock: what other commands
     remove meanwhile has no size.
     """
@@ -156,7 +156,7 @@ def clear_cache(
 
 def _with_kept(clearing: Clearing, contents: Contents, models: bool | None) -> Clearing:
     with_models = _clears_models(contents.cache, models)
-    kept = kept_by_roots(clearing.roots, contents, with_models=with_models)
+    kept = _kept_by_roots(clearing.roots, contents, with_models=with_models)
     return replace(clearing, kept=tuple(kept))
 
 

@@ -90,7 +90,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     tests = _tests(arguments)
     context = fetch_context_for(loaded.path.parent, offline=arguments.offline, say=console.say)
     with proving(context.cache, console.say) as folder:
-        lock, part = two_locks(loaded, folder, context, console)
+        lock, part = _two_locks(loaded, folder, context, console)
         parts = [replace(part, seconds=time.monotonic() - started)]
         with console.arrivals() as (say, progress):
             lock = whole_lock(
@@ -106,8 +106,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
             show=console.script_output,
         )
         inputs = find_home(lock.version_id, None, os.environ) / "input"
-        parts += timed(two_homes(job, folder, inputs, tests, arguments, console))
-        parts += timed(two_images(lock, context, engines, arguments, console))
+        parts += timed(_two_homes(job, folder, inputs, tests, arguments, console))
+        parts += timed(_two_images(lock, context, engines, arguments, console))
     if arguments.junit is not None:
         in_junit = [part.in_junit() for part in parts]
         suite = f"runpod-comfy prove {lock.version_id}"
@@ -165,7 +165,7 @@ def timed(parts: Iterable[Part]) -> Iterator[Part]:
         started = now
 
 
-def two_locks(
+def _two_locks(
     loaded: LoadedSpec, folder: Path, context: FetchContext, console: Console
 ) -> tuple[Lock, Part]:
     """The lock to go on with, the version's own if it has one, and what resolving proved."""
@@ -208,7 +208,7 @@ def _lock_part(twice: ResolvedTwice) -> Part:
     )
 
 
-def two_homes(
+def _two_homes(
     job: Realization,
     folder: Path,
     inputs: Path,
@@ -327,7 +327,7 @@ def _digest_of(run: Run) -> str:
     return digest_of(json.dumps(shown).encode())
 
 
-def two_images(
+def _two_images(
     lock: Lock,
     context: FetchContext,
     engines: Sequence[NamedEngine],

@@ -62,7 +62,7 @@ def initialize(job: Initialization) -> InitResult:
     home = job.home
     manifest = _own_manifest(home)
     if manifest is not None and home.comfyui.is_dir():
-        refuse_another_core(job)
+        _refuse_another_core(job)
     is_made = manifest is not None and manifest.complete and home.comfyui.is_dir()
     interpreter = find_interpreter(job.python or "python3")
     refuse_foreign_environment(job)
@@ -78,7 +78,7 @@ def initialize(job: Initialization) -> InitResult:
         if not home.comfyui.exists():
             repo = job.repo or DEFAULT_REPO
             job.say(f"Cloning {without_secrets(repo)}")
-            core = bring_core(repo, job.ref, job.fetch_context)
+            core = _bring_core(repo, job.ref, job.fetch_context)
         with home_alone(home.root, job.say) as lock_fd:
             lock_fds = (lock_fd,) if cache_fd is None else (lock_fd, cache_fd)
             save_manifest(home.root, Manifest(kind="init", complete=False))
@@ -135,7 +135,9 @@ def _make_folders(job: Initialization, lock_fds: Sequence[int]) -> None:
         run_step("making folders", command, variables, job, lock_fds)
 
 
-def bring_core(repo: str, ref: str | None, fetch_context: FetchContext) -> Callable[[Path], object]:
+def _bring_core(
+    repo: str, ref: str | None, fetch_context: FetchContext
+) -> Callable[[Path], object]:
     """Fetches `repo` at `ref` (its default branch if None) into the cache, only that commit.
 
     Returns a function that makes the working copy at a free path; a branch is checked out with its
@@ -215,7 +217,7 @@ def _check_out(repository: GitRepository, commit: str, branch: str | None, folde
         ) from error
 
 
-def refuse_another_core(job: Initialization) -> None:
+def _refuse_another_core(job: Initialization) -> None:
     """Raises InvalidInputError if the core there is another one than was asked for.
 
     A branch that is checked out may be behind the remote's, or ahead of it. Only git records where

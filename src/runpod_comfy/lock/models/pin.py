@@ -138,7 +138,7 @@ class PinnedFile:
         return agreed(asked.model, claims)
 
 
-def pin_files(
+def _pin_files(
     files: Sequence[AskedFile], hosts: Hosts, *, offline: bool, say: Say
 ) -> tuple[list[PinnedFile], list[ComfyError]]:
     """What the hosts of each file tell; and the errors of those that cannot be locked.
@@ -262,7 +262,7 @@ def pin_models(
     files = [file for each in found if not isinstance(each, ComfyError) for file in each]
     errors += faults_of_places(files)
     errors += faults_of_pickles(files, spec.options.allow_pickle)
-    pinned, unpinned = pin_files(files, hosts, offline=offline, say=say)
+    pinned, unpinned = _pin_files(files, hosts, offline=offline, say=say)
     return pinned, [*errors, *unpinned]
 
 

@@ -206,7 +206,7 @@ def uv_indexes(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     return (*urls[1:], *urls[:1]) if _uv_has_indexes(environment) else urls
 
 
-def pip_environment(settings: PipSettings) -> dict[str, str]:
+def _pip_environment(settings: PipSettings) -> dict[str, str]:
     """pip's settings as variables, for a pip that cannot read this user's files."""
     variables = {
         "PIP_INDEX_URL": settings.index_url,
@@ -358,7 +358,7 @@ def install_script_variables(
     pip: PipSettings, environment: Mapping[str, str], *, wheels_dir: Path | None = None
 ) -> dict[str, str]:
     """Where packages come from, for the pip and the uv that a node's install.py calls."""
-    variables = {**pip_environment(pip), **uv_environment(pip, environment)}
+    variables = {**_pip_environment(pip), **uv_environment(pip, environment)}
     if wheels_dir is None:
         return variables
     place = wheels_dir.absolute().as_uri()

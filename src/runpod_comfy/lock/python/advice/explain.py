@@ -318,7 +318,7 @@ def _another_python(oracle: Oracle, conflicts: Sequence[Conflict]) -> str:
     return ""
 
 
-def unknown_names(reason: str) -> set[str]:
+def _unknown_names(reason: str) -> set[str]:
     """The names that no index has, by uv's explanation."""
     return set(_UNKNOWN.findall(" ".join(reason.split())))
 
@@ -328,7 +328,7 @@ def misspelt(lines: Sequence[RequirementLine], reason: str, known: Collection[st
 
     `known` are names that exist, such as those of the other lines.
     """
-    unknown = unknown_names(reason)
+    unknown = _unknown_names(reason)
     others = {*known, *FAMILY} - unknown
     sentences = []
     for line in lines:

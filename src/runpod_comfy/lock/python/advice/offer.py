@@ -213,11 +213,11 @@ def _releases(names: Sequence[str], request: CompileRequest) -> Mapping[str, lis
 
 
 def _installable(files: Iterable[IndexFile], request: CompileRequest) -> list[Version]:
-    found = {Version(file.version) for file in files if is_installable(file, request)}
+    found = {Version(file.version) for file in files if _is_installable(file, request)}
     return [version for version in found if not version.is_prerelease] or list(found)
 
 
-def is_installable(file: IndexFile, request: CompileRequest) -> bool:
+def _is_installable(file: IndexFile, request: CompileRequest) -> bool:
     """True if the request's Python can install it on one of its platforms; an sdist always fits."""
     return (
         file.yanked is None
@@ -289,7 +289,7 @@ def _why_not_from_the_index(
     without = [
         platform
         for platform in request.platforms
-        if not any(is_installable(each, replace(request, platforms=[platform])) for each in wheels)
+        if not any(_is_installable(each, replace(request, platforms=[platform])) for each in wheels)
     ]
     if without:
         where = f"Python {request.python} on {' and '.join(without)}"
