@@ -261,12 +261,14 @@ def select(
             f"--update makes a new lock, but {chosen} names one to use as it is",
             remedy=f"Leave out --update, or {chosen}.",
         )
+    # With a lock too: an empty id is an error.
+    asked = version_id_of(version_id)
     loaded = None
     if (path := as_path(lock)) is not None:
         selected = Selected(lock=load_lock(path), base_dir=_spec_folder_of(path), path=path)
         changed = _changed_folders(selected)
     else:
-        loaded = read_spec(version_id, spec, project)
+        loaded = read_spec(asked, spec, project)
         selected, changed = _selected_answer(
             loaded,
             offline=offline,

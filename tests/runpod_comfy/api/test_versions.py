@@ -142,6 +142,13 @@ def test_a_lock_that_was_named_by_its_file_is_completed_there(
     assert lock_path.read_bytes() == before
 
 
+def test_an_empty_id_is_an_error_beside_a_lock_too(workspace: Path) -> None:
+    select("small")
+    lock = workspace / "lockfiles" / "comfy-small.lock.json"
+    with pytest.raises(InvalidInputError, match="the version id is empty"):
+        select("", lock=lock)
+
+
 def test_offline_an_incomplete_lock_is_reported_with_what_it_lacks(lock_path: Path) -> None:
     before = lock_path.read_bytes()
     with pytest.raises(UnavailableError, match=r"the sha256 of 1 model \(a.gguf\)") as caught:
