@@ -39,7 +39,8 @@ from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.connection import connect
-from runpod_comfy.images.docker.local_images import ContainerRun, read_image_file, run_container
+from runpod_comfy.images.docker.local_images import read_image_file
+from runpod_comfy.images.docker.run_container import ContainerRun, run_container
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, check_tag, pushed_names
 from runpod_comfy.images.registry.push import (
     PushRecord,

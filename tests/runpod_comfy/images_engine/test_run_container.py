@@ -10,7 +10,7 @@ import docker
 import pytest
 
 from comfy_errors import OperationFailedError
-from runpod_comfy.images.docker.local_images import ContainerRun, run_container
+from runpod_comfy.images.docker.run_container import ContainerRun, run_container
 
 
 def _containers_of(engine: docker.DockerClient, image: str) -> list[str | None]:

@@ -1,5 +1,4 @@
-"""Images on an engine: inspecting, saving and pulling them, reading one file of them, and running a
-workflow in a container that only sees the files it needs.
+"""Images on an engine: inspecting, saving and pulling them, and reading one file of them.
 
 The image in a Dockerfile's FROM is pulled before the build: a builder without a session cannot log
 in to a registry, but a pull uses the user's login.
@@ -9,19 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import Any
 
 import docker
 import docker.errors
 import docker.types
 from docker.errors import ImageNotFound
-from docker.models.containers import Container
 
 from comfy_errors import OperationFailedError, UnavailableError
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
@@ -37,8 +32,6 @@ _NO_BASE = (
     "Check its name, or build a base that needs no registry: run `runpod-comfy image base`, then "
     "pass --base with the name it prints."
 )
-_STOP_WITHIN_S = 10
-_NVIDIA = "nvidia"
 
 
 def inspect_image(
@@ -134,72 +127,3 @@ def read_image_file(client: docker.DockerClient, reference: str, path: str) -> b
         member = files.next()
         stream = files.extractfile(member) if member is not None else None
         return stream.read() if stream is not None else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ContainerRun:
-    """The arguments for the handler of `image`, and the paths of this machine that it sees.
-
-    A path is mounted at the same place in the container, so that paths in the handler's messages
-    are valid outside; `readable` and `writable` paths exist. `variables` are set in the container.
-    """
-
-    image: str
-    arguments: Sequence[str]
-    readable: Sequence[Path] = ()
-    writable: Sequence[Path] = ()
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-
-def run_container(
-    client: docker.DockerClient, run: ContainerRun, *, out: BinaryIO, err: BinaryIO
-) -> int:
-    """Runs the container to its end, passing on the handler's output as it arrives; returns its
-    exit code.
-
-    The container has a read-only root and no privileges, and is removed afterwards, even after an
-    interruption. Raises OperationFailedError if the engine refuses.
-    """
-    doing = f"running {run.image}"
-    with engine_errors(doing), _container(client, run) as container:
-        output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
-        container.start()
-        for said, told in output:
-            for stream, chunk in ((out, said), (err, told)):
-                if chunk:
-                    stream.write(chunk)
-                    stream.flush()
-        return int(container.wait()["StatusCode"])
-
-
-@contextlib.contextmanager
-def _container(client: docker.DockerClient, run: ContainerRun) -> Iterator[Container]:
-    modes = {**dict.fromkeys(run.readable, "ro"), **dict.fromkeys(run.writable, "rw")}
-    container = client.containers.create(
-        run.image,
-        list(run.arguments),
-        environment=dict(run.variables),
-        volumes={str(path): {"bind": str(path), "mode": modes[path]} for path in modes},
-        # Files that it writes belong to the caller.
-        user=f"{os.getuid()}:{os.getgid()}",
-        read_only=True,
-        tmpfs={"/tmp": "exec"},
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-        device_requests=_gpus(client),
-    )
-    try:
-        yield container
-    except BaseException:
-        with contextlib.suppress(docker.errors.DockerException):
-            container.stop(timeout=_STOP_WITHIN_S)
-        raise
-    finally:
-        container.remove(force=True)
-
-
-def _gpus(client: docker.DockerClient) -> list[docker.types.DeviceRequest]:
-    """A request for all GPUs, if the engine has NVIDIA's runtime."""
-    if _NVIDIA not in client.info().get("Runtimes", {}):
-        return []
-    return [docker.types.DeviceRequest(count=-1, capabilities=[["gpu"]])]
