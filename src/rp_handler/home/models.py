@@ -16,7 +16,7 @@ from comfy_files.arrivals import Sentences, arrivals
 from comfy_files.progress import Say, when_slow
 from comfy_models.elsewhere import SOON_BYTES, find_elsewhere
 from comfy_models.verify import HashMemory
-from rp_handler.home.looks import Look, look_for, missing_error
+from rp_handler.home.found_models import Look, look_for, missing_error
 from rp_handler.home.model_search import ModelSearch
 from rp_handler.home.model_tree import changeable_link, leading_to
 from rp_handler.home.realized import Home

@@ -16,7 +16,7 @@ from comfy_models.proof import Proof, ProvenModel, State
 from comfy_models.search import ModelPlaces
 from comfy_models.sources.hosts import Hosts
 from comfy_models.verify import HashMemory, is_circular
-from rp_handler.home.looks import Look, finding_remedy, look_for, missing_lines
+from rp_handler.home.found_models import Look, finding_remedy, look_for, missing_lines
 from rp_handler.home.model_search import ModelSearch, is_mounted, leads_into, volume_of
 from rp_handler.home.realized import Home
 from rp_handler.home.supply import Supply

@@ -23,7 +23,7 @@ from comfy_models.store import names_stored
 from comfy_models.transfer.fetch import fetch_to
 from comfy_models.transfer.place import OTHER_FOLDER
 from comfy_models.verify import HashMemory, is_circular
-from rp_handler.home.looks import Look
+from rp_handler.home.found_models import Look
 from rp_handler.home.model_search import leads_into
 
 
