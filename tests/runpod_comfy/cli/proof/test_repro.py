@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runpod_comfy.cli.proof.runs import runner_at
-from runpod_comfy.cli.proof.test import tested
+from runpod_comfy.cli.proof.test import tested as run_and_compare
 from tests.graphs import node, saving, write_graph
 from tests.media_files import noise, picture, with_one_step
 from tests.painted_version import PaintedVersion
@@ -132,7 +132,7 @@ def test_another_device_is_a_sentence_and_is_used_with_a_tolerance(
     assert "it has NVIDIA L4 on" in told
     assert "Starting ComfyUI" not in done.err
     runner = runner_at(painted.home, "demo", output="files", verbose=False)
-    case = tested(workflow, None, replace(runner, run=lambda _: pytest.fail("it runs")))
+    case = run_and_compare(workflow, None, replace(runner, run=lambda _: pytest.fail("it runs")))
     assert case.error is not None
     assert "has no entry for this device, cpu on" in case.error.message
     painted.paint(NEAR)
