@@ -194,19 +194,18 @@ def sha256_of(path: Path, *, counted: Callable[[int], object] = lambda _: None) 
             if interrupted():
                 raise KeyboardInterrupt
             position += count
-            if position < size_bytes:
-                _read_ahead(stream, position)
+            if position + _AHEAD_BYTES < size_bytes:
+                _read_ahead(stream, position + _AHEAD_BYTES)
             digest.update(buffer[:count])
             counted(count)
     return digest.hexdigest()
 
 
 def _read_ahead(stream: BinaryIO, position: int) -> None:
-    """Has the system read on while the bytes before `position` are hashed, where it can."""
+    """Has the system read a chunk at `position` while others are hashed, where it can."""
     if hasattr(os, "posix_fadvise"):
         with contextlib.suppress(OSError):
-            ahead = position + _AHEAD_BYTES
-            os.posix_fadvise(stream.fileno(), ahead, _CHUNK_BYTES, os.POSIX_FADV_WILLNEED)
+            os.posix_fadvise(stream.fileno(), position, _CHUNK_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def write_hashed(chunks: Iterable[bytes], target: BinaryIO) -> tuple[str, int]:

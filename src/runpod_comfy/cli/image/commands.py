@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from rp_handler.run_request import DEFAULT_OUTPUT_MODE, PROVENANCE_HELP, output_help, seconds
-from runpod_comfy.cli.image import show, verify
+from runpod_comfy.cli.image import base, show, verify
 from runpod_comfy.cli.image.options import (
     add_build_options,
     add_image_version,
@@ -62,6 +62,7 @@ def add_parser(commands: Subparsers) -> None:
     show.add_parser(actions)
     _add_push(actions)
     verify.add_parser(actions)
+    base.add_parser(actions)
 
 
 def _add_build(actions: Subparsers) -> None:
