@@ -20,7 +20,7 @@ from comfy_home.tree_hash import tree_hash
 from comfy_http.redaction import without_secrets
 from comfy_models.search import local_files
 from comfy_models.store import ModelStore
-from runpod_comfy.bundle.reader import (
+from runpod_comfy.bundle.format import (
     END,
     INDEX,
     LOCK,
@@ -28,11 +28,11 @@ from runpod_comfy.bundle.reader import (
     BundleSummary,
     Entry,
     Index,
-    is_bundle,
     parts_of,
     summary_of,
     tree_path,
 )
+from runpod_comfy.bundle.reader import is_bundle
 from runpod_comfy.cache.tree import FetchContext, FetchedTree
 from runpod_comfy.cache.tree_files import add_tree
 from runpod_comfy.lock.model import Lock, LockedTree, PythonLock

@@ -16,7 +16,8 @@ from comfy_http.redaction import without_secrets
 from comfy_models.store import ModelStore
 from comfy_models.transfer.keep import keep
 from comfy_models.verify import store_memory
-from runpod_comfy.bundle.reader import BundleSummary, OpenBundle, open_bundle, summary_of, tree_path
+from runpod_comfy.bundle.format import BundleSummary, summary_of, tree_path
+from runpod_comfy.bundle.reader import OpenBundle, open_bundle
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.paths import MORE_ROOM, Cache
 from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeStore

@@ -20,7 +20,7 @@ from runpod_comfy.cli.options import (
 from runpod_comfy.cli.show.console import Console
 
 if TYPE_CHECKING:
-    from runpod_comfy.bundle.reader import BundleSummary
+    from runpod_comfy.bundle.format import BundleSummary
 
 _EXAMPLES = """\
   runpod-comfy bundle create demo -o demo.bundle

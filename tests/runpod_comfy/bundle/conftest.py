@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runpod_comfy.bundle.create import BundleRequest, create_bundle
-from runpod_comfy.bundle.reader import BundleSummary
+from runpod_comfy.bundle.format import BundleSummary
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Distribution, Lock, PythonLock

@@ -17,8 +17,8 @@ from comfy_errors import InvalidInputError, MismatchError, OperationFailedError,
 from comfy_home.lock_bytes import canonical_bytes
 from comfy_home.tree_hash import tree_hash
 from comfy_models.store import MEMORY_NAME, ModelStore
+from runpod_comfy.bundle.format import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.bundle.load import describe_bundle, load_bundle
-from runpod_comfy.bundle.reader import BUNDLE_VERSION, END, Entry, Index
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeRequest
