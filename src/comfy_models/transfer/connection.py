@@ -23,7 +23,7 @@ from comfy_models.sources.file import FileSource
 from comfy_models.sources.source import Source, Stream, head_of
 from comfy_models.transfer.partial import PartialFile
 
-CHUNK_BYTES = 1 << 19
+CHUNK_BYTES = 1 << 20
 _LARGEST_REQUEST_BYTES = 128 << 20
 
 

@@ -12,7 +12,7 @@ from comfy_models.transfer.partial import PartialFile
 
 _CHUNK_BYTES = 1 << 20
 # Chunks that wait in memory; later ones are read again, from the system's cache.
-_WAITING = 64
+_WAITING = 32
 _LOOK_S = 0.2
 
 
