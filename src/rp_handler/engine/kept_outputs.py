@@ -15,6 +15,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,16 @@ class NodeOutputs:
                 yield folder / str(entry.get("subfolder") or "") / entry["filename"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Run:
+    """The folders of a run, below `folder`, and the keys of the nodes that it delivered for."""
+
     folder: Path
-    size_bytes: int
+    keys: list[str] = field(default_factory=list)
+
+    @cached_property
+    def size_bytes(self) -> int:
+        return size_of(self.folder)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,7 +179,7 @@ class KeptOutputs:
                 folder.mkdir(parents=True, exist_ok=True)
                 ours.rename(theirs)
                 ours.mkdir()
-        return _Run(folder, size_of(folder)), kept
+        return _Run(folder), kept
 
     def _use(self, key: str, known: _Known) -> None:
         self._known.move_to_end(key)
@@ -186,19 +193,20 @@ class KeptOutputs:
         if old is not None and old.content_now() != new.content_now():
             # Something besides the graph decides what it delivers.
             new = _Known(node=new.node, run=None)
+        elif new.run is not None:
+            new.run.keys.append(key)
         self._known[key] = new
         self._known.move_to_end(key)
 
     def _drop_oldest(self) -> None:
-        total, dropped = sum(run.size_bytes for run in self._runs.values()), set()
+        total = sum(run.size_bytes for run in self._runs.values())
         while len(self._runs) > 1 and (len(self._runs) > _RUNS or total > _BYTES):
             _, run = self._runs.popitem(last=False)
             total -= run.size_bytes
-            dropped.add(run)
-        for key, known in self._known.items() if dropped else ():
-            if known.run in dropped:
-                self._known[key] = known.dropped()
-        for run in dropped:
+            for key in run.keys:
+                known = self._known.get(key)
+                if known is not None and known.run is run:
+                    self._known[key] = known.dropped()
             shutil.rmtree(run.folder, ignore_errors=True)
         while len(self._known) > _KNOWN:
             self._known.popitem(last=False)
