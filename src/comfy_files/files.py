@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from comfy_errors import OperationFailedError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Say, say_nothing
 
 _POLL_S = 0.05
@@ -144,8 +144,7 @@ def lock(
             if waiting:
                 say(waiting if isinstance(waiting, str) else waiting())
                 waiting = ""
-            if interrupted():
-                raise KeyboardInterrupt from None
+            end_if_interrupted()
             time.sleep(_POLL_S)
         except OSError:
             return False
@@ -191,8 +190,7 @@ def sha256_of(path: Path, *, counted: Callable[[int], object] = lambda _: None) 
         buffer = memoryview(bytearray(min(_CHUNK_BYTES, size_bytes + 1)))
         position = 0
         while count := stream.readinto(buffer):
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
             position += count
             if position + _AHEAD_BYTES < size_bytes:
                 _read_ahead(stream, position + _AHEAD_BYTES)

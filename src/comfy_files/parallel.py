@@ -36,6 +36,12 @@ def interrupted() -> bool:
     return event is not None and event.is_set()
 
 
+def end_if_interrupted() -> None:
+    """Raises KeyboardInterrupt if `interrupted`."""
+    if interrupted():
+        raise KeyboardInterrupt
+
+
 def give_up_with(event: threading.Event) -> None:
     """Makes `interrupted` true in this thread, and in threads it starts, once `event` is set."""
     _stop.set(event)
@@ -85,8 +91,7 @@ def in_parallel(
                 # `in_parallel`, the interruption of the outer one counts too.
                 ended.get(timeout=_LOOK_S)
                 running -= 1
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
     except BaseException:
         event.set()
         deadline = time.monotonic() + _GRACE_S

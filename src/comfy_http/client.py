@@ -21,7 +21,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter, Retry
 from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from comfy_errors import InvalidInputError, UnavailableError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Say, TransferLines, say_nothing
 from comfy_http.errors import SilenceError
 from comfy_http.reasons import certificate_fault, is_silence, reason_of
@@ -246,8 +246,7 @@ class _Transfer:
                 for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
                     self._arrived += len(chunk)
                     self._require_small(self._arrived)
-                    if interrupted():
-                        raise KeyboardInterrupt
+                    end_if_interrupted()
                     yield chunk
                     lines.note(self._arrived)
                 return

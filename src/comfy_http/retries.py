@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Say, say_nothing, when_slow
 from comfy_http.errors import SilenceError, TransientError
 
@@ -36,8 +36,7 @@ def pause(wait_s: float) -> None:
     """Sleeps. Raises KeyboardInterrupt if this thread's work is cancelled."""
     until = time.monotonic() + wait_s
     while (left := until - time.monotonic()) > 0:
-        if interrupted():
-            raise KeyboardInterrupt
+        end_if_interrupted()
         time.sleep(min(left, _POLL_S))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_models.model_file import ModelFile
 from comfy_models.store import names_stored
 from comfy_models.verify import HashMemory, fault_of
@@ -154,8 +154,7 @@ def _files(roots: Sequence[Path]) -> Iterator[os.DirEntry[str]]:
             entries = _entries(folder, at_most=left)
             left -= len(entries)
             for entry in entries:
-                if interrupted():
-                    raise KeyboardInterrupt
+                end_if_interrupted()
                 if entry.is_dir(follow_symlinks=False):
                     if not entry.name.startswith(".") and entry.name not in _LEFT_OUT:
                         below.append(entry.path)

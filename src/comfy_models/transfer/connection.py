@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from comfy_errors import MismatchError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_http.errors import OtherRangeError, TransientError
 from comfy_http.retries import Pauses
 from comfy_models.formats import HEAD_BYTES, fault_of_content
@@ -125,8 +125,7 @@ class Connection:
             if not chunk:
                 self._ended(stream, start)
                 return False
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
             if not self._partial.write(self._generation, start, chunk):
                 return False
             start += len(chunk)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from comfy_errors import UnavailableError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_http.errors import TransientError
 from comfy_http.retries import Backoff, pause
 from comfy_models.transfer.connection import Connection, NoRangesError, Origin
@@ -78,8 +78,7 @@ class Connections:
                     self._partial.changed.wait_for(self._has_news, timeout=_LOOK_S)
                 if self._error is not None:
                     raise self._error
-                if interrupted():
-                    raise KeyboardInterrupt
+                end_if_interrupted()
         finally:
             self._partial.retake()
 

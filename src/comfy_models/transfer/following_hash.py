@@ -7,7 +7,7 @@ import os
 import threading
 from collections import deque
 
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_models.transfer.partial import PartialFile
 
 _CHUNK_BYTES = 1 << 20
@@ -41,8 +41,7 @@ class FollowingHash:
         """
         while self._thread.is_alive():
             self._thread.join(_LOOK_S)
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
         if self._error is not None:
             raise self._error
         return self._digest.hexdigest()

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from comfy_files.machine import boot_id, started_at, this_process
-from comfy_files.parallel import interrupted
+from comfy_http.retries import pause
 
 BEAT_S = 3.0
 LOST_AFTER_S = 30.0
@@ -108,9 +108,7 @@ def take_lease(
         wait()
         if is_done():
             return None
-        if interrupted():
-            raise KeyboardInterrupt
-        time.sleep(_LOOK_S)
+        pause(_LOOK_S)
 
 
 def owner_is_gone(content: bytes) -> bool:

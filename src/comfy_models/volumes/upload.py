@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import OperationFailedError
-from comfy_files.parallel import in_parallel, interrupted
+from comfy_files.parallel import end_if_interrupted, in_parallel
+from comfy_http.retries import pause
 from comfy_models.sources.buckets.s3_client import code_of
 from comfy_models.volumes.bucket import Bucket, Entry
 
@@ -120,8 +121,7 @@ class Upload:
         from s3transfer.utils import ReadFileChunk
 
         def note(bytes_transferred: int) -> None:
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
             self.count(bytes_transferred)
 
         with ReadFileChunk.from_filename(
@@ -146,9 +146,7 @@ class Upload:
         while (entry := self.bucket.entry(self.key)) == before or entry is None:
             if time.monotonic() > until:
                 raise error
-            if interrupted():
-                raise KeyboardInterrupt
-            time.sleep(_POLL_S)
+            pause(_POLL_S)
 
 
 def _may_be_late(error: Exception) -> bool:

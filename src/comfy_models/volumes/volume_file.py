@@ -7,7 +7,7 @@ from typing import Literal
 
 from comfy_errors import ComfyError, MismatchError, OperationFailedError
 from comfy_files.files import os_reason
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Progress
 from comfy_models.model_file import ModelFile
 from comfy_models.store import ModelStore
@@ -55,8 +55,7 @@ class VolumeFile:
         title, size_bytes = self.model.target_path, self.model.size
         with progress.file("hashed", title, size_bytes=size_bytes) as count:
             for chunk in self.bucket.read(self.key):
-                if interrupted():
-                    raise KeyboardInterrupt
+                end_if_interrupted()
                 digest.update(chunk)
                 count(len(chunk))
         progress.arrived("hashed", count=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import readable_size
 from comfy_http.client import HttpClient
 from comfy_http.errors import OtherRangeError, TransientError
@@ -122,8 +122,7 @@ class _Transfer:
         self.validator = stream.validator
         self._require_small(stream.size or 0)
         while chunk := stream.read(_CHUNK_BYTES):
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
             self._require_small(self._at + len(chunk))
             self._count(len(chunk))
             self._target.write(chunk)

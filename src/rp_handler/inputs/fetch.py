@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from comfy_errors import InvalidInputError
 from comfy_files.files import disk_errors
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import readable_size
 from rp_handler.inputs.content import decoded
 from rp_handler.inputs.document import Entry, JobInputs, is_address
@@ -112,8 +112,7 @@ class _Arrivals:
         with arriving.open("xb") as target:
             found = fill(target)
         require_sha256(found, entry.sha256)
-        if interrupted():
-            raise KeyboardInterrupt
+        end_if_interrupted()
         place = self.files / entry.name
         place.parent.mkdir(parents=True, exist_ok=True)
         arriving.rename(place)

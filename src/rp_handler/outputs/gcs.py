@@ -29,7 +29,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.oauth2 import service_account
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Say
 from comfy_http.reasons import reason_of
 from comfy_http.redaction import in_one_line
@@ -218,8 +218,7 @@ class _Interruptible:
         self._file = file
 
     def read(self, size: int = -1) -> bytes:
-        if interrupted():
-            raise KeyboardInterrupt
+        end_if_interrupted()
         return self._file.read(size)
 
     def __getattr__(self, name: str) -> Any:

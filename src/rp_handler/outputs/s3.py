@@ -11,7 +11,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_http.guarded import PrivateAddressError
 from comfy_http.redaction import in_one_line
 from comfy_models.sources.buckets.s3_client import code_of, s3_client
@@ -118,8 +118,7 @@ class S3Bucket:
 
 
 def _note(_bytes: int) -> None:
-    if interrupted():
-        raise KeyboardInterrupt
+    end_if_interrupted()
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -28,7 +28,7 @@ from packaging.version import Version
 
 from comfy_errors import UnavailableError
 from comfy_files.files import sha256_of
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.read_only import remove_tree
 from runpod_comfy.cache.archive_store import archive_index, find_archive
 from runpod_comfy.cache.paths import Cache
@@ -109,8 +109,7 @@ def link_tree(source: Path, target: Path) -> bool:
 
 def _link_folder(source: str, target: str) -> None:
     # 40,000 files: plain strings and scandir take a third of the time that pathlib takes.
-    if interrupted():
-        raise KeyboardInterrupt
+    end_if_interrupted()
     os.mkdir(target)  # noqa: PTH102
     with os.scandir(source) as entries:
         for entry in entries:

@@ -23,7 +23,7 @@ from comfy_errors import (
     error_kind,
 )
 from comfy_errors.names import in_lines
-from comfy_files.parallel import interrupted
+from comfy_files.parallel import end_if_interrupted
 from comfy_files.processes import end_group
 from comfy_files.progress import NOTE
 from comfy_http.redaction import without_secrets
@@ -274,8 +274,7 @@ def _chunks(reader: int) -> Iterator[bytes]:
     while True:
         # Checked regularly: a thread has no other way to learn that a command was cancelled.
         while not select.select([reader], [], [], _LOOK_S)[0]:
-            if interrupted():
-                raise KeyboardInterrupt
+            end_if_interrupted()
         try:
             chunk = os.read(reader, 1 << 16)
         except OSError:
