@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class FileSource:
         self.path = path
 
     def pin(self) -> HostFile:
-        with self.open(0, None) as stream:
+        with contextlib.closing(self.open(0, None)) as stream:
             if fault := fault_of_page(head_of(stream, PAGE_BYTES), self.path.name):
                 raise NotAModelError(
                     f"{self.path} {fault}", remedy=not_a_model_remedy(is_here=True)
@@ -64,12 +65,6 @@ class FileStream:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> FileStream:
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.close()
 
 
 def _unreadable(path: Path, error: OSError) -> UnavailableError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,18 @@ def source(tmp_path: Path) -> FileSource:
 
 
 def test_a_part_of_a_file_is_read(source: FileSource) -> None:
-    with source.open(3, 7) as stream:
+    with contextlib.closing(source.open(3, 7)) as stream:
         assert (stream.start, stream.size) == (3, 10)
         assert [stream.read(3), stream.read(3), stream.read(3)] == [b"345", b"6", b""]
 
 
 def test_a_file_that_has_changed_is_read_from_its_start(source: FileSource) -> None:
-    with source.open(0, None) as stream:
+    with contextlib.closing(source.open(0, None)) as stream:
         validator = stream.validator
-    with source.open(3, None, validator=validator) as stream:
+    with contextlib.closing(source.open(3, None, validator=validator)) as stream:
         assert stream.start == 3
     source.path.write_bytes(b"abcdefghij")
-    with source.open(3, None, validator=validator) as stream:
+    with contextlib.closing(source.open(3, None, validator=validator)) as stream:
         assert (stream.start, stream.read(100)) == (0, b"abcdefghij")
 
 
@@ -61,7 +62,7 @@ def test_what_is_no_model_is_not_pinned_as_one(
 def test_a_disk_that_fails_while_a_file_is_read_is_no_fault_of_the_store() -> None:
     # Its first page can never be read.
     with (
-        FileSource(Path("/proc/self/mem")).open(0, 4096) as stream,
+        contextlib.closing(FileSource(Path("/proc/self/mem")).open(0, 4096)) as stream,
         pytest.raises(UnavailableError, match="the model file /proc/self/mem cannot be read: inp"),
     ):
         stream.read(100)
