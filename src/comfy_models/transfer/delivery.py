@@ -7,8 +7,9 @@ from comfy_http.redaction import without_secrets
 from comfy_models.model_file import ModelFile, ModelSource
 from comfy_models.sources.errors import NotAModelError, other_bytes_remedy
 from comfy_models.sources.file import FileSource
+from comfy_models.sources.kinds import source_for
 from comfy_models.transfer.claim import LostError, claimed
-from comfy_models.transfer.filling import Filling, source_of
+from comfy_models.transfer.filling import Filling
 from comfy_models.transfer.journal import Form
 from comfy_models.transfer.partial import PART_BYTES
 from comfy_models.transfer.place import Place
@@ -82,7 +83,7 @@ def _fill_from(
     is_last: bool,
     connections: int,
 ) -> None:
-    source = source_of(one, traffic)
+    source = source_for(one.url, traffic.hosts, one.pin)
     was_empty = filling.partial.received_bytes == 0
     try:
         sha256 = filling.fill(

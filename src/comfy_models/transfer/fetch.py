@@ -15,7 +15,7 @@ from comfy_models.sources.hosts import Hosts
 from comfy_models.store import ModelStore
 from comfy_models.transfer.delivery import deliver
 from comfy_models.transfer.place import OTHER_FOLDER, OTHER_STORE, Place, in_store, outside_store
-from comfy_models.transfer.traffic import FILES_AT_ONCE, traffic_to
+from comfy_models.transfer.traffic import FILES_AT_ONCE, Traffic
 
 Remember = Callable[[Path, str], object]
 """Is given the path and the sha256 of a file that was just proven while it was written."""
@@ -77,7 +77,7 @@ def _fetch(
     )
     size_bytes = sum(models[0].size for models, _ in missing)
     progress.expect("models", count=len(missing), size_bytes=size_bytes)
-    traffic = traffic_to(hosts, say=say, progress=progress)
+    traffic = Traffic(hosts, say=say, progress=progress)
 
     def bring(item: tuple[list[ModelFile], Place]) -> None:
         models, place = item

@@ -12,7 +12,6 @@ from comfy_models.formats import fault_of_file
 from comfy_models.model_file import ModelSource
 from comfy_models.sources.errors import NotAModelError
 from comfy_models.sources.file import FileSource
-from comfy_models.sources.kinds import source_for
 from comfy_models.sources.source import Source
 from comfy_models.transfer.claim import Claim
 from comfy_models.transfer.connection import Origin, StartOverError
@@ -121,7 +120,3 @@ class Filling:
         self._count(-self.partial.received_bytes)
         self.partial.restart()
         self._hashing = FollowingHash(self.partial)
-
-
-def source_of(one: ModelSource, traffic: Traffic) -> Source:
-    return source_for(one.url, traffic.hosts, one.pin)

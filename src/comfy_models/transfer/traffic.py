@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
+from comfy_files.progress import Progress, Say
 from comfy_http.retries import Pauses
 from comfy_models.sources.hosts import Hosts
 
@@ -15,21 +14,13 @@ PER_FILE = 8
 _IN_ALL = 16
 
 
-@dataclass(frozen=True, kw_only=True)
 class Traffic:
     """`further` are the connections that files may open beside their first."""
 
-    hosts: Hosts
-    say: Say = say_nothing
-    progress: Progress = UNSEEN
-    pauses: Pauses = field(default_factory=Pauses)
-    further: threading.Semaphore = field(
-        default_factory=lambda: threading.Semaphore(_IN_ALL - FILES_AT_ONCE)
-    )
-
-
-def traffic_to(hosts: Hosts, *, say: Say, progress: Progress) -> Traffic:
-    return Traffic(hosts=hosts, say=say, progress=progress, pauses=Pauses(say))
+    def __init__(self, hosts: Hosts, *, say: Say, progress: Progress) -> None:
+        self.hosts, self.say, self.progress = hosts, say, progress
+        self.pauses = Pauses(say)
+        self.further = threading.Semaphore(_IN_ALL - FILES_AT_ONCE)
 
 
 def server_of(url: str) -> str:

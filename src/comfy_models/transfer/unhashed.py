@@ -16,13 +16,14 @@ from comfy_http.retries import retried
 from comfy_models.model_file import ModelSource
 from comfy_models.sources.errors import NotAModelError
 from comfy_models.sources.hosts import Hosts
+from comfy_models.sources.kinds import source_for
 from comfy_models.store import ModelStore
 from comfy_models.transfer.claim import LostError, claimed
-from comfy_models.transfer.filling import Filling, source_of
+from comfy_models.transfer.filling import Filling
 from comfy_models.transfer.journal import Form
 from comfy_models.transfer.partial import PART_BYTES
 from comfy_models.transfer.place import OTHER_STORE, Place, unhashed_in_store
-from comfy_models.transfer.traffic import Traffic, traffic_to
+from comfy_models.transfer.traffic import Traffic
 
 _ATTEMPTS = 6
 
@@ -42,7 +43,7 @@ def fetch_unhashed(
     An interrupted download is resumed if the host says that the file is still the same. Raises
     ComfyError if the source does not give it.
     """
-    traffic = traffic_to(hosts, say=say, progress=progress)
+    traffic = Traffic(hosts, say=say, progress=progress)
     with disk_errors(f"the model store {store.root} could not be written", remedy=OTHER_STORE):
         sha256, size_bytes = _fetch_from(one, store, traffic, target_path)
         remember(store.path_of(sha256), sha256)
@@ -52,7 +53,7 @@ def fetch_unhashed(
 def _fetch_from(
     one: ModelSource, store: ModelStore, traffic: Traffic, target_path: str
 ) -> tuple[str, int]:
-    source = source_of(one, traffic)
+    source = source_for(one.url, traffic.hosts, one.pin)
     with contextlib.closing(
         retried(lambda: source.open(0, 1), url=one.url, say=traffic.say)
     ) as beginning:
