@@ -260,6 +260,11 @@ def _first_failure(error: shutil.Error) -> OSError:
     return OSError(int(found[1]), os.strerror(int(found[1])), found[2] or str(target))
 
 
+def children(folder: Path) -> list[Path]:
+    """The entries of a folder, sorted; none if the folder does not exist."""
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
 def nearest_existing(path: Path) -> Path:
     """The path itself, or the nearest parent that exists."""
     return next(place for place in (path, *path.absolute().parents) if place.exists())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.files import Below
+from comfy_files.files import Below, children
 from comfy_files.user_paths import expanded
 
 MARKER_NAME = ".comfy_env"
@@ -58,9 +58,8 @@ class HomeLayout:
 
     def importable_nodes(self) -> list[Path]:
         """The entries of custom_nodes that the core imports, sorted."""
-        there = sorted(self.custom_nodes.iterdir()) if self.custom_nodes.is_dir() else []
-        found = [path for path in there if path.is_dir() or path.name.endswith(IMPORTABLE)]
-        return [path for path in found if path.name != "__pycache__"]
+        there = [path for path in children(self.custom_nodes) if path.name != "__pycache__"]
+        return [path for path in there if path.is_dir() or path.name.endswith(IMPORTABLE)]
 
     def nodes_of_core(self) -> set[str]:
         """The entries of custom_nodes that came with the core."""

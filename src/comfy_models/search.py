@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from comfy_errors import InvalidInputError
+from comfy_files.files import children
 from comfy_models.model_file import ModelFile
 from comfy_models.sources.civitai_address import is_civitai_address
 from comfy_models.sources.hub_address import HubAddress, is_hub_address, parse_hub_address
@@ -50,8 +51,7 @@ def _in_hub_cache(cache: Path, model: ModelFile) -> Iterator[Path]:
         snapshots = cache / folder / "snapshots"
         if commit is not None:
             yield snapshots / commit / file
-        others = sorted(snapshots.iterdir()) if snapshots.is_dir() else []
-        yield from (it / file for it in others if it.name != commit)
+        yield from (it / file for it in children(snapshots) if it.name != commit)
 
 
 def _hub_address(url: str) -> HubAddress | None:

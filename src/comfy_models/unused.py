@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.files import is_locked
+from comfy_files.files import children, is_locked
 from comfy_models.store import (
     LEARNT,
     LEASE,
@@ -45,12 +45,12 @@ def unused_models(store: ModelStore, needed: set[str]) -> UnusedModels:
     files: list[Path] = []
     leftovers = [path for path in _leftovers(store) if not is_resumed(path, needed)]
     unknown = []
-    for path in _children(store.root):
+    for path in children(store.root):
         if path.name.startswith(f".{MEMORY_NAME}.partial"):
             leftovers.append(path)
         elif path.name not in ("sha256", "tmp", OF_JOBS, MEMORY_NAME):
             unknown.append(path)
-    for file in (file for it in _children(store.root / "sha256") for file in _children(it)):
+    for file in (file for it in children(store.root / "sha256") for file in children(it)):
         if names_stored(str(file)) is None:
             unknown.append(file)
         elif file.name not in needed:
@@ -65,7 +65,7 @@ def is_resumed(leftover: Path, needed: set[str]) -> bool:
 
 def _leftovers(store: ModelStore) -> Iterator[Path]:
     folder = store.root / "tmp"
-    for path in _children(folder):
+    for path in children(folder):
         if path.suffix in _OF_TRANSFERS and not path.is_dir():
             # It may have just got its final name.
             if not _is_written(folder / path.stem) and path.exists():
@@ -90,7 +90,3 @@ def _is_written(key: Path) -> bool:
         return is_recent and not owner_is_gone(lease.read_bytes()[:1024])
     except FileNotFoundError:
         return False
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []

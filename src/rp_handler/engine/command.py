@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from comfy_files.files import can_write
+from comfy_files.files import can_write, children
 from comfy_files.user_paths import real
 from comfy_home.import_needs import needs_cpu
 from comfy_home.layout import HomeLayout
@@ -158,7 +158,7 @@ def confined(
     venv = setup.python.parent.parent
     written = [
         *(folders.input, folders.output, folders.user, folders.temp.parent),
-        *(setup.core, nodes, *(nodes.iterdir() if nodes.is_dir() else ()), *models),
+        *(setup.core, nodes, *children(nodes), *models),
         *((venv,) if venv not in setup.read_only else ()),
         Path(environment["HOME"]),
     ]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from comfy_errors import UnavailableError
+from comfy_files.files import children
 from comfy_files.progress import UNSEEN, Progress, Say
 from comfy_files.read_only import remove_tree
 from comfy_models.store import ModelStore
@@ -56,7 +57,7 @@ def unbuilt_cache(cache: Cache, root: Path) -> Iterator[Cache]:
 def _copy_downloads(uv: Path, copy: Path) -> None:
     """Copies uv's cache without what it built. The files of wheels are shared: they are many."""
     copy.mkdir()
-    for bucket in sorted(uv.iterdir()) if uv.is_dir() else ():
+    for bucket in children(uv):
         place = copy / bucket.name
         if bucket.name.startswith(_ARCHIVES):
             place.symlink_to(bucket)

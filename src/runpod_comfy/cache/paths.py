@@ -162,8 +162,3 @@ def _locked(place: Path, waiting: str, say: Say, *, shared: bool = False) -> Ite
         yield descriptor if held else None
     finally:
         os.close(descriptor)
-
-
-def children(folder: Path) -> list[Path]:
-    """The entries of a folder, sorted; none if the folder does not exist."""
-    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_errors import InvalidInputError
-from comfy_files.files import PERMISSIONS, disk_errors
+from comfy_files.files import PERMISSIONS, children, disk_errors
 from comfy_files.progress import Say, say_nothing
 from comfy_files.read_only import remove_tree
 from comfy_files.user_paths import real
@@ -115,7 +115,7 @@ def remove(
         forget_root(cache, home.root)
         if not home.models.exists():
             forget_root(cache, home.models)
-    return tuple(sorted(home.root.iterdir())) if home.root.exists() else ()
+    return tuple(children(home.root))
 
 
 def refuse_removal(target: Path) -> None:
@@ -148,8 +148,8 @@ def _unmanaged_nodes(home: Home, brought: set[str]) -> tuple[Path, ...]:
         manifest = load_manifest(home.root)
         layers = manifest.layers if manifest else {}
         made |= {name.removeprefix(NODE_PREFIX) for name in layers if name.startswith(NODE_PREFIX)}
-    there = home.custom_nodes.iterdir() if home.custom_nodes.is_dir() else ()
-    return tuple(sorted(path for path in there if path.name not in {*made, "__pycache__"}))
+    there = children(home.custom_nodes)
+    return tuple(path for path in there if path.name not in {*made, "__pycache__"})
 
 
 def _holds_user_files(home: Home, name: str, brought: set[str]) -> bool:

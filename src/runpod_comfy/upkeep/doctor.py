@@ -21,13 +21,13 @@ from typing import Literal
 
 from comfy_errors import ComfyError
 from comfy_errors.names import listed, quantity
-from comfy_files.files import nearest_existing, os_reason
+from comfy_files.files import children, nearest_existing, os_reason
 from comfy_files.progress import readable_size
 from comfy_files.space import share_blocks
 from comfy_files.user_paths import expanded
 from comfy_home.output_modes import OUTPUT_MODES
 from comfy_http.redaction import without_secrets
-from runpod_comfy.cache.paths import Cache, children
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots
 
 _PATIENCE_S, _ANSWER_S = 4.0, 3.5

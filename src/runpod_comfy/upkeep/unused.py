@@ -12,10 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from comfy_files.files import children
 from comfy_home.lock_bytes import lock_digest
 from comfy_models.store import ModelStore, linked_models
 from comfy_models.unused import UnusedModels, is_resumed, unused_models
-from runpod_comfy.cache.paths import Cache, children
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.sources.git.repository import GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, distribution_key
 
