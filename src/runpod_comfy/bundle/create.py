@@ -22,12 +22,12 @@ from comfy_models.search import local_files
 from comfy_models.store import ModelStore
 from runpod_comfy.bundle.format import (
     END,
-    INDEX,
     LOCK,
     SPEC,
     BundleSummary,
     Entry,
     Index,
+    Part,
     parts_of,
     summary_of,
     tree_path,
@@ -126,7 +126,7 @@ def create_bundle(
         )
         whole = bench / "whole"
         require_room([(target.parent, index.size_of_bundle())], remedy=_ROOM)
-        _write(index, lock, files, whole, fetch_context.say, progress)
+        _write(index, parts, files, whole, fetch_context.say, progress)
         whole.replace(target)
     return summary_of(index, lock)
 
@@ -224,20 +224,17 @@ def _model_files(request: BundleRequest, fetch_context: FetchContext) -> dict[st
 
 def _write(
     index: Index,
-    lock: Lock,
+    parts: Mapping[str, Part],
     files: Mapping[str, Path],
     whole: Path,
     say: Say,
     progress: Progress,
 ) -> None:
-    parts = parts_of(lock, index.handler)
-    content = index.to_bytes()
-    first = Entry(path=INDEX, size=len(content), sha256="")
     say(f"Packing {len(files)} parts, {readable_size(index.size_of_bundle())}")
     size_bytes = sum(entry.size for entry in index.entries)
     progress.expect("parts", count=len(index.entries), size_bytes=size_bytes)
     with whole.open("wb") as stream:
-        stream.write(first.header + content + first.padding)
+        stream.write(index.beginning())
         for entry in index.entries:
             stream.write(entry.header)
             file = files[entry.path]

@@ -70,14 +70,16 @@ class Index(Strict):
         document = self.model_dump(mode="json", exclude={"digest"})
         return _canonical({**document, "digest": digest_of(_canonical(document))})
 
+    def beginning(self) -> bytes:
+        """The beginning of the file: the index as its first entry."""
+        content = self.to_bytes()
+        entry = Entry(path=INDEX, size=len(content), sha256="")
+        return entry.header + content + entry.padding
+
     def size_of_bundle(self) -> int:
         """The size of the whole file in bytes."""
-        content = self.to_bytes()
-        index = Entry(path=INDEX, size=len(content), sha256="")
-        sizes = (
-            tarfile.BLOCKSIZE + entry.size + len(entry.padding) for entry in (index, *self.entries)
-        )
-        return sum(sizes) + len(END)
+        sizes = (tarfile.BLOCKSIZE + each.size + len(each.padding) for each in self.entries)
+        return len(self.beginning()) + sum(sizes) + len(END)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +131,10 @@ def parts_of(lock: Lock, handler: Sequence[DistributionFile] = ()) -> dict[str, 
 
 def summary_of(index: Index, lock: Lock) -> BundleSummary:
     """The summary of the bundle with this index."""
-    parts = parts_of(lock, index.handler)
+    parts = parts_of(lock)
     kinds = [entry.path.split("/")[0] for entry in index.entries]
     wheels = {entry.path for entry in index.entries if entry.path.startswith("wheels/")}
-    of_version = wheels & parts_of(lock).keys()
+    of_version = wheels & parts.keys()
     names = sorted(parts[path].title for path in of_version)
     return BundleSummary(
         version_id=lock.version_id,
