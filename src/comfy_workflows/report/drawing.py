@@ -71,7 +71,8 @@ def drawing(
         box = _box(graph.nodes[cell.node], state, is_replaced=cell.node in replaced)
         box.set("x", f"{_x(column_of[number])}")
         box.set("y", f"{_MARGIN + cell.y:.0f}")
-        svg.append(_linked(box, links.get(cell.node)))
+        address = links.get(cell.node)
+        svg.append(element("a", {"href": address}, box) if address else box)
     return svg
 
 
@@ -154,15 +155,11 @@ def _stack(cells: list[_Cell], column: list[int]) -> None:
     y = 0.0
     for each in column:
         cells[each].y = max(cells[each].y, y)
-        y = cells[each].y + _room(cells[each])
+        y = cells[each].y + _GAP_Y + (_HEIGHT if cells[each].node is not None else 0)
     # Back to the middle of where they wanted to be.
     shift = wanted - sum(cells[each].y for each in column) / len(column)
     for each in column:
         cells[each].y += shift
-
-
-def _room(cell: _Cell) -> float:
-    return _HEIGHT + _GAP_Y if cell.node is not None else _GAP_Y
 
 
 def _path(points: list[tuple[int, float]]) -> str:
@@ -204,10 +201,6 @@ def _box(node: GraphNode, state: State, *, is_replaced: bool) -> Element:
     if is_replaced:
         add(box, element("text", {"class": "new", "x": str(_WIDTH - 12), "y": "40"}, "replaced"))
     return box
-
-
-def _linked(box: Element, address: str | None) -> Element:
-    return element("a", {"href": address}, box) if address else box
 
 
 def _cut(text: str, letters: int) -> str:

@@ -67,7 +67,7 @@ def pairs_of(report: Report) -> list[Pair]:
     """A pair for each finding; those that do not hold come first."""
     then = {output.place: output for output in report.before.run.outputs}
     now = {output.place: output for output in report.after.run.outputs}
-    ordered = sorted(report.comparison.findings, key=_rank)
+    ordered = sorted(report.comparison.findings, key=lambda each: _ORDER.index(each.verdict))
     return [
         Pair(
             finding=finding,
@@ -77,10 +77,6 @@ def pairs_of(report: Report) -> list[Pair]:
         )
         for number, finding in enumerate(ordered, 1)
     ]
-
-
-def _rank(finding: ComparedOutput) -> int:
-    return _ORDER.index(finding.verdict)
 
 
 def outputs_section(report: Report, pairs: list[Pair]) -> Element:

@@ -44,11 +44,12 @@ def times_section(report: Report) -> Element:
     """A row with two bars for each node, and the time of the whole run."""
     made = section("times", "Time")
     rows = node_times(report)
-    whole = [_run_ms(side.result) for side in (report.before, report.after)]
+    sides = (report.before, report.after)
+    whole = [_milliseconds(_timings(side.result).get("run_ms")) for side in sides]
     if not rows and whole == [None, None]:
         made.append(element("p", {"class": "quiet"}, "Neither run was timed."))
         return made
-    for side in (report.before, report.after):
+    for side in sides:
         if side.result is None:
             note = f"{capitalized(side.title)} has no times: they are not recorded."
             made.append(element("p", {"class": "quiet"}, note))
@@ -140,10 +141,6 @@ def _nodes_ms(result: Mapping[str, Any] | None) -> dict[str, float]:
         return {}
     read = {str(node): _milliseconds(value) for node, value in nodes.items()}
     return {node: value for node, value in read.items() if value is not None}
-
-
-def _run_ms(result: Mapping[str, Any] | None) -> float | None:
-    return _milliseconds(_timings(result).get("run_ms"))
 
 
 def _timings(result: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import indent
 from typing import TYPE_CHECKING, Any
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
@@ -265,11 +266,7 @@ def _show(case: Case, console: Console) -> None:
     assert case.comparison is not None, "each of them has a baseline"
     say_circumstances(case.comparison, console)
     if not console.as_json:
-        console.result(f"{case.workflow}\n{_indented(table(case.comparison))}", None)
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())
+        console.result(f"{case.workflow}\n{indent(table(case.comparison), '  ')}", None)
 
 
 def _report(path: Path, cases: list[Case], version_id: str) -> None:

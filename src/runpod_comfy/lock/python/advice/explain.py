@@ -51,6 +51,7 @@ _FROM_A_REPOSITORY = (
     "wheel's folder to pip's find-links, and override it with its name alone."
 )
 _CONSTRAINTS = "options.constraints["
+# Names that no index has, by uv's explanation.
 _UNKNOWN = re.compile(
     r"\b([a-z0-9][a-z0-9._-]*) was not found in the (?:package registry|provided)"
 )
@@ -318,17 +319,12 @@ def _another_python(oracle: Oracle, conflicts: Sequence[Conflict]) -> str:
     return ""
 
 
-def _unknown_names(reason: str) -> set[str]:
-    """The names that no index has, by uv's explanation."""
-    return set(_UNKNOWN.findall(" ".join(reason.split())))
-
-
 def misspelt(lines: Sequence[RequirementLine], reason: str, known: Collection[str]) -> str:
     """Sentences about the names in `lines` that no index has: each may be a typing error.
 
     `known` are names that exist, such as those of the other lines.
     """
-    unknown = _unknown_names(reason)
+    unknown = set(_UNKNOWN.findall(" ".join(reason.split())))
     others = {*known, *FAMILY} - unknown
     sentences = []
     for line in lines:

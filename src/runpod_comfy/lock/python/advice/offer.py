@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
-from packaging.specifiers import Specifier, SpecifierSet
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from comfy_errors import UnavailableError
@@ -185,17 +185,11 @@ def merged(bounds: Iterable[SpecifierSet]) -> SpecifierSet:
     lower = [part for part in parts if part.operator in (">=", ">")]
     upper = [part for part in parts if part.operator in ("<=", "<")]
     kept = parts - set(lower) - set(upper)
-    kept |= {max(lower, key=_lower)} if lower else set()
-    kept |= {min(upper, key=_upper)} if upper else set()
+    if lower:
+        kept.add(max(lower, key=lambda part: (Version(part.version), part.operator == ">")))
+    if upper:
+        kept.add(min(upper, key=lambda part: (Version(part.version), part.operator == "<=")))
     return SpecifierSet(",".join(sorted(map(str, kept))))
-
-
-def _lower(part: Specifier) -> tuple[Version, bool]:
-    return Version(part.version), part.operator == ">"
-
-
-def _upper(part: Specifier) -> tuple[Version, bool]:
-    return Version(part.version), part.operator == "<="
 
 
 def _releases(names: Sequence[str], request: CompileRequest) -> Mapping[str, list[Version]]:
