@@ -232,7 +232,6 @@ def _problems_of_choices(
 def _invalid(
     node: GraphNode, name: str, fault: str, kind: ProblemKind = "invalid_input"
 ) -> Problem:
-    """The problem of one input."""
     return problem_of(node, f"node {node.id} ({node.class_type}), {name}: {fault}", kind)
 
 

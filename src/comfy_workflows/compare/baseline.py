@@ -65,7 +65,6 @@ class Baseline(Strict):
     entries: list[Entry]
 
     def entry_for(self, device: Device) -> Entry | None:
-        """The entry of this device."""
         return next(
             (one for one in self.entries if one.circumstances.device.key == device.key), None
         )

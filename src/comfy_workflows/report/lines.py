@@ -32,7 +32,6 @@ def text_of(output: Output) -> str | None:
 
 
 def text_block(text: str) -> Element:
-    """The text as it is."""
     return element("pre", {"class": "text", "tabindex": "0"}, text)
 
 

@@ -23,7 +23,6 @@ class NodesDisplay:
         self._timer: threading.Timer | None = None
 
     def show(self, progress: Progress) -> None:
-        """Shows this progress."""
         self._latest = progress_text(progress)
         if self._line.moving:
             self._line.show(self._latest)

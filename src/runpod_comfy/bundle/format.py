@@ -130,7 +130,6 @@ def parts_of(lock: Lock, handler: Sequence[DistributionFile] = ()) -> dict[str, 
 
 
 def summary_of(index: Index, lock: Lock) -> BundleSummary:
-    """The summary of the bundle with this index."""
     parts = parts_of(lock)
     kinds = [entry.path.split("/")[0] for entry in index.entries]
     wheels = {entry.path for entry in index.entries if entry.path.startswith("wheels/")}

@@ -56,7 +56,6 @@ class TreeSource(ABC):
 
 
 def source_of(kind: TreeKind) -> TreeSource:
-    """The source of a kind."""
     # Imported on first use: a version that only uses git needs no index client.
     if kind == "git":
         from runpod_comfy.sources.git.source import GitSource

@@ -41,7 +41,6 @@ def add_named_version(parser: argparse.ArgumentParser) -> None:
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of a build."""
     add = parser.add_argument
     add("--network", metavar="MODE", help="the network of the build's steps, such as host or none")
     add(

@@ -119,7 +119,6 @@ class Conflict:
 
     @property
     def kind(self) -> type[ComfyError]:
-        """The error that it is."""
         if not self.of_one_line:
             return OperationFailedError
         return fault_of_one_line(self.reason, self.request.python)[0]
