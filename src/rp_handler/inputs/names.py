@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-_LONGEST_PART_BYTES = 255
+from comfy_files.inner_path import LONGEST_NAME
+
 _LONGEST_BYTES = 1024
 # The engine takes them off a name to learn which of its folders is meant.
 ANNOTATIONS = ("[input]", "[output]", "[temp]")
@@ -25,8 +26,8 @@ def fault_of_name(name: str) -> str | None:
     if name.endswith(ANNOTATIONS):
         return f"ends in {name[name.rindex('[') :]}, which ComfyUI does not take as part of a name"
     sizes = [len(part.encode()) for part in parts]
-    if max(sizes) > _LONGEST_PART_BYTES or sum(sizes) + len(sizes) > _LONGEST_BYTES:
-        return f"is longer than {_LONGEST_PART_BYTES} bytes, or {_LONGEST_BYTES} with its folders"
+    if max(sizes) > LONGEST_NAME or sum(sizes) + len(sizes) > _LONGEST_BYTES:
+        return f"is longer than {LONGEST_NAME} bytes, or {_LONGEST_BYTES} with its folders"
     return None
 
 

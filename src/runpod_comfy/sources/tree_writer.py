@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from comfy_errors import InvalidInputError
+from comfy_files.inner_path import LONGEST_NAME
 
-# The longest file name on Linux and macOS, in bytes.
-_LONGEST_NAME = 255
 _REMEDY = "Use another version or another source of it."
 # The limits of one tree. The largest node packs seen have a few GB and 50,000 files.
 MOST_BYTES, MOST_FILES = 20 * 1024**3, 500_000
@@ -119,6 +118,6 @@ def refuse_unsafe(inner: str, where: str) -> None:
     path = PurePosixPath(inner)
     hostile = {".", "..", ""} & set(inner.rstrip("/").split("/"))
     hostile |= {part for part in path.parts if part.lower() == ".git" or "\0" in part}
-    hostile |= {part for part in path.parts if len(os.fsencode(part)) > _LONGEST_NAME}
+    hostile |= {part for part in path.parts if len(os.fsencode(part)) > LONGEST_NAME}
     if path.is_absolute() or hostile:
         raise InvalidInputError(f"{where} has the unsafe path {inner!a}", remedy=_REMEDY)
