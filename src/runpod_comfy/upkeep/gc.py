@@ -25,7 +25,7 @@ from comfy_files.read_only import remove_tree
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import Root, forget_root, read_roots, save_root
-from runpod_comfy.sources.git.repository import GitFailedError, run_git
+from runpod_comfy.sources.git.repository import KEPT, GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, lock_of, look_at_roots, model_folder_of, needs_of
 from runpod_comfy.upkeep.unused import Contents, Unused, find_unused, unused_commits
 
@@ -239,5 +239,5 @@ def _forget(commits: Mapping[Path, Sequence[str]]) -> None:
     for repository, unneeded in commits.items():
         with contextlib.suppress(GitFailedError):
             for commit in unneeded:
-                run_git(["update-ref", "-d", f"refs/kept/{commit}"], repository=repository)
+                run_git(["update-ref", "-d", f"{KEPT}{commit}"], repository=repository)
             run_git(["gc", "--quiet", "--prune=now"], repository=repository)

@@ -17,7 +17,7 @@ from comfy_home.lock_bytes import lock_digest
 from comfy_models.store import ModelStore, linked_models
 from comfy_models.unused import UnusedModels, is_resumed, unused_models
 from runpod_comfy.cache.paths import Cache
-from runpod_comfy.sources.git.repository import GitFailedError, run_git
+from runpod_comfy.sources.git.repository import KEPT, GitFailedError, run_git
 from runpod_comfy.upkeep.needs import Needs, distribution_key
 
 Kind = Literal[
@@ -38,7 +38,6 @@ Kind = Literal[
 _HEX_64 = re.compile(r"^[0-9a-f]{64}$")
 _CHECK = re.compile(r"^sha256-[0-9a-f]{64}$")
 _COMPILED = re.compile(r"^tree-([0-9a-f]{40})-(\d+\.\d+)-[0-9a-f]{8}$")
-_KEPT_REFS = "refs/kept/"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +153,13 @@ def _all(kind: Kind, paths: Iterable[Path]) -> Iterator[Unused]:
 
 
 def _kept_commits(repository: Path) -> set[str]:
-    arguments = ["for-each-ref", "--format=%(refname)", _KEPT_REFS]
+    arguments = ["for-each-ref", "--format=%(refname)", KEPT]
     try:
         listed = run_git(arguments, repository=repository).decode("ascii", "replace")
     except GitFailedError:
         # The repository is broken; the next fetch fixes it or reports it.
         return set()
-    return {line.removeprefix(_KEPT_REFS) for line in listed.split()}
+    return {line.removeprefix(KEPT) for line in listed.split()}
 
 
 def _lock_digest(path: Path) -> str | None:

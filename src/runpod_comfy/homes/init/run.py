@@ -35,7 +35,7 @@ from runpod_comfy.homes.init.environment import (
     run_step,
 )
 from runpod_comfy.project import LAYER_SCRIPTS
-from runpod_comfy.sources.git.repository import GitFailedError, GitRepository, run_git
+from runpod_comfy.sources.git.repository import KEPT, GitFailedError, GitRepository, run_git
 from runpod_comfy.sources.git.source import is_commit, list_refs
 from runpod_comfy.sources.index.pip_settings import outside_variables
 from runpod_comfy.sources.kinds import source_of
@@ -203,7 +203,7 @@ def _check_out(repository: GitRepository, commit: str, branch: str | None, folde
     try:
         folder.mkdir(parents=True)
         run_git(["init", "--quiet", "--", str(folder)])
-        git("fetch", "--quiet", "--depth=1", "--", repository.path.as_uri(), f"refs/kept/{commit}")
+        git("fetch", "--quiet", "--depth=1", "--", repository.path.as_uri(), f"{KEPT}{commit}")
         git("remote", "add", "--", "origin", repository.repo)
         if branch is None:
             git("checkout", "--quiet", "--detach", commit)

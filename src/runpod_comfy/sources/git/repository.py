@@ -54,7 +54,8 @@ _FOREIGN_VARIABLES = (
     "GIT_NAMESPACE",
     "GIT_PREFIX",
 )
-_KEPT = "refs/kept"
+KEPT = "refs/kept/"
+"""Commits that are in use have a ref below it, so that git keeps them."""
 _UNITS = {b"bytes": 1, b"KiB": 1 << 10, b"MiB": 1 << 20, b"GiB": 1 << 30}
 _RECEIVED = re.compile(rb"Receiving objects: [^\r\n]*?, ([\d.]+) (bytes|KiB|MiB|GiB)")
 NO_COMMIT = ("not our ref", "couldn't find remote ref", "no such remote ref")
@@ -221,7 +222,7 @@ class GitRepository:
         if not self.path.is_dir():
             return False
         try:
-            self.bytes_of("rev-parse", "--quiet", "--verify", f"{_KEPT}/{commit}^{{commit}}")
+            self.bytes_of("rev-parse", "--quiet", "--verify", f"{KEPT}{commit}^{{commit}}")
         except GitFailedError:
             return False
         return True
@@ -258,7 +259,7 @@ class GitRepository:
 
     def _fetch_commit(self, commit: str, say: Say) -> None:
         try:
-            self._fetch(["--depth=1"], [f"{commit}:{_KEPT}/{commit}"], say)
+            self._fetch(["--depth=1"], [f"{commit}:{KEPT}{commit}"], say)
         except GitFailedError as error:
             if any(sign in error.reason for sign in NO_COMMIT):
                 raise self._no_commit(commit) from error
@@ -273,7 +274,7 @@ class GitRepository:
         except GitFailedError as error:
             raise error.unreachable(self.repo) from error
         try:
-            self.bytes_of("update-ref", f"{_KEPT}/{commit}", commit)
+            self.bytes_of("update-ref", f"{KEPT}{commit}", commit)
         except GitFailedError as error:
             raise self._no_commit(commit) from error
 
