@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -73,9 +74,7 @@ class Comparison:
 
     def summary(self) -> str:
         """`2 outputs: 1 equal, 1 different`."""
-        counts: dict[str, int] = {}
-        for finding in self.findings:
-            counts[finding.verdict] = counts.get(finding.verdict, 0) + 1
+        counts = Counter(finding.verdict for finding in self.findings)
         parts = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
         return f"{quantity(len(self.findings), 'output')}: {parts}" if parts else "no outputs"
 
@@ -99,7 +98,7 @@ def compare(before: Run, after: Run, *, tolerance: Tolerance | None = None) -> C
     then = {output.place: output for output in before.outputs}
     now = {output.place: output for output in after.outputs}
     findings = []
-    for place in [*now, *(place for place in then if place not in now)]:
+    for place in dict.fromkeys([*now, *then]):
         if place not in then:
             findings.append(ComparedOutput(output=now[place], verdict="new"))
         elif place not in now:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import zip_longest
 
 import numpy as np
@@ -67,7 +67,7 @@ class _Sums:
     largest: float = 0.0
     squares: float = 0.0
     worst_mse: float = 0.0
-    worst_ssim: float | None = None
+    worst_ssim: float = 1.0
     changed: int = 0
     total: int = 0
 
@@ -85,16 +85,12 @@ def measure(before: list[Track], after: list[Track]) -> Measures:
         _measure_sound(*pair) if pair[0].kind == "audio" else _measure_frames(*pair)
         for pair in zip(before, after, strict=True)
     ]
-    worst = found[0]
-    for each in found[1:]:
-        worst = replace(
-            worst,
-            max_difference=max(worst.max_difference, each.max_difference),
-            psnr_db=_smaller(worst.psnr_db, each.psnr_db),
-            ssim=_smaller(worst.ssim, each.ssim),
-            changed=max(worst.changed, each.changed),
-        )
-    return worst
+    return Measures(
+        max_difference=max(each.max_difference for each in found),
+        psnr_db=min((each.psnr_db for each in found if each.psnr_db is not None), default=None),
+        ssim=min((each.ssim for each in found if each.ssim is not None), default=None),
+        changed=max(each.changed for each in found),
+    )
 
 
 def hash_distance(before: str, after: str) -> int:
@@ -116,7 +112,7 @@ def _measure_frames(before: Track, after: Track) -> Measures:
             raise IncomparableError(f"it has {amount} frames than before; both have {number - 1}")
         _require_alike(one, other, number)
         _add_frame(sums, one.array, other.array)
-    return _measures(sums, ssim=1.0 if sums.worst_ssim is None else sums.worst_ssim)
+    return _measures(sums, ssim=sums.worst_ssim)
 
 
 def _require_alike(one: Part, other: Part, number: int) -> None:
@@ -143,8 +139,7 @@ def _add_frame(sums: _Sums, before: Pixels, after: Pixels) -> None:
     sums.total += before.shape[0] * before.shape[1]
     sums.worst_mse = max(sums.worst_mse, squares / max(before.size, 1))
     if squares:
-        ssim = _ssim(before, after)
-        sums.worst_ssim = ssim if sums.worst_ssim is None else min(sums.worst_ssim, ssim)
+        sums.worst_ssim = min(sums.worst_ssim, _ssim(before, after))
 
 
 def _measure_sound(before: Track, after: Track) -> Measures:
@@ -249,11 +244,6 @@ def finite(values: Pixels) -> Floats:
     if np.issubdtype(values.dtype, np.floating):
         scaled = np.nan_to_num(scaled, nan=0.0, posinf=1e6, neginf=-1e6)
     return scaled
-
-
-def _smaller(one: float | None, other: float | None) -> float | None:
-    known = [each for each in (one, other) if each is not None]
-    return min(known) if known else None
 
 
 def _rounded(steps: float) -> str:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 from comfy_files.files import disk_errors, replace_file
-from comfy_workflows.compare.compare import Verdict
 from comfy_workflows.report.changes import changes_section, shortened
 from comfy_workflows.report.drawing import drawing
 from comfy_workflows.report.elements import Element, element, elements, section, written
@@ -120,9 +120,7 @@ def _verdict(report: Report, pairs: list[Pair]) -> Element:
     tone = "good" if comparison.holds else "bad"
     made = section("verdict", _verdict_in_words(report))
     made.set("class", f"verdict {tone}")
-    counts: dict[Verdict, int] = {}
-    for pair in pairs:
-        counts[pair.finding.verdict] = counts.get(pair.finding.verdict, 0) + 1
+    counts = Counter(pair.finding.verdict for pair in pairs)
     items = [element("li", None, f"{count} ", badge(verdict)) for verdict, count in counts.items()]
     if comparison.tolerance is not None:
         items.append(element("li", None, f"Tolerance: {comparison.tolerance.in_words()}"))
