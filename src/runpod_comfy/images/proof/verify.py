@@ -182,10 +182,8 @@ def verify_image(
     ImageDiffersError naming the first different file, and what the builds raise.
     """
     tags = [f"{repository}:verify-{number}" for number in range(1, _BUILDS + 1)]
-    proofs: list[EngineProof] = []
     try:
-        for engine in engines:
-            proofs.append(_built_twice(engine, build, tags, say))
+        proofs = [_built_twice(engine, build, tags, say) for engine in engines]
         _compare_engines(engines, proofs, tags[0], say)
     finally:
         for engine in engines:
