@@ -45,9 +45,6 @@ def settle(mark: Path, file: Path) -> None:
     with contextlib.suppress(OSError):
         if may_be_lost(mark) or time.time() - mark.stat().st_mtime < _WRITTEN_AFTER_S:
             return
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
         mark.unlink()
