@@ -6,6 +6,7 @@ per line. It shares that process with the nodes, so a line that is not as expect
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -143,8 +144,6 @@ def read_report(path: Path) -> ImportReport:
         lines = []
     events = []
     for line in lines:
-        try:
+        with contextlib.suppress(ValidationError):
             events.append(ImportEvent.model_validate_json(line))
-        except ValidationError:
-            continue
     return ImportReport(is_observed=any(b'"start"' in line for line in lines[:1]), events=events)

@@ -6,6 +6,7 @@ nodes; so a line that is not as expected is skipped.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,10 +34,8 @@ def read_node_outputs(path: Path, prompt_id: str) -> NodeOutputReport:
     nodes = []
     for line in lines:
         if line.get("prompt") == prompt_id:
-            try:
+            with contextlib.suppress(ValidationError):
                 nodes.append(NodeHashes.model_validate(line))
-            except ValidationError:
-                continue
     return NodeOutputReport(nodes=nodes, fault=_fault(lines))
 
 

@@ -93,11 +93,9 @@ def free_memory_bytes(proc: Path = Path("/proc"), cgroups: Path = Path("/sys/fs/
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
-        try:
+        # There may be no limit, or another version of cgroups.
+        with contextlib.suppress(OSError, ValueError):
             free.append(int((cgroups / limit).read_text()) - int((cgroups / usage).read_text()))
-        except (OSError, ValueError):
-            # No limit, or another version of cgroups.
-            continue
     return max(0, min(free))
 
 
@@ -114,11 +112,9 @@ def _graphs(warm_up: str | None, workflows: Path) -> list[Graph]:
     names = [warm_up] if warm_up is not None and is_named else workflow_names(workflows)
     graphs = []
     for name in names:
-        try:
+        # If it is none, a job that names it fails with the reason.
+        with contextlib.suppress(ComfyError):
             graphs.append(load_workflow(named_workflow(name, workflows)))
-        except ComfyError:
-            # A job that names it fails with the reason.
-            continue
     return graphs
 
 
