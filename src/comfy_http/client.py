@@ -21,6 +21,7 @@ from requests.adapters import BaseAdapter, HTTPAdapter, Retry
 from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from comfy_errors import InvalidInputError, UnavailableError
+from comfy_files.files import COPY_BYTES
 from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Say, TransferLines, say_nothing
 from comfy_http.errors import SilenceError
@@ -31,7 +32,6 @@ from comfy_http.settings import NetworkSettings
 _LARGEST_BYTES = 10 * 1024**3
 # A server that sends nothing for this long is considered dead.
 _STALL_S = 60.0
-_CHUNK_BYTES = 1024 * 1024
 _RETRIES = 3
 # A login beside `Authorization`, which requests itself keeps from other hosts.
 _TOKEN_OF_S3 = "X-Amz-Security-Token"
@@ -243,7 +243,7 @@ class _Transfer:
         for _ in range(_RETRIES + 1):
             try:
                 # Not decoded: decoding would change the bytes of an archive.
-                for chunk in self._response.raw.stream(_CHUNK_BYTES, decode_content=False):
+                for chunk in self._response.raw.stream(COPY_BYTES, decode_content=False):
                     self._arrived += len(chunk)
                     self._require_small(self._arrived)
                     end_if_interrupted()

@@ -11,8 +11,7 @@ from comfy_models.transfer.journal import Form, Journal
 from comfy_models.transfer.place import Place
 
 PART_BYTES = 16 << 20
-# Linux caches a write in pieces of memory as large as the write. Large ones can be slow to get in
-# a virtual machine: 4 GB took 4 to 6 s by 512 KiB or more, and 1 to 2 s by 16 to 128 KiB.
+# See COPY_BYTES. Beside the thread that hashes, 16 KiB was faster than 64.
 _AT_ONCE_BYTES = 16 << 10
 
 

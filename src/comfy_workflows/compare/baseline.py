@@ -301,7 +301,7 @@ def _keep(output: Output, folder: Path) -> RecordedOutput:
     target = folder / f"{output.sha256[:16]}{output.suffix}"
     partial = target.with_name(f".{target.name}.partial")
     with output.open() as source, partial.open("wb") as copy:
-        shutil.copyfileobj(source, copy, 1 << 20)
+        shutil.copyfileobj(source, copy)
     if sha256_of(partial) != output.sha256:
         partial.unlink()
         raise OperationFailedError(

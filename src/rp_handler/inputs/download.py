@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, UnavailableError
+from comfy_files.files import COPY_BYTES
 from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import readable_size
 from comfy_http.client import HttpClient
@@ -27,7 +28,6 @@ from rp_handler.inputs.document import scheme_of
 from rp_handler.inputs.policy import FILE_MB, PRIVATE, InputPolicy
 
 _ATTEMPTS = 3
-_CHUNK_BYTES = 1 << 18
 _REDIRECTS = 10
 _NEXT = "Check that the URL can be read from elsewhere, then send the job again."
 REMEDIES: Mapping[type[ComfyError], str] = {
@@ -121,7 +121,7 @@ class _Transfer:
             self._restart()
         self.validator = stream.validator
         self._require_small(stream.size or 0)
-        while chunk := stream.read(_CHUNK_BYTES):
+        while chunk := stream.read(COPY_BYTES):
             end_if_interrupted()
             self._require_small(self._at + len(chunk))
             self._count(len(chunk))

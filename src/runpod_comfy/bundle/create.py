@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import in_lines
-from comfy_files.files import can_write, disk_errors, sha256_of, write_hashed
+from comfy_files.files import COPY_BYTES, can_write, disk_errors, sha256_of, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, when_slow
 from comfy_files.space import require_room, size_of
 from comfy_home.tree_hash import tree_hash
@@ -39,7 +39,6 @@ from runpod_comfy.lock.model import Lock, LockedTree, PythonLock
 from runpod_comfy.lock.python.wheels import absent_bytes, bring_wheels, platform_files
 from runpod_comfy.sources.kinds import source_of
 
-_CHUNK_BYTES = 1 << 20
 _ROOM = "Free some space, or name another place with --output or COMFY_CACHE_ROOT."
 
 
@@ -239,7 +238,7 @@ def _write(
             stream.write(entry.header)
             file = files[entry.path]
             with file.open("rb") as source:
-                chunks = iter(partial(source.read, _CHUNK_BYTES), b"")
+                chunks = iter(partial(source.read, COPY_BYTES), b"")
                 sha256, written = write_hashed(counted(chunks, "parts", progress), stream)
             if (sha256, written) != (entry.sha256, entry.size):
                 raise MismatchError(

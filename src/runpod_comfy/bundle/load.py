@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from comfy_errors import InvalidInputError, MismatchError
-from comfy_files.files import replace_file, write_hashed
+from comfy_files.files import COPY_BYTES, replace_file, write_hashed
 from comfy_files.progress import UNSEEN, Progress, Say, counted, readable_size, say_nothing
 from comfy_files.space import require_room
 from comfy_http.redaction import without_secrets
@@ -24,8 +24,6 @@ from runpod_comfy.cache.tree import FetchedSubmodule, Filling, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.lock.store import write_lock
 from runpod_comfy.sources.tree_writer import TreeWriter
-
-_CHUNK_BYTES = 1 << 20
 
 
 def load_bundle(
@@ -119,7 +117,7 @@ def _fill(folder: Path, *, packed: Path, tree: LockedTree, epoch: int) -> Fillin
             for member in archive:
                 content = archive.extractfile(member) if member.isreg() else None
                 if content is not None:
-                    chunks = iter(partial(content.read, _CHUNK_BYTES), b"")
+                    chunks = iter(partial(content.read, COPY_BYTES), b"")
                     executable = bool(member.mode & stat.S_IXUSR)
                     writer.write_file(member.name, chunks, executable=executable)
                 elif member.issym():

@@ -15,6 +15,7 @@ from typing import IO
 from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
+from comfy_files.files import COPY_BYTES
 from comfy_home.lock_bytes import canonical_bytes, lock_bytes
 from runpod_comfy.bundle.format import (
     BUNDLE_VERSION,
@@ -31,7 +32,6 @@ from runpod_comfy.lock.model import Lock
 from runpod_comfy.lock.store import invalid_lock
 from runpod_comfy.spec.load import parse_spec, spec_digest
 
-_CHUNK_BYTES = 1 << 20
 _LARGEST_TEXT_BYTES = 64 * 1024**2
 _MAKE_AGAIN = "Make it again with this program: runpod-comfy bundle create ID"
 _BRING_AGAIN = "Copy the bundle here again, or make it again: runpod-comfy bundle create ID"
@@ -162,7 +162,7 @@ def _content(stream: IO[bytes], entry: Entry, title: str) -> Iterator[bytes]:
     if stream.read(len(header)) != header:
         raise _wrong(title)
     left = entry.size
-    while left and (chunk := stream.read(min(left, _CHUNK_BYTES))):
+    while left and (chunk := stream.read(min(left, COPY_BYTES))):
         left -= len(chunk)
         digest.update(chunk)
         yield chunk

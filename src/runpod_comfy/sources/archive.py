@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from comfy_errors import MismatchError, UnavailableError
-from comfy_files.files import disk_errors
+from comfy_files.files import COPY_BYTES, disk_errors
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive, keep_archive
 from runpod_comfy.cache.tree import FetchContext, Fill, Filling, TreeRequest, TreeStore
@@ -22,7 +22,6 @@ from runpod_comfy.sources.index.pip_settings import web_client
 from runpod_comfy.sources.kinds import TreeSource
 
 _BEGINNING_BYTES = 512
-_CHUNK_BYTES = 1024 * 1024
 
 
 class ArchiveSource(TreeSource):
@@ -126,7 +125,7 @@ def _from_disk(url: str) -> Iterator[bytes]:
                 f"there is no archive at {path}", remedy="Correct 'repo', or put the archive there."
             )
         with path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
+            while chunk := stream.read(COPY_BYTES):
                 yield chunk
 
 

@@ -24,6 +24,7 @@ from typing import IO, Any, Literal
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
+from comfy_files.files import COPY_BYTES
 from comfy_home.tree_hash import MODULE_FILE
 from runpod_comfy.cache.tree import FIRST_TIME_S
 from runpod_comfy.sources.tree_writer import (
@@ -37,7 +38,7 @@ from runpod_comfy.sources.tree_writer import (
 # How to treat a single top folder that contains everything else.
 TopFolder = Literal["kept", "entered", "entered if it is the only one"]
 
-_CHUNK_BYTES = 1024 * 1024
+_LONGEST_HEADER = 1024 * 1024
 # The last time that a zip file can store; members without a time count as the oldest.
 _LATEST_EPOCH = 4354819199
 # Above a minimum size, an archive may expand to this many times its own size. For source code it is
@@ -113,7 +114,7 @@ def extract(
                     writer.add_link(member.name, member.link)
                 else:
                     with member.content() as stream:
-                        chunks = iter(partial(stream.read, _CHUNK_BYTES), b"")
+                        chunks = iter(partial(stream.read, COPY_BYTES), b"")
                         writer.write_file(member.name, chunks, executable=member.executable)
             writer.finish()
             return max(member.epoch for member in chosen)
@@ -179,7 +180,7 @@ class _TarSource(_Source):
     """A source that keeps tarfile from reading a header of unlimited size into memory."""
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _CHUNK_BYTES:
+        if not 0 <= size <= _LONGEST_HEADER:
             raise tarfile.ReadError(f"it has a header of {size:,} bytes")
         return super().read(size)
 

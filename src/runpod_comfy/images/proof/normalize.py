@@ -26,6 +26,7 @@ import docker
 from docker.errors import APIError
 
 from comfy_errors import InvalidInputError
+from comfy_files.files import COPY_BYTES
 from comfy_files.progress import Say, readable_size
 from comfy_files.space import require_room
 from runpod_comfy.cache.paths import MORE_ROOM
@@ -61,7 +62,6 @@ _SETTINGS = (
 )
 _UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 _GZIP = b"\x1f\x8b"
-_CHUNK_BYTES = 1 << 20
 _TOLD_EVERY_BYTES = 1_000_000_000
 
 
@@ -106,7 +106,7 @@ def write_layer(layer: tarfile.TarFile, entries: Sequence[NormalEntry]) -> Itera
             continue
         content = layer.extractfile(entry.content)
         assert content is not None
-        while chunk := content.read(_CHUNK_BYTES):
+        while chunk := content.read(COPY_BYTES):
             yield chunk
         yield bytes(-entry.header.size % tarfile.BLOCKSIZE)
     yield _END
@@ -260,7 +260,7 @@ class Rewriting:
     ) -> Iterator[bytes]:
         index = len(self.digests)
         if index < self.kept:
-            chunks = iter(lambda: layer.read(_CHUNK_BYTES), b"")
+            chunks = iter(lambda: layer.read(COPY_BYTES), b"")
         else:
             self.say(f"Layer {index + 1} of {count}, {readable_size(size_bytes)}")
             opened = tarfile.open(fileobj=layer, mode="r:")  # noqa: SIM115 (has no file of its own)
@@ -325,7 +325,7 @@ def _unpacked(
         return
     # Engines with containerd's image store save layers compressed.
     with tempfile.TemporaryFile(dir=scratch) as plain, gzip.open(content) as unpacking:
-        shutil.copyfileobj(unpacking, plain, _CHUNK_BYTES)
+        shutil.copyfileobj(unpacking, plain, COPY_BYTES)
         size = plain.tell()
         plain.seek(0)
         yield plain, size

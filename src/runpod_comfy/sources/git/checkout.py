@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from comfy_errors import ComfyError, InvalidInputError, OperationFailedError
 from comfy_errors.names import listed, quantity
+from comfy_files.files import COPY_BYTES
 from comfy_files.lfs import POINTER_START
 from comfy_home.tree_hash import MODULE_FILE
 from comfy_http.redaction import without_secrets
@@ -26,7 +27,6 @@ from runpod_comfy.sources.git.repository import GitFailedError, GitRepository, e
 from runpod_comfy.sources.tree_writer import TreeWriter
 from runpod_comfy.spec.values import check_repo, tree_kind
 
-_CHUNK_BYTES = 1024 * 1024
 _DEEPEST_SUBMODULE = 8
 _KEY = re.compile(r"submodule\.(?P<name>.+)\.(?P<what>path|url)", re.DOTALL)
 _EXECUTABLE, _LINK, _SUBMODULE = "100755", "120000", "160000"
@@ -178,7 +178,7 @@ def _read_blob(stream: IO[bytes], entry: _Entry, where: str) -> Iterator[bytes]:
         )
     left = int(header[2])
     while left > 0:
-        chunk = stream.read(min(left, _CHUNK_BYTES))
+        chunk = stream.read(min(left, COPY_BYTES))
         if not chunk:
             raise OperationFailedError(
                 f"git exited while reading {entry.path!a} of {where}", remedy="Try again."

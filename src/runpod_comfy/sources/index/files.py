@@ -14,6 +14,7 @@ from packaging.metadata import RawMetadata, parse_email
 from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 
 from comfy_errors import ComfyError, UnavailableError
+from comfy_files.files import COPY_BYTES
 from comfy_files.parallel import in_parallel
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import keep_archive
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from comfy_http.client import HttpClient
 
-_CHUNK_BYTES = 1024 * 1024
 _REMEDY = (
     "Check the network, the proxy and the index that pip is configured to use: pip config list"
 )
@@ -99,7 +99,7 @@ class Index:
         if path is not None:
             try:
                 with path.open("rb") as stream:
-                    yield iter(lambda: stream.read(_CHUNK_BYTES), b"")
+                    yield iter(lambda: stream.read(COPY_BYTES), b"")
             except FileNotFoundError as error:
                 raise UnavailableError(
                     f"{path} does not exist, although an index lists it",
