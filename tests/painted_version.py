@@ -83,3 +83,10 @@ def painted_version(project: Path, scratch: Path) -> PaintedVersion:
     variables = {"COMFY_HOME": str(home), "COMFY_CACHE_ROOT": str(scratch / "cache")}
     program = Program(folder=project, variables=variables)
     return PaintedVersion(project=project, home=home, program=program)
+
+
+def as_another_device(path: Path) -> None:
+    """Makes the one entry of a baseline that of another device."""
+    document = json.loads(path.read_text())
+    document["entries"][0]["circumstances"]["device"] |= {"name": "NVIDIA L4", "type": "cuda"}
+    path.write_text(json.dumps(document))

@@ -76,10 +76,7 @@ def _in_home(arguments: argparse.Namespace, console: Console, *, output: str) ->
 def runner_at(home: Path, version_id: str, *, verbose: bool, **options: Any) -> Runner:
     """What runs workflows in a realized home. `options` are those of `make_request`."""
     from comfy_files.progress import StatusLine
-    from comfy_workflows.compare.run import Device
-    from rp_handler.engine.command import runs_on_cpu
     from rp_handler.home.realized import open_home
-    from rp_handler.job.device import device_of
     from rp_handler.job.terminal import listening
     from rp_handler.main import perform
     from rp_handler.run_request import make_request
@@ -95,15 +92,27 @@ def runner_at(home: Path, version_id: str, *, verbose: bool, **options: Any) -> 
     def node_classes() -> ObjectInfo | None:
         return open_home(home, version_id=version_id, id_was_asked=True).recorded_classes
 
-    def known_device() -> Device | None:
-        manifest = open_home(home, version_id=version_id, id_was_asked=True).manifest
-        if not runs_on_cpu(manifest.comfy_args, manifest.env, os.environ):
-            return None
-        return Device.model_validate(device_of({"devices": [{"type": "cpu"}]}))
-
     return Runner(
-        version_id=version_id, run=run, node_classes=node_classes, known_device=known_device
+        version_id=version_id,
+        run=run,
+        node_classes=node_classes,
+        known_device=lambda: device_of_home(home, version_id),
     )
+
+
+def device_of_home(home: Path, version_id: str) -> Device | None:
+    """What a run in a realized home computes on; None if only the run will show it. Raises what
+    `open_home` raises.
+    """
+    from comfy_workflows.compare.run import Device
+    from rp_handler.engine.command import runs_on_cpu
+    from rp_handler.home.realized import open_home
+    from rp_handler.job.device import device_of
+
+    manifest = open_home(home, version_id=version_id, id_was_asked=True).manifest
+    if not runs_on_cpu(manifest.comfy_args, manifest.env, os.environ):
+        return None
+    return Device.model_validate(device_of({"devices": [{"type": "cpu"}]}))
 
 
 def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:

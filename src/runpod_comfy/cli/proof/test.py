@@ -24,7 +24,7 @@ from runpod_comfy.cli.options import (
 )
 from runpod_comfy.cli.proof.reports import report_on_baseline, require_files, write_page
 from runpod_comfy.cli.proof.repro import REPORT_HELP, TOLERANCE_HELP
-from runpod_comfy.cli.proof.runs import Runner, runner_of
+from runpod_comfy.cli.proof.runs import Runner, device_of_home, runner_of
 from runpod_comfy.cli.proof.show import (
     Case,
     mismatch,
@@ -39,6 +39,7 @@ from runpod_comfy.cli.show.console import Console
 if TYPE_CHECKING:
     from comfy_workflows.compare.baseline import Baseline
     from comfy_workflows.compare.compare import Comparison
+    from comfy_workflows.compare.run import Device
     from comfy_workflows.compare.tolerance import Tolerance
 
 RECORD = "record it: run `repro` with the same workflow and --mode record."
@@ -90,12 +91,12 @@ class WorkflowTest:
     baseline: Baseline | None
     tolerance: Tolerance | None
 
-    def require_entry(self, runner: Runner) -> None:
+    def require_entry(self, known_device: Callable[[], Device | None]) -> None:
         """Raises UnavailableError if it is known before a run that the baseline has no entry."""
         from comfy_workflows.compare.baseline import require_entry
 
         if self.baseline is not None and self.tolerance is None:
-            require_entry(self.path, self.baseline, runner.known_device())
+            require_entry(self.path, self.baseline, known_device())
 
     def compare(self, result: dict[str, Any]) -> Comparison | None:
         """None without a baseline. Raises ComfyError."""
@@ -143,7 +144,15 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
         )
     job = find_job(arguments, console)
     realize_visibly(job, console)
+    version_id = job.lock.version_id
     started = time.monotonic()
+    try:
+        test.require_entry(lambda: device_of_home(job.target, version_id))
+    except ComfyError as error:
+        if arguments.junit is not None:
+            refused = _ended(test.workflow, started, error=error)
+            _report(arguments.junit, [refused], version_id)
+        raise
     judged: list[Case] = []
 
     def judge(result: dict[str, Any]) -> ComfyError | None:
@@ -158,13 +167,13 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
         result["comparison"] = comparison.document()
         return mismatch(comparison, test.path, record=RECORD)
 
-    code = execute(replace(request, version_id=job.lock.version_id, home=job.target), judge)
+    code = execute(replace(request, version_id=version_id, home=job.target), judge)
     if judged:
         _say_outcome(judged[0], console)
     if arguments.junit is not None:
         failed = ComfyError(f"the run failed with exit code {code}")
         case = judged[0] if judged else _ended(test.workflow, started, error=failed)
-        _report(arguments.junit, [case], job.lock.version_id)
+        _report(arguments.junit, [case], version_id)
     return code
 
 
@@ -227,7 +236,7 @@ def tested(workflow: Path, tolerance: Tolerance | None, runner: Runner) -> Case:
         return _ended(workflow, started, error=error)
 
     def run() -> dict[str, Any]:
-        test.require_entry(runner)
+        test.require_entry(runner.known_device)
         return runner.run(workflow)
 
     return _case(test, run, started)

@@ -13,7 +13,7 @@ from runpod_comfy.cli.proof.runs import runner_at
 from runpod_comfy.cli.proof.test import tested as run_and_compare
 from tests.graphs import node, saving, write_graph
 from tests.media_files import noise, picture, with_one_step
-from tests.painted_version import PaintedVersion
+from tests.painted_version import PaintedVersion, as_another_device
 from tests.program import Program
 
 # They resolve packages.
@@ -26,13 +26,6 @@ NEAR = picture(with_one_step(noise()))
 def changed(path: Path, change: dict[str, Any]) -> None:
     """Changes keys of a baseline."""
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-
-
-def as_another_device(path: Path) -> None:
-    """Makes the one entry of a baseline that of another device."""
-    document = json.loads(path.read_text())
-    document["entries"][0]["circumstances"]["device"] |= {"name": "NVIDIA L4", "type": "cuda"}
-    path.write_text(json.dumps(document))
 
 
 def test_what_was_recorded_is_compared_by_what_it_shows(painted: PaintedVersion) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from junit_reports import Count, count_reports
 from tests.media_files import noise, picture, with_one_step
-from tests.painted_version import PaintedVersion
+from tests.painted_version import PaintedVersion, as_another_device
 from tests.program import Outcome
 
 # They resolve packages.
@@ -61,6 +61,24 @@ def test_without_a_baseline_the_run_is_the_test(painted: PaintedVersion, tmp_pat
     assert count_reports(tmp_path) == Count(passed=0, failed=0)
     told = run_test(painted, "--workflow", workflow, "--report", "r.html").failed_with(3)
     assert "--report shows a comparison, and there is no baseline at" in told
+
+
+def test_a_baseline_of_another_device_is_reported_before_the_run(
+    painted: PaintedVersion, recorded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # So that the device is known before the run.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    as_another_device(recorded.with_name("good.baseline.json"))
+    report = tmp_path / "r.xml"
+    for options in (("--workflow", recorded), ("--all",)):
+        report.unlink(missing_ok=True)
+        told = run_test(painted, *options, "--junit", report).failed_with(3)
+        assert "has no entry for this device, cpu on" in told
+        assert "Starting ComfyUI" not in told
+        (suite,) = ElementTree.parse(report).getroot()
+        assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+    done = run_test(painted, "--workflow", recorded, "--tolerance", "max=1")
+    assert (done.code, "Starting ComfyUI" in done.err) == (0, True)
 
 
 def test_a_report_has_the_failure_with_its_numbers(
