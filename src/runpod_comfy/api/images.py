@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError, UnavailableError
 from comfy_files.json_file import parse_json
@@ -39,8 +39,8 @@ from runpod_comfy.images.build import ImageJob, image_tags
 from runpod_comfy.images.build import build_image as build_job
 from runpod_comfy.images.docker.build_progress import BuildShow, BuildStep
 from runpod_comfy.images.docker.connection import connect
-from runpod_comfy.images.docker.local_images import read_image_file
-from runpod_comfy.images.docker.run_container import ContainerRun, run_container
+from runpod_comfy.images.docker.local_images import inspect_image, read_image_file
+from runpod_comfy.images.docker.run_container import ContainerRun, may_have_gpus, run_container
 from runpod_comfy.images.registry.names import DEFAULT_REPOSITORY, check_tag, pushed_names
 from runpod_comfy.images.registry.push import (
     PushRecord,
@@ -49,8 +49,11 @@ from runpod_comfy.images.registry.push import (
     temporary_tag,
 )
 from runpod_comfy.images.registry.push import push as push_image
-from runpod_comfy.images.show import BuiltImage, find_built
+from runpod_comfy.images.show import BuiltImage, find_built, manifest_in
 from runpod_comfy.lock.model import Lock
+
+if TYPE_CHECKING:
+    from comfy_workflows.compare.run import Device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,6 +274,26 @@ def node_classes_of_image(image: str) -> dict[str, Any] | None:
     title = f"the record of node classes in {image}"
     remedy = "Build the image again: runpod-comfy image build ID"
     return object_info_in(parse_json(recorded, title, remedy=remedy), title, remedy=remedy)
+
+
+def device_of_image(image: str) -> Device | None:
+    """What a run in a container of an image computes on; None if only the run will show it.
+
+    Raises DockerUnavailableError, UnavailableError if the engine has no such image,
+    InvalidInputError for one of another program, and OperationFailedError.
+    """
+    # Imported late: it brings numpy.
+    from comfy_workflows.compare.run import Device
+
+    client = connect()
+    find_built(client, image)
+    if may_have_gpus(client):
+        manifest = manifest_in(client, image)
+        if manifest is None or "--cpu" not in manifest.comfy_args:
+            return None
+    found = inspect_image(client, image)
+    platform = platform_name(f"{found['Os']}/{found['Architecture']}")
+    return Device(name="cpu", type="cpu", platform=platform)
 
 
 def run_image(

@@ -168,13 +168,17 @@ def show_image(client: docker.DockerClient, reference: str) -> ShownImage:
 
 def not_imported_in(client: docker.DockerClient, reference: str) -> Mapping[str, NotImported]:
     """The nodes that the manifest of an image records as not imported, by name."""
+    manifest = manifest_in(client, reference)
+    return manifest.not_imported if manifest is not None else {}
+
+
+def manifest_in(client: docker.DockerClient, reference: str) -> Manifest | None:
+    """The manifest of the home in an image; None in one of an earlier program, or of another."""
     content = read_image_file(client, reference, f"{image_paths.HOME}/{MARKER_NAME}")
     try:
-        manifest = Manifest.model_validate_json(content or b"")
+        return Manifest.model_validate_json(content or b"")
     except ValidationError:
-        # An image of an earlier program, or of another one.
-        return {}
-    return manifest.not_imported
+        return None
 
 
 def redone_after(steps: Sequence[Step], changes: Collection[str]) -> list[Redone]:

@@ -48,7 +48,7 @@ class Runner:
     version_id: str
     run: Callable[..., dict[str, Any]]
     node_classes: Callable[[], ObjectInfo | None]
-    known_device: Callable[[], Device | None] = lambda: None
+    known_device: Callable[[], Device | None]
 
 
 def runner_of(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
@@ -116,7 +116,7 @@ def device_of_home(home: Path, version_id: str) -> Device | None:
 
 
 def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -> Runner:
-    from runpod_comfy.api.images import node_classes_of_image, run_image
+    from runpod_comfy.api.images import device_of_image, node_classes_of_image, run_image
     from runpod_comfy.api.workspace import version_id_of
     from runpod_comfy.lock.store import load_lock
 
@@ -155,6 +155,7 @@ def _in_image(arguments: argparse.Namespace, console: Console, *, output: str) -
         version_id=version_id,
         run=run,
         node_classes=lambda: node_classes_of_image(arguments.image),
+        known_device=lambda: device_of_image(arguments.image),
     )
 
 

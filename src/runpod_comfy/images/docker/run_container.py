@@ -17,6 +17,8 @@ from runpod_comfy.images.docker.stream import engine_errors
 
 _STOP_WITHIN_S = 10
 _NVIDIA = "nvidia"
+# Docker's own runtimes, which give a container only the devices that are asked for.
+_WITHOUT_GPUS = frozenset({"runc", "io.containerd.runc.v2", "io.containerd.runtime.v1.linux"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,12 @@ def run_container(
                     stream.write(chunk)
                     stream.flush()
         return int(container.wait()["StatusCode"])
+
+
+def may_have_gpus(client: docker.DockerClient) -> bool:
+    """False if no container of `run_container` gets a GPU. Raises OperationFailedError."""
+    with engine_errors("asking the engine for its runtimes"):
+        return not _WITHOUT_GPUS.issuperset(client.info().get("Runtimes") or {_NVIDIA})
 
 
 @contextlib.contextmanager

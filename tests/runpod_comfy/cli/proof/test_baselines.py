@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from comfy_workflows.compare.run import Device
 from comfy_workflows.graph import load_workflow, workflow_digest
+from runpod_comfy.api import images
 from runpod_comfy.cli.app import run_command_line
 from tests.graphs import node, write_graph
 from tests.ordinary_user import as_ordinary_user, users_folder
@@ -85,6 +87,21 @@ def test_a_baseline_that_is_a_folder_is_a_sentence(
     assert run_command_line([arguments[0], "demo", *arguments[1:]]) == 2
     told = capsys.readouterr().err
     assert "the baseline w.baseline.json is a folder\n  → Name a file" in told
+
+
+def test_a_baseline_of_another_device_is_reported_before_a_container_runs(
+    workflow: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    device = {"name": "NVIDIA L4", "type": "cuda", "platform": "linux-x86_64"}
+    circumstances = {"version_id": "demo", "lock": None, "comfyui": None, "device": device}
+    path = workflow.with_name("w.baseline.json")
+    path.write_text(_baseline(workflow, entries=[{"circumstances": circumstances, "outputs": []}]))
+    cpu = Device(name="cpu", type="cpu", platform="linux-x86_64")
+    monkeypatch.setattr(images, "device_of_image", lambda _image: cpu)
+    monkeypatch.setattr(images, "run_image", lambda *_, **__: pytest.fail("it runs"))
+    command = ["repro", "demo", "--workflow", str(workflow), "--image", "small:1"]
+    assert run_command_line(command) == 3
+    assert "has no entry for this device, cpu on linux-x86_64" in capsys.readouterr().err
 
 
 @pytest.fixture

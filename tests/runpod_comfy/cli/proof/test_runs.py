@@ -47,7 +47,10 @@ def runs(*results: dict[str, Any]) -> tuple[list[Runner], list[Path]]:
             raise OperationFailedError("the disk is full")
         return left.pop(0)
 
-    return [Runner(version_id="demo", run=run, node_classes=lambda: None)] * 2, asked
+    runner = Runner(
+        version_id="demo", run=run, node_classes=lambda: None, known_device=lambda: None
+    )
+    return [runner] * 2, asked
 
 
 @pytest.fixture
