@@ -16,15 +16,18 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter, Retry
+from requests.auth import HTTPBasicAuth
 
 # urllib3's own errors, which requests does not translate when raw bytes are read.
 from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
+from requests.utils import get_auth_from_url
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import COPY_BYTES
 from comfy_files.parallel import end_if_interrupted
 from comfy_files.progress import Say, TransferLines, say_nothing
 from comfy_http.errors import SilenceError
+from comfy_http.logins import login_for, warn_of
 from comfy_http.reasons import certificate_fault, is_silence, reason_of
 from comfy_http.redaction import without_secrets
 from comfy_http.settings import NetworkSettings
@@ -152,6 +155,11 @@ def _no_login(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def _login_of_url(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    user, password = get_auth_from_url(request.url or "")
+    return HTTPBasicAuth(user, password)(request) if user or password else request
+
+
 class _Retry(Retry):
     """A certificate that does not verify is final."""
 
@@ -163,11 +171,18 @@ class _Retry(Retry):
 
 
 class _Session(requests.Session):
-    """Certificates are checked per host, including the target of a redirect."""
+    """Certificates are checked per host, including the target of a redirect. A ~/.netrc that cannot
+    be read gives a warning.
+    """
 
     def __init__(self, trusted_hosts: frozenset[str], unverified: HTTPAdapter) -> None:
         super().__init__()
         self._trusted_hosts, self._unverified = trusted_hosts, unverified
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        if request.auth is None:
+            request.auth = login_for(request.url) or _login_of_url
+        return super().prepare_request(request)
 
     def get_adapter(self, url: str) -> BaseAdapter:
         parts = urlsplit(url)
@@ -188,7 +203,11 @@ class _Session(requests.Session):
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
-        super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        try:
+            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call]
+        except UnicodeDecodeError as error:
+            # It is raised after the login of another host was removed.
+            warn_of(error)
         ways = response.request.url, prepared_request.url
         if self.should_strip_auth(*ways):  # type: ignore[no-untyped-call]
             prepared_request.headers.pop(_TOKEN_OF_S3, None)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_errors import ComfyError, InvalidInputError
 from comfy_files.progress import StatusLine, say_nothing
+from comfy_http.logins import faults_said
 from comfy_models.proof import Report
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.errors import failure_document, reportable
@@ -285,7 +286,10 @@ def perform(
             hashes_nodes=request.hashes_nodes,
         )
 
-    with opened_for_run(request, os.environ, say=listener.say) as (home, search):
+    with (
+        faults_said(listener.say),
+        opened_for_run(request, os.environ, say=listener.say) as (home, search),
+    ):
         return asyncio.run(interruptible(work(home, search)))
 
 

@@ -13,6 +13,7 @@ from comfy_errors import ComfyError, InvalidInputError
 from comfy_errors.names import quantity
 from comfy_files.arrivals import arrivals
 from comfy_files.progress import Progress, Say, StatusLine
+from comfy_http.logins import faults_said
 from comfy_models.proof import Proof, Report, State
 from rp_handler.errors import reportable
 from rp_handler.home.open import baked_version_id, opened_for_models
@@ -39,7 +40,7 @@ exit codes: 0 every model is there, 3 one could not be reached, 4 one is missing
 def perform(options: argparse.Namespace, line: StatusLine) -> Report:
     """Carries out a command that `parse` read. Shows progress on `line`, and prints nothing."""
     try:
-        with arrivals(line) as (say, progress):
+        with arrivals(line) as (say, progress), faults_said(say):
             if options.volumes:
                 return _filled(options, say, progress).report()
             return _report(_proof(options, say, progress), verbose=options.verbose)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from comfy_errors import ComfyError
 from comfy_files.files import os_reason, os_remedy
+from comfy_http.logins import faults_said
 from runpod_comfy import __version__
 from runpod_comfy.cli import (
     bundle,
@@ -119,7 +120,8 @@ def run_command_line(arguments: Sequence[str]) -> int:
         try:
             parsed = parser.parse_args(arguments)
             console = Console(as_json=parsed.as_json, verbose=parsed.verbose)
-            code: int = parsed.run(parsed, console)
+            with faults_said(console.say):
+                code: int = parsed.run(parsed, console)
         finally:
             # Even after `--help`, which raises SystemExit.
             sys.stdout.flush()

@@ -13,6 +13,7 @@ import pytest
 import runpod_comfy
 from comfy_errors import UnavailableError
 from runpod_comfy.cli.app import run_command_line
+from tests.http_server import Answer, serve
 from tests.program import our_modules, start_python
 
 COMMANDS = [
@@ -212,3 +213,17 @@ def test_help_imports_only_what_it_needs() -> None:
         "print([name for name in slow if name in sys.modules])\n"
     )
     assert start_python("-c", program).communicate()[0] == "[]\n"
+
+
+def test_a_netrc_that_cannot_be_read_is_said_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "netrc").write_text("machine a password secret\nsecret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
+    with serve(answering=lambda _: Answer(status=404)) as url:
+        monkeypatch.setenv("PIP_INDEX_URL", url)
+        run_command_line(["doctor"])
+    told = capsys.readouterr().err
+    assert told.count(f"Warning: {tmp_path / 'netrc'} cannot be understood near line 3") == 1
+    assert "secret" not in told

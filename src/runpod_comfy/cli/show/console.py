@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 from comfy_errors.names import printable
 from comfy_files.arrivals import arrivals
 from comfy_files.progress import Progress, Say, StatusLine
+from comfy_http.logins import faults_said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Console:
     def arrivals(self) -> Iterator[tuple[Say, Progress]]:
         """What to say sentences with and what counts what arrives, for as long as the block
         lasts."""
-        with arrivals(self.status_line(), is_seen=not self.verbose) as shown:
+        with arrivals(self.status_line(), is_seen=not self.verbose) as shown, faults_said(shown[0]):
             yield shown
 
     def say(self, message: str) -> None:

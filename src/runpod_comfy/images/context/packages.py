@@ -16,12 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from requests.utils import get_netrc_auth
-
 from comfy_errors import UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import replace_file
 from comfy_files.space import require_room
+from comfy_http.logins import login_for
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.cache.paths import MORE_ROOM, Cache
@@ -130,7 +129,7 @@ def is_open(place: str) -> bool:
         is_here = address.is_loopback or address.is_unspecified
     except ValueError:
         is_here = f".{host}".endswith(".localhost")
-    return not is_here and get_netrc_auth(place) is None
+    return not is_here and login_for(place) is None
 
 
 def _require_all(files: Sequence[PlatformFile], at_hand: Sequence[PlatformFile]) -> None:

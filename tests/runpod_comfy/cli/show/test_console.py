@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import warnings
+
 import pytest
 
+from comfy_http.logins import LoginsWarning
 from runpod_comfy.cli.show.console import Console
 
 
@@ -12,3 +15,14 @@ def test_control_characters_are_printed_as_escapes(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert shown.err == "Warning: node \\x1b[2J\n"
     assert shown.out == "a\tb\nc\\x9b\n"
+
+
+def test_logins_that_cannot_be_read_are_said_above_the_status_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Console, "on_a_terminal", True)
+    with Console().arrivals() as (_, progress):
+        progress.expect("trees", count=1)
+        warnings.warn("the file", LoginsWarning, stacklevel=1)
+    shown = capsys.readouterr().err
+    assert "\r\x1b[KWarning: the file\n" in shown
