@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfy_errors import InvalidInputError
+from comfy_errors.names import escaped
 from comfy_files.progress import readable_size, when_slow
 from comfy_files.user_paths import expanded
 from runpod_comfy.cli.options import Subparsers, add_command
@@ -68,7 +69,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     # Before the question.
     refuse_removal(removal.target)
-    if not arguments.yes and not _is_confirmed(removal):
+    if not arguments.yes and not _is_confirmed(removal, console):
         console.say("Nothing was removed")
         return 1
     with when_slow(console.say, f"Removing {removal.target}"):
@@ -79,14 +80,14 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         path.relative_to(removal.target).as_posix() for path in (*left, *removal.unmanaged_nodes)
     ]
     kept = f"; kept: {', '.join(names)}" if names else ""
-    console.result(text + kept, document)
+    console.result(escaped(text + kept), document)
     return 0
 
 
-def _is_confirmed(removal: Removal) -> bool:
+def _is_confirmed(removal: Removal, console: Console) -> bool:
     if not sys.stdin.isatty():
         raise InvalidInputError("stdin is not a terminal: pass --yes")
-    print(_plan_text(removal), file=sys.stderr)
+    console.say(_plan_text(removal))
     print("Remove this? [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -97,7 +98,9 @@ def _plan_text(removal: Removal) -> str:
     if removal.removes_root:
         lines.append(f"remove {removal.target} if it is empty")
     freed = readable_size(removal.freed_bytes)
-    return "\n".join([*lines, f"{freed} would be freed; the rest is shared with the cache"])
+    return "\n".join(
+        [*map(escaped, lines), f"{freed} would be freed; the rest is shared with the cache"]
+    )
 
 
 def _document(removal: Removal, *, removed: bool) -> dict[str, object]:
