@@ -70,8 +70,12 @@ class Console:
 
 
 def as_json(document: object) -> str:
-    """One JSON document, as every command with --json prints it."""
-    return json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=_plain)
+    """One JSON document, as every command with --json prints it.
+
+    What UTF-8 cannot hold, such as bytes in a file's name, are escapes.
+    """
+    text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, default=_plain)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: object) -> Any:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
+import os
 import warnings
+from pathlib import Path
 
 import pytest
 
 from comfy_http.logins import LoginsWarning
-from runpod_comfy.cli.show.console import Console
+from runpod_comfy.cli.show.console import Console, as_json
 
 
 def test_control_characters_are_printed_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,6 +18,13 @@ def test_control_characters_are_printed_as_escapes(capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert shown.err == "Warning: node \\x1b[2J\n"
     assert shown.out == "a\tb\nc\\x9b\n"
+
+
+def test_a_name_that_is_not_text_is_an_escape_in_json() -> None:
+    document = {"path": Path(os.fsdecode(b"a\xff\x1b\xc3\xa9"))}
+    shown = as_json(document)
+    assert shown == '{\n  "path": "a\\udcff\\u001b\u00e9"\n}'
+    assert json.loads(shown) == {"path": str(document["path"])}
 
 
 def test_logins_that_cannot_be_read_are_said_above_the_status_line(
