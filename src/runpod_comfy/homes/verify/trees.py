@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from comfy_files.processes import end_group
 from comfy_home.layout import DATA_FOLDERS, IMPORTABLE
 from comfy_home.tree_hash import is_left_out, tree_hash
 from runpod_comfy.cache.tree import TreeStore
@@ -27,6 +28,7 @@ from runpod_comfy.sources.index.pip_settings import outside_variables
 # The part of a node that was added by hand: it is reported, and stays.
 UNMANAGED = "custom_nodes"
 _BYTECODE_CHECK = Path(bytecode.__file__)
+_GRACE_S = 1.0
 # Where the user and the engine put files in the core's folder.
 _PEOPLES = {*DATA_FOLDERS, "models", "temp"}
 NOT_OF_CORE = frozenset({*_PEOPLES, "extra_model_paths.yaml"})
@@ -166,16 +168,8 @@ class TreeCheck:
         home = self.job.home
         folders = [path for path in (home.comfyui, *self._compiled) if path.is_dir()]
         interpreter = find_interpreter(self.job.lock.python.version)
-        asked = subprocess.run(
-            [str(interpreter), "-I", "-B", "-S", str(_BYTECODE_CHECK)],
-            input=json.dumps([str(folder) for folder in folders]),
-            env=outside_variables(),
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
         nodes = {home.custom_nodes / node.name: node.name for node in self.job.lock.custom_nodes}
-        for path in map(Path, json.loads(asked.stdout)):
+        for path in wrong_bytecode(interpreter, folders):
             entry = next((path for path in path.parents if path in self._compiled), None)
             if entry is not None:
                 layer = self._compiled[entry]
@@ -259,6 +253,29 @@ class TreeCheck:
                 self.findings.strays.add(place)
             else:
                 self.findings.notes.append(f"{place} was added")
+
+
+def wrong_bytecode(interpreter: Path, folders: Sequence[Path]) -> list[Path]:
+    """The bytecode below the folders that is not that of its source, for this interpreter.
+
+    The processes that compare have ended when this does. Raises CalledProcessError.
+    """
+    command = [str(interpreter), "-I", "-B", "-S", str(_BYTECODE_CHECK)]
+    process = subprocess.Popen(
+        command,
+        env=outside_variables(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        found, _ = process.communicate(json.dumps([str(folder) for folder in folders]).encode())
+    except BaseException:
+        end_group(process, grace_s=_GRACE_S)
+        raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return [Path(path) for path in json.loads(found)]
 
 
 def files_of(folder: Path, leave_out: Collection[str] = ()) -> Iterator[Path]:
