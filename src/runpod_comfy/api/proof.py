@@ -12,7 +12,7 @@ from pathlib import Path
 
 from comfy_errors import UnavailableError
 from comfy_files.files import children
-from comfy_files.progress import UNSEEN, Progress, Say
+from comfy_files.progress import UNSEEN, Progress, Say, when_slow
 from comfy_files.read_only import remove_tree
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
@@ -136,7 +136,9 @@ def proving(cache: Cache, say: Say) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            remove_tree(folder)
+            # Two environments have 100,000 files, which takes a while also after Ctrl-C.
+            with when_slow(say, f"Removing {folder}"):
+                remove_tree(folder)
 
 
 def resolve_twice(loaded: LoadedSpec, folder: Path, context: FetchContext) -> ResolvedTwice:

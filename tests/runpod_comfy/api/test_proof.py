@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from comfy_files.progress import say_nothing
 from runpod_comfy.api.proof import first_home, proving, resolve_twice, second_home
 from runpod_comfy.api.versions import fetch_context_for
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import read_roots
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
@@ -32,6 +34,17 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "cache"))
     monkeypatch.delenv("LOCK_PATH", raising=False)
     return make_world(tmp_path)
+
+
+def test_a_slow_removal_of_the_homes_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("comfy_files.progress.SLOW_S", 0.01)
+    monkeypatch.setattr("runpod_comfy.api.proof.remove_tree", lambda _folder: time.sleep(0.5))
+    with pytest.raises(KeyboardInterrupt), proving(Cache(root=tmp_path), said.append) as folder:
+        raise KeyboardInterrupt
+    assert said == [f"Removing {folder}"]
 
 
 def test_a_spec_is_resolved_twice_and_no_lock_is_written(
