@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from comfy_errors import ComfyError, InvalidInputError
+from comfy_errors.names import escaped
 from comfy_files.progress import StatusLine, say_nothing
 from comfy_http.logins import faults_said
 from comfy_models.proof import Report
@@ -125,7 +126,7 @@ def _models(arguments: Sequence[str]) -> int:
     if options.json:
         _write_out([json.dumps(result.document(), indent=2, ensure_ascii=False)])
     else:
-        _write_out(result.table())
+        _write_out(list(map(escaped, result.table())))
     if result.summary():
         line.say(result.summary())
     return 0 if result.error is None else _fail(result.error, machine=False)

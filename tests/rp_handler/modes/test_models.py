@@ -146,6 +146,18 @@ def test_another_folder_can_be_named(
     assert not (volume / "models").exists()
 
 
+def test_control_characters_in_a_path_are_escapes_in_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "models\x1b[2J\n"
+    for name in NAMES:
+        put(folder, name)
+    assert main(["models", "verify", "--verbose", "--models-dir", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(NAMES)
+    assert f"{tmp_path}/models\\x1b[2J\\n/{NAMES[0]}" in lines[0]
+
+
 def test_verify_names_what_is_missing_and_changes_nothing(
     volume: Path, asked: list[Request], capsys: pytest.CaptureFixture[str]
 ) -> None:
