@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from comfy_errors import UnavailableError
-from comfy_errors.names import listed, quantity
+from comfy_errors.names import escaped, listed, quantity
 from comfy_files.files import replace_file
 from comfy_files.json_file import read_model
 from comfy_files.json_model import Strict
@@ -117,7 +117,7 @@ class CheckReport(Strict):
         """One sentence for the user about what the start changed, empty if that is nothing."""
         if not self.changed:
             return ""
-        paths = [f"{each.path} ({each.change})" for each in self.changed]
+        paths = [f"{escaped(each.path)} ({each.change})" for each in self.changed]
         return (
             f"Starting ComfyUI changes {quantity(len(paths), 'file')} of the home: "
             f"{listed(paths, at_most=5)}"

@@ -7,7 +7,14 @@ import pytest
 
 from comfy_errors import InvalidInputError
 from comfy_home.layout import MARKER_NAME
-from comfy_home.manifest import CheckReport, Manifest, ManifestModel, load_manifest, save_manifest
+from comfy_home.manifest import (
+    ChangedFile,
+    CheckReport,
+    Manifest,
+    ManifestModel,
+    load_manifest,
+    save_manifest,
+)
 from comfy_models.model_file import ModelSource, Pin
 
 
@@ -78,3 +85,15 @@ def test_a_model_outside_the_models_folder_is_refused(tmp_path: Path, path: str)
     with pytest.raises(InvalidInputError, match=r"'models\[0\].target_path' must") as caught:
         load_manifest(tmp_path)
     assert str(tmp_path / MARKER_NAME) in caught.value.message
+
+
+def test_a_changed_file_is_named_on_one_line() -> None:
+    report = CheckReport(
+        comfyui_version="0.3.75",
+        node_classes={},
+        folder_names={},
+        flags=[],
+        changed=[ChangedFile(path="a\n\x1b[2J.json", change="added")],
+    )
+    said = "Starting ComfyUI changes 1 file of the home: a\\n\\x1b[2J.json (added)"
+    assert report.changes_in_words == said
