@@ -133,10 +133,10 @@ def resolve(
     project's `versions/<id>.json`. `upgrade` names what to move to its newest version, None
     everything; commits in the spec file change with it. `hash_models` downloads the models whose
     sha256 no host tells into the store, as the first use of the lock does; `progress` counts them.
-    `offline` uses the caches only. Raises
-    InvalidInputError for an invalid spec and for an upgrade of something that is not in the
-    version, UnavailableError for anything out of reach, OperationFailedError for requirements
-    without a solution.
+    `offline` uses the caches only. Raises InvalidInputError for an invalid spec, for a broken lock
+    unless everything is upgraded, and for an upgrade of something that is not in the version,
+    UnavailableError for anything out of reach, OperationFailedError for requirements without a
+    solution.
     """
     return resolve_spec(
         read_spec(version_id, spec, project),
@@ -185,7 +185,13 @@ def resolve_spec(
         return (loaded.path.parent / f"{name}.json").is_file()
 
     with fetch_context.cache.using(say):
-        previous = previous_lock(loaded, fetch_context.cache)
+        replaced = None
+        try:
+            previous = previous_lock(loaded, fetch_context.cache)
+        except InvalidInputError as error:
+            if upgrade is not None:
+                raise
+            previous, replaced = None, error.message
         chosen = UPGRADE_ALL
         if update:
             chosen = folder_upgrade(loaded.spec)
@@ -212,6 +218,8 @@ def resolve_spec(
             )
             lock = complete_lock(lock, store, hosts, say=say, progress=progress)
         if write:
+            if replaced:
+                say(f"Warning: {replaced}; a new lock replaces it")
             for path in write_lock(lock, spec_path=loaded.path, cache=fetch_context.cache):
                 say(f"Wrote {path}")
     for folder in _pinned_folders(loaded, lock, fetch_context):
@@ -265,7 +273,9 @@ def select(
     asked = version_id_of(version_id)
     loaded = None
     if (path := as_path(lock)) is not None:
-        selected = Selected(lock=load_lock(path), base_dir=_spec_folder_of(path), path=path)
+        selected = Selected(
+            lock=load_lock(path, version_id=version_id), base_dir=_spec_folder_of(path), path=path
+        )
         changed = _changed_folders(selected)
     else:
         loaded = read_spec(asked, spec, project)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import disk_errors, replace_file
 from comfy_files.json_faults import faults_in_words
 from comfy_files.json_file import read_object
 from comfy_files.user_paths import expanded
-from comfy_home.lock_bytes import READ_VERSIONS
+from comfy_home.lock_bytes import LOCK_VERSION, READ_VERSIONS
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import record_root
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.spec.load import LoadedSpec, spec_digest
+from runpod_comfy.spec.values import VersionId
 
-_RESTORE = "Restore it from git, or make it again: runpod-comfy resolve <id>"
+_COMMITTED_NAME = re.compile(r"comfy-(.+)\.lock\.json")
 
 
 def committed_lock_path(spec_path: Path, version_id: str) -> Path:
@@ -32,24 +35,52 @@ def committed_lock_path(spec_path: Path, version_id: str) -> Path:
     return home / f"comfy-{version_id}.lock.json"
 
 
-def load_lock(path: Path) -> Lock:
+def load_lock(path: Path, *, version_id: str | None = None) -> Lock:
     """Reads a lock. Raises UnavailableError if the file is missing, InvalidInputError if it is
-    broken.
+    broken; the remedy names `version_id`, else the version that the file is of.
     """
-    is_named = path == _named_lock()
-    remedy = f"Unset or correct LOCK_PATH. {_RESTORE}" if is_named else _RESTORE
-    document = read_object(path, "lock", remedy=remedy)
+    unset = "Unset or correct LOCK_PATH. " if path == _named_lock() else ""
+    known = version_id or _version_of(path)
+    try:
+        document = read_object(path, "lock", remedy=unset + _replacing(known))
+    except UnavailableError as error:
+        make = f"Restore it from git, or make it again: runpod-comfy resolve {known or '<id>'}"
+        raise UnavailableError(error.message, remedy=unset + make) from error
+    replacing = _replacing(known or _valid_id(document.get("version_id")))
     found = document.get("lock_version")
     if found not in READ_VERSIONS:
         versions = " and ".join(map(str, READ_VERSIONS))
+        is_newer = isinstance(found, int) and found > LOCK_VERSION
+        newer = "Use a newer version of this program. Or: " if is_newer else ""
         raise InvalidInputError(
             f"the lock {path} has lock_version {found!r}; this program reads {versions}",
-            remedy="Make it again with this program: runpod-comfy resolve <id>",
+            remedy=unset + newer + replacing,
         )
     try:
         return Lock.model_validate(document)
     except ValidationError as error:
-        raise invalid_lock(f"the lock {path}", error, _RESTORE) from error
+        raise invalid_lock(f"the lock {path}", error, unset + replacing) from error
+
+
+def _replacing(version_id: str | None) -> str:
+    """The next step for a broken lock: without one of them, `resolve` would lose its pins."""
+    return (
+        "Restore it, for example from git, or delete it. To make a new lock with the newest of "
+        f"everything: runpod-comfy resolve {version_id or '<id>'} --upgrade"
+    )
+
+
+def _version_of(path: Path) -> str | None:
+    """The version whose committed lock has the name of this file."""
+    found = _COMMITTED_NAME.fullmatch(path.name)
+    return _valid_id(found[1]) if found else None
+
+
+def _valid_id(found: Any) -> str | None:
+    try:
+        return TypeAdapter(VersionId).validate_python(found)
+    except ValidationError:
+        return None
 
 
 def invalid_lock(title: str, error: ValidationError, remedy: str) -> InvalidInputError:
@@ -64,7 +95,7 @@ def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
     and ignored elsewhere.
     """
     if named := _named_lock():
-        lock = load_lock(named)
+        lock = load_lock(named, version_id=loaded.spec.version_id)
         if lock.spec_digest != spec_digest(loaded.spec):
             raise InvalidInputError(
                 f"LOCK_PATH names {named}, the lock of {lock.version_id!r}, "
@@ -77,11 +108,9 @@ def find_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
 
 def matching_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path] | None:
     """The lock that matches this spec, ignoring LOCK_PATH: for commands on several specs."""
-    for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
-        if path.is_file():
-            lock = load_lock(path)
-            if lock.spec_digest == spec_digest(loaded.spec):
-                return lock, path
+    for lock, path in _locks(loaded, cache):
+        if lock.spec_digest == spec_digest(loaded.spec):
+            return lock, path
     return None
 
 
@@ -92,12 +121,11 @@ def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
     there is none, InvalidInputError if it is broken.
     """
     if named := _named_lock():
-        return load_lock(named), named
+        return load_lock(named, version_id=loaded.spec.version_id), named
     if found := matching_lock(loaded, cache):
         return found
-    for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
-        if path.is_file():
-            return load_lock(path), path
+    for lock, path in _locks(loaded, cache):
+        return lock, path
     raise UnavailableError(
         f"there is no lock for {loaded.path} yet",
         remedy=f"Run: runpod-comfy resolve {loaded.spec.version_id}",
@@ -107,12 +135,17 @@ def last_lock(loaded: LoadedSpec, cache: Cache) -> tuple[Lock, Path]:
 def previous_lock(loaded: LoadedSpec, cache: Cache) -> Lock | None:
     """The version's last lock, whichever spec it matches: its pins are kept if they fit.
 
-    A lock that cannot be read has no pins to keep; it will be replaced.
+    Raises InvalidInputError if it is broken, because its pins would be lost.
     """
-    for path in _lock_paths(loaded.path, loaded.spec.version_id, cache):
-        with contextlib.suppress(UnavailableError, InvalidInputError):
-            return load_lock(path)
-    return None
+    return next((lock for lock, _ in _locks(loaded, cache)), None)
+
+
+def _locks(loaded: LoadedSpec, cache: Cache) -> Iterator[tuple[Lock, Path]]:
+    """The locks of a version that are there, the committed one first."""
+    version_id = loaded.spec.version_id
+    for path in _lock_paths(loaded.path, version_id, cache):
+        if path.is_file():
+            yield load_lock(path, version_id=version_id), path
 
 
 def _named_lock() -> Path | None:

@@ -309,6 +309,61 @@ def test_upgrade_and_offline_exclude_each_other(world: World) -> None:
     assert run_command_line(["resolve", "small", "--offline", "--upgrade"]) == 2
 
 
+_CONFLICT = "{\n<<<<<<< HEAD\n=======\n>>>>>>> theirs\n}\n"
+
+
+@pytest.mark.parametrize("content", [_CONFLICT, '{"lock_', "[]", '{"lock_version": 2}'])
+@pytest.mark.parametrize("flags", [[], ["--upgrade", "alpha"], ["--offline"]])
+def test_a_broken_lock_is_refused_and_stays(
+    world: World, capsys: pytest.CaptureFixture[str], content: str, flags: list[str]
+) -> None:
+    world.lock_path.write_text(content)
+    copy = world.folder.parent / "cache" / "resolved" / "small.lock.json"
+    copied, spec = copy.read_bytes(), world.spec.read_bytes()
+    capsys.readouterr()
+    assert run_command_line(["resolve", "small", *flags]) == 2
+    told = capsys.readouterr().err
+    assert str(world.lock_path) in told
+    assert "or delete it" in told
+    assert "runpod-comfy resolve small --upgrade\n" in told
+    assert world.lock_path.read_text() == content
+    assert (copy.read_bytes(), world.spec.read_bytes()) == (copied, spec)
+
+
+def test_the_next_steps_for_a_broken_lock_work(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = world.lock_path.read_bytes()
+    world.lock_path.unlink()
+    assert run_command_line(["resolve", "small"]) == 0
+    assert world.lock_path.read_bytes() == whole
+    world.release("alpha", "2.0")
+    world.lock_path.write_text("[]")
+    capsys.readouterr()
+    assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    (sentence,) = (line for line in capsys.readouterr().err.splitlines() if "replaces" in line)
+    assert "is not a JSON object; a new lock replaces it" in sentence
+    assert world.versions == {"alpha": "2.0", "beta": "1.0"}
+    assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    assert "replaces" not in capsys.readouterr().err
+
+
+def test_a_lock_of_a_newer_program_is_replaced_only_when_asked_for(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = json.dumps(world.lock | {"lock_version": 3})
+    world.lock_path.write_text(newer)
+    capsys.readouterr()
+    assert run_command_line(["resolve", "small"]) == 2
+    assert "Use a newer version of this program" in capsys.readouterr().err
+    assert world.lock_path.read_text() == newer
+    assert run_command_line(["resolve", "small", "--upgrade"]) == 0
+    assert "has lock_version 3; this program reads 1 and 2; a new lock replaces it" in (
+        capsys.readouterr().err
+    )
+    assert world.lock["lock_version"] == 2
+
+
 def test_two_checkouts_with_other_homes_and_mirrors_give_the_same_bytes(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

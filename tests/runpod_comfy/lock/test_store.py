@@ -73,6 +73,27 @@ def test_a_file_that_is_not_a_lock_is_reported_with_a_next_step(
     assert "runpod-comfy resolve" in caught.value.remedy
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"lock_version": 9}', '{"lock_version": 2}'])
+def test_the_next_step_for_a_broken_lock_names_its_version(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "comfy-demo-2.lock.json"
+    path.write_text(text)
+    for asked, known in ((None, "demo-2"), ("other", "other")):
+        with pytest.raises(InvalidInputError) as caught:
+            load_lock(path, version_id=asked)
+        assert f"runpod-comfy resolve {known} --upgrade" in caught.value.remedy
+
+
+@pytest.mark.parametrize(("written", "known"), [("mine", "mine"), ("../mine", "<id>")])
+def test_the_version_of_a_lock_with_another_name_is_the_one_in_it(
+    tmp_path: Path, written: str, known: str
+) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"lock_version": 9, "version_id": written}))
+    with pytest.raises(InvalidInputError) as caught:
+        load_lock(path)
+    assert f"runpod-comfy resolve {known} --upgrade" in caught.value.remedy
+
+
 def test_a_lock_that_is_not_there_names_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError) as caught:
         load_lock(tmp_path / "x.lock.json")
