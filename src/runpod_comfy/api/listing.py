@@ -29,10 +29,12 @@ _WAIT_S = 2
 
 @dataclass(frozen=True, kw_only=True)
 class ListedHome:
-    """A home of a version. `ready` means that it was made from the version's current lock."""
+    """A home of a version. `ready` means that it was made from the version's current lock, and
+    `unknown` that there is no lock to compare it with, or none that can be read.
+    """
 
     path: Path
-    state: Literal["ready", "outdated", "unfinished", "unreadable"]
+    state: Literal["ready", "outdated", "unknown", "unfinished", "unreadable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,12 @@ class ListedVersion:
     homes: list[ListedHome]
     images: list[ListedImage] | None
     error: str | None
+
+    def state_of(self, image: ListedImage) -> Literal["ready", "outdated", "unknown"]:
+        """The state of one of the `images`, as that of a home."""
+        if self.lock in ("none", "unknown"):
+            return "unknown"
+        return "ready" if image.lock_digest == self.lock_digest else "outdated"
 
 
 def list_versions(project: Path, *, explain: Say = say_nothing) -> list[ListedVersion]:
@@ -85,7 +93,7 @@ def _listed(
         lock="unknown" if error else "fresh" if found else "outdated" if previous else "none",
         lock_path=found[1] if found else None,
         lock_digest=lock.digest if lock else None,
-        homes=list(_homes(version_id, lock, roots)),
+        homes=list(_homes(version_id, lock, roots, is_known=previous is not None)),
         images=None
         if images is None
         else [image for image in images if image.version_id == version_id],
@@ -93,8 +101,13 @@ def _listed(
     )
 
 
-def _homes(version_id: str, lock: Lock | None, roots: list[Root]) -> Iterator[ListedHome]:
-    """The homes recorded in the cache, and one at the default path that uses another cache."""
+def _homes(
+    version_id: str, lock: Lock | None, roots: list[Root], *, is_known: bool
+) -> Iterator[ListedHome]:
+    """The homes recorded in the cache, and one at the default path that uses another cache.
+
+    `lock` is the one that matches the spec, and `is_known` false if no lock could be read at all.
+    """
     places = {find_home(version_id, None, os.environ)}
     places |= {
         root.path
@@ -111,6 +124,8 @@ def _homes(version_id: str, lock: Lock | None, roots: list[Root]) -> Iterator[Li
             continue
         if not manifest.complete:
             yield ListedHome(path=place, state="unfinished")
+        elif not is_known:
+            yield ListedHome(path=place, state="unknown")
         elif lock is None or not lock.is_named_by(manifest.lock_digest):
             yield ListedHome(path=place, state="outdated")
         else:

@@ -208,8 +208,8 @@ def _add_list_parser(commands: Subparsers) -> None:
         run=_list,
         summary="List the versions of the project, with their locks, homes and images.",
         details="A lock is outdated if the spec has changed since, a home or an image if it was\n"
-        "made from another lock. Versions from loaded bundles are listed too. Images are\n"
-        "listed if a Docker engine answers.",
+        "made from another lock, and unknown without a lock to compare with. Versions from\n"
+        "loaded bundles are listed too. Images are listed if a Docker engine answers.",
         examples=_LIST_EXAMPLES,
     )
 
@@ -240,10 +240,7 @@ def _table(versions: list[ListedVersion]) -> str:
         name = version.version_id + (" (bundle)" if version.is_bundled else "")
         homes = [_with_state(str(home.path), home.state) for home in version.homes]
         images = [
-            _with_state(
-                image.tags[0], "ready" if image.lock_digest == version.lock_digest else "outdated"
-            )
-            for image in version.images or ()
+            _with_state(image.tags[0], version.state_of(image)) for image in version.images or ()
         ]
         (home, image), *more = zip_longest(homes or ["-"], images or ["-"], fillvalue="")
         rows += [(name, version.lock, home, image), *(("", "", *each) for each in more)]

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from runpod_comfy.api import listing
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cli.app import run_command_line
+from runpod_comfy.images.show import ListedImage
 from tests.runpod_comfy.cli.test_unchanged import Project
 from tests.runpod_comfy.homes.conftest import Version, version
 
@@ -72,6 +74,35 @@ def test_a_changed_spec_makes_its_lock_and_its_home_outdated(
     project.lock.unlink()
     (version,) = _listed(capsys)
     assert version["lock"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("content", "lock"), [(None, "none"), ("[]", "unknown"), ('{"lock_', "unknown")]
+)
+def test_without_a_lock_to_compare_with_no_home_or_image_is_called_outdated(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    lock: str,
+) -> None:
+    image = ListedImage(
+        image_id="sha256:1",
+        tags=("small:cpu",),
+        version_id="small",
+        lock_digest="sha256:2",
+        size_bytes=1,
+    )
+    monkeypatch.setattr(listing, "_images", lambda _: [image])
+    project.lock.unlink()
+    if content is not None:
+        project.lock.write_text(content)
+    (version,) = _listed(capsys)
+    assert version["lock"] == lock
+    assert version["homes"] == [{"path": str(project.home), "state": "unknown"}]
+    assert run_command_line(["list"]) == 0
+    _, row = capsys.readouterr().out.splitlines()
+    assert row.split() == ["small", lock, str(project.home), "(unknown)", "small:cpu", "(unknown)"]
 
 
 def test_homes_that_are_unfinished_broken_or_gone(
