@@ -48,6 +48,8 @@ def load_lock(path: Path, *, version_id: str | None = None) -> Lock:
         raise UnavailableError(error.message, remedy=unset + make) from error
     replacing = _replacing(known or _valid_id(document.get("version_id")))
     found = document.get("lock_version")
+    if found is None:
+        raise _no_lock(path, document, unset=unset, replacing=replacing)
     if found not in READ_VERSIONS:
         versions = " and ".join(map(str, READ_VERSIONS))
         is_newer = isinstance(found, int) and found > LOCK_VERSION
@@ -60,6 +62,24 @@ def load_lock(path: Path, *, version_id: str | None = None) -> Lock:
         return Lock.model_validate(document)
     except ValidationError as error:
         raise invalid_lock(f"the lock {path}", error, unset + replacing) from error
+
+
+def _no_lock(
+    path: Path, document: dict[str, Any], *, unset: str, replacing: str
+) -> InvalidInputError:
+    fault = f"{path} is not a lock: it has no 'lock_version'"
+    if path.name.endswith(".lock.json"):
+        return InvalidInputError(fault, remedy=unset + replacing)
+    if "schema_version" in document and "comfy" in document:
+        return InvalidInputError(
+            f"{path} is a spec, not a lock",
+            remedy="Unset LOCK_PATH, and pass the file with --spec."
+            if unset
+            else "Pass it with --spec instead.",
+        )
+    version_id = _valid_id(document.get("version_id")) or "<id>"
+    usual = f"lockfiles/comfy-{version_id}.lock.json"
+    return InvalidInputError(fault, remedy=f"{unset}Name a lock; that of a version is {usual}.")
 
 
 def _replacing(version_id: str | None) -> str:

@@ -77,6 +77,11 @@ def _validate(document: Any, *, where: str) -> Spec:
             remedy="Write one with: runpod-comfy create ID --repo URL@REF",
         )
     found = document.get("schema_version")
+    if found is None and "lock_version" in document:
+        raise InvalidInputError(
+            f"{where} is a lock, not a spec",
+            remedy="Name its spec. Commands that install or run a version take a lock with --lock.",
+        )
     if found is None:
         raise InvalidInputError(
             f"{where}: 'schema_version' is missing",

@@ -73,6 +73,42 @@ def test_a_file_that_is_not_a_lock_is_reported_with_a_next_step(
     assert "runpod-comfy resolve" in caught.value.remedy
 
 
+_SPEC = {"schema_version": 2, "version_id": "demo", "comfy": {"repo": "core"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "document", "told", "next_step"),
+    [
+        ("demo.json", _SPEC, "is a spec, not a lock", "Pass it with --spec"),
+        ("x.json", {"version_id": "demo"}, "is not a lock", "lockfiles/comfy-demo.lock.json"),
+        ("x.json", {"nodes": []}, "is not a lock", "lockfiles/comfy-<id>.lock.json"),
+        ("comfy-demo.lock.json", {}, "is not a lock", "runpod-comfy resolve demo --upgrade"),
+        ("comfy-demo.lock.json", _SPEC, "is not a lock", "runpod-comfy resolve demo --upgrade"),
+    ],
+)
+def test_another_json_file_is_not_called_a_lock_of_an_unknown_version(
+    tmp_path: Path, name: str, document: dict[str, Any], told: str, next_step: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(json.dumps(document))
+    with pytest.raises(InvalidInputError) as caught:
+        load_lock(path)
+    assert caught.value.message.startswith(f"{path} {told}")
+    assert "None" not in caught.value.message
+    assert next_step in caught.value.remedy
+
+
+def test_a_spec_at_lock_path_is_named_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "demo.json"
+    path.write_text(json.dumps(_SPEC))
+    monkeypatch.setenv("LOCK_PATH", str(path))
+    with pytest.raises(InvalidInputError, match="is a spec, not a lock") as caught:
+        load_lock(path)
+    assert caught.value.remedy == "Unset LOCK_PATH, and pass the file with --spec."
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"lock_version": 9}', '{"lock_version": 2}'])
 def test_the_next_step_for_a_broken_lock_names_its_version(tmp_path: Path, text: str) -> None:
     path = tmp_path / "comfy-demo-2.lock.json"

@@ -528,3 +528,11 @@ def test_an_id_that_no_version_can_have_is_invalid(tmp_path: Path, version_id: s
 def test_a_folder_in_place_of_a_spec_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="is a folder"):
         load_spec(tmp_path)
+
+
+def test_a_lock_is_not_taken_for_a_spec_without_a_schema_version(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text('{"lock_version": 2, "version_id": "demo"}')
+    with pytest.raises(InvalidInputError, match="x.json is a lock, not a spec") as caught:
+        load_spec(path)
+    assert "--lock" in caught.value.remedy
