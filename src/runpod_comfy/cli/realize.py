@@ -96,9 +96,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if request is not None and request.answer(console):
         return 0
 
-    from runpod_comfy.homes.changes import find_changes
-    from runpod_comfy.homes.home import manifest_for
-    from runpod_comfy.homes.run import plan_here
+    from runpod_comfy.homes.run import plan_changes
 
     # A lock that is made only now is no basis for a verification.
     offline = arguments.offline or arguments.verify
@@ -106,9 +104,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.verify:
         return _verify(job, console)
     if arguments.dry_run:
-        changes = find_changes(
-            job, plan_here(job.lock), manifest_for(job.home, job.lock.version_id)
-        )
+        changes = plan_changes(job)
         console.result(_changes_text(job, changes), _changes_document(job, changes))
         return 0
     found = _repair(job, console) if arguments.repair else None

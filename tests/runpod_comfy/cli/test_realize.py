@@ -150,6 +150,41 @@ def test_a_dry_run_records_nothing(project: Project) -> None:
     assert read_roots(project.version.cache) == []
 
 
+def test_a_dry_run_reports_what_is_missing_as_the_run_does(
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COMFY_CACHE_ROOT", str(tmp_path / "empty"))
+    command = ["realize", "small", "--target", str(tmp_path / "other"), "--offline"]
+    capsys.readouterr()
+    assert run_command_line([*command, "--dry-run"]) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    said = told.err
+    assert "2 items are missing here, and network access is off (--offline):" in said
+    assert "package alpha 1.0 (alpha-1.0-py3-none-any.whl" in said
+    assert run_command_line(command) == 3
+    assert capsys.readouterr().err == said
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_dry_run_reports_wheels_that_the_folder_lacks(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wheels").mkdir()
+    project.home = tmp_path / "other"
+    options = ("--wheels-dir", str(tmp_path / "wheels"))
+    capsys.readouterr()
+    assert project.realize("--dry-run", *options) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert project.realize(*options) == 3
+    assert capsys.readouterr().err == told.err
+    assert not project.home.exists()
+
+
 def test_gc_tells_by_kind_what_would_go_and_what_went(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
