@@ -149,7 +149,7 @@ def test_a_dry_run_shows_the_plan_and_touches_nothing(
 ) -> None:
     planned = program("realize", "older", "--target", place / "planned", "--dry-run")
     assert planned.code == 0
-    assert "build  layer torch" in planned.out
+    assert "recall layer torch" in planned.out
     assert "nothing was changed" in planned.out
     assert not (place / "planned").exists()
 

@@ -27,7 +27,7 @@ from runpod_comfy.cli.show.console import Console
 from runpod_comfy.cli.unchanged import request_of, tell
 
 if TYPE_CHECKING:
-    from runpod_comfy.homes.changes import Changes
+    from runpod_comfy.homes.dry_run import Preview
     from runpod_comfy.homes.home import Realization
     from runpod_comfy.homes.run import RealizeResult
     from runpod_comfy.homes.verify.trees import Verification
@@ -96,7 +96,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if request is not None and request.answer(console):
         return 0
 
-    from runpod_comfy.homes.run import plan_changes
+    from runpod_comfy.homes.dry_run import preview
 
     # A lock that is made only now is no basis for a verification.
     offline = arguments.offline or arguments.verify
@@ -104,8 +104,8 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.verify:
         return _verify(job, console)
     if arguments.dry_run:
-        changes = plan_changes(job)
-        console.result(_changes_text(job, changes), _changes_document(job, changes))
+        previewed = preview(job)
+        console.result(_preview_text(job, previewed), _preview_document(job, previewed))
         return 0
     found = _repair(job, console) if arguments.repair else None
     if found is not None and found.own_models:
@@ -222,44 +222,55 @@ def _verified(found: Verification) -> str:
     return f"verified: {quantity(found.checked_files, 'file')}, {size}, in {found.seconds:.1f} s"
 
 
-def _changes_text(job: Realization, changes: Changes) -> str:
+def _preview_text(job: Realization, previewed: Preview) -> str:
+    changes, packages = previewed.changes, previewed.packages
     lines = [f"{job.lock.version_id} → {job.target}"]
     if not (changes.pending or changes.models or changes.links or changes.removed_nodes):
         return "\n".join([*lines, "nothing to do"])
-    missing = [each for each in changes.packages if not each.cached]
+    if packages:
+        of_all = quantity(len(changes.packages), "Python package")
+        size = readable_size(previewed.package_bytes)
+        to_fetch = [f"fetch  {len(packages)} of {of_all}, {size}"]
+    else:
+        to_fetch = []
     lines += [
         *(f"keep   layer {name}" for name in changes.kept),
-        *(f"fetch  {name}: {tree.repo} at {tree.commit}" for name, tree in changes.trees),
-        f"fetch  {len(missing)} of {quantity(len(changes.packages), 'Python package')}, "
-        f"{readable_size(changes.download_bytes)}",
+        *(
+            f"fetch  {name}: {without_secrets(tree.repo)} at {tree.commit}"
+            for name, tree in previewed.trees
+        ),
+        *to_fetch,
         *(
             f"fetch  model {model.name}: {without_secrets(model.sources[0].url)}, "
             f"{readable_size(model.size)}"
             for model in changes.models
         ),
-        *(f"build  layer {layer.name}" for layer in changes.pending),
+        *(
+            f"{'recall' if layer.name in previewed.recalled else 'build '} layer {layer.name}"
+            for layer in changes.pending
+        ),
         *(f"link   model {name}" for name in changes.links),
         *(f"remove custom node {name}" for name in changes.removed_nodes),
     ]
-    total = readable_size(changes.download_bytes + changes.model_bytes)
+    total = readable_size(previewed.package_bytes + changes.model_bytes)
     return "\n".join([*lines, f"{total} to fetch in total; nothing was changed"])
 
 
-def _changes_document(job: Realization, changes: Changes) -> dict[str, object]:
+def _preview_document(job: Realization, previewed: Preview) -> dict[str, object]:
+    changes = previewed.changes
     return {
         "version_id": job.lock.version_id,
         "lock_digest": job.lock.digest,
         "target": job.target,
         "layers": [layer.name for layer in changes.pending],
+        "recalled_layers": previewed.recalled,
         "kept_layers": changes.kept,
         "trees": [
             {"layer": name, "repo": tree.repo, "commit": tree.commit}
-            for name, tree in changes.trees
+            for name, tree in previewed.trees
         ],
-        "packages": [
-            each.files[0].name for each in changes.packages if each.files and not each.cached
-        ],
-        "package_bytes": changes.download_bytes,
+        "packages": [each.files[0].name for each in previewed.packages if each.files],
+        "package_bytes": previewed.package_bytes,
         "models": [model.name for model in changes.models],
         "model_bytes": changes.model_bytes,
         "links": changes.links,

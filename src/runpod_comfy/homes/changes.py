@@ -21,7 +21,7 @@ from runpod_comfy.layers.plan import (
     Layer,
     Plan,
 )
-from runpod_comfy.lock.model import LockedModel, LockedTree
+from runpod_comfy.lock.model import LockedModel
 
 # Measured on the 83 packages of ComfyUI 0.3.75 with CUDA torch: bytes on disk for each byte of
 # a wheel, and bytes of bytecode for each byte of an unpacked package.
@@ -46,16 +46,6 @@ class Changes:
     links: tuple[str, ...] = ()
     removed_nodes: tuple[str, ...] = ()
     is_nothing: bool = False
-
-    @property
-    def trees(self) -> list[tuple[str, LockedTree]]:
-        """The trees that the pending layers need, with the name of each layer."""
-        return [(layer.name, layer.tree) for layer in self.pending if layer.tree]
-
-    @property
-    def download_bytes(self) -> int:
-        """Bytes of distributions that are not cached, as far as the lock has sizes."""
-        return sum(each.size_bytes for each in self.packages if not each.cached)
 
     @property
     def model_bytes(self) -> int:

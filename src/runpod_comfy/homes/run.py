@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.manifest import ChangedFile, CheckReport, NotImported, load_manifest
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.roots import is_recorded, record_models, record_root
-from runpod_comfy.homes.changes import Changes, find_changes, require_space
+from runpod_comfy.homes.changes import find_changes, require_space
 from runpod_comfy.homes.fetch import fetch
 from runpod_comfy.homes.home import Realization, manifest_for
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
@@ -73,20 +72,6 @@ class RealizeResult:
             "install_scripts": [record.document() for record in self.install_scripts],
             "seconds": round(self.seconds, 3),
         }
-
-
-def plan_changes(job: Realization) -> Changes:
-    """What `realize` would do to the home, which is not changed.
-
-    Raises as `realize` does for a home that belongs to something else, and for anything that is
-    missing: offline, or in the folder of wheels.
-    """
-    changes = find_changes(job, plan_here(job.lock), manifest_for(job.home, job.lock.version_id))
-    looks_into_cache = job.offline or job.wheels_dir is not None
-    if not changes.is_nothing:
-        with job.cache.using(job.say) if looks_into_cache else nullcontext():
-            refuse_missing(job, changes)
-    return changes
 
 
 def realize(job: Realization) -> RealizeResult:

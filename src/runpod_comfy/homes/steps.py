@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -34,7 +34,7 @@ from runpod_comfy.homes.environment import (
     put_environment,
 )
 from runpod_comfy.homes.fetch import Fetched
-from runpod_comfy.homes.home import BEGUN, Home, unmanaged_nodes
+from runpod_comfy.homes.home import BEGUN, Home, Realization, unmanaged_nodes
 from runpod_comfy.homes.install_scripts import (
     own_environment,
     run_install_script,
@@ -151,6 +151,50 @@ def check_entry(key: str, cache: Cache) -> Path:
     return cache.checks / key.replace(":", "-")
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownCheck:
+    """The result of an earlier check, with the two files that it leaves in a home."""
+
+    report: CheckReport
+    object_info: bytes
+    log: bytes
+
+
+def known_check(
+    layer: Layer, job: Realization, unmet_needs: Collection[str], *, leaving: Collection[str] = ()
+) -> KnownCheck | None:
+    """What the cache knows of the check that `layer` is, if it holds for this home.
+
+    `unmet_needs` are needs of nodes that this machine does not meet, `leaving` the nodes of the
+    home that are about to be removed.
+    """
+    if not _is_repeatable(job, leaving):
+        return None
+    entry = check_entry(layer.key, job.cache)
+    try:
+        known = KnownCheck(
+            report=CheckReport.model_validate_json((entry / _REPORT_NAME).read_bytes()),
+            object_info=(entry / _OBJECT_INFO_NAME).read_bytes(),
+            log=(entry / _LOG_NAME).read_bytes(),
+        )
+    except (FileNotFoundError, ValidationError):
+        return None
+    # Else it was made on a machine, or with variables, that lacked more.
+    return known if set(known.report.unmet_needs) <= set(unmet_needs) else None
+
+
+def _is_repeatable(job: Realization, leaving: Collection[str] = ()) -> bool:
+    """False if the check's key does not cover all of the home: what install scripts do, nodes that
+    were added by hand, and what the engine does to a writable environment.
+    """
+    nodes = {*(node.name for node in job.lock.custom_nodes), *leaving}
+    return not (
+        job.lock.run_install_scripts
+        or job.lock.writable_environment
+        or unmanaged_nodes(job.home, nodes)
+    )
+
+
 def _begun(changes: Changes, context: LayerContext, plan: Plan) -> Manifest:
     """Records which version the home is becoming, and that pending layers are not reliable."""
     earlier = changes.manifest
@@ -244,18 +288,14 @@ def _put_environment(
 def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     """Records the report of the check; returns whether it was known."""
     home, cache = context.job.home, context.job.cache
-    unmanaged = unmanaged_nodes(home, {node.name for node in context.job.lock.custom_nodes})
-    # The key does not cover what install scripts did, nor nodes that were added by hand. What the
-    # engine did to a writable environment is in this home alone.
-    repeatable = not (
-        home.install_records.exists() or unmanaged or context.job.lock.writable_environment
-    )
-    report = _recall_check(layer.key, home, cache) if repeatable else None
-    if report is not None and not set(report.unmet_needs) <= set(marker.needs_unmet_here()):
-        # Made on a machine, or with variables, that lacked more.
-        report = None
-    recalled = report is not None
-    if report is None:
+    # Before the engine starts, which may add nodes.
+    repeatable = _is_repeatable(context.job)
+    known = known_check(layer, context.job, marker.needs_unmet_here())
+    if known is not None:
+        report = known.report
+        replace_file(home.object_info, known.object_info)
+        replace_file(home.check_log, known.log)
+    else:
         log = context.log_of(layer)
         context.job.say(f"Layer check: starting the engine once, with its output in {log}")
         home.check_log.unlink(missing_ok=True)
@@ -278,7 +318,7 @@ def _check(layer: Layer, context: LayerContext, marker: Marker) -> bool:
     marker.set_check(report)
     for name, node in sorted(report.not_imported.items()):
         context.job.say(f"Warning: {node.in_words(name)}")
-    return recalled
+    return known is not None
 
 
 def _forget_damaged(damage: Path, context: LayerContext, marker: Marker) -> None:
@@ -292,18 +332,6 @@ def _forget_damaged(damage: Path, context: LayerContext, marker: Marker) -> None
         "The changed packages were removed from the cache; homes made before may have them too: "
         "runpod-comfy realize ID --verify"
     )
-
-
-def _recall_check(key: str, home: Home, cache: Cache) -> CheckReport | None:
-    """The report of the check with this key, its object_info put into `home`; None if unknown."""
-    entry = check_entry(key, cache)
-    try:
-        report = CheckReport.model_validate_json((entry / _REPORT_NAME).read_bytes())
-        replace_file(home.object_info, (entry / _OBJECT_INFO_NAME).read_bytes())
-        replace_file(home.check_log, (entry / _LOG_NAME).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    return report
 
 
 def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> None:

@@ -7,9 +7,15 @@ from pathlib import Path
 
 from comfy_errors import ComfyError, InvalidInputError, MismatchError
 from comfy_http.redaction import without_secrets
+from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.tree import FetchContext, TreeStore
 from runpod_comfy.lock.model import LockedTree
 from runpod_comfy.sources.kinds import source_of
+
+
+def has_tree(tree: LockedTree, cache: Cache) -> bool:
+    """True if the cache has the tree. Raises OperationFailedError for a damaged entry."""
+    return TreeStore(cache=cache).find(tree.request) is not None
 
 
 def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path:
@@ -17,7 +23,7 @@ def fetch_tree(name: str, tree: LockedTree, fetch_context: FetchContext) -> Path
 
     Raises what the source raises, and MismatchError if the files differ from the lock.
     """
-    if TreeStore(cache=fetch_context.cache).find(tree.request) is None:
+    if not has_tree(tree, fetch_context.cache):
         fetch_context.say(f"Fetching {name}: {without_secrets(tree.repo)}")
     key = f"tree {tree.repo} {tree.commit} {tree.subdir or ''}"
     with fetch_context.cache.key_lock(key, what=name, say=fetch_context.say):

@@ -150,6 +150,26 @@ def test_a_dry_run_records_nothing(project: Project) -> None:
     assert read_roots(project.version.cache) == []
 
 
+def test_a_dry_run_names_only_what_the_run_will_do(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.home = project.folder / "other"
+    capsys.readouterr()
+    assert project.realize("--dry-run") == 0
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert first == f"small → {project.home}"
+    assert lines == [
+        *("build  layer system", "recall layer torch", "recall layer wheels"),
+        *("build  layer handler", "build  layer core", "build  layer models"),
+        *("build  layer node:painter", "recall layer check", "link   model a.bin"),
+    ]
+    assert last == "0 bytes to fetch in total; nothing was changed"
+    assert project.realize("--dry-run", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["recalled_layers"] == ["torch", "wheels", "check"]
+    assert (document["trees"], document["packages"], document["package_bytes"]) == ([], [], 0)
+
+
 def test_a_dry_run_reports_what_is_missing_as_the_run_does(
     project: Project,
     tmp_path: Path,

@@ -23,18 +23,12 @@ from comfy_home.lock_bytes import canonical_bytes
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_models.model_file import ModelSource, Pin
 from runpod_comfy.cache.roots import read_roots
-from runpod_comfy.homes.changes import Changes, find_changes
-from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.remove import plan_removal, remove
-from runpod_comfy.homes.run import RealizeResult, plan_here, realize
+from runpod_comfy.homes.run import RealizeResult, realize
 from runpod_comfy.homes.verify.home import take_away, verify
 from tests.locks import in_version_1, model_in_version_1
 from tests.package_index import serve_index, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
-
-
-def _changes(job: Realization) -> Changes:
-    return find_changes(job, plan_here(job.lock), load_manifest(job.target))
 
 
 def _built(result: RealizeResult) -> list[str]:
@@ -448,27 +442,6 @@ def test_a_folder_with_a_nodes_name_that_we_did_not_make_is_left_alone(version: 
     with pytest.raises(InvalidInputError, match="dancer already exists"):
         realize(version.job())
     assert mine.read_text() == "mine"
-
-
-def test_a_dry_run_tells_the_plan_and_touches_nothing(version: Version) -> None:
-    version.models = [version.model("a.bin", "weights")]
-    before = snapshot(version.folder)
-    told = _changes(version.job())
-    assert snapshot(version.folder) == before
-    assert tuple(layer.name for layer in told.pending) == (
-        *("system", "torch", "wheels", "handler", "core", "models", "node:painter", "check"),
-    )
-    assert [layer.name for layer in told.pending if layer.tree] == ["core", "node:painter"]
-    assert told.download_bytes == sum(
-        path.stat().st_size for path in version.wheels_dir.glob("*.whl")
-    )
-    assert told.model_bytes == 7
-    assert told.links == ("a.bin",)
-    realize(version.job())
-    assert _changes(version.job()).is_nothing
-    elsewhere = version.job(models_dir=version.folder / "shared")
-    assert _changes(elsewhere).links == ("a.bin",)
-    assert realize(elsewhere).changed
 
 
 def test_a_node_that_does_not_import_fails_the_check_and_is_named(version: Version) -> None:
