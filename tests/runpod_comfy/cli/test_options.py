@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -152,3 +153,14 @@ def test_an_empty_value_may_be_left_out_if_the_option_may(
     capsys: pytest.CaptureFixture[str], arguments: list[str], remedy: str
 ) -> None:
     assert _refused(capsys, *arguments)[-1] == f"  → {remedy}"
+
+
+@pytest.mark.parametrize(
+    ("command", "options"), [("run", ["--workflow", "--ui"]), ("test", ["--workflow", "--all"])]
+)
+def test_without_a_workflow_the_options_of_the_command_are_named(
+    capsys: pytest.CaptureFixture[str], command: str, options: list[str]
+) -> None:
+    error, remedy = _refused(capsys, command, "demo")
+    assert error == "error: no workflow was given"
+    assert re.findall(r"--\w+", remedy) == options

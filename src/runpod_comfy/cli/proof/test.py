@@ -134,8 +134,13 @@ def _test_one(arguments: argparse.Namespace, tolerance: Tolerance | None, consol
     """Runs one workflow as `run` does, and compares. The result is printed as `run` prints it."""
     from rp_handler.main import execute
 
+    if arguments.workflow is None:
+        raise InvalidInputError(
+            "no workflow was given",
+            remedy="Name one with --workflow, or test all that have a baseline with --all.",
+        )
     request = run_request(arguments)
-    assert request.workflow is not None, "make_request requires one without a page"
+    assert request.workflow is not None, "the options name one"
     test = test_of(request.workflow, tolerance)
     if arguments.report is not None and test.baseline is None:
         raise UnavailableError(
