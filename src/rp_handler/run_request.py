@@ -14,6 +14,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_files.user_paths import expanded
+from comfy_home.output_modes import BY_OPTION, BY_VARIABLE
 from rp_handler.engine.command import LOOPBACK
 from rp_handler.variables import flag
 
@@ -177,13 +178,15 @@ def make_request(
     models = models_dir or environment.get("MODELS_DIR")
     named_id = environment.get("COMFY_VERSION_NAME")
     mode = output or environment.get("OUTPUT_MODE") or usual_output
+    if not (ui or is_smoke_test(workflow)):
+        check_output_mode(mode, environment, instead=BY_OPTION if output else BY_VARIABLE)
     return RunRequest(
         version_id=version_id or named_id or DEFAULT_VERSION_ID,
         id_was_asked=bool(version_id or (named_id and named_id != image_id)),
         workflow=expanded(workflow) if workflow is not None else None,
         home=home,
         models_dir=expanded(models) if models else None,
-        output=mode if ui or is_smoke_test(workflow) else check_output_mode(mode, environment),
+        output=mode,
         output_dir=expanded(output_dir or DEFAULT_OUTPUT_DIR),
         ui=ui,
         port=port,

@@ -28,6 +28,17 @@ def test_provenance_is_asked_for_by_a_flag_or_a_variable() -> None:
         make_request({}, ui=True, provenance=True)
 
 
+@pytest.mark.parametrize("mode", ["gcs", "s3"])
+def test_the_way_without_a_bucket_is_named_where_the_mode_came_from(mode: str) -> None:
+    workflow = Path("w.json")
+    with pytest.raises(InvalidInputError, match="not set") as caught:
+        make_request({"OUTPUT_MODE": mode}, workflow=workflow)
+    assert ", or OUTPUT_MODE=base64 to have" in caught.value.remedy
+    with pytest.raises(InvalidInputError, match="not set") as caught:
+        make_request({"OUTPUT_MODE": "base64"}, workflow=workflow, output=mode)
+    assert ", or --output base64 to have" in caught.value.remedy
+
+
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     workflow = Path("~/w.json")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from comfy_errors import ComfyError
+from comfy_home.output_modes import BY_JOB, BY_VARIABLE
 from rp_handler.engine.prompt import Listener
 from rp_handler.engine.supervisor import ResidentEngine
 from rp_handler.errors import JobError, failure_document, reportable
@@ -198,6 +199,7 @@ class Jobs:
             job=job_id,
             limit_bytes=result_limit_bytes(job_id),
             bucket=asked.bucket,
+            instead=BY_JOB if asked.output else BY_VARIABLE,
         )
         result = await run_job(self._job(job_id, asked, sink, report), self.engine)
         if not result["images"] and "counts" not in result:

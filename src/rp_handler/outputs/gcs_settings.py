@@ -16,6 +16,7 @@ from typing import Any
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import os_reason
 from comfy_files.user_paths import expanded
+from comfy_home.output_modes import BY_VARIABLE
 from rp_handler.outputs.names import DEFAULT_PREFIX
 from rp_handler.variables import flag, number_between, prefix, whole
 
@@ -53,14 +54,16 @@ class GcsSettings:
     endpoint: str | None
 
     @staticmethod
-    def of(environment: Mapping[str, str]) -> GcsSettings:
-        """Raises InvalidInputError, and UnavailableError for a key file that cannot be read."""
+    def of(environment: Mapping[str, str], *, instead: str = BY_VARIABLE) -> GcsSettings:
+        """Raises InvalidInputError, which names `instead` as the way without a bucket, and
+        UnavailableError for a key file that cannot be read.
+        """
         given = {name: text for name in VARIABLES if (text := environment.get(name, "").strip())}
         emulator = given.get("STORAGE_EMULATOR_HOST", "").rstrip("/")
         if emulator and "://" not in emulator:
             emulator = f"http://{emulator}"
         return GcsSettings(
-            bucket=_bucket(given.get("GCS_BUCKET", "")),
+            bucket=_bucket(given.get("GCS_BUCKET", ""), instead),
             project=given.get("GCS_PROJECT") or given.get("GOOGLE_CLOUD_PROJECT"),
             prefix=prefix(given, "GCS_PREFIX", default=DEFAULT_PREFIX),
             retries=whole(given, "GCS_RETRIES", default=3, least=1, most=100),
@@ -77,12 +80,12 @@ class GcsSettings:
         )
 
 
-def _bucket(name: str) -> str:
+def _bucket(name: str, instead: str) -> str:
     if not name:
         raise InvalidInputError(
             "outputs go to Google Cloud Storage, but GCS_BUCKET is not set",
-            remedy=f"Set GCS_BUCKET and {KEY_FILE}, or OUTPUT_MODE=base64 to have the outputs in "
-            "the result itself.",
+            remedy=f"Set GCS_BUCKET and {KEY_FILE}, or {instead} to have the outputs in the result "
+            "itself.",
         )
     if not _BUCKET.fullmatch(name):
         raise InvalidInputError(

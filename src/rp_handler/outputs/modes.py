@@ -7,7 +7,7 @@ from pathlib import Path
 
 from comfy_errors import InvalidInputError
 from comfy_files.user_paths import expanded
-from comfy_home.output_modes import OUTPUT_MODES
+from comfy_home.output_modes import BY_VARIABLE, OUTPUT_MODES
 from rp_handler.outputs import gcs_settings, s3_settings
 from rp_handler.outputs.gcs_settings import GcsSettings
 from rp_handler.outputs.s3_settings import S3Settings
@@ -25,10 +25,13 @@ _VARIABLES = {
 }
 
 
-def check_output_mode(mode: str, environment: Mapping[str, str]) -> str:
+def check_output_mode(
+    mode: str, environment: Mapping[str, str], *, instead: str = BY_VARIABLE
+) -> str:
     """Returns `mode` if `environment` says how to deliver outputs that way.
 
-    Raises InvalidInputError, and UnavailableError for a key file that cannot be read.
+    `instead` is how to ask for outputs without a bucket where `mode` came from. Raises
+    InvalidInputError, and UnavailableError for a key file that cannot be read.
     """
     if mode not in OUTPUT_MODES:
         raise InvalidInputError(
@@ -36,9 +39,9 @@ def check_output_mode(mode: str, environment: Mapping[str, str]) -> str:
             remedy=f"Use {', '.join(OUTPUT_MODES[:-1])} or {OUTPUT_MODES[-1]}.",
         )
     if mode == "gcs":
-        GcsSettings.of(environment)
+        GcsSettings.of(environment, instead=instead)
     if mode == "s3":
-        S3Settings.of(environment)
+        S3Settings.of(environment, instead=instead)
     return mode
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from comfy_errors import OperationFailedError
 from comfy_files.files import can_write
 from comfy_files.progress import Say, say_nothing
+from comfy_home.output_modes import BY_VARIABLE
 from rp_handler.interruption import in_thread
 from rp_handler.outputs.bucket import BucketSink, OutputBucket
 from rp_handler.outputs.files import FilesSink
@@ -32,12 +33,13 @@ class Outputs:
         self._buckets: dict[str, OutputBucket] = {}
         self._lock = asyncio.Lock()
 
-    async def open(self, mode: str) -> None:
+    async def open(self, mode: str, *, instead: str = BY_VARIABLE) -> None:
         """Makes sure that outputs can be delivered this way, before a run of many minutes.
 
-        Raises InvalidInputError, UnavailableError, and OperationFailedError for the folder.
+        `instead` is as in `check_output_mode`. Raises InvalidInputError, UnavailableError, and
+        OperationFailedError for the folder.
         """
-        check_output_mode(mode, self._environment)
+        check_output_mode(mode, self._environment, instead=instead)
         if mode in ("gcs", "s3"):
             await self._bucket(mode)
         if mode == "files" and not can_write(self._output_dir):
@@ -54,6 +56,7 @@ class Outputs:
         job: str,
         limit_bytes: int | None = None,
         bucket: S3Settings | None = None,
+        instead: str = BY_VARIABLE,
     ) -> OutputSink:
         """The sink of the job with this id, or of a run with a name of `run_name`. Raises as `open`
         does.
@@ -64,7 +67,7 @@ class Outputs:
         if bucket is not None:
             opened = await in_thread(lambda: _opened_s3(bucket))
             return BucketSink(opened, version_id=version_id, job=job, limit_bytes=limit_bytes)
-        await self.open(mode)
+        await self.open(mode, instead=instead)
         if mode in ("gcs", "s3"):
             opened = await self._bucket(mode)
             return BucketSink(opened, version_id=version_id, job=job, limit_bytes=limit_bytes)

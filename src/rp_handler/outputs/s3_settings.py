@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed
+from comfy_home.output_modes import BY_VARIABLE
 from rp_handler.outputs.names import DEFAULT_PREFIX
 
 ENDPOINT, KEY_ID, SECRET = (
@@ -60,15 +61,15 @@ class S3Settings:
     key_names: str = field(default=f"{KEY_ID} and {SECRET}", repr=False)
 
     @staticmethod
-    def of(environment: Mapping[str, str]) -> S3Settings:
-        """Raises InvalidInputError."""
+    def of(environment: Mapping[str, str], *, instead: str = BY_VARIABLE) -> S3Settings:
+        """Raises InvalidInputError, which names `instead` as the way without a bucket."""
         given = {name: environment.get(name, "").strip() for name in VARIABLES}
         if missing := [name for name in VARIABLES if not given[name]]:
             raise InvalidInputError(
                 f"outputs go to S3, but {listed(missing)} "
                 f"{'is' if len(missing) == 1 else 'are'} not set",
-                remedy=f"Set {', '.join(VARIABLES)}, or OUTPUT_MODE=base64 to have the outputs in "
-                "the result itself.",
+                remedy=f"Set {', '.join(VARIABLES)}, or {instead} to have the outputs in the "
+                "result itself.",
             )
         endpoint, bucket, prefix, region = _place(given[ENDPOINT])
         return S3Settings(

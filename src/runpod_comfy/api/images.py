@@ -12,6 +12,7 @@ from comfy_files.json_file import parse_json
 from comfy_files.progress import Progress, Say, say_nothing
 from comfy_files.user_paths import expanded
 from comfy_home.layout import OBJECT_INFO_NAME, find_home
+from comfy_home.output_modes import BY_OPTION, BY_VARIABLE
 from comfy_home.platforms import DEFAULT_PLATFORM, PLATFORMS
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
@@ -347,7 +348,9 @@ def run_image(
         store=ModelStore(cache.models), shared=shared_models or home.models, home=home.models
     )
     mode = check_output_mode(
-        output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE, os.environ
+        output or os.environ.get("OUTPUT_MODE") or DEFAULT_OUTPUT_MODE,
+        os.environ,
+        instead=BY_OPTION if output else BY_VARIABLE,
     )
     outputs = expanded(output_dir or DEFAULT_OUTPUT_DIR).absolute()
     with cache.using(say):

@@ -195,6 +195,15 @@ def test_a_result_of_30_mb_fails_with_its_sizes_and_ways_out(
     assert "GCS_BUCKET or BUCKET_ENDPOINT_URL" in details["remedy"]
 
 
+def test_a_job_that_asks_for_a_bucket_without_one_can_ask_for_something_else(
+    cloud: ControlPlane,
+) -> None:
+    with worker(cloud):
+        job = cloud.result_of(cloud.send("a", workflow={"1": saving("x")}, output="gcs"))
+    assert job.status == "FAILED"
+    assert 'or "output": "base64" in the job\'s input' in job.output["details"]["remedy"]
+
+
 _BOTH = pytest.mark.parametrize("stored", ["gcs", "s3"], indirect=True)
 
 
