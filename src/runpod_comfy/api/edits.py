@@ -253,6 +253,10 @@ def new_models(
 
 
 def _as_json(text: str, **asked: str | None) -> str:
+    if not text.strip():
+        raise InvalidInputError(
+            "add-model: the source is empty", remedy="Name a URL or a path of a model file."
+        )
     given = {key: value for key, value in asked.items() if value is not None}
     is_json = text.lstrip().startswith(("{", "["))
     if is_json or (text.endswith(".json") and "://" not in text):

@@ -314,8 +314,9 @@ def _model(asked: _AskedModel, where: str, folders: Folders, local: LocalModels)
         )
     name = asked.name or PurePosixPath(asked.target_path or source_file_name(asked.source)).name
     if not asked.name and "." not in name and not hub_folder(asked.source):
+        fault = f"names the file '{name}' without an ending" if name else "has no file name"
         raise InvalidInputError(
-            f"{where}: the source '{asked.source}' has no file name",
+            f"{where}: the source '{asked.source}' {fault}",
             remedy="Add 'name' with the file's name; for add-model, it can also be --name.",
         )
     mirrors = [_local_source(mirror, folders)[0] for mirror in asked.mirrors]

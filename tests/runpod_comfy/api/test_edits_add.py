@@ -64,6 +64,13 @@ def test_a_source_goes_into_the_folder_that_is_named() -> None:
         _models(_URL)
 
 
+@pytest.mark.parametrize("text", ["", " "])
+def test_an_empty_source_is_named_before_its_folder(text: str) -> None:
+    for subdir in (None, "loras"):
+        with pytest.raises(InvalidInputError, match="add-model: the source is empty"):
+            _models(text, subdir=subdir)
+
+
 def test_a_source_goes_into_the_folder_of_a_node() -> None:
     (model,) = _models(_URL, node="first", subdir="ckpts")
     assert (model.target_path, model.place) == (

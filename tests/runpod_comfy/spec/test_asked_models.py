@@ -112,11 +112,23 @@ def test_the_name_comes_from_the_address(tmp_path: Path, source: str, name: str)
     ["civitai://1?file=2", "https://civitai.com/models/1/v1.5?modelVersionId=2", "https://h/x?a.b"],
 )
 def test_an_address_without_a_file_name_needs_one(tmp_path: Path, source: str) -> None:
-    with pytest.raises(InvalidInputError, match="has no file name") as caught:
+    fault = "names the file 'x' without an ending" if "/x" in source else "has no file name"
+    with pytest.raises(InvalidInputError, match=fault) as caught:
         read(tmp_path, {"source": source, "target_subdir": "loras"})
     assert "Add 'name'" in caught.value.remedy
     (model,) = read(tmp_path, {"source": source, "target_subdir": "loras", "name": "x.pt"})
     assert model.place == "loras/x.pt"
+
+
+def test_a_file_without_an_ending_needs_a_name(tmp_path: Path) -> None:
+    (tmp_path / "LICENSE").write_bytes(b"x")
+    asked = {"source": str(tmp_path / "LICENSE"), "target_subdir": "loras"}
+    with pytest.raises(InvalidInputError) as caught:
+        read(tmp_path, asked)
+    assert caught.value.message.endswith("/LICENSE' names the file 'LICENSE' without an ending")
+    assert "Add 'name'" in caught.value.remedy
+    (model,) = read(tmp_path, {**asked, "name": "LICENSE"})
+    assert model.place == "loras/LICENSE"
 
 
 def test_a_folder_of_the_hub_has_no_checksum(tmp_path: Path) -> None:
