@@ -16,6 +16,8 @@ from runpod_comfy.cli.options import UsageError
 from tests.docs.documents import DOCUMENTS, ROOT, name_of, shell_lines
 
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
+_TARGETS = re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE)
 
 
 def _commands(
@@ -46,8 +48,29 @@ def _first_command(line: str) -> list[str]:
     return list(takewhile(lambda word: word not in ("|", ">", "&&"), words))
 
 
+def _contract(start: str) -> str:
+    """The part of the contracts from `start` to the end of the sentence."""
+    text = (ROOT / "docs" / "contracts.md").read_text()
+    found = re.search(rf"^{re.escape(start)}(.*?)\.$", text, re.M | re.S)
+    assert found, f'docs/contracts.md has no sentence "{start}"'
+    return found.group(1)
+
+
 def _make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(_TARGETS)
+
+
+def test_the_contracts_name_every_command() -> None:
+    named = re.findall(r"`([a-z-]+)[a-z -]*`", _contract("One program, `runpod-comfy`:"))
+    assert named == list(dict.fromkeys(name.split()[0] for name in COMMAND_NAMES))
+
+
+def test_the_contracts_name_every_make_target_and_its_variables() -> None:
+    targets = re.findall(r"`([a-z-]+)`", _contract("Make targets:"))
+    assert targets == _TARGETS
+    read = set(re.findall(r"\$\(([A-Z]+)\)", MAKEFILE))
+    inner = set(re.findall(r"^([A-Z_]+) =", MAKEFILE, re.M))
+    assert set(re.findall(r"`([A-Z]+)`", _contract("Variables:"))) == read - inner
 
 
 @pytest.mark.parametrize(("name", "parser"), COMMAND_PARSERS, ids=COMMAND_NAMES)
