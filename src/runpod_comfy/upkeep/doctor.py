@@ -76,7 +76,7 @@ def examine(
         "uv": _uv,
         "room": lambda: _room(cache, home),
         "links": lambda: _links(cache, home, environment),
-        "cache": lambda: _cache(cache),
+        "cache": lambda: _cache(cache, environment),
         "variables": lambda: _variables(environment),
         "index": _index,
         "docker": _docker,
@@ -103,7 +103,7 @@ def examine(
     for name in checks:
         state: State = "missing" if name in ("git", "uv") else "warning"
         silent = Answer(name, state, f"no answer within {_PATIENCE_S:g} s", "Try again.")
-        found += answers.get(name) or [silent]
+        found += answers.get(name, [silent])
     return found
 
 
@@ -211,8 +211,15 @@ def _links(cache: Cache, home: Path, environment: Mapping[str, str]) -> Iterator
     yield Answer("links", "warning", found, remedy)
 
 
-def _cache(cache: Cache) -> Iterator[Answer]:
+def _cache(cache: Cache, environment: Mapping[str, str]) -> Iterator[Answer]:
     """Whether the cache is usable: a quick check, not a verification."""
+    there = nearest_existing(cache.root)
+    if not there.is_dir():
+        # A file that the variable names is reported with it.
+        if there != cache.root or not environment.get("COMFY_CACHE_ROOT"):
+            remedy = "Set COMFY_CACHE_ROOT to another folder."
+            yield Answer("cache", "missing", f"{there} is not a folder", remedy)
+        return
     if not cache.root.is_dir():
         yield Answer("cache", "ok", f"{cache.root} does not exist yet")
         return

@@ -73,6 +73,21 @@ def test_a_cache_that_is_a_file_is_reported_once(tmp_path: Path) -> None:
     assert [name for name, answer in answers.items() if answer.state == "missing"] == [
         "COMFY_CACHE_ROOT"
     ]
+    assert "cache" not in answers
+
+
+@pytest.mark.parametrize(("below", "variable"), [("", False), ("cache", False), ("cache", True)])
+def test_a_file_in_place_of_a_cache_is_not_a_folder_that_is_still_to_be_made(
+    tmp_path: Path, below: str, variable: bool
+) -> None:
+    place = tmp_path / "file"
+    place.touch()
+    root = place / below
+    named = {"COMFY_CACHE_ROOT": str(root)} if variable else {}
+    answers = _examine(Cache(root=root), tmp_path, **named)
+    assert answers["cache"].state == "missing"
+    assert answers["cache"].found == f"{place} is not a folder"
+    assert [name for name, answer in answers.items() if answer.state == "missing"] == ["cache"]
 
 
 def test_an_index_that_answers_is_ok_and_one_that_does_not_is_reported(
