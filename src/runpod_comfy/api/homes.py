@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from comfy_errors import UnavailableError
+from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.progress import UNSEEN, Progress, Say, say_nothing
 from comfy_home.layout import find_home
 from runpod_comfy.api.arguments import checked
@@ -102,6 +102,10 @@ def find_realization(
     if not dry_run:
         keep_cache_for(selected, cache, say)
     wheels = as_path(wheels_dir)
+    if wheels and wheels.exists() and not wheels.is_dir():
+        raise InvalidInputError(
+            f"{wheels} is not a folder", remedy="Name a folder of wheels with --wheels-dir."
+        )
     if wheels and not wheels.is_dir():
         raise UnavailableError(
             f"there is no folder {wheels}",

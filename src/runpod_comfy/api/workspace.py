@@ -23,10 +23,14 @@ def find_project(project: StrPath | None) -> Path:
     """The folder with `versions/`, `lockfiles/` and `workflows/`: `project` if given, else the
     first with `versions/` at or above the working directory, else the working directory.
 
-    Raises UnavailableError if `project` is not a folder.
+    Raises UnavailableError if there is no `project`, InvalidInputError if it is a file.
     """
     named = as_path(project)
     if named is not None:
+        if named.exists() and not named.is_dir():
+            raise InvalidInputError(
+                f"the project folder {named} is a file", remedy="Name a folder with --project."
+            )
         if not named.is_dir():
             raise UnavailableError(
                 f"there is no project folder {named}",

@@ -53,6 +53,13 @@ def test_a_folder_that_is_named_takes_precedence(
     assert caught.value.remedy == "Create it, or name another folder with --project."
 
 
+def test_a_file_is_no_project_folder(project: Path) -> None:
+    (project / "README.md").touch()
+    with pytest.raises(InvalidInputError, match="README.md is a file") as caught:
+        find_project(project / "README.md")
+    assert "Create it" not in caught.value.remedy
+
+
 def test_the_projects_spec_takes_precedence_over_that_of_a_bundle(
     project: Path, cache: Cache
 ) -> None:

@@ -205,6 +205,14 @@ def test_a_dry_run_reports_wheels_that_the_folder_lacks(
     assert not project.home.exists()
 
 
+def test_a_file_is_no_folder_of_wheels(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert project.realize("--wheels-dir", str(project.lock)) == 2
+    assert f"{project.lock} is not a folder" in capsys.readouterr().err
+
+
 def test_gc_tells_by_kind_what_would_go_and_what_went(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
