@@ -54,7 +54,7 @@ def add_run_options(
         "--output-dir", type=named_path, metavar="DIR", help="where --output files writes (outputs)"
     )
     add("--provenance", action="store_true", help=PROVENANCE_HELP)
-    add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
+    add("--port", type=port_number, help="ComfyUI's port on loopback (a free one)")
     add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run (no limit)")
 
 
@@ -77,6 +77,15 @@ def named_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("it is empty")
     return Path(text)
+
+
+def port_number(text: str) -> int:
+    """The value of an option that is a port; its range is checked by `make_request`."""
+    try:
+        return int(text)
+    except ValueError:
+        fault = f"it must be between 1 and 65535, not {text}"
+        raise argparse.ArgumentTypeError(fault) from None
 
 
 def seconds(text: str) -> float:

@@ -32,6 +32,14 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:
             "runpod-comfy run",
             "argument --timeout: invalid float value: 'soon'",
         ),
+        *(
+            (
+                [command, "--port", "80x"],
+                f"runpod-comfy {command}",
+                "argument --port: it must be between 1 and 65535, not 80x",
+            )
+            for command in ("run", "test", "repro")
+        ),
     ],
 )
 def test_the_error_follows_the_usage_of_its_command(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_errors import InvalidInputError
 from comfy_errors.names import listed, quantity
 from comfy_files.user_paths import expanded
-from rp_handler.run_request import named_path
+from rp_handler.run_request import named_path, port_number
 from runpod_comfy.cli.options import (
     Subparsers,
     add_command,
@@ -80,7 +80,7 @@ def add_parser(commands: Subparsers) -> None:
     add("--explain", action="store_true", help=EXPLAIN_HELP)
     add("--image", metavar="IMAGE", help="run in a container of this image of the version")
     add("--output-dir", type=named_path, metavar="DIR", help="where the run's files go (outputs)")
-    add("--port", type=int, help="ComfyUI's port on loopback (a free one)")
+    add("--port", type=port_number, help="ComfyUI's port on loopback (a free one)")
     add("--timeout", type=float, metavar="SECONDS", help="how long the workflow may run (no limit)")
 
 
