@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,3 +72,12 @@ def find_home(version_id: str, asked_home: Path | None, environment: Mapping[str
     """The home of a version: `asked_home`, else `COMFY_HOME`, else `~/comfy-<id>`."""
     place = asked_home or environment.get("COMFY_HOME") or f"~/comfy-{version_id}"
     return expanded(place).absolute()
+
+
+def home_arguments(version_id: str, home: Path, environment: Mapping[str, str]) -> str:
+    """The words of a command that name a version and its home: the home only if it is not the one
+    that `find_home` finds without them.
+    """
+    if home == find_home(version_id, None, environment):
+        return version_id
+    return f"{version_id} --target {shlex.quote(str(home))}"

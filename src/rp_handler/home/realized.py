@@ -100,12 +100,13 @@ def open_home(
     image was built with. Raises UnavailableError if no version, or an incomplete one, is realized
     there, and InvalidInputError if it is not the version that was asked for.
     """
+    manifest = load_manifest(path)
+    named = manifest.version_id if manifest and not id_was_asked else version_id
     remedy = (
         "The image is damaged; build it again."
         if is_baked
-        else f"Run: runpod-comfy realize --version-id {version_id} --target {path}"
+        else f"Run: runpod-comfy realize --version-id {named or version_id} --target {path}"
     )
-    manifest = load_manifest(path)
     if manifest is None:
         raise UnavailableError(f"no version is realized at {path}", remedy=remedy)
     if id_was_asked and manifest.kind == "version" and manifest.version_id != version_id:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,7 @@ def find_realization(
     With `dry_run` a new lock is not written, and nothing is recorded in the cache. Scripts' output
     goes to `show`.
     """
+    at = f" --target {shlex.quote(str(as_path(target)))}" if target else ""
     selected = select(
         version_id,
         spec=spec,
@@ -93,7 +95,7 @@ def find_realization(
         update=update,
         write=not dry_run,
         # Also for `run`, which would need its workflow too.
-        command="realize {} --update",
+        command=f"realize {{}}{at} --update",
         say=say,
         explain=explain,
         progress=progress,

@@ -289,7 +289,7 @@ def select(
             explain=explain,
         )
     for folder in changed:
-        say(folder.warning(f"runpod-comfy {command.format(selected.lock.version_id)}"))
+        say(folder.warning(f"runpod-comfy {command.replace('{}', selected.lock.version_id, 1)}"))
     if version_id and version_id != selected.lock.version_id:
         raise InvalidInputError(
             f"{lock or spec} is of '{selected.lock.version_id}', not of '{version_id}'",

@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     from runpod_comfy.homes.remove import plan_removal, refuse_removal, remove
 
     if arguments.version is not None:
-        named = arguments.version if "/" in arguments.version else f"~/comfy-{arguments.version}"
+        named = arguments.target or _home_of(arguments.version)
         raise InvalidInputError(
             f"unexpected argument '{arguments.version}'",
             remedy=f"Name the version's folder: runpod-comfy remove --target {named}",
@@ -82,6 +82,11 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
     kept = f"; kept: {', '.join(names)}" if names else ""
     console.result(escaped(text + kept), document)
     return 0
+
+
+def _home_of(named: str) -> str:
+    """The folder that the user means by a version's id, or by a path."""
+    return named if "/" in named else os.environ.get("COMFY_HOME") or f"~/comfy-{named}"
 
 
 def _is_confirmed(removal: Removal, console: Console) -> bool:

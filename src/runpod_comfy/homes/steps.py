@@ -330,7 +330,7 @@ def _forget_damaged(damage: Path, context: LayerContext, marker: Marker) -> None
     forget_environment(layers, json.loads(damage.read_bytes()), cache)
     context.job.say(
         "The changed packages were removed from the cache; homes made before may have them too: "
-        "runpod-comfy realize ID --verify"
+        "runpod-comfy realize ID --target HOME --verify"
     )
 
 

@@ -53,8 +53,10 @@ def test_what_is_not_realized_names_the_command_that_makes_it(tmp_path: Path) ->
 
 def test_an_unfinished_version_is_not_run(home: Path) -> None:
     save_manifest(home, Manifest(version_id="demo", complete=False))
-    with pytest.raises(UnavailableError, match="not completely realized"):
-        open_home(home, version_id="demo", id_was_asked=True)
+    with pytest.raises(UnavailableError, match="not completely realized") as caught:
+        open_home(home, version_id="other", id_was_asked=False)
+    command = f"runpod-comfy realize --version-id demo --target {home}"
+    assert caught.value.remedy == f"Run: {command}"
 
 
 def test_a_damaged_version_is_reported(home: Path) -> None:

@@ -50,12 +50,27 @@ def test_the_error_follows_the_usage_of_its_command(
     assert told[-2:] == [f"error: {error}", f"  → See: {command} --help"]
 
 
-def test_a_version_to_remove_is_named_by_its_folder(capsys: pytest.CaptureFixture[str]) -> None:
-    for named, folder in (("mine", "~/comfy-mine"), ("/srv/mine", "/srv/mine")):
-        assert _refused(capsys, "remove", named, "--yes") == [
-            f"error: unexpected argument '{named}'",
-            f"  → Name the version's folder: runpod-comfy remove --target {folder}",
-        ]
+@pytest.mark.parametrize(
+    ("arguments", "comfy_home", "folder"),
+    [
+        (["mine"], "", "~/comfy-mine"),
+        (["mine"], "/srv/home", "/srv/home"),
+        (["mine", "--target", "/srv/other"], "/srv/home", "/srv/other"),
+        (["/srv/mine"], "/srv/home", "/srv/mine"),
+    ],
+)
+def test_a_version_to_remove_is_named_by_its_folder(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    comfy_home: str,
+    folder: str,
+) -> None:
+    monkeypatch.setenv("COMFY_HOME", comfy_home)
+    assert _refused(capsys, "remove", *arguments, "--yes") == [
+        f"error: unexpected argument '{arguments[0]}'",
+        f"  → Name the version's folder: runpod-comfy remove --target {folder}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,27 @@ def test_a_model_file_of_a_users_is_to_be_moved_away_before_anything_is_repaired
     assert project.realize("--verify") == 0
 
 
+@pytest.mark.parametrize("flag", ["--verify", "--repair"])
+def test_an_empty_folder_is_named_in_the_command_that_realizes_there(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    flag: str,
+) -> None:
+    empty = project.folder / "an empty folder"
+    empty.mkdir()
+    command = ["realize", "small", flag]
+    capsys.readouterr()
+    assert run_command_line([*command, "--target", str(empty)]) == 3
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"error: nothing is realized at {empty}",
+        f"  → Run: runpod-comfy realize small --target '{empty}'",
+    ]
+    monkeypatch.setenv("COMFY_HOME", str(empty))
+    assert run_command_line(command) == 3
+    assert capsys.readouterr().err.endswith("  → Run: runpod-comfy realize small\n")
+
+
 @pytest.mark.parametrize("other", ["--verify", "--dry-run"])
 def test_repair_changes_something_so_it_does_not_go_with_what_only_looks(
     project: Project, other: str

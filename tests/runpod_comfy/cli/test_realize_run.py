@@ -98,7 +98,8 @@ def test_an_edited_node_is_reported_and_update_runs_it(
     assert told.out == "text of node 1: one\ntext of node 2: fine\n"
     warning = f"Warning: Painter: {project.node('Painter')} was changed since it was locked; "
     assert warning in told.err
-    assert "runpod-comfy realize mine --update" in told.err
+    home = project.folder / "home"
+    assert f"runpod-comfy realize mine --target {home} --update" in told.err
     assert project.lock == before
 
     # Nothing has to be asked: the requirements are what they were.

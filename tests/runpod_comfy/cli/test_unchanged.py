@@ -219,7 +219,8 @@ def test_an_edited_folder_goes_the_long_way_and_is_reported_each_time(
         assert len(long_ways) == times
         warning, answer = capsys.readouterr().err.splitlines()
         assert warning.startswith(f"Warning: painter: {node} {what}; its locked version is used. ")
-        assert ("runpod-comfy realize small --update" in warning) == (what != "is gone")
+        command = f"runpod-comfy realize small --target {project.home} --update"
+        assert (command in warning) == (what != "is gone")
         assert answer == "small: realized, nothing to do"
 
 

@@ -20,7 +20,7 @@ from comfy_files.files import PERMISSIONS, disk_errors
 from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
-from comfy_home.layout import IMPORTABLE
+from comfy_home.layout import IMPORTABLE, home_arguments
 from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.homes.environment import clean_uv, environment_entry
@@ -51,9 +51,9 @@ def verify(job: Realization) -> Verification:
     plan = plan_here(job.lock)
     manifest = manifest_for(job.home, job.lock.version_id)
     if manifest is None:
+        named = home_arguments(job.lock.version_id, job.home.root, os.environ)
         raise UnavailableError(
-            f"nothing is realized at {job.home.root}",
-            remedy=f"Run: runpod-comfy realize {job.lock.version_id}",
+            f"nothing is realized at {job.home.root}", remedy=f"Run: runpod-comfy realize {named}"
         )
     findings = Verification()
     with job.cache.using(job.say), home_in_use(job.home.root, job.say):
