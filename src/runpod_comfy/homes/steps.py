@@ -48,8 +48,9 @@ from runpod_comfy.layers.inputs import manifest_of
 from runpod_comfy.layers.plan import ENVIRONMENT, NODE_PREFIX, Layer, Plan, make_plan
 
 _REPORT_NAME = "report.json"
-_OBJECT_INFO_NAME = "object_info.json"
 _LOG_NAME = "check.log"
+OBJECT_INFO_IN_CACHE = "object_info.json"
+"""The name of the record of node classes in `check_entry`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +175,7 @@ def known_check(
     try:
         known = KnownCheck(
             report=CheckReport.model_validate_json((entry / _REPORT_NAME).read_bytes()),
-            object_info=(entry / _OBJECT_INFO_NAME).read_bytes(),
+            object_info=(entry / OBJECT_INFO_IN_CACHE).read_bytes(),
             log=(entry / _LOG_NAME).read_bytes(),
         )
     except (FileNotFoundError, ValidationError):
@@ -339,7 +340,7 @@ def _remember_check(key: str, report_file: Path, home: Home, cache: Cache) -> No
         whole = folder / "entry"
         whole.mkdir()
         shutil.copyfile(report_file, whole / _REPORT_NAME)
-        shutil.copyfile(home.object_info, whole / _OBJECT_INFO_NAME)
+        shutil.copyfile(home.object_info, whole / OBJECT_INFO_IN_CACHE)
         shutil.copyfile(home.check_log, whole / _LOG_NAME)
         # There may be one of a machine that lacked more.
         shutil.rmtree(check_entry(key, cache), ignore_errors=True)

@@ -17,17 +17,20 @@ from packaging.utils import canonicalize_name
 from comfy_errors import InvalidInputError, MismatchError, UnavailableError
 from comfy_errors.names import quantity
 from comfy_files.files import PERMISSIONS, disk_errors
+from comfy_files.json_file import read_json
 from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.layout import IMPORTABLE, home_arguments
 from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
+from comfy_workflows.node_inputs import object_info_in
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.homes.environment import clean_uv, environment_entry
 from runpod_comfy.homes.home import BEGUN, Realization, manifest_for, start_changes
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.models import links_to_make
 from runpod_comfy.homes.run import plan_here
+from runpod_comfy.homes.steps import OBJECT_INFO_IN_CACHE, check_entry
 from runpod_comfy.homes.verify.listing import (
     LISTING,
     hash_of,
@@ -65,6 +68,7 @@ def verify(job: Realization) -> Verification:
         _check_trees(job, plan, findings, records, written)
         _check_archives(job, findings)
         _check_models(job, findings)
+        _check_node_classes(job, plan, findings)
     findings.seconds = time.monotonic() - started
     return findings
 
@@ -288,6 +292,30 @@ def _check_models(job: Realization, findings: Verification) -> None:
                 findings.entries.add(path)
             elif not _can_be_linked(model, job):
                 findings.own_models.add(path)
+
+
+def _check_node_classes(job: Realization, plan: Plan, findings: Verification) -> None:
+    """Reads the record of node classes that the check made, and its copy in the cache."""
+    layer = next(layer for layer in plan.layers if layer.kind == "check")
+    entry = check_entry(layer.key, job.cache)
+    if _is_record_broken(layer.name, job.home.object_info, findings):
+        findings.layers.add(layer.name)
+    if entry.is_dir() and _is_record_broken(
+        "check in the cache", entry / OBJECT_INFO_IN_CACHE, findings
+    ):
+        findings.entries.add(entry)
+
+
+def _is_record_broken(part: str, path: Path, findings: Verification) -> bool:
+    findings.count(path)
+    what, remedy = "record of node classes", "Repair it."
+    try:
+        object_info_in(read_json(path, what, remedy=remedy), f"the {what} {path}", remedy=remedy)
+    except (InvalidInputError, UnavailableError) as error:
+        wanted = "a JSON object with one for each node class"
+        findings.add(part, path, expected=wanted, found=error.message)
+        return True
+    return False
 
 
 def _can_be_linked(model: LockedModel, job: Realization) -> bool:

@@ -223,6 +223,32 @@ def test_a_home_of_an_older_lock_is_a_difference(realized: Realized) -> None:
     assert verify(newer).faults == []
 
 
+def _record_in_cache(realized: Realized) -> Path:
+    (entry,) = realized.version.cache.checks.iterdir()
+    return entry / "object_info.json"
+
+
+@pytest.mark.parametrize("damage", ["[1", "[1]", '{"KSampler": 5}', None])
+@pytest.mark.parametrize("where", ["home", "cache", "both"])
+def test_a_broken_record_of_node_classes_is_found_and_made_again(
+    realized: Realized, where: str, damage: str | None
+) -> None:
+    both = {"home": realized.job.home.object_info, "cache": _record_in_cache(realized)}
+    undamaged = [path.read_bytes() for path in both.values()]
+    spoiled = {path for name, path in both.items() if where in (name, "both")}
+    for path in spoiled:
+        path.unlink()
+        if damage is not None:
+            path.write_text(damage)
+    found = verify(realized.job)
+    assert _places(found) == spoiled
+    take_away(found, realized.job)
+    realize(realized.job)
+    assert verify(realized.job).faults == []
+    if where != "cache":
+        assert [path.read_bytes() for path in both.values()] == undamaged
+
+
 def test_nothing_realized_cannot_be_verified(version: Version) -> None:
     with pytest.raises(UnavailableError, match="nothing is realized"):
         verify(version.job())
