@@ -173,7 +173,7 @@ def load_manifest(home: Path) -> Manifest | None:
             home / MARKER_NAME,
             Manifest,
             "manifest",
-            remedy="Choose another target folder, or remove this one and realize it again.",
+            remedy=f"Make it again: runpod-comfy realize ID --target {home} --repair",
         )
     except UnavailableError:
         return None

@@ -82,6 +82,12 @@ def read_roots(cache: Cache) -> list[Root]:
     return sorted(found, key=lambda root: str(root.path))
 
 
+def recorded_root(cache: Cache, path: Path) -> Root | None:
+    """The root recorded for `path`, None if there is none. Raises as `read_roots` does."""
+    file = root_file(cache, path)
+    return _read(file) if file.exists() else None
+
+
 def save_root(cache: Cache, root: Root) -> None:
     """Writes a root atomically, if it has changed."""
     document = {**vars(root), "path": str(root.path)}

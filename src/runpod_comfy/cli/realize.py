@@ -179,8 +179,12 @@ def _verify(job: Realization, console: Console) -> int:
 
 
 def _repair(job: Realization, console: Console) -> Verification:
-    from runpod_comfy.homes.verify.home import take_away, verify
+    from runpod_comfy.homes.verify.home import restore_marker, take_away, verify
 
+    if restore_marker(job):
+        console.say(
+            f"The marker {job.home.marker} was lost or damaged: the whole version is made again"
+        )
     found = verify(job)
     _tell_faults(found, console)
     if not found.faults:

@@ -42,7 +42,7 @@ def preview(job: Realization) -> Preview:
     missing: offline, or in the folder of wheels.
     """
     plan = plan_here(job.lock)
-    changes = find_changes(job, plan, manifest_for(job.home, job.lock.version_id))
+    changes = find_changes(job, plan, manifest_for(job))
     looks_into_cache = job.offline or job.wheels_dir is not None
     if not changes.is_nothing:
         with job.cache.using(job.say) if looks_into_cache else nullcontext():

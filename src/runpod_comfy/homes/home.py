@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from pydantic import ValidationError
 
 from comfy_errors import InvalidInputError, UnavailableError
 from comfy_files.files import Below
@@ -20,11 +23,13 @@ from comfy_home.layout import (
     OBJECT_INFO_NAME,
     UNCHANGED_NAME,
     HomeLayout,
+    home_arguments,
 )
 from comfy_home.manifest import ChangedFile, Manifest, load_manifest
 from comfy_models.links import ModelFolders
 from comfy_models.store import ModelStore
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import recorded_root
 from runpod_comfy.cache.tree import FetchContext
 from runpod_comfy.lock.model import Lock
 from runpod_comfy.project import PACKAGES
@@ -125,22 +130,28 @@ def require_folder(root: Path) -> None:
         )
 
 
-def manifest_for(home: Home, version_id: str) -> Manifest | None:
-    """The manifest of `home` if it belongs to this version, None if nothing was made there yet.
+def manifest_for(job: Realization) -> Manifest | None:
+    """The manifest of the home of `job` if it belongs to its version, None if nothing was made
+    there yet.
 
-    Raises InvalidInputError if the folder belongs to something else and must be left alone.
+    Raises InvalidInputError if the folder belongs to something else and must be left alone, or if
+    its marker is lost or damaged.
     """
+    home, version_id = job.home, job.lock.version_id
     require_folder(home.root)
-    manifest = load_manifest(home.root)
+    try:
+        manifest = load_manifest(home.root)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.message, remedy=_without_marker(job)) from error
     elsewhere = "Choose another folder with --target, or remove this one first."
     if manifest is None:
         refuse_protected(home.root)
         for found in (home.comfyui, home.venv):
             if os.path.lexists(found) and not _was_left_by_remove(found):
                 raise InvalidInputError(
-                    f"{found} already exists without a {MARKER_NAME} file beside it, so it was "
-                    "not made for a version; it was left alone",
-                    remedy=elsewhere,
+                    f"{found} already exists without a {MARKER_NAME} file beside it, which says "
+                    "what it was made for; it was left alone",
+                    remedy=_without_marker(job),
                 )
         return None
     if manifest.kind == "init":
@@ -151,6 +162,43 @@ def manifest_for(home: Home, version_id: str) -> Manifest | None:
             remedy=elsewhere,
         )
     return manifest
+
+
+def recorded_lock(home: Home, cache: Cache) -> Lock | None:
+    """The lock that was last realized at `home`, without a look at its marker: the cache has
+    recorded it, and the files that came with the core are still listed there. Else None: what is
+    there may be the user's own.
+    """
+    if not home.core_files.is_file():
+        return None
+    with suppress(InvalidInputError, ValidationError):
+        root = recorded_root(cache, home.root)
+        if root is not None and root.kind == "home":
+            return Lock.model_validate_json(json.dumps(root.lock))
+    return None
+
+
+def is_realized_from(lock: Lock | None, job: Realization) -> bool:
+    """True if `lock`, a `recorded_lock`, is one of the version of `job`."""
+    return lock is not None and lock.version_id == job.lock.version_id
+
+
+def _without_marker(job: Realization) -> str:
+    home, version_id = job.home, job.lock.version_id
+    if is_realized_from(recorded_lock(home, job.cache), job):
+        named = home_arguments(version_id, home.root, os.environ)
+        return f"Make it again: runpod-comfy realize {named} --repair"
+    in_the_way = moved_by_hand(home.comfyui, home.venv, home.marker)
+    return f"Choose another folder with --target, or {in_the_way}"
+
+
+def moved_by_hand(*paths: Path) -> str:
+    """The advice to move those of `paths` away that exist, for files that may be the user's."""
+    there = [str(path) for path in paths if os.path.lexists(path)]
+    return (
+        "move these away or delete them yourself, because they may hold files of yours: "
+        f"{', '.join(there)}"
+    )
 
 
 def start_changes(home: Home) -> list[ChangedFile]:

@@ -84,7 +84,7 @@ def realize(job: Realization) -> RealizeResult:
     """
     started = time.monotonic()
     plan = plan_here(job.lock)
-    changes = find_changes(job, plan, manifest_for(job.home, job.lock.version_id))
+    changes = find_changes(job, plan, manifest_for(job))
     done: list[LayerResult] = []
     linked: list[str] = []
     if changes.is_nothing:
@@ -105,7 +105,7 @@ def realize(job: Realization) -> RealizeResult:
             require_space(job, changes)
             fetched = fetch(changes, context)
             with home_alone(job.home.root, job.say) as home_fd:
-                manifest = manifest_for(job.home, job.lock.version_id)
+                manifest = manifest_for(job)
                 if manifest != changes.manifest:
                     # Another command has changed the home meanwhile.
                     changes = find_changes(job, plan, manifest)

@@ -59,6 +59,20 @@ def test_a_difference_is_named_and_the_next_command_fixes_it(
     assert project.realize("--verify") == 0
 
 
+def test_a_damaged_marker_names_the_command_that_makes_it_again(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project.home / ".comfy_env").write_text("{")
+    capsys.readouterr()
+    assert project.realize() == 2
+    error, remedy = capsys.readouterr().err.splitlines()
+    assert "is not valid JSON" in error
+    assert remedy.endswith(f"runpod-comfy realize small --target {project.home} --repair")
+    assert project.realize("--repair") == 0
+    assert project.realize("--verify") == 0
+    assert project.realize() == 0
+
+
 def test_a_node_that_is_not_in_the_lock_is_reported_and_kept(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,11 +22,25 @@ from comfy_files.parallel import HASHING_THREADS, in_parallel
 from comfy_files.user_paths import real
 from comfy_home.in_use import home_alone, home_in_use
 from comfy_home.layout import IMPORTABLE, home_arguments
-from comfy_home.manifest import ChangedFile, Manifest, in_environment, save_manifest
+from comfy_home.manifest import (
+    ChangedFile,
+    Manifest,
+    in_environment,
+    load_manifest,
+    save_manifest,
+)
+from comfy_home.platforms import this_platform
 from comfy_workflows.node_inputs import object_info_in
 from runpod_comfy.cache.archive_store import find_archive
 from runpod_comfy.homes.environment import clean_uv, environment_entry
-from runpod_comfy.homes.home import BEGUN, Realization, manifest_for, start_changes
+from runpod_comfy.homes.home import (
+    BEGUN,
+    Realization,
+    is_realized_from,
+    manifest_for,
+    recorded_lock,
+    start_changes,
+)
 from runpod_comfy.homes.install_scripts import InstallRecord, read_install_record
 from runpod_comfy.homes.models import links_to_make
 from runpod_comfy.homes.run import plan_here
@@ -39,7 +53,8 @@ from runpod_comfy.homes.verify.listing import (
     walk,
 )
 from runpod_comfy.homes.verify.trees import TreeCheck, Verification
-from runpod_comfy.layers.plan import ENVIRONMENT, Plan
+from runpod_comfy.layers.inputs import manifest_of
+from runpod_comfy.layers.plan import ENVIRONMENT, Plan, make_plan
 from runpod_comfy.lock.model import Lock, LockedModel
 from runpod_comfy.lock.python.fit import fitting_files
 
@@ -52,7 +67,7 @@ def verify(job: Realization) -> Verification:
     """
     started = time.monotonic()
     plan = plan_here(job.lock)
-    manifest = manifest_for(job.home, job.lock.version_id)
+    manifest = manifest_for(job)
     if manifest is None:
         named = home_arguments(job.lock.version_id, job.home.root, os.environ)
         raise UnavailableError(
@@ -73,6 +88,36 @@ def verify(job: Realization) -> Verification:
     return findings
 
 
+def restore_marker(job: Realization) -> bool:
+    """Writes a lost or damaged marker again, with every layer as one to make again; returns whether
+    it did. A folder that may be the user's own is left alone.
+
+    Raises OperationFailedError if the marker cannot be written.
+    """
+    if not _is_marker_lost(job):
+        return False
+    with (
+        disk_errors("the marker could not be written", remedy=PERMISSIONS),
+        home_alone(job.home.root, job.say),
+    ):
+        lock = recorded_lock(job.home, job.cache)
+        if lock is None or not _is_marker_lost(job):
+            return False
+        plan = make_plan(lock, platform=this_platform())
+        layers = {layer.name: BEGUN for layer in plan.layers}
+        save_manifest(job.home.root, manifest_of(lock, plan.platform, layers=layers))
+    return True
+
+
+def _is_marker_lost(job: Realization) -> bool:
+    if not is_realized_from(recorded_lock(job.home, job.cache), job):
+        return False
+    try:
+        return load_manifest(job.home.root) is None
+    except InvalidInputError:
+        return True
+
+
 def take_away(found: Verification, job: Realization) -> None:
     """Removes faulty entries from the caches, layers to make again from the marker, and unneeded
     files that Python might import. Nodes that are not in the lock and the user's own model files
@@ -90,7 +135,7 @@ def take_away(found: Verification, job: Realization) -> None:
         job.cache.alone(job.say),
         home_alone(job.home.root, job.say),
     ):
-        manifest = manifest_for(job.home, job.lock.version_id)
+        manifest = manifest_for(job)
         if manifest is not None:
             layers = {
                 name: BEGUN if name in found.layers else key

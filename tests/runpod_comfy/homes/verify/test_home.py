@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from comfy_errors import UnavailableError
+from comfy_errors import InvalidInputError, UnavailableError
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.archive_store import keep_archive
 from runpod_comfy.cache.paths import Cache
+from runpod_comfy.cache.roots import forget_root, record_root
 from runpod_comfy.homes.home import Realization
 from runpod_comfy.homes.run import realize
-from runpod_comfy.homes.verify.home import take_away, verify
+from runpod_comfy.homes.verify.home import restore_marker, take_away, verify
 from runpod_comfy.homes.verify.trees import Verification
 from runpod_comfy.lock.model import Distribution
 from tests.locks import locked_file
@@ -221,6 +222,71 @@ def test_a_home_of_an_older_lock_is_a_difference(realized: Realized) -> None:
     take_away(found, newer)
     realize(newer)
     assert verify(newer).faults == []
+
+
+def _lose_marker(home: Path, damage: str | None) -> None:
+    marker = home / ".comfy_env"
+    marker.unlink()
+    if damage is not None:
+        marker.write_text(damage)
+
+
+@pytest.mark.parametrize("damage", [None, "", "{", "[]"])
+def test_a_lost_marker_is_made_again_and_the_users_files_stay(
+    realized: Realized, damage: str | None
+) -> None:
+    home = realized.home
+    before = load_manifest(home)
+    own = [home / "output/picture.png", realized.job.home.custom_nodes / "byhand/__init__.py"]
+    for path in own:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# mine\n")
+    _spoil(realized.job.home.comfyui / "main.py")
+    _lose_marker(home, damage)
+    for read in (verify, realize):
+        with pytest.raises(InvalidInputError) as caught:
+            read(realized.job)
+        command = f"runpod-comfy realize small --target {home} --repair"
+        assert caught.value.remedy == f"Make it again: {command}"
+    assert restore_marker(realized.job)
+    take_away(verify(realized.job), realized.job)
+    realize(realized.job)
+    assert _places(verify(realized.job)) == {own[1].parent}
+    assert [path.read_text() for path in own] == ["# mine\n"] * 2
+    after = load_manifest(home)
+    assert before is not None
+    assert after is not None
+    assert (after.layers, after.models_dir) == (before.layers, before.models_dir)
+    assert after.check is not None
+    assert not restore_marker(realized.job)
+
+
+@pytest.mark.parametrize("damage", [None, "{"])
+@pytest.mark.parametrize("unknown", ["not recorded", "another version", "another core"])
+def test_without_a_marker_what_may_be_the_users_is_named_and_left_alone(
+    realized: Realized, unknown: str, damage: str | None
+) -> None:
+    job = realized.job
+    _lose_marker(realized.home, damage)
+    if unknown == "not recorded":
+        forget_root(job.cache, realized.home)
+    if unknown == "another version":
+        lock_bytes = realized.version.lock("other").to_bytes()
+        record_root(job.cache, kind="home", path=realized.home, lock_bytes=lock_bytes)
+    if unknown == "another core":
+        job.home.core_files.unlink()
+    before = times(realized.home)
+    assert not restore_marker(job)
+    with pytest.raises(InvalidInputError) as caught:
+        realize(job)
+    assert times(realized.home) == before
+    in_the_way = [job.home.comfyui, job.home.venv]
+    in_the_way += [job.home.marker] if damage is not None else []
+    assert caught.value.remedy.endswith(f": {', '.join(map(str, in_the_way))}")
+    for path in in_the_way:
+        path.rename(realized.version.folder / f"away{path.name}")
+    realize(job)
+    assert verify(job).faults == []
 
 
 def _record_in_cache(realized: Realized) -> Path:
