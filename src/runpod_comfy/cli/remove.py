@@ -58,11 +58,13 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         raise InvalidInputError(
             "no folder to remove", remedy="Name the version's folder with --target or COMFY_HOME."
         )
+    cache = Cache.from_environment()
     with when_slow(console.say, f"Measuring {target}"):
         removal = plan_removal(
             expanded(target),
             remove_models=arguments.remove_models,
             remove_root=arguments.remove_root,
+            cache=cache,
         )
     if arguments.dry_run:
         console.result(_plan_text(removal), _document(removal, removed=False))
@@ -73,7 +75,7 @@ def _run(arguments: argparse.Namespace, console: Console) -> int:
         console.say("Nothing was removed")
         return 1
     with when_slow(console.say, f"Removing {removal.target}"):
-        left = remove(removal, console.say, cache=Cache.from_environment())
+        left = remove(removal, console.say, cache=cache)
     document = _document(removal, removed=True) | {"left": left}
     text = f"{removal.target} removed, {readable_size(removal.freed_bytes)} freed"
     names = [

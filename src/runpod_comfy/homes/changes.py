@@ -192,7 +192,8 @@ def _refuse_unmanaged_nodes(pending: Iterable[Layer], done: Iterable[str], home:
             faults.add(
                 InvalidInputError(
                     f"{folder} already exists and was not made for this version; it was left alone",
-                    remedy="Move it away, or give the node another name in the spec.",
+                    remedy="Move it away, or delete it if you do not need it, or give the node "
+                    "another name in the spec.",
                 )
             )
     faults.raise_all()

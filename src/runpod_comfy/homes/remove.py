@@ -19,7 +19,13 @@ from comfy_home.layout import DATA_FOLDERS, LOCK_NAME, MARKER_NAME
 from comfy_home.manifest import load_manifest
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.cache.roots import forget_root
-from runpod_comfy.homes.home import Home, added_by_start, refuse_protected, require_folder
+from runpod_comfy.homes.home import (
+    Home,
+    added_by_start,
+    recorded_lock,
+    refuse_protected,
+    require_folder,
+)
 from runpod_comfy.homes.install_scripts import added_files
 from runpod_comfy.layers.plan import NODE_PREFIX
 
@@ -52,11 +58,16 @@ class Removal:
 
 
 def plan_removal(
-    target: Path, *, remove_models: bool = False, remove_root: bool = False
+    target: Path,
+    *,
+    remove_models: bool = False,
+    remove_root: bool = False,
+    cache: Cache | None = None,
 ) -> Removal:
     """Plans the removal of `target` and deletes nothing.
 
-    With `remove_root` the folder itself is removed too, if none of the user's files is left in it.
+    If the marker is lost or damaged, `cache` may know which nodes were made there. With
+    `remove_root` the folder itself is removed too, if none of the user's files is left in it.
     Raises InvalidInputError if `target` has no sign of being made by this program, or if it is a
     link or a protected folder.
     """
@@ -76,7 +87,7 @@ def plan_removal(
             remedy="Name the folder of a version with --target.",
         )
     brought = _brought_along(home)
-    unmanaged = _unmanaged_nodes(home, brought)
+    unmanaged = _unmanaged_nodes(home, brought, cache)
     core = _core_paths(home, brought, unmanaged, remove_models=remove_models)
     paths = [*core, home.venv, *home.own_files]
     if remove_models:
@@ -140,14 +151,18 @@ def _core_paths(
     return sorted(paths)
 
 
-def _unmanaged_nodes(home: Home, brought: set[str]) -> tuple[Path, ...]:
+def _unmanaged_nodes(home: Home, brought: set[str], cache: Cache | None) -> tuple[Path, ...]:
     if home.comfyui.is_symlink() or home.custom_nodes.is_symlink():
         return ()
     made = {name.split("/")[1] for name in brought if name.startswith("custom_nodes/")}
+    manifest = None
     with contextlib.suppress(InvalidInputError):
         manifest = load_manifest(home.root)
-        layers = manifest.layers if manifest else {}
+    if manifest is not None:
+        layers = manifest.layers
         made |= {name.removeprefix(NODE_PREFIX) for name in layers if name.startswith(NODE_PREFIX)}
+    elif cache is not None and (lock := recorded_lock(home, cache)) is not None:
+        made |= {node.name for node in lock.custom_nodes}
     there = children(home.custom_nodes)
     return tuple(path for path in there if path.name not in {*made, "__pycache__"})
 

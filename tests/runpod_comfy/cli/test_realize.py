@@ -73,6 +73,14 @@ def test_a_damaged_marker_names_the_command_that_makes_it_again(
     assert project.realize() == 0
 
 
+def test_a_home_without_its_marker_is_removed_with_its_own_nodes(project: Project) -> None:
+    (project.home / ".comfy_env").unlink()
+    command = ["remove", "--target", str(project.home), "--yes", "--remove-models"]
+    assert run_command_line([*command, "--remove-root"]) == 0
+    assert not project.home.exists()
+    assert project.realize() == 0
+
+
 def test_a_node_that_is_not_in_the_lock_is_reported_and_kept(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

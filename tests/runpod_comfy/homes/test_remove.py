@@ -62,6 +62,24 @@ def test_nodes_that_a_person_put_there_stay_and_are_named(version: Version) -> N
     assert (home / "ComfyUI/main.py").is_file()
 
 
+@pytest.mark.parametrize("damage", [None, "{"])
+def test_a_versions_own_nodes_are_known_without_its_marker(
+    version: Version, damage: str | None
+) -> None:
+    home = version.folder / "home"
+    realize(version.job())
+    own = home / "ComfyUI/custom_nodes/byhand"
+    own.mkdir()
+    (home / MARKER_NAME).unlink()
+    if damage is not None:
+        (home / MARKER_NAME).write_text(damage)
+    removal = plan_removal(home, remove_models=True, cache=version.cache)
+    assert removal.unmanaged_nodes == (own,)
+    remove(removal, cache=version.cache)
+    realize(version.job())
+    assert own.is_dir()
+
+
 def test_models_go_when_that_is_asked_for(home: Path) -> None:
     remove(plan_removal(home, remove_models=True))
     assert _names(home) == {"input", "output", "user"}

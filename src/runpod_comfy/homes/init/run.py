@@ -20,7 +20,7 @@ from comfy_home.layout import MARKER_NAME
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
 from comfy_http.redaction import without_secrets
 from runpod_comfy.cache.tree import FIRST_TIME_S, FetchContext, TreeRequest
-from runpod_comfy.homes.home import Home, refuse_protected, require_folder
+from runpod_comfy.homes.home import Home, moved_by_hand, refuse_protected, require_folder
 from runpod_comfy.homes.init.environment import (
     DEFAULT_REPO,
     Initialization,
@@ -102,19 +102,24 @@ def initialize(job: Initialization) -> InitResult:
 def _own_manifest(home: Home) -> Manifest | None:
     """The marker of an earlier `init`; None for a free folder."""
     require_folder(home.root)
-    manifest = load_manifest(home.root)
+    elsewhere = "Choose another folder with --path, or"
+    by_hand = f"{elsewhere} {moved_by_hand(home.comfyui, home.marker)}"
+    try:
+        manifest = load_manifest(home.root)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.message, remedy=by_hand) from error
     if manifest is None:
         refuse_protected(home.root)
-    elsewhere = "Choose another folder with --path, or remove this one first."
     if manifest is not None and manifest.kind != "init":
         raise InvalidInputError(
-            f"{home.root} holds the version {manifest.version_id}", remedy=elsewhere
+            f"{home.root} holds the version {manifest.version_id}",
+            remedy=f"{elsewhere} remove this one first.",
         )
     if manifest is None and os.path.lexists(home.comfyui):
         raise InvalidInputError(
             f"{home.comfyui} already exists without a {MARKER_NAME} file beside it, so init did "
             "not make it; it was left alone",
-            remedy=elsewhere,
+            remedy=by_hand,
         )
     return manifest
 

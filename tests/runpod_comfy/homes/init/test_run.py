@@ -250,6 +250,24 @@ def test_another_repository_or_python_than_what_is_there_is_refused(
     assert not initialize(fetch_context.job(repo=None, python=None)).changed
 
 
+@pytest.mark.parametrize("damage", [None, "{"])
+def test_without_a_marker_what_is_in_the_way_is_named(
+    fetch_context: FetchContext, damage: str | None
+) -> None:
+    initialize(fetch_context.job())
+    core, marker = fetch_context.home / "ComfyUI", fetch_context.home / ".comfy_env"
+    marker.unlink()
+    if damage is not None:
+        marker.write_text(damage)
+    in_the_way = [core] if damage is None else [core, marker]
+    with pytest.raises(InvalidInputError) as caught:
+        initialize(fetch_context.job())
+    assert caught.value.remedy.endswith(f": {', '.join(map(str, in_the_way))}")
+    for path in in_the_way:
+        path.rename(fetch_context.folder / f"away{path.name}")
+    assert initialize(fetch_context.job()).changed
+
+
 def test_an_environment_whose_python_is_gone_is_refused(fetch_context: FetchContext) -> None:
     initialize(fetch_context.job())
     (fetch_context.home / ".venv/bin/python").unlink()
