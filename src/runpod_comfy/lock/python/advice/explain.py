@@ -20,9 +20,9 @@ from runpod_comfy.lock.python.advice.conflict import (
 )
 from runpod_comfy.lock.python.advice.offer import replaced_in, replacements_for
 from runpod_comfy.lock.python.advice.reason import (
-    NOT_CACHED,
     fault_of_one_line,
     in_words,
+    is_not_cached,
     needed_python,
 )
 from runpod_comfy.lock.python.advice.together import kept_together, unmet
@@ -246,7 +246,7 @@ def _not_of_the_lines(
     oracle: Oracle, error: NoSolutionError, request: CompileRequest
 ) -> ComfyError | None:
     """The error for a cause that no line is to blame for: the cache, the day, an override."""
-    if NOT_CACHED in error.reason and request.offline:
+    if request.offline and is_not_cached(error.reason):
         return _not_cached(oracle, error.request, request.requirements)
     if request.as_of and oracle.solves(replace(error.request, as_of=None)):
         return _only_later(request.as_of, error.reason)
@@ -294,11 +294,14 @@ def _only_later(as_of: str, reason: str) -> UnavailableError:
 def _not_cached(
     oracle: Oracle, request: CompileRequest, lines: Sequence[RequirementLine]
 ) -> ComfyError:
-    """The error for everything that the cache lacks: offline, the whole list is needed at once."""
-    missing = [line for line in lines if NOT_CACHED in (oracle.ask(request, [line]) or "")]
+    """The error for everything that the cache lacks: offline, the whole list is needed at once.
+
+    Each line may have an answer where all together have none: then all are named.
+    """
+    missing = [line for line in lines if is_not_cached(oracle.ask(request, [line]) or "")]
     return UnavailableError(
         "the cache does not have what these need, and network access is off (--offline): "
-        f"{named(missing)}",
+        f"{named(missing or lines)}",
         remedy="Resolve once without --offline.",
     )
 

@@ -11,7 +11,11 @@ from comfy_errors import ComfyError, OperationFailedError, UnavailableError
 from comfy_home.platforms import PLATFORMS
 from runpod_comfy.lock.python.uv_request import PROJECT
 
-NOT_CACHED = "was not found in the cache"
+# A page, a page for some platforms only, and what a release needs.
+_NOT_CACHED = re.compile(
+    "was not found in the cache|there are no versions of [a-z0-9._-]+(?=[ ,{])"
+    "|because the network was disabled"
+)
 
 _LONGEST = 900
 _SPLIT = re.compile(r"for split \(markers: (?P<marker>[^)]*)\)")
@@ -30,6 +34,11 @@ def needs_in_reason(reason: str) -> Iterator[tuple[str, str]]:
     for found in _NEED.finditer(text):
         if found["who"] != PROJECT:
             yield found["name"], found["bounds"].replace(" ", "").rstrip(".")
+
+
+def is_not_cached(reason: str) -> bool:
+    """Whether uv, which ran offline, lacked something that an index would have answered."""
+    return bool(_NOT_CACHED.search(" ".join(reason.split())))
 
 
 def needed_python(reason: str) -> str | None:

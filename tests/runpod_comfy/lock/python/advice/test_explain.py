@@ -145,6 +145,28 @@ def test_offline_everything_that_the_cache_does_not_know_is_named(bench: Bench) 
     assert "without --offline" in error.remedy
 
 
+@pytest.mark.parametrize("line", ["alpha>=2", "zeta ; sys_platform == 'linux'"])
+def test_offline_a_cache_with_only_a_part_is_no_conflict(bench: Bench, line: str) -> None:
+    bench.release("zeta", "1.0")
+    # This caches the page of alpha, and what 1.0 needs.
+    bench.lock("alpha<2\n")
+    bench.fetch_context = replace(bench.fetch_context, offline=True)
+    error = bench.error(f"alpha\n{line}\n")
+    assert isinstance(error, UnavailableError)
+    assert error.message.startswith("the cache does not have what these need")
+    assert f"core, requirements.txt line 2: {line}" in error.message
+    assert error.remedy == "Resolve once without --offline."
+
+
+def test_offline_a_conflict_of_what_the_cache_has_is_still_a_conflict(bench: Bench) -> None:
+    bench.lock("alpha<2\n")
+    bench.lock("alpha>=2\n")
+    bench.fetch_context = replace(bench.fetch_context, offline=True)
+    error = bench.error("alpha<2\n", painter="alpha>=2\n")
+    assert isinstance(error, OperationFailedError)
+    assert "have no common solution" in error.message
+
+
 @pytest.mark.usefixtures("torch")
 def test_a_torch_of_the_spec_that_no_index_has_is_named_by_its_key(bench: Bench) -> None:
     error = bench.error("torch\n", options={"torch": {"version": "2.99.0"}})
