@@ -67,7 +67,8 @@ def read_nodes(
         named = {"name": name} if name is not None else {}
         fields = _split(text, folders, option) | named
         give = "--name NAME" if option == "add-node" else f"{option} {_with_a_name(text, fields)}"
-        return [_node(fields, f"{option} {_without_login(text)}", f"Give it a name: {give}")]
+        where = f"{option} {_without_login(text)}".strip()
+        return [_node(fields, where, f"Give it a name: {give}")]
     if name is not None:
         raise InvalidInputError(
             "--name is for a URL or a path", remedy="Write 'name' into the JSON object."

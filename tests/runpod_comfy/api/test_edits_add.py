@@ -64,6 +64,11 @@ def test_a_source_goes_into_the_folder_that_is_named() -> None:
         _models(_URL)
 
 
+def test_an_empty_node_is_reported_without_a_gap() -> None:
+    with pytest.raises(InvalidInputError, match="^add-node: 'repo' must not be empty"):
+        _nodes("")
+
+
 @pytest.mark.parametrize("text", ["", " "])
 def test_an_empty_source_is_named_before_its_folder(text: str) -> None:
     for subdir in (None, "loras"):
