@@ -14,6 +14,7 @@ import pytest
 from comfy_home.platforms import this_platform
 from runpod_comfy.cache.paths import Cache
 from runpod_comfy.homes.home import Realization
+from runpod_comfy.homes.run import RealizeResult
 from runpod_comfy.lock.model import Distribution, Lock, LockedModel, PythonLock
 from tests.locks import bare_lock, locked_model, locked_node, locked_tree, locked_wheels
 
@@ -83,6 +84,7 @@ class Version:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.home = folder / "home"
         self.wheels_dir = folder / "wheels"
         self.wheels_dir.mkdir(parents=True)
         self.cache = Cache(root=folder / "cache")
@@ -124,7 +126,7 @@ class Version:
     def job(self, target: Path | None = None, **changes: Any) -> Realization:
         job = Realization(
             lock=self.lock(),
-            target=target or self.folder / "home",
+            target=target or self.home,
             base_dir=self.folder,
             cache=self.cache,
             wheels_dir=self.wheels_dir,
@@ -146,6 +148,11 @@ def make_version(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Version:
     (handler / "check" / "run.py").write_text(_CHECK)
     monkeypatch.syspath_prepend(str(handler.parent))
     return Version(folder / "version")
+
+
+def built(result: RealizeResult) -> list[str]:
+    """The layers that were made, or taken from the cache."""
+    return [layer.name for layer in result.layers if layer.outcome != "kept"]
 
 
 def snapshot(folder: Path, *, leave_out: Sequence[str] = ()) -> dict[str, tuple[int, str, bytes]]:

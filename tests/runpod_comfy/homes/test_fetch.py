@@ -37,7 +37,7 @@ def test_the_first_error_ends_the_rest_and_is_the_one_that_is_reported(
     with pytest.raises(UnavailableError, match=r"a\.bin"):
         realize(job)
     assert time.monotonic() - started < 300
-    assert not (version.folder / "home").exists()
+    assert not (version.home).exists()
 
 
 def test_trees_come_with_bytecode_that_the_home_shares_byte_for_byte(version: Version) -> None:
@@ -81,7 +81,7 @@ def test_logs_of_a_layer_that_failed_stay_and_are_named(
         realize(dataclasses.replace(version.job(), wheels_dir=None))
     log = caught.value.remedy.split("The whole output is in ")[1].split(". ")[0]
     assert "no such luck" in Path(log).read_text()
-    assert not (version.folder / "home").exists()
+    assert not (version.home).exists()
 
 
 def test_environments_with_the_same_last_layer_have_logs_of_their_own(
@@ -168,4 +168,4 @@ def test_a_source_distribution_that_needs_a_compiler_says_so_before_any_work(
     with pytest.raises(ComfyError) as caught:
         realize(version.job())
     assert "apt-get install build-essential" in caught.value.message
-    assert not (version.folder / "home").exists()
+    assert not (version.home).exists()

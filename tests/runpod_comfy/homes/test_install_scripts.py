@@ -46,10 +46,6 @@ def _let_run(version: Version, source: str, *, nodes: tuple[str, ...] = ("painte
     version.changes = {"run_install_scripts": list(nodes)}
 
 
-def _home(version: Version) -> Path:
-    return version.folder / "home"
-
-
 def _library(home: Path) -> Path:
     (library,) = home.glob(".venv/lib/python3.*/site-packages")
     return library
@@ -82,10 +78,10 @@ def wheels(version: Version) -> Callable[[str, str], str]:
 def test_a_script_runs_only_where_its_node_is_listed(version: Version) -> None:
     version.write("painter/install.py", "open('ran', 'w')")
     assert _outcomes(realize(version.job())).keys().isdisjoint({"install:painter"})
-    assert not (_home(version) / "ComfyUI/custom_nodes/painter/ran").exists()
+    assert not (version.home / "ComfyUI/custom_nodes/painter/ran").exists()
     version.changes = {"run_install_scripts": ["painter"]}
     realize(version.job())
-    assert (_home(version) / "ComfyUI/custom_nodes/painter/ran").exists()
+    assert (version.home / "ComfyUI/custom_nodes/painter/ran").exists()
 
 
 def test_what_a_script_changed_is_reported(version: Version) -> None:
@@ -100,7 +96,7 @@ def test_what_a_script_changed_is_reported(version: Version) -> None:
         "node": [("weights.txt", "added")],
         "home": [("ComfyUI/main.py", "changed"), ("ComfyUI/web/page.js", "added")],
         "environment": [
-            (str(_library(_home(version)) / "alpha.py")[len(str(_home(version))) + 7 :], "changed")
+            (str(_library(version.home) / "alpha.py")[len(str(version.home)) + 7 :], "changed")
         ],
     }
     assert record.distributions == []
@@ -109,9 +105,9 @@ def test_what_a_script_changed_is_reported(version: Version) -> None:
         "install.py of painter changed 1 file in its folder, 2 files elsewhere in the home, "
         "1 file in the environment"
     ) in said
-    written = (_home(version) / ".comfy_install/painter.json").read_bytes()
+    written = (version.home / ".comfy_install/painter.json").read_bytes()
     assert InstallRecord.model_validate_json(written) == record
-    assert imports(_home(version), "alpha; alpha.PATCHED")
+    assert imports(version.home, "alpha; alpha.PATCHED")
 
 
 def test_distributions_that_a_script_installed_are_reported_with_their_versions(
@@ -123,17 +119,17 @@ def test_distributions_that_a_script_installed_are_reported_with_their_versions(
     assert told == [("alpha", "1.0", "1.1"), ("beta", None, "2.0")]
     assert record.files.environment == []
     assert "alpha (1.0 → 1.1), beta (new: 2.0)" in record.in_words()
-    assert imports(_home(version), "beta")
+    assert imports(version.home, "beta")
 
 
 def test_everything_has_the_time_of_a_layer_and_bytecode_of_its_source(version: Version) -> None:
     _let_run(version, _WRITES)
     realize(version.job())
-    for path in (_home(version) / "ComfyUI", _home(version) / ".venv"):
+    for path in (version.home / "ComfyUI", version.home / ".venv"):
         times = {int(each.lstat().st_mtime) for each in (path, *path.rglob("*"))}
         assert max(times) < 320_000_000 + 2**24
-    assert next(_library(_home(version)).glob("__pycache__/alpha.*.pyc"))
-    assert not list((_home(version) / "ComfyUI/__pycache__").glob("main.*.pyc"))
+    assert next(_library(version.home).glob("__pycache__/alpha.*.pyc"))
+    assert not list((version.home / "ComfyUI/__pycache__").glob("main.*.pyc"))
 
 
 @pytest.mark.parametrize("how", ["overwrites", "replaces", "removes"])
@@ -154,16 +150,16 @@ def test_a_script_that_touches_torch_fails_by_name(
     _let_run(version, source)
     with pytest.raises(OperationFailedError, match="painter changed the torch group.*" + words):
         realize(version.job())
-    manifest = load_manifest(_home(version))
+    manifest = load_manifest(version.home)
     assert manifest is not None
     assert not manifest.complete
     # The next run, without the script, starts clean.
     version.changes = {}
     result = realize(version.job())
     assert set(_outcomes(result).values()) <= {"built", "recalled"}
-    assert imports(_home(version), "torchlike; assert torchlike.__version__ == '1.0'")
-    assert not imports(_home(version), "torchlike; torchlike.X")
-    assert not (_home(version) / ".comfy_install").exists()
+    assert imports(version.home, "torchlike; assert torchlike.__version__ == '1.0'")
+    assert not imports(version.home, "torchlike; torchlike.X")
+    assert not (version.home / ".comfy_install").exists()
 
 
 def test_torch_is_a_constraint_for_what_a_script_installs(
@@ -195,7 +191,7 @@ def test_no_byte_of_a_cache_changes_when_a_script_writes_in_place(version: Versi
     other = snapshot(version.folder / "other")
     _let_run(version, _WRITES)
     realize(version.job())
-    assert imports(_home(version), "alpha; alpha.PATCHED")
+    assert imports(version.home, "alpha; alpha.PATCHED")
     assert [snapshot(cache) for cache in caches[:2]] == before[:2]
     assert before[2].items() <= snapshot(version.cache.trees).items()
     assert snapshot(version.folder / "other") == other
@@ -267,7 +263,7 @@ def test_secrets_and_caches_of_the_machine_do_not_reach_a_script(
     monkeypatch.setenv("HARMLESS", "1")
     _let_run(version, "import os; open('variables', 'w').write('\\n'.join(os.environ))")
     realize(version.job())
-    names = (_home(version) / "ComfyUI/custom_nodes/painter/variables").read_text().split()
+    names = (version.home / "ComfyUI/custom_nodes/painter/variables").read_text().split()
     assert "HARMLESS" in names
     assert not {"HF_TOKEN", "RUNPOD_API_KEY", "XDG_CACHE_HOME", "HANDLER_PATH"} & set(names)
 
@@ -279,7 +275,7 @@ def test_a_second_time_nothing_runs(version: Version) -> None:
     assert not result.changed
     job = version.job()
     assert find_changes(job, plan_here(job.lock), load_manifest(job.target)).is_nothing
-    assert (_home(version) / "ComfyUI/n").read_text() == "1"
+    assert (version.home / "ComfyUI/n").read_text() == "1"
 
 
 @pytest.mark.parametrize("changed", ["node", "core", "package", "folder"])
@@ -297,15 +293,15 @@ def test_what_came_before_a_script_changed_so_it_runs_on_a_clean_home(
     if changed == "package":
         version.wheels = [*version.wheels, version.wheel("beta", "2.0")]
     if changed == "folder":
-        (_home(version) / "ComfyUI/custom_nodes/dancer").rename(version.folder / "gone")
+        (version.home / "ComfyUI/custom_nodes/dancer").rename(version.folder / "gone")
     result = realize(version.job())
     assert "kept" not in _outcomes(result).values()
     # Once, not twice: what the first run had added and patched was gone.
-    assert (_home(version) / "ComfyUI/n").read_text() == "1"
-    assert (_library(_home(version)) / "alpha.py").read_text().count("PATCHED") == 1
+    assert (version.home / "ComfyUI/n").read_text() == "1"
+    assert (_library(version.home) / "alpha.py").read_text().count("PATCHED") == 1
     fresh = version.folder / "fresh"
     realize(version.job(fresh))
-    assert _contents(_home(version)) == _contents(fresh)
+    assert _contents(version.home) == _contents(fresh)
 
 
 _PATCH = "import alpha; open(alpha.__file__, 'a').write('PATCHED = 1\\n')\n"
@@ -318,10 +314,10 @@ def _contents(home: Path) -> dict[str, tuple[int, str, bytes]]:
 def test_a_node_taken_off_the_list_leaves_nothing_of_its_script(version: Version) -> None:
     _let_run(version, _WRITES)
     realize(version.job())
-    mine = _home(version) / "ComfyUI/custom_nodes/mine/__init__.py"
+    mine = version.home / "ComfyUI/custom_nodes/mine/__init__.py"
     mine.parent.mkdir()
     mine.write_text("MINE = 1")
-    picture = _home(version) / "output/picture.png"
+    picture = version.home / "output/picture.png"
     picture.write_text("picture")
     version.changes = {}
     realize(version.job())
@@ -332,8 +328,8 @@ def test_a_node_taken_off_the_list_leaves_nothing_of_its_script(version: Version
     picture.unlink()
     fresh = version.folder / "fresh"
     realize(version.job(fresh))
-    assert _contents(_home(version)) == _contents(fresh)
-    assert next(_library(_home(version)).glob("alpha.py")).stat().st_nlink > 1
+    assert _contents(version.home) == _contents(fresh)
+    assert next(_library(version.home).glob("alpha.py")).stat().st_nlink > 1
 
 
 def test_two_scripts_run_in_the_order_of_the_list_and_see_each_other(version: Version) -> None:
@@ -342,7 +338,7 @@ def test_two_scripts_run_in_the_order_of_the_list_and_see_each_other(version: Ve
     source = "import os; open('../../order', 'a').write(os.path.basename(os.getcwd()) + ' ')"
     _let_run(version, source, nodes=("painter", "dancer"))
     result = realize(version.job())
-    assert (_home(version) / "ComfyUI/order").read_text() == "painter dancer "
+    assert (version.home / "ComfyUI/order").read_text() == "painter dancer "
     first, second = result.install_scripts
     assert [file.change for file in first.files.home] == ["added"]
     assert [file.change for file in second.files.home] == ["changed"]
@@ -355,8 +351,8 @@ def test_a_script_that_fails_shows_its_output_and_the_home_is_made_again(version
     assert "makes this home again" in caught.value.remedy
     _let_run(version, "open('whole', 'w')")
     realize(version.job())
-    assert not (_home(version) / "ComfyUI/half").exists()
-    assert (_home(version) / "ComfyUI/custom_nodes/painter/whole").exists()
+    assert not (version.home / "ComfyUI/half").exists()
+    assert (version.home / "ComfyUI/custom_nodes/painter/whole").exists()
 
 
 def test_a_script_that_does_not_end_is_ended(
@@ -394,11 +390,11 @@ def test_killed_in_the_middle_of_a_script_the_home_comes_out_the_same(version: V
     watcher = int(Path(f"/proc/{script}/stat").read_text().rsplit(")", 1)[1].split()[1])
     os.kill(watcher, signal.SIGKILL)
     os.kill(script, signal.SIGKILL)
-    assert (_home(version) / "ComfyUI/n").read_text() == "1"
+    assert (version.home / "ComfyUI/n").read_text() == "1"
     (version.folder / "go").touch()
     runner.finish()
-    assert (_home(version) / "ComfyUI/n").read_text() == "1"
-    assert _contents(_home(version)) == _contents(version.folder / "undisturbed")
+    assert (version.home / "ComfyUI/n").read_text() == "1"
+    assert _contents(version.home) == _contents(version.folder / "undisturbed")
 
 
 def _wait_for_pid(path: Path) -> int:
@@ -414,7 +410,7 @@ def test_a_listed_node_without_a_script_is_named_before_anything_is_made(version
     version.changes = {"run_install_scripts": ["painter"]}
     with pytest.raises(InvalidInputError, match="'painter', but that node has no install.py"):
         realize(version.job())
-    assert not _home(version).exists()
+    assert not version.home.exists()
 
 
 def test_remove_takes_the_records_and_what_scripts_added(version: Version) -> None:
@@ -422,14 +418,14 @@ def test_remove_takes_the_records_and_what_scripts_added(version: Version) -> No
         version, "import os; os.mkdir('../../extra'); open('../../extra/m.pth', 'w').write('m')"
     )
     realize(version.job())
-    remove(plan_removal(_home(version), remove_root=True))
-    assert not _home(version).exists()
+    remove(plan_removal(version.home, remove_root=True))
+    assert not version.home.exists()
 
 
 def test_a_model_that_a_script_downloaded_is_a_model_and_stays(version: Version) -> None:
     _let_run(version, "open('../../models/m.pth', 'w').write('m')")
     record = _record(realize(version.job()))
-    model = _home(version) / "models/m.pth"
+    model = version.home / "models/m.pth"
     assert [file.path for file in record.files.home] == ["models/m.pth"]
-    remove(plan_removal(_home(version), remove_root=True))
-    assert [path for path in _home(version).rglob("*") if path.is_file()] == [model]
+    remove(plan_removal(version.home, remove_root=True))
+    assert [path for path in version.home.rglob("*") if path.is_file()] == [model]

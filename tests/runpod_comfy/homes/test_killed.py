@@ -76,11 +76,11 @@ def test_killed_after_each_script_in_turn_it_continues_and_comes_out_the_same(
         killed = runner.start(dies_after=layer)
         _, err = killed.communicate()
         assert killed.returncode == -signal.SIGKILL, err
-        manifest = load_manifest(version.folder / "home")
+        manifest = load_manifest(version.home)
         assert (manifest is None) == (layer in ENVIRONMENT)
         assert manifest is None or not manifest.complete
     runner.finish()
-    assert snapshot(version.folder / "home", leave_out=LEFT_OUT) == undisturbed
+    assert snapshot(version.home, leave_out=LEFT_OUT) == undisturbed
 
 
 def test_killed_while_scripts_run_the_next_one_waits_for_them_and_comes_out_the_same(
@@ -94,7 +94,7 @@ def test_killed_while_scripts_run_the_next_one_waits_for_them_and_comes_out_the_
         killed.communicate()
     # The last one may have been whole before the kill came.
     assert runner.start().wait() == 0
-    assert snapshot(version.folder / "home", leave_out=LEFT_OUT) == undisturbed
+    assert snapshot(version.home, leave_out=LEFT_OUT) == undisturbed
 
 
 def test_two_at_once_on_one_home_make_it_once(version: Version) -> None:
@@ -117,7 +117,7 @@ def _wait_until_begun(version: Version, layer: str) -> None:
     def is_begun() -> bool:
         if layer in ENVIRONMENT:
             return any(version.cache.tmp.glob(f"*-logs/{layer}.log"))
-        manifest = load_manifest(version.folder / "home")
+        manifest = load_manifest(version.home)
         return manifest is not None and layer in manifest.layers
 
     deadline = time.monotonic() + _DEADLINE_S

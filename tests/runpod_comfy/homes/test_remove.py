@@ -47,7 +47,7 @@ def test_program_and_environment_are_removed_and_user_files_are_kept(home: Path)
 
 
 def test_nodes_that_a_person_put_there_stay_and_are_named(version: Version) -> None:
-    home = version.folder / "home"
+    home = version.home
     realize(version.job())
     own = [home / "ComfyUI/custom_nodes" / name for name in ("byhand", "single.py")]
     own[0].mkdir()
@@ -66,7 +66,7 @@ def test_nodes_that_a_person_put_there_stay_and_are_named(version: Version) -> N
 def test_a_versions_own_nodes_are_known_without_its_marker(
     version: Version, damage: str | None
 ) -> None:
-    home = version.folder / "home"
+    home = version.home
     realize(version.job())
     own = home / "ComfyUI/custom_nodes/byhand"
     own.mkdir()
@@ -97,7 +97,7 @@ def test_the_folder_itself_is_removed_only_if_no_user_files_are_left(home: Path)
 
 
 def test_a_realized_version_leaves_no_file_behind(version: Version) -> None:
-    home = version.folder / "home"
+    home = version.home
     realize(version.job())
     # As a kill leaves it that comes while the note of a realization is written.
     (home / f".{UNCHANGED_NAME}.partial").touch()
@@ -108,7 +108,7 @@ def test_a_realized_version_leaves_no_file_behind(version: Version) -> None:
 def test_models_that_nodes_downloaded_stay_with_the_others(version: Version) -> None:
     version.write("core/models/configs/v1.yaml", "a: 1\n")
     version.models = [version.model("x.bin", "x", target_path="LLM/x.bin")]
-    home = version.folder / "home"
+    home = version.home
     realize(version.job())
     seen = home / "ComfyUI/models/LLM"
     assert (seen / "x.bin").samefile(home / "models/LLM/x.bin")
@@ -121,7 +121,7 @@ def test_models_that_nodes_downloaded_stay_with_the_others(version: Version) -> 
 def test_what_an_engine_started_by_hand_keeps_inside_the_core_stays(
     version: Version,
 ) -> None:
-    home = version.folder / "home"
+    home = version.home
     realize(version.job())
     picture = home / "ComfyUI/output/picture.png"
     model = home / "ComfyUI/models/loras/own.bin"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 from dataclasses import replace
@@ -18,34 +17,19 @@ from comfy_errors import (
     OperationFailedError,
     UnavailableError,
 )
-from comfy_files.files import digest_of
-from comfy_home.lock_bytes import canonical_bytes
 from comfy_home.manifest import Manifest, load_manifest, save_manifest
-from comfy_models.model_file import ModelSource, Pin
-from runpod_comfy.cache.roots import read_roots
-from runpod_comfy.homes.remove import plan_removal, remove
 from runpod_comfy.homes.run import RealizeResult, realize
-from runpod_comfy.homes.verify.home import take_away, verify
-from tests.locks import in_version_1, model_in_version_1
 from tests.package_index import serve_index, write_index
-from tests.runpod_comfy.homes.conftest import Version, imports, snapshot, times
-
-
-def _built(result: RealizeResult) -> list[str]:
-    return [layer.name for layer in result.layers if layer.outcome != "kept"]
+from tests.runpod_comfy.homes.conftest import Version, built, imports, snapshot, times
 
 
 def _recalled(result: RealizeResult) -> list[str]:
     return [layer.name for layer in result.layers if layer.outcome == "recalled"]
 
 
-def _home(version: Version) -> Path:
-    return version.folder / "home"
-
-
 def test_a_home_holds_core_node_environment_and_marker(version: Version) -> None:
     result = realize(version.job())
-    home = _home(version)
+    home = version.home
     assert (home / "ComfyUI/main.py").read_text() == "print('core')\n"
     assert not (home / "ComfyUI").is_symlink()
     assert (home / "ComfyUI/custom_nodes/painter/__init__.py").is_file()
@@ -74,7 +58,7 @@ def test_a_second_time_nothing_is_written_and_no_process_is_started(
     monkeypatch.setattr(subprocess, "Popen", refuse)
     result = realize(version.job())
     assert not result.changed
-    assert _built(result) == []
+    assert built(result) == []
     assert times(version.folder) == before
 
 
@@ -82,8 +66,8 @@ def test_a_changed_node_is_all_that_is_made_again(version: Version) -> None:
     realize(version.job())
     version.write("painter/__init__.py", "NODE_CLASS_MAPPINGS = {'Other': 1}\n")
     result = realize(version.job())
-    assert _built(result) == ["node:painter", "check"]
-    placed = _home(version) / "ComfyUI/custom_nodes/painter/__init__.py"
+    assert built(result) == ["node:painter", "check"]
+    placed = version.home / "ComfyUI/custom_nodes/painter/__init__.py"
     assert "Other" in placed.read_text()
 
 
@@ -91,15 +75,15 @@ def test_a_node_that_left_the_lock_leaves_the_home_and_no_other_does(version: Ve
     version.nodes = ["painter", "dancer"]
     version.write("dancer/__init__.py", "")
     realize(version.job())
-    mine = _home(version) / "ComfyUI/custom_nodes/mine/__init__.py"
+    mine = version.home / "ComfyUI/custom_nodes/mine/__init__.py"
     mine.parent.mkdir()
     mine.write_text("MINE = 1")
     version.nodes = ["painter"]
     result = realize(version.job())
     assert result.removed_nodes == ("dancer",)
-    assert not (_home(version) / "ComfyUI/custom_nodes/dancer").exists()
+    assert not (version.home / "ComfyUI/custom_nodes/dancer").exists()
     assert mine.read_text() == "MINE = 1"
-    manifest = load_manifest(_home(version))
+    manifest = load_manifest(version.home)
     assert manifest is not None
     assert "node:dancer" not in manifest.layers
 
@@ -108,17 +92,17 @@ def test_a_changed_package_makes_the_environment_again_and_nothing_else(version:
     realize(version.job())
     version.wheels = [version.wheel("beta", "2.0")]
     result = realize(version.job())
-    assert _built(result) == ["torch", "wheels", "check"]
-    assert imports(_home(version), "beta")
-    assert not imports(_home(version), "alpha")
+    assert built(result) == ["torch", "wheels", "check"]
+    assert imports(version.home, "beta")
+    assert not imports(version.home, "alpha")
 
 
 def test_a_changed_core_keeps_the_nodes_and_the_environment(version: Version) -> None:
     realize(version.job())
     version.write("core/main.py", "print('newer')\n")
-    assert _built(realize(version.job())) == ["core", "models", "check"]
-    assert (_home(version) / "ComfyUI/main.py").read_text() == "print('newer')\n"
-    assert (_home(version) / "ComfyUI/custom_nodes/painter/__init__.py").is_file()
+    assert built(realize(version.job())) == ["core", "models", "check"]
+    assert (version.home / "ComfyUI/main.py").read_text() == "print('newer')\n"
+    assert (version.home / "ComfyUI/custom_nodes/painter/__init__.py").is_file()
 
 
 @pytest.mark.parametrize(
@@ -131,10 +115,10 @@ def test_a_changed_core_keeps_the_nodes_and_the_environment(version: Version) ->
 )
 def test_what_a_user_removed_is_put_back(version: Version, gone: str, made: list[str]) -> None:
     realize(version.job())
-    complete = snapshot(_home(version))
-    (_home(version) / gone).rename(version.folder / "gone")
-    assert _built(realize(version.job())) == made
-    assert snapshot(_home(version)) == complete
+    complete = snapshot(version.home)
+    (version.home / gone).rename(version.folder / "gone")
+    assert built(realize(version.job())) == made
+    assert snapshot(version.home) == complete
 
 
 def test_a_check_of_the_same_layers_is_made_once(version: Version) -> None:
@@ -211,198 +195,34 @@ def test_two_versions_side_by_side_share_caches_and_nothing_else(version: Versio
     assert shared[0].samefile(shared[1])
 
 
-def test_models_go_from_the_store_through_the_shared_folder_to_the_home(version: Version) -> None:
-    model = version.model("a.bin", "weights", target_path="upscale_models/a.bin")
-    version.models = [model]
-    shared = version.folder / "shared"
-    result = realize(version.job(models_dir=shared))
-    assert result.linked == ("a.bin",)
-    assert shared in [root.path for root in read_roots(version.cache)]
-    seen = _home(version) / "models/upscale_models/a.bin"
-    assert seen.readlink() == Path("../../../shared/upscale_models/a.bin")
-    stored = version.cache.models / "sha256" / model.sha256[:2] / model.sha256
-    assert (shared / "upscale_models/a.bin").resolve() == stored
-    assert seen.read_text() == "weights"
-    assert not realize(version.job(models_dir=shared)).changed
-
-
-def test_a_model_lies_in_the_folder_of_a_node_also_of_a_changed_one(version: Version) -> None:
-    place = "node_models/painter/ckpts/a.bin"
-    version.models = [version.model("a.bin", "weights", target_path=place)]
-    shared = version.folder / "shared"
-    seen = _home(version) / "ComfyUI/custom_nodes/painter/ckpts/a.bin"
-    for number in range(2):
-        version.write("painter/__init__.py", f"NODE_CLASS_MAPPINGS = {{}}  # {number}\n")
-        job = version.job(models_dir=shared)
-        realize(job)
-        assert seen.samefile(shared / place)
-        assert seen.read_text() == "weights"
-        assert verify(job).faults == []
-    seen.unlink()
-    found = verify(job)
-    assert [fault.path for fault in found.faults] == [seen]
-    take_away(found, job)
-    realize(job)
-    assert seen.read_text() == "weights"
-
-    remove(plan_removal(_home(version)))
-    assert not seen.parent.exists()
-    assert (shared / place).read_text() == "weights"
-
-
-def test_a_home_tells_where_its_models_come_from(version: Version) -> None:
-    model = version.model("a.bin", "weights")
-    pinned = Pin(etag="e", length=7)
-    sources = [*model.sources, ModelSource(url="https://example.org/a.bin", pin=pinned)]
-    version.models = [model.model_copy(update={"sources": sources})]
-    realize(version.job())
-    manifest = load_manifest(_home(version))
-    assert manifest is not None
-    (told,) = manifest.models
-    assert (told.target_path, told.sha256, told.size) == ("loras/a.bin", model.sha256, 7)
-    assert told.sources == sources
-
-
-def test_a_home_of_an_earlier_lock_version_is_brought_up_to_date_without_making_a_layer(
-    version: Version,
-) -> None:
-    version.models = [version.model("a.bin", "weights")]
-    job = version.job()
-    realize(job)
-    now = _home(version).joinpath(".comfy_env").read_text()
-    earlier = json.loads(now)
-    earlier["models"] = [model_in_version_1(each) for each in earlier["models"]]
-    document = in_version_1(json.loads(job.lock.to_bytes()))
-    earlier["lock_digest"] = digest_of(canonical_bytes(document))
-    _home(version).joinpath(".comfy_env").write_text(json.dumps(earlier))
-    assert verify(job).faults == []
-    (version.folder / "a.bin").unlink()
-    said: list[str] = []
-    result = realize(replace(job, say=said.append))
-    assert (_built(result), result.linked, said) == ([], (), [])
-    assert _home(version).joinpath(".comfy_env").read_text() == now
-
-
-def test_missing_model_files_are_found_before_anything_is_fetched(version: Version) -> None:
-    gone = version.model("a.bin", "weights").model_copy(
-        update={"sources": [ModelSource(url="gone.bin")], "sha256": "1" * 64}
-    )
-    also_gone = version.model("b.bin", "more").model_copy(
-        update={
-            "sources": [ModelSource(url="also.bin"), ModelSource(url="mirror.bin")],
-            "sha256": "2" * 64,
-        }
-    )
-    version.models = [gone, also_gone]
-    with pytest.raises(UnavailableError, match="missing model files: a.bin .*, b.bin "):
-        realize(version.job())
-    assert not version.cache.environments.exists()
-
-
-def test_models_of_the_home_alone_are_one_link_from_the_store(version: Version) -> None:
-    model = version.model("a.bin", "weights")
-    version.models = [model]
-    realize(version.job())
-    stored = version.cache.models / "sha256" / model.sha256[:2] / model.sha256
-    seen = _home(version) / "models/loras/a.bin"
-    assert (seen.parent / seen.readlink()).resolve() == stored
-
-
-def test_a_model_that_changed_in_the_lock_is_linked_again(version: Version) -> None:
-    version.models = [version.model("a.bin", "old")]
-    realize(version.job())
-    version.models = [version.model("a.bin", "newer")]
-    assert _built(realize(version.job())) == []
-    assert (_home(version) / "models/loras/a.bin").read_text() == "newer"
-
-
-def test_a_models_folder_that_already_has_the_file_needs_no_source(version: Version) -> None:
-    version.models = [version.model("a.bin", "weights")]
-    shared = version.folder / "shared"
-    (shared / "loras").mkdir(parents=True)
-    (version.folder / "a.bin").rename(shared / "loras/a.bin")
-    realize(version.job(models_dir=shared))
-    assert (_home(version) / "models/loras/a.bin").read_text() == "weights"
-    assert not (shared / "loras/a.bin").is_symlink()
-
-
-def test_missing_model_files_are_all_named_before_anything_is_made(version: Version) -> None:
-    version.models = [version.model(name, name) for name in ("a.bin", "b.bin", "c.bin")]
-    (version.folder / "a.bin").unlink()
-    (version.folder / "c.bin").unlink()
-    with pytest.raises(UnavailableError, match=r"a\.bin .*c\.bin") as caught:
-        realize(version.job())
-    assert "correct 'source'" in caught.value.remedy
-    assert not _home(version).exists()
-
-
-def test_a_model_file_that_changed_since_it_was_locked_is_named(version: Version) -> None:
-    version.models = [version.model("a.bin", "weights")]
-    (version.folder / "a.bin").write_text("changed")
-    with pytest.raises(MismatchError, match=r"model loras/a\.bin: a\.bin has sha256"):
-        realize(version.job())
-    assert not _home(version).exists()
-
-
-def test_unmanaged_files_in_the_models_folder_are_left_alone_before_anything_is_built(
-    version: Version,
-) -> None:
-    version.models = [version.model(name, "weights") for name in ("a.bin", "b.bin")]
-    unmanaged = [_home(version) / "models/loras" / name for name in ("a.bin", "b.bin")]
-    unmanaged[0].parent.mkdir(parents=True)
-    for file in unmanaged:
-        file.write_text("something else")
-    with pytest.raises(MismatchError, match=r"(?s)a\.bin is not the file.*b\.bin is not the file"):
-        realize(version.job())
-    assert {file.read_text() for file in unmanaged} == {"something else"}
-    assert not (_home(version) / ".venv").exists()
-
-
-def test_a_home_that_is_refused_for_a_model_of_a_users_stays_whole(version: Version) -> None:
-    version.models = [version.model("a.bin", "weights")]
-    realize(version.job())
-    marker = (_home(version) / ".comfy_env").read_bytes()
-    place = _home(version) / "models/loras/a.bin"
-    version.write("painter/__init__.py", "# edited\n")
-    for content in ("WEIGHTS", "of another size"):
-        place.unlink()
-        place.write_text(content)
-        with pytest.raises(MismatchError, match="left alone"):
-            realize(version.job())
-        assert (_home(version) / ".comfy_env").read_bytes() == marker
-        assert place.read_text() == content
-    place.unlink()
-    assert _built(realize(version.job())) == ["node:painter", "check"]
-
-
 def test_an_unmanaged_node_that_breaks_an_update_fails_it_in_the_words_of_the_check(
     version: Version,
 ) -> None:
     realize(version.job())
-    folder = _home(version) / "ComfyUI/custom_nodes"
+    folder = version.home / "ComfyUI/custom_nodes"
     (folder / "fine.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
     (folder / "single.py").write_text("import no_such_module\n")
     version.write("painter/__init__.py", "# edited\n")
     with pytest.raises(OperationFailedError, match="no_such_module") as caught:
         realize(version.job())
     assert caught.value.message.startswith("single.py did not import: ")
-    log = _home(version) / ".comfy_logs/check.log"
+    log = version.home / ".comfy_logs/check.log"
     assert caught.value.remedy == f"The whole output is in {log}."
     assert "no_such_module" in log.read_text()
     (folder / "single.py").unlink()
-    assert _built(realize(version.job())) == ["check"]
+    assert built(realize(version.job())) == ["check"]
 
 
 def test_what_a_check_learned_beside_an_unmanaged_node_holds_for_that_home_alone(
     version: Version,
 ) -> None:
     realize(version.job())
-    folder = _home(version) / "ComfyUI/custom_nodes"
+    folder = version.home / "ComfyUI/custom_nodes"
     (folder / "byhand").mkdir()
     (folder / "byhand/__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
     version.write("painter/__init__.py", "# edited\n")
     classes = []
-    for target in (_home(version), version.folder / "other"):
+    for target in (version.home, version.folder / "other"):
         realize(version.job(target))
         manifest = load_manifest(target)
         assert manifest is not None
@@ -413,7 +233,7 @@ def test_what_a_check_learned_beside_an_unmanaged_node_holds_for_that_home_alone
 
 @pytest.mark.parametrize("occupant", ["version", "init", "core", "environment", "file"])
 def test_a_target_that_is_someone_elses_is_left_untouched(version: Version, occupant: str) -> None:
-    home = _home(version)
+    home = version.home
     if occupant == "file":
         home.write_text("a file")
     else:
@@ -434,7 +254,7 @@ def test_a_target_that_is_someone_elses_is_left_untouched(version: Version, occu
 
 def test_a_folder_with_a_nodes_name_that_we_did_not_make_is_left_alone(version: Version) -> None:
     realize(version.job())
-    mine = _home(version) / "ComfyUI/custom_nodes/dancer/__init__.py"
+    mine = version.home / "ComfyUI/custom_nodes/dancer/__init__.py"
     mine.parent.mkdir()
     mine.write_text("mine")
     version.nodes = ["painter", "dancer"]
@@ -448,11 +268,11 @@ def test_a_node_that_does_not_import_fails_the_check_and_is_named(version: Versi
     version.write("painter/__init__.py", "import no_such_module\n")
     with pytest.raises(OperationFailedError, match=r"painter did not import: .*no_such_module"):
         realize(version.job())
-    manifest = load_manifest(_home(version))
+    manifest = load_manifest(version.home)
     assert manifest is not None
     assert not manifest.complete
     version.write("painter/__init__.py", "")
-    assert _built(realize(version.job())) == ["node:painter", "check"]
+    assert built(realize(version.job())) == ["node:painter", "check"]
 
 
 def test_a_check_is_made_again_once_a_need_that_was_unmet_is_met(
@@ -473,7 +293,7 @@ def test_a_check_is_made_again_once_a_need_that_was_unmet_is_met(
 
     monkeypatch.setenv("SOME_KEY", "x")
     met = realize(version.job())
-    assert _built(met) == ["check"]
+    assert built(met) == ["check"]
     assert met.not_imported == {}
     # What a machine with more has seen holds for one with less, not the other way.
     assert _recalled(realize(version.job(other)))[-1] == "check"
@@ -517,8 +337,8 @@ def test_an_unavailable_package_is_named_and_the_next_run_continues(version: Ver
     with pytest.raises(UnavailableError, match="alpha"):
         realize(version.job())
     (version.folder / wheel.name).rename(wheel)
-    assert "core" in _built(realize(version.job()))
-    assert imports(_home(version), "alpha")
+    assert "core" in built(realize(version.job()))
+    assert imports(version.home, "alpha")
 
 
 def test_packages_come_from_the_index_that_pip_is_configured_to_use(
@@ -530,7 +350,7 @@ def test_packages_come_from_the_index_that_pip_is_configured_to_use(
     write_index(root)
     with serve_index(root, monkeypatch):
         realize(version.job(wheels_dir=None))
-    assert imports(_home(version), "alpha")
+    assert imports(version.home, "alpha")
 
 
 def test_a_second_home_is_made_from_the_caches_alone(version: Version) -> None:
@@ -547,7 +367,7 @@ def test_a_version_that_is_not_locked_for_this_machine_is_refused(version: Versi
     python = lock.python.model_copy(update={"platforms": ["macos-never"]})
     with pytest.raises(InvalidInputError, match="macos-never"):
         realize(version.job(lock=lock.model_copy(update={"python": python})))
-    assert not _home(version).exists()
+    assert not version.home.exists()
 
 
 def test_another_interpreter_than_the_locked_one_is_never_taken(version: Version) -> None:
@@ -563,4 +383,4 @@ def test_a_disk_that_is_too_small_is_reported_before_anything_is_made(version: V
     version.wheels = [version.wheels[0].model_copy(update={"files": [file]})]
     with pytest.raises(OperationFailedError, match=r"TB are needed .* are free"):
         realize(version.job())
-    assert not _home(version).exists()
+    assert not version.home.exists()

@@ -63,7 +63,7 @@ def _put_extra_wheel(version: Version) -> None:
 
 def _caches(version: Version) -> list[dict[str, tuple[int, str, bytes]]]:
     cache = version.cache
-    return [snapshot(folder) for folder in (cache.environments, cache.uv, version.folder / "home")]
+    return [snapshot(folder) for folder in (cache.environments, cache.uv, version.home)]
 
 
 @pytest.mark.parametrize("node", [REWRITES, REPLACES, INSTALLS])

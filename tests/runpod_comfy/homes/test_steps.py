@@ -17,7 +17,7 @@ def test_steps_that_end_at_the_same_time_are_all_noted(version: Version) -> None
     lock = version.lock()
     core = make_plan(lock, platform=this_platform()).layer("core")
     layers = [replace(core, name=f"step {number}") for number in range(60)]
-    home = Home(root=version.folder / "home")
+    home = Home(root=version.home)
     home.root.mkdir()
     marker = Marker(home, Manifest())
     in_parallel(marker.finish, layers, threads=6)

@@ -23,10 +23,6 @@ from tests.package_index import make_wheel, serve_index, write_index
 from tests.runpod_comfy.homes.conftest import Version, imports, snapshot
 
 
-def _home(version: Version) -> Path:
-    return version.folder / "home"
-
-
 @contextmanager
 def _index(version: Version, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """pip's only index, with the version's wheels; gives the paths that it is asked for."""
@@ -68,7 +64,7 @@ def test_offline_everything_that_no_cache_has_is_named_at_once_and_nothing_is_as
     for way in ("with network access", "bundle load", "--wheels-dir"):
         assert way in caught.value.remedy
     assert asked == []
-    assert not _home(version).exists()
+    assert not version.home.exists()
 
 
 def test_offline_one_thing_that_is_missing_is_named_and_what_is_cached_is_not(
@@ -95,7 +91,7 @@ def test_offline_the_caches_of_an_earlier_run_do(
         version.cache.environments.rename(version.folder / "environments-gone")
         asked.clear()
         realize(version.job(offline=True, wheels_dir=None))
-        assert imports(_home(version), "alpha, torchlike")
+        assert imports(version.home, "alpha, torchlike")
         assert asked == []
 
 
@@ -120,14 +116,14 @@ def test_wheels_in_the_archive_store_are_installed_and_not_downloaded(
     with _index(version, monkeypatch) as asked:
         realize(version.job(offline=offline, wheels_dir=None))
         assert asked == []
-    assert imports(_home(version), "alpha, torchlike")
+    assert imports(version.home, "alpha, torchlike")
 
 
 def test_a_folder_of_wheels_does_with_an_empty_cache_and_without_a_network(
     version: Version,
 ) -> None:
     realize(version.job(offline=True))
-    assert imports(_home(version), "alpha, torchlike")
+    assert imports(version.home, "alpha, torchlike")
 
 
 def test_wheels_that_are_missing_or_wrong_are_all_named_before_any_work(version: Version) -> None:
@@ -146,7 +142,7 @@ def test_wheels_that_are_missing_or_wrong_are_all_named_before_any_work(version:
     assert "package alpha 1.0 (alpha-1.0-py3-none-any.whl, " in message
     assert "package torchlike 1.0 (" in message
     assert "gamma" not in message
-    assert not _home(version).exists()
+    assert not version.home.exists()
     made = {name for name in snapshot(version.folder) if not name.startswith("cache")}
     assert made == {name for name in before if not name.startswith("cache")}
 
@@ -161,7 +157,7 @@ def test_a_folder_without_the_wheels_is_refused_although_the_caches_have_them(
         realize(version.job(wheels_dir=empty))
     assert "torchlike" in caught.value.message
     assert str(empty) in caught.value.remedy
-    assert not _home(version).exists()
+    assert not version.home.exists()
     # A home that is whole installs nothing.
     assert not realize(version.job(version.folder / "one", wheels_dir=empty)).changed
 
@@ -227,7 +223,7 @@ def test_a_wheel_that_arrives_with_other_bytes_is_refused_by_name_and_does_not_e
             realize(version.job(wheels_dir=None))
         wheel.write_bytes(whole)
         realize(version.job(wheels_dir=None))
-    assert imports(_home(version), "alpha")
+    assert imports(version.home, "alpha")
 
 
 def test_a_wheel_that_somebody_built_stands_in_for_an_sdist(version: Version) -> None:
@@ -239,11 +235,11 @@ def test_a_wheel_that_somebody_built_stands_in_for_an_sdist(version: Version) ->
     said: list[str] = []
     job = version.job(say=said.append)
     realize(job)
-    assert imports(_home(version), "alpha")
+    assert imports(version.home, "alpha")
     wheel = version.wheels_dir / alpha.files[0].name
     (told,) = [line for line in said if "is used for the sdist of alpha 1.0" in line]
     assert f"{wheel.name} (sha256 {sha256_of(wheel)})" in told
-    (recorded,) = json.loads((_home(version) / ".venv/comfy-stand-ins.json").read_text())
+    (recorded,) = json.loads((version.home / ".venv/comfy-stand-ins.json").read_text())
     assert recorded == {
         "name": "alpha",
         "version": "1.0",

@@ -136,20 +136,20 @@ def test_a_changed_lock_counts_as_it_is_now(version: Version) -> None:
 
 def test_a_home_that_is_gone_counts_for_seven_days(version: Version) -> None:
     realize(version.job())
-    shutil.rmtree(version.folder / "home")
+    shutil.rmtree(version.home)
     first = clear_cache(version.cache, now=NOW)
     assert _entries(first) == []
     assert "is gone; what it needs is kept for 7 more days" in first.remarks[0]
     assert _entries(clear_cache(version.cache, now=NOW + 7 * DAY_S - 1)) == []
     last = clear_cache(version.cache, now=NOW + 7 * DAY_S)
-    assert [root.path for root in last.dropped] == [version.folder / "home"]
+    assert [root.path for root in last.dropped] == [version.home]
     assert last.removed != ()
     assert read_roots(version.cache) == []
 
 
 def test_a_folder_that_holds_no_version_any_more_is_not_called_gone(version: Version) -> None:
     realize(version.job())
-    (version.folder / "home" / ".comfy_env").unlink()
+    (version.home / ".comfy_env").unlink()
     [remark] = clear_cache(version.cache, now=NOW + 1).remarks
     assert remark.startswith(f"{version.folder / 'home'} holds no version any more; ")
     [remark] = clear_cache(version.cache, now=NOW + 6 * DAY_S + 1).remarks
@@ -211,11 +211,11 @@ def test_the_cache_is_read_once_and_not_again_after_the_lock_is_released(
 
 def test_a_home_that_comes_back_starts_afresh(version: Version) -> None:
     realize(version.job())
-    (version.folder / "home").rename(version.folder / "unmounted")
+    (version.home).rename(version.folder / "unmounted")
     clear_cache(version.cache, now=NOW)
-    (version.folder / "unmounted").rename(version.folder / "home")
+    (version.folder / "unmounted").rename(version.home)
     clear_cache(version.cache, now=NOW + 6 * DAY_S)
-    (version.folder / "home").rename(version.folder / "unmounted")
+    (version.home).rename(version.folder / "unmounted")
     assert _entries(clear_cache(version.cache, now=NOW + 8 * DAY_S)) == []
 
 

@@ -318,7 +318,7 @@ def test_a_broken_record_of_node_classes_is_found_and_made_again(
 def test_nothing_realized_cannot_be_verified(version: Version) -> None:
     with pytest.raises(UnavailableError, match="nothing is realized"):
         verify(version.job())
-    assert not (version.folder / "home").exists()
+    assert not (version.home).exists()
 
 
 def test_taking_away_leaves_what_is_right(realized: Realized) -> None:
