@@ -129,15 +129,15 @@ class PartialFile:
             self.grown.notify_all()
             self.changed.notify_all()
 
+    def close(self) -> None:
+        self.retake()
+        self._journal.close()
+
     def _put(self, offset: int, left: memoryview) -> None:
         while left:
             written = os.pwrite(self.descriptor, left[:_AT_ONCE_BYTES], offset)
             offset += written
             left = left[written:]
-
-    def close(self) -> None:
-        self.retake()
-        self._journal.close()
 
     def _exists(self, part: int) -> bool:
         size = self.form.size_bytes

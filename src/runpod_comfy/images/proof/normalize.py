@@ -325,7 +325,7 @@ def _unpacked(
         return
     # Engines with containerd's image store save layers compressed.
     with tempfile.TemporaryFile(dir=scratch) as plain, gzip.open(content) as unpacking:
-        shutil.copyfileobj(unpacking, plain, COPY_BYTES)
+        shutil.copyfileobj(unpacking, plain)
         size = plain.tell()
         plain.seek(0)
         yield plain, size
